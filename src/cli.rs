@@ -1,0 +1,235 @@
+//! The command line as clap understands it: names, help and value types; nothing is done here.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Serves applications behind verified JSON Web Tokens: a master process that supervises workers.
+#[derive(Debug, Parser)]
+#[command(
+    name = "destrier",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+#[command(
+    after_help = "Exit codes: 0 stopped or done as asked, 1 failed, 2 wrong usage or configuration, 3 the application failed to boot."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// One subcommand.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start the master in the foreground and serve until told to stop
+    Run(ConfigArgs),
+    /// Check the configuration and the files it names; shows every error
+    Check(ConfigArgs),
+    /// Show what runs now
+    Status {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put the configuration on disk into force; exits non-zero, with the reason, when the old one stays
+    Reload(ConfigArgs),
+    /// Change the number of workers until the next reload
+    Scale {
+        /// How many shall serve, 1 to 512
+        #[arg(value_parser = clap::value_parser!(u16).range(1..=512))]
+        workers: u16,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Stop the master and its workers; requests in flight are finished
+    Stop {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Do not wait for requests in flight
+        #[arg(long)]
+        fast: bool,
+    },
+    /// Open the log files anew, after they were rotated
+    Reopen(ConfigArgs),
+    /// The configuration: what is in force and what may be written
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Tokens: issue, verify, inspect
+    Token {
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
+    /// Keys that sign tokens
+    Key {
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
+}
+
+/// Which configuration, and what to change in it.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ConfigArgs {
+    /// The configuration file [default: destrier.toml here, else /etc/destrier/destrier.toml]
+    #[arg(short, long = "config", value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Listen here instead of `server.bind`: HOST:PORT, unix:PATH, fd:N, systemd:NAME; may be given several times
+    #[arg(long, value_name = "ADDRESS")]
+    pub bind: Vec<String>,
+    /// Instead of `workers.count`: a number or auto
+    #[arg(long, value_name = "N")]
+    pub workers: Option<String>,
+    /// Instead of `log.level`: error, warn, info, debug, trace
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+}
+
+/// `destrier config`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Every key with its value in force and where that came from
+    Show(ConfigArgs),
+    /// The JSON Schema of the configuration file
+    Schema,
+}
+
+/// `destrier token`.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Sign a token with the key of an issuer of the configuration, or with a key file
+    Issue(TokenIssueArgs),
+    /// Check a token exactly as a worker would; exits 0 when it is valid, 1 when not, and says why
+    Verify(TokenVerifyArgs),
+    /// Show what a token says, without checking it
+    Inspect {
+        /// The file that holds the token; `-` is standard input
+        #[arg(long, value_name = "FILE", default_value = "-")]
+        token_file: PathBuf,
+    },
+}
+
+/// `destrier token issue`.
+#[derive(Debug, Args)]
+pub struct TokenIssueArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// The issuer whose secret signs, by name [default: the first that has a secret]
+    #[arg(long, value_name = "NAME", conflicts_with = "key")]
+    pub issuer: Option<String>,
+    /// Sign with this private key (PEM or JWK) or secret file instead of the configuration's
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// The algorithm [default: what the key is made for]
+    #[arg(long, value_name = "ALG")]
+    pub alg: Option<String>,
+    /// The subject (`sub`)
+    #[arg(long, value_name = "NAME")]
+    pub sub: String,
+    /// A scope to grant; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub scope: Vec<String>,
+    /// How long it is valid, as in 5m or 1h
+    #[arg(long, value_name = "DURATION", default_value = "5m")]
+    pub ttl: String,
+    /// The audience (`aud`); may be given several times [default: the issuer's]
+    #[arg(long, value_name = "NAME")]
+    pub audience: Vec<String>,
+    /// One more claim; the value is JSON, or text when it is not; may be given several times
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub claim: Vec<String>,
+    /// The `kid` header
+    #[arg(long, value_name = "ID")]
+    pub kid: Option<String>,
+}
+
+/// `destrier token verify`.
+#[derive(Debug, Args)]
+pub struct TokenVerifyArgs {
+    /// Use the issuers of this configuration [default when no key is named: as for run]
+    #[arg(short, long = "config", value_name = "FILE", conflicts_with_all = ["jwks", "public_key", "secret"])]
+    pub config: Option<PathBuf>,
+    /// A JWK or JWK set
+    #[arg(long, value_name = "FILE", group = "key_source")]
+    pub jwks: Option<PathBuf>,
+    /// A public key in PEM
+    #[arg(long, value_name = "FILE", group = "key_source")]
+    pub public_key: Option<PathBuf>,
+    /// A shared secret
+    #[arg(long, value_name = "FILE", group = "key_source")]
+    pub secret: Option<PathBuf>,
+    /// Algorithms that are accepted, separated by commas [default: what each key is made for]
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        requires = "key_source"
+    )]
+    pub alg: Vec<String>,
+    /// The file that holds the token; `-` is standard input
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    pub token_file: PathBuf,
+    /// Clock difference that is forgiven, as in 30s; a bare number is seconds
+    #[arg(long, value_name = "DURATION", requires = "key_source")]
+    pub leeway: Option<String>,
+    /// The `iss` it must carry
+    #[arg(long, value_name = "NAME", requires = "key_source")]
+    pub issuer: Option<String>,
+    /// An `aud` that is accepted; may be given several times
+    #[arg(long, value_name = "NAME", requires = "key_source")]
+    pub audience: Vec<String>,
+    /// A claim that must be present; may be given several times
+    #[arg(long, value_name = "NAME", requires = "key_source")]
+    pub require: Vec<String>,
+    /// A `typ` header that is accepted; may be given several times
+    #[arg(long, value_name = "TYPE", requires = "key_source")]
+    pub typ: Vec<String>,
+    /// A claim that must have this value; the value is JSON, or text when it is not; may be given several times
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub claim: Vec<String>,
+}
+
+/// `destrier key`.
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Make a key, readable by its owner only
+    Generate {
+        /// What it is for
+        #[arg(value_enum, ignore_case = true)]
+        algorithm: KeyAlgorithm,
+        /// Where the secret or private key goes; an existing file is never overwritten
+        #[arg(long, short, value_name = "FILE")]
+        out: PathBuf,
+        /// Where the public key goes [default: FILE.pub for RS, PS, ES and EdDSA]
+        #[arg(long, value_name = "FILE")]
+        public_out: Option<PathBuf>,
+    },
+}
+
+/// What `destrier key generate` makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[expect(
+    missing_docs,
+    reason = "the names of RFC 7518 and RFC 8037; RS serves PS too"
+)]
+pub enum KeyAlgorithm {
+    #[value(name = "HS256")]
+    Hs256,
+    #[value(name = "HS384")]
+    Hs384,
+    #[value(name = "HS512")]
+    Hs512,
+    #[value(name = "RS256")]
+    Rs256,
+    #[value(name = "ES256")]
+    Es256,
+    #[value(name = "ES384")]
+    Es384,
+    #[value(name = "EdDSA")]
+    EdDsa,
+}

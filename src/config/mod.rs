@@ -1,0 +1,287 @@
+//! The configuration in force: checked, complete, immutable. `file` is how it is written, `validate` turns that into this.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything destrier was told, with every default filled in. Nothing checks it again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The file it was read from; relative paths in it were resolved against its folder.
+    pub file: PathBuf,
+    /// Where requests come in.
+    pub server: Server,
+    /// The processes that serve them.
+    pub workers: Workers,
+    /// How a new generation takes over.
+    pub reload: Reload,
+    /// What the processes are to the operating system.
+    pub process: Process,
+    /// Limits of one HTTP connection.
+    pub http: Http,
+    /// Who may sign tokens and what they allow.
+    pub auth: Auth,
+    /// What is served.
+    pub app: App,
+    /// What is written down.
+    pub log: Log,
+}
+
+/// `[server]`: the listeners.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Addresses to listen on, at least one, no two alike.
+    pub bind: Vec<Bind>,
+    /// Connections that may wait in each accept queue (listen(2)).
+    pub backlog: u32,
+    /// How connections are shared out among the workers.
+    pub balance: Balance,
+    /// Permission bits of Unix sockets.
+    pub unix_mode: u32,
+    /// Owner of Unix sockets, by name or number.
+    pub unix_owner: Option<String>,
+    /// Group of Unix sockets, by name or number.
+    pub unix_group: Option<String>,
+}
+
+/// One address to listen on.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Bind {
+    /// `HOST:PORT` or `[V6]:PORT`; a literal address, names are not looked up.
+    Tcp(SocketAddr),
+    /// `unix:PATH`.
+    Unix(PathBuf),
+    /// `fd:N`: a listening socket inherited under this number.
+    Fd(u32),
+    /// `systemd:NAME`: the sockets that systemd passes under this `FileDescriptorName=`.
+    Systemd(String),
+}
+
+/// How connections are shared out among the workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Balance {
+    /// One `SO_REUSEPORT` socket for each worker slot.
+    PerWorker,
+    /// One socket that all workers accept from.
+    Shared,
+}
+
+/// `[workers]`: how many, and how long their phases may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workers {
+    /// How many serve at once.
+    pub count: WorkerCount,
+    /// From the fork until the worker says that it is ready.
+    pub boot_timeout: Duration,
+    /// From the order to drain until SIGKILL.
+    pub graceful_timeout: Duration,
+    /// The first wait between two replacements of a worker that keeps dying.
+    pub backoff_initial: Duration,
+    /// The longest such wait.
+    pub backoff_max: Duration,
+    /// A worker that lived this long has proved healthy: the next crash counts as the first.
+    pub backoff_reset: Duration,
+}
+
+/// `workers.count`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkerCount {
+    /// As many as the processors this process may use (affinity and cgroup quota).
+    Auto,
+    /// 1 to 512.
+    Fixed(u16),
+}
+
+/// `[reload]`: how a new generation takes over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reload {
+    /// All at once or slot by slot.
+    pub strategy: Strategy,
+    /// Rolling: workers that may run beyond `workers.count`.
+    pub max_surge: u16,
+    /// Rolling: workers that may be missing. Not zero together with `max_surge`.
+    pub max_unavailable: u16,
+}
+
+/// `reload.strategy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strategy {
+    /// The whole new generation boots beside the old one and takes over at once.
+    BlueGreen,
+    /// One slot after the other; the first is the canary.
+    Rolling,
+}
+
+/// `[process]`: what the processes are to the operating system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// The user that workers run as, by name or number.
+    pub user: Option<String>,
+    /// Their group; the user's primary group when absent.
+    pub group: Option<String>,
+    /// Their supplementary groups; the user's own when absent.
+    pub groups: Option<Vec<String>>,
+    /// Their file mode creation mask.
+    pub umask: u32,
+    /// Where the master writes its process id.
+    pub pid_file: Option<PathBuf>,
+    /// Where commands reach the master; when absent the master picks a place from the name of the file.
+    pub control_socket: Option<PathBuf>,
+}
+
+/// `[http]`: limits of one connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Http {
+    /// From the first byte of a request until its last header.
+    pub header_timeout: Duration,
+    /// How long a connection may wait for its next request.
+    pub keep_alive: Duration,
+    /// How long an idle connection is still served after its worker was told to drain.
+    pub drain_linger: Duration,
+}
+
+/// `[auth]`: who may sign tokens and what they allow.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Auth {
+    /// Named in the `WWW-Authenticate` challenge (RFC 6750 section 3).
+    pub realm: String,
+    /// Who may sign.
+    pub issuers: Vec<Issuer>,
+    /// What a request needs; the first that matches decides, none that matches refuses.
+    pub rules: Vec<Rule>,
+}
+
+/// `[[auth.issuer]]`: one party whose tokens are believed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Issuer {
+    /// What messages call it: `name`, else the `iss` it signs with, else its number in the file.
+    pub name: String,
+    /// Where its keys are.
+    pub keys: KeySource,
+    /// The `iss` its tokens must carry; when absent `iss` is not looked at.
+    pub issuer: Option<String>,
+    /// `aud` must hold one of these; when empty a token must not carry an `aud`.
+    pub audience: Vec<String>,
+    /// Algorithms its keys may be used with; when empty, what each key is made for.
+    pub algorithms: Vec<Algorithm>,
+    /// Clock difference that is forgiven.
+    pub leeway: Duration,
+    /// Claims that must be present, of any name.
+    pub require: Vec<String>,
+    /// Values of the `typ` header that are accepted, compared without case and `application/`; empty: any.
+    pub typ: Vec<String>,
+}
+
+/// Where the keys of an issuer are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// A shared secret for HS256, HS384 and HS512: the bytes of the file without a last line break.
+    Secret {
+        /// The file.
+        file: PathBuf,
+        /// Make the file, with a random secret and mode 0600, when it is missing. For development.
+        create_missing: bool,
+    },
+    /// A public key or certificate in PEM.
+    PublicKey(PathBuf),
+    /// A JWK or JWK set (RFC 7517).
+    Jwks(PathBuf),
+}
+
+/// A signature algorithm of RFC 7518 section 3.1 or RFC 8037.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "the RFC's own names")]
+pub enum Algorithm {
+    Hs256,
+    Hs384,
+    Hs512,
+    Rs256,
+    Rs384,
+    Rs512,
+    Ps256,
+    Ps384,
+    Ps512,
+    Es256,
+    Es384,
+    EdDsa,
+}
+
+/// `[[auth.rule]]`: what the requests that match need.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rule {
+    /// A pattern on the path: `/exact`, `/prefix/**`, `/users/{id}`.
+    pub path: String,
+    /// Methods it is for; empty: all.
+    pub methods: Vec<String>,
+    /// Whether a token is needed.
+    pub access: Access,
+    /// Scopes that must all be granted (`scope` or `scp`).
+    pub scopes: Vec<String>,
+    /// Roles of which one must be held (`roles`).
+    pub roles: Vec<String>,
+    /// Claims that must have exactly these values.
+    pub claims: BTreeMap<String, serde_json::Value>,
+}
+
+/// `auth.rule.access`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// No token is looked at.
+    Public,
+    /// A token may be absent, but one that is there must be valid.
+    Optional,
+    /// A valid token is needed.
+    Token,
+}
+
+/// `[app]`: what is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct App {
+    /// Which application.
+    pub kind: AppKind,
+    /// Whether the demo's fault routes (crash, hang, leak, exit) exist.
+    pub faults: bool,
+}
+
+/// `app.kind`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AppKind {
+    /// The small JSON service that destrier carries.
+    Demo,
+}
+
+/// `[log]`: what is written down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// The least urgent level that is written.
+    pub level: Level,
+    /// How lines look.
+    pub format: Format,
+    /// Where they go; standard error when absent. Reopened on SIGUSR1.
+    pub file: Option<PathBuf>,
+    /// Whether each request gets a line.
+    pub access: bool,
+}
+
+/// `log.level`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the field's own names")]
+pub enum Level {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// `log.format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Human on a terminal, JSON otherwise.
+    Auto,
+    /// For reading.
+    Human,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,7 @@
+//! Destrier: a production app server that verifies tokens before the application is touched.
+
+pub mod auth;
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod sys;

@@ -1,0 +1,3 @@
+//! The `destrier` program: the library with the demo application.
+
+fn main() {}

@@ -1,0 +1,21 @@
+//! The clocks. Pure modules take what these return as an argument.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nix::time::{ClockId, clock_gettime};
+
+/// Time since the machine booted, the same in every process of this machine (`CLOCK_MONOTONIC`).
+#[expect(clippy::expect_used, reason = "the clock exists on every Linux")]
+pub fn monotonic() -> Duration {
+    clock_gettime(ClockId::CLOCK_MONOTONIC)
+        .expect("CLOCK_MONOTONIC is always readable")
+        .into()
+}
+
+/// Time since 1970, UTC.
+#[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
+pub fn unix() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+}
