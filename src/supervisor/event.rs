@@ -1,0 +1,215 @@
+//! The vocabulary of the supervisor: what can happen, and what can be done about it.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Time since the master started. The supervisor reads no clock.
+pub type Now = Duration;
+
+/// One worker process, from the decision to spawn it. Never reused; process ids are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkerId(pub u64);
+
+/// The place that a worker fills, `0..workers`; it owns a listener of its own where connections are balanced per worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(pub u16);
+
+/// One configuration with everything it pins, counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Generation(pub u64);
+
+/// Someone who asked for something and waits for its outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Caller(pub u64);
+
+impl fmt::Display for WorkerId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+/// What a generation says about its workers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// How many shall serve, at least 1.
+    pub workers: u16,
+    /// How the generation takes over from the one before.
+    pub strategy: Strategy,
+    /// From the spawn until the worker is ready.
+    pub boot_timeout: Duration,
+    /// From the order to drain until SIGKILL.
+    pub graceful_timeout: Duration,
+    /// The first wait between two replacements of a worker that keeps dying.
+    pub backoff_initial: Duration,
+    /// The longest such wait, before jitter.
+    pub backoff_max: Duration,
+    /// A worker that was ready for so long has proved healthy.
+    pub backoff_reset: Duration,
+}
+
+/// How a candidate takes over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strategy {
+    /// All at once, when all of it is ready.
+    BlueGreen,
+    /// Slot by slot; the first is the canary. At least one of the two is not 0.
+    Rolling {
+        /// Workers that may run beyond the wanted number.
+        max_surge: u16,
+        /// Slots that may be without a worker that serves.
+        max_unavailable: u16,
+    },
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The time that [`next_deadline`](super::Supervisor::next_deadline) named has come.
+    DeadlinePassed,
+    /// The worker has booted and could serve.
+    Ready(WorkerId),
+    /// The worker cannot boot, for this reason; or it could not even be spawned, and then `Exited` follows at once.
+    BootFailed(WorkerId, String),
+    /// The kernel reported its end; in words, as in "killed by SIGSEGV".
+    Exited(WorkerId, String),
+    /// Put the configuration on disk into force.
+    ReloadRequested(Option<Caller>),
+    /// Answer to [`Action::Prepare`]: it is valid, its listeners are open.
+    Prepared(Policy),
+    /// Answer to [`Action::Prepare`]: it is not, for this reason.
+    Refused(String),
+    /// Change the number of workers until the next reload.
+    ScaleRequested(Scale, Option<Caller>),
+    /// Drain every worker, keep the listeners.
+    PauseRequested,
+    /// End.
+    StopRequested(StopManner),
+}
+
+/// A new number of workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scale {
+    /// Exactly so many.
+    To(u16),
+    /// One more.
+    Up,
+    /// One less, but never none.
+    Down,
+}
+
+impl Scale {
+    /// The most workers there can be.
+    pub const MAX: u16 = 512;
+
+    /// The number that results from `workers`.
+    pub fn apply(self, workers: u16) -> u16 {
+        match self {
+            Self::To(count) => count,
+            Self::Up => workers.saturating_add(1),
+            Self::Down => workers.saturating_sub(1),
+        }
+        .clamp(1, Self::MAX)
+    }
+}
+
+/// How to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StopManner {
+    /// Finish the requests in flight, within the graceful time-out.
+    Graceful,
+    /// Within a second; a second order ends at once.
+    Fast,
+}
+
+/// What must be done about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Read and check the configuration on disk and open its listeners; answer `Prepared` or `Refused`.
+    Prepare,
+    /// Fork a worker.
+    Spawn {
+        /// Its id.
+        worker: WorkerId,
+        /// The slot it fills.
+        slot: Slot,
+        /// The generation whose configuration it runs.
+        generation: Generation,
+    },
+    /// Tell the worker to take connections.
+    Accept(WorkerId),
+    /// Tell the worker to finish its requests and exit.
+    Drain {
+        /// Which.
+        worker: WorkerId,
+        /// Whether the connections that wait in its slot's accept queue have somebody else to serve them.
+        queue_has_heir: bool,
+    },
+    /// Tell the worker to exit without finishing anything.
+    Quit(WorkerId),
+    /// SIGKILL.
+    Kill(WorkerId, KillReason),
+    /// The generation serves now; those before it do not.
+    Commit(Generation),
+    /// The generation is given up, for this reason.
+    RollBack(Generation, String),
+    /// No worker of the generation is left and none will be spawned.
+    Forget(Generation),
+    /// Workers keep dying: say so once.
+    Degraded {
+        /// How many died in a row.
+        failures: u32,
+        /// How the last one ended.
+        reason: String,
+    },
+    /// They stopped dying.
+    Recovered,
+    /// Tell the caller what came of it.
+    Answer(Caller, Result<Done, String>),
+    /// End the master; no worker is left.
+    Exit(ExitReason),
+}
+
+/// What was done for a caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Done {
+    /// This generation serves.
+    Reloaded(Generation),
+    /// So many workers serve.
+    Scaled(u16),
+}
+
+/// Why a worker is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KillReason {
+    /// It was not ready within the boot time-out.
+    BootTimeout,
+    /// It had not finished within the graceful time-out.
+    GracefulTimeout,
+    /// It said that it cannot boot, and then did not exit.
+    BootFailed,
+    /// It was still booting when it was no longer wanted.
+    Unwanted,
+    /// The master stops fast.
+    Stop,
+}
+
+/// Why the master ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExitReason {
+    /// It was told to.
+    Stopped,
+    /// The first generation could not boot.
+    BootFailed(String),
+}

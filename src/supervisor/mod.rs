@@ -1,0 +1,216 @@
+//! Decides which workers shall run. Events and the time go in, actions come out; no clock, no I/O, no file descriptor.
+//!
+//! Events only record. [`Supervisor::handle`] then lets `reconcile` compare what is wanted with what runs: it is the
+//! only place that starts and retires workers, so a rollback, a stop or a new worker count needs no code of its own.
+
+mod backoff;
+mod event;
+mod reconcile;
+mod reload;
+mod shutdown;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use backoff::Backoff;
+pub use event::{
+    Action, Caller, Done, Event, ExitReason, Generation, KillReason, Now, Policy, Scale, Slot,
+    StopManner, Strategy, WorkerId,
+};
+use reload::Candidate;
+use shutdown::Stopping;
+use worker::Worker;
+pub use worker::{State, WorkerView};
+
+/// The state machine; see the module.
+#[derive(Debug)]
+pub struct Supervisor {
+    /// The generation that serves; none until the first one has booted.
+    serving: Option<Line>,
+    /// The generation that a reload, or the start, is bringing up.
+    candidate: Option<Candidate>,
+    /// Every worker from the decision to spawn it until the kernel has reported its end.
+    workers: BTreeMap<WorkerId, Worker>,
+    /// Crashes of workers that had been ready, by slot of the serving generation.
+    crashes: BTreeMap<Slot, Backoff>,
+    /// Boots of the serving generation that failed, all slots together: an application that cannot boot fails everywhere.
+    boots: Backoff,
+    /// Whether the operator was told that workers keep dying.
+    degraded: bool,
+    /// Callers whose reload has not begun; `Some` with an empty list is a reload that a signal asked for.
+    reload_waiting: Option<Vec<Caller>>,
+    /// A reload whose configuration is being read.
+    preparing: Option<Vec<Caller>>,
+    /// Callers who wait for the new number of workers.
+    scaling: Vec<Caller>,
+    stopping: Option<Stopping>,
+    /// Generations the master still keeps a configuration for.
+    known: BTreeSet<Generation>,
+    last_worker: WorkerId,
+    last_generation: Generation,
+    seed: u64,
+    exited: bool,
+}
+
+/// A generation that is kept at full strength.
+#[derive(Debug, Clone)]
+struct Line {
+    generation: Generation,
+    policy: Policy,
+    /// Slots `0..wanted` shall serve; `scale` changes it.
+    wanted: u16,
+    /// WINCH: nobody shall serve, the accept queues are kept for whoever comes back.
+    paused: bool,
+}
+
+impl Line {
+    fn new(generation: Generation, policy: Policy) -> Self {
+        Self {
+            generation,
+            wanted: policy.workers,
+            policy,
+            paused: false,
+        }
+    }
+
+    fn wants(&self, slot: Slot) -> bool {
+        !self.paused && slot.0 < self.wanted
+    }
+
+    fn slots(&self) -> impl Iterator<Item = Slot> + use<> {
+        (0..if self.paused { 0 } else { self.wanted }).map(Slot)
+    }
+}
+
+impl Supervisor {
+    /// A supervisor about to boot its first generation. `seed` spreads the waits of servers that fail together.
+    pub fn new(policy: Policy, seed: u64) -> Self {
+        let generation = Generation(1);
+        Self {
+            serving: None,
+            candidate: Some(Candidate::new(Line::new(generation, policy), Vec::new())),
+            workers: BTreeMap::new(),
+            crashes: BTreeMap::new(),
+            boots: Backoff::default(),
+            degraded: false,
+            reload_waiting: None,
+            preparing: None,
+            scaling: Vec::new(),
+            stopping: None,
+            known: BTreeSet::from([generation]),
+            last_worker: WorkerId(0),
+            last_generation: generation,
+            seed,
+            exited: false,
+        }
+    }
+
+    /// Takes in what happened and says what must be done about it, in this order.
+    #[must_use = "an action that is not performed leaves the state wrong"]
+    pub fn handle(&mut self, now: Now, event: Event) -> Vec<Action> {
+        let mut actions = Vec::new();
+        match event {
+            Event::DeadlinePassed => {}
+            Event::Ready(worker) => self.on_ready(now, worker),
+            Event::BootFailed(worker, reason) => {
+                self.on_boot_failed(now, worker, &reason, &mut actions)
+            }
+            Event::Exited(worker, ending) => self.on_exited(now, worker, &ending, &mut actions),
+            Event::ReloadRequested(caller) => {
+                self.reload_waiting.get_or_insert_default().extend(caller)
+            }
+            Event::Prepared(policy) => self.on_prepared(policy, &mut actions),
+            Event::Refused(reason) => self.on_refused(&reason, &mut actions),
+            Event::ScaleRequested(scale, caller) => self.on_scale(scale, caller),
+            Event::PauseRequested => self.on_pause(now, &mut actions),
+            Event::StopRequested(manner) => self.on_stop(now, manner, &mut actions),
+        }
+        self.expire(now, &mut actions);
+        self.answer_when_stopping(&mut actions);
+        self.reconcile(now, &mut actions);
+        actions
+    }
+
+    /// When [`Event::DeadlinePassed`] is due; `None`: only an event can change anything.
+    pub fn next_deadline(&self) -> Option<Now> {
+        let workers = self.workers.values().filter_map(Worker::deadline);
+        workers
+            .chain(self.next_spawn())
+            .chain(self.next_recovery())
+            .chain(self.stopping.as_ref().and_then(Stopping::deadline))
+            .min()
+    }
+
+    /// Every worker that exists, oldest first.
+    pub fn workers(&self) -> impl Iterator<Item = WorkerView> {
+        self.workers.values().map(Worker::view)
+    }
+
+    /// The generation that serves, if one has booted.
+    pub fn serving(&self) -> Option<Generation> {
+        self.serving.as_ref().map(|line| line.generation)
+    }
+
+    /// How many workers shall serve.
+    pub fn wanted(&self) -> u16 {
+        let line = self
+            .serving
+            .as_ref()
+            .or(self.candidate.as_ref().map(|candidate| &candidate.line));
+        line.map_or(0, |line| if line.paused { 0 } else { line.wanted })
+    }
+
+    /// Whether workers keep dying.
+    pub fn is_degraded(&self) -> bool {
+        self.degraded
+    }
+
+    /// Whether a reload is going on.
+    pub fn is_reloading(&self) -> bool {
+        self.serving.is_some() && (self.candidate.is_some() || self.preparing.is_some())
+    }
+
+    /// Whether the master is on its way out.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.is_some()
+    }
+
+    fn on_ready(&mut self, now: Now, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        // A worker that was told to leave while it booted may still say that it is ready.
+        if matches!(worker.state, State::Booting { .. }) {
+            worker.state = State::Waiting { since: now };
+            if self
+                .serving
+                .as_ref()
+                .is_some_and(|line| line.generation == worker.generation)
+            {
+                self.boots = Backoff::default();
+            }
+        }
+    }
+
+    fn on_scale(&mut self, scale: Scale, caller: Option<Caller>) {
+        self.scaling.extend(caller);
+        let wanted = scale.apply(self.wanted());
+        let candidate = self.candidate.as_mut().map(|candidate| &mut candidate.line);
+        for line in self.serving.as_mut().into_iter().chain(candidate) {
+            line.wanted = wanted;
+            line.paused = false;
+        }
+    }
+
+    /// Nobody shall serve, so a generation on its way has nothing to take over.
+    fn on_pause(&mut self, now: Now, actions: &mut Vec<Action>) {
+        if let Some(line) = &mut self.serving {
+            line.paused = true;
+            self.roll_back(now, "the workers were told to pause", actions);
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! A generation on its way to serve: how it is started, taken over or given up.
+
+use std::collections::BTreeSet;
+
+use super::event::{Action, Caller, Done, ExitReason, Generation, Now, Policy, Slot, Strategy};
+use super::shutdown::Stopping;
+use super::worker::Worker;
+use super::{Backoff, Line, Supervisor};
+
+/// The generation that a reload, or the start, is bringing up.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    pub(super) line: Line,
+    /// Who waits for the outcome.
+    pub(super) callers: Vec<Caller>,
+    /// Rolling: the slots whose replacement has begun.
+    pub(super) opened: BTreeSet<Slot>,
+    /// Rolling: those of them that lose their old worker before the new one is ready.
+    pub(super) stop_first: BTreeSet<Slot>,
+}
+
+impl Candidate {
+    pub(super) fn new(line: Line, callers: Vec<Caller>) -> Self {
+        Self {
+            line,
+            callers,
+            opened: BTreeSet::new(),
+            stop_first: BTreeSet::new(),
+        }
+    }
+}
+
+impl Supervisor {
+    pub(super) fn on_prepared(&mut self, policy: Policy, actions: &mut Vec<Action>) {
+        self.last_generation = Generation(self.last_generation.0 + 1);
+        let generation = self.last_generation;
+        self.known.insert(generation);
+        let callers = self.preparing.take().unwrap_or_default();
+        if self.stopping.is_some() {
+            answer(callers, &Err("the master is stopping".to_owned()), actions);
+            return;
+        }
+        self.candidate = Some(Candidate::new(Line::new(generation, policy), callers));
+    }
+
+    pub(super) fn on_refused(&mut self, reason: &str, actions: &mut Vec<Action>) {
+        let callers = self.preparing.take().unwrap_or_default();
+        answer(callers, &Err(reason.to_owned()), actions);
+    }
+
+    /// A reload that was asked for begins when none is going on; one that is asked for meanwhile is remembered.
+    pub(super) fn begin_waiting_reload(&mut self, actions: &mut Vec<Action>) {
+        if self.candidate.is_none() && self.preparing.is_none() {
+            self.preparing = self.reload_waiting.take();
+            if self.preparing.is_some() {
+                actions.push(Action::Prepare);
+            }
+        }
+    }
+
+    /// Gives up the candidate. Its workers are no longer wanted, so `reconcile` retires them; where one of them already
+    /// serves a slot, only after the serving generation has a worker there again.
+    pub(super) fn roll_back(&mut self, now: Now, reason: &str, actions: &mut Vec<Action>) {
+        let Some(candidate) = self.candidate.take() else {
+            return;
+        };
+        actions.push(Action::RollBack(
+            candidate.line.generation,
+            reason.to_owned(),
+        ));
+        answer(candidate.callers, &Err(reason.to_owned()), actions);
+        if self.serving.is_none() {
+            let grace = candidate.line.policy.graceful_timeout;
+            self.stopping = Some(Stopping::graceful(
+                now,
+                grace,
+                ExitReason::BootFailed(reason.to_owned()),
+            ));
+        }
+    }
+
+    /// Puts the candidate into force once it has a ready worker in every slot, and one that accepts where it rolls.
+    pub(super) fn commit_when_complete(&mut self, actions: &mut Vec<Action>) {
+        let Some(candidate) = &self.candidate else {
+            return;
+        };
+        let rolling = self.is_rolling();
+        let complete = candidate.line.slots().all(|slot| {
+            self.workers_of(slot, candidate.line.generation)
+                .any(|worker| {
+                    if rolling {
+                        worker.is_accepting()
+                    } else {
+                        worker.is_ready()
+                    }
+                })
+        });
+        if !complete {
+            return;
+        }
+        if let Some(candidate) = self.candidate.take() {
+            let generation = candidate.line.generation;
+            self.serving = Some(candidate.line);
+            self.crashes.clear();
+            self.boots = Backoff::default();
+            actions.push(Action::Commit(generation));
+            if std::mem::take(&mut self.degraded) {
+                actions.push(Action::Recovered);
+            }
+            answer(candidate.callers, &Ok(Done::Reloaded(generation)), actions);
+        }
+    }
+
+    /// Whether the candidate takes over slot by slot. The first generation has nobody to take over from.
+    pub(super) fn is_rolling(&self) -> bool {
+        self.serving.is_some()
+            && self.candidate.as_ref().is_some_and(|candidate| {
+                matches!(candidate.line.policy.strategy, Strategy::Rolling { .. })
+            })
+    }
+
+    /// Rolling: begins the replacement of as many slots as the strategy allows, the canary alone.
+    pub(super) fn open_slots(&mut self) {
+        while let Some((slot, stop_first)) = self.next_slot_to_open() {
+            if let Some(candidate) = &mut self.candidate {
+                candidate.opened.insert(slot);
+                if stop_first {
+                    candidate.stop_first.insert(slot);
+                }
+            }
+        }
+    }
+
+    fn next_slot_to_open(&self) -> Option<(Slot, bool)> {
+        let candidate = self.candidate.as_ref()?;
+        let serving = self.serving.as_ref()?;
+        let Strategy::Rolling {
+            max_surge,
+            max_unavailable,
+        } = candidate.line.policy.strategy
+        else {
+            return None;
+        };
+        let accepts =
+            |slot: Slot, generation| self.workers_of(slot, generation).any(Worker::is_accepting);
+        let in_transition = || {
+            candidate
+                .opened
+                .iter()
+                .filter(|slot| !accepts(**slot, candidate.line.generation))
+                .copied()
+        };
+        let canary_pending =
+            candidate.opened.len() == in_transition().count() && !candidate.opened.is_empty();
+        if canary_pending {
+            return None;
+        }
+        let closed = || {
+            candidate
+                .line
+                .slots()
+                .filter(|slot| !candidate.opened.contains(slot))
+        };
+        // A slot that nobody serves loses nothing: it goes first, so that a reload can mend a generation that crashes.
+        if let Some(slot) = closed().find(|slot| !accepts(*slot, serving.generation)) {
+            return Some((slot, false));
+        }
+        let slot = closed().next()?;
+        let surging = in_transition()
+            .filter(|slot| accepts(*slot, serving.generation))
+            .count();
+        if surging < usize::from(max_surge) {
+            return Some((slot, false));
+        }
+        let unavailable = serving
+            .slots()
+            .filter(|slot| !self.is_served(*slot))
+            .count();
+        (unavailable < usize::from(max_unavailable)).then_some((slot, true))
+    }
+
+    /// Whether any worker, of any generation, accepts in the slot.
+    fn is_served(&self, slot: Slot) -> bool {
+        let opened_stop_first = self
+            .candidate
+            .as_ref()
+            .is_some_and(|candidate| candidate.stop_first.contains(&slot));
+        let candidate = self
+            .candidate
+            .as_ref()
+            .map(|candidate| candidate.line.generation);
+        self.workers.values().any(|worker| {
+            worker.slot == slot
+                && worker.is_accepting()
+                && (!opened_stop_first || Some(worker.generation) == candidate)
+        })
+    }
+
+    pub(super) fn workers_of(
+        &self,
+        slot: Slot,
+        generation: Generation,
+    ) -> impl Iterator<Item = &Worker> {
+        self.workers.values().filter(move |worker| {
+            worker.slot == slot && worker.generation == generation && !worker.is_leaving()
+        })
+    }
+}
+
+pub(super) fn answer(
+    callers: Vec<Caller>,
+    outcome: &Result<Done, String>,
+    actions: &mut Vec<Action>,
+) {
+    actions.extend(
+        callers
+            .into_iter()
+            .map(|caller| Action::Answer(caller, outcome.clone())),
+    );
+}

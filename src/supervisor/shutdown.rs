@@ -1,0 +1,235 @@
+//! The end of the master, and the ends of workers: what counts as a failure, and who is told.
+
+use std::time::Duration;
+
+use super::event::{Action, ExitReason, KillReason, Now, StopManner, WorkerId};
+use super::reload::answer;
+use super::worker::State;
+use super::{Backoff, Supervisor};
+
+/// A fast stop gives a worker this long before SIGKILL.
+const FAST: Duration = Duration::from_secs(1);
+
+/// A worker that said that it cannot boot has this long to exit by itself.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// A process that SIGKILL has not ended by then hangs in the kernel; the master does not wait for it.
+const KILL_PATIENCE: Duration = Duration::from_millis(500);
+
+/// The master is on its way out.
+#[derive(Debug)]
+pub(super) struct Stopping {
+    pub(super) manner: StopManner,
+    /// By then every worker is killed.
+    pub(super) until: Now,
+    pub(super) reason: ExitReason,
+}
+
+impl Stopping {
+    pub(super) fn graceful(now: Now, graceful_timeout: Duration, reason: ExitReason) -> Self {
+        Self {
+            manner: StopManner::Graceful,
+            until: now + graceful_timeout,
+            reason,
+        }
+    }
+
+    /// When the master leaves, whoever is still there.
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "chained with deadlines that may be absent"
+    )]
+    pub(super) fn deadline(&self) -> Option<Now> {
+        Some(self.until + KILL_PATIENCE)
+    }
+}
+
+impl Supervisor {
+    pub(super) fn on_stop(&mut self, now: Now, manner: StopManner, actions: &mut Vec<Action>) {
+        let line = self
+            .serving
+            .as_ref()
+            .or(self.candidate.as_ref().map(|candidate| &candidate.line));
+        let grace = line.map_or(Duration::ZERO, |line| line.policy.graceful_timeout);
+        match (&mut self.stopping, manner) {
+            (None, StopManner::Graceful) => {
+                self.stopping = Some(Stopping::graceful(now, grace, ExitReason::Stopped));
+            }
+            (Some(_), StopManner::Graceful) => {}
+            (Some(stopping), StopManner::Fast) if stopping.manner == StopManner::Fast => {
+                stopping.until = stopping.until.min(now);
+            }
+            (stopping, StopManner::Fast) => {
+                // An order to hurry changes neither why the master ends nor makes it take longer.
+                let (until, reason) = match stopping.take() {
+                    Some(before) => (before.until.min(now + FAST), before.reason),
+                    None => (now + FAST, ExitReason::Stopped),
+                };
+                *stopping = Some(Stopping {
+                    manner,
+                    until,
+                    reason,
+                });
+                for worker in self
+                    .workers
+                    .values_mut()
+                    .filter(|worker| !matches!(worker.state, State::Killed { .. }))
+                {
+                    actions.push(Action::Quit(worker.id));
+                    worker.state = State::Draining {
+                        until,
+                        failed_boot: false,
+                    };
+                }
+            }
+        }
+    }
+
+    /// Nothing that was asked for will happen any more.
+    pub(super) fn answer_when_stopping(&mut self, actions: &mut Vec<Action>) {
+        if self.stopping.is_some() {
+            let mut callers = self.reload_waiting.take().unwrap_or_default();
+            callers.append(&mut self.scaling);
+            callers.extend(
+                self.candidate
+                    .take()
+                    .into_iter()
+                    .flat_map(|candidate| candidate.callers),
+            );
+            answer(callers, &Err("the master is stopping".to_owned()), actions);
+        }
+    }
+
+    pub(super) fn on_boot_failed(
+        &mut self,
+        now: Now,
+        id: WorkerId,
+        reason: &str,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        if worker.is_booting() {
+            worker.state = State::Draining {
+                until: now + LAST_WORDS,
+                failed_boot: true,
+            };
+            self.count_failure(now, id, true, None, reason, actions);
+        }
+    }
+
+    pub(super) fn on_exited(
+        &mut self,
+        now: Now,
+        id: WorkerId,
+        ending: &str,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(worker) = self.workers.get(&id) else {
+            return;
+        };
+        let (was_booting, healthy_for) = (worker.is_booting(), worker.healthy_for(now));
+        if was_booting || healthy_for.is_some() {
+            self.count_failure(now, id, was_booting, healthy_for, ending, actions);
+        }
+        self.workers.remove(&id);
+    }
+
+    /// Kills whoever is past its time.
+    pub(super) fn expire(&mut self, now: Now, actions: &mut Vec<Action>) {
+        let stop_until = self.stopping.as_ref().map(|stopping| stopping.until);
+        let mut timed_out = Vec::new();
+        for worker in self.workers.values_mut() {
+            let reason = match worker.state {
+                State::Killed { .. } => continue,
+                _ if stop_until.is_some_and(|until| until <= now) => KillReason::Stop,
+                State::Booting { until } if until <= now => KillReason::BootTimeout,
+                State::Draining {
+                    until,
+                    failed_boot: true,
+                } if until <= now => KillReason::BootFailed,
+                State::Draining {
+                    until,
+                    failed_boot: false,
+                } if until <= now => KillReason::GracefulTimeout,
+                State::Booting { .. }
+                | State::Waiting { .. }
+                | State::Accepting { .. }
+                | State::Draining { .. } => continue,
+            };
+            worker.state = State::Killed { since: now };
+            actions.push(Action::Kill(worker.id, reason));
+            if reason == KillReason::BootTimeout {
+                timed_out.push(worker.id);
+            }
+        }
+        for id in timed_out {
+            self.count_failure(
+                now,
+                id,
+                true,
+                None,
+                "not ready within the boot time-out",
+                actions,
+            );
+        }
+    }
+
+    /// A worker failed that should not have: the candidate's ends the reload, the serving generation's is waited for.
+    fn count_failure(
+        &mut self,
+        now: Now,
+        id: WorkerId,
+        booting: bool,
+        healthy_for: Option<Duration>,
+        reason: &str,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(worker) = self.workers.get(&id) else {
+            return;
+        };
+        let (slot, generation) = (worker.slot, worker.generation);
+        if self
+            .candidate
+            .as_ref()
+            .is_some_and(|candidate| candidate.line.generation == generation)
+        {
+            let what = if booting {
+                "could not boot"
+            } else {
+                "died before the reload was complete"
+            };
+            self.roll_back(now, &format!("worker {id} {what}: {reason}"), actions);
+            return;
+        }
+        let Some(line) = self
+            .serving
+            .as_ref()
+            .filter(|line| line.generation == generation)
+        else {
+            return;
+        };
+        let seed = self.seed ^ id.0.rotate_left(32);
+        let failures = if booting {
+            self.boots.boot_failed(now, &line.policy, seed);
+            let reason = format!("worker {id} could not boot: {reason}");
+            answer(std::mem::take(&mut self.scaling), &Err(reason), actions);
+            self.boots.failures
+        } else {
+            let crashes = self.crashes.entry(slot).or_default();
+            if healthy_for.is_some_and(|healthy| healthy >= line.policy.backoff_reset) {
+                *crashes = Backoff::default();
+            }
+            crashes.crashed(now, &line.policy, seed);
+            crashes.failures
+        };
+        if failures >= 2 && !self.degraded && self.stopping.is_none() {
+            self.degraded = true;
+            actions.push(Action::Degraded {
+                failures,
+                reason: reason.to_owned(),
+            });
+        }
+    }
+}

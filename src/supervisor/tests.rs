@@ -1,0 +1,620 @@
+//! One test for each rule. Time is made up: `at(3)` is three seconds after the start.
+
+use std::time::Duration;
+
+use super::event::{
+    Action, Caller, Done, Event, ExitReason, Generation, KillReason, Now, Policy, Scale, Slot,
+    StopManner, Strategy, WorkerId,
+};
+use super::{State, Supervisor};
+
+fn at(seconds: u64) -> Now {
+    Duration::from_secs(seconds)
+}
+
+fn at_ms(milliseconds: u64) -> Now {
+    Duration::from_millis(milliseconds)
+}
+
+fn policy(workers: u16) -> Policy {
+    Policy {
+        workers,
+        strategy: Strategy::BlueGreen,
+        boot_timeout: at(30),
+        graceful_timeout: at(20),
+        backoff_initial: at_ms(100),
+        backoff_max: at(30),
+        backoff_reset: at(60),
+    }
+}
+
+fn rolling(workers: u16, max_surge: u16, max_unavailable: u16) -> Policy {
+    Policy {
+        strategy: Strategy::Rolling {
+            max_surge,
+            max_unavailable,
+        },
+        ..policy(workers)
+    }
+}
+
+fn id(worker: u64) -> WorkerId {
+    WorkerId(worker)
+}
+
+fn spawned(actions: &[Action]) -> Vec<(u64, u16, u64)> {
+    actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::Spawn {
+                worker,
+                slot,
+                generation,
+            } => Some((worker.0, slot.0, generation.0)),
+            _ => None,
+        })
+        .collect()
+}
+
+fn accepted(actions: &[Action]) -> Vec<u64> {
+    actions
+        .iter()
+        .filter_map(|action| {
+            if let Action::Accept(worker) = action {
+                Some(worker.0)
+            } else {
+                None
+            }
+        })
+        .collect()
+}
+
+fn drained(actions: &[Action]) -> Vec<u64> {
+    actions
+        .iter()
+        .filter_map(|action| {
+            if let Action::Drain { worker, .. } = action {
+                Some(worker.0)
+            } else {
+                None
+            }
+        })
+        .collect()
+}
+
+fn died(worker: u64) -> Event {
+    Event::Exited(id(worker), "killed by SIGKILL".to_owned())
+}
+
+/// A server whose first generation serves with workers `1..=count` since second 1.
+fn serving(policy: Policy) -> Supervisor {
+    let count = u64::from(policy.workers);
+    let mut supervisor = Supervisor::new(policy, 7);
+    let actions = supervisor.handle(at(0), Event::DeadlinePassed);
+    assert_eq!(spawned(&actions).len() as u64, count);
+    for worker in 1..=count {
+        let _ = supervisor.handle(at(1), Event::Ready(id(worker)));
+    }
+    assert_eq!(supervisor.serving(), Some(Generation(1)));
+    supervisor
+}
+
+fn reload(supervisor: &mut Supervisor, now: Now, policy: Policy) -> Vec<Action> {
+    let actions = supervisor.handle(now, Event::ReloadRequested(Some(Caller(1))));
+    assert!(actions.contains(&Action::Prepare), "{actions:?}");
+    supervisor.handle(now, Event::Prepared(policy))
+}
+
+#[test]
+fn nobody_accepts_until_the_whole_first_generation_is_ready() {
+    let mut supervisor = Supervisor::new(policy(2), 7);
+    assert_eq!(
+        spawned(&supervisor.handle(at(0), Event::DeadlinePassed)),
+        [(1, 0, 1), (2, 1, 1)]
+    );
+    assert_eq!(
+        accepted(&supervisor.handle(at(1), Event::Ready(id(1)))),
+        [0; 0]
+    );
+    let actions = supervisor.handle(at(2), Event::Ready(id(2)));
+    assert_eq!(
+        actions,
+        [
+            Action::Commit(Generation(1)),
+            Action::Accept(id(1)),
+            Action::Accept(id(2))
+        ]
+    );
+}
+
+#[test]
+fn a_first_boot_that_fails_ends_the_master_with_the_reason() {
+    let mut supervisor = Supervisor::new(policy(2), 7);
+    let _ = supervisor.handle(at(0), Event::DeadlinePassed);
+    let actions = supervisor.handle(at(1), Event::BootFailed(id(1), "no database".to_owned()));
+    assert!(
+        actions.contains(&Action::Kill(id(2), KillReason::Unwanted)),
+        "{actions:?}"
+    );
+    let _ = supervisor.handle(at(1), died(1));
+    let actions = supervisor.handle(at(1), died(2));
+    let reason = "worker 1 could not boot: no database".to_owned();
+    assert_eq!(
+        actions.last(),
+        Some(&Action::Exit(ExitReason::BootFailed(reason)))
+    );
+}
+
+#[test]
+fn a_worker_that_does_not_become_ready_in_time_is_killed() {
+    let mut supervisor = Supervisor::new(policy(1), 7);
+    let _ = supervisor.handle(at(0), Event::DeadlinePassed);
+    assert_eq!(supervisor.next_deadline(), Some(at(30)));
+    assert_eq!(supervisor.handle(at(29), Event::DeadlinePassed), []);
+    let actions = supervisor.handle(at(30), Event::DeadlinePassed);
+    assert_eq!(
+        actions.first(),
+        Some(&Action::Kill(id(1), KillReason::BootTimeout))
+    );
+}
+
+#[test]
+fn a_crashed_worker_is_replaced_at_once_in_its_slot() {
+    let mut supervisor = serving(policy(2));
+    assert_eq!(spawned(&supervisor.handle(at(5), died(2))), [(3, 1, 1)]);
+}
+
+#[test]
+fn a_slot_that_keeps_crashing_is_waited_for_longer_each_time() {
+    let mut supervisor = serving(policy(1));
+    let mut now = at(5);
+    let mut waits = Vec::new();
+    for worker in 1..12 {
+        let _ = supervisor.handle(now, Event::Ready(id(worker)));
+        let crashed = now;
+        let mut actions = supervisor.handle(now, died(worker));
+        while spawned(&actions).is_empty() {
+            now = supervisor.next_deadline().expect("a replacement is due");
+            actions = supervisor.handle(now, Event::DeadlinePassed);
+        }
+        waits.push(now - crashed);
+    }
+    assert_eq!(waits[0], at(0));
+    for (wait, plain) in waits[1..].iter().zip([
+        100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 30_000,
+    ]) {
+        assert!(
+            (at_ms(plain)..=at_ms(plain + plain / 4)).contains(wait),
+            "{wait:?} for {plain} ms"
+        );
+    }
+}
+
+#[test]
+fn a_worker_that_was_healthy_long_enough_starts_with_a_clean_slate() {
+    let mut supervisor = serving(policy(1));
+    let _ = supervisor.handle(at(5), died(1));
+    let _ = supervisor.handle(at(6), Event::Ready(id(2)));
+    assert_eq!(spawned(&supervisor.handle(at(66), died(2))).len(), 1);
+}
+
+#[test]
+fn an_application_that_cannot_boot_is_tried_at_most_ten_times_a_minute() {
+    for workers in [1, 2, 4, 8] {
+        let mut supervisor = serving(policy(workers));
+        let mut attempts = Vec::new();
+        let mut now = at(100);
+        let mut running: Vec<u64> = (1..=u64::from(workers)).collect();
+        while now < at(700) {
+            let mut actions = Vec::new();
+            for worker in std::mem::take(&mut running) {
+                actions.extend(supervisor.handle(now, died(worker)));
+            }
+            actions.extend(supervisor.handle(now, Event::DeadlinePassed));
+            for (worker, ..) in spawned(&actions) {
+                attempts.push(now);
+                running.push(worker);
+            }
+            if running.is_empty() {
+                now = supervisor.next_deadline().expect("the next attempt is due");
+            }
+        }
+        let worst = attempts.iter().map(|first| {
+            attempts
+                .iter()
+                .filter(|time| (*first..*first + at(60)).contains(time))
+                .count()
+        });
+        let worst = worst.max().expect("there were attempts");
+        assert!(
+            worst <= 10,
+            "{worst} boots in a minute with {workers} workers: {attempts:?}"
+        );
+        assert!(attempts.len() > 20, "it gave up after {attempts:?}");
+    }
+}
+
+#[test]
+fn workers_that_keep_dying_are_reported_once_and_so_is_their_recovery() {
+    let mut supervisor = serving(policy(1));
+    let mut reports = Vec::new();
+    let mut take = |actions: Vec<Action>| {
+        reports.extend(
+            actions
+                .into_iter()
+                .filter(|action| matches!(action, Action::Degraded { .. } | Action::Recovered)),
+        );
+    };
+    for worker in 1..4 {
+        take(supervisor.handle(at(worker), died(worker)));
+        take(supervisor.handle(at(worker), Event::DeadlinePassed));
+        while supervisor.workers().next().is_none() {
+            let next = supervisor.next_deadline().expect("a replacement is due");
+            take(supervisor.handle(next, Event::DeadlinePassed));
+        }
+        take(supervisor.handle(at(worker + 1), Event::Ready(id(worker + 1))));
+    }
+    assert!(supervisor.is_degraded());
+    assert_eq!(supervisor.next_deadline(), Some(at(64)));
+    take(supervisor.handle(at(64), Event::DeadlinePassed));
+    let reason = "killed by SIGKILL".to_owned();
+    assert_eq!(
+        reports,
+        [
+            Action::Degraded {
+                failures: 2,
+                reason
+            },
+            Action::Recovered
+        ]
+    );
+}
+
+#[test]
+fn a_reload_boots_the_new_generation_beside_the_old_and_then_swaps() {
+    let mut supervisor = serving(policy(2));
+    assert_eq!(
+        spawned(&reload(&mut supervisor, at(10), policy(2))),
+        [(3, 0, 2), (4, 1, 2)]
+    );
+    assert_eq!(supervisor.handle(at(11), Event::Ready(id(3))), []);
+    let actions = supervisor.handle(at(12), Event::Ready(id(4)));
+    assert_eq!(
+        actions,
+        [
+            Action::Commit(Generation(2)),
+            Action::Answer(Caller(1), Ok(Done::Reloaded(Generation(2)))),
+            Action::Accept(id(3)),
+            Action::Accept(id(4)),
+            Action::Drain {
+                worker: id(1),
+                queue_has_heir: true
+            },
+            Action::Drain {
+                worker: id(2),
+                queue_has_heir: true
+            },
+        ]
+    );
+}
+
+#[test]
+fn a_reload_whose_worker_cannot_boot_leaves_the_old_generation_alone() {
+    let mut supervisor = serving(policy(2));
+    let _ = reload(&mut supervisor, at(10), policy(2));
+    let _ = supervisor.handle(at(11), Event::Ready(id(3)));
+    let actions = supervisor.handle(at(12), Event::BootFailed(id(4), "no database".to_owned()));
+    let reason = "worker 4 could not boot: no database".to_owned();
+    assert_eq!(
+        actions,
+        [
+            Action::RollBack(Generation(2), reason.clone()),
+            Action::Answer(Caller(1), Err(reason)),
+            Action::Drain {
+                worker: id(3),
+                queue_has_heir: true
+            },
+        ]
+    );
+    assert_eq!(supervisor.serving(), Some(Generation(1)));
+}
+
+#[test]
+fn a_reload_whose_worker_dies_after_it_was_ready_is_rolled_back() {
+    let mut supervisor = serving(policy(2));
+    let _ = reload(&mut supervisor, at(10), policy(2));
+    let _ = supervisor.handle(at(11), Event::Ready(id(3)));
+    let actions = supervisor.handle(at(12), died(3));
+    assert!(
+        matches!(actions.first(), Some(Action::RollBack(Generation(2), _))),
+        "{actions:?}"
+    );
+    assert!(drained(&actions).is_empty(), "{actions:?}");
+}
+
+#[test]
+fn a_crash_during_a_reload_brings_back_the_generation_that_serves() {
+    let mut supervisor = serving(policy(1));
+    let _ = reload(&mut supervisor, at(10), policy(1));
+    assert_eq!(spawned(&supervisor.handle(at(11), died(1))), [(3, 0, 1)]);
+}
+
+#[test]
+fn a_configuration_that_is_refused_starts_nothing_and_tells_why() {
+    let mut supervisor = serving(policy(1));
+    let _ = supervisor.handle(at(10), Event::ReloadRequested(Some(Caller(1))));
+    let actions = supervisor.handle(at(10), Event::Refused("unknown key".to_owned()));
+    assert_eq!(
+        actions,
+        [Action::Answer(Caller(1), Err("unknown key".to_owned()))]
+    );
+}
+
+#[test]
+fn a_second_reload_waits_for_the_first_and_reads_the_file_then() {
+    let mut supervisor = serving(policy(1));
+    let _ = reload(&mut supervisor, at(10), policy(1));
+    assert_eq!(
+        supervisor.handle(at(10), Event::ReloadRequested(Some(Caller(2)))),
+        []
+    );
+    let actions = supervisor.handle(at(11), Event::Ready(id(2)));
+    assert!(actions.contains(&Action::Prepare), "{actions:?}");
+    let actions = supervisor.handle(at(11), Event::Prepared(policy(1)));
+    assert_eq!(spawned(&actions), [(3, 0, 3)]);
+    let actions = supervisor.handle(at(12), Event::Ready(id(3)));
+    assert!(
+        actions.contains(&Action::Answer(
+            Caller(2),
+            Ok(Done::Reloaded(Generation(3)))
+        )),
+        "{actions:?}"
+    );
+}
+
+#[test]
+fn a_reload_to_fewer_workers_lets_the_leaving_ones_empty_their_queues() {
+    let mut supervisor = serving(policy(2));
+    let _ = reload(&mut supervisor, at(10), policy(1));
+    let actions = supervisor.handle(at(11), Event::Ready(id(3)));
+    assert!(
+        actions.contains(&Action::Drain {
+            worker: id(1),
+            queue_has_heir: true
+        }),
+        "{actions:?}"
+    );
+    assert!(
+        actions.contains(&Action::Drain {
+            worker: id(2),
+            queue_has_heir: false
+        }),
+        "{actions:?}"
+    );
+}
+
+#[test]
+fn a_rolling_reload_replaces_one_slot_after_the_other() {
+    let mut supervisor = serving(policy(3));
+    assert_eq!(
+        spawned(&reload(&mut supervisor, at(10), rolling(3, 1, 0))),
+        [(4, 0, 2)]
+    );
+    for (ready, old, next) in [
+        (4, 1, vec![(5, 1, 2)]),
+        (5, 2, vec![(6, 2, 2)]),
+        (6, 3, vec![]),
+    ] {
+        let actions = supervisor.handle(at(11), Event::Ready(id(ready)));
+        assert_eq!(
+            (accepted(&actions), drained(&actions)),
+            (vec![ready], vec![old])
+        );
+        assert_eq!(spawned(&actions), next);
+    }
+    assert_eq!(supervisor.serving(), Some(Generation(2)));
+}
+
+#[test]
+fn the_canary_of_a_rolling_reload_goes_alone() {
+    let mut supervisor = serving(policy(4));
+    assert_eq!(
+        spawned(&reload(&mut supervisor, at(10), rolling(4, 3, 0))).len(),
+        1
+    );
+    let actions = supervisor.handle(at(11), Event::Ready(id(5)));
+    assert_eq!(spawned(&actions).len(), 3);
+}
+
+#[test]
+fn a_rolling_reload_without_surge_stops_the_old_worker_first() {
+    let mut supervisor = serving(policy(2));
+    let actions = reload(&mut supervisor, at(10), rolling(2, 0, 1));
+    assert_eq!(
+        (spawned(&actions), drained(&actions)),
+        (vec![(3, 0, 2)], vec![1])
+    );
+    let actions = supervisor.handle(at(11), Event::Ready(id(3)));
+    assert_eq!(
+        (spawned(&actions), drained(&actions)),
+        (vec![(4, 1, 2)], vec![2])
+    );
+}
+
+#[test]
+fn a_rolling_reload_that_fails_half_way_brings_the_old_generation_back_before_the_new_one_leaves() {
+    let mut supervisor = serving(policy(2));
+    let _ = reload(&mut supervisor, at(10), rolling(2, 1, 0));
+    let _ = supervisor.handle(at(11), Event::Ready(id(3)));
+    let actions = supervisor.handle(at(12), Event::BootFailed(id(4), "no database".to_owned()));
+    assert_eq!(
+        (spawned(&actions), drained(&actions)),
+        (vec![(5, 0, 1)], vec![])
+    );
+    let actions = supervisor.handle(at(13), Event::Ready(id(5)));
+    assert_eq!((accepted(&actions), drained(&actions)), (vec![5], vec![3]));
+}
+
+#[test]
+fn a_rolling_reload_without_surge_can_mend_a_generation_that_keeps_crashing() {
+    let mut supervisor = serving(policy(1));
+    for worker in 1..6 {
+        let _ = supervisor.handle(at(5), died(worker));
+        let _ = supervisor.handle(at(5), Event::DeadlinePassed);
+    }
+    assert_eq!(
+        spawned(&reload(&mut supervisor, at(5), rolling(1, 0, 1))).len(),
+        1
+    );
+}
+
+#[test]
+fn scaling_up_answers_when_the_new_workers_serve() {
+    let mut supervisor = serving(policy(1));
+    let actions = supervisor.handle(at(5), Event::ScaleRequested(Scale::To(2), Some(Caller(1))));
+    assert_eq!(
+        actions,
+        [Action::Spawn {
+            worker: id(2),
+            slot: Slot(1),
+            generation: Generation(1)
+        }]
+    );
+    let actions = supervisor.handle(at(6), Event::Ready(id(2)));
+    assert_eq!(
+        actions,
+        [
+            Action::Accept(id(2)),
+            Action::Answer(Caller(1), Ok(Done::Scaled(2)))
+        ]
+    );
+}
+
+#[test]
+fn scaling_down_drains_the_last_slot_but_never_the_last_worker() {
+    let mut supervisor = serving(policy(2));
+    let actions = supervisor.handle(at(5), Event::ScaleRequested(Scale::Down, None));
+    assert_eq!(
+        actions,
+        [Action::Drain {
+            worker: id(2),
+            queue_has_heir: false
+        }]
+    );
+    assert_eq!(
+        supervisor.handle(at(5), Event::ScaleRequested(Scale::Down, None)),
+        []
+    );
+}
+
+#[test]
+fn a_pause_drains_everyone_and_a_reload_brings_them_back() {
+    let mut supervisor = serving(policy(1));
+    let actions = supervisor.handle(at(5), Event::PauseRequested);
+    assert_eq!(
+        actions,
+        [Action::Drain {
+            worker: id(1),
+            queue_has_heir: true
+        }]
+    );
+    assert_eq!(supervisor.handle(at(6), died(1)), []);
+    let _ = reload(&mut supervisor, at(7), policy(1));
+    assert_eq!(
+        accepted(&supervisor.handle(at(8), Event::Ready(id(2)))),
+        [2]
+    );
+}
+
+#[test]
+fn a_stop_drains_everyone_and_ends_when_the_last_has_gone() {
+    let mut supervisor = serving(policy(2));
+    let actions = supervisor.handle(at(5), Event::StopRequested(StopManner::Graceful));
+    assert_eq!(drained(&actions), [1, 2]);
+    let _ = supervisor.handle(at(6), died(1));
+    assert_eq!(
+        supervisor.handle(at(7), died(2)).last(),
+        Some(&Action::Exit(ExitReason::Stopped))
+    );
+}
+
+#[test]
+fn a_stop_kills_whoever_is_left_when_the_graceful_timeout_is_over() {
+    let mut supervisor = serving(policy(1));
+    let _ = supervisor.handle(at(5), Event::StopRequested(StopManner::Graceful));
+    assert_eq!(supervisor.next_deadline(), Some(at(25)));
+    let actions = supervisor.handle(at(25), Event::DeadlinePassed);
+    assert_eq!(actions, [Action::Kill(id(1), KillReason::Stop)]);
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_process_that_the_kernel_cannot_end() {
+    let mut supervisor = serving(policy(1));
+    let _ = supervisor.handle(at(5), Event::StopRequested(StopManner::Graceful));
+    let _ = supervisor.handle(at(25), Event::DeadlinePassed);
+    let actions = supervisor.handle(at_ms(25_500), Event::DeadlinePassed);
+    assert_eq!(actions, [Action::Exit(ExitReason::Stopped)]);
+}
+
+#[test]
+fn a_stop_during_boot_kills_the_workers_that_boot() {
+    let mut supervisor = Supervisor::new(policy(1), 7);
+    let _ = supervisor.handle(at(0), Event::DeadlinePassed);
+    let actions = supervisor.handle(at(1), Event::StopRequested(StopManner::Graceful));
+    assert_eq!(actions, [Action::Kill(id(1), KillReason::Unwanted)]);
+    assert_eq!(
+        supervisor.handle(at(1), died(1)).last(),
+        Some(&Action::Exit(ExitReason::Stopped))
+    );
+}
+
+#[test]
+fn a_stop_during_a_reload_gives_the_reload_up_and_says_so() {
+    let mut supervisor = serving(policy(1));
+    let _ = reload(&mut supervisor, at(5), policy(1));
+    let actions = supervisor.handle(at(6), Event::StopRequested(StopManner::Graceful));
+    assert!(
+        actions.contains(&Action::Answer(
+            Caller(1),
+            Err("the master is stopping".to_owned())
+        )),
+        "{actions:?}"
+    );
+    assert!(
+        actions.contains(&Action::Kill(id(2), KillReason::Unwanted)),
+        "{actions:?}"
+    );
+}
+
+#[test]
+fn a_fast_stop_takes_a_second_and_a_second_one_no_time() {
+    let mut supervisor = serving(policy(1));
+    let _ = supervisor.handle(at(5), Event::StopRequested(StopManner::Graceful));
+    assert_eq!(
+        supervisor.handle(at(6), Event::StopRequested(StopManner::Fast)),
+        [Action::Quit(id(1))]
+    );
+    assert_eq!(supervisor.next_deadline(), Some(at(7)));
+    let actions = supervisor.handle(at_ms(6_100), Event::StopRequested(StopManner::Fast));
+    assert_eq!(actions, [Action::Kill(id(1), KillReason::Stop)]);
+}
+
+#[test]
+fn a_worker_that_says_it_is_ready_after_it_was_told_to_go_stays_told_to_go() {
+    let mut supervisor = serving(policy(2));
+    let _ = supervisor.handle(at(5), Event::ScaleRequested(Scale::To(1), None));
+    assert_eq!(supervisor.handle(at(6), Event::Ready(id(2))), []);
+    let state = supervisor.workers().last().map(|worker| worker.state);
+    assert!(matches!(state, Some(State::Draining { .. })), "{state:?}");
+}
+
+#[test]
+fn a_generation_is_forgotten_when_its_last_worker_has_gone() {
+    let mut supervisor = serving(policy(1));
+    let _ = reload(&mut supervisor, at(5), policy(1));
+    let _ = supervisor.handle(at(6), Event::Ready(id(2)));
+    assert_eq!(
+        supervisor.handle(at(7), died(1)),
+        [Action::Forget(Generation(1))]
+    );
+}

@@ -1,0 +1,136 @@
+//! A worker as the supervisor sees it.
+
+use std::time::Duration;
+
+use super::event::{Generation, Now, Slot, WorkerId};
+
+/// One worker process.
+#[derive(Debug, Clone)]
+pub(super) struct Worker {
+    pub(super) id: WorkerId,
+    pub(super) slot: Slot,
+    pub(super) generation: Generation,
+    pub(super) spawned: Now,
+    /// From the order to drain until SIGKILL.
+    pub(super) graceful_timeout: Duration,
+    pub(super) state: State,
+}
+
+/// Where in its life a worker is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Spawned, not ready yet.
+    Booting {
+        /// Then it is killed.
+        until: Now,
+    },
+    /// Ready, not told to take connections yet.
+    Waiting {
+        /// When it became ready.
+        since: Now,
+    },
+    /// Takes connections.
+    Accepting {
+        /// When it became ready.
+        since: Now,
+    },
+    /// Told to go: finishes its requests, or said that it cannot boot.
+    Draining {
+        /// Then it is killed.
+        until: Now,
+        /// Whether it never was ready.
+        failed_boot: bool,
+    },
+    /// SIGKILL was sent; the kernel has not reported the end yet.
+    Killed {
+        /// When.
+        since: Now,
+    },
+}
+
+/// A worker as others may see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkerView {
+    /// Its id.
+    pub id: WorkerId,
+    /// The slot it fills.
+    pub slot: Slot,
+    /// The generation it runs.
+    pub generation: Generation,
+    /// When it was spawned.
+    pub spawned: Now,
+    /// Where in its life it is.
+    pub state: State,
+}
+
+impl Worker {
+    /// Ready, whether told to accept or not.
+    pub(super) fn is_ready(&self) -> bool {
+        match self.state {
+            State::Waiting { .. } | State::Accepting { .. } => true,
+            State::Booting { .. } | State::Draining { .. } | State::Killed { .. } => false,
+        }
+    }
+
+    pub(super) fn is_booting(&self) -> bool {
+        matches!(self.state, State::Booting { .. })
+    }
+
+    pub(super) fn is_accepting(&self) -> bool {
+        matches!(self.state, State::Accepting { .. })
+    }
+
+    /// Told to go, one way or the other: it fills its slot no longer.
+    pub(super) fn is_leaving(&self) -> bool {
+        match self.state {
+            State::Draining { .. } | State::Killed { .. } => true,
+            State::Booting { .. } | State::Waiting { .. } | State::Accepting { .. } => false,
+        }
+    }
+
+    /// For how long it has been ready; `None` when it is not.
+    pub(super) fn healthy_for(&self, now: Now) -> Option<Duration> {
+        match self.state {
+            State::Waiting { since } | State::Accepting { since } => {
+                Some(now.saturating_sub(since))
+            }
+            State::Booting { .. } | State::Draining { .. } | State::Killed { .. } => None,
+        }
+    }
+
+    /// When something must be done about it, whatever it does.
+    pub(super) fn deadline(&self) -> Option<Now> {
+        match self.state {
+            State::Booting { until } | State::Draining { until, .. } => Some(until),
+            State::Waiting { .. } | State::Accepting { .. } | State::Killed { .. } => None,
+        }
+    }
+
+    pub(super) fn view(&self) -> WorkerView {
+        WorkerView {
+            id: self.id,
+            slot: self.slot,
+            generation: self.generation,
+            spawned: self.spawned,
+            state: self.state,
+        }
+    }
+}
+
+impl State {
+    /// The word for it in logs and in `destrier status`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Booting { .. } => "booting",
+            Self::Waiting { .. } => "ready",
+            Self::Accepting { .. } => "accepting",
+            Self::Draining {
+                failed_boot: false, ..
+            } => "draining",
+            Self::Draining {
+                failed_boot: true, ..
+            } => "failed",
+            Self::Killed { .. } => "killed",
+        }
+    }
+}
