@@ -2,4 +2,13 @@
 #![expect(unsafe_code, reason = "system calls live here and nowhere else")]
 
 pub mod clock;
+pub mod identity;
+pub mod listener;
+pub mod machine;
 pub mod memory;
+pub mod output;
+pub mod poll;
+pub mod process;
+pub mod signals;
+pub mod socket;
+pub mod systemd;

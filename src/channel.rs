@@ -1,0 +1,144 @@
+//! What master and worker say to each other: one JSON object a line. Types and codec, no I/O.
+
+use std::marker::PhantomData;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// What the master tells a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ToWorker {
+    /// Take connections.
+    Accept,
+    /// Finish what is in flight, then exit.
+    Drain {
+        /// Listeners that nobody will serve after this worker: empty their accept queues, then stop them from listening.
+        close: Vec<String>,
+    },
+    /// Exit without finishing anything.
+    Quit,
+    /// Open the log files anew.
+    ReopenLogs,
+}
+
+/// What a worker tells the master.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ToMaster {
+    /// It has booted and could serve.
+    Ready,
+    /// It cannot boot.
+    Failed {
+        /// Why, for the operator.
+        reason: String,
+    },
+}
+
+/// The longest line that is accepted, in bytes.
+pub const LINE_MAX: usize = 256 * 1024;
+
+/// A line that is no message.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// Not the JSON that was expected.
+    #[error("not a message: {0}")]
+    Syntax(#[from] serde_json::Error),
+    /// More than [`LINE_MAX`] bytes without a line break.
+    #[error("a line of more than {LINE_MAX} bytes")]
+    TooLong,
+}
+
+/// `message` as a line, with its line break.
+pub fn encode(message: &impl Serialize) -> Vec<u8> {
+    // A type of ours with string keys: serialising it into memory cannot fail.
+    let mut line = serde_json::to_vec(message).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+/// Cuts a stream of bytes into messages.
+#[derive(Debug)]
+pub struct Decoder<T> {
+    buffer: Vec<u8>,
+    message: PhantomData<fn() -> T>,
+}
+
+impl<T> Default for Decoder<T> {
+    fn default() -> Self {
+        Self {
+            buffer: Vec::new(),
+            message: PhantomData,
+        }
+    }
+}
+
+impl<T: DeserializeOwned> Decoder<T> {
+    /// Takes in bytes as they came.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The next whole message; `None` until more bytes have come.
+    ///
+    /// # Errors
+    /// A line that is no message; the one after it can be read all the same, unless a line was too long.
+    pub fn next(&mut self) -> Option<Result<T, DecodeError>> {
+        let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') else {
+            return (self.buffer.len() > LINE_MAX).then_some(Err(DecodeError::TooLong));
+        };
+        let rest = self.buffer.split_off(end + 1);
+        let line = std::mem::replace(&mut self.buffer, rest);
+        Some(serde_json::from_slice(&line).map_err(DecodeError::from))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Decoder, LINE_MAX, ToMaster, ToWorker, encode};
+
+    #[test]
+    fn a_message_too_long_is_refused_before_it_fills_the_memory() {
+        let mut decoder = Decoder::<ToMaster>::default();
+        decoder.push(&vec![b'x'; LINE_MAX + 1]);
+        assert!(decoder.next().expect("an answer").is_err());
+    }
+
+    #[test]
+    fn an_unknown_message_is_an_error_and_the_next_one_is_read() {
+        let mut decoder = Decoder::<ToWorker>::default();
+        decoder.push(b"{\"type\":\"dance\"}\n{\"type\":\"accept\"}\n");
+        assert!(decoder.next().expect("an answer").is_err());
+        assert_eq!(
+            decoder.next().expect("an answer").expect("a message"),
+            ToWorker::Accept
+        );
+        assert!(decoder.next().is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_encoded_is_decoded_however_it_is_cut(reasons in prop::collection::vec(".*", 0..5), cut in 1_usize..20) {
+            let messages: Vec<ToMaster> = reasons.into_iter().map(|reason| ToMaster::Failed { reason }).collect();
+            let bytes: Vec<u8> = messages.iter().flat_map(encode).collect();
+            let mut decoder = Decoder::default();
+            let mut decoded = Vec::new();
+            for piece in bytes.chunks(cut) {
+                decoder.push(piece);
+                while let Some(message) = decoder.next() {
+                    decoded.push(message.expect("a message"));
+                }
+            }
+            prop_assert_eq!(decoded, messages);
+        }
+
+        #[test]
+        fn no_bytes_can_make_it_panic(bytes: Vec<u8>) {
+            let mut decoder = Decoder::<ToWorker>::default();
+            decoder.push(&bytes);
+            while let Some(Ok(_)) = decoder.next() {}
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Processes: fork with the discipline that forking needs, reaping, killing, and dying with the parent.
+
+use std::fmt;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::Mode;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, dup2_stdin, getpid, getppid};
+
+use super::signals;
+
+/// A process id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProcessId(Pid);
+
+impl ProcessId {
+    /// This process.
+    pub fn own() -> Self {
+        Self(getpid())
+    }
+
+    /// As a number, for logs and the scoreboard.
+    pub fn number(self) -> u32 {
+        self.0.as_raw().unsigned_abs()
+    }
+}
+
+impl fmt::Display for ProcessId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+/// How a process ended (wait(2)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It exited with this code.
+    Exited(i32),
+    /// This signal ended it.
+    Killed {
+        /// The signal.
+        signal: Signal,
+        /// Whether a core was dumped.
+        core: bool,
+    },
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(code) => write!(formatter, "exit code {code}"),
+            Self::Killed {
+                signal,
+                core: false,
+            } => write!(formatter, "killed by {signal}"),
+            Self::Killed { signal, core: true } => {
+                write!(formatter, "killed by {signal}, core dumped")
+            }
+        }
+    }
+}
+
+/// Forks a child that runs `child` and exits with what it returns. The child keeps standard output, standard error and
+/// the descriptors in `keep`; everything else that was open is closed, standard input is /dev/null, signals are as
+/// `signals::reset_in_child` says, and the caller's stack is never unwound in it.
+///
+/// # Errors
+/// fork(2)'s own, or `EBUSY` when this process has a second thread, whose locks a child could never unlock.
+pub fn fork_worker(keep: &[BorrowedFd<'_>], child: impl FnOnce() -> u8) -> nix::Result<ProcessId> {
+    if thread_count() != 1 {
+        return Err(Errno::EBUSY);
+    }
+    let keep: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).collect();
+    let parent = getpid();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that forks"
+    )]
+    // SAFETY: this process has one thread (checked above), so no lock is held by a thread the child does not have.
+    let forked = unsafe { nix::unistd::fork() }?;
+    match forked {
+        ForkResult::Parent { child } => Ok(ProcessId(child)),
+        ForkResult::Child => {
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                prepare_child(&keep)?;
+                // The parent may have died before anybody could tell this process.
+                if getppid() == parent {
+                    Ok(child())
+                } else {
+                    Ok(0)
+                }
+            }));
+            exit_child(match result {
+                Ok(Ok(code)) => code,
+                Ok(Err::<u8, Errno>(_)) => EXIT_NOT_PREPARED,
+                Err(_) => EXIT_PANICKED,
+            })
+        }
+    }
+}
+
+/// The child could not be given its descriptors and signals.
+pub const EXIT_NOT_PREPARED: u8 = 70;
+
+/// The child's code panicked; the panic is in the log.
+pub const EXIT_PANICKED: u8 = 101;
+
+fn prepare_child(keep: &[RawFd]) -> nix::Result<()> {
+    close_all_but(keep)?;
+    let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
+    dup2_stdin(&null)?;
+    signals::reset_in_child()
+}
+
+/// Closes every descriptor above standard error that is not in `keep`.
+fn close_all_but(keep: &[RawFd]) -> nix::Result<()> {
+    let mut kept: Vec<u32> = keep
+        .iter()
+        .filter_map(|fd| u32::try_from(*fd).ok())
+        .filter(|fd| *fd > 2)
+        .collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for fd in kept.into_iter().chain([u32::MAX]) {
+        if first < fd {
+            // SAFETY: the child owns all its descriptors; whoever holds one of these in memory never runs again in it.
+            let result =
+                unsafe { nix::libc::syscall(nix::libc::SYS_close_range, first, fd - 1, 0) };
+            Errno::result(result)?;
+        }
+        first = fd.saturating_add(1);
+    }
+    Ok(())
+}
+
+/// Ends this process at once: no destructor, no exit handler of the process that it was forked from.
+fn exit_child(code: u8) -> ! {
+    // SAFETY: _exit(2) is always allowed.
+    unsafe { nix::libc::_exit(code.into()) }
+}
+
+/// How many threads this process has; 0 when /proc cannot be read.
+fn thread_count() -> usize {
+    // Without /proc (a bare chroot) the master is still single-threaded by construction.
+    std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count)
+}
+
+/// Has the kernel tell this worker when its master dies. After a change of user, which clears it.
+pub fn die_with_parent() -> nix::Result<()> {
+    nix::sys::prctl::set_pdeathsig(signals::PARENT_DIED)
+}
+
+/// Sends SIGKILL. A process that has ended already is no error.
+pub fn kill_now(process: ProcessId) -> nix::Result<()> {
+    match kill(process.0, Signal::SIGKILL) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// A child that has ended, if there is one: also a process that this one adopted as PID 1.
+pub fn reap() -> Option<(ProcessId, Ending)> {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, code)) => {
+                return Some((ProcessId(pid), Ending::Exited(code)));
+            }
+            Ok(WaitStatus::Signaled(pid, signal, core)) => {
+                return Some((ProcessId(pid), Ending::Killed { signal, core }));
+            }
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return None,
+            Err(Errno::EINTR) => {}
+            // A stop or a continuation is no end.
+            Ok(
+                WaitStatus::Stopped(..)
+                | WaitStatus::PtraceEvent(..)
+                | WaitStatus::PtraceSyscall(_)
+                | WaitStatus::Continued(_),
+            ) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Raises the soft limit on open descriptors to the hard one: a server wants all it may have (setrlimit(2)).
+pub fn raise_descriptor_limit() -> nix::Result<()> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    } else {
+        Ok(())
+    }
+}
