@@ -123,8 +123,8 @@ mod tests {
         fn what_was_encoded_is_decoded_however_it_is_cut(reasons in prop::collection::vec(".*", 0..5), cut in 1_usize..20) {
             let messages: Vec<ToMaster> = reasons.into_iter().map(|reason| ToMaster::Failed { reason }).collect();
             let bytes: Vec<u8> = messages.iter().flat_map(encode).collect();
-            let mut decoder = Decoder::default();
-            let mut decoded = Vec::new();
+            let mut decoder = Decoder::<ToMaster>::default();
+            let mut decoded: Vec<ToMaster> = Vec::new();
             for piece in bytes.chunks(cut) {
                 decoder.push(piece);
                 while let Some(message) = decoder.next() {

@@ -13,6 +13,7 @@ use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::config::{Format, Level, Log};
 use crate::sys::output::Output;
+use crate::sys::process::Keep;
 
 /// Lines that wait for a reader who does not read; those after them are counted and lost.
 const WAITING_MAX: usize = 1024;
@@ -55,6 +56,7 @@ pub fn start(config: &Log) -> io::Result<()> {
     .map_err(|_| io::Error::other("logging was started before"))?;
     tracing_subscriber::registry()
         .with(layer)
+        .with(filter)
         .try_init()
         .map_err(io::Error::other)
 }
@@ -88,6 +90,11 @@ pub fn reopen() -> io::Result<()> {
         queue.output = Output::file(&path)?;
     }
     Ok(())
+}
+
+/// The descriptor that lines go to, for a child that shall go on writing to it.
+pub fn descriptor() -> Option<Keep> {
+    LOG.get().map(|state| Keep::new(&state.queue().output))
 }
 
 /// In a forked child: the lines that still wait are the parent's to write.

@@ -164,6 +164,13 @@ impl Supervisor {
         line.map_or(0, |line| if line.paused { 0 } else { line.wanted })
     }
 
+    /// How many slots must keep their listeners: those that are, or soon will be, wanted, also during a pause.
+    pub fn slots_kept(&self) -> u16 {
+        let candidate = self.candidate.as_ref().map(|candidate| &candidate.line);
+        let lines = self.serving.iter().chain(candidate);
+        lines.map(|line| line.wanted).max().unwrap_or(0)
+    }
+
     /// Whether workers keep dying.
     pub fn is_degraded(&self) -> bool {
         self.degraded

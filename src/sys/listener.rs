@@ -193,3 +193,14 @@ pub fn wait_exclusively(socket: impl AsFd) -> io::Result<OwnedFd> {
     )?;
     Ok(epoll.0)
 }
+
+/// A socket that a worker takes connections from.
+#[derive(Debug)]
+pub struct ListeningSocket {
+    /// As the configuration names it.
+    pub name: String,
+    /// The socket, for this worker alone or together with others.
+    pub socket: OwnedFd,
+    /// Whether other workers take connections from the same socket.
+    pub shared: bool,
+}

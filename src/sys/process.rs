@@ -1,7 +1,7 @@
 //! Processes: fork with the discipline that forking needs, reaping, killing, and dying with the parent.
 
 use std::fmt;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use nix::errno::Errno;
@@ -64,17 +64,28 @@ impl fmt::Display for Ending {
     }
 }
 
+/// A descriptor that a child shall not lose.
+#[derive(Debug, Clone, Copy)]
+pub struct Keep(RawFd);
+
+impl Keep {
+    /// This one.
+    pub fn new(descriptor: impl AsFd) -> Self {
+        Self(descriptor.as_fd().as_raw_fd())
+    }
+}
+
 /// Forks a child that runs `child` and exits with what it returns. The child keeps standard output, standard error and
 /// the descriptors in `keep`; everything else that was open is closed, standard input is /dev/null, signals are as
 /// `signals::reset_in_child` says, and the caller's stack is never unwound in it.
 ///
 /// # Errors
 /// fork(2)'s own, or `EBUSY` when this process has a second thread, whose locks a child could never unlock.
-pub fn fork_worker(keep: &[BorrowedFd<'_>], child: impl FnOnce() -> u8) -> nix::Result<ProcessId> {
+pub fn fork_worker(keep: &[Keep], child: impl FnOnce() -> u8) -> nix::Result<ProcessId> {
     if thread_count() != 1 {
         return Err(Errno::EBUSY);
     }
-    let keep: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).collect();
+    let keep: Vec<RawFd> = keep.iter().map(|kept| kept.0).collect();
     let parent = getpid();
     #[expect(
         clippy::disallowed_methods,
