@@ -55,3 +55,12 @@ impl Guard {
         todo!()
     }
 }
+
+impl Claims {
+    pub fn subject(&self) -> Option<&str> {
+        None
+    }
+    pub fn as_map(&self) -> &serde_json::Map<String, serde_json::Value> {
+        &self.0
+    }
+}
