@@ -50,9 +50,15 @@ pub struct Refusal {
 pub struct Guard(());
 
 impl Guard {
+    pub fn open() -> Self {
+        Self(())
+    }
+    pub fn warnings(&self) -> &[String] {
+        &[]
+    }
     /// Judges one request.
     pub fn judge(&self, _request: &RequestView<'_>, _now: UnixTime) -> Verdict {
-        todo!()
+        Verdict::Pass(None)
     }
 }
 

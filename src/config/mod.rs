@@ -19,6 +19,7 @@ mod errors;
 mod file;
 mod key;
 mod known;
+mod locate;
 mod notation;
 mod resolve;
 mod rules;
@@ -29,6 +30,7 @@ mod validate;
 
 pub use document::{Origin, Sources};
 pub use errors::{ConfigErrors, Problem};
+pub use locate::{Located, locate};
 pub use show::{Setting, shown};
 
 /// Reads, merges and checks the configuration.

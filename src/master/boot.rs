@@ -83,7 +83,7 @@ impl Master {
         let (pinned, policy) = pin(loaded, processors)?;
         let config = &pinned.loaded.config;
         let control = patiently(
-            || ControlServer::open(&control_socket_path(config)),
+            || ControlServer::open(&socket_of(config)),
             SocketPathError::may_pass,
         )?;
         let mut listeners = Listeners::new(inherited);
@@ -217,7 +217,7 @@ pub(super) fn assert_reloadable(before: &Config, after: &Config) -> Result<(), S
     let changed = [
         (
             "process.control_socket",
-            control_socket_path(before) != control_socket_path(after),
+            socket_of(before) != socket_of(after),
         ),
         ("process.pid_file", old.pid_file != new.pid_file),
         ("server.balance", server.0.balance != server.1.balance),
@@ -246,13 +246,17 @@ pub(super) fn assert_reloadable(before: &Config, after: &Config) -> Result<(), S
     ))
 }
 
-/// Where commands reach the master of `config`: `process.control_socket`, else a place in the runtime directory that
-/// is named after the file, so that a command with the same `-c` finds it.
-pub fn control_socket_path(config: &Config) -> PathBuf {
-    if let Some(path) = &config.process.control_socket {
-        return path.clone();
+fn socket_of(config: &Config) -> PathBuf {
+    control_socket_path(&config.file, config.process.control_socket.as_deref())
+}
+
+/// Where commands reach the master of the configuration `file`: `process.control_socket`, else a place in the runtime
+/// directory that is named after the file, so that a command with the same `-c` finds it.
+pub fn control_socket_path(file: &Path, configured: Option<&Path>) -> PathBuf {
+    if let Some(path) = configured {
+        return path.to_owned();
     }
-    let stem = config.file.file_stem().unwrap_or("destrier".as_ref());
+    let stem = file.file_stem().unwrap_or("destrier".as_ref());
     let folder = if identity::effective_user() == 0 {
         PathBuf::from("/run/destrier")
     } else if let Some(folder) = std::env::var_os("XDG_RUNTIME_DIR") {
@@ -260,7 +264,9 @@ pub fn control_socket_path(config: &Config) -> PathBuf {
     } else {
         PathBuf::from(format!("/tmp/destrier-{}", identity::effective_user()))
     };
-    folder.join(stem).with_extension("sock")
+    let mut name = stem.to_owned();
+    name.push(".sock");
+    folder.join(name)
 }
 
 /// Makes the folder of a socket; one that is there already must be ours or root's, for whoever owns it owns the socket.

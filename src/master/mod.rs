@@ -130,6 +130,15 @@ struct Systemd {
     next_sign_of_life: Now,
 }
 
+/// How the master ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// As it was told to.
+    Stopped,
+    /// The first generation could not boot; the reason is its last log line.
+    BootFailed,
+}
+
 /// What came of the last reload.
 #[derive(Debug, Clone)]
 struct ReloadOutcome {
@@ -139,12 +148,11 @@ struct ReloadOutcome {
 
 impl Master {
     /// Serves until told to stop, or until the first generation turns out not to boot.
-    pub fn run(mut self) -> ExitReason {
+    pub fn run(mut self) -> Ending {
         self.feed(Event::DeadlinePassed);
         loop {
             if let Some(reason) = self.exit.take() {
-                self.finish(&reason);
-                return reason;
+                return self.finish(reason);
             }
             let logs_wait = logging::flush();
             let timeout = self
@@ -217,19 +225,24 @@ impl Master {
     }
 
     /// The last words: callers learn the outcome, files that say that this master runs go.
-    fn finish(&mut self, reason: &ExitReason) {
+    fn finish(mut self, reason: ExitReason) -> Ending {
         for caller in std::mem::take(&mut self.stop_callers) {
             self.control.answer(caller, Ok("stopped".to_owned()));
         }
         if let Some(path) = &self.pid_file {
             let _already_gone = std::fs::remove_file(path);
         }
-        match reason {
-            ExitReason::Stopped => tracing::info!("stopped"),
-            ExitReason::BootFailed(reason) => {
-                tracing::error!(reason, "the application failed to boot")
+        let ending = match reason {
+            ExitReason::Stopped => {
+                tracing::info!("stopped");
+                Ending::Stopped
             }
-        }
+            ExitReason::BootFailed(reason) => {
+                tracing::error!(reason, "the application failed to boot");
+                Ending::BootFailed
+            }
+        };
         logging::flush();
+        ending
     }
 }

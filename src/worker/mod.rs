@@ -47,8 +47,6 @@ pub struct Task {
     pub seat: SeatWriter,
     /// What it becomes before it runs anything of the application.
     pub identity: Identity,
-    /// A random number that no other worker has.
-    pub request_ids: u64,
 }
 
 /// What a worker process exits with. The master reads it in its death report only: what counts was said on the channel.
@@ -162,7 +160,7 @@ fn serving<S: AppService>(task: &Task, service: S) -> Serving<S> {
             service,
             task.seat.clone(),
             config.log.access,
-            task.request_ids,
+            request_ids(),
         ),
         limits: Limits {
             header_timeout: config.http.header_timeout,
@@ -243,6 +241,14 @@ async fn leave_as_orphan<S: AppService>(
     tracing::error!(worker, "the master is gone, leaving");
     let drained = drain::drain(accepting, |_| Ending::CloseNow, serving);
     let _out_of_time = tokio::time::timeout(ORPHAN_GRACE, drained).await;
+}
+
+/// A random number: the first half of every request id of this worker.
+fn request_ids() -> u64 {
+    let mut bytes = [0; 8];
+    // Without random numbers the server could not verify a token either; ids then only count.
+    aws_lc_rs::rand::fill(&mut bytes).unwrap_or_default();
+    u64::from_le_bytes(bytes)
 }
 
 fn reopen_logs(worker: u64) {
