@@ -1,6 +1,7 @@
 //! Does what the supervisor says.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
 use std::os::unix::net::UnixStream;
 
 use super::boot::pin;
@@ -246,7 +247,9 @@ impl Master {
     fn commit(&mut self, generation: Generation) {
         if let Some(pinned) = self.generations.get(&generation) {
             let config = pinned.loaded.config.clone();
-            if let Err(error) = logging::change(&config.log) {
+            if let Err(error) =
+                logging::change(&config.log).and_then(|()| self.hand_over_log_file())
+            {
                 tracing::error!(%error, "cannot open the log file, the old one stays in use");
             }
             for (bind, address) in self.listeners.describe() {
@@ -258,7 +261,10 @@ impl Master {
             workers = self.supervisor.wanted(),
             "serving"
         );
-        self.note_reload(Ok(generation));
+        // The first generation came of no reload.
+        if generation > Generation(1) {
+            self.note_reload(Ok(generation));
+        }
         self.tell_systemd_that_it_serves();
     }
 
@@ -307,6 +313,15 @@ impl Master {
             Done::Scaled(workers) => format!("{workers} workers serve, until the next reload"),
         });
         self.control.answer(caller, outcome);
+    }
+
+    /// Workers open the log file anew by themselves, with the privileges they have left.
+    pub(super) fn hand_over_log_file(&self) -> io::Result<()> {
+        let Some(Pinned { loaded, identity }) = self.serving() else {
+            return Ok(());
+        };
+        let file = &loaded.config.log.file;
+        file.as_deref().map_or(Ok(()), |file| identity.own(file))
     }
 
     /// The generation in force.

@@ -81,11 +81,13 @@ impl Master {
 
     fn take_in_signals(&mut self) {
         while let Some(signal) = self.signals.next() {
-            if signal != Signal::SIGCHLD {
+            // Two are the kernel's, not an operator's. To log that a log's reader has gone would raise the next SIGPIPE.
+            if !matches!(signal, Signal::SIGCHLD | Signal::SIGPIPE) {
                 tracing::info!(signal = signal.as_str(), "received");
             }
             match signal {
                 Signal::SIGCHLD => self.reap(),
+                Signal::SIGPIPE => {}
                 Signal::SIGHUP => self.feed(Event::ReloadRequested(None)),
                 Signal::SIGTERM => self.stop(StopManner::Graceful),
                 Signal::SIGINT | Signal::SIGQUIT => self.stop(StopManner::Fast),
@@ -170,7 +172,7 @@ impl Master {
     }
 
     fn reopen_logs(&mut self) {
-        match logging::reopen() {
+        match logging::reopen().and_then(|()| self.hand_over_log_file()) {
             Ok(()) => tracing::info!("log files opened anew"),
             Err(error) => {
                 tracing::error!(%error, "cannot open the log file anew, the old one stays in use")
