@@ -5,6 +5,7 @@ pub mod channel;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod key_files;
 pub mod logging;
 pub mod supervisor;
 pub mod sys;
