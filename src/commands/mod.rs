@@ -1,6 +1,46 @@
 //! A file for each subcommand; this one chooses, and says what the process exits with.
 
+use std::env;
 use std::fmt;
+use std::io::{self, Write};
+
+use crate::app::App;
+use crate::cli::{Cli, Command, ConfigArgs};
+use crate::config::{Config, ConfigErrors, Loaded, Sources, load, read};
+use crate::master::control::Request;
+
+mod ask;
+mod check;
+mod config;
+mod run;
+mod status;
+
+/// Does what the command line asks; `run` serves `app`.
+///
+/// # Errors
+/// It could not be done; nothing half-done remains.
+pub fn execute<A: App>(cli: Cli, app: A) -> Result<ExitCode, CommandError> {
+    match &cli.command {
+        Command::Run(args) => run::run(args, app),
+        Command::Check(args) => check::run(args).map(|()| ExitCode::Success),
+        Command::Status { master, json } => status::run(master, *json),
+        Command::Reload(args) => ask::run(args, &Request::Reload),
+        Command::Scale { workers, master } => {
+            ask::run(master, &Request::Scale { workers: *workers })
+        }
+        Command::Stop { master, fast } => ask::run(master, &Request::Stop { fast: *fast }),
+        Command::Reopen(args) => ask::run(args, &Request::Reopen),
+        Command::Config { command } => config::run(command).map(|()| ExitCode::Success),
+        Command::Token { .. } | Command::Key { .. } => Ok(ExitCode::Failure),
+    }
+}
+
+/// Says on standard error why a command failed. A closed standard error changes nothing.
+pub fn complain(error: &CommandError) {
+    if !error.message.is_empty() {
+        _ = writeln!(io::stderr(), "{error}");
+    }
+}
 
 /// What the process tells whoever started it. A protocol: scripts and systemd rely on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,3 +82,61 @@ impl fmt::Display for CommandError {
 }
 
 impl std::error::Error for CommandError {}
+
+impl From<ConfigErrors> for CommandError {
+    fn from(errors: ConfigErrors) -> Self {
+        Self {
+            code: ExitCode::Usage,
+            message: errors.to_string(),
+        }
+    }
+}
+
+/// The configuration that the arguments and the environment ask for.
+pub(crate) fn load_config(args: &ConfigArgs) -> Result<Config, CommandError> {
+    Ok(load(&sources(args)?)?)
+}
+
+/// As [`load_config`], with how it came about.
+pub(crate) fn read_config(args: &ConfigArgs) -> Result<Loaded, CommandError> {
+    Ok(read(&sources(args)?)?)
+}
+
+/// Where the configuration comes from; a reload reads the same sources again.
+pub(crate) fn sources(args: &ConfigArgs) -> Result<Sources, CommandError> {
+    let mut env = Vec::new();
+    for (name, value) in env::vars_os() {
+        let Some(name) = name.to_str().filter(|name| name.starts_with("DESTRIER_")) else {
+            continue;
+        };
+        let Some(value) = value.to_str() else {
+            return Err(CommandError {
+                code: ExitCode::Usage,
+                message: format!("config: {name}: the value is not UTF-8"),
+            });
+        };
+        env.push((name.to_owned(), value.to_owned()));
+    }
+    Ok(Sources {
+        file: args.file.clone(),
+        bind: args.bind.clone(),
+        workers: args.workers.clone(),
+        log_level: args.log_level.clone(),
+        env,
+    })
+}
+
+/// Writes what was asked for to standard output. A reader that has seen enough (`| head`) is no failure.
+pub(crate) fn print(text: &str) -> Result<(), CommandError> {
+    let mut stdout = io::stdout().lock();
+    let written = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CommandError {
+            code: ExitCode::Failure,
+            message: format!("cannot write to standard output: {error}"),
+        }),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

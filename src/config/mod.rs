@@ -1,9 +1,90 @@
 //! The configuration in force: checked, complete, immutable. `file` is how it is written, `validate` turns that into this.
+//!
+//! The way of a key: `document` reads the file, lays environment and flags over it and remembers where each value came
+//! from; `decode` turns the values into a `File`; `validate` turns the `File` into a [`Config`]. Each of them notes what
+//! is wrong and goes on, so that an operator sees everything at once.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+mod bind;
+mod decode;
+mod document;
+mod errors;
+mod file;
+mod key;
+mod known;
+mod locate;
+mod notation;
+mod resolve;
+mod rules;
+mod show;
+#[cfg(test)]
+mod tests;
+mod validate;
+
+pub use document::{Origin, Sources};
+pub use errors::{ConfigErrors, Problem};
+pub use locate::{Located, locate};
+pub use show::{Setting, shown};
+
+/// Reads, merges and checks the configuration.
+///
+/// The file is `sources.file`, else `destrier.toml` in the current directory, else `/etc/destrier/destrier.toml`.
+/// Environment variables `DESTRIER_SECTION__KEY` override the file, flags override both.
+///
+/// # Errors
+///
+/// Everything that is wrong, not only the first thing.
+pub fn load(sources: &Sources) -> Result<Config, ConfigErrors> {
+    read(sources).map(|loaded| loaded.config)
+}
+
+/// As [`load`], with what `destrier check` and `destrier config show` want to know besides.
+///
+/// # Errors
+///
+/// Everything that is wrong, not only the first thing.
+pub fn read(sources: &Sources) -> Result<Loaded, ConfigErrors> {
+    let mut problems = errors::Problems::default();
+    let document = document::read(sources, &mut problems);
+    let Some(mut document) = document.filter(|_| problems.is_empty()) else {
+        return Err(problems.into_errors());
+    };
+    document.override_with(sources, &mut problems);
+    let mut file = decode::decode(&mut document, &mut problems);
+    resolve::make_absolute(&mut file, &document);
+    let (config, warnings) = validate::validate(&file, &document, &mut problems);
+    if !problems.is_empty() {
+        return Err(problems.into_errors());
+    }
+    Ok(Loaded {
+        config,
+        warnings,
+        settings: show::settings(&file, &document),
+    })
+}
+
+/// The JSON Schema (2020-12) of the configuration file.
+pub fn schema() -> serde_json::Value {
+    file::schema()
+}
+
+/// A configuration that may be put in force, and how it came about.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// What is put in force.
+    pub config: Config,
+    /// What is allowed but hardly meant.
+    pub warnings: Vec<Problem>,
+    /// Every key with its value in force and where that came from.
+    pub settings: Vec<Setting>,
+}
 
 /// Everything destrier was told, with every default filled in. Nothing checks it again.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,7 +140,8 @@ pub enum Bind {
 }
 
 /// How connections are shared out among the workers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Balance {
     /// One `SO_REUSEPORT` socket for each worker slot.
     PerWorker,
@@ -105,7 +187,8 @@ pub struct Reload {
 }
 
 /// `reload.strategy`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Strategy {
     /// The whole new generation boots beside the old one and takes over at once.
     BlueGreen,
@@ -190,7 +273,10 @@ pub enum KeySource {
 }
 
 /// A signature algorithm of RFC 7518 section 3.1 or RFC 8037.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "UPPERCASE")]
 #[expect(missing_docs, reason = "the RFC's own names")]
 pub enum Algorithm {
     Hs256,
@@ -204,6 +290,7 @@ pub enum Algorithm {
     Ps512,
     Es256,
     Es384,
+    #[serde(rename = "EdDSA")]
     EdDsa,
 }
 
@@ -225,7 +312,8 @@ pub struct Rule {
 }
 
 /// `auth.rule.access`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Access {
     /// No token is looked at.
     Public,
@@ -245,7 +333,8 @@ pub struct App {
 }
 
 /// `app.kind`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum AppKind {
     /// The small JSON service that destrier carries.
     Demo,
@@ -265,7 +354,8 @@ pub struct Log {
 }
 
 /// `log.level`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the field's own names")]
 pub enum Level {
     Error,
@@ -276,7 +366,8 @@ pub enum Level {
 }
 
 /// `log.format`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Format {
     /// Human on a terminal, JSON otherwise.
     Auto,

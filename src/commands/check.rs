@@ -1,0 +1,45 @@
+//! `destrier check`: is this configuration fit to be put in force?
+
+use std::io::{self, Write};
+
+use super::{CommandError, print, read_config};
+use crate::cli::ConfigArgs;
+use crate::config::{Config, WorkerCount};
+
+/// Checks the configuration and the files it names; says what it would serve, warnings on standard error.
+///
+/// # Errors
+///
+/// Everything that is wrong, with exit code 2.
+pub fn run(args: &ConfigArgs) -> Result<(), CommandError> {
+    let loaded = read_config(args)?;
+    // The lead wires the key files here: `key_files::load(&loaded.config.auth)?;`
+    for warning in &loaded.warnings {
+        // A closed standard error does not make the configuration worse.
+        _ = writeln!(io::stderr(), "warning: {warning}");
+    }
+    print(&summary(&loaded.config))
+}
+
+/// One line that tells whether this is the file that was meant.
+fn summary(config: &Config) -> String {
+    let binds: Vec<String> = config.server.bind.iter().map(ToString::to_string).collect();
+    let workers = match config.workers.count {
+        WorkerCount::Auto => "a worker for each processor".to_owned(),
+        WorkerCount::Fixed(count) => counted(usize::from(count), "worker"),
+    };
+    format!(
+        "{} is fine: {}, {workers}, {}, {}\n",
+        config.file.display(),
+        binds.join(" "),
+        counted(config.auth.issuers.len(), "issuer"),
+        counted(config.auth.rules.len(), "rule"),
+    )
+}
+
+fn counted(number: usize, noun: &str) -> String {
+    match number {
+        1 => format!("1 {noun}"),
+        _ => format!("{number} {noun}s"),
+    }
+}

@@ -1,0 +1,144 @@
+//! The keys that exist, from the schema, and the nearest of them to one that does not.
+
+use serde_json::Value;
+
+use super::file;
+use super::key::{KeyPath, Step};
+
+/// A key that may be written, without the places in arrays.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Known {
+    /// The names on the way: `["auth", "rule", "path"]`.
+    pub(super) names: Vec<String>,
+    pub(super) kind: Kind,
+    /// Its default; absent when it has none.
+    pub(super) default: Option<Value>,
+}
+
+/// What a key is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A value of a section: `workers.count`.
+    OfSection,
+    /// An array of tables: `auth.rule`.
+    ArrayOfTables,
+    /// A value of such a table: `auth.rule[].path`.
+    OfItem,
+}
+
+impl Known {
+    /// With dots, and `[]` where a place in an array belongs.
+    pub(super) fn dotted(&self) -> String {
+        match self.names.as_slice() {
+            [parents @ .., key] if self.kind == Kind::OfItem => {
+                format!("{}[].{key}", parents.join("."))
+            }
+            names => names.join("."),
+        }
+    }
+
+    /// Its last name, when it belongs to the tables of `array`.
+    pub(super) fn name_in(&self, array: &Self) -> Option<&str> {
+        let (name, parents) = self.names.split_last()?;
+        (parents == array.names).then_some(name)
+    }
+
+    /// The variable that overrides it; none for a key of a table in an array.
+    pub(super) fn variable(&self) -> Option<String> {
+        match self.names.as_slice() {
+            [section, key] => Some(variable_name(section, key)),
+            _ => None,
+        }
+    }
+}
+
+/// The variable that overrides `section.key`.
+pub(super) fn variable_name(section: &str, key: &str) -> String {
+    format!("DESTRIER_{section}__{key}").to_uppercase()
+}
+
+/// Every key, in the order of the schema.
+pub(super) fn all() -> Vec<Known> {
+    let mut found = Vec::new();
+    for (section, schema) in properties(&file::schema()) {
+        for (key, schema) in properties(schema) {
+            let names = vec![section.clone(), key.clone()];
+            let items = schema.get("items").map(properties).unwrap_or_default();
+            found.push(Known {
+                names: names.clone(),
+                kind: if items.is_empty() {
+                    Kind::OfSection
+                } else {
+                    Kind::ArrayOfTables
+                },
+                default: schema.get("default").cloned(),
+            });
+            found.extend(items.into_iter().map(|(key, schema)| Known {
+                names: [names.as_slice(), std::slice::from_ref(key)].concat(),
+                kind: Kind::OfItem,
+                default: schema.get("default").cloned(),
+            }));
+        }
+    }
+    found
+}
+
+fn properties(schema: &Value) -> Vec<(&String, &Value)> {
+    let keys = schema.get("properties").and_then(Value::as_object);
+    keys.into_iter().flatten().collect()
+}
+
+/// The key that was probably meant, as it would be written where `unknown` is.
+pub(super) fn nearest(unknown: &KeyPath) -> Option<String> {
+    let names = unknown.names();
+    let known = all();
+    let (_, best) = known
+        .iter()
+        .map(|known| (likeness(&names, known), known))
+        .filter(|(likeness, _)| *likeness > 0.5)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))?;
+    let (key, parents) = best.names.split_last()?;
+    match unknown.parent() {
+        Some(parent) if parent.names() == parents => Some(parent.child(key).to_string()),
+        _ => Some(best.dotted()),
+    }
+}
+
+/// From 0, nothing in common, to 1.
+fn likeness(names: &[&str], known: &Known) -> f64 {
+    let (Some((key, parents)), Some((known_key, known_parents))) =
+        (names.split_last(), known.names.split_last())
+    else {
+        return 0.0;
+    };
+    let whole = strsim::sorensen_dice(&names.join("."), &known.names.join("."));
+    let of_key = if parents == known_parents {
+        strsim::jaro_winkler(key, known_key) - 0.2
+    } else if key == known_key {
+        0.6
+    } else {
+        0.0
+    };
+    whole.max(of_key)
+}
+
+/// Whether `path` is a key that one variable can override: a key of a section.
+pub(super) fn is_section_key(path: &KeyPath) -> bool {
+    let names = path.names();
+    let has_index = path
+        .steps()
+        .iter()
+        .any(|step| matches!(step, Step::Index(_)));
+    !has_index && names.len() == 2 && all().iter().any(|known| known.names == names)
+}
+
+/// The variable that was probably meant.
+pub(super) fn nearest_variable(name: &str) -> Option<String> {
+    let variables = all().into_iter().filter_map(|known| known.variable());
+    let near = |variable: String| (strsim::sorensen_dice(name, &variable), variable);
+    let (_, best) = variables
+        .map(near)
+        .filter(|(likeness, _)| *likeness > 0.6)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))?;
+    Some(best)
+}

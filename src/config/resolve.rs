@@ -1,0 +1,37 @@
+//! Paths: in the file they are relative to the file's folder, elsewhere to the current directory.
+
+use super::document::Document;
+use super::file::File;
+use super::key::KeyPath;
+use super::notation::Text;
+
+/// Makes every path in the configuration absolute.
+pub(super) fn make_absolute(file: &mut File, document: &Document) {
+    let resolve = |key: &KeyPath, path: &mut Option<Text>| {
+        if let Some(Text(path)) = path {
+            *path = document.resolve(key, path);
+        }
+    };
+    resolve(&"process.pid_file".into(), &mut file.process.pid_file);
+    resolve(
+        &"process.control_socket".into(),
+        &mut file.process.control_socket,
+    );
+    resolve(&"log.file".into(), &mut file.log.file);
+    for (index, issuer) in file.auth.issuer.iter_mut().enumerate() {
+        let key = KeyPath::from("auth.issuer").item(index);
+        resolve(&key.child("secret_file"), &mut issuer.secret_file);
+        resolve(&key.child("public_key_file"), &mut issuer.public_key_file);
+        resolve(&key.child("jwks_file"), &mut issuer.jwks_file);
+    }
+    let binds = KeyPath::from("server.bind");
+    for (index, Text(bind)) in file.server.bind.0.iter_mut().enumerate() {
+        // What cannot be a file name stays as it was written, for `bind` to refuse.
+        if let Some(path) = bind.strip_prefix("unix:")
+            && !path.is_empty()
+            && !path.starts_with('@')
+        {
+            *bind = format!("unix:{}", document.resolve(&binds.item(index), path));
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! `[[auth.rule]]`: whether a pattern is well formed, and whether a rule can ever decide.
+
+use super::{Access, Rule};
+
+/// Why `path` is no pattern; `None` when it is one.
+///
+/// A pattern is segments after slashes: literal text, `{name}` for any one segment, and `**` at the end for the rest.
+pub(super) fn refuse_pattern(path: &str) -> Option<&'static str> {
+    let Some(rest) = path.strip_prefix('/') else {
+        return Some("must begin with `/`");
+    };
+    let mut segments = rest.split('/').peekable();
+    while let Some(segment) = segments.next() {
+        let is_last = segments.peek().is_none();
+        if segment == "**" {
+            if !is_last {
+                return Some("may have `**` at its end only");
+            }
+        } else if segment.contains('*') {
+            return Some("may have `**` as a whole segment only");
+        } else if let Some(name) = segment
+            .strip_prefix('{')
+            .and_then(|rest| rest.strip_suffix('}'))
+        {
+            if name.is_empty() || name.contains(['{', '}']) {
+                return Some("must have a name in its braces, as in `/users/{id}`");
+            }
+        } else if segment.contains(['{', '}']) {
+            return Some("may have `{name}` as a whole segment only");
+        } else if segment == "." || segment == ".." {
+            return Some("must not have `.` or `..` as a segment");
+        } else if segment.is_empty() && !is_last {
+            return Some("must not have empty segments");
+        } else if segment.contains(['?', '#']) || segment.contains(char::is_whitespace) {
+            return Some("must be a path, without query, fragment or white space");
+        }
+    }
+    None
+}
+
+/// Whether `method` is a method (RFC 9110 section 9.1) as they are in use: a token, in capitals.
+pub(super) fn is_method(method: &str) -> bool {
+    let is_token = |byte: u8| {
+        byte.is_ascii_uppercase() || byte.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    };
+    !method.is_empty() && method.bytes().all(is_token)
+}
+
+/// Whether every request that `later` matches is decided by `earlier`.
+pub(super) fn covers(earlier: &Rule, later: &Rule) -> bool {
+    let methods = earlier.methods.is_empty()
+        || (!later.methods.is_empty()
+            && later
+                .methods
+                .iter()
+                .all(|method| earlier.methods.contains(method)));
+    methods && covers_path(&earlier.path, &later.path)
+}
+
+fn covers_path(earlier: &str, later: &str) -> bool {
+    let mut theirs = later.split('/');
+    for segment in earlier.split('/') {
+        let Some(other) = theirs.next() else {
+            return false;
+        };
+        let is_covered = match segment {
+            "**" => return true,
+            // An empty segment, as after the slash of `/a/`, is none that a name could stand for.
+            name if name.starts_with('{') => !other.is_empty() && other != "**",
+            literal => literal == other,
+        };
+        if !is_covered {
+            return false;
+        }
+    }
+    theirs.next().is_none()
+}
+
+/// What a rule asks of a token.
+pub(super) fn has_needs(rule: &Rule) -> bool {
+    !(rule.scopes.is_empty() && rule.roles.is_empty() && rule.claims.is_empty())
+}
+
+/// Whether a request can fail for want of a token.
+pub(super) fn needs_token(rule: &Rule) -> bool {
+    rule.access == Access::Token
+}

@@ -1,0 +1,90 @@
+//! Every key with its value in force and where that came from: what `destrier config show` prints.
+
+use toml::{Table, Value};
+
+use super::document::{Document, Origin};
+use super::file::File;
+use super::key::KeyPath;
+use super::known::{self, Kind};
+
+/// Lines up to this length are padded, so that the origins stand in a column.
+const LINE_MAX: usize = 60;
+
+/// One key, and its value in force.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Setting {
+    /// The array of tables that it stands in and the place of its table, as in `auth.rule` and 2; absent for most.
+    pub item: Option<(String, usize)>,
+    /// Its name: `workers.count`; in a table of an array only the last part, `path`.
+    pub key: String,
+    /// Its value, as TOML; absent when it has none.
+    pub value: Option<String>,
+    /// Where that came from.
+    pub origin: Origin,
+}
+
+/// The keys of the sections in the order of the schema, then the tables of arrays.
+pub(super) fn settings(file: &File, document: &Document) -> Vec<Setting> {
+    let values = Value::try_from(file).unwrap_or_else(|_| Value::Table(Table::new()));
+    let known = known::all();
+    let mut of_sections = Vec::new();
+    let mut of_arrays = Vec::new();
+    for key in &known {
+        let path = KeyPath::from(key.names.join(".").as_str());
+        let value = key
+            .names
+            .iter()
+            .try_fold(&values, |value, name| value.get(name));
+        match key.kind {
+            Kind::OfSection => of_sections.push(Setting {
+                item: None,
+                key: path.to_string(),
+                value: value.map(Value::to_string),
+                origin: document.origin_in_force(&path),
+            }),
+            Kind::ArrayOfTables => {
+                let tables = value.and_then(Value::as_array);
+                for (index, table) in tables.into_iter().flatten().enumerate() {
+                    let keys = known.iter().filter_map(|other| other.name_in(key));
+                    of_arrays.extend(keys.map(|name| Setting {
+                        item: Some((path.to_string(), index)),
+                        key: name.to_owned(),
+                        value: table.get(name).map(Value::to_string),
+                        origin: document.origin_in_force(&path.item(index).child(name)),
+                    }));
+                }
+            }
+            Kind::OfItem => {}
+        }
+    }
+    of_sections.extend(of_arrays);
+    of_sections
+}
+
+/// The settings as a file that says the same, with the origin of each value beside it.
+pub fn shown(settings: &[Setting]) -> String {
+    let line = |setting: &Setting| match &setting.value {
+        Some(value) => format!("{} = {value}", setting.key),
+        None => format!("# {} is not set", setting.key),
+    };
+    let lines: Vec<String> = settings.iter().map(line).collect();
+    let widths = lines.iter().map(|line| line.chars().count());
+    // One long list shall not push every origin off the screen.
+    let width = widths
+        .filter(|width| *width <= LINE_MAX)
+        .max()
+        .unwrap_or_default();
+    let mut text = String::new();
+    let mut item = &None;
+    for (setting, line) in settings.iter().zip(&lines) {
+        if let Some((array, _)) = setting.item.as_ref().filter(|_| setting.item != *item) {
+            text.push_str(&format!("\n[[{array}]]\n"));
+        }
+        item = &setting.item;
+        text.push_str(&match setting.value {
+            Some(_) => format!("{line:width$}  # {}\n", setting.origin),
+            None => format!("{line}\n"),
+        });
+    }
+    text
+}
