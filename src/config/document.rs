@@ -150,17 +150,24 @@ pub(super) fn parse(name: &Path, text: &str, problems: &mut Problems) -> Option<
     lines.locate_table(table.get_ref(), &KeyPath::default(), &mut places);
     let values = Table::deserialize(Deserializer::from(table));
     // What was recovered after an error is a guess, and so is every error that reading on would find.
-    let (values, errors) = match values {
-        Ok(values) if errors.is_empty() => (values, errors),
-        Err(error) if errors.is_empty() => (Table::new(), vec![error]),
-        Ok(_) | Err(_) => (Table::new(), errors),
+    let errors: Vec<(Range<usize>, String)> = match (&values, errors.as_slice()) {
+        (Ok(_), []) => Vec::new(),
+        // A number is the only thing that TOML's grammar allows and its values have no room for.
+        (Err(error), []) => vec![(
+            error.span().unwrap_or_default(),
+            "number out of range".to_owned(),
+        )],
+        (_, errors) => errors
+            .iter()
+            .map(|error| lines.syntax_error(error))
+            .collect(),
     };
-    for error in &errors {
-        let origin = lines.origin(error.span().unwrap_or_default());
-        problems.note(Some(origin), error.message(), None);
+    for (span, message) in &errors {
+        problems.note(Some(lines.origin(span.clone())), message, None);
     }
     let file = path::absolute(name).unwrap_or_else(|_| name.to_owned());
-    errors.is_empty().then_some(Document {
+    let values = values.ok().filter(|_| errors.is_empty())?;
+    Some(Document {
         file,
         values,
         places,
@@ -262,13 +269,15 @@ impl Document {
 
     /// Takes a value out, so that the rest can be read.
     pub(super) fn remove(&mut self, path: &KeyPath) -> Option<Value> {
-        let Some(Step::Key(key)) = path.steps().last() else {
+        let (last, parents) = path.steps().split_last()?;
+        let Step::Key(key) = last else {
             return None;
         };
-        let Value::Table(table) = self.value_mut(&path.parent()?)? else {
-            return None;
-        };
-        table.remove(key)
+        if parents.is_empty() {
+            return self.values.remove(key);
+        }
+        let table = self.value_mut(&path.parent()?)?;
+        table.as_table_mut()?.remove(key)
     }
 
     pub(super) fn value(&self, path: &KeyPath) -> Option<&Value> {
@@ -364,6 +373,20 @@ impl Lines<'_> {
             line: before.matches('\n').count() + 1,
             column: column + 1,
         }
+    }
+
+    fn syntax_error(&self, error: &toml::de::Error) -> (Range<usize>, String) {
+        let span = error.span().unwrap_or_default();
+        let message = error.message();
+        let message = message
+            .strip_suffix(", expected nothing")
+            .unwrap_or(message);
+        let text = self.text.get(span.clone()).unwrap_or_default();
+        let message = match message {
+            "duplicate key" => format!("duplicate key `{text}`"),
+            other => other.to_owned(),
+        };
+        (span, message)
     }
 
     fn locate_table(

@@ -135,7 +135,12 @@ pub(super) fn is_section_key(path: &KeyPath) -> bool {
 /// The variable that was probably meant.
 pub(super) fn nearest_variable(name: &str) -> Option<String> {
     let variables = all().into_iter().filter_map(|known| known.variable());
-    let near = |variable: String| (strsim::sorensen_dice(name, &variable), variable);
+    let near = |variable: String| {
+        (
+            strsim::sorensen_dice(&name.to_uppercase(), &variable),
+            variable,
+        )
+    };
     let (_, best) = variables
         .map(near)
         .filter(|(likeness, _)| *likeness > 0.6)

@@ -27,6 +27,9 @@ mod show;
 mod tests;
 mod validate;
 
+use document::Document;
+use errors::Problems;
+
 pub use document::{Origin, Sources};
 pub use errors::{ConfigErrors, Problem};
 pub use show::{Setting, shown};
@@ -49,9 +52,17 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigErrors> {
 ///
 /// Everything that is wrong, not only the first thing.
 pub fn read(sources: &Sources) -> Result<Loaded, ConfigErrors> {
-    let mut problems = errors::Problems::default();
+    let mut problems = Problems::default();
     let document = document::read(sources, &mut problems);
-    let Some(mut document) = document.filter(|_| problems.is_empty()) else {
+    check(document, problems, sources)
+}
+
+fn check(
+    document: Option<Document>,
+    mut problems: Problems,
+    sources: &Sources,
+) -> Result<Loaded, ConfigErrors> {
+    let Some(mut document) = document else {
         return Err(problems.into_errors());
     };
     document.override_with(sources, &mut problems);
