@@ -384,6 +384,10 @@ impl Lines<'_> {
         let text = self.text.get(span.clone()).unwrap_or_default();
         let message = match message {
             "duplicate key" => format!("duplicate key `{text}`"),
+            // The parser takes a word that begins like `inf` or `nan` for a number.
+            "string values must be quoted, expected literal string"
+            | "invalid float, expected `inf`"
+            | "invalid float, expected `nan`" => "a string must stand in quotes".to_owned(),
             other => other.to_owned(),
         };
         (span, message)

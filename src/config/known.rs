@@ -5,6 +5,11 @@ use serde_json::Value;
 use super::file;
 use super::key::{KeyPath, Step};
 
+/// From here on two names are alike enough to be worth a hint.
+const LIKENESS_MIN: f64 = 0.58;
+/// The likeness of a key that exists, but in another section.
+const SAME_KEY_ELSEWHERE: f64 = 0.7;
+
 /// A key that may be written, without the places in arrays.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Known {
@@ -95,7 +100,7 @@ pub(super) fn nearest(unknown: &KeyPath) -> Option<String> {
     let (_, best) = known
         .iter()
         .map(|known| (likeness(&names, known), known))
-        .filter(|(likeness, _)| *likeness > 0.5)
+        .filter(|(likeness, _)| *likeness > LIKENESS_MIN)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))?;
     let (key, parents) = best.names.split_last()?;
     match unknown.parent() {
@@ -114,8 +119,8 @@ fn likeness(names: &[&str], known: &Known) -> f64 {
     let whole = strsim::sorensen_dice(&names.join("."), &known.names.join("."));
     let of_key = if parents == known_parents {
         strsim::jaro_winkler(key, known_key) - 0.2
-    } else if key == known_key {
-        0.6
+    } else if key == known_key && known.kind == Kind::OfSection {
+        SAME_KEY_ELSEWHERE
     } else {
         0.0
     };
@@ -143,7 +148,7 @@ pub(super) fn nearest_variable(name: &str) -> Option<String> {
     };
     let (_, best) = variables
         .map(near)
-        .filter(|(likeness, _)| *likeness > 0.6)
+        .filter(|(likeness, _)| *likeness > LIKENESS_MIN)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))?;
     Some(best)
 }
