@@ -1,71 +1,18 @@
 //! What was written, from the file, the environment and the flags, laid over one another; with the place of each value.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::fs;
-use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{self, Path, PathBuf};
 
 use serde::Deserialize;
-use toml::de::{DeTable, DeValue, Deserializer, ValueDeserializer};
-use toml::{Spanned, Table, Value};
+use toml::de::{DeTable, Deserializer, ValueDeserializer};
+use toml::{Table, Value};
 
 use super::errors::Problems;
 use super::key::{KeyPath, Step};
 use super::known;
-
-const FILE_HERE: &str = "destrier.toml";
-const FILE_OF_SYSTEM: &str = "/etc/destrier/destrier.toml";
-const FILE_SIZE_MAX: u64 = 1024 * 1024;
-
-/// Where a configuration comes from.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Sources {
-    /// The file that was named.
-    pub file: Option<PathBuf>,
-    /// `--bind`, in place of `server.bind`.
-    pub bind: Vec<String>,
-    /// `--workers`, in place of `workers.count`.
-    pub workers: Option<String>,
-    /// `--log-level`, in place of `log.level`.
-    pub log_level: Option<String>,
-    /// Environment variables; those that are not named `DESTRIER_SECTION__KEY` are not looked at.
-    pub env: Vec<(String, String)>,
-}
-
-/// Where a value was given.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Origin {
-    /// Nowhere: the default.
-    Default,
-    /// In the file.
-    File {
-        /// As it was named.
-        file: PathBuf,
-        /// From 1.
-        line: usize,
-        /// In characters, from 1.
-        column: usize,
-    },
-    /// In this environment variable.
-    Variable(String),
-    /// By this flag.
-    Flag(&'static str),
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => formatter.write_str("default"),
-            Self::File { file, line, column } => {
-                write!(formatter, "{}:{line}:{column}", file.display())
-            }
-            Self::Variable(name) => formatter.write_str(name),
-            Self::Flag(flag) => formatter.write_str(flag),
-        }
-    }
-}
+use super::origin::{Lines, Origin, Place};
+use super::sources::Sources;
 
 /// The values as written, and where each of them was.
 #[derive(Debug)]
@@ -76,70 +23,6 @@ pub(super) struct Document {
     places: BTreeMap<KeyPath, Place>,
     /// What variables and flags said, before it was read as TOML.
     texts: BTreeMap<KeyPath, String>,
-}
-
-#[derive(Debug, Clone)]
-struct Place {
-    key: Origin,
-    value: Origin,
-}
-
-/// Reads the file. Without a file, or with one that is no TOML, there is no document.
-pub(super) fn read(sources: &Sources, problems: &mut Problems) -> Option<Document> {
-    let (name, text) = match &sources.file {
-        Some(name) => (name.clone(), read_file(name)),
-        None => {
-            let here_or_system = [FILE_HERE, FILE_OF_SYSTEM].map(PathBuf::from);
-            let tried = here_or_system.map(|name| (read_file(&name), name));
-            let is_there = |text: &io::Result<String>| !matches!(text, Err(error) if error.kind() == io::ErrorKind::NotFound);
-            let Some((text, name)) = tried.into_iter().find(|(text, _)| is_there(text)) else {
-                problems.note(
-                    None,
-                    format!("there is neither `{FILE_HERE}` here nor `{FILE_OF_SYSTEM}`"),
-                    Some("name the file with `--config FILE`".to_owned()),
-                );
-                return None;
-            };
-            (name, text)
-        }
-    };
-    let text = match text {
-        Ok(text) => text,
-        Err(error) => {
-            let reason = match error.kind() {
-                io::ErrorKind::NotFound => "no such file".to_owned(),
-                io::ErrorKind::Other => error.to_string(),
-                kind => kind.to_string(),
-            };
-            problems.note(
-                None,
-                format!("cannot read `{}`: {reason}", name.display()),
-                None,
-            );
-            return None;
-        }
-    };
-    parse(&name, &text, problems)
-}
-
-fn read_file(name: &Path) -> io::Result<String> {
-    let mut bytes = Vec::new();
-    fs::File::open(name)?
-        .take(FILE_SIZE_MAX + 1)
-        .read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_SIZE_MAX {
-        return Err(io::Error::other("larger than 1 MiB"));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let valid = error.utf8_error().valid_up_to();
-        let line = 1 + error
-            .as_bytes()
-            .iter()
-            .take(valid)
-            .filter(|byte| **byte == b'\n')
-            .count();
-        io::Error::other(format!("line {line} is not UTF-8"))
-    })
 }
 
 /// Reads `text` as TOML; the name is for messages and for the paths in it.
@@ -178,6 +61,7 @@ pub(super) fn parse(name: &Path, text: &str, problems: &mut Problems) -> Option<
 impl Document {
     /// Lays environment variables over the file, and flags over both.
     pub(super) fn override_with(&mut self, sources: &Sources, problems: &mut Problems) {
+        let variables = known::variables();
         for (name, text) in &sources.env {
             let Some((section, key)) = name
                 .strip_prefix("DESTRIER_")
@@ -189,7 +73,7 @@ impl Document {
                 .child(&section.to_lowercase())
                 .child(&key.to_lowercase());
             let origin = Origin::Variable(name.clone());
-            if known::is_section_key(&path) && *name == known::variable_name(section, key) {
+            if variables.contains(name) {
                 self.put(&path, origin, text);
             } else {
                 let hint = known::nearest_variable(name);
@@ -354,81 +238,5 @@ impl Document {
             }
         };
         absolute.to_string_lossy().into_owned()
-    }
-}
-
-/// Finds lines and columns in the text of a file.
-struct Lines<'a> {
-    name: &'a Path,
-    text: &'a str,
-}
-
-impl Lines<'_> {
-    fn origin(&self, span: Range<usize>) -> Origin {
-        let before = self.text.get(..span.start).unwrap_or(self.text);
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        let column = before.chars().count() - before[..line_start].chars().count();
-        Origin::File {
-            file: self.name.to_owned(),
-            line: before.matches('\n').count() + 1,
-            column: column + 1,
-        }
-    }
-
-    fn syntax_error(&self, error: &toml::de::Error) -> (Range<usize>, String) {
-        let span = error.span().unwrap_or_default();
-        let message = error.message();
-        let message = message
-            .strip_suffix(", expected nothing")
-            .unwrap_or(message);
-        let text = self.text.get(span.clone()).unwrap_or_default();
-        let message = match message {
-            "duplicate key" => format!("duplicate key `{text}`"),
-            // The parser takes a word that begins like `inf` or `nan` for a number.
-            "string values must be quoted, expected literal string"
-            | "invalid float, expected `inf`"
-            | "invalid float, expected `nan`" => "a string must stand in quotes".to_owned(),
-            other => other.to_owned(),
-        };
-        (span, message)
-    }
-
-    fn locate_table(
-        &self,
-        table: &DeTable<'_>,
-        path: &KeyPath,
-        places: &mut BTreeMap<KeyPath, Place>,
-    ) {
-        for (key, value) in table {
-            let path = path.child(key.get_ref());
-            self.locate(key.span(), value, &path, places);
-        }
-    }
-
-    fn locate(
-        &self,
-        key: Range<usize>,
-        value: &Spanned<DeValue<'_>>,
-        path: &KeyPath,
-        places: &mut BTreeMap<KeyPath, Place>,
-    ) {
-        let place = Place {
-            key: self.origin(key),
-            value: self.origin(value.span()),
-        };
-        places.insert(path.clone(), place);
-        match value.get_ref() {
-            DeValue::Table(table) => self.locate_table(table, path, places),
-            DeValue::Array(items) => {
-                for (index, item) in items.iter().enumerate() {
-                    self.locate(item.span(), item, &path.item(index), places);
-                }
-            }
-            DeValue::String(_)
-            | DeValue::Integer(_)
-            | DeValue::Float(_)
-            | DeValue::Boolean(_)
-            | DeValue::Datetime(_) => {}
-        }
     }
 }

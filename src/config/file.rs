@@ -114,7 +114,7 @@ impl Default for Workers {
             graceful_timeout: Period(Duration::from_secs(30)),
             backoff_initial: Period(Duration::from_millis(100)),
             backoff_max: Period(Duration::from_secs(30)),
-            backoff_reset: Period(Duration::from_secs(60)),
+            backoff_reset: Period(Duration::from_mins(1)),
         }
     }
 }
@@ -234,6 +234,10 @@ impl Default for Auth {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, expecting = "a table")]
 #[schemars(deny_unknown_fields)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the key is named after the claim `iss`"
+)]
 pub(super) struct Issuer {
     /// What messages call it; `issuer` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]

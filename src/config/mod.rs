@@ -20,9 +20,11 @@ mod file;
 mod key;
 mod known;
 mod notation;
+mod origin;
 mod resolve;
 mod rules;
 mod show;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -30,9 +32,10 @@ mod validate;
 use document::Document;
 use errors::Problems;
 
-pub use document::{Origin, Sources};
 pub use errors::{ConfigErrors, Problem};
+pub use origin::Origin;
 pub use show::{Setting, shown};
+pub use sources::Sources;
 
 /// Reads, merges and checks the configuration.
 ///
@@ -53,7 +56,8 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigErrors> {
 /// Everything that is wrong, not only the first thing.
 pub fn read(sources: &Sources) -> Result<Loaded, ConfigErrors> {
     let mut problems = Problems::default();
-    let document = document::read(sources, &mut problems);
+    let text = sources::read(sources, &mut problems);
+    let document = text.and_then(|(name, text)| document::parse(&name, &text, &mut problems));
     check(document, problems, sources)
 }
 
