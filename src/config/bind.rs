@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Bind;
 
@@ -68,14 +68,24 @@ fn unix(path: &str) -> Result<Bind, BindError> {
     if path.starts_with('@') {
         return Err(refuse("must be a path, not an abstract socket", None));
     }
-    if path.len() > UNIX_PATH_MAX {
-        let hint = format!(
-            "the path has {} bytes; choose a shorter one, as in /run",
-            path.len()
-        );
-        return Err(refuse("must be a path of at most 107 bytes", Some(hint)));
+    let path = PathBuf::from(path);
+    match too_long(&path) {
+        Some(hint) => Err(refuse(
+            "must be a path that a Unix socket can have",
+            Some(hint),
+        )),
+        None => Ok(Bind::Unix(path)),
     }
-    Ok(Bind::Unix(PathBuf::from(path)))
+}
+
+/// What to do about a path that has no room in the address of a Unix socket; `None` when it has.
+pub(super) fn too_long(path: &Path) -> Option<String> {
+    let length = path.as_os_str().len();
+    (length > UNIX_PATH_MAX).then(|| {
+        format!(
+            "it has {length} bytes, at most {UNIX_PATH_MAX} fit: choose a shorter one, as in /run"
+        )
+    })
 }
 
 fn systemd(name: &str) -> Result<Bind, BindError> {

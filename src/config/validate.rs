@@ -28,7 +28,7 @@ pub(super) fn validate(
         server: check.server(&file.server),
         workers: check.workers(&file.workers),
         reload: check.reload(&file.reload),
-        process: process(&file.process),
+        process: check.process(&file.process),
         http: check.http(&file.http, &file.workers),
         auth: check.auth(&file.auth),
         app: App {
@@ -140,6 +140,24 @@ impl Check<'_> {
         }
     }
 
+    fn process(&mut self, process: &file::Process) -> Process {
+        let control_socket = process.control_socket.as_ref().map(path);
+        if let Some(path) = &control_socket
+            && let Some(hint) = bind::too_long(path)
+        {
+            let reason = "must be a path that a Unix socket can have";
+            self.refuse(&"process.control_socket".into(), reason, Some(hint));
+        }
+        Process {
+            user: process.user.as_ref().map(text),
+            group: process.group.as_ref().map(text),
+            groups: process.groups.as_ref().map(texts),
+            umask: process.umask.0,
+            pid_file: process.pid_file.as_ref().map(path),
+            control_socket,
+        }
+    }
+
     fn http(&mut self, http: &file::Http, workers: &file::Workers) -> Http {
         let key = KeyPath::from("http.drain_linger");
         if http.drain_linger.0 > workers.graceful_timeout.0 {
@@ -162,17 +180,6 @@ impl Check<'_> {
             .find(|path| self.document.value(path).is_some())
             .or_else(|| paths.clone().next())
             .unwrap_or_default()
-    }
-}
-
-fn process(process: &file::Process) -> Process {
-    Process {
-        user: process.user.as_ref().map(text),
-        group: process.group.as_ref().map(text),
-        groups: process.groups.as_ref().map(texts),
-        umask: process.umask.0,
-        pid_file: process.pid_file.as_ref().map(path),
-        control_socket: process.control_socket.as_ref().map(path),
     }
 }
 

@@ -86,8 +86,12 @@ fn an_address_stands_once() {
 fn a_unix_path_fits_into_its_address() {
     // `/srv/` and 102 more are the most that unix(7) has room for.
     accepted(&format!("server.bind = 'unix:{}'", "a".repeat(102)));
-    assert_snapshot!(refused(&format!("server.bind = 'unix:{}'", "a".repeat(103))), @r#"
-    config: /srv/app.toml:1:15: `server.bind` must be a path of at most 107 bytes, found `"unix:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa…`
-    hint: the path has 108 bytes; choose a shorter one, as in /run
+    let long = "a".repeat(103);
+    let file = format!("server.bind = 'unix:{long}'\nprocess.control_socket = '{long}'");
+    assert_snapshot!(refused(&file), @r#"
+    config: /srv/app.toml:1:15: `server.bind` must be a path that a Unix socket can have, found `"unix:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa…`
+    hint: it has 108 bytes, at most 107 fit: choose a shorter one, as in /run
+    config: /srv/app.toml:2:26: `process.control_socket` must be a path that a Unix socket can have, found `"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa…`
+    hint: it has 108 bytes, at most 107 fit: choose a shorter one, as in /run
     "#);
 }

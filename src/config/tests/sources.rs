@@ -59,8 +59,9 @@ fn errors_in_variables_and_flags_name_them() {
             ("DESTRIER_LOG", "not ours to judge"),
         ])
     };
-    // The file's own mistake is of no account where the environment overrides it.
-    assert_snapshot!(refused_with("http.keep_alive = true", &sources), @r#"
+    // The file's own mistakes are of no account where something overrides them.
+    let file = "http.keep_alive = true\nserver.bind = ['x', 'y']";
+    assert_snapshot!(refused_with(file, &sources), @r#"
     config: DESTRIER_AUTH__RULE: `auth.rule[0].path` must begin with `/`, found `"x"`
     config: DESTRIER_AUTH__RULE__PATH: unknown key `auth.rule__path`
     hint: did you mean `DESTRIER_AUTH__RULE`?
