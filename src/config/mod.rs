@@ -21,17 +21,23 @@ mod key;
 mod known;
 mod locate;
 mod notation;
+mod origin;
 mod resolve;
 mod rules;
 mod show;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod validate;
 
-pub use document::{Origin, Sources};
+use document::Document;
+use errors::Problems;
+
 pub use errors::{ConfigErrors, Problem};
 pub use locate::{Located, locate};
+pub use origin::Origin;
 pub use show::{Setting, shown};
+pub use sources::Sources;
 
 /// Reads, merges and checks the configuration.
 ///
@@ -51,9 +57,18 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigErrors> {
 ///
 /// Everything that is wrong, not only the first thing.
 pub fn read(sources: &Sources) -> Result<Loaded, ConfigErrors> {
-    let mut problems = errors::Problems::default();
-    let document = document::read(sources, &mut problems);
-    let Some(mut document) = document.filter(|_| problems.is_empty()) else {
+    let mut problems = Problems::default();
+    let text = sources::read(sources, &mut problems);
+    let document = text.and_then(|(name, text)| document::parse(&name, &text, &mut problems));
+    check(document, problems, sources)
+}
+
+fn check(
+    document: Option<Document>,
+    mut problems: Problems,
+    sources: &Sources,
+) -> Result<Loaded, ConfigErrors> {
+    let Some(mut document) = document else {
         return Err(problems.into_errors());
     };
     document.override_with(sources, &mut problems);
