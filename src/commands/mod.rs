@@ -21,7 +21,7 @@ mod status;
 ///
 /// # Errors
 /// It could not be done; nothing half-done remains.
-pub fn execute<A: App>(cli: Cli, app: A) -> Result<ExitCode, CommandError> {
+pub fn execute<A: App>(cli: &Cli, app: A) -> Result<ExitCode, CommandError> {
     match &cli.command {
         Command::Run(args) => run::run(args, app),
         Command::Check(args) => check::run(args).map(|()| ExitCode::Success),
@@ -40,7 +40,7 @@ pub fn execute<A: App>(cli: Cli, app: A) -> Result<ExitCode, CommandError> {
 /// Says on standard error why a command failed. A closed standard error changes nothing.
 pub fn complain(error: &CommandError) {
     if !error.message.is_empty() {
-        _ = writeln!(io::stderr(), "{error}");
+        writeln!(io::stderr(), "{error}").unwrap_or_default();
     }
 }
 
