@@ -31,31 +31,31 @@ pub enum Command {
     /// Show what runs now
     Status {
         #[command(flatten)]
-        config: ConfigArgs,
+        master: MasterArgs,
         /// As JSON
         #[arg(long)]
         json: bool,
     },
     /// Put the configuration on disk into force; exits non-zero, with the reason, when the old one stays
-    Reload(ConfigArgs),
+    Reload(MasterArgs),
     /// Change the number of workers until the next reload
     Scale {
         /// How many shall serve, 1 to 512
         #[arg(value_parser = clap::value_parser!(u16).range(1..=512))]
         workers: u16,
         #[command(flatten)]
-        config: ConfigArgs,
+        master: MasterArgs,
     },
     /// Stop the master and its workers; requests in flight are finished
     Stop {
         #[command(flatten)]
-        config: ConfigArgs,
+        master: MasterArgs,
         /// Do not wait for requests in flight
         #[arg(long)]
         fast: bool,
     },
     /// Open the log files anew, after they were rotated
-    Reopen(ConfigArgs),
+    Reopen(MasterArgs),
     /// The configuration: what is in force and what may be written
     Config {
         #[command(subcommand)]
@@ -73,11 +73,19 @@ pub enum Command {
     },
 }
 
+/// Which master: the one that was started with this configuration.
+#[derive(Debug, Clone, Default, Args)]
+pub struct MasterArgs {
+    /// The configuration file it runs with [default: destrier.toml here, else /etc/destrier/destrier.toml]
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    pub file: Option<PathBuf>,
+}
+
 /// Which configuration, and what to change in it.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ConfigArgs {
     /// The configuration file [default: destrier.toml here, else /etc/destrier/destrier.toml]
-    #[arg(short, long = "config", value_name = "FILE")]
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Listen here instead of `server.bind`: HOST:PORT, unix:PATH, fd:N, systemd:NAME; may be given several times
     #[arg(long, value_name = "ADDRESS")]
@@ -152,7 +160,7 @@ pub struct TokenIssueArgs {
 #[derive(Debug, Args)]
 pub struct TokenVerifyArgs {
     /// Use the issuers of this configuration [default when no key is named: as for run]
-    #[arg(short, long = "config", value_name = "FILE", conflicts_with_all = ["jwks", "public_key", "secret"])]
+    #[arg(short = 'c', long = "config", value_name = "FILE", conflicts_with_all = ["jwks", "public_key", "secret"])]
     pub config: Option<PathBuf>,
     /// A JWK or JWK set
     #[arg(long, value_name = "FILE", group = "key_source")]
@@ -232,4 +240,14 @@ pub enum KeyAlgorithm {
     Es384,
     #[value(name = "EdDSA")]
     EdDsa,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
 }

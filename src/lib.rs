@@ -1,10 +1,27 @@
 //! Destrier: a production app server that verifies tokens before the application is touched.
+//!
+//! A master forks and supervises workers; each worker serves an application, any tower service, behind a guard that
+//! verifies JSON Web Tokens. [`Server`] puts all of it around an application of yours; `docs/architecture.md` is the
+//! map of the rest.
 
+pub mod app;
 pub mod auth;
 pub mod channel;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod http;
+pub mod key_files;
 pub mod logging;
+pub mod master;
+pub mod scoreboard;
+mod server;
 pub mod supervisor;
 pub mod sys;
+pub mod worker;
+
+pub use app::{App, Boot};
+pub use auth::Claims;
+pub use http::{BoxError, RequestBody};
+pub use scoreboard::RequestId;
+pub use server::Server;

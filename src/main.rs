@@ -1,3 +1,7 @@
 //! The `destrier` program: the library with the demo application.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    destrier::Server::new(destrier::app::demo::boot).run()
+}

@@ -13,8 +13,10 @@ use crate::config::{Config, WorkerCount};
 /// Everything that is wrong, with exit code 2.
 pub fn run(args: &ConfigArgs) -> Result<(), CommandError> {
     let loaded = read_config(args)?;
-    // The lead wires the key files here: `key_files::load(&loaded.config.auth)?;`
-    for warning in &loaded.warnings {
+    let guard = super::load_guard(&loaded.config)?;
+    let of_keys = guard.warnings().iter().map(ToString::to_string);
+    let of_config = loaded.warnings.iter().map(ToString::to_string);
+    for warning in of_config.chain(of_keys) {
         // A closed standard error does not make the configuration worse.
         writeln!(io::stderr(), "warning: {warning}").unwrap_or_default();
     }

@@ -4,11 +4,45 @@ use std::env;
 use std::fmt;
 use std::io::{self, Write};
 
-use crate::cli::ConfigArgs;
+use crate::app::App;
+use crate::auth::Guard;
+use crate::cli::{Cli, Command, ConfigArgs};
 use crate::config::{Config, ConfigErrors, Loaded, Sources, load, read};
+use crate::key_files;
+use crate::master::control::Request;
 
-pub mod check;
-pub mod config;
+mod ask;
+mod check;
+mod config;
+mod run;
+mod status;
+
+/// Does what the command line asks; `run` serves `app`.
+///
+/// # Errors
+/// It could not be done; nothing half-done remains.
+pub fn execute<A: App>(cli: Cli, app: A) -> Result<ExitCode, CommandError> {
+    match &cli.command {
+        Command::Run(args) => run::run(args, app),
+        Command::Check(args) => check::run(args).map(|()| ExitCode::Success),
+        Command::Status { master, json } => status::run(master, *json),
+        Command::Reload(args) => ask::run(args, &Request::Reload),
+        Command::Scale { workers, master } => {
+            ask::run(master, &Request::Scale { workers: *workers })
+        }
+        Command::Stop { master, fast } => ask::run(master, &Request::Stop { fast: *fast }),
+        Command::Reopen(args) => ask::run(args, &Request::Reopen),
+        Command::Config { command } => config::run(command).map(|()| ExitCode::Success),
+        Command::Token { .. } | Command::Key { .. } => Ok(ExitCode::Failure),
+    }
+}
+
+/// Says on standard error why a command failed. A closed standard error changes nothing.
+pub fn complain(error: &CommandError) {
+    if !error.message.is_empty() {
+        _ = writeln!(io::stderr(), "{error}");
+    }
+}
 
 /// What the process tells whoever started it. A protocol: scripts and systemd rely on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +102,17 @@ pub(crate) fn load_config(args: &ConfigArgs) -> Result<Config, CommandError> {
 /// As [`load_config`], with how it came about.
 pub(crate) fn read_config(args: &ConfigArgs) -> Result<Loaded, CommandError> {
     Ok(read(&sources(args)?)?)
+}
+
+/// The keys and rules of `config`; reads the key files that it names.
+pub(crate) fn load_guard(config: &Config) -> Result<Guard, CommandError> {
+    key_files::load(&config.auth).map_err(|errors| {
+        let lines = errors.iter().map(|error| format!("config: {error}"));
+        CommandError {
+            code: ExitCode::Usage,
+            message: lines.collect::<Vec<_>>().join("\n"),
+        }
+    })
 }
 
 /// Where the configuration comes from; a reload reads the same sources again.

@@ -22,6 +22,7 @@ mod errors;
 mod file;
 mod key;
 mod known;
+mod locate;
 mod notation;
 mod origin;
 mod resolve;
@@ -36,6 +37,7 @@ use document::Document;
 use errors::Problems;
 
 pub use errors::{ConfigErrors, Problem};
+pub use locate::{Located, locate};
 pub use origin::Origin;
 pub use show::{Setting, shown};
 pub use sources::Sources;

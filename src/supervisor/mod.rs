@@ -155,6 +155,11 @@ impl Supervisor {
         self.serving.as_ref().map(|line| line.generation)
     }
 
+    /// What the configuration will be called that [`Event::Prepared`] announces next.
+    pub fn next_generation(&self) -> Generation {
+        Generation(self.last_generation.0 + 1)
+    }
+
     /// How many workers shall serve.
     pub fn wanted(&self) -> u16 {
         let line = self

@@ -32,8 +32,8 @@ impl Candidate {
 
 impl Supervisor {
     pub(super) fn on_prepared(&mut self, policy: Policy, actions: &mut Vec<Action>) {
-        self.last_generation = Generation(self.last_generation.0 + 1);
-        let generation = self.last_generation;
+        let generation = self.next_generation();
+        self.last_generation = generation;
         self.known.insert(generation);
         let callers = self.preparing.take().unwrap_or_default();
         if self.stopping.is_some() {

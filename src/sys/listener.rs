@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -181,6 +181,31 @@ fn attach(
         )
     };
     Errno::result(result).map(drop).map_err(io::Error::from)
+}
+
+/// Takes the next connection out of the accept queue of `socket`, if one waits: non-blocking and closed on exec
+/// (accept4(2)). Its address is absent where the other end has none, as on a Unix socket.
+///
+/// # Errors
+/// accept4(2); `WouldBlock` when none waits.
+pub fn accept(socket: impl AsFd) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
+    let listener = socket.as_fd().as_raw_fd();
+    let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: the kernel writes an address of at most `length` bytes into `storage`, and its true length into `length`.
+    let accepted = unsafe {
+        socket2::SockAddr::try_init(|storage, length| {
+            Ok(Errno::result(libc::accept4(
+                listener,
+                storage.cast(),
+                length,
+                flags,
+            ))?)
+        })
+    };
+    let (number, address) = accepted?;
+    // SAFETY: the kernel has just opened this descriptor for us, and nobody else knows it.
+    let connection = unsafe { OwnedFd::from_raw_fd(number) };
+    Ok((connection, address.as_socket()))
 }
 
 /// A descriptor that becomes readable when `socket`, which other processes wait for as well, has a connection, in only

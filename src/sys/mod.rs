@@ -9,6 +9,7 @@ pub mod memory;
 pub mod output;
 pub mod poll;
 pub mod process;
+pub mod readiness;
 pub mod signals;
 pub mod socket;
 pub mod systemd;

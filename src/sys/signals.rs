@@ -34,11 +34,13 @@ impl Signals {
     }
 }
 
-/// What a worker ignores: the terminal and the operator address the master, which tells its workers what to do.
-const IGNORED_BY_WORKERS: [Signal; 9] = [
+/// What a worker ignores: the terminal, the service manager and the operator address the master, which tells its workers
+/// what to do. SIGTERM among them: a manager that sends it to every process of the service must not cut requests.
+const IGNORED_BY_WORKERS: [Signal; 10] = [
     Signal::SIGHUP,
     Signal::SIGINT,
     Signal::SIGQUIT,
+    Signal::SIGTERM,
     Signal::SIGUSR1,
     Signal::SIGUSR2,
     Signal::SIGTTIN,

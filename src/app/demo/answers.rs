@@ -1,0 +1,237 @@
+//! What each route answers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, Full};
+use serde_json::{Value, json};
+
+use crate::auth::Claims;
+use crate::http::{BoxError, RequestBody};
+
+/// The body of any answer.
+pub(super) type Body = UnsyncBoxBody<Bytes, BoxError>;
+
+/// The most that `/big` makes and `/echo` holds in memory.
+const BODY_MAX: usize = 64 << 20;
+
+pub(super) fn home() -> Response<Body> {
+    let routes = [
+        "/hello",
+        "/me",
+        "/admin",
+        "/echo",
+        "/count",
+        "/headers",
+        "/status/{code}",
+        "/stream",
+        "/big?n=N",
+        "/slow?ms=N",
+        "/pid",
+    ];
+    json(
+        StatusCode::OK,
+        &json!({ "application": "demo", "version": env!("CARGO_PKG_VERSION"), "routes": routes }),
+    )
+}
+
+pub(super) fn hello() -> Response<Body> {
+    json(StatusCode::OK, &json!({ "message": "hello" }))
+}
+
+pub(super) fn me(request: &Request<RequestBody>) -> Response<Body> {
+    let claims = request.extensions().get::<Arc<Claims>>();
+    let subject = claims.and_then(|claims| claims.subject());
+    json(
+        StatusCode::OK,
+        &json!({ "subject": subject, "claims": claims.map(|claims| claims.as_map()) }),
+    )
+}
+
+pub(super) fn admin(request: &Request<RequestBody>) -> Response<Body> {
+    let claims = request.extensions().get::<Arc<Claims>>();
+    let subject = claims
+        .and_then(|claims| claims.subject())
+        .unwrap_or("anonymous");
+    json(
+        StatusCode::OK,
+        &json!({ "message": format!("welcome, {subject}") }),
+    )
+}
+
+/// The whole body back, with its content type.
+pub(super) async fn echo(request: Request<RequestBody>) -> Response<Body> {
+    let content_type = request.headers().get(CONTENT_TYPE).cloned();
+    let limited = http_body_util::Limited::new(request.into_body(), BODY_MAX);
+    match limited.collect().await {
+        Ok(body) => {
+            let mut response = Response::new(full(body.to_bytes()));
+            let content_type =
+                content_type.unwrap_or(HeaderValue::from_static("application/octet-stream"));
+            response.headers_mut().insert(CONTENT_TYPE, content_type);
+            response
+        }
+        Err(error) => unreadable(error.as_ref()),
+    }
+}
+
+/// The length of the body, which may be longer than memory.
+pub(super) async fn count(request: Request<RequestBody>) -> Response<Body> {
+    let mut body = request.into_body();
+    let mut length: u64 = 0;
+    while let Some(frame) = body.frame().await {
+        match frame {
+            Ok(frame) => length += frame.data_ref().map_or(0, |data| data.len() as u64),
+            Err(error) => return unreadable(error.as_ref()),
+        }
+    }
+    json(StatusCode::OK, &json!({ "length": length }))
+}
+
+/// The fields as the application sees them: names in lower case, several values as an array.
+pub(super) fn headers(request: &Request<RequestBody>) -> Response<Body> {
+    let fields: BTreeMap<&str, Value> = request
+        .headers()
+        .keys()
+        .map(|name| {
+            let values = request.headers().get_all(name).iter();
+            let mut values: Vec<Value> = values
+                .map(|value| {
+                    String::from_utf8_lossy(value.as_bytes())
+                        .into_owned()
+                        .into()
+                })
+                .collect();
+            let value = if values.len() == 1 {
+                values.remove(0)
+            } else {
+                Value::Array(values)
+            };
+            (name.as_str(), value)
+        })
+        .collect();
+    json(
+        StatusCode::OK,
+        &json!({ "method": request.method().as_str(), "path": request.uri().path(), "query": request.uri().query(), "headers": fields }),
+    )
+}
+
+pub(super) fn status(status: StatusCode) -> Response<Body> {
+    // These two have no body (RFC 9110 sections 15.3.5 and 15.4.5).
+    if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        let mut response =
+            Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
+        *response.status_mut() = status;
+        return response;
+    }
+    json(status, &json!({ "status": status.as_u16() }))
+}
+
+/// A body whose length nobody knows beforehand, so it goes out in chunks.
+pub(super) fn stream() -> Response<Body> {
+    let chunks = (0..10).map(|number| Bytes::from(format!("chunk {number}\n")));
+    let mut response = Response::new(Chunks(chunks.collect()).boxed_unsync());
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
+}
+
+pub(super) fn big(bytes: usize) -> Response<Body> {
+    if bytes > BODY_MAX {
+        return bad_request(&format!("n must be at most {BODY_MAX}"));
+    }
+    let mut response = Response::new(full(Bytes::from(vec![b'x'; bytes])));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
+}
+
+pub(super) async fn slow(milliseconds: u64) -> Response<Body> {
+    tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+    json(StatusCode::OK, &json!({ "slept": milliseconds }))
+}
+
+pub(super) fn pid() -> Response<Body> {
+    json(StatusCode::OK, &json!({ "pid": std::process::id() }))
+}
+
+pub(super) fn not_found() -> Response<Body> {
+    json(
+        StatusCode::NOT_FOUND,
+        &json!({ "detail": "Not found.", "code": "not_found" }),
+    )
+}
+
+pub(super) fn method_not_allowed() -> Response<Body> {
+    let mut response = json(
+        StatusCode::METHOD_NOT_ALLOWED,
+        &json!({ "detail": "Method not allowed.", "code": "method_not_allowed" }),
+    );
+    response.headers_mut().insert(
+        http::header::ALLOW,
+        HeaderValue::from_static("GET, HEAD, POST"),
+    );
+    response
+}
+
+pub(super) fn bad_request(detail: &str) -> Response<Body> {
+    json(
+        StatusCode::BAD_REQUEST,
+        &json!({ "detail": detail, "code": "bad_request" }),
+    )
+}
+
+fn unreadable(error: &(dyn std::error::Error + 'static)) -> Response<Body> {
+    if error.is::<http_body_util::LengthLimitError>() {
+        return json(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            &json!({ "detail": "The body is too large.", "code": "too_large" }),
+        );
+    }
+    bad_request("the body broke off")
+}
+
+pub(super) fn json(status: StatusCode, value: &Value) -> Response<Body> {
+    let mut response = Response::new(full(Bytes::from(value.to_string())));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn full(bytes: Bytes) -> Body {
+    Full::new(bytes)
+        .map_err(|never| match never {})
+        .boxed_unsync()
+}
+
+/// Frames that are ready, one after the other.
+struct Chunks(std::collections::VecDeque<Bytes>);
+
+impl http_body::Body for Chunks {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, BoxError>>> {
+        std::task::Poll::Ready(
+            self.0
+                .pop_front()
+                .map(|chunk| Ok(http_body::Frame::data(chunk))),
+        )
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+}

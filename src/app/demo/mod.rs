@@ -1,0 +1,212 @@
+//! The small JSON service that destrier carries, so that a fresh checkout has something real to protect.
+//!
+//! Its routes are an inspection kit as well: whoever tests a proxy, a client or a rule sees what arrived.
+
+mod answers;
+mod faults;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use answers::Body;
+use http::{Method, Request, Response, StatusCode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::Boot;
+use crate::http::{BoxError, RequestBody};
+
+/// The demo application.
+#[derive(Debug, Clone)]
+pub struct Demo {
+    routes: Arc<matchit::Router<Route>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Route {
+    Home,
+    Hello,
+    Me,
+    Admin,
+    Echo,
+    Count,
+    Headers,
+    Status,
+    Stream,
+    Big,
+    Slow,
+    Pid,
+    Crash,
+    Hang,
+    Leak,
+    Exit,
+}
+
+const ROUTES: [(&str, Route); 12] = [
+    ("/", Route::Home),
+    ("/hello", Route::Hello),
+    ("/me", Route::Me),
+    ("/admin", Route::Admin),
+    ("/echo", Route::Echo),
+    ("/count", Route::Count),
+    ("/headers", Route::Headers),
+    ("/status/{code}", Route::Status),
+    ("/stream", Route::Stream),
+    ("/big", Route::Big),
+    ("/slow", Route::Slow),
+    ("/pid", Route::Pid),
+];
+
+/// Only with `app.faults`.
+const FAULTS: [(&str, Route); 4] = [
+    ("/fault/crash", Route::Crash),
+    ("/fault/hang", Route::Hang),
+    ("/fault/leak", Route::Leak),
+    ("/fault/exit", Route::Exit),
+];
+
+/// Boots it, in a worker.
+///
+/// # Errors
+/// None in practice: its routes are fixed.
+pub async fn boot(boot: Boot) -> Result<Demo, BoxError> {
+    let mut routes = matchit::Router::new();
+    let faults: &[_] = if boot.config.app.faults { &FAULTS } else { &[] };
+    for (path, route) in ROUTES.iter().chain(faults) {
+        routes.insert(*path, *route)?;
+    }
+    Ok(Demo {
+        routes: Arc::new(routes),
+    })
+}
+
+impl tower_service::Service<Request<RequestBody>> for Demo {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
+        let (route, code) = match self.routes.at(request.uri().path()) {
+            Ok(found) => (
+                Some(*found.value),
+                found.params.get("code").map(str::to_owned),
+            ),
+            Err(_) => (None, None),
+        };
+        Box::pin(async move {
+            let answer = match route {
+                Some(route) => answer(route, code.as_deref(), request).await,
+                None => answers::not_found(),
+            };
+            Ok(answer)
+        })
+    }
+}
+
+async fn answer(route: Route, code: Option<&str>, request: Request<RequestBody>) -> Response<Body> {
+    if !allows(route, request.method()) {
+        return answers::method_not_allowed();
+    }
+    match route {
+        Route::Home => answers::home(),
+        Route::Hello => answers::hello(),
+        Route::Me => answers::me(&request),
+        Route::Admin => answers::admin(&request),
+        Route::Echo => answers::echo(request).await,
+        Route::Count => answers::count(request).await,
+        Route::Headers => answers::headers(&request),
+        Route::Status => match code
+            .and_then(|code| code.parse().ok())
+            .and_then(final_status)
+        {
+            Some(status) => answers::status(status),
+            None => answers::bad_request("the status must be 200 to 599"),
+        },
+        Route::Stream => answers::stream(),
+        Route::Big => with_query(&request, |query: Big| answers::big(query.n)),
+        Route::Slow => match query(&request) {
+            Ok(Slow { ms }) => answers::slow(ms).await,
+            Err(refused) => refused,
+        },
+        Route::Pid => answers::pid(),
+        Route::Crash => faults::crash(),
+        Route::Hang => faults::hang(),
+        Route::Leak => with_query(&request, |query: Leak| faults::leak(query.mb)),
+        Route::Exit => with_query(&request, |query: Exit| faults::exit(query.code)),
+    }
+}
+
+/// What reads takes GET and HEAD; what takes a body takes every method.
+fn allows(route: Route, method: &Method) -> bool {
+    match route {
+        Route::Echo | Route::Count | Route::Headers | Route::Status => true,
+        Route::Home
+        | Route::Hello
+        | Route::Me
+        | Route::Admin
+        | Route::Stream
+        | Route::Big
+        | Route::Slow
+        | Route::Pid
+        | Route::Crash
+        | Route::Hang
+        | Route::Leak
+        | Route::Exit => matches!(*method, Method::GET | Method::HEAD | Method::POST),
+    }
+}
+
+/// An informational status is no answer (RFC 9110 section 15.2).
+fn final_status(code: u16) -> Option<StatusCode> {
+    (200..600)
+        .contains(&code)
+        .then(|| StatusCode::from_u16(code).ok())
+        .flatten()
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Big {
+    /// Bytes.
+    n: usize,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Slow {
+    /// Milliseconds.
+    ms: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Leak {
+    /// Mebibytes.
+    mb: usize,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Exit {
+    #[serde(default)]
+    code: u8,
+}
+
+fn with_query<Q: DeserializeOwned>(
+    request: &Request<RequestBody>,
+    answer: impl FnOnce(Q) -> Response<Body>,
+) -> Response<Body> {
+    query(request).map_or_else(|refused| refused, answer)
+}
+
+#[expect(clippy::result_large_err, reason = "the error is the answer")]
+fn query<Q: DeserializeOwned>(request: &Request<RequestBody>) -> Result<Q, Response<Body>> {
+    serde_urlencoded::from_str(request.uri().query().unwrap_or(""))
+        .map_err(|error| answers::bad_request(&error.to_string()))
+}

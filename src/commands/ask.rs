@@ -1,0 +1,42 @@
+//! `destrier reload`, `scale`, `stop`, `reopen`: orders to the master that runs, and their outcome.
+
+use super::{CommandError, ExitCode};
+use crate::cli::{ConfigArgs, MasterArgs};
+use crate::config;
+use crate::master::control::{self, Answer, Request};
+use crate::master::control_socket_path;
+
+/// Sends `request` and says what came of it.
+pub(super) fn run(master: &MasterArgs, request: &Request) -> Result<ExitCode, CommandError> {
+    match ask(master, request)? {
+        Answer::Done(done) => {
+            super::print(&format!("{done}\n"))?;
+            Ok(ExitCode::Success)
+        }
+        Answer::Failed(reason) => Err(failure(reason)),
+        Answer::Status(_) => Err(failure("the master answered something else".to_owned())),
+    }
+}
+
+/// Asks the master of the configuration that `master` names. Only where its socket is must be known, so a file that is
+/// broken in other places is no obstacle.
+pub(super) fn ask(master: &MasterArgs, request: &Request) -> Result<Answer, CommandError> {
+    let args = ConfigArgs {
+        file: master.file.clone(),
+        ..ConfigArgs::default()
+    };
+    let located = config::locate(&super::sources(&args)?)?;
+    let path = control_socket_path(&located.file, located.control_socket.as_deref());
+    control::ask(&path, request).map_err(|error| match located.errors {
+        // The socket may be somewhere else: the file would say where.
+        Some(errors) => errors.into(),
+        None => failure(error.to_string()),
+    })
+}
+
+fn failure(message: String) -> CommandError {
+    CommandError {
+        code: ExitCode::Failure,
+        message,
+    }
+}

@@ -1,0 +1,91 @@
+//! `destrier run`: the master in the foreground, until it is told to stop.
+
+use std::env;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::{CommandError, ExitCode};
+use crate::app::App;
+use crate::auth::Guard;
+use crate::cli::ConfigArgs;
+use crate::config::{self, Sources};
+use crate::logging;
+use crate::master::{Assignment, Ending, Loaded, Master, Serve, ServiceManager};
+use crate::worker::{self, Task};
+
+/// Serves `app` as the configuration says.
+pub(super) fn run<A: App>(args: &ConfigArgs, app: A) -> Result<ExitCode, CommandError> {
+    let sources = super::sources(args)?;
+    let app = Rc::new(app);
+    let loaded = read(&sources, &app)?;
+    logging::start(&loaded.config.log).map_err(|error| CommandError {
+        code: ExitCode::Usage,
+        message: format!("`log.file`: {error}"),
+    })?;
+    let loader = move || read(&sources, &app).map_err(|error| error.message);
+    let master = Master::start(loaded, Box::new(loader), &service_manager()).map_err(|error| {
+        CommandError {
+            code: ExitCode::Failure,
+            message: error.to_string(),
+        }
+    })?;
+    match master.run() {
+        Ending::Stopped => Ok(ExitCode::Success),
+        // The master's last log line; a terminal shall not see it twice.
+        Ending::BootFailed => Ok(ExitCode::Boot),
+    }
+}
+
+/// One generation: the configuration, the keys it names, and what its workers shall do with them.
+fn read<A: App>(sources: &Sources, app: &Rc<A>) -> Result<Loaded, CommandError> {
+    let config::Loaded {
+        config, warnings, ..
+    } = config::read(sources)?;
+    let guard = super::load_guard(&config)?;
+    let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    warnings.extend(guard.warnings().iter().cloned());
+    let config = Arc::new(config);
+    let serve = serve(Arc::clone(&config), Arc::new(guard), Rc::clone(app));
+    Ok(Loaded {
+        config,
+        serve,
+        warnings,
+    })
+}
+
+fn serve<A: App>(config: Arc<config::Config>, guard: Arc<Guard>, app: Rc<A>) -> Serve {
+    Rc::new(move |assignment: Assignment| {
+        let Assignment {
+            worker,
+            slot: _,
+            generation,
+            channel,
+            listeners,
+            seat,
+            identity,
+        } = assignment;
+        let task = Task {
+            worker,
+            generation,
+            config: Arc::clone(&config),
+            guard: Arc::clone(&guard),
+            channel,
+            listeners,
+            seat,
+            identity,
+        };
+        worker::run(task, app.as_ref()).into()
+    })
+}
+
+fn service_manager() -> ServiceManager {
+    let text = |name| env::var(name).ok();
+    ServiceManager {
+        notify_socket: env::var_os("NOTIFY_SOCKET"),
+        listen_pid: text("LISTEN_PID"),
+        listen_fds: text("LISTEN_FDS"),
+        listen_fdnames: text("LISTEN_FDNAMES"),
+        watchdog_usec: text("WATCHDOG_USEC"),
+        watchdog_pid: text("WATCHDOG_PID"),
+    }
+}

@@ -1,0 +1,121 @@
+//! `destrier status`: what runs now, as a table or as JSON.
+
+use std::time::Duration;
+
+use comfy_table::{Table, presets};
+
+use super::{CommandError, ExitCode};
+use crate::cli::MasterArgs;
+use crate::master::Status;
+use crate::master::control::{Answer, Request};
+
+/// Asks and shows.
+pub(super) fn run(master: &MasterArgs, json: bool) -> Result<ExitCode, CommandError> {
+    let status = match super::ask::ask(master, &Request::Status)? {
+        Answer::Status(status) => status,
+        Answer::Done(message) | Answer::Failed(message) => {
+            return Err(CommandError {
+                code: ExitCode::Failure,
+                message,
+            });
+        }
+    };
+    let text = if json {
+        serde_json::to_string_pretty(&status).unwrap_or_default() + "\n"
+    } else {
+        shown(&status)
+    };
+    super::print(&text)?;
+    Ok(ExitCode::Success)
+}
+
+fn shown(status: &Status) -> String {
+    let mut lines = vec![
+        format!(
+            "destrier {}, master {}, up {}",
+            status.version,
+            status.pid,
+            span(status.uptime)
+        ),
+        format!("state      {}", status.state),
+        format!("config     {}", status.config),
+        format!(
+            "workers    {} ({})",
+            status.workers_wanted, status.workers_because
+        ),
+    ];
+    for listener in &status.listeners {
+        lines.push(if listener.bind == listener.address {
+            format!("listening  {}", listener.bind)
+        } else {
+            format!("listening  {} (as {})", listener.address, listener.bind)
+        });
+    }
+    lines.push(match status.generation {
+        Some(generation) => format!("generation {generation}"),
+        None => "generation none has booted yet".to_owned(),
+    });
+    if let Some(reload) = &status.last_reload {
+        let outcome = match (&reload.error, reload.generation) {
+            (Some(error), _) => format!("failed: {error}"),
+            (None, Some(generation)) => format!("generation {generation} took over"),
+            (None, None) => "done".to_owned(),
+        };
+        lines.push(format!("reload     {} ago, {outcome}", span(reload.ago)));
+    }
+    let totals = &status.totals;
+    let [_, success, redirection, client_error, server_error] = totals.by_status_class;
+    lines.push(format!(
+        "requests   {} (2xx {success}, 3xx {redirection}, 4xx {client_error}, 5xx {server_error}; {} refused), {} connections",
+        totals.requests, totals.refused, totals.connections
+    ));
+    format!("{}\n\n{}\n", lines.join("\n"), workers(status))
+}
+
+fn workers(status: &Status) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header([
+        "WORKER",
+        "PID",
+        "SLOT",
+        "GEN",
+        "STATE",
+        "UP",
+        "CONNS",
+        "BUSY",
+        "REQUESTS",
+        "OLDEST REQUEST",
+    ]);
+    for worker in &status.workers {
+        let oldest = worker
+            .requests_in_flight
+            .first()
+            .map(|request| format!("{} {} {}", request.method, request.path, span(request.age)));
+        table.add_row([
+            worker.worker.to_string(),
+            worker.pid.to_string(),
+            worker.slot.to_string(),
+            worker.generation.to_string(),
+            worker.state.clone(),
+            span(worker.uptime),
+            worker.connections.to_string(),
+            worker.in_flight.to_string(),
+            worker.requests.to_string(),
+            oldest.unwrap_or_default(),
+        ]);
+    }
+    table
+}
+
+/// Seconds for reading: whole ones, milliseconds below one.
+fn span(seconds: f64) -> String {
+    let span = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    let whole = Duration::from_secs(span.as_secs());
+    let rounded = if whole.is_zero() {
+        Duration::from_millis(u64::from(span.subsec_millis()))
+    } else {
+        whole
+    };
+    humantime::format_duration(rounded).to_string()
+}

@@ -1,0 +1,51 @@
+//! Where the master of a configuration can be reached, found even in a file that has errors: somebody who has broken a
+//! file must still be able to ask, reload and stop the server that runs.
+
+use std::path::{self, PathBuf};
+
+use super::errors::{ConfigErrors, Problems};
+use super::notation::Text;
+use super::sources::{self, Sources};
+use super::{decode, document, resolve};
+
+/// What names the master of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located {
+    /// The file, absolute.
+    pub file: PathBuf,
+    /// `process.control_socket`.
+    pub control_socket: Option<PathBuf>,
+    /// What is wrong with the file, as far as it kept the socket from being found.
+    pub errors: Option<ConfigErrors>,
+}
+
+/// Finds it.
+///
+/// # Errors
+/// There is no file, or it cannot be read.
+pub fn locate(sources: &Sources) -> Result<Located, ConfigErrors> {
+    let mut problems = Problems::default();
+    let Some((name, text)) = sources::read(sources, &mut problems) else {
+        return Err(problems.into_errors());
+    };
+    let Some(mut document) = document::parse(&name, &text, &mut problems) else {
+        // No TOML at all: the place that follows from the file's name is left.
+        return Ok(Located {
+            file: path::absolute(&name).unwrap_or(name),
+            control_socket: None,
+            errors: Some(problems.into_errors()),
+        });
+    };
+    let mut ignored = Problems::default();
+    document.override_with(sources, &mut ignored);
+    let mut file = decode::decode(&mut document, &mut ignored);
+    resolve::make_absolute(&mut file, &document);
+    Ok(Located {
+        file: document.file.clone(),
+        control_socket: file
+            .process
+            .control_socket
+            .map(|Text(path)| PathBuf::from(path)),
+        errors: None,
+    })
+}

@@ -1,0 +1,218 @@
+//! What one connection is doing, for its time-outs and for a drain that must not cut a request.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use crate::sys::clock;
+
+/// What a connection is doing. Written by its reads and by the requests on it, read by its timer.
+#[derive(Debug)]
+pub struct Activity {
+    phase: AtomicU8,
+    /// Monotonic nanoseconds at which the phase began.
+    since: AtomicU64,
+    /// Bytes of an answer wait for the client to read.
+    write_blocked: AtomicBool,
+}
+
+/// Where a connection is between two requests or in one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Accepted; nothing has arrived.
+    Fresh,
+    /// The head of a request is arriving.
+    Head,
+    /// A request is answered.
+    Busy,
+    /// An answer is complete, no byte of another request has arrived.
+    Idle,
+}
+
+/// How long the phases may last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// `http.header_timeout`.
+    pub header_timeout: Duration,
+    /// `http.keep_alive`.
+    pub keep_alive: Duration,
+}
+
+/// What a connection's timer shall do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judgement {
+    /// Look again then (monotonic).
+    Wait(Duration),
+    /// End it; nothing is lost.
+    Close,
+    /// End it with 408 (RFC 9110 section 15.5.9): its client began a request and did not finish its head.
+    TimedOut,
+}
+
+impl Activity {
+    /// Of a connection just accepted.
+    pub fn new() -> Self {
+        let activity = Self {
+            phase: AtomicU8::new(0),
+            since: AtomicU64::new(0),
+            write_blocked: AtomicBool::new(false),
+        };
+        activity.enter(Phase::Fresh);
+        activity
+    }
+
+    /// Bytes have arrived.
+    pub fn read_some(&self) {
+        match self.phase() {
+            Phase::Fresh | Phase::Idle => self.enter(Phase::Head),
+            Phase::Head | Phase::Busy => {}
+        }
+    }
+
+    /// A request has begun.
+    pub fn begin_request(&self) {
+        self.phase.store(Phase::Busy as u8, Relaxed);
+    }
+
+    /// Its answer is complete.
+    pub fn end_request(&self) {
+        self.enter(Phase::Idle);
+    }
+
+    /// Whether the client lets an answer wait.
+    pub fn set_write_blocked(&self, blocked: bool) {
+        self.write_blocked.store(blocked, Relaxed);
+    }
+
+    /// Where it is.
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Relaxed) {
+            0 => Phase::Fresh,
+            1 => Phase::Head,
+            2 => Phase::Busy,
+            _ => Phase::Idle,
+        }
+    }
+
+    /// What its timer shall do at `now`; with `linger_until` while the worker drains.
+    pub fn judge(
+        &self,
+        now: Duration,
+        limits: &Limits,
+        linger_until: Option<Duration>,
+    ) -> Judgement {
+        let since = Duration::from_nanos(self.since.load(Relaxed));
+        // When an answer is being written there is nothing to time here, only to look at again.
+        let (due, judgement) = match self.phase() {
+            Phase::Fresh => (since + limits.header_timeout, Judgement::Close),
+            Phase::Head => (since + limits.header_timeout, Judgement::TimedOut),
+            Phase::Idle if !self.write_blocked.load(Relaxed) => {
+                (since + limits.keep_alive, Judgement::Close)
+            }
+            Phase::Busy | Phase::Idle => {
+                return Judgement::Wait(now + limits.header_timeout.min(limits.keep_alive));
+            }
+        };
+        let due = match (self.phase(), linger_until) {
+            (Phase::Fresh | Phase::Idle, Some(linger_until)) => due.min(linger_until),
+            (Phase::Fresh | Phase::Idle, None) | (Phase::Head | Phase::Busy, _) => due,
+        };
+        if due <= now {
+            judgement
+        } else {
+            Judgement::Wait(due)
+        }
+    }
+
+    fn enter(&self, phase: Phase) {
+        let now = u64::try_from(clock::monotonic().as_nanos()).unwrap_or(u64::MAX);
+        self.since.store(now, Relaxed);
+        self.phase.store(phase as u8, Relaxed);
+    }
+}
+
+impl Default for Activity {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Activity, Judgement, Limits};
+    use crate::sys::clock;
+
+    const LIMITS: Limits = Limits {
+        header_timeout: Duration::from_secs(10),
+        keep_alive: Duration::from_secs(75),
+    };
+
+    fn after(seconds: u64) -> Duration {
+        clock::monotonic() + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_head_that_does_not_end_is_timed_out() {
+        let activity = Activity::new();
+        activity.read_some();
+        assert!(matches!(
+            activity.judge(after(9), &LIMITS, None),
+            Judgement::Wait(_)
+        ));
+        assert_eq!(
+            activity.judge(after(11), &LIMITS, None),
+            Judgement::TimedOut
+        );
+    }
+
+    #[test]
+    fn a_connection_that_never_says_anything_is_closed_without_an_answer() {
+        assert_eq!(
+            Activity::new().judge(after(11), &LIMITS, None),
+            Judgement::Close
+        );
+    }
+
+    #[test]
+    fn an_idle_connection_is_closed_after_keep_alive_and_in_a_drain_after_the_linger() {
+        let activity = Activity::new();
+        activity.begin_request();
+        activity.end_request();
+        assert!(matches!(
+            activity.judge(after(74), &LIMITS, None),
+            Judgement::Wait(_)
+        ));
+        assert_eq!(activity.judge(after(76), &LIMITS, None), Judgement::Close);
+        assert_eq!(
+            activity.judge(after(2), &LIMITS, Some(after(1))),
+            Judgement::Close
+        );
+    }
+
+    #[test]
+    fn a_request_is_never_cut_by_these_timers() {
+        let activity = Activity::new();
+        activity.begin_request();
+        assert!(matches!(
+            activity.judge(after(1000), &LIMITS, Some(after(0))),
+            Judgement::Wait(_)
+        ));
+        activity.end_request();
+        activity.set_write_blocked(true);
+        assert!(matches!(
+            activity.judge(after(1000), &LIMITS, Some(after(0))),
+            Judgement::Wait(_)
+        ));
+    }
+
+    #[test]
+    fn a_head_that_has_begun_is_waited_for_in_a_drain() {
+        let activity = Activity::new();
+        activity.read_some();
+        assert!(matches!(
+            activity.judge(after(2), &LIMITS, Some(after(1))),
+            Judgement::Wait(_)
+        ));
+    }
+}

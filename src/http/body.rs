@@ -1,0 +1,122 @@
+//! Bodies: what the application reads, and what it, or destrier in its place, answers.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::track::Track;
+
+/// Any error of an application.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The body of a request, as it arrives.
+#[derive(Debug)]
+pub struct RequestBody(Incoming);
+
+impl RequestBody {
+    pub(super) fn new(incoming: Incoming) -> Self {
+        Self(incoming)
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.0)
+            .poll_frame(context)
+            .map_err(Into::into)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// The body of an answer. The request counts as in flight until it is dropped.
+    #[derive(Debug)]
+    pub struct ResponseBody<B> {
+        #[pin]
+        content: Content<B>,
+        track: Track,
+    }
+}
+
+pin_project_lite::pin_project! {
+    #[project = ContentProjection]
+    #[derive(Debug)]
+    enum Content<B> {
+        App { #[pin] body: B },
+        Own { bytes: Option<Bytes> },
+    }
+}
+
+impl<B> ResponseBody<B> {
+    pub(super) fn of_app(body: B, track: Track) -> Self {
+        let content = Content::App { body };
+        Self { content, track }
+    }
+
+    pub(super) fn own(bytes: Bytes, track: Track) -> Self {
+        let bytes = (!bytes.is_empty()).then_some(bytes);
+        let content = Content::Own { bytes };
+        Self { content, track }
+    }
+}
+
+impl<B> Body for ResponseBody<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.project();
+        let polled = match this.content.project() {
+            ContentProjection::App { body } => body.poll_frame(context).map_err(Into::into),
+            ContentProjection::Own { bytes } => {
+                Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
+            }
+        };
+        if let Poll::Ready(Some(frame)) = &polled {
+            match frame {
+                Ok(frame) => this.track.sent(frame.data_ref().map_or(0, Bytes::len)),
+                Err(error) => this.track.broke_off(error),
+            }
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::App { body } => body.is_end_stream(),
+            Content::Own { bytes } => bytes.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::App { body } => body.size_hint(),
+            Content::Own { bytes } => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64)
+            }
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The way of one request, in order: request id, scoreboard, forged fields, token and rules, application, answer.
+
+pub mod activity;
+mod body;
+mod identity_fields;
+mod reply;
+mod track;
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+pub use body::{BoxError, RequestBody, ResponseBody};
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONNECTION};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
+pub use reply::request_timeout;
+use track::{Access, Track};
+
+use crate::app::AppService;
+use crate::auth::{Guard, RequestView, UnixTime, Verdict};
+use crate::scoreboard::{RequestId, SeatWriter};
+use crate::sys::clock;
+use activity::Activity;
+
+/// What every request of one worker goes through.
+#[derive(Debug)]
+pub struct Pipeline<S> {
+    guard: Arc<Guard>,
+    app: S,
+    seat: SeatWriter,
+    access_log: bool,
+    /// Answers say `Connection: close` from now on.
+    draining: AtomicBool,
+    id_high: u64,
+    id_low: AtomicU64,
+}
+
+/// The connection that a request came on.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// Who is at the other end; nobody has an address on a Unix socket.
+    pub peer: Option<SocketAddr>,
+    /// What the connection is doing.
+    pub activity: Arc<Activity>,
+}
+
+impl<S: AppService> Pipeline<S> {
+    /// Of a worker: `request_ids` is a random number that no other worker has.
+    pub fn new(
+        guard: Arc<Guard>,
+        app: S,
+        seat: SeatWriter,
+        access_log: bool,
+        request_ids: u64,
+    ) -> Self {
+        Self {
+            guard,
+            app,
+            seat,
+            access_log,
+            draining: AtomicBool::new(false),
+            id_high: request_ids,
+            id_low: AtomicU64::new(1),
+        }
+    }
+
+    /// From now on each answer ends its connection (RFC 9112 section 9.6).
+    pub fn start_draining(&self) {
+        self.draining.store(true, Relaxed);
+    }
+
+    /// Answers one request. Whatever goes wrong is an answer too.
+    ///
+    /// # Errors
+    /// None; the type is what hyper asks for.
+    pub async fn handle(
+        &self,
+        request: Request<Incoming>,
+        origin: &Origin,
+    ) -> Result<Response<ResponseBody<S::Body>>, Infallible> {
+        let id = RequestId {
+            high: self.id_high,
+            low: self.id_low.fetch_add(1, Relaxed),
+        };
+        let mut track = self.track(id, &request, origin);
+        let (mut head, body) = request.into_parts();
+        identity_fields::remove_forged(&mut head.headers);
+        let answer = match self.judge(&head) {
+            Verdict::Refuse(refusal) => {
+                self.seat.refused();
+                tracing::info!(request = %id, status = refusal.status, reason = refusal.reason, "refused");
+                Err(reply::refusal(&refusal))
+            }
+            Verdict::Pass(claims) => {
+                if let Some(claims) = claims {
+                    track.subject(|| claims.subject().map(str::to_owned));
+                    head.extensions.insert(claims);
+                }
+                head.extensions.insert(id);
+                self.call(Request::from_parts(head, RequestBody::new(body)), id)
+                    .await
+            }
+        };
+        let mut response = match answer {
+            Ok(response) => {
+                track.answered(response.status());
+                response.map(|body| ResponseBody::of_app(body, track))
+            }
+            Err(response) => {
+                track.answered(response.status());
+                response.map(|bytes| ResponseBody::own(bytes, track))
+            }
+        };
+        self.finish(&mut response, id);
+        Ok(response)
+    }
+
+    fn track(&self, id: RequestId, request: &Request<Incoming>, origin: &Origin) -> Track {
+        let started = clock::monotonic();
+        let (method, path) = (request.method(), request.uri().path());
+        let in_flight = self.seat.begin(id, method.as_str(), path, started);
+        let access = self.access_log.then(|| {
+            Box::new(Access {
+                peer: origin.peer,
+                method: method.clone(),
+                path: path.to_owned(),
+                started,
+                subject: None,
+                status: StatusCode::INTERNAL_SERVER_ERROR,
+                bytes: 0,
+            })
+        });
+        Track::begin(id, Arc::clone(&origin.activity), in_flight, access)
+    }
+
+    fn judge(&self, head: &http::request::Parts) -> Verdict {
+        // Two are as bad as many: the guard refuses more than one.
+        let mut fields = head
+            .headers
+            .get_all(AUTHORIZATION)
+            .iter()
+            .map(HeaderValue::as_bytes);
+        let authorization: [&[u8]; 2];
+        let one: [&[u8]; 1];
+        let authorization: &[&[u8]] = match (fields.next(), fields.next()) {
+            (Some(first), Some(second)) => {
+                authorization = [first, second];
+                &authorization
+            }
+            (Some(first), None) => {
+                one = [first];
+                &one
+            }
+            (None, _) => &[],
+        };
+        let view = RequestView {
+            method: head.method.as_str(),
+            path: head.uri.path(),
+            authorization,
+        };
+        self.guard.judge(&view, UnixTime(clock::unix().as_secs()))
+    }
+
+    /// The application's answer; or ours, when it failed. A panic costs the request that caused it and no other.
+    async fn call(
+        &self,
+        request: Request<RequestBody>,
+        id: RequestId,
+    ) -> Result<Response<S::Body>, Response<Bytes>> {
+        let mut app = self.app.clone();
+        let answering = async move {
+            poll_fn(|context| app.poll_ready(context)).await?;
+            app.call(request).await
+        };
+        let mut answering = pin!(answering);
+        let caught = poll_fn(|context| {
+            match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(context))) {
+                Ok(polled) => polled.map(Ok),
+                Err(panic) => std::task::Poll::Ready(Err(panic)),
+            }
+        });
+        match caught.await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => {
+                let error: BoxError = error.into();
+                tracing::error!(request = %id, %error, "the application failed");
+                Err(reply::application_failed())
+            }
+            // The panic hook has logged what and where.
+            Err(_panic) => {
+                tracing::error!(request = %id, "the application panicked");
+                Err(reply::application_failed())
+            }
+        }
+    }
+
+    fn finish(&self, response: &mut Response<ResponseBody<S::Body>>, id: RequestId) {
+        const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+        self.seat.answered(response.status().as_u16());
+        let headers = response.headers_mut();
+        if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+            headers.insert(REQUEST_ID, id);
+        }
+        if self.draining.load(Relaxed) {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Answers that destrier gives in the application's place: a JSON body of the shape that users of Django REST Framework know.
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderValue, Response, StatusCode};
+
+use crate::auth::Refusal;
+
+/// The answer to a request that may not pass.
+pub(super) fn refusal(refusal: &Refusal) -> Response<Bytes> {
+    let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::FORBIDDEN);
+    let mut response = json(status, refusal.detail, refusal.code);
+    // A challenge is made of configured words; one that is no header value cannot be sent.
+    if let Some(Ok(challenge)) = refusal.challenge.as_deref().map(HeaderValue::from_str) {
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+    response
+}
+
+/// The answer to a request on which the application failed.
+pub(super) fn application_failed() -> Response<Bytes> {
+    json(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "A server error occurred.",
+        "error",
+    )
+}
+
+fn json(status: StatusCode, detail: &str, code: &str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(body(detail, code)));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn body(detail: &str, code: &str) -> String {
+    serde_json::json!({ "detail": detail, "code": code }).to_string()
+}
+
+/// The whole answer to a client that did not finish the head of its request in time, as it goes over the wire: hyper
+/// has no words for it.
+pub fn request_timeout() -> Vec<u8> {
+    let body = body("The request did not arrive in time.", "request_timeout");
+    format!(
+        "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}

@@ -1,0 +1,97 @@
+//! One request from its head to the last byte of its answer: seen on the scoreboard, timed, written to the access log.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+
+use super::BoxError;
+use super::activity::Activity;
+use crate::scoreboard::{InFlight, RequestId};
+use crate::sys::clock;
+
+/// A request that is being answered; it ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Track {
+    id: RequestId,
+    activity: Arc<Activity>,
+    _in_flight: InFlight,
+    access: Option<Box<Access>>,
+}
+
+/// What the access log wants to know.
+#[derive(Debug)]
+pub(super) struct Access {
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) started: Duration,
+    pub(super) subject: Option<String>,
+    pub(super) status: StatusCode,
+    pub(super) bytes: usize,
+}
+
+impl Track {
+    pub(super) fn begin(
+        id: RequestId,
+        activity: Arc<Activity>,
+        in_flight: InFlight,
+        access: Option<Box<Access>>,
+    ) -> Self {
+        activity.begin_request();
+        Self {
+            id,
+            activity,
+            _in_flight: in_flight,
+            access,
+        }
+    }
+
+    /// The token named this subject.
+    pub(super) fn subject(&mut self, subject: impl FnOnce() -> Option<String>) {
+        if let Some(access) = &mut self.access {
+            access.subject = subject();
+        }
+    }
+
+    /// The head of the answer is known.
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        if let Some(access) = &mut self.access {
+            access.status = status;
+        }
+    }
+
+    /// So many bytes of the answer were handed on.
+    pub(super) fn sent(&mut self, bytes: usize) {
+        if let Some(access) = &mut self.access {
+            access.bytes += bytes;
+        }
+    }
+
+    /// The application failed in the middle of its answer, which the client sees as a cut.
+    pub(super) fn broke_off(&self, error: &BoxError) {
+        tracing::error!(request = %self.id, %error, "the application broke off its answer");
+    }
+}
+
+impl Drop for Track {
+    fn drop(&mut self) {
+        self.activity.end_request();
+        if let Some(access) = &self.access {
+            let took = clock::monotonic().saturating_sub(access.started);
+            tracing::info!(
+                target: "access",
+                request = %self.id,
+                client = access.peer.map(tracing::field::display),
+                method = access.method.as_str(),
+                path = access.path,
+                status = access.status.as_u16(),
+                bytes = access.bytes,
+                microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+                subject = access.subject,
+                "request",
+            );
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! Does what the supervisor says.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::os::unix::net::UnixStream;
+
+use super::boot::pin;
+use super::crew::Hand;
+use super::listeners::SlotEnd;
+use super::{Assignment, Master, Pinned, ReloadOutcome};
+use crate::channel::ToWorker;
+use crate::config::Bind;
+use crate::logging;
+use crate::supervisor::{
+    Action, Caller, Done, Event, Generation, KillReason, Slot, State, WorkerId,
+};
+use crate::sys::process::{self, Keep, ProcessId};
+
+impl Master {
+    pub(super) fn perform(&mut self, action: Action, events: &mut VecDeque<Event>) {
+        match action {
+            Action::Prepare => events.push_back(self.prepare()),
+            Action::Spawn {
+                worker,
+                slot,
+                generation,
+            } => self.spawn(worker, slot, generation, events),
+            Action::Accept(worker) => {
+                self.tell(worker, &ToWorker::Accept);
+                self.note_who_serves();
+            }
+            Action::Drain {
+                worker,
+                queue_has_heir,
+            } => self.drain(worker, queue_has_heir),
+            Action::Quit(worker) => {
+                self.tell_to_go(worker);
+                self.tell(worker, &ToWorker::Quit);
+            }
+            Action::Kill(worker, reason) => self.kill(worker, reason),
+            Action::Commit(generation) => self.commit(generation),
+            Action::RollBack(generation, reason) => self.roll_back(generation, reason),
+            Action::Forget(generation) => {
+                self.generations.remove(&generation);
+                self.close_unused_listeners();
+            }
+            Action::Degraded { failures, reason } => {
+                tracing::warn!(
+                    failures,
+                    reason,
+                    "degraded: workers keep dying, they are replaced ever more slowly"
+                );
+                self.systemd
+                    .notifier
+                    .send("STATUS=Degraded: workers keep dying");
+            }
+            Action::Recovered => {
+                tracing::info!("recovered: workers stopped dying");
+                self.deaths.end_of_silence();
+                self.tell_systemd_that_it_serves();
+            }
+            Action::Answer(caller, outcome) => self.answer(caller, outcome),
+            Action::Exit(reason) => self.exit = Some(reason),
+        }
+    }
+
+    /// Reads the configuration on disk and opens its listeners; nothing that serves is touched.
+    fn prepare(&mut self) -> Event {
+        tracing::info!("reload begins");
+        self.systemd.notifier.send_reloading();
+        let result = (self.loader.0)().and_then(|loaded| {
+            let before = self.serving().map(|pinned| pinned.loaded.config.clone());
+            if let Some(before) = before {
+                super::boot::assert_reloadable(&before, &loaded.config)?;
+            }
+            let (pinned, policy) =
+                pin(loaded, self.processors).map_err(|error| error.to_string())?;
+            let opened = self
+                .listeners
+                .open(&pinned.loaded.config.server, policy.workers);
+            opened.map_err(|error| error.to_string())?;
+            Ok((pinned, policy))
+        });
+        match result {
+            Ok((pinned, policy)) => {
+                let generation = self.supervisor.next_generation();
+                for warning in &pinned.loaded.warnings {
+                    tracing::warn!("{warning}");
+                }
+                self.generations.insert(generation, pinned);
+                Event::Prepared(policy)
+            }
+            Err(reason) => {
+                tracing::error!(reason, "reload refused, everything stays as it is");
+                self.note_reload(Err(reason.clone()));
+                Event::Refused(reason)
+            }
+        }
+    }
+
+    fn spawn(
+        &mut self,
+        id: WorkerId,
+        slot: Slot,
+        generation: Generation,
+        events: &mut VecDeque<Event>,
+    ) {
+        match self.fork(id, slot, generation) {
+            Ok(pid) => {
+                tracing::info!(
+                    worker = id.0,
+                    pid = pid.number(),
+                    slot = slot.0,
+                    generation = generation.0,
+                    "worker spawned"
+                );
+            }
+            Err(reason) => {
+                tracing::error!(
+                    worker = id.0,
+                    slot = slot.0,
+                    generation = generation.0,
+                    reason,
+                    "cannot spawn a worker"
+                );
+                events.push_back(Event::BootFailed(id, reason.clone()));
+                events.push_back(Event::Exited(id, reason));
+            }
+        }
+    }
+
+    fn fork(
+        &mut self,
+        id: WorkerId,
+        slot: Slot,
+        generation: Generation,
+    ) -> Result<ProcessId, String> {
+        let Some(Pinned { loaded, identity }) = self.generations.get(&generation) else {
+            return Err(format!("generation {generation} is not known"));
+        };
+        let listeners = self
+            .listeners
+            .lend(slot.0, &loaded.config.server)
+            .map_err(|error| error.to_string())?;
+        let (ours, theirs) = UnixStream::pair().map_err(|error| format!("socketpair: {error}"))?;
+        for end in [&ours, &theirs] {
+            end.set_nonblocking(true)
+                .map_err(|error| format!("socketpair: {error}"))?;
+        }
+        let seat = self
+            .crew
+            .take_seat()
+            .ok_or("too many workers: every seat on the scoreboard is taken")?;
+        let mut keep = vec![Keep::new(&theirs)];
+        keep.extend(listeners.iter().map(|listener| Keep::new(&listener.socket)));
+        keep.extend(logging::descriptor());
+        let assignment = Assignment {
+            worker: id.0,
+            slot: slot.0,
+            generation: generation.0,
+            channel: theirs,
+            listeners,
+            seat: self.scoreboard.writer(seat),
+            identity: identity.clone(),
+        };
+        let (scoreboard, serve) = (self.scoreboard.clone(), loaded.serve.clone());
+        let forked = process::fork_worker(&keep, move || {
+            logging::after_fork();
+            scoreboard.open_seat(
+                seat,
+                ProcessId::own().number(),
+                assignment.slot,
+                assignment.generation,
+            );
+            serve(assignment)
+        });
+        match forked {
+            Ok(pid) => {
+                self.crew.join(
+                    id,
+                    Hand::new(pid, (slot, generation), seat, self.now(), ours),
+                );
+                Ok(pid)
+            }
+            Err(error) => {
+                self.crew.give_back(seat);
+                Err(format!("fork: {error}"))
+            }
+        }
+    }
+
+    fn tell(&mut self, id: WorkerId, message: &ToWorker) {
+        if let Some(hand) = self.crew.get_mut(id) {
+            hand.tell(message);
+        }
+    }
+
+    fn tell_to_go(&mut self, id: WorkerId) {
+        if let Some(hand) = self.crew.get_mut(id) {
+            hand.told_to_go = true;
+        }
+    }
+
+    fn drain(&mut self, id: WorkerId, queue_has_heir: bool) {
+        self.tell_to_go(id);
+        // Before the worker stops, so that nothing new arrives where nobody will look.
+        self.note_who_serves();
+        let end = match (self.supervisor.is_stopping(), queue_has_heir) {
+            (true, _) => SlotEnd::Everything,
+            (false, true) => SlotEnd::Nothing,
+            (false, false) => SlotEnd::Slot,
+        };
+        let close = self.listeners.to_close(end, &self.heir_of(id));
+        self.listeners.unlink(&close);
+        tracing::debug!(worker = id.0, ?close, "worker drains");
+        self.tell(id, &ToWorker::Drain { close });
+    }
+
+    fn kill(&mut self, id: WorkerId, reason: KillReason) {
+        let Some(hand) = self.crew.get_mut(id) else {
+            return;
+        };
+        hand.told_to_go = true;
+        let pid = hand.pid;
+        match reason {
+            KillReason::BootTimeout => tracing::error!(
+                worker = id.0,
+                pid = pid.number(),
+                "killed: not ready within `workers.boot_timeout`"
+            ),
+            KillReason::GracefulTimeout | KillReason::Stop => {
+                tracing::warn!(
+                    worker = id.0,
+                    pid = pid.number(),
+                    "killed: its time to drain is over"
+                );
+            }
+            KillReason::BootFailed | KillReason::Unwanted => {
+                tracing::debug!(worker = id.0, pid = pid.number(), ?reason, "killed")
+            }
+        }
+        if let Err(error) = process::kill_now(pid) {
+            tracing::error!(worker = id.0, pid = pid.number(), %error, "cannot kill");
+        }
+    }
+
+    fn commit(&mut self, generation: Generation) {
+        if let Some(pinned) = self.generations.get(&generation) {
+            let config = pinned.loaded.config.clone();
+            if let Err(error) =
+                logging::change(&config.log).and_then(|()| self.hand_over_log_file())
+            {
+                tracing::error!(%error, "cannot open the log file, the old one stays in use");
+            }
+            for (bind, address) in self.listeners.describe() {
+                tracing::info!(bind, address, generation = generation.0, "listening");
+            }
+        }
+        tracing::info!(
+            generation = generation.0,
+            workers = self.supervisor.wanted(),
+            "serving"
+        );
+        // The first generation came of no reload.
+        if generation > Generation(1) {
+            self.note_reload(Ok(generation));
+        }
+        self.tell_systemd_that_it_serves();
+    }
+
+    fn roll_back(&mut self, generation: Generation, reason: String) {
+        tracing::error!(
+            generation = generation.0,
+            reason,
+            "rolled back: this generation is given up, the one before it serves on"
+        );
+        self.note_reload(Err(reason));
+    }
+
+    fn note_reload(&mut self, result: Result<Generation, String>) {
+        if result.is_err() && self.supervisor.serving().is_some() {
+            self.tell_systemd_that_it_serves();
+        }
+        self.last_reload = Some(ReloadOutcome {
+            at: self.now(),
+            result,
+        });
+    }
+
+    fn tell_systemd_that_it_serves(&self) {
+        let status = match &self.last_reload {
+            Some(ReloadOutcome {
+                result: Err(reason),
+                ..
+            }) => format!("the last reload failed: {reason}"),
+            _ => format!(
+                "{} workers, generation {}",
+                self.supervisor.wanted(),
+                self.supervisor
+                    .serving()
+                    .map_or(0, |generation| generation.0)
+            ),
+        };
+        self.systemd.notifier.send(&format!(
+            "READY=1\nSTATUS=Serving; {}",
+            status.replace('\n', " ")
+        ));
+    }
+
+    fn answer(&mut self, caller: Caller, outcome: Result<Done, String>) {
+        let outcome = outcome.map(|done| match done {
+            Done::Reloaded(generation) => format!("generation {generation} serves"),
+            Done::Scaled(workers) => format!("{workers} workers serve, until the next reload"),
+        });
+        self.control.answer(caller, outcome);
+    }
+
+    /// Workers open the log file anew by themselves, with the privileges they have left.
+    pub(super) fn hand_over_log_file(&self) -> io::Result<()> {
+        let Some(Pinned { loaded, identity }) = self.serving() else {
+            return Ok(());
+        };
+        let file = &loaded.config.log.file;
+        file.as_deref().map_or(Ok(()), |file| identity.own(file))
+    }
+
+    /// The generation in force.
+    pub(super) fn serving(&self) -> Option<&Pinned> {
+        self.generations.get(&self.supervisor.serving()?)
+    }
+
+    /// What is listened on after the worker: a reload that replaces slot by slot drains workers of the generation in
+    /// force, and then the candidate is the heir.
+    fn heir_of(&self, id: WorkerId) -> Vec<Bind> {
+        let leaving = self.crew.get(id).map(|hand| hand.generation);
+        let serving = self.supervisor.serving();
+        let heir = if leaving == serving {
+            self.generations.keys().last().copied()
+        } else {
+            serving
+        };
+        heir.map(|heir| self.binds_of(heir).to_vec())
+            .unwrap_or_default()
+    }
+
+    fn binds_of(&self, generation: Generation) -> &[Bind] {
+        let pinned = self.generations.get(&generation);
+        pinned.map_or(&[], |pinned| &pinned.loaded.config.server.bind)
+    }
+
+    /// New connections go where somebody takes them.
+    pub(super) fn note_who_serves(&mut self) {
+        let mut serving: BTreeMap<Bind, BTreeSet<u16>> = BTreeMap::new();
+        for worker in self.supervisor.workers() {
+            if matches!(worker.state, State::Accepting { .. }) {
+                for bind in self.binds_of(worker.generation) {
+                    let slots = serving.entry(bind.clone()).or_default();
+                    slots.insert(worker.slot.0);
+                }
+            }
+        }
+        self.listeners.set_serving(serving);
+    }
+
+    /// Closes listeners that no generation names, and sockets of slots that nobody fills or shall fill.
+    fn close_unused_listeners(&mut self) {
+        if self.supervisor.is_stopping() {
+            return;
+        }
+        let named: BTreeSet<Bind> = self
+            .generations
+            .values()
+            .flat_map(|pinned| pinned.loaded.config.server.bind.clone())
+            .collect();
+        self.listeners.close_unnamed(&named);
+        self.close_unused_slots();
+    }
+
+    pub(super) fn close_unused_slots(&mut self) {
+        let filled = self
+            .supervisor
+            .workers()
+            .map(|worker| worker.slot.0 + 1)
+            .max()
+            .unwrap_or(0);
+        let wanted = self.supervisor.slots_kept();
+        self.listeners.close_slots(filled.max(wanted));
+    }
+}

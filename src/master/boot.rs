@@ -1,0 +1,302 @@
+//! From a configuration to a master that runs; and what of a configuration a reload can put into force.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::control::ControlServer;
+use super::crew::Crew;
+use super::deaths::Deaths;
+use super::listeners::{ListenError, Listeners};
+use super::socket_path::SocketPathError;
+use super::{Loaded, Loader, LoaderBox, Master, Pinned, Systemd};
+use crate::config::{Config, Strategy, WorkerCount};
+use crate::scoreboard::{SEATS, Scoreboard};
+use crate::supervisor::{self, Generation, Policy, Scale, Supervisor};
+use crate::sys::identity::{self, Identity, IdentityError};
+use crate::sys::machine::Processors;
+use crate::sys::process::{self, ProcessId};
+use crate::sys::signals::Signals;
+use crate::sys::systemd::{self, Notifier};
+use crate::sys::{clock, poll};
+
+/// Workers of a master that was killed need this long to notice, in the worst case; until then they hold its ports.
+const ORPHANS_PATIENCE: Duration = Duration::from_millis(1500);
+
+/// What the service manager passed in the environment: sd_notify(3), sd_listen_fds(3), sd_watchdog_enabled(3).
+#[derive(Debug, Clone, Default)]
+#[expect(missing_docs, reason = "the manual pages' own names")]
+pub struct ServiceManager {
+    pub notify_socket: Option<OsString>,
+    pub listen_pid: Option<String>,
+    pub listen_fds: Option<String>,
+    pub listen_fdnames: Option<String>,
+    pub watchdog_usec: Option<String>,
+    pub watchdog_pid: Option<String>,
+}
+
+/// A master that cannot start. Nothing was left behind.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A system call that must not fail did.
+    #[error("cannot {0}: {1}")]
+    System(&'static str, io::Error),
+    /// A listener.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The control socket.
+    #[error("control socket: {0}")]
+    Control(#[from] SocketPathError),
+    /// The user or group that workers run as.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The pid file.
+    #[error("cannot write `process.pid_file` `{0}`: {1}")]
+    PidFile(PathBuf, io::Error),
+}
+
+impl Master {
+    /// Opens everything that `loaded` names. No worker runs yet; `loader` is what a reload calls.
+    ///
+    /// # Errors
+    /// Whatever cannot be opened; the message names it.
+    pub fn start(
+        loaded: Loaded,
+        loader: Loader,
+        manager: &ServiceManager,
+    ) -> Result<Self, StartError> {
+        let signals = Signals::take_over()
+            .map_err(|errno| StartError::System("take over the signals", errno.into()))?;
+        if let Err(error) = process::raise_descriptor_limit() {
+            tracing::warn!(%error, "cannot raise the limit on open descriptors");
+        }
+        let processors = Processors::available();
+        let inherited = systemd::take_inherited_sockets(
+            manager.listen_pid.as_deref(),
+            manager.listen_fds.as_deref(),
+            manager.listen_fdnames.as_deref(),
+        );
+        let (pinned, policy) = pin(loaded, processors)?;
+        let config = &pinned.loaded.config;
+        let control = patiently(
+            || ControlServer::open(&socket_of(config)),
+            SocketPathError::may_pass,
+        )?;
+        let mut listeners = Listeners::new(inherited);
+        patiently(
+            || listeners.open(&config.server, policy.workers),
+            ListenError::may_pass,
+        )?;
+        let pid_file = config.process.pid_file.clone();
+        if let Some(path) = &pid_file {
+            fs::write(path, format!("{}\n", ProcessId::own()))
+                .map_err(|error| StartError::PidFile(path.clone(), error))?;
+        }
+        let scoreboard = Scoreboard::new()
+            .map_err(|error| StartError::System("share memory with workers", error))?;
+        let started = clock::monotonic();
+        let systemd = Systemd {
+            notifier: Notifier::new(manager.notify_socket.as_deref()),
+            watchdog: systemd::watchdog_interval(
+                manager.watchdog_usec.as_deref(),
+                manager.watchdog_pid.as_deref(),
+            ),
+            next_sign_of_life: Duration::ZERO,
+        };
+        for warning in &pinned.loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        tracing::info!(
+            pid = ProcessId::own().number(),
+            config = %config.file.display(),
+            workers = policy.workers,
+            version = env!("CARGO_PKG_VERSION"),
+            "starting"
+        );
+        Ok(Self {
+            supervisor: Supervisor::new(policy, seed()),
+            started,
+            loader: LoaderBox(loader),
+            generations: BTreeMap::from([(Generation(1), pinned)]),
+            crew: Crew::new(SEATS),
+            listeners,
+            control,
+            signals,
+            scoreboard,
+            deaths: Deaths::new(),
+            systemd,
+            processors,
+            last_reload: None,
+            stop_callers: Vec::new(),
+            pid_file,
+            exit: None,
+        })
+    }
+}
+
+/// Tries again for a moment what fails because a master that was killed has left workers which are about to go.
+fn patiently<T, E>(
+    mut attempt: impl FnMut() -> Result<T, E>,
+    may_pass: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    let give_up = clock::monotonic() + ORPHANS_PATIENCE;
+    loop {
+        match attempt() {
+            Err(error) if may_pass(&error) && clock::monotonic() < give_up => {
+                let _nothing_to_wait_for = poll::wait(&[], Some(Duration::from_millis(20)));
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Servers that fail together shall not come back together.
+fn seed() -> u64 {
+    let now = u64::try_from(clock::unix().as_nanos()).unwrap_or(u64::MAX);
+    now ^ u64::from(ProcessId::own().number()).rotate_left(32)
+}
+
+/// Looks up what a generation names in the system, and says what the supervisor must know of it.
+pub(super) fn pin(
+    loaded: Loaded,
+    processors: Processors,
+) -> Result<(Pinned, Policy), IdentityError> {
+    let config = &loaded.config;
+    let process = &config.process;
+    let identity = Identity::find(
+        process.user.as_deref(),
+        process.group.as_deref(),
+        process.groups.as_deref(),
+        process.umask,
+    )?;
+    let policy = Policy {
+        workers: worker_count(config.workers.count, processors),
+        strategy: match config.reload.strategy {
+            Strategy::BlueGreen => supervisor::Strategy::BlueGreen,
+            Strategy::Rolling => supervisor::Strategy::Rolling {
+                max_surge: config.reload.max_surge,
+                max_unavailable: config.reload.max_unavailable,
+            },
+        },
+        boot_timeout: config.workers.boot_timeout,
+        graceful_timeout: config.workers.graceful_timeout,
+        backoff_initial: config.workers.backoff_initial,
+        backoff_max: config.workers.backoff_max,
+        backoff_reset: config.workers.backoff_reset,
+    };
+    Ok((Pinned { loaded, identity }, policy))
+}
+
+/// The number that `workers.count` stands for: `auto` is a worker for each processor that may be used.
+pub(super) fn worker_count(count: WorkerCount, processors: Processors) -> u16 {
+    match count {
+        WorkerCount::Fixed(count) => count,
+        WorkerCount::Auto => {
+            let affinity = u16::try_from(processors.affinity).unwrap_or(Scale::MAX);
+            // A part of a processor is worth a worker.
+            let quota = processors
+                .quota
+                .map(f64::ceil)
+                .unwrap_or(f64::from(Scale::MAX));
+            (1..=Scale::MAX)
+                .take_while(|count| *count <= affinity && f64::from(*count) <= quota)
+                .last()
+                .unwrap_or(1)
+        }
+    }
+}
+
+/// What belongs to the master itself stays as it was at the start; a reload that would change it is refused, by name.
+pub(super) fn assert_reloadable(before: &Config, after: &Config) -> Result<(), String> {
+    let (old, new) = (&before.process, &after.process);
+    let server = (&before.server, &after.server);
+    let changed = [
+        (
+            "process.control_socket",
+            socket_of(before) != socket_of(after),
+        ),
+        ("process.pid_file", old.pid_file != new.pid_file),
+        ("server.balance", server.0.balance != server.1.balance),
+        ("server.backlog", server.0.backlog != server.1.backlog),
+        ("server.unix_mode", server.0.unix_mode != server.1.unix_mode),
+        (
+            "server.unix_owner",
+            server.0.unix_owner != server.1.unix_owner,
+        ),
+        (
+            "server.unix_group",
+            server.0.unix_group != server.1.unix_group,
+        ),
+    ];
+    let names: Vec<String> = changed
+        .iter()
+        .filter(|(_, is)| *is)
+        .map(|(name, _)| format!("`{name}`"))
+        .collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "{} cannot change by a reload; restart to change it",
+        names.join(", ")
+    ))
+}
+
+fn socket_of(config: &Config) -> PathBuf {
+    control_socket_path(&config.file, config.process.control_socket.as_deref())
+}
+
+/// Where commands reach the master of the configuration `file`: `process.control_socket`, else a place in the runtime
+/// directory that is named after the file, so that a command with the same `-c` finds it.
+pub fn control_socket_path(file: &Path, configured: Option<&Path>) -> PathBuf {
+    if let Some(path) = configured {
+        return path.to_owned();
+    }
+    let stem = file.file_stem().unwrap_or("destrier".as_ref());
+    let folder = if identity::effective_user() == 0 {
+        PathBuf::from("/run/destrier")
+    } else if let Some(folder) = std::env::var_os("XDG_RUNTIME_DIR") {
+        Path::new(&folder).join("destrier")
+    } else {
+        PathBuf::from(format!("/tmp/destrier-{}", identity::effective_user()))
+    };
+    let mut name = stem.to_owned();
+    name.push(".sock");
+    folder.join(name)
+}
+
+/// Makes the folder of a socket; one that is there already must be ours or root's, for whoever owns it owns the socket.
+pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(folder)?;
+    let owner = fs::metadata(folder)?.uid();
+    if owner == 0 || owner == identity::effective_user() {
+        return Ok(());
+    }
+    let message = format!("`{}` belongs to user {owner}", folder.display());
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::worker_count;
+    use crate::config::WorkerCount;
+    use crate::sys::machine::Processors;
+
+    #[test]
+    fn auto_is_a_worker_for_each_processor_that_may_be_used() {
+        let auto =
+            |affinity, quota| worker_count(WorkerCount::Auto, Processors { affinity, quota });
+        assert_eq!(auto(4, None), 4);
+        assert_eq!(auto(4, Some(1.5)), 2);
+        assert_eq!(auto(4, Some(0.2)), 1);
+        assert_eq!(auto(2, Some(16.0)), 2);
+        assert_eq!(auto(2000, None), 512);
+    }
+}

@@ -1,0 +1,254 @@
+//! The control socket: one JSON object a line, asked by `destrier reload` and its like; anybody may write another client.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::Status;
+use super::socket_path::{SocketPath, SocketPathError};
+use crate::channel::{self, Decoder};
+use crate::supervisor::Caller;
+use crate::sys::listener;
+use crate::sys::poll::Interest;
+use crate::sys::{identity, socket};
+
+/// Clients at once; those beyond wait in the accept queue.
+const CLIENTS_MAX: usize = 64;
+
+/// A client that does not read its answers is not listened to beyond this many bytes.
+const UNSENT_MAX: usize = 1 << 20;
+
+/// What a client asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// What runs now.
+    Status,
+    /// Put the configuration on disk into force; answered when it is, or is not.
+    Reload,
+    /// So many workers; answered when they serve.
+    Scale {
+        /// 1 to 512.
+        workers: u16,
+    },
+    /// End; answered when no worker is left.
+    Stop {
+        /// Without waiting for requests in flight.
+        #[serde(default)]
+        fast: bool,
+    },
+    /// Open the log files anew.
+    Reopen,
+}
+
+/// What came of it. Exactly one of the two is there.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// It was done; what was done, in words.
+    Done(String),
+    /// It was not done; why.
+    Failed(String),
+    /// What runs now.
+    Status(Box<Status>),
+}
+
+/// A master that cannot be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// Nobody listens.
+    #[error("no master runs with this configuration (nobody listens on `{0}`)")]
+    NotRunning(String),
+    /// The socket is somebody else's.
+    #[error("cannot reach the master on `{0}`: {1}")]
+    Unreachable(String, io::Error),
+    /// It ended before it answered.
+    #[error("the master ended before it answered")]
+    Gone,
+    /// Its answer is not understood.
+    #[error("the master's answer is not understood: {0}")]
+    Garbled(serde_json::Error),
+}
+
+/// Asks the master on the socket `path` and waits for its answer.
+///
+/// # Errors
+/// It is not there, or does not answer. That it did not do what was asked is an answer.
+pub fn ask(path: &Path, request: &Request) -> Result<Answer, AskError> {
+    let name = path.display().to_string();
+    let mut stream = UnixStream::connect(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            AskError::NotRunning(name.clone())
+        }
+        _ => AskError::Unreachable(name.clone(), error),
+    })?;
+    stream
+        .write_all(&channel::encode(request))
+        .map_err(|error| AskError::Unreachable(name.clone(), error))?;
+    let mut line = String::new();
+    match BufReader::new(stream).read_line(&mut line) {
+        Ok(0) => Err(AskError::Gone),
+        Ok(_) => serde_json::from_str(&line).map_err(AskError::Garbled),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Err(AskError::Gone),
+        Err(error) => Err(AskError::Unreachable(name, error)),
+    }
+}
+
+/// The master's side.
+#[derive(Debug)]
+pub(super) struct ControlServer {
+    listener: UnixListener,
+    clients: BTreeMap<Caller, Client>,
+    last_caller: Caller,
+    path: SocketPath,
+}
+
+#[derive(Debug)]
+struct Client {
+    stream: UnixStream,
+    incoming: Decoder<Request>,
+    outgoing: Vec<u8>,
+}
+
+impl ControlServer {
+    /// Listens on `path`, for its owner only.
+    pub(super) fn open(path: &Path) -> Result<Self, SocketPathError> {
+        let mut claimed = SocketPath::claim(path)?;
+        let socket: OwnedFd =
+            listener::listen_unix(path, 64, 0o600, None, None).map_err(|error| {
+                SocketPathError::Io {
+                    path: path.to_owned(),
+                    error,
+                }
+            })?;
+        claimed.made();
+        Ok(Self {
+            listener: UnixListener::from(socket),
+            clients: BTreeMap::new(),
+            last_caller: Caller(0),
+            path: claimed,
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.path.path()
+    }
+
+    /// The listener, unless there are enough clients.
+    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        (self.clients.len() < CLIENTS_MAX).then(|| self.listener.as_fd())
+    }
+
+    pub(super) fn clients(&self) -> impl Iterator<Item = (Caller, BorrowedFd<'_>, Interest)> {
+        self.clients.iter().map(|(caller, client)| {
+            let interest = match client.outgoing.len() {
+                0 => Interest::Read,
+                1..=UNSENT_MAX => Interest::Both,
+                _ => Interest::Write,
+            };
+            (*caller, client.stream.as_fd(), interest)
+        })
+    }
+
+    /// Takes a client in, if it is root or of this process's own user: the mode of the socket says so, this proves it.
+    pub(super) fn accept(&mut self) {
+        let Ok((stream, _)) = self.listener.accept() else {
+            return;
+        };
+        let allowed = socket::peer_credentials(&stream)
+            .is_ok_and(|peer| peer.uid == 0 || peer.uid == identity::effective_user());
+        if !allowed || stream.set_nonblocking(true).is_err() {
+            tracing::warn!("a client of the control socket was turned away: it is of another user");
+            return;
+        }
+        self.last_caller = Caller(self.last_caller.0 + 1);
+        let client = Client {
+            stream,
+            incoming: Decoder::default(),
+            outgoing: Vec::new(),
+        };
+        self.clients.insert(self.last_caller, client);
+    }
+
+    /// Sends and receives; returns what the client asks for.
+    pub(super) fn serve(&mut self, caller: Caller) -> Vec<Request> {
+        let Some(client) = self.clients.get_mut(&caller) else {
+            return Vec::new();
+        };
+        let mut requests = Vec::new();
+        let still_there = client.send() && client.receive(&mut requests);
+        if !still_there {
+            self.clients.remove(&caller);
+        }
+        requests
+    }
+
+    /// Tells the caller what came of its request. One that has gone misses it.
+    pub(super) fn answer(&mut self, caller: Caller, outcome: Result<String, String>) {
+        self.send(
+            caller,
+            &match outcome {
+                Ok(done) => Answer::Done(done),
+                Err(reason) => Answer::Failed(reason),
+            },
+        );
+    }
+
+    pub(super) fn send(&mut self, caller: Caller, answer: &Answer) {
+        if let Some(client) = self.clients.get_mut(&caller) {
+            client.outgoing.extend(channel::encode(answer));
+            if !client.send() {
+                self.clients.remove(&caller);
+            }
+        }
+    }
+}
+
+impl Client {
+    /// Sends what there is room for; returns whether the client is still there.
+    fn send(&mut self) -> bool {
+        while !self.outgoing.is_empty() {
+            match self.stream.write(&self.outgoing) {
+                Ok(written) => drop(self.outgoing.drain(..written)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// Takes in whole requests; returns whether the client is still there.
+    fn receive(&mut self, requests: &mut Vec<Request>) -> bool {
+        let mut bytes = [0; 1024];
+        let still_there = match self.stream.read(&mut bytes) {
+            Ok(0) => false,
+            Ok(count) => {
+                self.incoming.push(bytes.get(..count).unwrap_or_default());
+                true
+            }
+            Err(error) => matches!(
+                error.kind(),
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+            ),
+        };
+        while let Some(request) = self.incoming.next() {
+            match request {
+                Ok(request) => requests.push(request),
+                Err(error) => {
+                    self.outgoing
+                        .extend(channel::encode(&Answer::Failed(format!(
+                            "not a request: {error}"
+                        ))));
+                    self.send();
+                    return false;
+                }
+            }
+        }
+        still_there
+    }
+}

@@ -1,0 +1,160 @@
+//! The workers as the master holds them: process, channel, seat on the scoreboard.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+
+use crate::channel::{self, Decoder, ToMaster, ToWorker};
+use crate::supervisor::{Generation, Now, Slot, WorkerId};
+use crate::sys::process::ProcessId;
+
+/// One worker process.
+#[derive(Debug)]
+pub(super) struct Hand {
+    pub(super) pid: ProcessId,
+    pub(super) slot: Slot,
+    pub(super) generation: Generation,
+    pub(super) seat: usize,
+    pub(super) spawned: Now,
+    /// The master ordered its end, so the end is no surprise.
+    pub(super) told_to_go: bool,
+    pub(super) channel: Option<UnixStream>,
+    incoming: Decoder<ToMaster>,
+    outgoing: Vec<u8>,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct Crew {
+    hands: BTreeMap<WorkerId, Hand>,
+    free_seats: BTreeSet<usize>,
+}
+
+impl Crew {
+    pub(super) fn new(seats: usize) -> Self {
+        Self {
+            hands: BTreeMap::new(),
+            free_seats: (0..seats).collect(),
+        }
+    }
+
+    /// A seat for one more worker.
+    pub(super) fn take_seat(&mut self) -> Option<usize> {
+        self.free_seats.pop_first()
+    }
+
+    /// A seat whose worker was never born, or has died.
+    pub(super) fn give_back(&mut self, seat: usize) {
+        self.free_seats.insert(seat);
+    }
+
+    pub(super) fn join(&mut self, id: WorkerId, hand: Hand) {
+        self.hands.insert(id, hand);
+    }
+
+    pub(super) fn get(&self, id: WorkerId) -> Option<&Hand> {
+        self.hands.get(&id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: WorkerId) -> Option<&mut Hand> {
+        self.hands.get_mut(&id)
+    }
+
+    pub(super) fn find(&self, pid: ProcessId) -> Option<WorkerId> {
+        self.hands
+            .iter()
+            .find(|(_, hand)| hand.pid == pid)
+            .map(|(id, _)| *id)
+    }
+
+    pub(super) fn leave(&mut self, id: WorkerId) -> Option<Hand> {
+        self.hands.remove(&id)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (WorkerId, &Hand)> {
+        self.hands.iter().map(|(id, hand)| (*id, hand))
+    }
+
+    /// Tells every worker.
+    pub(super) fn tell_all(&mut self, message: &ToWorker) {
+        self.hands.values_mut().for_each(|hand| hand.tell(message));
+    }
+}
+
+impl Hand {
+    pub(super) fn new(
+        pid: ProcessId,
+        (slot, generation): (Slot, Generation),
+        seat: usize,
+        spawned: Now,
+        channel: UnixStream,
+    ) -> Self {
+        Self {
+            pid,
+            slot,
+            generation,
+            seat,
+            spawned,
+            told_to_go: false,
+            channel: Some(channel),
+            incoming: Decoder::default(),
+            outgoing: Vec::new(),
+        }
+    }
+
+    /// Sends `message`, now or when there is room.
+    pub(super) fn tell(&mut self, message: &ToWorker) {
+        self.outgoing.extend(channel::encode(message));
+        self.send();
+    }
+
+    pub(super) fn has_unsent(&self) -> bool {
+        !self.outgoing.is_empty() && self.channel.is_some()
+    }
+
+    /// Sends what there is room for.
+    pub(super) fn send(&mut self) {
+        let Some(channel) = &mut self.channel else {
+            return;
+        };
+        while !self.outgoing.is_empty() {
+            match channel.write(&self.outgoing) {
+                Ok(written) => drop(self.outgoing.drain(..written)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // It has gone; the kernel will report its end.
+                Err(_) => self.outgoing.clear(),
+            }
+        }
+    }
+
+    /// What the worker has said since the last time.
+    pub(super) fn receive(&mut self) -> Vec<ToMaster> {
+        let Some(channel) = &mut self.channel else {
+            return Vec::new();
+        };
+        let mut bytes = [0; 4096];
+        loop {
+            match channel.read(&mut bytes) {
+                Ok(0) => break self.channel = None,
+                Ok(count) => self.incoming.push(bytes.get(..count).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => break self.channel = None,
+            }
+        }
+        let mut messages = Vec::new();
+        while let Some(message) = self.incoming.next() {
+            match message {
+                Ok(message) => messages.push(message),
+                Err(error) => {
+                    tracing::error!(pid = self.pid.number(), %error, "a worker says what no worker says");
+                    // Not to be understood any more; without a channel the worker leaves, and is replaced.
+                    self.channel = None;
+                    break;
+                }
+            }
+        }
+        messages
+    }
+}

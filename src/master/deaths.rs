@@ -1,0 +1,160 @@
+//! What is said when a worker ends: how, after how long, and which requests it took with it.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::Master;
+use super::crew::Hand;
+use crate::scoreboard::SeatView;
+use crate::supervisor::{Now, WorkerId};
+use crate::sys::clock;
+use crate::sys::machine::MemoryKills;
+use crate::sys::process::Ending;
+
+/// How often deaths are summed up while they are too many to tell one by one.
+const SUMMARY_EVERY: Duration = Duration::from_secs(60);
+
+/// What the master remembers of workers that died.
+#[derive(Debug)]
+pub(super) struct Deaths {
+    memory_kills: MemoryKills,
+    /// Since the last summary; told one by one at debug level only.
+    untold: u64,
+    next_summary: Now,
+}
+
+/// Who ended a worker that SIGKILL ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OutOfMemory {
+    Yes,
+    No,
+    Unknown,
+}
+
+impl OutOfMemory {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Yes => "yes",
+            Self::No => "no",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl Deaths {
+    pub(super) fn new() -> Self {
+        Self {
+            memory_kills: MemoryKills::watch(),
+            untold: 0,
+            next_summary: Now::ZERO,
+        }
+    }
+
+    /// From now on each death is told again.
+    pub(super) fn end_of_silence(&mut self) {
+        if self.untold > 0 {
+            tracing::info!(deaths = self.untold, "deaths that were not told one by one");
+        }
+        self.untold = 0;
+    }
+
+    /// The kernel counts the processes it killed for want of memory, not which; proof for one that SIGKILL ended.
+    fn out_of_memory(&mut self, ending: Ending) -> OutOfMemory {
+        let counted = self.memory_kills.since_last();
+        match (ending, counted) {
+            (
+                Ending::Killed {
+                    signal: Signal::SIGKILL,
+                    ..
+                },
+                Some(true),
+            ) => OutOfMemory::Yes,
+            (
+                Ending::Killed {
+                    signal: Signal::SIGKILL,
+                    ..
+                },
+                None,
+            ) => OutOfMemory::Unknown,
+            (Ending::Killed { .. } | Ending::Exited(_), _) => OutOfMemory::No,
+        }
+    }
+
+    fn count_untold(&mut self, now: Now, words: &str) {
+        self.untold += 1;
+        if now >= self.next_summary {
+            tracing::warn!(deaths = self.untold, last = words, "workers keep dying");
+            self.untold = 0;
+            self.next_summary = now + SUMMARY_EVERY;
+        }
+    }
+}
+
+impl Master {
+    /// Takes a dead worker off the lists and reports its end. Returns how it ended, in words.
+    pub(super) fn bury(&mut self, id: WorkerId, ending: Ending) -> String {
+        let Some(hand) = self.crew.leave(id) else {
+            return ending.to_string();
+        };
+        let seat = self.scoreboard.view(hand.seat);
+        self.scoreboard.close_seat(hand.seat);
+        self.crew.give_back(hand.seat);
+        let out_of_memory = self.deaths.out_of_memory(ending);
+        let words = match out_of_memory {
+            OutOfMemory::Yes => format!("{ending}, out of memory"),
+            OutOfMemory::No | OutOfMemory::Unknown => ending.to_string(),
+        };
+        self.report(id, &hand, &seat, &words, out_of_memory, ending);
+        words
+    }
+
+    fn report(
+        &mut self,
+        id: WorkerId,
+        hand: &Hand,
+        seat: &SeatView,
+        words: &str,
+        out_of_memory: OutOfMemory,
+        ending: Ending,
+    ) {
+        let now = self.now();
+        let uptime = humantime::format_duration(Duration::from_millis(
+            u64::try_from(now.saturating_sub(hand.spawned).as_millis()).unwrap_or(u64::MAX),
+        ));
+        let (worker, pid, slot, generation) =
+            (id.0, hand.pid.number(), hand.slot.0, hand.generation.0);
+        let requests = requests_in_words(seat);
+        if hand.told_to_go && ending == Ending::Exited(0) {
+            tracing::info!(worker, pid, slot, generation, %uptime, "worker finished");
+        } else if hand.told_to_go && seat.in_flight == 0 {
+            tracing::debug!(worker, pid, slot, generation, %uptime, ending = words, "worker ended as ordered");
+        } else if self.supervisor.is_degraded() {
+            tracing::debug!(worker, pid, slot, generation, %uptime, ending = words, requests, "worker died");
+            self.deaths.count_untold(now, words);
+        } else {
+            tracing::error!(
+                worker,
+                pid,
+                slot,
+                generation,
+                %uptime,
+                ending = words,
+                out_of_memory = out_of_memory.word(),
+                in_flight = seat.in_flight,
+                requests,
+                "worker died"
+            );
+        }
+    }
+}
+
+/// The requests that were in flight, oldest first: method, path, age, id.
+fn requests_in_words(seat: &SeatView) -> String {
+    let now = clock::monotonic();
+    let words = seat.requests.iter().map(|request| {
+        let age = now.saturating_sub(request.started).as_millis();
+        format!("{} {} {age}ms {}", request.method, request.path, request.id)
+    });
+    words.collect::<Vec<_>>().join("; ")
+}

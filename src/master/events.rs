@@ -1,0 +1,183 @@
+//! What can wake the master, and what it makes of it: events for the supervisor.
+
+use std::io::IsTerminal;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::sys::signal::Signal;
+
+use super::Master;
+use super::control::{Answer, Request};
+use crate::channel::{ToMaster, ToWorker};
+use crate::logging;
+use crate::supervisor::{Caller, Event, Scale, StopManner, WorkerId};
+use crate::sys::poll::Interest;
+use crate::sys::process;
+
+/// Something to wait for.
+pub(super) struct Source<'a> {
+    pub(super) what: What,
+    pub(super) descriptor: BorrowedFd<'a>,
+    pub(super) interest: Interest,
+}
+
+/// What it is. The list is complete: nothing else wakes the master but a deadline.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum What {
+    Signals,
+    ControlListener,
+    ControlClient(Caller),
+    Worker(WorkerId),
+}
+
+impl Master {
+    pub(super) fn sources(&self) -> Vec<Source<'_>> {
+        let read = |what, descriptor| Source {
+            what,
+            descriptor,
+            interest: Interest::Read,
+        };
+        let mut sources = vec![read(What::Signals, self.signals.descriptor())];
+        sources.extend(
+            self.control
+                .descriptor()
+                .map(|descriptor| read(What::ControlListener, descriptor)),
+        );
+        sources.extend(
+            self.control
+                .clients()
+                .map(|(caller, descriptor, interest)| Source {
+                    what: What::ControlClient(caller),
+                    descriptor,
+                    interest,
+                }),
+        );
+        sources.extend(self.crew.iter().filter_map(|(id, hand)| {
+            let interest = if hand.has_unsent() {
+                Interest::Both
+            } else {
+                Interest::Read
+            };
+            hand.channel.as_ref().map(|channel| Source {
+                what: What::Worker(id),
+                descriptor: channel.as_fd(),
+                interest,
+            })
+        }));
+        sources
+    }
+
+    pub(super) fn take_in(&mut self, what: What) {
+        match what {
+            What::Signals => self.take_in_signals(),
+            What::ControlListener => self.control.accept(),
+            What::ControlClient(caller) => {
+                for request in self.control.serve(caller) {
+                    self.obey(caller, request);
+                }
+            }
+            What::Worker(id) => self.hear(id),
+        }
+    }
+
+    fn take_in_signals(&mut self) {
+        while let Some(signal) = self.signals.next() {
+            // Two are the kernel's, not an operator's. To log that a log's reader has gone would raise the next SIGPIPE.
+            if !matches!(signal, Signal::SIGCHLD | Signal::SIGPIPE) {
+                tracing::info!(signal = signal.as_str(), "received");
+            }
+            match signal {
+                Signal::SIGCHLD => self.reap(),
+                Signal::SIGPIPE => {}
+                Signal::SIGHUP => self.feed(Event::ReloadRequested(None)),
+                Signal::SIGTERM => self.stop(StopManner::Graceful),
+                Signal::SIGINT | Signal::SIGQUIT => self.stop(StopManner::Fast),
+                Signal::SIGUSR1 => self.reopen_logs(),
+                Signal::SIGTTIN => self.feed(Event::ScaleRequested(Scale::Up, None)),
+                Signal::SIGTTOU => self.feed(Event::ScaleRequested(Scale::Down, None)),
+                // A terminal sends it whenever its window changes.
+                Signal::SIGWINCH if std::io::stderr().is_terminal() => {}
+                Signal::SIGWINCH => self.feed(Event::PauseRequested),
+                _ => tracing::warn!(signal = signal.as_str(), "no meaning here, ignored"),
+            }
+        }
+    }
+
+    /// Every child that has ended: one SIGCHLD may stand for many.
+    fn reap(&mut self) {
+        while let Some((pid, ending)) = process::reap() {
+            let Some(id) = self.crew.find(pid) else {
+                // As PID 1 the master inherits every orphan of its container.
+                tracing::debug!(pid = pid.number(), %ending, "an adopted process ended");
+                continue;
+            };
+            // Its last words may have arrived together with its end.
+            self.hear(id);
+            let words = self.bury(id, ending);
+            self.feed(Event::Exited(id, words));
+            self.note_who_serves();
+        }
+    }
+
+    fn hear(&mut self, id: WorkerId) {
+        let Some(hand) = self.crew.get_mut(id) else {
+            return;
+        };
+        hand.send();
+        for message in hand.receive() {
+            self.feed(match message {
+                ToMaster::Ready => Event::Ready(id),
+                ToMaster::Failed { reason } => {
+                    tracing::error!(worker = id.0, reason, "worker cannot boot");
+                    Event::BootFailed(id, reason)
+                }
+            });
+        }
+    }
+
+    /// Does what a command asks for; the answer goes out when it is done.
+    fn obey(&mut self, caller: Caller, request: Request) {
+        match request {
+            Request::Status => {
+                let status = Answer::Status(Box::new(self.status()));
+                self.control.send(caller, &status);
+            }
+            Request::Reload => {
+                tracing::info!("reload asked for by command");
+                self.feed(Event::ReloadRequested(Some(caller)));
+            }
+            Request::Scale { workers } => {
+                tracing::info!(workers, "scale asked for by command");
+                self.feed(Event::ScaleRequested(Scale::To(workers), Some(caller)));
+            }
+            Request::Stop { fast } => {
+                tracing::info!(fast, "stop asked for by command");
+                self.stop_callers.push(caller);
+                self.stop(if fast {
+                    StopManner::Fast
+                } else {
+                    StopManner::Graceful
+                });
+            }
+            Request::Reopen => {
+                self.reopen_logs();
+                self.control
+                    .answer(caller, Ok("log files opened anew".to_owned()));
+            }
+        }
+    }
+
+    fn stop(&mut self, manner: StopManner) {
+        self.systemd.notifier.send("STOPPING=1\nSTATUS=Stopping");
+        self.feed(Event::StopRequested(manner));
+    }
+
+    fn reopen_logs(&mut self) {
+        match logging::reopen().and_then(|()| self.hand_over_log_file()) {
+            Ok(()) => tracing::info!("log files opened anew"),
+            Err(error) => {
+                tracing::error!(%error, "cannot open the log file anew, the old one stays in use")
+            }
+        }
+        self.crew.tell_all(&ToWorker::ReopenLogs);
+    }
+}

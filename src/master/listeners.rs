@@ -1,0 +1,393 @@
+//! The listening sockets: opened once, kept for the master's whole life, lent to workers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use super::socket_path::{SocketPath, SocketPathError};
+use crate::config::{Balance, Bind, Server};
+use crate::sys::identity::{self, IdentityError};
+use crate::sys::listener::{self, ListeningSocket};
+use crate::sys::systemd::{self, InheritedSocket};
+
+/// Every socket that listens.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    open: Vec<Listener>,
+    /// What systemd passed, kept so that a later generation may use it.
+    inherited: Vec<InheritedSocket>,
+    /// Slots whose worker takes connections, for each listener that has any; others get no new ones.
+    serving: BTreeMap<Bind, BTreeSet<u16>>,
+    /// Whether the kernel was found unable to steer connections among sockets.
+    cannot_steer: bool,
+}
+
+#[derive(Debug)]
+struct Listener {
+    bind: Bind,
+    backlog: u32,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// One SO_REUSEPORT socket for each slot.
+    PerSlot {
+        /// With the port that the kernel chose where 0 was asked for.
+        address: SocketAddr,
+        v6_only: bool,
+        sockets: BTreeMap<u16, OwnedFd>,
+        /// The slots in the order of the kernel's table: appended on listen, the last one fills the gap on close.
+        order: Vec<u16>,
+    },
+    /// One socket for everybody.
+    Shared {
+        socket: OwnedFd,
+        address: Option<SocketAddr>,
+        path: Option<SocketPath>,
+        inherited: bool,
+    },
+}
+
+/// What ends together with a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SlotEnd {
+    /// Its slot has somebody else.
+    Nothing,
+    /// Its slot: nobody will fill it.
+    Slot,
+    /// The whole server.
+    Everything,
+}
+
+/// A listener that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    #[error("cannot listen on `{0}`: {1}")]
+    Open(Bind, io::Error),
+    #[error("cannot listen on `{0}`: {1}")]
+    Path(Bind, SocketPathError),
+    #[error("cannot listen on `{0}`: {1}")]
+    Owner(Bind, IdentityError),
+    #[error(
+        "cannot listen on `{0}`: no listening socket was passed under it; sockets are passed at the start only"
+    )]
+    NotPassed(Bind),
+    #[error("`server.balance` cannot change for `{0}` by a reload; restart to change it")]
+    BalanceChanged(Bind),
+}
+
+impl ListenError {
+    /// Whether a moment's patience may help: a master that was killed leaves workers which take that moment to go.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Open(_, error) => error.kind() == io::ErrorKind::AddrInUse,
+            Self::Path(_, error) => error.may_pass(),
+            Self::Owner(..) | Self::NotPassed(_) | Self::BalanceChanged(_) => false,
+        }
+    }
+}
+
+impl Listeners {
+    pub(super) fn new(inherited: Vec<InheritedSocket>) -> Self {
+        Self {
+            open: Vec::new(),
+            inherited,
+            serving: BTreeMap::new(),
+            cannot_steer: false,
+        }
+    }
+
+    /// Opens what `server` names and is not open yet, with sockets for the slots `0..slots`. On an error nothing that
+    /// was open before has changed.
+    pub(super) fn open(&mut self, server: &Server, slots: u16) -> Result<(), ListenError> {
+        let before = self.open.len();
+        let result = server
+            .bind
+            .iter()
+            .try_for_each(|bind| self.open_one(bind, server, slots));
+        if result.is_err() {
+            self.open.truncate(before);
+        }
+        result
+    }
+
+    fn open_one(&mut self, bind: &Bind, server: &Server, slots: u16) -> Result<(), ListenError> {
+        let per_slot = matches!(bind, Bind::Tcp(_)) && server.balance == Balance::PerWorker;
+        if let Some(there) = self.open.iter().find(|listener| listener.bind == *bind) {
+            let same = per_slot == matches!(there.kind, Kind::PerSlot { .. })
+                || !matches!(bind, Bind::Tcp(_));
+            return if same {
+                Ok(())
+            } else {
+                Err(ListenError::BalanceChanged(bind.clone()))
+            };
+        }
+        let failed = |error| ListenError::Open(bind.clone(), error);
+        let kinds = match bind {
+            Bind::Tcp(address) => {
+                vec![open_tcp(*address, server, slots, per_slot).map_err(failed)?]
+            }
+            Bind::Unix(path) => {
+                let owner = server.unix_owner.as_deref().map(identity::user).transpose();
+                let group = server
+                    .unix_group
+                    .as_deref()
+                    .map(identity::group)
+                    .transpose();
+                let owner = owner.map_err(|error| ListenError::Owner(bind.clone(), error))?;
+                let group = group.map_err(|error| ListenError::Owner(bind.clone(), error))?;
+                let mut claimed = SocketPath::claim(path)
+                    .map_err(|error| ListenError::Path(bind.clone(), error))?;
+                let (owner, group) = (
+                    owner.map(|user| user.as_raw()),
+                    group.map(|group| group.as_raw()),
+                );
+                let socket =
+                    listener::listen_unix(path, server.backlog, server.unix_mode, owner, group)
+                        .map_err(failed)?;
+                claimed.made();
+                vec![Kind::Shared {
+                    socket,
+                    address: None,
+                    path: Some(claimed),
+                    inherited: false,
+                }]
+            }
+            Bind::Fd(_) | Bind::Systemd(_) => self.passed(bind)?,
+        };
+        self.open.extend(kinds.into_iter().map(|kind| Listener {
+            bind: bind.clone(),
+            backlog: server.backlog,
+            kind,
+        }));
+        Ok(())
+    }
+
+    /// The sockets that were passed under `bind`: by number, or all that carry the name.
+    fn passed(&mut self, bind: &Bind) -> Result<Vec<Kind>, ListenError> {
+        if let Bind::Fd(number) = bind
+            && !self.inherited.iter().any(|socket| socket.number == *number)
+            && let Some(socket) = i32::try_from(*number)
+                .ok()
+                .and_then(systemd::take_descriptor)
+        {
+            self.inherited.push(InheritedSocket {
+                name: String::new(),
+                number: *number,
+                socket,
+            });
+        }
+        let wanted = self.inherited.iter().filter(|socket| match bind {
+            Bind::Fd(number) => socket.number == *number,
+            Bind::Systemd(name) => socket.name == *name,
+            Bind::Tcp(_) | Bind::Unix(_) => false,
+        });
+        let kinds: Vec<Kind> = wanted
+            .filter(|socket| listener::is_listening(&socket.socket))
+            .map(|socket| {
+                listener::set_nonblocking(&socket.socket)?;
+                let address = listener::local_address(&socket.socket)?;
+                Ok(Kind::Shared {
+                    socket: socket.socket.try_clone()?,
+                    address,
+                    path: None,
+                    inherited: true,
+                })
+            })
+            .collect::<io::Result<_>>()
+            .map_err(|error| ListenError::Open(bind.clone(), error))?;
+        if kinds.is_empty() {
+            Err(ListenError::NotPassed(bind.clone()))
+        } else {
+            Ok(kinds)
+        }
+    }
+
+    /// Names of passed sockets that no `bind` uses.
+    pub(super) fn unused(&self) -> Vec<String> {
+        let used = |socket: &&InheritedSocket| {
+            !self.open.iter().any(|listener| match &listener.bind {
+                Bind::Fd(number) => socket.number == *number,
+                Bind::Systemd(name) => socket.name == *name,
+                Bind::Tcp(_) | Bind::Unix(_) => false,
+            })
+        };
+        self.inherited
+            .iter()
+            .filter(used)
+            .map(|socket| socket.name.clone())
+            .collect()
+    }
+
+    /// The sockets for a worker in `slot`, opened where the slot is new.
+    pub(super) fn lend(&mut self, slot: u16, server: &Server) -> io::Result<Vec<ListeningSocket>> {
+        let wanted = self
+            .open
+            .iter_mut()
+            .filter(|listener| server.bind.contains(&listener.bind));
+        wanted
+            .map(|listener| {
+                let name = listener.bind.to_string();
+                let (socket, shared) = match &mut listener.kind {
+                    Kind::Shared { socket, .. } => (socket.try_clone()?, true),
+                    Kind::PerSlot {
+                        address,
+                        v6_only,
+                        sockets,
+                        order,
+                    } => {
+                        if !sockets.contains_key(&slot) {
+                            let socket =
+                                listener::listen_tcp(*address, listener.backlog, true, *v6_only)?;
+                            sockets.insert(slot, socket);
+                            order.push(slot);
+                        }
+                        let socket = sockets.get(&slot).ok_or(io::ErrorKind::NotFound)?;
+                        (socket.try_clone()?, false)
+                    }
+                };
+                Ok(ListeningSocket {
+                    name,
+                    socket,
+                    shared,
+                })
+            })
+            .collect::<io::Result<Vec<_>>>()
+            .inspect(|_| self.steer())
+    }
+
+    /// From now on new connections to each listener go to the slots that `serving` names for it; where none serves, all
+    /// its sockets get them, and they wait for whoever comes back.
+    pub(super) fn set_serving(&mut self, serving: BTreeMap<Bind, BTreeSet<u16>>) {
+        if self.serving != serving {
+            self.serving = serving;
+            self.steer();
+        }
+    }
+
+    fn steer(&mut self) {
+        for listener in &self.open {
+            let Kind::PerSlot { sockets, order, .. } = &listener.kind else {
+                continue;
+            };
+            let serving = self.serving.get(&listener.bind);
+            let indices: Vec<u32> = (0..)
+                .zip(order)
+                .filter(|(_, slot)| serving.is_none_or(|slots| slots.contains(slot)))
+                .map(|(index, _)| index)
+                .collect();
+            let Some(socket) = sockets.values().next() else {
+                continue;
+            };
+            if let Err(error) = listener::steer(socket, &indices)
+                && !self.cannot_steer
+            {
+                self.cannot_steer = true;
+                tracing::warn!(%error, "cannot steer new connections: they are spread over all slots, also those that have no worker");
+            }
+        }
+    }
+
+    /// The names of the listeners that a leaving worker must close, for nobody serves them after it: not its heir, who
+    /// serves `heir`, or nobody at all.
+    pub(super) fn to_close(&self, slot: SlotEnd, heir: &[Bind]) -> Vec<String> {
+        let ending = self.open.iter().filter(|listener| {
+            let has_heir = heir.contains(&listener.bind);
+            match (&listener.kind, slot) {
+                // The owner of a passed socket goes on listening, and what waits in it is for the next start.
+                (
+                    Kind::Shared {
+                        inherited: true, ..
+                    },
+                    _,
+                ) => false,
+                (_, SlotEnd::Everything) => true,
+                (Kind::Shared { .. }, SlotEnd::Slot | SlotEnd::Nothing)
+                | (Kind::PerSlot { .. }, SlotEnd::Nothing) => !has_heir,
+                (Kind::PerSlot { .. }, SlotEnd::Slot) => true,
+            }
+        });
+        ending.map(|listener| listener.bind.to_string()).collect()
+    }
+
+    /// Takes the Unix sockets among `names` out of the file system, so that nobody connects to them any more.
+    pub(super) fn unlink(&mut self, names: &[String]) {
+        for listener in &mut self.open {
+            if let Kind::Shared { path, .. } = &mut listener.kind
+                && names.contains(&listener.bind.to_string())
+            {
+                *path = None;
+            }
+        }
+    }
+
+    /// Closes the sockets of slots at and above `slots`.
+    pub(super) fn close_slots(&mut self, slots: u16) {
+        for listener in &mut self.open {
+            if let Kind::PerSlot { sockets, order, .. } = &mut listener.kind {
+                while let Some(index) = order.iter().position(|slot| *slot >= slots) {
+                    let slot = order.swap_remove(index);
+                    sockets.remove(&slot);
+                }
+            }
+        }
+        self.steer();
+    }
+
+    /// Closes the listeners that no generation names any more.
+    pub(super) fn close_unnamed(&mut self, named: &BTreeSet<Bind>) {
+        self.open.retain(|listener| {
+            let keep = named.contains(&listener.bind);
+            if !keep {
+                tracing::info!(address = %listener.bind, "no longer listening");
+            }
+            keep
+        });
+    }
+
+    /// The listeners as an operator wants to see them: what was asked for, what the kernel made of it.
+    pub(super) fn describe(&self) -> Vec<(String, String)> {
+        let describe = |listener: &Listener| {
+            let address = match &listener.kind {
+                Kind::PerSlot { address, .. } => Some(address),
+                Kind::Shared { address, .. } => address.as_ref(),
+            };
+            let bind = listener.bind.to_string();
+            let address = address.map_or_else(|| bind.clone(), ToString::to_string);
+            (bind, address)
+        };
+        self.open.iter().map(describe).collect()
+    }
+}
+
+fn open_tcp(address: SocketAddr, server: &Server, slots: u16, per_slot: bool) -> io::Result<Kind> {
+    let same_port = |bind: &Bind| matches!(bind, Bind::Tcp(other) if other.is_ipv4() && other.port() == address.port());
+    // `[::]` takes IPv4 as well, unless the configuration names an IPv4 address for the same port.
+    let v6_only = address.is_ipv6() && server.bind.iter().any(same_port);
+    listener::assert_unused(address, v6_only)?;
+    let first = listener::listen_tcp(address, server.backlog, per_slot, v6_only)?;
+    let address = listener::local_address(&first)?.unwrap_or(address);
+    if !per_slot {
+        return Ok(Kind::Shared {
+            socket: first,
+            address: Some(address),
+            path: None,
+            inherited: false,
+        });
+    }
+    let mut sockets = BTreeMap::from([(0, first)]);
+    for slot in 1..slots {
+        sockets.insert(
+            slot,
+            listener::listen_tcp(address, server.backlog, true, v6_only)?,
+        );
+    }
+    Ok(Kind::PerSlot {
+        address,
+        v6_only,
+        order: sockets.keys().copied().collect(),
+        sockets,
+    })
+}

@@ -1,0 +1,248 @@
+//! The master: one process, one thread, one loop. It waits in `poll` only, hands what happened to the supervisor, and
+//! does what the supervisor says. It never runs the application and never reads HTTP or a token.
+
+mod actions;
+mod boot;
+pub mod control;
+mod crew;
+mod deaths;
+mod events;
+mod listeners;
+mod socket_path;
+mod status;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use boot::{ServiceManager, StartError, control_socket_path};
+use control::ControlServer;
+use crew::Crew;
+use deaths::Deaths;
+pub use listeners::ListenError;
+use listeners::Listeners;
+pub use socket_path::SocketPathError;
+pub use status::Status;
+
+use crate::config::Config;
+use crate::logging;
+use crate::scoreboard::{Scoreboard, SeatWriter};
+use crate::supervisor::{Caller, Event, ExitReason, Generation, Now, Supervisor};
+use crate::sys::identity::Identity;
+use crate::sys::listener::ListeningSocket;
+use crate::sys::machine::Processors;
+use crate::sys::signals::Signals;
+use crate::sys::systemd::Notifier;
+use crate::sys::{clock, poll};
+
+/// Reads the configuration and everything it names; called for the start and for each reload.
+pub type Loader = Box<dyn Fn() -> Result<Loaded, String>>;
+
+/// What a worker process does, from the fork to its exit code. Called in the child.
+pub type Serve = Rc<dyn Fn(Assignment) -> u8>;
+
+/// A generation as it was read: everything in it is pinned, whatever happens on disk later.
+#[derive(Clone)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// What its workers do.
+    pub serve: Serve,
+    /// What the operator should look at; the generation works all the same.
+    pub warnings: Vec<String>,
+}
+
+impl std::fmt::Debug for Loaded {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Loaded")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a worker is given.
+#[derive(Debug)]
+pub struct Assignment {
+    /// Its number, for logs.
+    pub worker: u64,
+    /// The slot it fills.
+    pub slot: u16,
+    /// The generation it runs.
+    pub generation: u64,
+    /// Its end of the control channel.
+    pub channel: UnixStream,
+    /// Where its connections come from.
+    pub listeners: Vec<ListeningSocket>,
+    /// Where it says what it does.
+    pub seat: SeatWriter,
+    /// What it shall become before it runs anything of the application.
+    pub identity: Identity,
+}
+
+/// The master's state; see the module.
+#[derive(Debug)]
+pub struct Master {
+    supervisor: Supervisor,
+    /// Monotonic time at the start; the supervisor counts from here.
+    started: Duration,
+    loader: LoaderBox,
+    generations: BTreeMap<Generation, Pinned>,
+    crew: Crew,
+    listeners: Listeners,
+    control: ControlServer,
+    signals: Signals,
+    scoreboard: Arc<Scoreboard>,
+    deaths: Deaths,
+    systemd: Systemd,
+    processors: Processors,
+    last_reload: Option<ReloadOutcome>,
+    /// Whose `destrier stop` waits for the end.
+    stop_callers: Vec<Caller>,
+    pid_file: Option<PathBuf>,
+    exit: Option<ExitReason>,
+}
+
+/// The loader, which has nothing to show.
+struct LoaderBox(Loader);
+
+impl std::fmt::Debug for LoaderBox {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Loader")
+    }
+}
+
+/// A generation with what the master made of it.
+#[derive(Debug)]
+struct Pinned {
+    loaded: Loaded,
+    identity: Identity,
+}
+
+/// What systemd is told and wants to be told.
+#[derive(Debug)]
+struct Systemd {
+    notifier: Notifier,
+    watchdog: Option<Duration>,
+    next_sign_of_life: Now,
+}
+
+/// How the master ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// As it was told to.
+    Stopped,
+    /// The first generation could not boot; the reason is its last log line.
+    BootFailed,
+}
+
+/// What came of the last reload.
+#[derive(Debug, Clone)]
+struct ReloadOutcome {
+    at: Now,
+    result: Result<Generation, String>,
+}
+
+impl Master {
+    /// Serves until told to stop, or until the first generation turns out not to boot.
+    pub fn run(mut self) -> Ending {
+        self.feed(Event::DeadlinePassed);
+        loop {
+            if let Some(reason) = self.exit.take() {
+                return self.finish(reason);
+            }
+            let logs_wait = logging::flush();
+            let timeout = self
+                .next_wake_up(logs_wait)
+                .map(|at| at.saturating_sub(self.now()));
+            let ready = {
+                let sources = self.sources();
+                let entries: Vec<_> = sources
+                    .iter()
+                    .map(|source| (source.descriptor, source.interest))
+                    .collect();
+                match poll::wait(&entries, timeout) {
+                    Ok(ready) => ready
+                        .into_iter()
+                        .filter_map(|index| sources.get(index))
+                        .map(|source| source.what)
+                        .collect(),
+                    Err(error) => {
+                        tracing::error!(%error, "cannot wait for events");
+                        Vec::new()
+                    }
+                }
+            };
+            for what in ready {
+                self.take_in(what);
+            }
+            self.give_sign_of_life();
+            self.feed(Event::DeadlinePassed);
+        }
+    }
+
+    /// Hands an event to the supervisor, does what it says, and goes on with what came of that.
+    fn feed(&mut self, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let now = self.now();
+            for action in self.supervisor.handle(now, event) {
+                self.perform(action, &mut events);
+            }
+        }
+    }
+
+    fn now(&self) -> Now {
+        clock::monotonic().saturating_sub(self.started)
+    }
+
+    fn next_wake_up(&self, logs_wait: bool) -> Option<Now> {
+        /// How soon a log that nobody reads is tried again.
+        const LOG_RETRY: Duration = Duration::from_millis(20);
+        let sign_of_life = self
+            .systemd
+            .watchdog
+            .map(|_| self.systemd.next_sign_of_life);
+        let log_retry = logs_wait.then(|| self.now() + LOG_RETRY);
+        self.supervisor
+            .next_deadline()
+            .into_iter()
+            .chain(sign_of_life)
+            .chain(log_retry)
+            .min()
+    }
+
+    fn give_sign_of_life(&mut self) {
+        if let Some(interval) = self.systemd.watchdog
+            && self.systemd.next_sign_of_life <= self.now()
+        {
+            self.systemd.notifier.send("WATCHDOG=1");
+            self.systemd.next_sign_of_life = self.now() + interval;
+        }
+    }
+
+    /// The last words: callers learn the outcome, files that say that this master runs go.
+    fn finish(mut self, reason: ExitReason) -> Ending {
+        for caller in std::mem::take(&mut self.stop_callers) {
+            self.control.answer(caller, Ok("stopped".to_owned()));
+        }
+        if let Some(path) = &self.pid_file {
+            let _already_gone = std::fs::remove_file(path);
+        }
+        let ending = match reason {
+            ExitReason::Stopped => {
+                tracing::info!("stopped");
+                Ending::Stopped
+            }
+            ExitReason::BootFailed(reason) => {
+                tracing::error!(reason, "the application failed to boot");
+                Ending::BootFailed
+            }
+        };
+        logging::flush();
+        ending
+    }
+}

@@ -1,0 +1,138 @@
+//! A Unix socket's place in the file system: never taken from a living owner, always from a dead one.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+
+use super::boot::make_folder;
+use crate::sys::process::ProcessId;
+use crate::sys::socket::peer_credentials;
+
+/// A path that this process owns until it is dropped. A lock beside it, `PATH.lock`, keeps two starting servers apart;
+/// the kernel releases it when the owner dies, however it dies.
+#[derive(Debug)]
+pub(super) struct SocketPath {
+    path: PathBuf,
+    /// Device and inode of the socket, once it was made: only that one is removed.
+    made: Option<(u64, u64)>,
+    _lock: Flock<File>,
+}
+
+/// A path that cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketPathError {
+    #[error("`{path}` belongs to a server that runs: process {owner}")]
+    InUse { path: PathBuf, owner: String },
+    #[error("`{0}` exists and is no socket; it is left alone")]
+    NotASocket(PathBuf),
+    #[error("cannot use `{path}`: {error}")]
+    Io { path: PathBuf, error: io::Error },
+}
+
+impl SocketPathError {
+    /// Whether a moment's patience may help: a master that was killed leaves workers which take that moment to go.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::InUse { .. } => true,
+            Self::NotASocket(_) | Self::Io { .. } => false,
+        }
+    }
+}
+
+impl SocketPath {
+    /// Makes `path` free for a new socket.
+    pub(super) fn claim(path: &Path) -> Result<Self, SocketPathError> {
+        let failed = |error| SocketPathError::Io {
+            path: path.to_owned(),
+            error,
+        };
+        if let Some(folder) = path.parent() {
+            make_folder(folder).map_err(failed)?;
+        }
+        let lock = lock(path)?;
+        match fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+            Ok(metadata) if !metadata.file_type().is_socket() => {
+                return Err(SocketPathError::NotASocket(path.to_owned()));
+            }
+            Ok(_) => match UnixStream::connect(path) {
+                // Somebody listens without our lock: a server of another kind.
+                Ok(stream) => {
+                    let owner = peer_credentials(&stream)
+                        .map_or("unknown".to_owned(), |peer| peer.pid.to_string());
+                    return Err(SocketPathError::InUse {
+                        path: path.to_owned(),
+                        owner,
+                    });
+                }
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    fs::remove_file(path).map_err(failed)?
+                }
+                Err(error) => return Err(failed(error)),
+            },
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            made: None,
+            _lock: lock,
+        })
+    }
+
+    /// The socket is in place now.
+    pub(super) fn made(&mut self) {
+        self.made = fs::symlink_metadata(&self.path)
+            .ok()
+            .map(|metadata| (metadata.dev(), metadata.ino()));
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for SocketPath {
+    fn drop(&mut self) {
+        let there = fs::symlink_metadata(&self.path)
+            .ok()
+            .map(|metadata| (metadata.dev(), metadata.ino()));
+        if there.is_some() && there == self.made {
+            let _already_gone = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Takes the lock and writes the own process id into it, for whoever finds it taken.
+fn lock(path: &Path) -> Result<Flock<File>, SocketPathError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let lock_path = PathBuf::from(name);
+    let failed = |error| SocketPathError::Io {
+        path: lock_path.clone(),
+        error,
+    };
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600);
+    let mut file = options.open(&lock_path).map_err(failed)?;
+    let mut owner = String::new();
+    file.read_to_string(&mut owner).map_err(failed)?;
+    let mut lock =
+        Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| SocketPathError::InUse {
+            path: path.to_owned(),
+            owner: owner.trim().to_owned(),
+        })?;
+    lock.set_len(0)
+        .and_then(|()| lock.rewind())
+        .map_err(failed)?;
+    writeln!(lock, "{}", ProcessId::own()).map_err(failed)?;
+    Ok(lock)
+}

@@ -1,0 +1,226 @@
+//! What runs now, for `destrier status`.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Master, ReloadOutcome};
+use crate::config::WorkerCount;
+use crate::supervisor::WorkerView;
+use crate::sys::clock;
+use crate::sys::machine::Processors;
+use crate::sys::process::ProcessId;
+
+/// The answer to `status`. Fields are only ever added; times are in seconds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// destrier's own.
+    pub version: String,
+    /// The master.
+    pub pid: u32,
+    /// Since the master started.
+    pub uptime: f64,
+    /// `booting`, `serving`, `reloading`, `degraded`, `paused` or `stopping`.
+    pub state: String,
+    /// The generation that serves.
+    pub generation: Option<u64>,
+    /// The configuration file.
+    pub config: String,
+    /// Where this was asked.
+    pub control_socket: String,
+    /// How many workers shall serve.
+    pub workers_wanted: u16,
+    /// How that number came about.
+    pub workers_because: String,
+    /// The addresses.
+    pub listeners: Vec<ListenerStatus>,
+    /// What came of the last reload, if there was one.
+    pub last_reload: Option<ReloadStatus>,
+    /// What was done since the start, by all workers.
+    pub totals: Totals,
+    /// Every worker process, oldest first.
+    pub workers: Vec<WorkerStatus>,
+}
+
+/// A listener.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ListenerStatus {
+    /// As configured.
+    pub bind: String,
+    /// As the kernel sees it; another port where 0 was configured.
+    pub address: String,
+}
+
+/// A reload that is over.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ReloadStatus {
+    /// How long ago it ended.
+    pub ago: f64,
+    /// The generation that came of it.
+    pub generation: Option<u64>,
+    /// Why none did.
+    pub error: Option<String>,
+}
+
+/// What was done since the start.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Totals {
+    /// Connections accepted.
+    pub connections: u64,
+    /// Requests answered.
+    pub requests: u64,
+    /// Of those: with 1xx, 2xx, 3xx, 4xx, 5xx.
+    pub by_status_class: [u64; 5],
+    /// Of those: refused for the token, or for want of one.
+    pub refused: u64,
+}
+
+/// A worker.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Its number; never used twice.
+    pub worker: u64,
+    /// Its process.
+    pub pid: u32,
+    /// The slot it fills.
+    pub slot: u16,
+    /// The generation it runs.
+    pub generation: u64,
+    /// `booting`, `ready`, `accepting`, `draining`, `failed` or `killed`.
+    pub state: String,
+    /// Since it was spawned.
+    pub uptime: f64,
+    /// Open connections.
+    pub connections: u64,
+    /// Requests in flight.
+    pub in_flight: u64,
+    /// Requests answered.
+    pub requests: u64,
+    /// The oldest requests in flight.
+    pub requests_in_flight: Vec<RequestStatus>,
+}
+
+/// A request in flight.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RequestStatus {
+    /// Its `X-Request-Id`.
+    pub id: String,
+    /// The method.
+    pub method: String,
+    /// The start of the path.
+    pub path: String,
+    /// Since it began.
+    pub age: f64,
+}
+
+impl Master {
+    pub(super) fn status(&self) -> Status {
+        let seats: Vec<usize> = self.crew.iter().map(|(_, hand)| hand.seat).collect();
+        let counters = self.scoreboard.counters(&seats);
+        let config = self
+            .serving()
+            .or(self.generations.values().next())
+            .map(|pinned| &pinned.loaded.config);
+        let count = config.map_or(WorkerCount::Auto, |config| config.workers.count);
+        let wanted = self.supervisor.wanted();
+        let listeners = self.listeners.describe().into_iter();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: ProcessId::own().number(),
+            uptime: self.now().as_secs_f64(),
+            state: self.state_word().to_owned(),
+            generation: self.supervisor.serving().map(|generation| generation.0),
+            config: config.map_or_else(String::new, |config| config.file.display().to_string()),
+            control_socket: self.control.path().display().to_string(),
+            workers_wanted: wanted,
+            workers_because: because(wanted, count, self.processors),
+            listeners: listeners
+                .map(|(bind, address)| ListenerStatus { bind, address })
+                .collect(),
+            last_reload: self
+                .last_reload
+                .as_ref()
+                .map(|outcome| self.reload_status(outcome)),
+            totals: Totals {
+                connections: counters.connections,
+                requests: counters.requests(),
+                by_status_class: counters.by_status_class,
+                refused: counters.refused,
+            },
+            workers: self
+                .supervisor
+                .workers()
+                .filter_map(|worker| self.worker_status(&worker))
+                .collect(),
+        }
+    }
+
+    fn state_word(&self) -> &'static str {
+        let supervisor = &self.supervisor;
+        if supervisor.is_stopping() {
+            "stopping"
+        } else if supervisor.serving().is_none() {
+            "booting"
+        } else if supervisor.is_reloading() {
+            "reloading"
+        } else if supervisor.wanted() == 0 {
+            "paused"
+        } else if supervisor.is_degraded() {
+            "degraded"
+        } else {
+            "serving"
+        }
+    }
+
+    fn reload_status(&self, outcome: &ReloadOutcome) -> ReloadStatus {
+        ReloadStatus {
+            ago: self.now().saturating_sub(outcome.at).as_secs_f64(),
+            generation: outcome.result.as_ref().ok().map(|generation| generation.0),
+            error: outcome.result.as_ref().err().cloned(),
+        }
+    }
+
+    fn worker_status(&self, worker: &WorkerView) -> Option<WorkerStatus> {
+        let hand = self.crew.get(worker.id)?;
+        let seat = self.scoreboard.view(hand.seat);
+        let now = clock::monotonic();
+        let requests = seat.requests.iter().map(|request| RequestStatus {
+            id: request.id.to_string(),
+            method: request.method.clone(),
+            path: request.path.clone(),
+            age: now.saturating_sub(request.started).as_secs_f64(),
+        });
+        Some(WorkerStatus {
+            worker: worker.id.0,
+            pid: hand.pid.number(),
+            slot: worker.slot.0,
+            generation: worker.generation.0,
+            state: worker.state.word().to_owned(),
+            uptime: self.now().saturating_sub(worker.spawned).as_secs_f64(),
+            connections: seat.connections,
+            in_flight: seat.in_flight,
+            requests: seat.counters.requests(),
+            requests_in_flight: requests.collect(),
+        })
+    }
+}
+
+/// How the number of workers came about, for an operator who wonders.
+fn because(wanted: u16, count: WorkerCount, processors: Processors) -> String {
+    let configured = super::boot::worker_count(count, processors);
+    let origin = match count {
+        WorkerCount::Fixed(count) => format!("workers.count = {count}"),
+        WorkerCount::Auto => {
+            let quota = processors
+                .quota
+                .map_or("none".to_owned(), |quota| format!("{quota:.2}"));
+            format!(
+                "auto = {configured}: {} processors by affinity, cgroup quota {quota}",
+                processors.affinity
+            )
+        }
+    };
+    match wanted {
+        0 => format!("paused; {origin}"),
+        wanted if wanted != configured => format!("scaled to {wanted}; {origin}"),
+        _ => origin,
+    }
+}

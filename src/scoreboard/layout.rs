@@ -1,0 +1,102 @@
+//! Where each figure lies in the shared words. Changing anything here means a new [`VERSION`].
+
+/// The layout's number, in the first word: a reader of another version keeps away.
+pub(super) const VERSION: u64 = 1;
+
+/// Workers that can exist at once: those of a generation and of the ones that still drain.
+pub const SEATS: usize = 2048;
+
+/// Requests in flight that a seat can name; those beyond it are only counted.
+pub const REQUESTS_NAMED: usize = 32;
+
+/// Bytes of a path that are kept.
+pub const PATH_MAX: usize = 96;
+
+/// Before the first seat: the version, then the totals of the dead in the order of [`Figure::ALL`].
+pub(super) const HEAD: usize = 16;
+
+/// One figure of a seat, each a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Figure {
+    Pid,
+    Slot,
+    Generation,
+    Connections,
+    InFlight,
+    ConnectionsTotal,
+    Informational,
+    Success,
+    Redirection,
+    ClientError,
+    ServerError,
+    Refused,
+}
+
+impl Figure {
+    /// Those that only grow, and are kept when their worker dies.
+    pub(super) const COUNTERS: [Self; 7] = [
+        Self::ConnectionsTotal,
+        Self::Informational,
+        Self::Success,
+        Self::Redirection,
+        Self::ClientError,
+        Self::ServerError,
+        Self::Refused,
+    ];
+
+    pub(super) fn of_status(status: u16) -> Self {
+        match status {
+            100..200 => Self::Informational,
+            200..300 => Self::Success,
+            300..400 => Self::Redirection,
+            400..500 => Self::ClientError,
+            _ => Self::ServerError,
+        }
+    }
+}
+
+/// Words before the named requests of a seat.
+pub(super) const FIGURES: usize = 16;
+
+/// One word of a named request.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Named {
+    /// Monotonic nanoseconds; 0: free. Written last, cleared first.
+    Started,
+    IdHigh,
+    IdLow,
+    /// Up to eight bytes of the method, the first one lowest.
+    Method,
+    PathLength,
+}
+
+/// The first word of the path.
+pub(super) const PATH: usize = 5;
+
+/// Words of a named request.
+pub(super) const NAMED: usize = PATH + PATH_MAX / 8;
+
+/// Words of a seat.
+pub(super) const SEAT: usize = FIGURES + REQUESTS_NAMED * NAMED;
+
+/// Words of the whole region.
+pub(super) const WORDS: usize = HEAD + SEATS * SEAT;
+
+/// Where a figure of a seat is.
+pub(super) const fn figure(seat: usize, figure: Figure) -> usize {
+    HEAD + seat * SEAT + figure as usize
+}
+
+/// Where the total of the dead is.
+pub(super) const fn total(figure: Figure) -> usize {
+    1 + figure as usize
+}
+
+/// Where a named request of a seat begins.
+pub(super) const fn named(seat: usize, entry: usize) -> usize {
+    HEAD + seat * SEAT + FIGURES + entry * NAMED
+}
+
+const _: () =
+    assert!(Figure::Refused as usize + 2 <= HEAD && Figure::Refused as usize + 1 <= FIGURES);
+const _: () = assert!(PATH_MAX.is_multiple_of(8) && REQUESTS_NAMED <= u32::BITS as usize);

@@ -1,0 +1,166 @@
+//! The shared page on which each worker writes what it does, and which the master reads without asking.
+//!
+//! One writer a seat, any number of readers; each figure is one atomic word, so reading costs no system call and a
+//! worker that dies in mid-write leaves figures, not locks. Figures of one seat may be a moment apart.
+
+mod layout;
+mod reader;
+mod writer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use layout::Figure;
+pub use layout::{PATH_MAX, REQUESTS_NAMED, SEATS};
+pub use reader::{Counters, RequestInFlight, SeatView};
+pub use writer::{Connection, InFlight, RequestId, SeatWriter};
+
+use crate::sys::memory::SharedWords;
+
+/// The shared page.
+#[derive(Debug)]
+pub struct Scoreboard {
+    memory: SharedWords,
+}
+
+impl Scoreboard {
+    /// Makes it; before the first fork, so that every worker inherits it.
+    ///
+    /// # Errors
+    /// memfd_create(2) and mmap(2): no memory.
+    pub fn new() -> std::io::Result<Arc<Self>> {
+        let scoreboard = Self {
+            memory: SharedWords::new(layout::WORDS)?,
+        };
+        scoreboard.word(0).store(layout::VERSION, Relaxed);
+        Ok(Arc::new(scoreboard))
+    }
+
+    /// For the one worker that sits on `seat`.
+    pub fn writer(self: &Arc<Self>, seat: usize) -> SeatWriter {
+        SeatWriter::new(Arc::clone(self), seat)
+    }
+
+    /// Empties `seat` for a new worker.
+    pub fn open_seat(&self, seat: usize, pid: u32, slot: u16, generation: u64) {
+        for word in self.words(layout::figure(seat, Figure::Pid), layout::SEAT) {
+            word.store(0, Relaxed);
+        }
+        self.figure(seat, Figure::Pid).store(pid.into(), Relaxed);
+        self.figure(seat, Figure::Slot).store(slot.into(), Relaxed);
+        self.figure(seat, Figure::Generation)
+            .store(generation, Relaxed);
+    }
+
+    /// Adds the counters of a worker that has died to the totals and empties its seat.
+    pub fn close_seat(&self, seat: usize) {
+        for figure in Figure::COUNTERS {
+            let counted = self.figure(seat, figure).swap(0, Relaxed);
+            self.word(layout::total(figure)).fetch_add(counted, Relaxed);
+        }
+        self.open_seat(seat, 0, 0, 0);
+    }
+
+    fn figure(&self, seat: usize, figure: Figure) -> &AtomicU64 {
+        self.word(layout::figure(seat, figure))
+    }
+
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the layout's own indices, for a seat that the master handed out"
+    )]
+    fn word(&self, index: usize) -> &AtomicU64 {
+        &self.memory.words()[index]
+    }
+
+    fn words(&self, start: usize, count: usize) -> &[AtomicU64] {
+        self.memory
+            .words()
+            .get(start..start + count)
+            .unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{PATH_MAX, REQUESTS_NAMED, RequestId, Scoreboard};
+
+    const ID: RequestId = RequestId { high: 7, low: 9 };
+
+    #[test]
+    fn a_request_in_flight_is_named_until_it_ends() {
+        let scoreboard = Scoreboard::new().expect("memory");
+        scoreboard.open_seat(3, 42, 1, 5);
+        let writer = scoreboard.writer(3);
+        let request = writer.begin(ID, "DELETE", "/users/1", Duration::from_secs(2));
+        let seat = scoreboard.view(3);
+        assert_eq!(
+            (seat.pid, seat.slot, seat.generation, seat.in_flight),
+            (42, 1, 5, 1)
+        );
+        assert_eq!(seat.requests.len(), 1);
+        assert_eq!(
+            (
+                seat.requests[0].method.as_str(),
+                seat.requests[0].path.as_str()
+            ),
+            ("DELETE", "/users/1")
+        );
+        assert_eq!(
+            (seat.requests[0].id, seat.requests[0].started),
+            (ID, Duration::from_secs(2))
+        );
+        drop(request);
+        let seat = scoreboard.view(3);
+        assert_eq!((seat.in_flight, seat.requests.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_long_path_is_cut_and_a_long_method_too() {
+        let scoreboard = Scoreboard::new().expect("memory");
+        let writer = scoreboard.writer(0);
+        let _request = writer.begin(ID, "PROPPATCHES", &"/é".repeat(200), Duration::from_secs(1));
+        let seat = scoreboard.view(0);
+        assert_eq!(seat.requests[0].method, "PROPPATC");
+        assert_eq!(seat.requests[0].path, "/é".repeat(PATH_MAX / 3));
+    }
+
+    #[test]
+    fn more_requests_than_can_be_named_are_still_counted() {
+        let scoreboard = Scoreboard::new().expect("memory");
+        let writer = scoreboard.writer(0);
+        let begin = || writer.begin(ID, "GET", "/", Duration::from_secs(1));
+        let mut requests: Vec<_> = (0..REQUESTS_NAMED + 5).map(|_| begin()).collect();
+        let seat = scoreboard.view(0);
+        assert_eq!(
+            (seat.in_flight, seat.requests.len()),
+            (REQUESTS_NAMED as u64 + 5, REQUESTS_NAMED)
+        );
+        requests.drain(..10);
+        requests.push(begin());
+        assert_eq!(scoreboard.view(0).requests.len(), REQUESTS_NAMED - 9);
+    }
+
+    #[test]
+    fn the_counters_of_the_dead_stay_in_the_totals() {
+        let scoreboard = Scoreboard::new().expect("memory");
+        scoreboard.open_seat(1, 42, 0, 1);
+        let writer = scoreboard.writer(1);
+        writer.answered(200);
+        writer.answered(404);
+        writer.refused();
+        drop(writer.connection_opened());
+        let before = scoreboard.counters(&[1]);
+        assert_eq!(
+            (before.by_status_class, before.refused, before.connections),
+            ([0, 1, 0, 1, 0], 1, 1)
+        );
+        scoreboard.close_seat(1);
+        assert_eq!(scoreboard.counters(&[1]), before);
+        scoreboard.open_seat(1, 43, 0, 1);
+        scoreboard.writer(1).answered(503);
+        assert_eq!(scoreboard.counters(&[1]).by_status_class, [0, 1, 0, 1, 1]);
+    }
+}

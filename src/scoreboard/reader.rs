@@ -1,0 +1,132 @@
+//! The master's side: what each worker does now, and what all of them have done.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::layout::{self, Figure, Named, PATH, PATH_MAX, REQUESTS_NAMED};
+use super::{RequestId, Scoreboard};
+
+/// One seat as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeatView {
+    /// The process that sits there; 0: nobody.
+    pub pid: u32,
+    /// Its slot.
+    pub slot: u16,
+    /// Its generation.
+    pub generation: u64,
+    /// Connections that are open.
+    pub connections: u64,
+    /// Requests that have begun and not ended.
+    pub in_flight: u64,
+    /// What it has done.
+    pub counters: Counters,
+    /// The oldest requests in flight, at most [`REQUESTS_NAMED`].
+    pub requests: Vec<RequestInFlight>,
+}
+
+/// What was done since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Connections accepted.
+    pub connections: u64,
+    /// Answers with 1xx, 2xx, 3xx, 4xx and 5xx.
+    pub by_status_class: [u64; 5],
+    /// Requests refused for their token or for want of one; they are among the 4xx.
+    pub refused: u64,
+}
+
+/// A request that was in flight when its seat was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestInFlight {
+    /// Its id.
+    pub id: RequestId,
+    /// Up to eight characters of its method.
+    pub method: String,
+    /// The start of its path, without the query.
+    pub path: String,
+    /// When it began, monotonic.
+    pub started: Duration,
+}
+
+impl Counters {
+    /// All answers.
+    pub fn requests(&self) -> u64 {
+        self.by_status_class.iter().sum()
+    }
+}
+
+impl Scoreboard {
+    /// Reads one seat.
+    pub fn view(&self, seat: usize) -> SeatView {
+        let read = |figure| self.figure(seat, figure).load(Relaxed);
+        let mut requests: Vec<_> = (0..REQUESTS_NAMED)
+            .filter_map(|entry| self.request(seat, entry))
+            .collect();
+        requests.sort_by_key(|request| request.started);
+        SeatView {
+            pid: u32::try_from(read(Figure::Pid)).unwrap_or(0),
+            slot: u16::try_from(read(Figure::Slot)).unwrap_or(0),
+            generation: read(Figure::Generation),
+            connections: read(Figure::Connections),
+            in_flight: read(Figure::InFlight),
+            counters: counters(read),
+            requests,
+        }
+    }
+
+    /// What all workers have done: those that sit on `seats`, and the dead.
+    pub fn counters(&self, seats: &[usize]) -> Counters {
+        counters(|figure| {
+            let living = seats
+                .iter()
+                .map(|seat| self.figure(*seat, figure).load(Relaxed));
+            living.sum::<u64>() + self.word(layout::total(figure)).load(Relaxed)
+        })
+    }
+
+    fn request(&self, seat: usize, entry: usize) -> Option<RequestInFlight> {
+        let words = self.words(layout::named(seat, entry), layout::NAMED);
+        let read = |index: usize| words.get(index).map_or(0, |word| word.load(Relaxed));
+        let started = read(Named::Started as usize);
+        if started == 0 {
+            return None;
+        }
+        let length = usize::try_from(read(Named::PathLength as usize))
+            .unwrap_or(0)
+            .min(PATH_MAX);
+        let path: Vec<u8> = (0..PATH_MAX / 8)
+            .flat_map(|index| read(PATH + index).to_le_bytes())
+            .take(length)
+            .collect();
+        let method = read(Named::Method as usize).to_le_bytes();
+        let method = method
+            .iter()
+            .copied()
+            .take_while(|byte| *byte != 0)
+            .collect::<Vec<u8>>();
+        Some(RequestInFlight {
+            id: RequestId {
+                high: read(Named::IdHigh as usize),
+                low: read(Named::IdLow as usize),
+            },
+            method: String::from_utf8_lossy(&method).into_owned(),
+            path: String::from_utf8_lossy(&path).into_owned(),
+            started: Duration::from_nanos(started),
+        })
+    }
+}
+
+fn counters(read: impl Fn(Figure) -> u64) -> Counters {
+    Counters {
+        connections: read(Figure::ConnectionsTotal),
+        by_status_class: [
+            read(Figure::Informational),
+            read(Figure::Success),
+            read(Figure::Redirection),
+            read(Figure::ClientError),
+            read(Figure::ServerError),
+        ],
+        refused: read(Figure::Refused),
+    }
+}

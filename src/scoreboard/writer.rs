@@ -1,0 +1,156 @@
+//! The worker's side: a few relaxed stores a request.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
+
+use super::Scoreboard;
+use super::layout::{self, Figure, Named, PATH, PATH_MAX, REQUESTS_NAMED};
+
+/// What one request is called in logs, answers and death reports: 32 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RequestId {
+    /// The first 16 digits.
+    pub high: u64,
+    /// The last 16 digits.
+    pub low: u64,
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:016x}{:016x}", self.high, self.low)
+    }
+}
+
+/// Writes one seat; made once in the worker that sits on it.
+#[derive(Debug, Clone)]
+pub struct SeatWriter {
+    scoreboard: Arc<Scoreboard>,
+    seat: usize,
+    /// A bit for each place that names a request: set while it is free.
+    free: Arc<AtomicU32>,
+}
+
+/// A request in flight; it ends when this is dropped.
+#[derive(Debug)]
+pub struct InFlight {
+    writer: SeatWriter,
+    entry: Option<usize>,
+}
+
+/// An open connection; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Connection(SeatWriter);
+
+impl SeatWriter {
+    pub(super) fn new(scoreboard: Arc<Scoreboard>, seat: usize) -> Self {
+        let free = Arc::new(AtomicU32::new(
+            u32::MAX >> (u32::BITS as usize - REQUESTS_NAMED),
+        ));
+        Self {
+            scoreboard,
+            seat,
+            free,
+        }
+    }
+
+    /// A request has begun: `path` without its query, which may hold secrets; `now` is monotonic.
+    pub fn begin(&self, id: RequestId, method: &str, path: &str, now: Duration) -> InFlight {
+        self.add(Figure::InFlight);
+        let entry = self.take_entry();
+        if let Some(entry) = entry {
+            self.name(entry, id, method, path, now);
+        }
+        InFlight {
+            writer: self.clone(),
+            entry,
+        }
+    }
+
+    /// A request was answered with this status.
+    pub fn answered(&self, status: u16) {
+        self.add(Figure::of_status(status));
+    }
+
+    /// A request was refused for its token, or for want of one.
+    pub fn refused(&self) {
+        self.add(Figure::Refused);
+    }
+
+    /// A connection was accepted.
+    pub fn connection_opened(&self) -> Connection {
+        self.add(Figure::ConnectionsTotal);
+        self.add(Figure::Connections);
+        Connection(self.clone())
+    }
+
+    fn take_entry(&self) -> Option<usize> {
+        let free = self.free.load(Relaxed);
+        let lowest = free.trailing_zeros();
+        (lowest < u32::BITS).then(|| {
+            self.free.fetch_and(!(1 << lowest), Relaxed);
+            lowest as usize
+        })
+    }
+
+    fn name(&self, entry: usize, id: RequestId, method: &str, path: &str, now: Duration) {
+        let start = layout::named(self.seat, entry);
+        let words = self.scoreboard.words(start, layout::NAMED);
+        let set = |index: usize, value: u64| {
+            if let Some(word) = words.get(index) {
+                word.store(value, Relaxed);
+            }
+        };
+        let path = path.as_bytes().get(..PATH_MAX).unwrap_or(path.as_bytes());
+        set(Named::IdHigh as usize, id.high);
+        set(Named::IdLow as usize, id.low);
+        set(Named::Method as usize, packed(method.as_bytes()));
+        set(Named::PathLength as usize, path.len() as u64);
+        for (index, bytes) in path.chunks(8).enumerate() {
+            set(PATH + index, packed(bytes));
+        }
+        set(
+            Named::Started as usize,
+            u64::try_from(now.as_nanos()).unwrap_or(u64::MAX).max(1),
+        );
+    }
+
+    fn add(&self, figure: Figure) {
+        self.scoreboard
+            .figure(self.seat, figure)
+            .fetch_add(1, Relaxed);
+    }
+
+    fn subtract(&self, figure: Figure) {
+        self.scoreboard
+            .figure(self.seat, figure)
+            .fetch_sub(1, Relaxed);
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.writer.subtract(Figure::InFlight);
+        if let Some(entry) = self.entry {
+            let started = layout::named(self.writer.seat, entry) + Named::Started as usize;
+            self.writer.scoreboard.word(started).store(0, Relaxed);
+            self.writer.free.fetch_or(1 << entry, Relaxed);
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.subtract(Figure::Connections);
+    }
+}
+
+/// Up to eight bytes in a word, the first one lowest.
+fn packed(bytes: &[u8]) -> u64 {
+    let mut word = [0; 8];
+    for (place, byte) in word.iter_mut().zip(bytes) {
+        *place = *byte;
+    }
+    u64::from_le_bytes(word)
+}

@@ -1,0 +1,205 @@
+//! Taking connections from a listening socket, and ending that without losing one.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::connection::{self, Serving};
+use crate::app::AppService;
+use crate::sys::listener::{self, ListeningSocket};
+use crate::sys::readiness;
+
+/// A handshake that was under way when a listener was told to end has this long to arrive in the accept queue: a few
+/// round trips of a near client. A SYN that comes later is not answered, so its client tries again.
+const HANDSHAKE_GRACE: Duration = Duration::from_millis(100);
+
+/// How long to wait when the process or the system is out of descriptors (accept(2): `EMFILE`, `ENFILE`, `ENOMEM`).
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+
+/// A listening socket in the event loop.
+#[derive(Debug)]
+pub(super) struct Listener {
+    name: String,
+    /// Readable when a connection waits: the socket itself, or where it is shared an epoll of its own, so that one
+    /// connection wakes one worker.
+    readiness: AsyncFd<OwnedFd>,
+    shared_socket: Option<OwnedFd>,
+    is_unix: bool,
+}
+
+/// How taking connections ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// At once: what waits is for the workers that go on.
+    Leave,
+    /// Nobody comes after: empty the queue, then stop the socket from listening.
+    Close,
+    /// As `Close`, but without waiting for handshakes: the next master wants the port.
+    CloseNow,
+}
+
+/// A listener that takes connections.
+#[derive(Debug)]
+pub(super) struct Accepting {
+    pub(super) name: String,
+    ending: oneshot::Sender<Ending>,
+    task: JoinHandle<()>,
+}
+
+impl Accepting {
+    /// Takes connections and serves them, until told to end.
+    pub(super) fn start<S: AppService>(listener: Listener, serving: Arc<Serving<S>>) -> Self {
+        let name = listener.name.clone();
+        let (ending, told) = oneshot::channel();
+        let task = tokio::spawn(take_connections(listener, serving, told));
+        Self { name, ending, task }
+    }
+
+    /// Ends it; returns when no connection will come from it any more.
+    pub(super) async fn end(self, ending: Ending) {
+        // Where the task has ended by itself there is nobody to tell.
+        let _ended_before = self.ending.send(ending);
+        let _panicked = self.task.await;
+    }
+}
+
+impl Listener {
+    pub(super) fn new(socket: ListeningSocket) -> io::Result<Self> {
+        let is_unix = listener::local_address(&socket.socket)?.is_none();
+        let (readiness, shared_socket) = if socket.shared {
+            (
+                listener::wait_exclusively(&socket.socket)?,
+                Some(socket.socket),
+            )
+        } else {
+            (socket.socket, None)
+        };
+        Ok(Self {
+            name: socket.name,
+            readiness: readiness::readable(readiness)?,
+            shared_socket,
+            is_unix,
+        })
+    }
+
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.shared_socket
+            .as_ref()
+            .map_or_else(|| self.readiness.get_ref().as_fd(), AsFd::as_fd)
+    }
+
+    async fn accept(&self) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
+        loop {
+            let mut ready = self.readiness.readable().await?;
+            match listener::accept(self.socket()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                result => return result,
+            }
+        }
+    }
+}
+
+async fn take_connections<S: AppService>(
+    listener: Listener,
+    serving: Arc<Serving<S>>,
+    mut told: oneshot::Receiver<Ending>,
+) {
+    let ending = loop {
+        tokio::select! {
+            biased;
+            ending = &mut told => break ending.unwrap_or(Ending::Leave),
+            accepted = listener.accept() => {
+                if take(&listener, accepted, &serving).await.is_err() {
+                    return;
+                }
+            }
+        }
+    };
+    match ending {
+        Ending::Leave => {}
+        Ending::Close => close(&listener, &serving, HANDSHAKE_GRACE).await,
+        Ending::CloseNow => close(&listener, &serving, Duration::ZERO).await,
+    }
+}
+
+/// The socket listens no longer: another worker that shares it has closed it.
+struct NotListening;
+
+async fn take<S: AppService>(
+    listener: &Listener,
+    accepted: io::Result<(OwnedFd, Option<SocketAddr>)>,
+    serving: &Arc<Serving<S>>,
+) -> Result<(), NotListening> {
+    match accepted {
+        Ok((socket, peer)) => {
+            start(listener, socket, peer, serving);
+            if listener.shared_socket.is_some() {
+                // Let the connection begin, and another worker have the next one.
+                tokio::task::yield_now().await;
+            }
+        }
+        // Gone before it was taken.
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
+            ) => {}
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Err(NotListening),
+        Err(error) => {
+            tracing::warn!(listener = listener.name, %error, "cannot take a connection, trying again");
+            tokio::time::sleep(EXHAUSTED_PAUSE).await;
+        }
+    }
+    Ok(())
+}
+
+fn start<S: AppService>(
+    listener: &Listener,
+    socket: OwnedFd,
+    peer: Option<SocketAddr>,
+    serving: &Arc<Serving<S>>,
+) {
+    let serving = Arc::clone(serving);
+    let result = if listener.is_unix {
+        UnixStream::from_std(StdUnixStream::from(socket))
+            .map(|stream| connection::start(stream, peer, serving))
+    } else {
+        TcpStream::from_std(std::net::TcpStream::from(socket))
+            .map(|stream| connection::start(stream, peer, serving))
+    };
+    if let Err(error) = result {
+        tracing::warn!(listener = listener.name, %error, "cannot serve a connection");
+    }
+}
+
+/// Nobody takes over: everything that waits, or is about to, is taken; then the socket listens no longer, in no process.
+async fn close<S: AppService>(listener: &Listener, serving: &Arc<Serving<S>>, grace: Duration) {
+    if !listener.is_unix
+        && let Err(error) = listener::refuse_new(listener.socket())
+    {
+        tracing::warn!(listener = listener.name, %error, "cannot refuse new connections before closing");
+    }
+    let all_taken = async {
+        loop {
+            let accepted = listener.accept().await;
+            if take(listener, accepted, serving).await.is_err() {
+                return;
+            }
+        }
+    };
+    let _grace_over = tokio::time::timeout(grace, all_taken).await;
+    while let Ok((socket, peer)) = listener::accept(listener.socket()) {
+        start(listener, socket, peer, serving);
+    }
+    if let Err(error) = listener::stop_listening(listener.socket()) {
+        tracing::debug!(listener = listener.name, %error, "was closed by another worker");
+    }
+}

@@ -1,0 +1,65 @@
+//! Leaving without losing a request.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use tokio::sync::Notify;
+
+use super::accept::{Accepting, Ending};
+use super::connection::Serving;
+use crate::app::AppService;
+
+/// How many connections are open, and a way to wait for none.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Open(Arc<Count>);
+
+#[derive(Debug, Default)]
+struct Count {
+    open: AtomicUsize,
+    none_left: Notify,
+}
+
+/// An open connection, until dropped.
+#[derive(Debug)]
+pub(super) struct Entered(Arc<Count>);
+
+impl Open {
+    pub(super) fn enter(&self) -> Entered {
+        self.0.open.fetch_add(1, Relaxed);
+        Entered(Arc::clone(&self.0))
+    }
+
+    /// Returns when the last connection has ended. Only while no new ones can come.
+    async fn none(&self) {
+        while self.0.open.load(Relaxed) > 0 {
+            self.0.none_left.notified().await;
+        }
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        if self.0.open.fetch_sub(1, Relaxed) == 1 {
+            self.0.none_left.notify_one();
+        }
+    }
+}
+
+/// Finishes everything: each listener of `accepting` ends as `ending` says for its name, answers end their
+/// connections, idle connections go after the linger. Returns when nothing is left.
+pub(super) async fn drain<S: AppService>(
+    accepting: Vec<Accepting>,
+    ending: impl Fn(&str) -> Ending,
+    serving: &Serving<S>,
+) {
+    serving.pipeline.start_draining();
+    serving.draining.send_replace(true);
+    // All at once: the grace for handshakes passes once, not once for each.
+    let mut endings = tokio::task::JoinSet::new();
+    for listener in accepting {
+        let ending = ending(&listener.name);
+        endings.spawn(listener.end(ending));
+    }
+    while endings.join_next().await.is_some() {}
+    serving.open.none().await;
+}

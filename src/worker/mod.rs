@@ -1,0 +1,268 @@
+//! One process that serves: boots the application, takes connections when told to, drains when told to, exits.
+
+mod accept;
+mod connection;
+mod drain;
+mod orders;
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use accept::{Accepting, Ending, Listener};
+use connection::Serving;
+use orders::Orders;
+use tokio::sync::watch;
+
+use crate::app::{App, AppService, Boot};
+use crate::auth::Guard;
+use crate::channel::{ToMaster, ToWorker};
+use crate::config::Config;
+use crate::http::activity::Limits;
+use crate::http::{BoxError, Pipeline};
+use crate::logging;
+use crate::scoreboard::SeatWriter;
+use crate::sys::identity::Identity;
+use crate::sys::listener::ListeningSocket;
+use crate::sys::process;
+
+/// Everything that a worker needs.
+#[derive(Debug)]
+pub struct Task {
+    /// Its number, for logs.
+    pub worker: u64,
+    /// The generation it runs.
+    pub generation: u64,
+    /// The configuration of that generation.
+    pub config: Arc<Config>,
+    /// The keys and rules of that generation.
+    pub guard: Arc<Guard>,
+    /// Its end of the control channel.
+    pub channel: UnixStream,
+    /// Where its connections come from.
+    pub listeners: Vec<ListeningSocket>,
+    /// Where it says what it does.
+    pub seat: SeatWriter,
+    /// What it becomes before it runs anything of the application.
+    pub identity: Identity,
+}
+
+/// What a worker process exits with. The master reads it in its death report only: what counts was said on the channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkerExit {
+    /// It drained, or its master is gone.
+    Done,
+    /// It could not boot; the reason was told.
+    BootFailed,
+}
+
+impl From<WorkerExit> for u8 {
+    fn from(exit: WorkerExit) -> Self {
+        match exit {
+            WorkerExit::Done => 0,
+            WorkerExit::BootFailed => 3,
+        }
+    }
+}
+
+/// A worker whose master has died exits within this time, whatever its clients do.
+const ORPHAN_GRACE: Duration = Duration::from_millis(500);
+
+/// Serves until told to stop. Called in the forked child; the process exits with what it returns.
+pub fn run<A: App>(task: Task, app: &A) -> WorkerExit {
+    let worker = task.worker;
+    if let Err(error) = logging::change(&task.config.log) {
+        tracing::error!(worker, %error, "cannot open the log file, the old one stays in use");
+    }
+    std::panic::set_hook(Box::new(move |panic| {
+        let place = panic.location().map(ToString::to_string);
+        let message = panic.payload_as_str().unwrap_or("no message");
+        tracing::error!(worker, place, message, "panic");
+    }));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let exit = match runtime {
+        Ok(runtime) => runtime.block_on(live(task, app)),
+        Err(error) => {
+            // Without a runtime there is no way to tell the master but the exit itself.
+            tracing::error!(worker, %error, "cannot start the event loop");
+            WorkerExit::BootFailed
+        }
+    };
+    logging::flush();
+    exit
+}
+
+async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
+    let mut orders = match become_worker(&mut task) {
+        Ok(orders) => orders,
+        Err(error) => {
+            tracing::error!(worker = task.worker, %error, "cannot become a worker");
+            return WorkerExit::BootFailed;
+        }
+    };
+    let listeners = std::mem::take(&mut task.listeners);
+    let serving = match boot(&task, app, &mut orders).await {
+        Booted::Ready(serving) => serving,
+        Booted::Failed(reason) => {
+            orders.say(&ToMaster::Failed { reason }).await;
+            return WorkerExit::BootFailed;
+        }
+        Booted::NotWanted => return WorkerExit::Done,
+    };
+    orders.say(&ToMaster::Ready).await;
+    serve(&task, listeners, &serving, &mut orders).await;
+    WorkerExit::Done
+}
+
+/// Gives up privileges for good, and asks to die with the master.
+fn become_worker(task: &mut Task) -> io::Result<Orders> {
+    task.identity.assume()?;
+    // Only now: a change of user clears it.
+    process::die_with_parent()?;
+    Orders::listen_on(task.channel.try_clone()?)
+}
+
+/// What came of the boot.
+enum Booted<S> {
+    Ready(Arc<Serving<S>>),
+    Failed(String),
+    NotWanted,
+}
+
+async fn boot<A: App>(task: &Task, app: &A, orders: &mut Orders) -> Booted<A::Service> {
+    let context = Boot {
+        config: Arc::clone(&task.config),
+        worker: task.worker,
+        generation: task.generation,
+    };
+    tokio::select! {
+        service = app.boot(context) => match service {
+            Ok(service) => Booted::Ready(Arc::new(serving(task, service))),
+            Err(error) => Booted::Failed(with_causes(&error)),
+        },
+        order = orders.next_to_leave() => {
+            tracing::debug!(worker = task.worker, ?order, "no longer wanted while booting");
+            Booted::NotWanted
+        }
+    }
+}
+
+fn serving<S: AppService>(task: &Task, service: S) -> Serving<S> {
+    let config = &task.config;
+    let guard = Arc::clone(&task.guard);
+    Serving {
+        pipeline: Pipeline::new(
+            guard,
+            service,
+            task.seat.clone(),
+            config.log.access,
+            request_ids(),
+        ),
+        limits: Limits {
+            header_timeout: config.http.header_timeout,
+            keep_alive: config.http.keep_alive,
+        },
+        linger: config.http.drain_linger,
+        draining: watch::Sender::new(false),
+        open: drain::Open::default(),
+        seat: task.seat.clone(),
+    }
+}
+
+/// From the boot to the last connection.
+async fn serve<S: AppService>(
+    task: &Task,
+    sockets: Vec<ListeningSocket>,
+    serving: &Arc<Serving<S>>,
+    orders: &mut Orders,
+) {
+    let mut sockets = sockets;
+    let mut accepting = Vec::new();
+    let close = loop {
+        match orders.next().await {
+            Some(ToWorker::Accept) => {
+                accepting.extend(accept_from(std::mem::take(&mut sockets), task, serving))
+            }
+            Some(ToWorker::Drain { close }) => break close,
+            Some(ToWorker::ReopenLogs) => reopen_logs(task.worker),
+            Some(ToWorker::Quit) => return,
+            None => return leave_as_orphan(task.worker, accepting, serving).await,
+        }
+    };
+    let ending = |name: &str| {
+        if close.iter().any(|closing| closing == name) {
+            Ending::Close
+        } else {
+            Ending::Leave
+        }
+    };
+    let mut drained = pin!(drain::drain(accepting, ending, serving));
+    loop {
+        tokio::select! {
+            () = &mut drained => return,
+            order = orders.next() => match order {
+                Some(ToWorker::Accept | ToWorker::Drain { .. }) => {}
+                Some(ToWorker::ReopenLogs) => reopen_logs(task.worker),
+                Some(ToWorker::Quit) => return,
+                None => {
+                    let _out_of_time = tokio::time::timeout(ORPHAN_GRACE, drained).await;
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn accept_from<S: AppService>(
+    sockets: Vec<ListeningSocket>,
+    task: &Task,
+    serving: &Arc<Serving<S>>,
+) -> Vec<Accepting> {
+    let start = |socket: ListeningSocket| match Listener::new(socket) {
+        Ok(listener) => Some(Accepting::start(listener, Arc::clone(serving))),
+        Err(error) => {
+            tracing::error!(worker = task.worker, %error, "cannot wait for connections");
+            None
+        }
+    };
+    sockets.into_iter().filter_map(start).collect()
+}
+
+/// The next master wants the ports at once; requests in flight get what little time there is.
+async fn leave_as_orphan<S: AppService>(
+    worker: u64,
+    accepting: Vec<Accepting>,
+    serving: &Serving<S>,
+) {
+    tracing::error!(worker, "the master is gone, leaving");
+    let drained = drain::drain(accepting, |_| Ending::CloseNow, serving);
+    let _out_of_time = tokio::time::timeout(ORPHAN_GRACE, drained).await;
+}
+
+/// A random number: the first half of every request id of this worker.
+fn request_ids() -> u64 {
+    // A kernel without random numbers does not exist here (getrandom(2)); ids would then only count.
+    getrandom::u64().unwrap_or_default()
+}
+
+fn reopen_logs(worker: u64) {
+    if let Err(error) = logging::reopen() {
+        tracing::error!(worker, %error, "cannot open the log file anew, the old one stays in use");
+    }
+}
+
+/// An error with what caused it, on one line.
+fn with_causes(error: &BoxError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,71 @@
+//! The worker's end of the control channel.
+
+use std::io;
+use std::os::unix::net::UnixStream as StdUnixStream;
+
+use tokio::net::UnixStream;
+
+use crate::channel::{self, Decoder, ToMaster, ToWorker};
+
+/// What the master says, and a way to answer.
+#[derive(Debug)]
+pub(super) struct Orders {
+    channel: UnixStream,
+    incoming: Decoder<ToWorker>,
+}
+
+impl Orders {
+    /// `channel` is non-blocking.
+    pub(super) fn listen_on(channel: StdUnixStream) -> io::Result<Self> {
+        let channel = UnixStream::from_std(channel)?;
+        let incoming = Decoder::default();
+        Ok(Self { channel, incoming })
+    }
+
+    /// The next order; `None` when the master is gone. Can be dropped while it waits.
+    pub(super) async fn next(&mut self) -> Option<ToWorker> {
+        loop {
+            match self.incoming.next() {
+                Some(Ok(order)) => return Some(order),
+                Some(Err(error)) => {
+                    // A master that cannot be understood cannot be obeyed.
+                    tracing::error!(%error, "the master says what no master says");
+                    return None;
+                }
+                None => {}
+            }
+            self.channel.readable().await.ok()?;
+            let mut bytes = [0; 1024];
+            match self.channel.try_read(&mut bytes) {
+                Ok(0) => return None,
+                Ok(count) => self.incoming.push(bytes.get(..count)?),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// The next order that ends a worker which does not serve yet.
+    pub(super) async fn next_to_leave(&mut self) -> Option<ToWorker> {
+        loop {
+            match self.next().await {
+                // Nothing was written yet that a rotation could have moved, and nobody is told to accept before it is ready.
+                Some(ToWorker::ReopenLogs | ToWorker::Accept) => {}
+                order @ (Some(ToWorker::Drain { .. } | ToWorker::Quit) | None) => return order,
+            }
+        }
+    }
+
+    /// Tells the master. One that is gone is noticed by [`Self::next`].
+    pub(super) async fn say(&mut self, message: &ToMaster) {
+        let line = channel::encode(message);
+        let mut rest = line.as_slice();
+        while !rest.is_empty() && self.channel.writable().await.is_ok() {
+            match self.channel.try_write(rest) {
+                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
