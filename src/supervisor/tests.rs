@@ -222,7 +222,7 @@ fn an_application_that_cannot_boot_is_tried_at_most_ten_times_a_minute() {
         let worst = attempts.iter().map(|first| {
             attempts
                 .iter()
-                .filter(|time| (*first..*first + at(60)).contains(time))
+                .filter(|time| (*first..*first + at(60)).contains(*time))
                 .count()
         });
         let worst = worst.max().expect("there were attempts");
