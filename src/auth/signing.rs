@@ -126,10 +126,11 @@ impl SigningKey {
         &self.algorithms
     }
 
-    /// A token in the compact serialization (RFC 7515 section 3.1) with these claims.
+    /// A token in the compact serialization (RFC 7515 section 3.1) with these claims; `kid` is the key's own when absent.
     pub fn sign(
         &self,
         algorithm: Algorithm,
+        typ: &str,
         kid: Option<&str>,
         claims: &Map<String, Value>,
     ) -> Result<String, SignError> {
@@ -141,7 +142,7 @@ impl SigningKey {
         }
         let mut header = Map::new();
         header.insert("alg".to_owned(), algorithm::name(algorithm).into());
-        header.insert("typ".to_owned(), "JWT".into());
+        header.insert("typ".to_owned(), typ.into());
         if let Some(kid) = kid.or_else(|| self.kid()) {
             header.insert("kid".to_owned(), kid.into());
         }
