@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod guard;
 mod reload;
 mod stop;
 mod support;

@@ -117,11 +117,19 @@ impl Connection {
         })
     }
 
+    /// As [`Self::send`]; an answer without success is a failure.
     pub(crate) async fn get(&mut self, path: &str) -> Result<Answer, Failure> {
-        let request = Request::get(path)
-            .header("host", "test")
-            .body(Empty::new())
-            .unwrap();
+        let request = Request::get(path).header("host", "test");
+        let answer = self.send(request.body(Empty::new()).unwrap()).await?;
+        if (200..300).contains(&answer.status) {
+            Ok(answer)
+        } else {
+            Err(Failure::NotSuccess(answer.status))
+        }
+    }
+
+    /// Sends `request` and takes its answer, whatever it says.
+    pub(crate) async fn send(&mut self, request: Request<Empty<Bytes>>) -> Result<Answer, Failure> {
         let answering = async {
             self.sender
                 .ready()
@@ -141,11 +149,7 @@ impl Connection {
             failure => failure,
         })?;
         self.used = true;
-        if (200..300).contains(&answer.status) {
-            Ok(answer)
-        } else {
-            Err(Failure::NotSuccess(answer.status))
-        }
+        Ok(answer)
     }
 }
 
@@ -199,6 +203,10 @@ impl Blocking {
 
     pub(crate) fn get(&mut self, path: &str) -> Result<Answer, Failure> {
         self.runtime.block_on(self.connection.get(path))
+    }
+
+    pub(crate) fn send(&mut self, request: Request<Empty<Bytes>>) -> Result<Answer, Failure> {
+        self.runtime.block_on(self.connection.send(request))
     }
 }
 
