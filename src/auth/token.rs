@@ -591,14 +591,10 @@ mod tests {
     fn the_issuer_where_the_token_came_furthest_gives_the_reason() {
         let issuers = [
             named("a", None, public(&P384)),
-            named("b", Some("B"), public(&P256)),
+            named("b", None, public(&P256)),
             named("c", None, secret_keys()),
         ];
-        let token = sign(
-            &P256.signs,
-            &json!({"alg": "ES256"}),
-            &json!({"iss": "B", "exp": 5}),
-        );
+        let token = sign(&P256.signs, &json!({"alg": "ES256"}), &json!({"exp": 5}));
         let reason = refused(&token, &issuers).to_string();
         assert!(
             reason.starts_with("issuer b: the token expired"),
