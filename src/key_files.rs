@@ -1,6 +1,201 @@
-//! Temporary.
-use crate::auth::Guard;
-use crate::config::Auth;
-pub fn load(_auth: &Auth) -> Result<Guard, Vec<String>> {
-    Ok(Guard::open())
+//! Reads the key files of the configuration and makes the guard of them: the I/O that `auth` does not do.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use nix::fcntl::OFlag;
+
+use crate::auth::{Guard, IssuerKeys};
+use crate::config::{self, Issuer, KeySource};
+
+/// The largest key file that is read, in bytes. A JWK set of 100 keys has about 100 KiB.
+const MAX_FILE: u64 = 1024 * 1024;
+
+/// Who may reach a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Secrecy {
+    /// Whoever reads it can sign tokens.
+    Secret,
+    /// Anyone may read it, but whoever writes it decides who can sign.
+    Public,
+}
+
+/// Reads the keys of every issuer and joins them with the rules. Returns everything that is wrong at once,
+/// each naming the file, the problem and what helps. Makes a missing secret where `create_missing` says so.
+pub fn load(auth: &config::Auth) -> Result<Guard, Vec<String>> {
+    let mut errors = Vec::new();
+    let mut keys = Vec::with_capacity(auth.issuers.len());
+    for issuer in &auth.issuers {
+        match load_issuer(issuer) {
+            Ok(issuer_keys) => keys.push(issuer_keys),
+            Err(error) => errors.push(format!("auth.issuer `{}`: {error}", issuer.name)),
+        }
+    }
+    if !errors.is_empty() {
+        // The rules are judged too, so that the operator sees all errors in one go; the keys are told already.
+        let rules_only = config::Auth {
+            issuers: Vec::new(),
+            ..auth.clone()
+        };
+        let rules = Guard::new(&rules_only, Vec::new()).err();
+        errors.extend(rules.iter().flatten().map(ToString::to_string));
+        return Err(errors);
+    }
+    Guard::new(auth, keys).map_err(|errors| errors.iter().map(ToString::to_string).collect())
+}
+
+fn load_issuer(issuer: &Issuer) -> Result<IssuerKeys, String> {
+    let allowed = &issuer.algorithms;
+    let (file, keys) = match &issuer.keys {
+        KeySource::Secret {
+            file,
+            create_missing,
+        } => {
+            if *create_missing {
+                create_secret(file)?;
+            }
+            let secret = read_secret(file)?;
+            (file, IssuerKeys::from_secret(&secret, allowed))
+        }
+        KeySource::PublicKey(file) => {
+            let pem = read(file, Secrecy::Public)?;
+            (file, IssuerKeys::from_pem(&pem, allowed))
+        }
+        KeySource::Jwks(file) => {
+            let keys = IssuerKeys::from_jwks(&read(file, Secrecy::Public)?, allowed);
+            if keys.as_ref().is_ok_and(IssuerKeys::holds_secret) {
+                read(file, Secrecy::Secret)?;
+            }
+            (file, keys)
+        }
+    };
+    keys.map_err(|error| format!("`{}`: {error}", file.display()))
+}
+
+/// The secret in a file: its bytes without one line break at the end.
+pub(crate) fn read_secret(file: &Path) -> Result<Vec<u8>, String> {
+    let mut secret = read(file, Secrecy::Secret)?;
+    if secret.ends_with(b"\n") {
+        secret.pop();
+        if secret.ends_with(b"\r") {
+            secret.pop();
+        }
+    }
+    if secret.is_empty() {
+        return Err(format!("`{}` is empty", file.display()));
+    }
+    Ok(secret)
+}
+
+/// The bytes of a key file, when nobody can reach it who should not.
+pub(crate) fn read(path: &Path, secrecy: Secrecy) -> Result<Vec<u8>, String> {
+    let shown = path.display();
+    let failed = |error: &io::Error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            format!(
+                "`{shown}` does not exist; make it with `destrier key generate`, or correct the path"
+            )
+        } else if error.kind() == io::ErrorKind::PermissionDenied {
+            format!(
+                "cannot read `{shown}`: permission denied; let the user that destrier runs as read it"
+            )
+        } else {
+            format!("cannot read `{shown}`: {error}")
+        }
+    };
+    // Without O_NONBLOCK a named pipe would hold up whoever opens it.
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
+    let file = options.open(path).map_err(|error| failed(&error))?;
+    let metadata = file.metadata().map_err(|error| failed(&error))?;
+    if metadata.is_dir() {
+        return Err(format!("`{shown}` is a directory, not a key file"));
+    }
+    if !metadata.is_file() {
+        return Err(format!("`{shown}` is not a regular file"));
+    }
+    judge_mode(path, metadata.permissions().mode(), secrecy)?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| failed(&error))?;
+    if bytes.is_empty() {
+        return Err(format!("`{shown}` is empty"));
+    }
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(format!(
+            "`{shown}` is larger than {MAX_FILE} bytes, which no key file is"
+        ));
+    }
+    Ok(bytes)
+}
+
+fn judge_mode(path: &Path, mode: u32, secrecy: Secrecy) -> Result<(), String> {
+    let shown = path.display();
+    let problem = match secrecy {
+        Secrecy::Secret if mode & 0o004 != 0 => "can be read by everyone",
+        Secrecy::Secret if mode & 0o022 != 0 => "can be written by others",
+        Secrecy::Public if mode & 0o002 != 0 => "can be written by everyone",
+        Secrecy::Secret | Secrecy::Public => return Ok(()),
+    };
+    let fix = match secrecy {
+        Secrecy::Secret => "600",
+        Secrecy::Public => "644",
+    };
+    let mode = mode & 0o7777;
+    Err(format!(
+        "`{shown}` {problem} (mode {mode:04o}); run `chmod {fix} {shown}`"
+    ))
+}
+
+/// Makes the secret when there is none yet, readable by its owner only.
+pub(crate) fn create_secret(file: &Path) -> Result<(), String> {
+    if file.exists() {
+        return Ok(());
+    }
+    let made = random_secret::<64>().and_then(|secret| create(file, secret.as_bytes(), 0o600));
+    match made {
+        Ok(()) => Ok(()),
+        // Another process was first; its secret is as good.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(format!("cannot make `{}`: {error}", file.display())),
+    }
+}
+
+/// Random bytes as base64url text, which survives every editor and environment.
+pub(crate) fn random_secret<const BYTES: usize>() -> io::Result<String> {
+    let mut bytes = [0; BYTES];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| io::Error::other("no random bytes"))?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// Makes a file that is there whole or not at all, and never replaces one (`AlreadyExists`).
+pub(crate) fn create(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let name = path
+        .file_name()
+        .ok_or_else(|| io::Error::other("it does not name a file"))?;
+    let unfinished = path.with_file_name(format!(
+        ".{}.{}",
+        name.to_string_lossy(),
+        random_secret::<9>()?
+    ));
+    let made = write(&unfinished, bytes, mode).and_then(|()| fs::hard_link(&unfinished, path));
+    // When nothing was made there is nothing to remove.
+    drop(fs::remove_file(&unfinished));
+    made
+}
+
+fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let mut file: File = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.set_permissions(Permissions::from_mode(mode))?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }

@@ -1,6 +1,31 @@
 //! Who may pass: token + keys + rules + the time -> claims or a refusal. Reads no clock, no file and no socket.
 
+pub mod algorithm;
+mod challenge;
+mod claims;
+mod credentials;
+#[cfg(test)]
+mod fixtures;
+mod guard;
+mod header;
+mod json;
+mod jwk;
+mod keys;
+mod material;
+mod path;
+mod rules;
+mod signing;
+mod token;
+
 use std::sync::Arc;
+
+pub use claims::{ClaimError, Claims};
+pub use guard::{Guard, GuardError};
+pub use keys::{IssuerKeys, KeyError};
+pub use path::PathError;
+pub use rules::RuleError;
+pub use signing::{SignError, SigningKey};
+pub use token::{MAX_TOKEN, TokenError, Unverified, inspect};
 
 /// Seconds since 1970, UTC (the `NumericDate` of RFC 7519 section 2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,10 +51,6 @@ pub enum Verdict {
     Refuse(Refusal),
 }
 
-/// The verified payload of a token.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Claims(serde_json::Map<String, serde_json::Value>);
-
 /// Why a request may not pass: what its client is told and what the log is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -45,28 +66,15 @@ pub struct Refusal {
     pub reason: String,
 }
 
-/// Keys and rules of one generation.
-#[derive(Debug)]
-pub struct Guard(());
-
-impl Guard {
-    pub fn open() -> Self {
-        Self(())
-    }
-    pub fn warnings(&self) -> &[String] {
-        &[]
-    }
-    /// Judges one request.
-    pub fn judge(&self, _request: &RequestView<'_>, _now: UnixTime) -> Verdict {
-        Verdict::Pass(None)
-    }
-}
-
-impl Claims {
-    pub fn subject(&self) -> Option<&str> {
-        None
-    }
-    pub fn as_map(&self) -> &serde_json::Map<String, serde_json::Value> {
-        &self.0
-    }
+/// Text from outside as a log may hold it: quoted, escaped and cut.
+fn shown(text: &str) -> String {
+    const LONGEST: usize = 64;
+    let mut characters = text.chars();
+    let start: String = characters.by_ref().take(LONGEST).collect();
+    let more = if characters.next().is_some() {
+        "…"
+    } else {
+        ""
+    };
+    format!("`{}{more}`", start.escape_debug())
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use super::{CommandError, ExitCode};
 use crate::app::App;
+use crate::auth::Guard;
 use crate::cli::ConfigArgs;
 use crate::config::{self, Sources};
 use crate::logging;
 use crate::master::{Assignment, Ending, Loaded, Master, Serve, ServiceManager};
 use crate::worker::{self, Task};
-use crate::{auth::Guard, key_files};
 
 /// Serves `app` as the configuration says.
 pub(super) fn run<A: App>(args: &ConfigArgs, app: A) -> Result<ExitCode, CommandError> {
@@ -41,10 +41,7 @@ fn read<A: App>(sources: &Sources, app: &Rc<A>) -> Result<Loaded, CommandError> 
     let config::Loaded {
         config, warnings, ..
     } = config::read(sources)?;
-    let guard = key_files::load(&config.auth).map_err(|errors| CommandError {
-        code: ExitCode::Usage,
-        message: errors.join("\n"),
-    })?;
+    let guard = super::load_guard(&config)?;
     let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     warnings.extend(guard.warnings().iter().cloned());
     let config = Arc::new(config);

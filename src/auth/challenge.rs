@@ -1,0 +1,101 @@
+//! The value of `WWW-Authenticate` (RFC 6750 section 3).
+
+/// Writes challenges for one realm.
+#[derive(Debug, Clone)]
+pub(super) struct Challenges {
+    missing: String,
+    invalid_request: String,
+    invalid_token: String,
+}
+
+impl Challenges {
+    pub(super) fn new(realm: &str) -> Self {
+        let missing = format!("Bearer realm={}", quoted(realm));
+        Self {
+            invalid_request: format!("{missing}, error=\"invalid_request\""),
+            invalid_token: format!("{missing}, error=\"invalid_token\""),
+            missing,
+        }
+    }
+
+    /// No token was given: no error code (section 3.1).
+    pub(super) fn missing(&self) -> String {
+        self.missing.clone()
+    }
+
+    /// The credentials are not one token.
+    pub(super) fn invalid_request(&self) -> String {
+        self.invalid_request.clone()
+    }
+
+    /// The token is not believed.
+    pub(super) fn invalid_token(&self) -> String {
+        self.invalid_token.clone()
+    }
+
+    /// The token does not allow this. The scopes that would are named; roles and claims are not.
+    pub(super) fn insufficient_scope(&self, scopes: &[String]) -> String {
+        let mut challenge = format!("{}, error=\"insufficient_scope\"", self.missing);
+        if !scopes.is_empty() {
+            challenge.push_str(", scope=");
+            challenge.push_str(&quoted(&scopes.join(" ")));
+        }
+        challenge
+    }
+}
+
+/// A quoted string (RFC 9110 section 5.6.4); what may not stand in one is left out.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            ' '..='~' => quoted.push(character),
+            _ => {}
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_shapes_are_those_of_rfc_6750() {
+        let challenges = Challenges::new("api");
+        assert_eq!(challenges.missing(), r#"Bearer realm="api""#);
+        assert_eq!(
+            challenges.invalid_token(),
+            r#"Bearer realm="api", error="invalid_token""#
+        );
+        assert_eq!(
+            challenges.insufficient_scope(&["a:read".to_owned(), "b".to_owned()]),
+            r#"Bearer realm="api", error="insufficient_scope", scope="a:read b""#
+        );
+        assert_eq!(
+            challenges.insufficient_scope(&[]),
+            r#"Bearer realm="api", error="insufficient_scope""#
+        );
+    }
+
+    #[test]
+    fn a_realm_cannot_end_its_quotes() {
+        assert_eq!(
+            Challenges::new("a\"b\\c\r\nX: y").missing(),
+            r#"Bearer realm="a\"b\\cX: y""#
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_challenge_is_a_field_value(realm in any::<String>(), scope in any::<String>()) {
+            let challenge = Challenges::new(&realm).insufficient_scope(&[scope]);
+            prop_assert!(http::HeaderValue::from_str(&challenge).is_ok());
+        }
+    }
+}

@@ -1,0 +1,441 @@
+//! The payload of a token: what an issuer's policy demands of it (RFC 7519 section 4.1), and how it is read afterwards.
+
+use serde::Serialize;
+use serde_json::{Map, Number, Value};
+
+use super::{UnixTime, shown};
+use crate::config::Issuer;
+
+/// The verified payload of a token.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Claims(Map<String, Value>);
+
+impl Claims {
+    /// Only `token` makes these, after it has checked everything.
+    pub(super) fn new(claims: Map<String, Value>) -> Self {
+        Self(claims)
+    }
+
+    /// A claim by name.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+
+    /// `sub`: whom the token is about (RFC 7519 section 4.1.2).
+    pub fn subject(&self) -> Option<&str> {
+        self.get("sub").and_then(Value::as_str)
+    }
+
+    /// What was granted: `scope` (RFC 8693 section 4.2) and `scp`, each a list, or names separated by spaces.
+    pub fn scopes(&self) -> impl Iterator<Item = &str> {
+        ["scope", "scp"]
+            .into_iter()
+            .filter_map(|name| self.get(name))
+            .flat_map(strings)
+            .flat_map(|text| text.split(' '))
+            .filter(|scope| !scope.is_empty())
+    }
+
+    /// `roles`: a list, or one role.
+    pub fn roles(&self) -> impl Iterator<Item = &str> {
+        self.get("roles").into_iter().flat_map(strings)
+    }
+
+    /// Every claim, in the order of the token.
+    pub fn as_map(&self) -> &Map<String, Value> {
+        &self.0
+    }
+}
+
+/// The string, or the strings of the list.
+fn strings(value: &Value) -> impl Iterator<Item = &str> {
+    let one = value.as_str();
+    let many = value.as_array().into_iter().flatten();
+    one.into_iter().chain(many.filter_map(Value::as_str))
+}
+
+/// Why a payload is not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClaimError {
+    /// It is not there, or null.
+    #[error("claim {} is missing", shown(.0))]
+    Missing(String),
+    /// It has another type than RFC 7519 gives it.
+    #[error("claim `{name}` is not {wanted}")]
+    Type {
+        /// Which claim.
+        name: &'static str,
+        /// What it must be.
+        wanted: &'static str,
+    },
+    /// `now >= exp + leeway`.
+    #[error("the token expired at {expiry}, it is {now}")]
+    Expired {
+        /// `exp`.
+        expiry: u64,
+        /// The time of the check.
+        now: u64,
+    },
+    /// `nbf > now + leeway`.
+    #[error("the token is not valid before {start}, it is {now}")]
+    NotYet {
+        /// `nbf`.
+        start: u64,
+        /// The time of the check.
+        now: u64,
+    },
+    /// `iat > now + leeway`.
+    #[error("the token was issued in the future, at {issued}, it is {now}")]
+    FromTheFuture {
+        /// `iat`.
+        issued: u64,
+        /// The time of the check.
+        now: u64,
+    },
+    /// Another issuer than the one whose key fits.
+    #[error("claim `iss` is not {}", shown(.0))]
+    Issuer(String),
+    /// It is meant for someone else.
+    #[error("claim `aud` holds none of the accepted audiences")]
+    Audience,
+    /// RFC 7519 section 4.1.3: who does not identify with a value of it must refuse.
+    #[error("claim `aud` is present, but no audience is configured")]
+    UnexpectedAudience,
+}
+
+/// Checks a payload against the policy of an issuer.
+pub(super) fn check(
+    claims: &Map<String, Value>,
+    issuer: &Issuer,
+    now: UnixTime,
+) -> Result<(), ClaimError> {
+    let leeway = issuer.leeway.as_secs();
+    let UnixTime(now) = now;
+    let latest = now.saturating_add(leeway);
+
+    let expiry = date(claims, "exp")?.ok_or_else(|| ClaimError::Missing("exp".to_owned()))?;
+    if now >= expiry.saturating_add(leeway) {
+        return Err(ClaimError::Expired { expiry, now });
+    }
+    if let Some(start) = date(claims, "nbf")?.filter(|start| *start > latest) {
+        return Err(ClaimError::NotYet { start, now });
+    }
+    if let Some(issued) = date(claims, "iat")?.filter(|issued| *issued > latest) {
+        return Err(ClaimError::FromTheFuture { issued, now });
+    }
+
+    let iss = text(claims, "iss")?;
+    text(claims, "sub")?;
+    text(claims, "jti")?;
+    if let Some(expected) = &issuer.issuer {
+        match iss {
+            None => return Err(ClaimError::Missing("iss".to_owned())),
+            Some(iss) if iss != expected => return Err(ClaimError::Issuer(expected.clone())),
+            Some(_) => {}
+        }
+    }
+    audience(claims.get("aud"), &issuer.audience)?;
+    for name in &issuer.require {
+        if claims.get(name).is_none_or(Value::is_null) {
+            return Err(ClaimError::Missing(name.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// A `NumericDate` in whole seconds. A fraction is rounded up, which compares exactly with a `now` in whole seconds.
+fn date(claims: &Map<String, Value>, name: &'static str) -> Result<Option<u64>, ClaimError> {
+    let wanted = "a number of seconds since 1970";
+    match claims.get(name) {
+        None => Ok(None),
+        Some(Value::Number(number)) => seconds(number)
+            .map(Some)
+            .ok_or(ClaimError::Type { name, wanted }),
+        Some(
+            Value::Null | Value::Bool(_) | Value::String(_) | Value::Array(_) | Value::Object(_),
+        ) => Err(ClaimError::Type { name, wanted }),
+    }
+}
+
+fn seconds(number: &Number) -> Option<u64> {
+    /// Beyond 2⁵³ a double does not hold every second.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the range is checked before"
+    )]
+    number.as_u64().or_else(|| {
+        number
+            .as_f64()
+            .filter(|seconds| (0.0..=EXACT).contains(seconds))
+            .map(|seconds| seconds.ceil() as u64)
+    })
+}
+
+fn text<'a>(
+    claims: &'a Map<String, Value>,
+    name: &'static str,
+) -> Result<Option<&'a str>, ClaimError> {
+    let wanted = "a string";
+    claims
+        .get(name)
+        .map(|value| value.as_str().ok_or(ClaimError::Type { name, wanted }))
+        .transpose()
+}
+
+fn audience(claim: Option<&Value>, accepted: &[String]) -> Result<(), ClaimError> {
+    let is_accepted = |text: &str| accepted.iter().any(|each| each == text);
+    let error = ClaimError::Type {
+        name: "aud",
+        wanted: "a string or a list of strings",
+    };
+    let holds_one = match claim {
+        None if accepted.is_empty() => return Ok(()),
+        None => return Err(ClaimError::Missing("aud".to_owned())),
+        Some(Value::String(text)) => is_accepted(text),
+        Some(Value::Array(list)) if list.iter().all(Value::is_string) => {
+            list.iter().filter_map(Value::as_str).any(is_accepted)
+        }
+        Some(
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_),
+        ) => return Err(error),
+    };
+    match (holds_one, accepted.is_empty()) {
+        (true, _) => Ok(()),
+        (false, true) => Err(ClaimError::UnexpectedAudience),
+        (false, false) => Err(ClaimError::Audience),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::super::fixtures::{NOW, fresh, issuer};
+    use super::*;
+
+    fn check_with(claims: &Value, issuer: &Issuer) -> Result<(), ClaimError> {
+        check(claims.as_object().unwrap(), issuer, NOW)
+    }
+
+    fn check_plain(claims: &Value) -> Result<(), ClaimError> {
+        check_with(claims, &issuer("a"))
+    }
+
+    fn lenient(seconds: u64) -> Issuer {
+        Issuer {
+            leeway: Duration::from_secs(seconds),
+            ..issuer("a")
+        }
+    }
+
+    #[test]
+    fn a_token_is_expired_from_exp_on() {
+        assert_eq!(check_plain(&json!({"exp": NOW.0 + 1})), Ok(()));
+        let error = check_plain(&json!({"exp": NOW.0})).unwrap_err();
+        assert!(matches!(error, ClaimError::Expired { .. }));
+        assert_eq!(check_with(&json!({"exp": NOW.0}), &lenient(1)), Ok(()));
+        assert!(check_with(&json!({"exp": NOW.0 - 1}), &lenient(1)).is_err());
+    }
+
+    #[test]
+    fn exp_is_required() {
+        let error = ClaimError::Missing("exp".to_owned());
+        assert_eq!(check_plain(&json!({})), Err(error));
+    }
+
+    #[test]
+    fn a_fraction_is_compared_exactly() {
+        let half = |seconds: u64| format!("{seconds}.5").parse::<f64>().unwrap();
+        assert_eq!(check_plain(&json!({"exp": half(NOW.0)})), Ok(()));
+        assert!(check_plain(&json!({"exp": half(NOW.0 - 1)})).is_err());
+        assert!(check_plain(&fresh(json!({"nbf": half(NOW.0)}))).is_err());
+        assert_eq!(check_plain(&fresh(json!({"nbf": half(NOW.0 - 1)}))), Ok(()));
+    }
+
+    #[test]
+    fn nbf_and_iat_of_the_future_are_refused() {
+        for name in ["nbf", "iat"] {
+            assert_eq!(check_plain(&fresh(json!({name: NOW.0}))), Ok(()));
+            assert!(check_plain(&fresh(json!({name: NOW.0 + 1}))).is_err());
+            let late = fresh(json!({name: NOW.0 + 5}));
+            assert_eq!(check_with(&late, &lenient(5)), Ok(()));
+            assert!(check_with(&late, &lenient(4)).is_err());
+        }
+    }
+
+    #[test]
+    fn a_date_is_a_number_that_time_can_be() {
+        for name in ["exp", "nbf", "iat"] {
+            for value in [
+                json!("1900000000"),
+                json!(null),
+                json!(true),
+                json!([1]),
+                json!(-1),
+                json!(-0.5),
+                json!(1e20),
+                json!(1e300),
+            ] {
+                let error = check_plain(&fresh(json!({name: value}))).unwrap_err();
+                assert!(matches!(error, ClaimError::Type { .. }), "{name} {value}");
+            }
+        }
+        assert_eq!(check_plain(&json!({"exp": u64::MAX})), Ok(()));
+        assert_eq!(check_with(&json!({"exp": u64::MAX}), &lenient(9)), Ok(()));
+        assert!(check_with(&fresh(json!({"nbf": u64::MAX})), &lenient(9)).is_err());
+    }
+
+    #[test]
+    fn iss_sub_and_jti_are_strings() {
+        for name in ["iss", "sub", "jti"] {
+            assert_eq!(check_plain(&fresh(json!({name: "x"}))), Ok(()));
+            for value in [json!(5), json!(null), json!(["x"]), json!({})] {
+                let error = check_plain(&fresh(json!({name: value}))).unwrap_err();
+                assert!(matches!(error, ClaimError::Type { .. }), "{name} {value}");
+            }
+        }
+    }
+
+    #[test]
+    fn iss_must_be_the_configured_one() {
+        let issuer = Issuer {
+            issuer: Some("https://a".to_owned()),
+            ..issuer("a")
+        };
+        assert_eq!(
+            check_with(&fresh(json!({"iss": "https://a"})), &issuer),
+            Ok(())
+        );
+        for claims in [
+            json!({}),
+            json!({"iss": "https://a/"}),
+            json!({"iss": ["https://a"]}),
+        ] {
+            assert!(check_with(&fresh(claims), &issuer).is_err());
+        }
+    }
+
+    #[test]
+    fn aud_must_hold_a_configured_one() {
+        let issuer = Issuer {
+            audience: vec!["api".to_owned(), "web".to_owned()],
+            ..issuer("a")
+        };
+        for aud in [json!("api"), json!("web"), json!(["x", "web"])] {
+            assert_eq!(check_with(&fresh(json!({"aud": aud})), &issuer), Ok(()));
+        }
+        for aud in [
+            json!("other"),
+            json!([]),
+            json!(["x"]),
+            json!(5),
+            json!(null),
+            json!(["api", 5]),
+            json!({"api": 1}),
+        ] {
+            assert!(
+                check_with(&fresh(json!({"aud": aud})), &issuer).is_err(),
+                "{aud}"
+            );
+        }
+        let error = check_with(&fresh(json!({})), &issuer).unwrap_err();
+        assert_eq!(error, ClaimError::Missing("aud".to_owned()));
+    }
+
+    #[test]
+    fn aud_is_refused_when_none_is_configured() {
+        for aud in [json!("api"), json!(["api"]), json!([])] {
+            let result = check_plain(&fresh(json!({"aud": aud})));
+            assert_eq!(result, Err(ClaimError::UnexpectedAudience));
+        }
+    }
+
+    #[test]
+    fn required_claims_of_any_name_must_be_there() {
+        let issuer = Issuer {
+            require: vec!["jti".to_owned(), "tenant".to_owned()],
+            ..issuer("a")
+        };
+        assert_eq!(
+            check_with(&fresh(json!({"jti": "1", "tenant": 0})), &issuer),
+            Ok(())
+        );
+        for claims in [json!({"jti": "1"}), json!({"jti": "1", "tenant": null})] {
+            let error = check_with(&fresh(claims), &issuer).unwrap_err();
+            assert_eq!(error, ClaimError::Missing("tenant".to_owned()));
+        }
+    }
+
+    #[test]
+    fn scopes_and_roles_are_read_in_every_common_form() {
+        let claims = |value: Value| Claims::new(value.as_object().unwrap().clone());
+        for value in [
+            json!({"scope": "a  b"}),
+            json!({"scp": ["a", "b"]}),
+            json!({"scope": "a", "scp": ["b", 5]}),
+        ] {
+            assert_eq!(claims(value).scopes().collect::<Vec<_>>(), ["a", "b"]);
+        }
+        assert_eq!(claims(json!({"scope": 5})).scopes().count(), 0);
+        let roles = claims(json!({"roles": ["a b", "c"]}));
+        assert_eq!(roles.roles().collect::<Vec<_>>(), ["a b", "c"]);
+        assert_eq!(
+            claims(json!({"roles": "a b"})).roles().collect::<Vec<_>>(),
+            ["a b"]
+        );
+        assert_eq!(claims(json!({"sub": "u"})).subject(), Some("u"));
+        assert_eq!(
+            serde_json::to_string(&claims(json!({"z": 1, "a": 2}))).unwrap(),
+            r#"{"z":1,"a":2}"#
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn exp_nbf_and_iat_are_plain_arithmetic(
+            exp in NOW.0 - 100..NOW.0 + 100, nbf in NOW.0 - 100..NOW.0 + 100,
+            iat in NOW.0 - 100..NOW.0 + 100, leeway in 0u64..50,
+        ) {
+            let is_valid = NOW.0 < exp + leeway && nbf <= NOW.0 + leeway && iat <= NOW.0 + leeway;
+            let claims = json!({"exp": exp, "nbf": nbf, "iat": iat});
+            prop_assert_eq!(check_with(&claims, &lenient(leeway)).is_ok(), is_valid);
+        }
+
+        #[test]
+        fn no_number_makes_it_panic(exp in any::<f64>(), nbf in any::<i64>(), leeway in any::<u64>()) {
+            drop(check_with(&json!({"exp": exp, "nbf": nbf}), &lenient(leeway)));
+        }
+
+        #[test]
+        fn a_token_is_for_us_exactly_when_the_lists_meet(
+            aud in proptest::collection::vec("[a-d]", 0..4), accepted in proptest::collection::vec("[a-d]", 1..4),
+        ) {
+            let meets = aud.iter().any(|each| accepted.contains(each));
+            let issuer = Issuer { audience: accepted, ..issuer("a") };
+            prop_assert_eq!(check_with(&fresh(json!({"aud": aud})), &issuer).is_ok(), meets);
+        }
+
+        #[test]
+        fn iss_matches_only_itself(iss in ".{0,6}", expected in ".{0,6}") {
+            let is_same = iss == expected;
+            let issuer = Issuer { issuer: Some(expected), ..issuer("a") };
+            prop_assert_eq!(check_with(&fresh(json!({"iss": iss})), &issuer).is_ok(), is_same);
+        }
+
+        #[test]
+        fn every_required_claim_is_needed(
+            held in proptest::collection::btree_set("[f-i]", 0..4), require in proptest::collection::btree_set("[f-i]", 0..4),
+        ) {
+            let mut claims = fresh(json!({}));
+            for name in &held { claims[name.as_str()] = json!(1); }
+            let issuer = Issuer { require: require.iter().cloned().collect(), ..issuer("a") };
+            prop_assert_eq!(check_with(&claims, &issuer).is_ok(), require.is_subset(&held));
+        }
+    }
+}

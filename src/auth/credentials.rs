@@ -1,0 +1,109 @@
+//! The `Authorization` field (RFC 9110 section 11.4, RFC 6750 section 2.1).
+
+/// What a request presents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Credentials<'a> {
+    /// No field, or one of another scheme, which is none of our business.
+    Absent,
+    /// `Bearer` and one token.
+    Bearer(&'a [u8]),
+}
+
+/// Why the field cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum CredentialsError {
+    /// Two readers could take different ones.
+    #[error("more than one Authorization field")]
+    Several,
+    /// Not `Bearer` and one token68.
+    #[error("the Authorization field is not `Bearer` and one token")]
+    Malformed,
+}
+
+pub(super) fn read<'a>(fields: &[&'a [u8]]) -> Result<Credentials<'a>, CredentialsError> {
+    let field = match fields {
+        [] => return Ok(Credentials::Absent),
+        [field] => field.trim_ascii(),
+        [_, _, ..] => return Err(CredentialsError::Several),
+    };
+    let end = field.iter().position(|byte| *byte == b' ');
+    let (scheme, rest) = field.split_at(end.unwrap_or(field.len()));
+    if !scheme.eq_ignore_ascii_case(b"Bearer") {
+        return Ok(Credentials::Absent);
+    }
+    let token = rest.trim_ascii_start();
+    if is_token68(token) {
+        Ok(Credentials::Bearer(token))
+    } else {
+        Err(CredentialsError::Malformed)
+    }
+}
+
+fn is_token68(text: &[u8]) -> bool {
+    let end = text.iter().rposition(|byte| *byte != b'=');
+    end.and_then(|end| text.get(..=end)).is_some_and(|text| {
+        text.iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(byte))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_scheme_is_read_without_case() {
+        for field in ["Bearer a.b.c", "bearer a.b.c", "BEARER  a.b.c"] {
+            assert_eq!(read(&[field.as_bytes()]), Ok(Credentials::Bearer(b"a.b.c")));
+        }
+    }
+
+    #[test]
+    fn two_authorization_fields_are_refused() {
+        assert_eq!(
+            read(&[b"Bearer a", b"Bearer a"]),
+            Err(CredentialsError::Several)
+        );
+        assert_eq!(read(&[b"Basic a", b""]), Err(CredentialsError::Several));
+    }
+
+    #[test]
+    fn another_scheme_is_as_good_as_none() {
+        for field in ["Basic dTpw", "", "BearerX a", "Digest a=b, c=d"] {
+            assert_eq!(
+                read(&[field.as_bytes()]),
+                Ok(Credentials::Absent),
+                "{field}"
+            );
+        }
+    }
+
+    #[test]
+    fn bearer_takes_exactly_one_token() {
+        for field in [
+            "Bearer",
+            "Bearer ",
+            "Bearer a b",
+            "Bearer a,b",
+            "Bearer \"a\"",
+            "Bearer =",
+            "Bearer a=b",
+            "Bearer\ta",
+            "Bearer é",
+        ] {
+            let result = read(&[field.as_bytes()]);
+            assert!(!matches!(result, Ok(Credentials::Bearer(_))), "{field}");
+        }
+        assert_eq!(read(&[b"Bearer"]), Err(CredentialsError::Malformed));
+    }
+
+    proptest! {
+        #[test]
+        fn no_field_makes_it_panic(field in any::<Vec<u8>>(), text in "[Bb]earer {0,2}\\PC{0,20}") {
+            drop(read(&[&field]));
+            drop(read(&[text.as_bytes()]));
+        }
+    }
+}

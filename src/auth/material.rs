@@ -1,0 +1,213 @@
+//! What a key is made of, the algorithms it can serve, and its parsed form that verifies.
+
+use std::fmt;
+
+use aws_lc_rs::hmac;
+use aws_lc_rs::signature::{self, ParsedPublicKey, RsaPublicKeyComponents};
+use jsonwebtoken::DecodingKey;
+
+use super::algorithm;
+use super::keys::KeyError;
+use crate::config::Algorithm;
+
+/// A key that was parsed for one algorithm. aws-lc-rs is used without jsonwebtoken around it, because that
+/// copies and parses the key again for every token: 6 times the cost for HS256, and up to a quarter more for the others.
+#[derive(Debug)]
+pub(super) enum Verifier {
+    Secret(Box<hmac::Key>),
+    Public(ParsedPublicKey),
+}
+
+impl Verifier {
+    /// Whether the signature is by this key; a MAC is compared in constant time.
+    pub(super) fn accepts(&self, message: &[u8], signature: &[u8]) -> bool {
+        match self {
+            Self::Secret(key) => hmac::verify(key, message, signature).is_ok(),
+            Self::Public(key) => key.verify_sig(message, signature).is_ok(),
+        }
+    }
+}
+
+/// What a key is made of, before it is known what it will be used for.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Material {
+    Secret(Vec<u8>),
+    /// Big-endian without leading zeros.
+    Rsa {
+        n: Vec<u8>,
+        e: Vec<u8>,
+    },
+    /// Uncompressed points (SEC 1 section 2.3.3).
+    P256(Vec<u8>),
+    P384(Vec<u8>),
+    Ed25519(Vec<u8>),
+}
+
+impl fmt::Debug for Material {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.kind())
+    }
+}
+
+impl Material {
+    /// A public key (SPKI or PKCS#1) or a certificate in PEM; of a chain, the first certificate.
+    pub(super) fn from_pem(pem: &[u8]) -> Result<Self, KeyError> {
+        let blocks = pem::parse_many(pem).map_err(|_| KeyError::Pem)?;
+        if blocks
+            .iter()
+            .any(|block| block.tag().ends_with("PRIVATE KEY"))
+        {
+            return Err(KeyError::Private);
+        }
+        let keys = blocks
+            .iter()
+            .filter(|block| block.tag().ends_with("PUBLIC KEY"));
+        match keys.count() {
+            0 | 1 => {}
+            several => return Err(KeyError::SeveralPem(several)),
+        }
+        let octets = |key: Result<DecodingKey, jsonwebtoken::errors::Error>| {
+            key.and_then(|key| key.try_get_as_bytes().map(<[u8]>::to_vec))
+        };
+        if let Ok(der) = octets(DecodingKey::from_rsa_pem(pem)) {
+            let key = aws_lc_rs::rsa::PublicKey::from_der(&der)
+                .map_err(|_| KeyError::Invalid("RSA key"))?;
+            let RsaPublicKeyComponents { n, e } = RsaPublicKeyComponents::<Vec<u8>>::from(&key);
+            Ok(Self::Rsa { n, e })
+        } else if let Ok(point) = octets(DecodingKey::from_ec_pem(pem)) {
+            // The size tells the curve; a point of another curve of that size is found out when it is parsed.
+            if point.len() == P384_POINT {
+                Ok(Self::P384(point))
+            } else {
+                Ok(Self::P256(point))
+            }
+        } else if let Ok(key) = octets(DecodingKey::from_ed_pem(pem)) {
+            Ok(Self::Ed25519(key))
+        } else {
+            Err(KeyError::Pem)
+        }
+    }
+
+    pub(super) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Secret(_) => "a secret",
+            Self::Rsa { .. } => "an RSA key",
+            Self::P256(_) => "a P-256 key",
+            Self::P384(_) => "a P-384 key",
+            Self::Ed25519(_) => "an Ed25519 key",
+        }
+    }
+
+    /// Whether the algorithm is one for this kind and size of key.
+    pub(super) fn serves(&self, algorithm: Algorithm) -> Result<(), KeyError> {
+        if let (Self::Secret(secret), Some(needed)) = (self, algorithm::least_secret(algorithm)) {
+            let found = secret.len();
+            return if found < needed {
+                Err(KeyError::SecretTooShort {
+                    algorithm,
+                    needed,
+                    found,
+                })
+            } else {
+                Ok(())
+            };
+        }
+        let serves = match algorithm {
+            Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512 => false,
+            Algorithm::Rs256
+            | Algorithm::Rs384
+            | Algorithm::Rs512
+            | Algorithm::Ps256
+            | Algorithm::Ps384
+            | Algorithm::Ps512 => matches!(self, Self::Rsa { .. }),
+            Algorithm::Es256 => matches!(self, Self::P256(_)),
+            Algorithm::Es384 => matches!(self, Self::P384(_)),
+            Algorithm::EdDsa => matches!(self, Self::Ed25519(_)),
+        };
+        if serves {
+            Ok(())
+        } else {
+            let kind = self.kind();
+            Err(KeyError::WrongKind { algorithm, kind })
+        }
+    }
+
+    pub(super) fn verifier(&self, algorithm: Algorithm) -> Result<Verifier, KeyError> {
+        let wrong = || KeyError::WrongKind {
+            algorithm,
+            kind: self.kind(),
+        };
+        let key = match self {
+            Self::Secret(secret) => {
+                let hash = algorithm::hmac(algorithm).ok_or_else(wrong)?;
+                return Ok(Verifier::Secret(Box::new(hmac::Key::new(hash, secret))));
+            }
+            Self::Rsa { n, e } => {
+                judge_rsa(n, e)?;
+                let parameters = rsa_parameters(algorithm).ok_or_else(wrong)?;
+                RsaPublicKeyComponents { n, e }.to_parsed_public_key(parameters)
+            }
+            Self::P256(point) if point.len() == P256_POINT => {
+                ParsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, point)
+            }
+            Self::P384(point) if point.len() == P384_POINT => {
+                ParsedPublicKey::new(&signature::ECDSA_P384_SHA384_FIXED, point)
+            }
+            Self::Ed25519(octets) if octets.len() == ED25519_KEY => {
+                ParsedPublicKey::new(&signature::ED25519, octets)
+            }
+            Self::P256(_) | Self::P384(_) | Self::Ed25519(_) => {
+                return Err(KeyError::Invalid(self.bare_kind()));
+            }
+        };
+        key.map(Verifier::Public)
+            .map_err(|_| KeyError::Invalid(self.bare_kind()))
+    }
+
+    const fn bare_kind(&self) -> &'static str {
+        match self {
+            Self::Secret(_) => "secret",
+            Self::Rsa { .. } => "RSA key",
+            Self::P256(_) => "P-256 key",
+            Self::P384(_) => "P-384 key",
+            Self::Ed25519(_) => "Ed25519 key",
+        }
+    }
+}
+
+const P256_POINT: usize = 1 + 2 * 32;
+const P384_POINT: usize = 1 + 2 * 48;
+const ED25519_KEY: usize = 32;
+
+/// aws-lc-rs checks the size only when a signature is verified, which is too late to tell the operator.
+fn judge_rsa(n: &[u8], e: &[u8]) -> Result<(), KeyError> {
+    let bits = n.len() * 8 - n.first().map_or(0, |byte| byte.leading_zeros() as usize);
+    if !(2048..=8192).contains(&bits) {
+        return Err(KeyError::RsaSize(bits));
+    }
+    if n.last().is_none_or(|byte| byte % 2 == 0) {
+        return Err(KeyError::Invalid("RSA key"));
+    }
+    let is_long = e.len() > 5 || (e.len() == 5 && e.first() > Some(&1));
+    if is_long || e == [1] || e.last().is_none_or(|byte| byte % 2 == 0) {
+        return Err(KeyError::RsaExponent);
+    }
+    Ok(())
+}
+
+const fn rsa_parameters(algorithm: Algorithm) -> Option<&'static signature::RsaParameters> {
+    match algorithm {
+        Algorithm::Rs256 => Some(&signature::RSA_PKCS1_2048_8192_SHA256),
+        Algorithm::Rs384 => Some(&signature::RSA_PKCS1_2048_8192_SHA384),
+        Algorithm::Rs512 => Some(&signature::RSA_PKCS1_2048_8192_SHA512),
+        Algorithm::Ps256 => Some(&signature::RSA_PSS_2048_8192_SHA256),
+        Algorithm::Ps384 => Some(&signature::RSA_PSS_2048_8192_SHA384),
+        Algorithm::Ps512 => Some(&signature::RSA_PSS_2048_8192_SHA512),
+        Algorithm::Hs256
+        | Algorithm::Hs384
+        | Algorithm::Hs512
+        | Algorithm::Es256
+        | Algorithm::Es384
+        | Algorithm::EdDsa => None,
+    }
+}
