@@ -89,13 +89,17 @@ impl Connection {
         let connecting = async {
             match address {
                 Address::Tcp(address) => {
-                    let stream = TcpStream::connect(address).await.map_err(|error| of_io(&error))?;
+                    let stream = TcpStream::connect(address)
+                        .await
+                        .map_err(|error| of_io(&error))?;
                     stream.set_nodelay(true).map_err(|error| of_io(&error))?;
                     Self::over(TokioIo::new(stream)).await
                 }
                 Address::Unix(path) => {
                     Self::over(TokioIo::new(
-                        UnixStream::connect(path).await.map_err(|error| of_io(&error))?,
+                        UnixStream::connect(path)
+                            .await
+                            .map_err(|error| of_io(&error))?,
                     ))
                     .await
                 }

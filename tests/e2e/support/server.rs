@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::os::fd::OwnedFd;
 use std::process::{ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::thread;
@@ -129,7 +129,8 @@ impl Setup {
 
 /// A launcher that puts `sockets` where the program expects them, and says so in the process that becomes it.
 fn passing(sockets: [(OwnedFd, &str); 2], program: &Path) -> Command {
-    const SCRIPT: &str = "exec 3<&0 4<&1 0</dev/null 1>/dev/null; LISTEN_PID=$$ LISTEN_FDS=2 exec \"$@\"";
+    const SCRIPT: &str =
+        "exec 3<&0 4<&1 0</dev/null 1>/dev/null; export LISTEN_PID=$$ LISTEN_FDS=2; exec \"$@\"";
     let [(first, first_name), (second, second_name)] = sockets;
     let mut command = command::command(Path::new("sh"));
     command
