@@ -11,6 +11,7 @@ mod boot;
 mod connections;
 mod control;
 mod crash;
+mod guard;
 mod identity;
 mod listeners;
 mod logs;

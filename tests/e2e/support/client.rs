@@ -121,11 +121,19 @@ impl Connection {
         })
     }
 
+    /// As [`Self::send`]; an answer without success is a failure.
     pub(crate) async fn get(&mut self, path: &str) -> Result<Answer, Failure> {
-        let request = Request::get(path)
-            .header("host", "test")
-            .body(Empty::new())
-            .unwrap();
+        let request = Request::get(path).header("host", "test");
+        let answer = self.send(request.body(Empty::new()).unwrap()).await?;
+        if (200..300).contains(&answer.status) {
+            Ok(answer)
+        } else {
+            Err(Failure::NotSuccess(answer.status))
+        }
+    }
+
+    /// Sends `request` and takes its answer, whatever it says.
+    pub(crate) async fn send(&mut self, request: Request<Empty<Bytes>>) -> Result<Answer, Failure> {
         let answering = async {
             self.sender
                 .ready()
@@ -148,11 +156,7 @@ impl Connection {
             }
         })?;
         self.used = true;
-        if (200..300).contains(&answer.status) {
-            Ok(answer)
-        } else {
-            Err(Failure::NotSuccess(answer.status))
-        }
+        Ok(answer)
     }
 }
 
@@ -209,6 +213,10 @@ impl Blocking {
 
     pub(crate) fn get(&mut self, path: &str) -> Result<Answer, Failure> {
         self.runtime.block_on(self.connection.get(path))
+    }
+
+    pub(crate) fn send(&mut self, request: Request<Empty<Bytes>>) -> Result<Answer, Failure> {
+        self.runtime.block_on(self.connection.send(request))
     }
 }
 
