@@ -89,13 +89,17 @@ impl Connection {
         let connecting = async {
             match address {
                 Address::Tcp(address) => {
-                    let stream = TcpStream::connect(address).await.map_err(of_io)?;
-                    stream.set_nodelay(true).map_err(of_io)?;
+                    let stream = TcpStream::connect(address)
+                        .await
+                        .map_err(|error| of_io(&error))?;
+                    stream.set_nodelay(true).map_err(|error| of_io(&error))?;
                     Self::over(TokioIo::new(stream)).await
                 }
                 Address::Unix(path) => {
                     Self::over(TokioIo::new(
-                        UnixStream::connect(path).await.map_err(of_io)?,
+                        UnixStream::connect(path)
+                            .await
+                            .map_err(|error| of_io(&error))?,
                     ))
                     .await
                 }
@@ -144,9 +148,12 @@ impl Connection {
                 body: body.to_bytes(),
             })
         };
-        let answer: Answer = in_time(answering).await.map_err(|failure| match failure {
-            Failure::ClosedWhileIdle if !self.used => Failure::CutOff,
-            failure => failure,
+        let answer: Answer = in_time(answering).await.map_err(|failure| {
+            if failure == Failure::ClosedWhileIdle && !self.used {
+                Failure::CutOff
+            } else {
+                failure
+            }
         })?;
         self.used = true;
         Ok(answer)
@@ -159,11 +166,14 @@ async fn in_time<T>(doing: impl Future<Output = Result<T, Failure>>) -> Result<T
         .unwrap_or(Err(Failure::TimedOut))
 }
 
-fn of_io(error: io::Error) -> Failure {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Failure::Refused,
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Failure::Reset,
-        _ => Failure::Other(error.to_string()),
+fn of_io(error: &io::Error) -> Failure {
+    let is = |kinds: [io::ErrorKind; 2]| kinds.contains(&error.kind());
+    if is([io::ErrorKind::ConnectionRefused, io::ErrorKind::NotFound]) {
+        Failure::Refused
+    } else if is([io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe]) {
+        Failure::Reset
+    } else {
+        Failure::Other(error.to_string())
     }
 }
 
@@ -175,7 +185,7 @@ fn of_hyper(error: &hyper::Error) -> Failure {
     } else if error.is_incomplete_message() {
         Failure::CutOff
     } else if let Some(cause) = cause {
-        of_io(cause.kind().into())
+        of_io(cause)
     } else {
         Failure::Other(error.to_string())
     }
