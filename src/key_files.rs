@@ -152,7 +152,8 @@ fn judge_mode(path: &Path, mode: u32, secrecy: Secrecy) -> Result<(), String> {
     ))
 }
 
-fn create_secret(file: &Path) -> Result<(), String> {
+/// Makes the secret when there is none yet, readable by its owner only.
+pub(crate) fn create_secret(file: &Path) -> Result<(), String> {
     if file.exists() {
         return Ok(());
     }

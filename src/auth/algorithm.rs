@@ -1,5 +1,7 @@
 //! Signature algorithms: their names in tokens and keys, and what their keys must be.
 
+use aws_lc_rs::hmac;
+
 use crate::config::Algorithm;
 
 /// Every algorithm there is; `none` is not among them.
@@ -47,6 +49,24 @@ pub const fn least_secret(algorithm: Algorithm) -> Option<usize> {
         Algorithm::Hs256 => Some(32),
         Algorithm::Hs384 => Some(48),
         Algorithm::Hs512 => Some(64),
+        Algorithm::Rs256
+        | Algorithm::Rs384
+        | Algorithm::Rs512
+        | Algorithm::Ps256
+        | Algorithm::Ps384
+        | Algorithm::Ps512
+        | Algorithm::Es256
+        | Algorithm::Es384
+        | Algorithm::EdDsa => None,
+    }
+}
+
+/// The MAC of an HS algorithm.
+pub(super) const fn hmac(algorithm: Algorithm) -> Option<hmac::Algorithm> {
+    match algorithm {
+        Algorithm::Hs256 => Some(hmac::HMAC_SHA256),
+        Algorithm::Hs384 => Some(hmac::HMAC_SHA384),
+        Algorithm::Hs512 => Some(hmac::HMAC_SHA512),
         Algorithm::Rs256
         | Algorithm::Rs384
         | Algorithm::Rs512

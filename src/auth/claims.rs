@@ -208,3 +208,234 @@ fn audience(claim: Option<&Value>, accepted: &[String]) -> Result<(), ClaimError
         (false, false) => Err(ClaimError::Audience),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::super::fixtures::{NOW, fresh, issuer};
+    use super::*;
+
+    fn check_with(claims: &Value, issuer: &Issuer) -> Result<(), ClaimError> {
+        check(claims.as_object().unwrap(), issuer, NOW)
+    }
+
+    fn check_plain(claims: &Value) -> Result<(), ClaimError> {
+        check_with(claims, &issuer("a"))
+    }
+
+    fn lenient(seconds: u64) -> Issuer {
+        Issuer {
+            leeway: Duration::from_secs(seconds),
+            ..issuer("a")
+        }
+    }
+
+    #[test]
+    fn a_token_is_expired_from_exp_on() {
+        assert_eq!(check_plain(&json!({"exp": NOW.0 + 1})), Ok(()));
+        let error = check_plain(&json!({"exp": NOW.0})).unwrap_err();
+        assert!(matches!(error, ClaimError::Expired { .. }));
+        assert_eq!(check_with(&json!({"exp": NOW.0}), &lenient(1)), Ok(()));
+        assert!(check_with(&json!({"exp": NOW.0 - 1}), &lenient(1)).is_err());
+    }
+
+    #[test]
+    fn exp_is_required() {
+        let error = ClaimError::Missing("exp".to_owned());
+        assert_eq!(check_plain(&json!({})), Err(error));
+    }
+
+    #[test]
+    fn a_fraction_is_compared_exactly() {
+        let half = |seconds: u64| format!("{seconds}.5").parse::<f64>().unwrap();
+        assert_eq!(check_plain(&json!({"exp": half(NOW.0)})), Ok(()));
+        assert!(check_plain(&json!({"exp": half(NOW.0 - 1)})).is_err());
+        assert!(check_plain(&fresh(json!({"nbf": half(NOW.0)}))).is_err());
+        assert_eq!(check_plain(&fresh(json!({"nbf": half(NOW.0 - 1)}))), Ok(()));
+    }
+
+    #[test]
+    fn nbf_and_iat_of_the_future_are_refused() {
+        for name in ["nbf", "iat"] {
+            assert_eq!(check_plain(&fresh(json!({name: NOW.0}))), Ok(()));
+            assert!(check_plain(&fresh(json!({name: NOW.0 + 1}))).is_err());
+            let late = fresh(json!({name: NOW.0 + 5}));
+            assert_eq!(check_with(&late, &lenient(5)), Ok(()));
+            assert!(check_with(&late, &lenient(4)).is_err());
+        }
+    }
+
+    #[test]
+    fn a_date_is_a_number_that_time_can_be() {
+        for name in ["exp", "nbf", "iat"] {
+            for value in [
+                json!("1900000000"),
+                json!(null),
+                json!(true),
+                json!([1]),
+                json!(-1),
+                json!(-0.5),
+                json!(1e20),
+                json!(1e300),
+            ] {
+                let error = check_plain(&fresh(json!({name: value}))).unwrap_err();
+                assert!(matches!(error, ClaimError::Type { .. }), "{name} {value}");
+            }
+        }
+        assert_eq!(check_plain(&json!({"exp": u64::MAX})), Ok(()));
+        assert_eq!(check_with(&json!({"exp": u64::MAX}), &lenient(9)), Ok(()));
+        assert!(check_with(&fresh(json!({"nbf": u64::MAX})), &lenient(9)).is_err());
+    }
+
+    #[test]
+    fn iss_sub_and_jti_are_strings() {
+        for name in ["iss", "sub", "jti"] {
+            assert_eq!(check_plain(&fresh(json!({name: "x"}))), Ok(()));
+            for value in [json!(5), json!(null), json!(["x"]), json!({})] {
+                let error = check_plain(&fresh(json!({name: value}))).unwrap_err();
+                assert!(matches!(error, ClaimError::Type { .. }), "{name} {value}");
+            }
+        }
+    }
+
+    #[test]
+    fn iss_must_be_the_configured_one() {
+        let issuer = Issuer {
+            issuer: Some("https://a".to_owned()),
+            ..issuer("a")
+        };
+        assert_eq!(
+            check_with(&fresh(json!({"iss": "https://a"})), &issuer),
+            Ok(())
+        );
+        for claims in [
+            json!({}),
+            json!({"iss": "https://a/"}),
+            json!({"iss": ["https://a"]}),
+        ] {
+            assert!(check_with(&fresh(claims), &issuer).is_err());
+        }
+    }
+
+    #[test]
+    fn aud_must_hold_a_configured_one() {
+        let issuer = Issuer {
+            audience: vec!["api".to_owned(), "web".to_owned()],
+            ..issuer("a")
+        };
+        for aud in [json!("api"), json!("web"), json!(["x", "web"])] {
+            assert_eq!(check_with(&fresh(json!({"aud": aud})), &issuer), Ok(()));
+        }
+        for aud in [
+            json!("other"),
+            json!([]),
+            json!(["x"]),
+            json!(5),
+            json!(null),
+            json!(["api", 5]),
+            json!({"api": 1}),
+        ] {
+            assert!(
+                check_with(&fresh(json!({"aud": aud})), &issuer).is_err(),
+                "{aud}"
+            );
+        }
+        let error = check_with(&fresh(json!({})), &issuer).unwrap_err();
+        assert_eq!(error, ClaimError::Missing("aud".to_owned()));
+    }
+
+    #[test]
+    fn aud_is_refused_when_none_is_configured() {
+        for aud in [json!("api"), json!(["api"]), json!([])] {
+            let result = check_plain(&fresh(json!({"aud": aud})));
+            assert_eq!(result, Err(ClaimError::UnexpectedAudience));
+        }
+    }
+
+    #[test]
+    fn required_claims_of_any_name_must_be_there() {
+        let issuer = Issuer {
+            require: vec!["jti".to_owned(), "tenant".to_owned()],
+            ..issuer("a")
+        };
+        assert_eq!(
+            check_with(&fresh(json!({"jti": "1", "tenant": 0})), &issuer),
+            Ok(())
+        );
+        for claims in [json!({"jti": "1"}), json!({"jti": "1", "tenant": null})] {
+            let error = check_with(&fresh(claims), &issuer).unwrap_err();
+            assert_eq!(error, ClaimError::Missing("tenant".to_owned()));
+        }
+    }
+
+    #[test]
+    fn scopes_and_roles_are_read_in_every_common_form() {
+        let claims = |value: Value| Claims::new(value.as_object().unwrap().clone());
+        for value in [
+            json!({"scope": "a  b"}),
+            json!({"scp": ["a", "b"]}),
+            json!({"scope": "a", "scp": ["b", 5]}),
+        ] {
+            assert_eq!(claims(value).scopes().collect::<Vec<_>>(), ["a", "b"]);
+        }
+        assert_eq!(claims(json!({"scope": 5})).scopes().count(), 0);
+        let roles = claims(json!({"roles": ["a b", "c"]}));
+        assert_eq!(roles.roles().collect::<Vec<_>>(), ["a b", "c"]);
+        assert_eq!(
+            claims(json!({"roles": "a b"})).roles().collect::<Vec<_>>(),
+            ["a b"]
+        );
+        assert_eq!(claims(json!({"sub": "u"})).subject(), Some("u"));
+        assert_eq!(
+            serde_json::to_string(&claims(json!({"z": 1, "a": 2}))).unwrap(),
+            r#"{"z":1,"a":2}"#
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn exp_nbf_and_iat_are_plain_arithmetic(
+            exp in NOW.0 - 100..NOW.0 + 100, nbf in NOW.0 - 100..NOW.0 + 100,
+            iat in NOW.0 - 100..NOW.0 + 100, leeway in 0u64..50,
+        ) {
+            let is_valid = NOW.0 < exp + leeway && nbf <= NOW.0 + leeway && iat <= NOW.0 + leeway;
+            let claims = json!({"exp": exp, "nbf": nbf, "iat": iat});
+            prop_assert_eq!(check_with(&claims, &lenient(leeway)).is_ok(), is_valid);
+        }
+
+        #[test]
+        fn no_number_makes_it_panic(exp in any::<f64>(), nbf in any::<i64>(), leeway in any::<u64>()) {
+            drop(check_with(&json!({"exp": exp, "nbf": nbf}), &lenient(leeway)));
+        }
+
+        #[test]
+        fn a_token_is_for_us_exactly_when_the_lists_meet(
+            aud in proptest::collection::vec("[a-d]", 0..4), accepted in proptest::collection::vec("[a-d]", 1..4),
+        ) {
+            let meets = aud.iter().any(|each| accepted.contains(each));
+            let issuer = Issuer { audience: accepted, ..issuer("a") };
+            prop_assert_eq!(check_with(&fresh(json!({"aud": aud})), &issuer).is_ok(), meets);
+        }
+
+        #[test]
+        fn iss_matches_only_itself(iss in ".{0,6}", expected in ".{0,6}") {
+            let is_same = iss == expected;
+            let issuer = Issuer { issuer: Some(expected), ..issuer("a") };
+            prop_assert_eq!(check_with(&fresh(json!({"iss": iss})), &issuer).is_ok(), is_same);
+        }
+
+        #[test]
+        fn every_required_claim_is_needed(
+            held in proptest::collection::btree_set("[f-i]", 0..4), require in proptest::collection::btree_set("[f-i]", 0..4),
+        ) {
+            let mut claims = fresh(json!({}));
+            for name in &held { claims[name.as_str()] = json!(1); }
+            let issuer = Issuer { require: require.iter().cloned().collect(), ..issuer("a") };
+            prop_assert_eq!(check_with(&claims, &issuer).is_ok(), require.is_subset(&held));
+        }
+    }
+}

@@ -45,6 +45,11 @@ pub enum KeyError {
     /// Neither a public key nor a certificate.
     #[error("it is not a public key or certificate in PEM (RSA, P-256, P-384 or Ed25519)")]
     Pem,
+    /// Encrypted, several, or of another kind.
+    #[error(
+        "it is not one unencrypted private key in PEM (RSA of 2048 bits or more, P-256, P-384 or Ed25519)"
+    )]
+    PrivatePem,
     /// Which of them shall be used?
     #[error("it holds {0} public keys; several keys need a JWK set")]
     SeveralPem(usize),
@@ -204,5 +209,235 @@ impl Key {
         self.verifiers
             .iter()
             .any(|(_, verifier)| matches!(verifier, Verifier::Secret(_)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::fixtures::{ED25519, P256, P384, RSA, SECRET, TestKey, base64url, with};
+    use super::*;
+
+    fn served(keys: &IssuerKeys) -> Vec<Algorithm> {
+        let verifiers = keys.keys.iter().flat_map(|key| &key.verifiers);
+        verifiers.map(|(algorithm, _)| *algorithm).collect()
+    }
+
+    fn set(keys: &[Value]) -> Result<IssuerKeys, KeyError> {
+        IssuerKeys::from_jwks(json!({"keys": keys}).to_string().as_bytes(), &[])
+    }
+
+    /// Why the only key of a set is not used.
+    fn skipped(key: &Value) -> String {
+        match set(std::slice::from_ref(key)) {
+            Err(KeyError::NoKey(reasons)) => reasons.join(" "),
+            other => panic!("{key} gives {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_secret_serves_the_algorithms_whose_hash_is_not_longer() {
+        use Algorithm::{Hs256, Hs384, Hs512};
+        for (size, algorithms) in [
+            (32, vec![Hs256]),
+            (47, vec![Hs256]),
+            (48, vec![Hs256, Hs384]),
+            (64, vec![Hs256, Hs384, Hs512]),
+        ] {
+            let keys = IssuerKeys::from_secret(&SECRET[..size], &[]).unwrap();
+            assert_eq!(served(&keys), algorithms, "{size}");
+        }
+    }
+
+    #[test]
+    fn a_secret_that_is_too_short_names_both_sizes() {
+        let error = IssuerKeys::from_secret(&SECRET[..31], &[]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the secret has 31 bytes, HS256 needs at least 32"
+        );
+        let asked = [Algorithm::Hs256, Algorithm::Hs512];
+        let error = IssuerKeys::from_secret(&SECRET[..48], &asked).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the secret has 48 bytes, HS512 needs at least 64"
+        );
+    }
+
+    #[test]
+    fn a_public_key_is_no_secret() {
+        for key in [&RSA, &P256, &ED25519] {
+            let result = IssuerKeys::from_secret(key.public_pem.as_bytes(), &[]);
+            assert_eq!(result.unwrap_err(), KeyError::SecretIsPem);
+        }
+    }
+
+    #[test]
+    fn an_algorithm_of_another_kind_of_key_is_refused() {
+        let error = IssuerKeys::from_secret(SECRET, &[Algorithm::Rs256]).unwrap_err();
+        assert_eq!(error.to_string(), "RS256 cannot be used with a secret");
+        let error = IssuerKeys::from_pem(RSA.public_pem.as_bytes(), &[Algorithm::Hs256]);
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "HS256 cannot be used with an RSA key"
+        );
+    }
+
+    #[test]
+    fn a_pem_serves_what_its_kind_is_for() {
+        use Algorithm::{EdDsa, Es256, Es384, Ps256, Ps384, Ps512, Rs256, Rs384, Rs512};
+        let all: [(&TestKey, &[Algorithm]); 4] = [
+            (&RSA, &[Rs256, Rs384, Rs512, Ps256, Ps384, Ps512]),
+            (&P256, &[Es256]),
+            (&P384, &[Es384]),
+            (&ED25519, &[EdDsa]),
+        ];
+        for (key, algorithms) in all {
+            let keys = IssuerKeys::from_pem(key.public_pem.as_bytes(), &[]).unwrap();
+            assert_eq!(served(&keys), algorithms);
+            let text = key.public_jwk.to_string();
+            let keys = IssuerKeys::from_jwks(text.as_bytes(), &[]).unwrap();
+            assert_eq!(served(&keys), algorithms);
+            assert!(!keys.holds_secret());
+        }
+    }
+
+    #[test]
+    fn a_private_key_is_refused_where_a_public_one_is_needed() {
+        for key in [&RSA, &P256, &ED25519] {
+            let result = IssuerKeys::from_pem(key.private_pem.as_bytes(), &[]);
+            assert_eq!(result.unwrap_err(), KeyError::Private);
+        }
+    }
+
+    #[test]
+    fn what_is_no_pem_is_refused() {
+        for text in [
+            "",
+            "x",
+            "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
+        ] {
+            let result = IssuerKeys::from_pem(text.as_bytes(), &[]);
+            assert_eq!(result.unwrap_err(), KeyError::Pem, "{text}");
+        }
+        let two = format!("{}\n{}", P256.public_pem, P384.public_pem);
+        let result = IssuerKeys::from_pem(two.as_bytes(), &[]);
+        assert_eq!(result.unwrap_err(), KeyError::SeveralPem(2));
+    }
+
+    #[test]
+    fn a_jwk_serves_only_its_alg() {
+        let key = with(&RSA.public_jwk, json!({"alg": "PS384"}));
+        assert_eq!(served(&set(&[key]).unwrap()), [Algorithm::Ps384]);
+    }
+
+    #[test]
+    fn a_jwk_whose_words_do_not_fit_is_skipped() {
+        for (members, reason) in [
+            (
+                json!({"alg": "ES384"}),
+                "ES384 cannot be used with a P-256 key",
+            ),
+            (
+                json!({"alg": "HS256"}),
+                "HS256 cannot be used with a P-256 key",
+            ),
+            (json!({"alg": "none"}), "`none` is not known"),
+            (json!({"use": "enc"}), "its `use` is `enc`"),
+            (json!({"key_ops": ["sign"]}), "does not hold `verify`"),
+            (json!({"key_ops": []}), "does not hold `verify`"),
+            (json!({"crv": "P-384"}), "its `x` has 32 bytes, not 48"),
+            (json!({"crv": "secp256k1"}), "not supported"),
+            (json!({"kty": "AKP"}), "not supported"),
+            (json!({"kid": 7}), "wrong type"),
+            (json!({"x": base64url([0; 32])}), "not a valid P-256 key"),
+            (json!({"x": "====" }), "not base64url"),
+        ] {
+            let problem = skipped(&with(&P256.public_jwk, members));
+            assert!(problem.contains(reason), "{problem}");
+        }
+    }
+
+    #[test]
+    fn one_bad_key_of_a_set_is_skipped_with_a_warning() {
+        let bad = with(&P256.public_jwk, json!({"kid": 1}));
+        let keys = set(&[bad, P384.public_jwk.clone()]).unwrap();
+        assert_eq!(served(&keys), [Algorithm::Es384]);
+        assert_eq!(keys.warnings().len(), 1);
+        assert!(keys.warnings()[0].starts_with("key 1 is skipped"));
+    }
+
+    #[test]
+    fn a_set_without_a_usable_key_is_an_error() {
+        assert_eq!(set(&[]).unwrap_err(), KeyError::NoKey(Vec::new()));
+        let only = [Algorithm::Es256];
+        let text = RSA.public_jwk.to_string();
+        let error = IssuerKeys::from_jwks(text.as_bytes(), &only).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("an RSA key serves none of the allowed")
+        );
+        for text in ["", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[],"keys":[]}"#] {
+            let error = IssuerKeys::from_jwks(text.as_bytes(), &[]).unwrap_err();
+            assert!(matches!(error, KeyError::Jwks(_)), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn rsa_sizes_and_exponents_are_bounded() {
+        let modulus = |size: usize| base64url(vec![0xff; size]);
+        for (members, reason) in [
+            (json!({"n": modulus(128)}), "1024 bits"),
+            (json!({"n": modulus(255)}), "2040 bits"),
+            (json!({"n": modulus(1025)}), "8200 bits"),
+            (json!({"e": "AQ"}), "exponent"),
+            (json!({"e": "AA"}), "`e` is zero"),
+            (json!({"e": "BA"}), "exponent"),
+            (json!({"e": base64url([0xff; 5])}), "exponent"),
+        ] {
+            let problem = skipped(&with(&RSA.public_jwk, members));
+            assert!(problem.contains(reason), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_leading_zero_of_the_modulus_is_forgiven() {
+        use base64::Engine as _;
+        let n = RSA.public_jwk["n"].as_str().unwrap();
+        let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+        let mut padded = vec![0];
+        padded.extend(engine.decode(n).unwrap());
+        let key = with(
+            &RSA.public_jwk,
+            json!({"n": base64url(padded), "alg": "RS256"}),
+        );
+        assert_eq!(served(&set(&[key]).unwrap()), [Algorithm::Rs256]);
+    }
+
+    #[test]
+    fn an_ed25519_key_has_exactly_32_bytes() {
+        for size in [31, 33] {
+            let key = json!({"kty": "OKP", "crv": "Ed25519", "x": base64url(vec![1; size])});
+            assert!(skipped(&key).contains("not a valid Ed25519 key"));
+        }
+    }
+
+    #[test]
+    fn a_symmetric_jwk_is_a_secret_and_bound_by_its_size() {
+        let key = json!({"kty": "oct", "k": base64url(SECRET), "alg": "HS512"});
+        assert!(set(&[key]).unwrap().holds_secret());
+        let key = json!({"kty": "oct", "k": base64url(&SECRET[..16])});
+        assert!(skipped(&key).contains("HS256 needs at least 32"));
+    }
+
+    #[test]
+    fn no_message_or_debug_output_shows_a_secret() {
+        let secret = base64url(SECRET);
+        let keys = set(&[json!({"kty": "oct", "k": secret})]).unwrap();
+        assert!(!format!("{keys:?}").contains(&secret));
+        let problem = skipped(&json!({"kty": "oct", "k": [secret]}));
+        assert!(!problem.contains(&secret));
     }
 }

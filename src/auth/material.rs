@@ -139,20 +139,7 @@ impl Material {
         };
         let key = match self {
             Self::Secret(secret) => {
-                let hash = match algorithm {
-                    Algorithm::Hs384 => hmac::HMAC_SHA384,
-                    Algorithm::Hs512 => hmac::HMAC_SHA512,
-                    Algorithm::Hs256 => hmac::HMAC_SHA256,
-                    Algorithm::Rs256
-                    | Algorithm::Rs384
-                    | Algorithm::Rs512
-                    | Algorithm::Ps256
-                    | Algorithm::Ps384
-                    | Algorithm::Ps512
-                    | Algorithm::Es256
-                    | Algorithm::Es384
-                    | Algorithm::EdDsa => return Err(wrong()),
-                };
+                let hash = algorithm::hmac(algorithm).ok_or_else(wrong)?;
                 return Ok(Verifier::Secret(Box::new(hmac::Key::new(hash, secret))));
             }
             Self::Rsa { n, e } => {

@@ -4,6 +4,8 @@ pub mod algorithm;
 mod challenge;
 mod claims;
 mod credentials;
+#[cfg(test)]
+mod fixtures;
 mod guard;
 mod header;
 mod json;
@@ -12,7 +14,7 @@ mod keys;
 mod material;
 mod path;
 mod rules;
-
+mod signing;
 mod token;
 
 use std::sync::Arc;
@@ -22,7 +24,7 @@ pub use guard::{Guard, GuardError};
 pub use keys::{IssuerKeys, KeyError};
 pub use path::PathError;
 pub use rules::RuleError;
-
+pub use signing::{SignError, SigningKey};
 pub use token::{MAX_TOKEN, TokenError, Unverified, inspect};
 
 /// Seconds since 1970, UTC (the `NumericDate` of RFC 7519 section 2).

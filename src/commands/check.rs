@@ -11,7 +11,7 @@ use crate::config::{Config, WorkerCount};
 /// # Errors
 ///
 /// Everything that is wrong, with exit code 2.
-pub fn run(args: &ConfigArgs) -> Result<(), CommandError> {
+pub(super) fn run(args: &ConfigArgs) -> Result<(), CommandError> {
     let loaded = read_config(args)?;
     let guard = super::load_guard(&loaded.config)?;
     let of_keys = guard.warnings().iter().map(ToString::to_string);

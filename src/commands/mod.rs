@@ -14,14 +14,16 @@ use crate::master::control::Request;
 mod ask;
 mod check;
 mod config;
+mod key;
 mod run;
 mod status;
+mod token;
 
 /// Does what the command line asks; `run` serves `app`.
 ///
 /// # Errors
 /// It could not be done; nothing half-done remains.
-pub fn execute<A: App>(cli: Cli, app: A) -> Result<ExitCode, CommandError> {
+pub fn execute<A: App>(cli: &Cli, app: A) -> Result<ExitCode, CommandError> {
     match &cli.command {
         Command::Run(args) => run::run(args, app),
         Command::Check(args) => check::run(args).map(|()| ExitCode::Success),
@@ -33,14 +35,15 @@ pub fn execute<A: App>(cli: Cli, app: A) -> Result<ExitCode, CommandError> {
         Command::Stop { master, fast } => ask::run(master, &Request::Stop { fast: *fast }),
         Command::Reopen(args) => ask::run(args, &Request::Reopen),
         Command::Config { command } => config::run(command).map(|()| ExitCode::Success),
-        Command::Token { .. } | Command::Key { .. } => Ok(ExitCode::Failure),
+        Command::Token { command } => token::run(command),
+        Command::Key { command } => key::run(command),
     }
 }
 
 /// Says on standard error why a command failed. A closed standard error changes nothing.
 pub fn complain(error: &CommandError) {
     if !error.message.is_empty() {
-        _ = writeln!(io::stderr(), "{error}");
+        writeln!(io::stderr(), "{error}").unwrap_or_default();
     }
 }
 
@@ -84,6 +87,24 @@ impl fmt::Display for CommandError {
 }
 
 impl std::error::Error for CommandError {}
+
+impl CommandError {
+    /// It was asked for wrongly, or the configuration or a file that it names is wrong.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self {
+            code: ExitCode::Usage,
+            message: message.into(),
+        }
+    }
+
+    /// It was asked for rightly, but could not be done.
+    pub(crate) fn failure(message: impl Into<String>) -> Self {
+        Self {
+            code: ExitCode::Failure,
+            message: message.into(),
+        }
+    }
+}
 
 impl From<ConfigErrors> for CommandError {
     fn from(errors: ConfigErrors) -> Self {

@@ -27,7 +27,7 @@ pub(super) struct Document {
 
 /// Reads `text` as TOML; the name is for messages and for the paths in it.
 pub(super) fn parse(name: &Path, text: &str, problems: &mut Problems) -> Option<Document> {
-    let lines = Lines { name, text };
+    let lines = Lines::new(name, text);
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut places = BTreeMap::new();
     lines.locate_table(table.get_ref(), &KeyPath::default(), &mut places);
@@ -46,7 +46,7 @@ pub(super) fn parse(name: &Path, text: &str, problems: &mut Problems) -> Option<
             .collect(),
     };
     for (span, message) in &errors {
-        problems.note(Some(lines.origin(span.clone())), message, None);
+        problems.note(Some(lines.origin(span)), message, None);
     }
     let file = path::absolute(name).unwrap_or_else(|_| name.to_owned());
     let values = values.ok().filter(|_| errors.is_empty())?;

@@ -91,9 +91,8 @@ fn properties(schema: &Value) -> Vec<(&String, &Value)> {
 }
 
 /// The key that was probably meant, as it would be written where `unknown` is.
-pub(super) fn nearest(unknown: &KeyPath) -> Option<String> {
+pub(super) fn nearest(unknown: &KeyPath, known: &[Known]) -> Option<String> {
     let names = unknown.names();
-    let known = all();
     let (_, best) = known
         .iter()
         .map(|known| (likeness(&names, known), known))

@@ -1,8 +1,11 @@
 //! The configuration in force: checked, complete, immutable. `file` is how it is written, `validate` turns that into this.
 //!
-//! The way of a key: `document` reads the file, lays environment and flags over it and remembers where each value came
-//! from; `decode` turns the values into a `File`; `validate` turns the `File` into a [`Config`]. Each of them notes what
-//! is wrong and goes on, so that an operator sees everything at once.
+//! The way of a key: `sources` reads the file; `document` lays environment and flags over it and remembers where each
+//! value came from; `decode` turns the values into a `File`; `validate` turns the `File` into a [`Config`]. Each of them
+//! notes what is wrong and goes on, so that an operator sees everything at once.
+//!
+//! A new key: a field here, the field with its bounds, default and description in `file`, a line in `validate`, and one
+//! in `config/reference.toml`, which a test asks for.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

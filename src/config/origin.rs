@@ -52,19 +52,31 @@ pub(super) struct Place {
 
 /// Finds lines and columns in the text of a file.
 pub(super) struct Lines<'a> {
-    pub(super) name: &'a Path,
-    pub(super) text: &'a str,
+    name: &'a Path,
+    text: &'a str,
+    /// Where each line begins.
+    starts: Vec<usize>,
 }
 
-impl Lines<'_> {
-    pub(super) fn origin(&self, span: Range<usize>) -> Origin {
-        let before = self.text.get(..span.start).unwrap_or(self.text);
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        let column = before.chars().count() - before[..line_start].chars().count();
+impl<'a> Lines<'a> {
+    pub(super) fn new(name: &'a Path, text: &'a str) -> Self {
+        let breaks = text.match_indices('\n');
+        let starts = std::iter::once(0).chain(breaks.map(|(at, _)| at + 1));
+        Self {
+            name,
+            text,
+            starts: starts.collect(),
+        }
+    }
+
+    pub(super) fn origin(&self, span: &Range<usize>) -> Origin {
+        let line = self.starts.partition_point(|start| *start <= span.start);
+        let start = self.starts.get(line - 1).copied().unwrap_or_default();
+        let before = self.text.get(start..span.start).unwrap_or_default();
         Origin::File {
             file: self.name.to_owned(),
-            line: before.matches('\n').count() + 1,
-            column: column + 1,
+            line,
+            column: before.chars().count() + 1,
         }
     }
 
@@ -108,8 +120,8 @@ impl Lines<'_> {
         places: &mut BTreeMap<KeyPath, Place>,
     ) {
         let place = Place {
-            key: self.origin(key),
-            value: self.origin(value.span()),
+            key: self.origin(&key),
+            value: self.origin(&value.span()),
         };
         places.insert(path.clone(), place);
         match value.get_ref() {

@@ -29,7 +29,9 @@ pub struct Sources {
 pub(super) fn read(sources: &Sources, problems: &mut Problems) -> Option<(PathBuf, String)> {
     let Some(name) = sources.file.clone().or_else(first_that_exists) else {
         let message = format!("there is neither `{FILE_HERE}` here nor `{FILE_OF_SYSTEM}`");
-        let hint = "name the file with `--config FILE`".to_owned();
+        let hint =
+            "write one, or name it with `--config FILE`; `config/demo.toml` is a small example"
+                .to_owned();
         problems.note(None, message, Some(hint));
         return None;
     };

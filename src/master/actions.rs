@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::sync::Arc;
 
 use super::boot::pin;
 use super::crew::Hand;
@@ -69,7 +71,9 @@ impl Master {
         tracing::info!("reload begins");
         self.systemd.notifier.send_reloading();
         let result = (self.loader.0)().and_then(|loaded| {
-            let before = self.serving().map(|pinned| pinned.loaded.config.clone());
+            let before = self
+                .serving()
+                .map(|pinned| Arc::clone(&pinned.loaded.config));
             if let Some(before) = before {
                 super::boot::assert_reloadable(&before, &loaded.config)?;
             }
@@ -163,7 +167,7 @@ impl Master {
             seat: self.scoreboard.writer(seat),
             identity: identity.clone(),
         };
-        let (scoreboard, serve) = (self.scoreboard.clone(), loaded.serve.clone());
+        let (scoreboard, serve) = (Arc::clone(&self.scoreboard), Rc::clone(&loaded.serve));
         let forked = process::fork_worker(&keep, move || {
             logging::after_fork();
             scoreboard.open_seat(
@@ -236,7 +240,7 @@ impl Master {
                 );
             }
             KillReason::BootFailed | KillReason::Unwanted => {
-                tracing::debug!(worker = id.0, pid = pid.number(), ?reason, "killed")
+                tracing::debug!(worker = id.0, pid = pid.number(), ?reason, "killed");
             }
         }
         if let Err(error) = process::kill_now(pid) {
@@ -246,7 +250,7 @@ impl Master {
 
     fn commit(&mut self, generation: Generation) {
         if let Some(pinned) = self.generations.get(&generation) {
-            let config = pinned.loaded.config.clone();
+            let config = Arc::clone(&pinned.loaded.config);
             if let Err(error) =
                 logging::change(&config.log).and_then(|()| self.hand_over_log_file())
             {

@@ -13,7 +13,7 @@ use crate::sys::machine::MemoryKills;
 use crate::sys::process::Ending;
 
 /// How often deaths are summed up while they are too many to tell one by one.
-const SUMMARY_EVERY: Duration = Duration::from_secs(60);
+const SUMMARY_EVERY: Duration = Duration::from_mins(1);
 
 /// What the master remembers of workers that died.
 #[derive(Debug)]

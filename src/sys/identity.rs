@@ -83,7 +83,7 @@ impl Identity {
             })
             .transpose()?;
         if let Some((_, account)) = &found {
-            gid = gid.or(account.as_ref().map(|account| account.gid));
+            gid = gid.or_else(|| account.as_ref().map(|account| account.gid));
             if supplementary.is_none() {
                 supplementary = Some(account.as_ref().map_or_else(Vec::new, supplementary_groups));
             }

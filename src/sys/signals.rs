@@ -54,11 +54,16 @@ const IGNORED_BY_WORKERS: [Signal; 10] = [
 pub(super) fn reset_in_child() -> nix::Result<()> {
     let action = |handler| SigAction::new(handler, SaFlags::empty(), SigSet::empty());
     for signal in Signal::iterator() {
-        let handler = match signal {
-            Signal::SIGKILL | Signal::SIGSTOP => continue,
-            signal if IGNORED_BY_WORKERS.contains(&signal) => SigHandler::SigIgn,
-            PARENT_DIED => SigHandler::Handler(parent_died),
-            _ => SigHandler::SigDfl,
+        // The kernel lets nobody change what these two do.
+        if [Signal::SIGKILL, Signal::SIGSTOP].contains(&signal) {
+            continue;
+        }
+        let handler = if signal == PARENT_DIED {
+            SigHandler::Handler(parent_died)
+        } else if IGNORED_BY_WORKERS.contains(&signal) {
+            SigHandler::SigIgn
+        } else {
+            SigHandler::SigDfl
         };
         // SAFETY: `parent_died` only calls setitimer, a plain system call that touches no state of this process.
         unsafe { sigaction(signal, &action(handler)) }?;

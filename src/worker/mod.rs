@@ -185,7 +185,7 @@ async fn serve<S: AppService>(
     let close = loop {
         match orders.next().await {
             Some(ToWorker::Accept) => {
-                accepting.extend(accept_from(std::mem::take(&mut sockets), task, serving))
+                accepting.extend(accept_from(std::mem::take(&mut sockets), task, serving));
             }
             Some(ToWorker::Drain { close }) => break close,
             Some(ToWorker::ReopenLogs) => reopen_logs(task.worker),

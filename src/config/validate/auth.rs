@@ -11,7 +11,7 @@ impl Check<'_> {
     pub(super) fn auth(&mut self, auth: &file::Auth) -> Auth {
         let issuers = self.issuers(&auth.issuer);
         let rules = self.rules(&auth.rule);
-        let first_needy = rules.iter().position(rules::needs_token);
+        let first_needy = rules.iter().position(|rule| rule.access == Access::Token);
         if rules.is_empty() {
             let message = "there is no `[[auth.rule]]`: every request will be refused";
             self.warn(&"auth.rule".into(), message.to_owned(), None);

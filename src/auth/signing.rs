@@ -1,0 +1,255 @@
+//! Keys that sign tokens, parsed once. aws-lc-rs is used without jsonwebtoken around it, because that parses
+//! the private key again for every token, which makes RS256 three times as dear.
+
+use std::fmt;
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::KeyPairComponents;
+use aws_lc_rs::signature::{
+    self, EcdsaKeyPair, Ed25519KeyPair, RsaEncoding, RsaKeyPair, RsaPublicKeyComponents,
+};
+use aws_lc_rs::{error::KeyRejected, hmac};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value};
+
+use super::algorithm;
+use super::jwk::{self, Jwk, magnitude, octets};
+use super::keys::KeyError;
+use super::material::Material;
+use crate::config::Algorithm;
+
+/// Why a token cannot be signed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SignError {
+    /// An algorithm of another kind of key, or a secret that is too short for it.
+    #[error("{} cannot be used with this key, it serves {}", algorithm::name(*.asked), algorithm::list(.served))]
+    Algorithm {
+        /// What was asked for.
+        asked: Algorithm,
+        /// What the key can do.
+        served: Vec<Algorithm>,
+    },
+    /// aws-lc gives no reason.
+    #[error("the signature could not be made")]
+    Failed,
+}
+
+/// A secret or private key.
+pub struct SigningKey {
+    kind: Kind,
+    kid: Option<String>,
+    /// The first is what it is made for.
+    algorithms: Vec<Algorithm>,
+}
+
+enum Kind {
+    Secret(Vec<u8>),
+    Rsa(RsaKeyPair),
+    Ecdsa(EcdsaKeyPair),
+    Ed25519(Ed25519KeyPair),
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = formatter.debug_struct("SigningKey");
+        shown.field("algorithms", &self.algorithms);
+        shown.finish_non_exhaustive()
+    }
+}
+
+impl SigningKey {
+    /// A shared secret, for every HS algorithm that it is long enough for (RFC 7518 section 3.2).
+    pub fn from_secret(secret: &[u8]) -> Result<Self, KeyError> {
+        let material = Material::Secret(secret.to_vec());
+        material.serves(Algorithm::Hs256)?;
+        let serves = |algorithm: &Algorithm| material.serves(*algorithm).is_ok();
+        let algorithms = algorithm::ALL.into_iter().filter(serves).collect();
+        Ok(Self::new(Kind::Secret(secret.to_vec()), algorithms))
+    }
+
+    /// An unencrypted private key in PEM: PKCS#8, PKCS#1 for RSA, SEC 1 for P-256 and P-384.
+    pub fn from_pem(text: &[u8]) -> Result<Self, KeyError> {
+        let blocks = pem::parse_many(text).map_err(|_| KeyError::PrivatePem)?;
+        let mut keys = blocks
+            .iter()
+            .filter(|block| block.tag().ends_with("PRIVATE KEY"));
+        let (Some(key), None) = (keys.next(), keys.next()) else {
+            return Err(KeyError::PrivatePem);
+        };
+        let der = key.contents();
+        if let Ok(key) = RsaKeyPair::from_pkcs8(der).or_else(|_| RsaKeyPair::from_der(der)) {
+            return Ok(Self::rsa(key));
+        }
+        if let Ok(key) = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der) {
+            return Ok(Self::new(Kind::Ed25519(key), vec![Algorithm::EdDsa]));
+        }
+        [Algorithm::Es256, Algorithm::Es384]
+            .into_iter()
+            .find_map(|algorithm| {
+                let key = EcdsaKeyPair::from_private_key_der(curve(algorithm), der).ok()?;
+                Some(Self::new(Kind::Ecdsa(key), vec![algorithm]))
+            })
+            .ok_or(KeyError::PrivatePem)
+    }
+
+    /// A private or symmetric JWK (RFC 7517, RFC 7518 section 6, RFC 8037 section 2).
+    pub fn from_jwk(text: &[u8]) -> Result<Self, KeyError> {
+        let mut members = jwk::members(text)?;
+        let (Some(member), true) = (members.pop(), members.is_empty()) else {
+            return Err(KeyError::Jwks("one key is needed to sign".to_owned()));
+        };
+        let jwk = Jwk::from_value(member)?;
+        jwk.may("sign")?;
+        let made_for = jwk.algorithm()?;
+        let mut key = Self::from_members(&jwk)?;
+        key.kid = jwk.kid;
+        if let Some(made_for) = made_for {
+            if !key.algorithms.contains(&made_for) {
+                return Err(KeyError::Jwk(format!(
+                    "its `alg` {} does not fit its kind or size",
+                    algorithm::name(made_for)
+                )));
+            }
+            key.algorithms = vec![made_for];
+        }
+        Ok(key)
+    }
+
+    /// The `kid` of its JWK.
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    /// What it can sign with; the first is what it is made for.
+    pub fn algorithms(&self) -> &[Algorithm] {
+        &self.algorithms
+    }
+
+    /// A token in the compact serialization (RFC 7515 section 3.1) with these claims; `kid` is the key's own when absent.
+    pub fn sign(
+        &self,
+        algorithm: Algorithm,
+        typ: &str,
+        kid: Option<&str>,
+        claims: &Map<String, Value>,
+    ) -> Result<String, SignError> {
+        if !self.algorithms.contains(&algorithm) {
+            return Err(SignError::Algorithm {
+                asked: algorithm,
+                served: self.algorithms.clone(),
+            });
+        }
+        let mut header = Map::new();
+        header.insert("alg".to_owned(), algorithm::name(algorithm).into());
+        header.insert("typ".to_owned(), typ.into());
+        if let Some(kid) = kid.or_else(|| self.kid()) {
+            header.insert("kid".to_owned(), kid.into());
+        }
+        let mut token = String::new();
+        URL_SAFE_NO_PAD.encode_string(Value::from(header).to_string(), &mut token);
+        token.push('.');
+        URL_SAFE_NO_PAD.encode_string(Value::from(claims.clone()).to_string(), &mut token);
+        let signature = self.signature(algorithm, token.as_bytes())?;
+        token.push('.');
+        URL_SAFE_NO_PAD.encode_string(signature, &mut token);
+        Ok(token)
+    }
+
+    fn signature(&self, algorithm: Algorithm, message: &[u8]) -> Result<Vec<u8>, SignError> {
+        let random = SystemRandom::new();
+        match &self.kind {
+            Kind::Secret(secret) => {
+                let hash = algorithm::hmac(algorithm).ok_or(SignError::Failed)?;
+                let tag = hmac::sign(&hmac::Key::new(hash, secret), message);
+                Ok(tag.as_ref().to_vec())
+            }
+            Kind::Rsa(key) => {
+                let encoding = rsa_encoding(algorithm).ok_or(SignError::Failed)?;
+                let mut signature = vec![0; key.public_modulus_len()];
+                key.sign(encoding, &random, message, &mut signature)
+                    .map_err(|_| SignError::Failed)?;
+                Ok(signature)
+            }
+            Kind::Ecdsa(key) => key
+                .sign(&random, message)
+                .map(|signature| signature.as_ref().to_vec())
+                .map_err(|_| SignError::Failed),
+            Kind::Ed25519(key) => key
+                .try_sign(message)
+                .map(|signature| signature.as_ref().to_vec())
+                .map_err(|_| SignError::Failed),
+        }
+    }
+
+    fn new(kind: Kind, algorithms: Vec<Algorithm>) -> Self {
+        Self {
+            kind,
+            kid: None,
+            algorithms,
+        }
+    }
+
+    fn rsa(key: RsaKeyPair) -> Self {
+        let fits = |algorithm: &Algorithm| rsa_encoding(*algorithm).is_some();
+        let algorithms = algorithm::ALL.into_iter().filter(fits).collect();
+        Self::new(Kind::Rsa(key), algorithms)
+    }
+
+    fn from_members(jwk: &Jwk) -> Result<Self, KeyError> {
+        let d = || octets("d", jwk.d.as_ref());
+        let (key, kind): (Result<Self, KeyRejected>, _) = match jwk.material()? {
+            Material::Secret(secret) => return Self::from_secret(&secret),
+            Material::Ed25519(public) => {
+                let key = Ed25519KeyPair::from_seed_and_public_key(&d()?, &public);
+                let key = key.map(|key| Self::new(Kind::Ed25519(key), vec![Algorithm::EdDsa]));
+                (key, "Ed25519 key")
+            }
+            Material::P256(public) => (ecdsa(Algorithm::Es256, &d()?, &public), "P-256 key"),
+            Material::P384(public) => (ecdsa(Algorithm::Es384, &d()?, &public), "P-384 key"),
+            Material::Rsa { n, e } => {
+                let key = RsaKeyPair::from_components(&KeyPairComponents {
+                    public_key: RsaPublicKeyComponents { n, e },
+                    d: magnitude("d", jwk.d.as_ref())?,
+                    p: magnitude("p", jwk.p.as_ref())?,
+                    q: magnitude("q", jwk.q.as_ref())?,
+                    dP: magnitude("dp", jwk.dp.as_ref())?,
+                    dQ: magnitude("dq", jwk.dq.as_ref())?,
+                    qInv: magnitude("qi", jwk.qi.as_ref())?,
+                });
+                (key.map(Self::rsa), "RSA key")
+            }
+        };
+        key.map_err(|_| KeyError::Invalid(kind))
+    }
+}
+
+fn ecdsa(algorithm: Algorithm, d: &[u8], public: &[u8]) -> Result<SigningKey, KeyRejected> {
+    EcdsaKeyPair::from_private_key_and_public_key(curve(algorithm), d, public)
+        .map(|key| SigningKey::new(Kind::Ecdsa(key), vec![algorithm]))
+}
+
+fn curve(algorithm: Algorithm) -> &'static signature::EcdsaSigningAlgorithm {
+    if algorithm == Algorithm::Es384 {
+        &signature::ECDSA_P384_SHA384_FIXED_SIGNING
+    } else {
+        &signature::ECDSA_P256_SHA256_FIXED_SIGNING
+    }
+}
+
+fn rsa_encoding(algorithm: Algorithm) -> Option<&'static dyn RsaEncoding> {
+    match algorithm {
+        Algorithm::Rs256 => Some(&signature::RSA_PKCS1_SHA256),
+        Algorithm::Rs384 => Some(&signature::RSA_PKCS1_SHA384),
+        Algorithm::Rs512 => Some(&signature::RSA_PKCS1_SHA512),
+        Algorithm::Ps256 => Some(&signature::RSA_PSS_SHA256),
+        Algorithm::Ps384 => Some(&signature::RSA_PSS_SHA384),
+        Algorithm::Ps512 => Some(&signature::RSA_PSS_SHA512),
+        Algorithm::Hs256
+        | Algorithm::Hs384
+        | Algorithm::Hs512
+        | Algorithm::Es256
+        | Algorithm::Es384
+        | Algorithm::EdDsa => None,
+    }
+}

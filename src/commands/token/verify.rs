@@ -1,0 +1,82 @@
+//! `destrier token verify`: the same check as in a worker.
+
+use super::{now, parse_algorithm, parse_claim, parse_duration, read_token};
+use crate::auth::Claims;
+use crate::cli::{ConfigArgs, TokenVerifyArgs};
+use crate::commands::{CommandError, load_config, print};
+use crate::config::{Auth, Issuer, KeySource};
+use crate::key_files;
+
+/// Prints the claims of a valid token; one that is not valid is a failure that says why.
+pub(super) fn run(args: &TokenVerifyArgs) -> Result<(), CommandError> {
+    let wanted = args.claim.iter().map(|text| parse_claim(text));
+    let wanted: Vec<_> = wanted.collect::<Result<_, _>>()?;
+    let guard =
+        key_files::load(&auth(args)?).map_err(|errors| CommandError::usage(errors.join("\n")))?;
+    let token = read_token(&args.token_file)?;
+
+    let claims = guard
+        .verify(&token, now())
+        .map_err(|error| not_valid(&error.to_string()))?;
+    for (name, value) in wanted {
+        if claims.get(name) != Some(&value) {
+            return Err(not_valid(&format!("claim `{name}` is not {value}")));
+        }
+    }
+    print(&format!("{}\n", shown(&claims)))
+}
+
+fn not_valid(reason: &str) -> CommandError {
+    CommandError::failure(format!("token is not valid: {reason}"))
+}
+
+fn shown(claims: &Claims) -> serde_json::Value {
+    claims.as_map().clone().into()
+}
+
+/// The issuers of the configuration, or one made of the arguments.
+fn auth(args: &TokenVerifyArgs) -> Result<Auth, CommandError> {
+    let keys = match (&args.secret, &args.public_key, &args.jwks) {
+        (Some(file), _, _) => KeySource::Secret {
+            file: file.clone(),
+            create_missing: false,
+        },
+        (None, Some(file), _) => KeySource::PublicKey(file.clone()),
+        (None, None, Some(file)) => KeySource::Jwks(file.clone()),
+        (None, None, None) => return configured(args),
+    };
+    let algorithms = args.alg.iter().map(|text| parse_algorithm(text));
+    let leeway = args.leeway.as_deref();
+    let issuer = Issuer {
+        name: "command line".to_owned(),
+        keys,
+        issuer: args.issuer.clone(),
+        audience: args.audience.clone(),
+        algorithms: algorithms.collect::<Result<_, _>>()?,
+        leeway: leeway
+            .map(|text| parse_duration("--leeway", text))
+            .transpose()?
+            .unwrap_or_default(),
+        require: args.require.clone(),
+        typ: args.typ.clone(),
+    };
+    Ok(Auth {
+        realm: String::new(),
+        issuers: vec![issuer],
+        rules: Vec::new(),
+    })
+}
+
+fn configured(args: &TokenVerifyArgs) -> Result<Auth, CommandError> {
+    let config = load_config(&ConfigArgs {
+        file: args.config.clone(),
+        ..ConfigArgs::default()
+    })?;
+    if config.auth.issuers.is_empty() {
+        return Err(CommandError::usage(format!(
+            "token verify: `{}` has no [[auth.issuer]]; name a key with `--secret`, `--public-key` or `--jwks`",
+            config.file.display()
+        )));
+    }
+    Ok(config.auth)
+}
