@@ -83,7 +83,7 @@ impl<T: DeserializeOwned> Decoder<T> {
     ///
     /// # Errors
     /// A line that is no message; the one after it can be read all the same, unless a line was too long.
-    pub fn next(&mut self) -> Option<Result<T, DecodeError>> {
+    pub fn next_message(&mut self) -> Option<Result<T, DecodeError>> {
         let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') else {
             return (self.buffer.len() > LINE_MAX).then_some(Err(DecodeError::TooLong));
         };
@@ -103,19 +103,22 @@ mod tests {
     fn a_message_too_long_is_refused_before_it_fills_the_memory() {
         let mut decoder = Decoder::<ToMaster>::default();
         decoder.push(&vec![b'x'; LINE_MAX + 1]);
-        assert!(decoder.next().expect("an answer").is_err());
+        assert!(decoder.next_message().expect("an answer").is_err());
     }
 
     #[test]
     fn an_unknown_message_is_an_error_and_the_next_one_is_read() {
         let mut decoder = Decoder::<ToWorker>::default();
         decoder.push(b"{\"type\":\"dance\"}\n{\"type\":\"accept\"}\n");
-        assert!(decoder.next().expect("an answer").is_err());
+        assert!(decoder.next_message().expect("an answer").is_err());
         assert_eq!(
-            decoder.next().expect("an answer").expect("a message"),
+            decoder
+                .next_message()
+                .expect("an answer")
+                .expect("a message"),
             ToWorker::Accept
         );
-        assert!(decoder.next().is_none());
+        assert!(decoder.next_message().is_none());
     }
 
     proptest! {
@@ -127,7 +130,7 @@ mod tests {
             let mut decoded: Vec<ToMaster> = Vec::new();
             for piece in bytes.chunks(cut) {
                 decoder.push(piece);
-                while let Some(message) = decoder.next() {
+                while let Some(message) = decoder.next_message() {
                     decoded.push(message.expect("a message"));
                 }
             }
@@ -138,7 +141,7 @@ mod tests {
         fn no_bytes_can_make_it_panic(bytes: Vec<u8>) {
             let mut decoder = Decoder::<ToWorker>::default();
             decoder.push(&bytes);
-            while let Some(Ok(_)) = decoder.next() {}
+            while let Some(Ok(_)) = decoder.next_message() {}
         }
     }
 }

@@ -23,6 +23,7 @@ pub struct Cli {
 
 /// One subcommand.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, once in a process")]
 pub enum Command {
     /// Start the master in the foreground and serve until told to stop
     Run(ConfigArgs),
@@ -30,6 +31,7 @@ pub enum Command {
     Check(ConfigArgs),
     /// Show what runs now
     Status {
+        /// Which master
         #[command(flatten)]
         master: MasterArgs,
         /// As JSON
@@ -43,11 +45,13 @@ pub enum Command {
         /// How many shall serve, 1 to 512
         #[arg(value_parser = clap::value_parser!(u16).range(1..=512))]
         workers: u16,
+        /// Which master
         #[command(flatten)]
         master: MasterArgs,
     },
     /// Stop the master and its workers; requests in flight are finished
     Stop {
+        /// Which master
         #[command(flatten)]
         master: MasterArgs,
         /// Do not wait for requests in flight
@@ -58,16 +62,19 @@ pub enum Command {
     Reopen(MasterArgs),
     /// The configuration: what is in force and what may be written
     Config {
+        /// What to do
         #[command(subcommand)]
         command: ConfigCommand,
     },
     /// Tokens: issue, verify, inspect
     Token {
+        /// What to do
         #[command(subcommand)]
         command: TokenCommand,
     },
     /// Keys that sign tokens
     Key {
+        /// What to do
         #[command(subcommand)]
         command: KeyCommand,
     },
@@ -125,6 +132,7 @@ pub enum TokenCommand {
 /// `destrier token issue`.
 #[derive(Debug, Args)]
 pub struct TokenIssueArgs {
+    /// Which configuration
     #[command(flatten)]
     pub config: ConfigArgs,
     /// The issuer whose secret signs, by name [default: the first that has a secret]
@@ -213,7 +221,7 @@ pub enum KeyCommand {
         /// Where the secret or private key goes; an existing file is never overwritten
         #[arg(long, short, value_name = "FILE")]
         out: PathBuf,
-        /// Where the public key goes [default: FILE.pub for RS, PS, ES and EdDSA]
+        /// Where the public key goes [default: FILE.pub for RS, PS, ES and `EdDSA`]
         #[arg(long, value_name = "FILE")]
         public_out: Option<PathBuf>,
     },

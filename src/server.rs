@@ -36,7 +36,7 @@ impl<A: App> Server<A> {
     /// Does what the command line says, `run` among it, and returns what the process shall exit with. Call it first
     /// thing in `main`, before any thread is started: the master forks.
     pub fn run(self) -> std::process::ExitCode {
-        match commands::execute(Cli::parse(), self.app) {
+        match commands::execute(&Cli::parse(), self.app) {
             Ok(code) => code.into(),
             Err(error) => {
                 commands::complain(&error);

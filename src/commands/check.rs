@@ -11,12 +11,14 @@ use crate::config::{Config, WorkerCount};
 /// # Errors
 ///
 /// Everything that is wrong, with exit code 2.
-pub fn run(args: &ConfigArgs) -> Result<(), CommandError> {
+pub(super) fn run(args: &ConfigArgs) -> Result<(), CommandError> {
     let loaded = read_config(args)?;
-    // The lead wires the key files here: `key_files::load(&loaded.config.auth)?;`
-    for warning in &loaded.warnings {
+    let guard = super::load_guard(&loaded.config)?;
+    let of_keys = guard.warnings().iter().map(ToString::to_string);
+    let of_config = loaded.warnings.iter().map(ToString::to_string);
+    for warning in of_config.chain(of_keys) {
         // A closed standard error does not make the configuration worse.
-        _ = writeln!(io::stderr(), "warning: {warning}");
+        writeln!(io::stderr(), "warning: {warning}").unwrap_or_default();
     }
     print(&summary(&loaded.config))
 }
@@ -41,5 +43,25 @@ fn counted(number: usize, noun: &str) -> String {
     match number {
         1 => format!("1 {noun}"),
         _ => format!("{number} {noun}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Sources, load};
+
+    #[test]
+    fn the_summary_says_what_would_be_served() {
+        let sources = Sources {
+            file: Some("config/demo.toml".into()),
+            ..Sources::default()
+        };
+        let config = load(&sources).unwrap();
+        let here = std::env::current_dir().unwrap().display().to_string();
+        insta::assert_snapshot!(
+            summary(&config).replace(&here, "/srv"),
+            @"/srv/config/demo.toml is fine: 127.0.0.1:8000, 2 workers, 1 issuer, 13 rules"
+        );
     }
 }

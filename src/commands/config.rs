@@ -9,7 +9,7 @@ use crate::config;
 /// # Errors
 ///
 /// `show`: everything that is wrong with the configuration, with exit code 2.
-pub fn run(command: &ConfigCommand) -> Result<(), CommandError> {
+pub(super) fn run(command: &ConfigCommand) -> Result<(), CommandError> {
     match command {
         ConfigCommand::Show(args) => print(&config::shown(&read_config(args)?.settings)),
         ConfigCommand::Schema => print(&format!("{:#}\n", config::schema())),

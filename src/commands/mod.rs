@@ -5,8 +5,10 @@ use std::fmt;
 use std::io::{self, Write};
 
 use crate::app::App;
+use crate::auth::Guard;
 use crate::cli::{Cli, Command, ConfigArgs};
 use crate::config::{Config, ConfigErrors, Loaded, Sources, load, read};
+use crate::key_files;
 use crate::master::control::Request;
 
 mod ask;
@@ -21,7 +23,7 @@ mod token;
 ///
 /// # Errors
 /// It could not be done; nothing half-done remains.
-pub fn execute<A: App>(cli: Cli, app: A) -> Result<ExitCode, CommandError> {
+pub fn execute<A: App>(cli: &Cli, app: A) -> Result<ExitCode, CommandError> {
     match &cli.command {
         Command::Run(args) => run::run(args, app),
         Command::Check(args) => check::run(args).map(|()| ExitCode::Success),
@@ -41,7 +43,7 @@ pub fn execute<A: App>(cli: Cli, app: A) -> Result<ExitCode, CommandError> {
 /// Says on standard error why a command failed. A closed standard error changes nothing.
 pub fn complain(error: &CommandError) {
     if !error.message.is_empty() {
-        _ = writeln!(io::stderr(), "{error}");
+        writeln!(io::stderr(), "{error}").unwrap_or_default();
     }
 }
 
@@ -121,6 +123,17 @@ pub(crate) fn load_config(args: &ConfigArgs) -> Result<Config, CommandError> {
 /// As [`load_config`], with how it came about.
 pub(crate) fn read_config(args: &ConfigArgs) -> Result<Loaded, CommandError> {
     Ok(read(&sources(args)?)?)
+}
+
+/// The keys and rules of `config`; reads the key files that it names.
+pub(crate) fn load_guard(config: &Config) -> Result<Guard, CommandError> {
+    key_files::load(&config.auth).map_err(|errors| {
+        let lines = errors.iter().map(|error| format!("config: {error}"));
+        CommandError {
+            code: ExitCode::Usage,
+            message: lines.collect::<Vec<_>>().join("\n"),
+        }
+    })
 }
 
 /// Where the configuration comes from; a reload reads the same sources again.

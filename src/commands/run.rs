@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use super::{CommandError, ExitCode};
 use crate::app::App;
+use crate::auth::Guard;
 use crate::cli::ConfigArgs;
 use crate::config::{self, Sources};
 use crate::logging;
 use crate::master::{Assignment, Ending, Loaded, Master, Serve, ServiceManager};
 use crate::worker::{self, Task};
-use crate::{auth::Guard, key_files};
 
 /// Serves `app` as the configuration says.
 pub(super) fn run<A: App>(args: &ConfigArgs, app: A) -> Result<ExitCode, CommandError> {
@@ -20,7 +20,10 @@ pub(super) fn run<A: App>(args: &ConfigArgs, app: A) -> Result<ExitCode, Command
     let loaded = read(&sources, &app)?;
     logging::start(&loaded.config.log).map_err(|error| CommandError {
         code: ExitCode::Usage,
-        message: format!("`log.file`: {error}"),
+        message: match &loaded.config.log.file {
+            Some(path) => format!("cannot open `log.file` `{}`: {error}", path.display()),
+            None => format!("cannot log to standard error: {error}"),
+        },
     })?;
     let loader = move || read(&sources, &app).map_err(|error| error.message);
     let master = Master::start(loaded, Box::new(loader), &service_manager()).map_err(|error| {
@@ -41,10 +44,7 @@ fn read<A: App>(sources: &Sources, app: &Rc<A>) -> Result<Loaded, CommandError> 
     let config::Loaded {
         config, warnings, ..
     } = config::read(sources)?;
-    let guard = key_files::load(&config.auth).map_err(|errors| CommandError {
-        code: ExitCode::Usage,
-        message: errors.join("\n"),
-    })?;
+    let guard = super::load_guard(&config)?;
     let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     warnings.extend(guard.warnings().iter().cloned());
     let config = Arc::new(config);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Bind;
 
@@ -40,7 +40,7 @@ pub(super) fn parse(text: &str) -> Result<Bind, BindError> {
         Ok(address) => Ok(Bind::Tcp(address)),
         Err(_) => Err(refuse(
             "must be HOST:PORT, [V6]:PORT, unix:PATH, fd:N or systemd:NAME",
-            hint_for(text),
+            Some(hint_for(text)),
         )),
     }
 }
@@ -68,14 +68,24 @@ fn unix(path: &str) -> Result<Bind, BindError> {
     if path.starts_with('@') {
         return Err(refuse("must be a path, not an abstract socket", None));
     }
-    if path.len() > UNIX_PATH_MAX {
-        let hint = format!(
-            "the path has {} bytes; choose a shorter one, as in /run",
-            path.len()
-        );
-        return Err(refuse("must be a path of at most 107 bytes", Some(hint)));
+    let path = PathBuf::from(path);
+    match too_long(&path) {
+        Some(hint) => Err(refuse(
+            "must be a path that a Unix socket can have",
+            Some(hint),
+        )),
+        None => Ok(Bind::Unix(path)),
     }
-    Ok(Bind::Unix(PathBuf::from(path)))
+}
+
+/// What to do about a path that has no room in the address of a Unix socket; `None` when it has.
+pub(super) fn too_long(path: &Path) -> Option<String> {
+    let length = path.as_os_str().len();
+    (length > UNIX_PATH_MAX).then(|| {
+        format!(
+            "it has {length} bytes, at most {UNIX_PATH_MAX} fit: choose a shorter one, as in /run"
+        )
+    })
 }
 
 fn systemd(name: &str) -> Result<Bind, BindError> {
@@ -90,37 +100,33 @@ fn systemd(name: &str) -> Result<Bind, BindError> {
 }
 
 /// What may have been meant by a text that is no address.
-fn hint_for(text: &str) -> Option<String> {
+fn hint_for(text: &str) -> String {
     if let Some(path) = text.strip_prefix('/') {
-        return Some(format!("for a Unix socket, write `unix:/{path}`"));
+        return format!("for a Unix socket, write `unix:/{path}`");
     }
     if text.contains("//") {
-        return Some("leave the scheme out, as in `127.0.0.1:8000`".to_owned());
+        return "leave the scheme out, as in `127.0.0.1:8000`".to_owned();
     }
     if text.parse::<u16>().is_ok() {
-        return Some(format!("for this machine only, write `127.0.0.1:{text}`"));
+        return format!("for this machine only, write `127.0.0.1:{text}`");
     }
-    if text.parse::<IpAddr>().is_ok() {
-        return Some(
-            "the port is missing; an IPv6 address stands in brackets, as in `[::1]:8000`"
-                .to_owned(),
-        );
+    if text.parse::<IpAddr>().is_ok() || text.ends_with(']') {
+        return "the port is missing; an IPv6 address stands in brackets, as in `[::1]:8000`"
+            .to_owned();
     }
-    let (host, port) = text.rsplit_once(':')?;
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return "the port is missing, as in `127.0.0.1:8000`".to_owned();
+    };
     if port.parse::<u16>().is_err() {
-        return Some("the port must be 0 to 65535".to_owned());
+        return "the port must be 0 to 65535".to_owned();
     }
     if host.is_empty() || host == "*" {
-        return Some(format!(
+        return format!(
             "for every address of this machine, write `[::]:{port}` or `0.0.0.0:{port}`"
-        ));
+        );
     }
     if host.parse::<IpAddr>().is_ok() {
-        return Some(format!(
-            "an IPv6 address stands in brackets: `[{host}]:{port}`"
-        ));
+        return format!("an IPv6 address stands in brackets: `[{host}]:{port}`");
     }
-    Some(format!(
-        "names are not looked up: write a literal address, such as `127.0.0.1:{port}`"
-    ))
+    format!("names are not looked up: write a literal address, such as `127.0.0.1:{port}`")
 }

@@ -8,7 +8,7 @@ use super::document::Document;
 use super::errors::Problems;
 use super::file::File;
 use super::key::{KeyPath, Step};
-use super::known;
+use super::known::{self, Known};
 
 /// The longest value that a message repeats, in characters.
 const FOUND_MAX: usize = 60;
@@ -25,8 +25,9 @@ pub(super) fn decode(document: &mut Document, problems: &mut Problems) -> File {
             serde_ignored::deserialize(deserializer, |path| unknown.push(ignored_path(&path)));
         let error = match file {
             Ok(file) => {
+                let known = known::all();
                 for path in unknown {
-                    note_unknown(&path, document, problems);
+                    note_unknown(&path, &known, document, problems);
                 }
                 return file;
             }
@@ -91,16 +92,16 @@ pub(super) fn found(value: &Value) -> String {
 }
 
 /// An unknown table is noted by the keys in it: they are what has a nearest known key.
-fn note_unknown(path: &KeyPath, document: &Document, problems: &mut Problems) {
+fn note_unknown(path: &KeyPath, known: &[Known], document: &Document, problems: &mut Problems) {
     if let Some(Value::Table(table)) = document.value(path)
         && !table.is_empty()
     {
         for key in table.keys() {
-            note_unknown(&path.child(key), document, problems);
+            note_unknown(&path.child(key), known, document, problems);
         }
         return;
     }
-    let hint = known::nearest(path).map(|key| format!("did you mean `{key}`?"));
+    let hint = known::nearest(path, known).map(|key| format!("did you mean `{key}`?"));
     let origin = document.origin_of_key(path);
     problems.note_at(path, origin, format!("unknown key `{path}`"), hint);
 }

@@ -1,71 +1,18 @@
 //! What was written, from the file, the environment and the flags, laid over one another; with the place of each value.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::fs;
-use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{self, Path, PathBuf};
 
 use serde::Deserialize;
-use toml::de::{DeTable, DeValue, Deserializer, ValueDeserializer};
-use toml::{Spanned, Table, Value};
+use toml::de::{DeTable, Deserializer, ValueDeserializer};
+use toml::{Table, Value};
 
 use super::errors::Problems;
 use super::key::{KeyPath, Step};
 use super::known;
-
-const FILE_HERE: &str = "destrier.toml";
-const FILE_OF_SYSTEM: &str = "/etc/destrier/destrier.toml";
-const FILE_SIZE_MAX: u64 = 1024 * 1024;
-
-/// Where a configuration comes from.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Sources {
-    /// The file that was named.
-    pub file: Option<PathBuf>,
-    /// `--bind`, in place of `server.bind`.
-    pub bind: Vec<String>,
-    /// `--workers`, in place of `workers.count`.
-    pub workers: Option<String>,
-    /// `--log-level`, in place of `log.level`.
-    pub log_level: Option<String>,
-    /// Environment variables; those that are not named `DESTRIER_SECTION__KEY` are not looked at.
-    pub env: Vec<(String, String)>,
-}
-
-/// Where a value was given.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Origin {
-    /// Nowhere: the default.
-    Default,
-    /// In the file.
-    File {
-        /// As it was named.
-        file: PathBuf,
-        /// From 1.
-        line: usize,
-        /// In characters, from 1.
-        column: usize,
-    },
-    /// In this environment variable.
-    Variable(String),
-    /// By this flag.
-    Flag(&'static str),
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => formatter.write_str("default"),
-            Self::File { file, line, column } => {
-                write!(formatter, "{}:{line}:{column}", file.display())
-            }
-            Self::Variable(name) => formatter.write_str(name),
-            Self::Flag(flag) => formatter.write_str(flag),
-        }
-    }
-}
+use super::origin::{Lines, Origin, Place};
+use super::sources::Sources;
 
 /// The values as written, and where each of them was.
 #[derive(Debug)]
@@ -78,89 +25,32 @@ pub(super) struct Document {
     texts: BTreeMap<KeyPath, String>,
 }
 
-#[derive(Debug, Clone)]
-struct Place {
-    key: Origin,
-    value: Origin,
-}
-
-/// Reads the file. Without a file, or with one that is no TOML, there is no document.
-pub(super) fn read(sources: &Sources, problems: &mut Problems) -> Option<Document> {
-    let (name, text) = match &sources.file {
-        Some(name) => (name.clone(), read_file(name)),
-        None => {
-            let here_or_system = [FILE_HERE, FILE_OF_SYSTEM].map(PathBuf::from);
-            let tried = here_or_system.map(|name| (read_file(&name), name));
-            let is_there = |text: &io::Result<String>| !matches!(text, Err(error) if error.kind() == io::ErrorKind::NotFound);
-            let Some((text, name)) = tried.into_iter().find(|(text, _)| is_there(text)) else {
-                problems.note(
-                    None,
-                    format!("there is neither `{FILE_HERE}` here nor `{FILE_OF_SYSTEM}`"),
-                    Some("name the file with `--config FILE`".to_owned()),
-                );
-                return None;
-            };
-            (name, text)
-        }
-    };
-    let text = match text {
-        Ok(text) => text,
-        Err(error) => {
-            let reason = match error.kind() {
-                io::ErrorKind::NotFound => "no such file".to_owned(),
-                io::ErrorKind::Other => error.to_string(),
-                kind => kind.to_string(),
-            };
-            problems.note(
-                None,
-                format!("cannot read `{}`: {reason}", name.display()),
-                None,
-            );
-            return None;
-        }
-    };
-    parse(&name, &text, problems)
-}
-
-fn read_file(name: &Path) -> io::Result<String> {
-    let mut bytes = Vec::new();
-    fs::File::open(name)?
-        .take(FILE_SIZE_MAX + 1)
-        .read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_SIZE_MAX {
-        return Err(io::Error::other("larger than 1 MiB"));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let valid = error.utf8_error().valid_up_to();
-        let line = 1 + error
-            .as_bytes()
-            .iter()
-            .take(valid)
-            .filter(|byte| **byte == b'\n')
-            .count();
-        io::Error::other(format!("line {line} is not UTF-8"))
-    })
-}
-
 /// Reads `text` as TOML; the name is for messages and for the paths in it.
 pub(super) fn parse(name: &Path, text: &str, problems: &mut Problems) -> Option<Document> {
-    let lines = Lines { name, text };
+    let lines = Lines::new(name, text);
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut places = BTreeMap::new();
     lines.locate_table(table.get_ref(), &KeyPath::default(), &mut places);
     let values = Table::deserialize(Deserializer::from(table));
     // What was recovered after an error is a guess, and so is every error that reading on would find.
-    let (values, errors) = match values {
-        Ok(values) if errors.is_empty() => (values, errors),
-        Err(error) if errors.is_empty() => (Table::new(), vec![error]),
-        Ok(_) | Err(_) => (Table::new(), errors),
+    let errors: Vec<(Range<usize>, String)> = match (&values, errors.as_slice()) {
+        (Ok(_), []) => Vec::new(),
+        // A number is the only thing that TOML's grammar allows and its values have no room for.
+        (Err(error), []) => vec![(
+            error.span().unwrap_or_default(),
+            "number out of range".to_owned(),
+        )],
+        (_, errors) => errors
+            .iter()
+            .map(|error| lines.syntax_error(error))
+            .collect(),
     };
-    for error in &errors {
-        let origin = lines.origin(error.span().unwrap_or_default());
-        problems.note(Some(origin), error.message(), None);
+    for (span, message) in &errors {
+        problems.note(Some(lines.origin(span)), message, None);
     }
     let file = path::absolute(name).unwrap_or_else(|_| name.to_owned());
-    errors.is_empty().then_some(Document {
+    let values = values.ok().filter(|_| errors.is_empty())?;
+    Some(Document {
         file,
         values,
         places,
@@ -171,6 +61,7 @@ pub(super) fn parse(name: &Path, text: &str, problems: &mut Problems) -> Option<
 impl Document {
     /// Lays environment variables over the file, and flags over both.
     pub(super) fn override_with(&mut self, sources: &Sources, problems: &mut Problems) {
+        let variables = known::variables();
         for (name, text) in &sources.env {
             let Some((section, key)) = name
                 .strip_prefix("DESTRIER_")
@@ -182,7 +73,7 @@ impl Document {
                 .child(&section.to_lowercase())
                 .child(&key.to_lowercase());
             let origin = Origin::Variable(name.clone());
-            if known::is_section_key(&path) && *name == known::variable_name(section, key) {
+            if variables.contains(name) {
                 self.put(&path, origin, text);
             } else {
                 let hint = known::nearest_variable(name);
@@ -262,13 +153,15 @@ impl Document {
 
     /// Takes a value out, so that the rest can be read.
     pub(super) fn remove(&mut self, path: &KeyPath) -> Option<Value> {
-        let Some(Step::Key(key)) = path.steps().last() else {
+        let (last, parents) = path.steps().split_last()?;
+        let Step::Key(key) = last else {
             return None;
         };
-        let Value::Table(table) = self.value_mut(&path.parent()?)? else {
-            return None;
-        };
-        table.remove(key)
+        if parents.is_empty() {
+            return self.values.remove(key);
+        }
+        let table = self.value_mut(&path.parent()?)?;
+        table.as_table_mut()?.remove(key)
     }
 
     pub(super) fn value(&self, path: &KeyPath) -> Option<&Value> {
@@ -345,63 +238,5 @@ impl Document {
             }
         };
         absolute.to_string_lossy().into_owned()
-    }
-}
-
-/// Finds lines and columns in the text of a file.
-struct Lines<'a> {
-    name: &'a Path,
-    text: &'a str,
-}
-
-impl Lines<'_> {
-    fn origin(&self, span: Range<usize>) -> Origin {
-        let before = self.text.get(..span.start).unwrap_or(self.text);
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        let column = before.chars().count() - before[..line_start].chars().count();
-        Origin::File {
-            file: self.name.to_owned(),
-            line: before.matches('\n').count() + 1,
-            column: column + 1,
-        }
-    }
-
-    fn locate_table(
-        &self,
-        table: &DeTable<'_>,
-        path: &KeyPath,
-        places: &mut BTreeMap<KeyPath, Place>,
-    ) {
-        for (key, value) in table {
-            let path = path.child(key.get_ref());
-            self.locate(key.span(), value, &path, places);
-        }
-    }
-
-    fn locate(
-        &self,
-        key: Range<usize>,
-        value: &Spanned<DeValue<'_>>,
-        path: &KeyPath,
-        places: &mut BTreeMap<KeyPath, Place>,
-    ) {
-        let place = Place {
-            key: self.origin(key),
-            value: self.origin(value.span()),
-        };
-        places.insert(path.clone(), place);
-        match value.get_ref() {
-            DeValue::Table(table) => self.locate_table(table, path, places),
-            DeValue::Array(items) => {
-                for (index, item) in items.iter().enumerate() {
-                    self.locate(item.span(), item, &path.item(index), places);
-                }
-            }
-            DeValue::String(_)
-            | DeValue::Integer(_)
-            | DeValue::Float(_)
-            | DeValue::Boolean(_)
-            | DeValue::Datetime(_) => {}
-        }
     }
 }

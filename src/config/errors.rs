@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::document::Origin;
 use super::key::KeyPath;
+use super::origin::Origin;
 
 /// Why a configuration cannot be put in force: at least one problem, each on its own line, some followed by a hint.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -42,9 +42,9 @@ pub(super) struct File {
 
 /// The schema of [`File`], without references, so that it can be walked.
 pub(super) fn schema() -> serde_json::Value {
-    let settings = SchemaSettings::draft2020_12().with(|settings| {
-        settings.inline_subschemas = true;
-    });
+    let settings =
+        SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+
     settings
         .into_generator()
         .into_root_schema_for::<File>()
@@ -66,9 +66,11 @@ pub(super) struct Server {
     pub unix_mode: Octal,
     /// Owner of Unix sockets, by name or number.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
     pub unix_owner: Option<Text>,
     /// Group of Unix sockets, by name or number.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
     pub unix_group: Option<Text>,
 }
 
@@ -112,7 +114,7 @@ impl Default for Workers {
             graceful_timeout: Period(Duration::from_secs(30)),
             backoff_initial: Period(Duration::from_millis(100)),
             backoff_max: Period(Duration::from_secs(30)),
-            backoff_reset: Period(Duration::from_secs(60)),
+            backoff_reset: Period(Duration::from_mins(1)),
         }
     }
 }
@@ -147,20 +149,25 @@ impl Default for Reload {
 pub(super) struct Process {
     /// The user that workers run as, by name or number. Needs a master that was started by root.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
     pub user: Option<Text>,
     /// Their group; the user's primary group when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
     pub group: Option<Text>,
     /// Their supplementary groups; the user's own when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "OneOrMany<Text>")]
     pub groups: Option<OneOrMany<Text>>,
     /// Their file mode creation mask: the bits that new files do not get.
     pub umask: Octal,
     /// Where the master writes its process id.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
     pub pid_file: Option<Text>,
     /// Where commands reach the master; it picks a place when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
     pub control_socket: Option<Text>,
 }
 
@@ -227,23 +234,32 @@ impl Default for Auth {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, expecting = "a table")]
 #[schemars(deny_unknown_fields)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the key is named after the claim `iss`"
+)]
 pub(super) struct Issuer {
     /// What messages call it; `issuer` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
     pub name: Option<Text>,
     /// The file with the shared secret for HS256, HS384 and HS512.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
     pub secret_file: Option<Text>,
     /// The file with the public key or certificate in PEM.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
     pub public_key_file: Option<Text>,
     /// The file with the JWK or JWK set.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
     pub jwks_file: Option<Text>,
     /// Make `secret_file`, with a random secret, when it is missing. For development.
     pub create_missing: bool,
     /// The `iss` that its tokens must carry; when absent `iss` is not looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
     pub issuer: Option<Text>,
     /// `aud` must hold one of these; when empty a token must not carry an `aud`.
     pub audience: OneOrMany<Text>,
@@ -282,6 +298,7 @@ impl Default for Issuer {
 pub(super) struct Rule {
     /// A pattern on the path: `/exact`, `/users/{id}`, `/prefix/**`. Needed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
     pub path: Option<Text>,
     /// Methods it is for; when empty, all.
     pub methods: OneOrMany<Text>,
@@ -340,6 +357,7 @@ pub(super) struct Log {
     pub format: Format,
     /// Where they go; standard error when absent. Opened anew on SIGUSR1.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
     pub file: Option<Text>,
     /// Whether each request gets a line.
     pub access: bool,

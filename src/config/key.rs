@@ -54,11 +54,13 @@ impl KeyPath {
 
     /// The names of the keys on the way, without the places in arrays.
     pub(super) fn names(&self) -> Vec<&str> {
-        let name = |step| match step {
-            &Step::Key(ref key) => Some(key.as_str()),
-            &Step::Index(_) => None,
-        };
-        self.0.iter().filter_map(name).collect()
+        let steps = self.0.iter();
+        steps
+            .filter_map(|step| match step {
+                Step::Key(key) => Some(key.as_str()),
+                Step::Index(_) => None,
+            })
+            .collect()
     }
 }
 

@@ -3,7 +3,14 @@
 use serde_json::Value;
 
 use super::file;
-use super::key::{KeyPath, Step};
+use super::key::KeyPath;
+
+/// From here on two names are alike enough to be worth a hint.
+const LIKENESS_MIN: f64 = 0.58;
+/// The likeness of a key that exists, but in another section.
+const SAME_KEY_ELSEWHERE: f64 = 0.7;
+/// What a sibling's likeness is lowered by: single words are alike by chance more often than whole paths.
+const SIBLING_MALUS: f64 = 0.2;
 
 /// A key that may be written, without the places in arrays.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,15 +53,10 @@ impl Known {
     /// The variable that overrides it; none for a key of a table in an array.
     pub(super) fn variable(&self) -> Option<String> {
         match self.names.as_slice() {
-            [section, key] => Some(variable_name(section, key)),
+            [section, key] => Some(format!("DESTRIER_{section}__{key}").to_uppercase()),
             _ => None,
         }
     }
-}
-
-/// The variable that overrides `section.key`.
-pub(super) fn variable_name(section: &str, key: &str) -> String {
-    format!("DESTRIER_{section}__{key}").to_uppercase()
 }
 
 /// Every key, in the order of the schema.
@@ -89,13 +91,12 @@ fn properties(schema: &Value) -> Vec<(&String, &Value)> {
 }
 
 /// The key that was probably meant, as it would be written where `unknown` is.
-pub(super) fn nearest(unknown: &KeyPath) -> Option<String> {
+pub(super) fn nearest(unknown: &KeyPath, known: &[Known]) -> Option<String> {
     let names = unknown.names();
-    let known = all();
     let (_, best) = known
         .iter()
         .map(|known| (likeness(&names, known), known))
-        .filter(|(likeness, _)| *likeness > 0.5)
+        .filter(|(likeness, _)| *likeness > LIKENESS_MIN)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))?;
     let (key, parents) = best.names.split_last()?;
     match unknown.parent() {
@@ -111,34 +112,32 @@ fn likeness(names: &[&str], known: &Known) -> f64 {
     else {
         return 0.0;
     };
+    // The array that a key stands in begins like it, but is not what was meant.
+    if parents == known.names {
+        return 0.0;
+    }
     let whole = strsim::sorensen_dice(&names.join("."), &known.names.join("."));
     let of_key = if parents == known_parents {
-        strsim::jaro_winkler(key, known_key) - 0.2
-    } else if key == known_key {
-        0.6
+        strsim::jaro_winkler(key, known_key) - SIBLING_MALUS
+    } else if key == known_key && known.kind == Kind::OfSection {
+        SAME_KEY_ELSEWHERE
     } else {
         0.0
     };
     whole.max(of_key)
 }
 
-/// Whether `path` is a key that one variable can override: a key of a section.
-pub(super) fn is_section_key(path: &KeyPath) -> bool {
-    let names = path.names();
-    let has_index = path
-        .steps()
-        .iter()
-        .any(|step| matches!(step, Step::Index(_)));
-    !has_index && names.len() == 2 && all().iter().any(|known| known.names == names)
+/// Every variable that overrides a key.
+pub(super) fn variables() -> Vec<String> {
+    let known = all();
+    known.iter().filter_map(Known::variable).collect()
 }
 
 /// The variable that was probably meant.
 pub(super) fn nearest_variable(name: &str) -> Option<String> {
-    let variables = all().into_iter().filter_map(|known| known.variable());
-    let near = |variable: String| (strsim::sorensen_dice(name, &variable), variable);
-    let (_, best) = variables
-        .map(near)
-        .filter(|(likeness, _)| *likeness > 0.6)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))?;
-    Some(best)
+    let likeness = |variable: &String| strsim::sorensen_dice(&name.to_uppercase(), variable);
+    variables()
+        .into_iter()
+        .filter(|variable| likeness(variable) > LIKENESS_MIN)
+        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
 }

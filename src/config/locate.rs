@@ -3,10 +3,10 @@
 
 use std::path::{self, PathBuf};
 
-use super::document::{self, Sources};
 use super::errors::{ConfigErrors, Problems};
 use super::notation::Text;
-use super::{decode, resolve};
+use super::sources::{self, Sources};
+use super::{decode, document, resolve};
 
 /// What names the master of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,20 +22,19 @@ pub struct Located {
 /// Finds it.
 ///
 /// # Errors
-/// There is no file.
+/// There is no file, or it cannot be read.
 pub fn locate(sources: &Sources) -> Result<Located, ConfigErrors> {
     let mut problems = Problems::default();
-    let Some(mut document) = document::read(sources, &mut problems) else {
-        let errors = problems.into_errors();
+    let Some((name, text)) = sources::read(sources, &mut problems) else {
+        return Err(problems.into_errors());
+    };
+    let Some(mut document) = document::parse(&name, &text, &mut problems) else {
         // No TOML at all: the place that follows from the file's name is left.
-        return match &sources.file {
-            Some(file) if file.exists() => Ok(Located {
-                file: path::absolute(file).unwrap_or_else(|_| file.clone()),
-                control_socket: None,
-                errors: Some(errors),
-            }),
-            Some(_) | None => Err(errors),
-        };
+        return Ok(Located {
+            file: path::absolute(&name).unwrap_or(name),
+            control_socket: None,
+            errors: Some(problems.into_errors()),
+        });
     };
     let mut ignored = Problems::default();
     document.override_with(sources, &mut ignored);

@@ -1,8 +1,11 @@
 //! The configuration in force: checked, complete, immutable. `file` is how it is written, `validate` turns that into this.
 //!
-//! The way of a key: `document` reads the file, lays environment and flags over it and remembers where each value came
-//! from; `decode` turns the values into a `File`; `validate` turns the `File` into a [`Config`]. Each of them notes what
-//! is wrong and goes on, so that an operator sees everything at once.
+//! The way of a key: `sources` reads the file; `document` lays environment and flags over it and remembers where each
+//! value came from; `decode` turns the values into a `File`; `validate` turns the `File` into a [`Config`]. Each of them
+//! notes what is wrong and goes on, so that an operator sees everything at once.
+//!
+//! A new key: a field here, the field with its bounds, default and description in `file`, a line in `validate`, and one
+//! in `config/reference.toml`, which a test asks for.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,17 +24,23 @@ mod key;
 mod known;
 mod locate;
 mod notation;
+mod origin;
 mod resolve;
 mod rules;
 mod show;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod validate;
 
-pub use document::{Origin, Sources};
+use document::Document;
+use errors::Problems;
+
 pub use errors::{ConfigErrors, Problem};
 pub use locate::{Located, locate};
+pub use origin::Origin;
 pub use show::{Setting, shown};
+pub use sources::Sources;
 
 /// Reads, merges and checks the configuration.
 ///
@@ -51,9 +60,18 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigErrors> {
 ///
 /// Everything that is wrong, not only the first thing.
 pub fn read(sources: &Sources) -> Result<Loaded, ConfigErrors> {
-    let mut problems = errors::Problems::default();
-    let document = document::read(sources, &mut problems);
-    let Some(mut document) = document.filter(|_| problems.is_empty()) else {
+    let mut problems = Problems::default();
+    let text = sources::read(sources, &mut problems);
+    let document = text.and_then(|(name, text)| document::parse(&name, &text, &mut problems));
+    check(document, problems, sources)
+}
+
+fn check(
+    document: Option<Document>,
+    mut problems: Problems,
+    sources: &Sources,
+) -> Result<Loaded, ConfigErrors> {
+    let Some(mut document) = document else {
         return Err(problems.into_errors());
     };
     document.override_with(sources, &mut problems);

@@ -1,6 +1,6 @@
 //! `[[auth.rule]]`: whether a pattern is well formed, and whether a rule can ever decide.
 
-use super::{Access, Rule};
+use super::Rule;
 
 /// Why `path` is no pattern; `None` when it is one.
 ///
@@ -79,9 +79,4 @@ fn covers_path(earlier: &str, later: &str) -> bool {
 /// What a rule asks of a token.
 pub(super) fn has_needs(rule: &Rule) -> bool {
     !(rule.scopes.is_empty() && rule.roles.is_empty() && rule.claims.is_empty())
-}
-
-/// Whether a request can fail for want of a token.
-pub(super) fn needs_token(rule: &Rule) -> bool {
-    rule.access == Access::Token
 }

@@ -2,13 +2,14 @@
 
 use toml::{Table, Value};
 
-use super::document::{Document, Origin};
+use super::document::Document;
 use super::file::File;
 use super::key::KeyPath;
 use super::known::{self, Kind};
+use super::origin::Origin;
 
-/// Lines up to this length are padded, so that the origins stand in a column.
-const LINE_MAX: usize = 60;
+/// Assignments up to this length are padded, so that the origins stand in a column.
+const WIDTH_MAX: usize = 60;
 
 /// One key, and its value in force.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,28 +64,28 @@ pub(super) fn settings(file: &File, document: &Document) -> Vec<Setting> {
 
 /// The settings as a file that says the same, with the origin of each value beside it.
 pub fn shown(settings: &[Setting]) -> String {
-    let line = |setting: &Setting| match &setting.value {
+    let assigned = |setting: &Setting| match &setting.value {
         Some(value) => format!("{} = {value}", setting.key),
         None => format!("# {} is not set", setting.key),
     };
-    let lines: Vec<String> = settings.iter().map(line).collect();
-    let widths = lines.iter().map(|line| line.chars().count());
+    let assigned: Vec<String> = settings.iter().map(assigned).collect();
+    let widths = assigned.iter().map(|text| text.chars().count());
     // One long list shall not push every origin off the screen.
     let width = widths
-        .filter(|width| *width <= LINE_MAX)
+        .filter(|width| *width <= WIDTH_MAX)
         .max()
-        .unwrap_or_default();
-    let mut text = String::new();
+        .unwrap_or(0);
+    let mut lines = Vec::new();
     let mut item = &None;
-    for (setting, line) in settings.iter().zip(&lines) {
+    for (setting, assigned) in settings.iter().zip(assigned) {
         if let Some((array, _)) = setting.item.as_ref().filter(|_| setting.item != *item) {
-            text.push_str(&format!("\n[[{array}]]\n"));
+            lines.push(format!("\n[[{array}]]"));
         }
         item = &setting.item;
-        text.push_str(&match setting.value {
-            Some(_) => format!("{line:width$}  # {}\n", setting.origin),
-            None => format!("{line}\n"),
+        lines.push(match setting.value {
+            Some(_) => format!("{assigned:width$}  # {}", setting.origin),
+            None => assigned,
         });
     }
-    text
+    lines.join("\n") + "\n"
 }

@@ -1,7 +1,10 @@
 //! Does what the supervisor says.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
 use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::sync::Arc;
 
 use super::boot::pin;
 use super::crew::Hand;
@@ -68,7 +71,9 @@ impl Master {
         tracing::info!("reload begins");
         self.systemd.notifier.send_reloading();
         let result = (self.loader.0)().and_then(|loaded| {
-            let before = self.serving().map(|pinned| pinned.loaded.config.clone());
+            let before = self
+                .serving()
+                .map(|pinned| Arc::clone(&pinned.loaded.config));
             if let Some(before) = before {
                 super::boot::assert_reloadable(&before, &loaded.config)?;
             }
@@ -162,7 +167,7 @@ impl Master {
             seat: self.scoreboard.writer(seat),
             identity: identity.clone(),
         };
-        let (scoreboard, serve) = (self.scoreboard.clone(), loaded.serve.clone());
+        let (scoreboard, serve) = (Arc::clone(&self.scoreboard), Rc::clone(&loaded.serve));
         let forked = process::fork_worker(&keep, move || {
             logging::after_fork();
             scoreboard.open_seat(
@@ -235,7 +240,7 @@ impl Master {
                 );
             }
             KillReason::BootFailed | KillReason::Unwanted => {
-                tracing::debug!(worker = id.0, pid = pid.number(), ?reason, "killed")
+                tracing::debug!(worker = id.0, pid = pid.number(), ?reason, "killed");
             }
         }
         if let Err(error) = process::kill_now(pid) {
@@ -245,8 +250,10 @@ impl Master {
 
     fn commit(&mut self, generation: Generation) {
         if let Some(pinned) = self.generations.get(&generation) {
-            let config = pinned.loaded.config.clone();
-            if let Err(error) = logging::change(&config.log) {
+            let config = Arc::clone(&pinned.loaded.config);
+            if let Err(error) =
+                logging::change(&config.log).and_then(|()| self.hand_over_log_file())
+            {
                 tracing::error!(%error, "cannot open the log file, the old one stays in use");
             }
             for (bind, address) in self.listeners.describe() {
@@ -258,7 +265,10 @@ impl Master {
             workers = self.supervisor.wanted(),
             "serving"
         );
-        self.note_reload(Ok(generation));
+        // The first generation came of no reload.
+        if generation > Generation(1) {
+            self.note_reload(Ok(generation));
+        }
         self.tell_systemd_that_it_serves();
     }
 
@@ -272,13 +282,14 @@ impl Master {
     }
 
     fn note_reload(&mut self, result: Result<Generation, String>) {
-        if result.is_err() && self.supervisor.serving().is_some() {
-            self.tell_systemd_that_it_serves();
-        }
+        let failed = result.is_err();
         self.last_reload = Some(ReloadOutcome {
             at: self.now(),
             result,
         });
+        if failed && self.supervisor.serving().is_some() {
+            self.tell_systemd_that_it_serves();
+        }
     }
 
     fn tell_systemd_that_it_serves(&self) {
@@ -307,6 +318,15 @@ impl Master {
             Done::Scaled(workers) => format!("{workers} workers serve, until the next reload"),
         });
         self.control.answer(caller, outcome);
+    }
+
+    /// Workers open the log file anew by themselves, with the privileges they have left.
+    pub(super) fn hand_over_log_file(&self) -> io::Result<()> {
+        let Some(Pinned { loaded, identity }) = self.serving() else {
+            return Ok(());
+        };
+        let file = &loaded.config.log.file;
+        file.as_deref().map_or(Ok(()), |file| identity.own(file))
     }
 
     /// The generation in force.

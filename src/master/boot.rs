@@ -1,7 +1,7 @@
 //! From a configuration to a master that runs; and what of a configuration a reload can put into force.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -27,7 +27,7 @@ use crate::sys::{clock, poll};
 /// Workers of a master that was killed need this long to notice, in the worst case; until then they hold its ports.
 const ORPHANS_PATIENCE: Duration = Duration::from_millis(1500);
 
-/// What the service manager passed in the environment: sd_notify(3), sd_listen_fds(3), sd_watchdog_enabled(3).
+/// What the service manager passed in the environment: `sd_notify(3)`, `sd_listen_fds(3)`, `sd_watchdog_enabled(3)`.
 #[derive(Debug, Clone, Default)]
 #[expect(missing_docs, reason = "the manual pages' own names")]
 pub struct ServiceManager {
@@ -91,6 +91,9 @@ impl Master {
             || listeners.open(&config.server, policy.workers),
             ListenError::may_pass,
         )?;
+        for name in listeners.unused() {
+            tracing::warn!(name, "a socket was passed that `server.bind` does not name");
+        }
         let pid_file = config.process.pid_file.clone();
         if let Some(path) = &pid_file {
             fs::write(path, format!("{}\n", ProcessId::own()))
@@ -196,14 +199,15 @@ pub(super) fn worker_count(count: WorkerCount, processors: Processors) -> u16 {
     match count {
         WorkerCount::Fixed(count) => count,
         WorkerCount::Auto => {
-            let affinity = u16::try_from(processors.affinity).unwrap_or(Scale::MAX);
             // A part of a processor is worth a worker.
-            let quota = processors
-                .quota
-                .map(f64::ceil)
-                .unwrap_or(f64::from(Scale::MAX));
+            let within_quota = |count: u16| {
+                processors
+                    .quota
+                    .is_none_or(|quota| f64::from(count) <= quota.ceil())
+            };
             (1..=Scale::MAX)
-                .take_while(|count| *count <= affinity && f64::from(*count) <= quota)
+                .take_while(|count| usize::from(*count) <= processors.affinity)
+                .take_while(|count| within_quota(*count))
                 .last()
                 .unwrap_or(1)
         }
@@ -256,7 +260,7 @@ pub fn control_socket_path(file: &Path, configured: Option<&Path>) -> PathBuf {
     if let Some(path) = configured {
         return path.to_owned();
     }
-    let stem = file.file_stem().unwrap_or("destrier".as_ref());
+    let stem = file.file_stem().unwrap_or_else(|| OsStr::new("destrier"));
     let folder = if identity::effective_user() == 0 {
         PathBuf::from("/run/destrier")
     } else if let Some(folder) = std::env::var_os("XDG_RUNTIME_DIR") {

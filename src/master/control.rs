@@ -80,11 +80,13 @@ pub enum AskError {
 /// It is not there, or does not answer. That it did not do what was asked is an answer.
 pub fn ask(path: &Path, request: &Request) -> Result<Answer, AskError> {
     let name = path.display().to_string();
-    let mut stream = UnixStream::connect(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+    let mut stream = UnixStream::connect(path).map_err(|error| {
+        let nobody = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
+        if nobody.contains(&error.kind()) {
             AskError::NotRunning(name.clone())
+        } else {
+            AskError::Unreachable(name.clone(), error)
         }
-        _ => AskError::Unreachable(name.clone(), error),
     })?;
     stream
         .write_all(&channel::encode(request))
@@ -236,7 +238,7 @@ impl Client {
                 io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
             ),
         };
-        while let Some(request) = self.incoming.next() {
+        while let Some(request) = self.incoming.next_message() {
             match request {
                 Ok(request) => requests.push(request),
                 Err(error) => {

@@ -144,7 +144,7 @@ impl Hand {
             }
         }
         let mut messages = Vec::new();
-        while let Some(message) = self.incoming.next() {
+        while let Some(message) = self.incoming.next_message() {
             match message {
                 Ok(message) => messages.push(message),
                 Err(error) => {

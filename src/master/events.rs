@@ -72,7 +72,7 @@ impl Master {
             What::ControlListener => self.control.accept(),
             What::ControlClient(caller) => {
                 for request in self.control.serve(caller) {
-                    self.obey(caller, request);
+                    self.obey(caller, &request);
                 }
             }
             What::Worker(id) => self.hear(id),
@@ -81,11 +81,17 @@ impl Master {
 
     fn take_in_signals(&mut self) {
         while let Some(signal) = self.signals.next() {
-            if signal != Signal::SIGCHLD {
+            // Two are the kernel's, not an operator's. To log that a log's reader has gone would raise the next SIGPIPE.
+            if !matches!(signal, Signal::SIGCHLD | Signal::SIGPIPE) {
                 tracing::info!(signal = signal.as_str(), "received");
             }
+            #[expect(
+                clippy::wildcard_enum_match_arm,
+                reason = "whatever else the kernel knows has no meaning here"
+            )]
             match signal {
                 Signal::SIGCHLD => self.reap(),
+                Signal::SIGPIPE => {}
                 Signal::SIGHUP => self.feed(Event::ReloadRequested(None)),
                 Signal::SIGTERM => self.stop(StopManner::Graceful),
                 Signal::SIGINT | Signal::SIGQUIT => self.stop(StopManner::Fast),
@@ -133,8 +139,8 @@ impl Master {
     }
 
     /// Does what a command asks for; the answer goes out when it is done.
-    fn obey(&mut self, caller: Caller, request: Request) {
-        match request {
+    fn obey(&mut self, caller: Caller, request: &Request) {
+        match *request {
             Request::Status => {
                 let status = Answer::Status(Box::new(self.status()));
                 self.control.send(caller, &status);
@@ -170,10 +176,10 @@ impl Master {
     }
 
     fn reopen_logs(&mut self) {
-        match logging::reopen() {
+        match logging::reopen().and_then(|()| self.hand_over_log_file()) {
             Ok(()) => tracing::info!("log files opened anew"),
             Err(error) => {
-                tracing::error!(%error, "cannot open the log file anew, the old one stays in use")
+                tracing::error!(%error, "cannot open the log file anew, the old one stays in use");
             }
         }
         self.crew.tell_all(&ToWorker::ReopenLogs);

@@ -1,5 +1,6 @@
 //! The listening sockets: opened once, kept for the master's whole life, lent to workers.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
@@ -32,7 +33,7 @@ struct Listener {
 
 #[derive(Debug)]
 enum Kind {
-    /// One SO_REUSEPORT socket for each slot.
+    /// One `SO_REUSEPORT` socket for each slot.
     PerSlot {
         /// With the port that the kernel chose where 0 was asked for.
         address: SocketAddr,
@@ -64,16 +65,21 @@ pub(super) enum SlotEnd {
 /// A listener that cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
+    /// The system call.
     #[error("cannot listen on `{0}`: {1}")]
     Open(Bind, io::Error),
+    /// The place of a Unix socket.
     #[error("cannot listen on `{0}`: {1}")]
     Path(Bind, SocketPathError),
+    /// The owner or group of a Unix socket.
     #[error("cannot listen on `{0}`: {1}")]
     Owner(Bind, IdentityError),
+    /// Nothing was inherited under this number or name.
     #[error(
         "cannot listen on `{0}`: no listening socket was passed under it; sockets are passed at the start only"
     )]
     NotPassed(Bind),
+    /// Sockets are opened for one way of balancing.
     #[error("`server.balance` cannot change for `{0}` by a reload; restart to change it")]
     BalanceChanged(Bind),
 }
@@ -141,8 +147,8 @@ impl Listeners {
                 let mut claimed = SocketPath::claim(path)
                     .map_err(|error| ListenError::Path(bind.clone(), error))?;
                 let (owner, group) = (
-                    owner.map(|user| user.as_raw()),
-                    group.map(|group| group.as_raw()),
+                    owner.map(nix::unistd::Uid::as_raw),
+                    group.map(nix::unistd::Gid::as_raw),
                 );
                 let socket =
                     listener::listen_unix(path, server.backlog, server.unix_mode, owner, group)
@@ -238,13 +244,16 @@ impl Listeners {
                         sockets,
                         order,
                     } => {
-                        if !sockets.contains_key(&slot) {
-                            let socket =
-                                listener::listen_tcp(*address, listener.backlog, true, *v6_only)?;
-                            sockets.insert(slot, socket);
-                            order.push(slot);
-                        }
-                        let socket = sockets.get(&slot).ok_or(io::ErrorKind::NotFound)?;
+                        let socket = match sockets.entry(slot) {
+                            Entry::Occupied(there) => there.into_mut(),
+                            Entry::Vacant(place) => {
+                                let backlog = listener.backlog;
+                                let socket =
+                                    listener::listen_tcp(*address, backlog, true, *v6_only)?;
+                                order.push(slot);
+                                place.insert(socket)
+                            }
+                        };
                         (socket.try_clone()?, false)
                     }
                 };

@@ -25,7 +25,7 @@ use deaths::Deaths;
 pub use listeners::ListenError;
 use listeners::Listeners;
 pub use socket_path::SocketPathError;
-pub use status::Status;
+pub use status::{ListenerStatus, ReloadStatus, RequestStatus, Status, Totals, WorkerStatus};
 
 use crate::config::Config;
 use crate::logging;

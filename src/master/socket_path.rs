@@ -24,11 +24,15 @@ pub(super) struct SocketPath {
 
 /// A path that cannot be had.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the fields are named in the messages")]
 pub enum SocketPathError {
+    /// Somebody listens there, or is about to.
     #[error("`{path}` belongs to a server that runs: process {owner}")]
     InUse { path: PathBuf, owner: String },
+    /// A file of another kind.
     #[error("`{0}` exists and is no socket; it is left alone")]
     NotASocket(PathBuf),
+    /// The file system.
     #[error("cannot use `{path}`: {error}")]
     Io { path: PathBuf, error: io::Error },
 }
@@ -64,14 +68,14 @@ impl SocketPath {
                 // Somebody listens without our lock: a server of another kind.
                 Ok(stream) => {
                     let owner = peer_credentials(&stream)
-                        .map_or("unknown".to_owned(), |peer| peer.pid.to_string());
+                        .map_or_else(|_| "unknown".to_owned(), |peer| peer.pid.to_string());
                     return Err(SocketPathError::InUse {
                         path: path.to_owned(),
                         owner,
                     });
                 }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                    fs::remove_file(path).map_err(failed)?
+                    fs::remove_file(path).map_err(failed)?;
                 }
                 Err(error) => return Err(failed(error)),
             },

@@ -117,7 +117,7 @@ impl Master {
         let counters = self.scoreboard.counters(&seats);
         let config = self
             .serving()
-            .or(self.generations.values().next())
+            .or_else(|| self.generations.values().next())
             .map(|pinned| &pinned.loaded.config);
         let count = config.map_or(WorkerCount::Auto, |config| config.workers.count);
         let wanted = self.supervisor.wanted();
@@ -211,7 +211,7 @@ fn because(wanted: u16, count: WorkerCount, processors: Processors) -> String {
         WorkerCount::Auto => {
             let quota = processors
                 .quota
-                .map_or("none".to_owned(), |quota| format!("{quota:.2}"));
+                .map_or_else(|| "none".to_owned(), |quota| format!("{quota:.2}"));
             format!(
                 "auto = {configured}: {} processors by affinity, cgroup quota {quota}",
                 processors.affinity

@@ -97,6 +97,5 @@ pub(super) const fn named(seat: usize, entry: usize) -> usize {
     HEAD + seat * SEAT + FIGURES + entry * NAMED
 }
 
-const _: () =
-    assert!(Figure::Refused as usize + 2 <= HEAD && Figure::Refused as usize + 1 <= FIGURES);
+const _: () = assert!((Figure::Refused as usize) < FIGURES && total(Figure::Refused) < HEAD);
 const _: () = assert!(PATH_MAX.is_multiple_of(8) && REQUESTS_NAMED <= u32::BITS as usize);

@@ -27,7 +27,7 @@ impl Scoreboard {
     /// Makes it; before the first fork, so that every worker inherits it.
     ///
     /// # Errors
-    /// memfd_create(2) and mmap(2): no memory.
+    /// `memfd_create(2)` and mmap(2): no memory.
     pub fn new() -> std::io::Result<Arc<Self>> {
         let scoreboard = Self {
             memory: SharedWords::new(layout::WORDS)?,

@@ -9,8 +9,16 @@ mod reconcile;
 mod reload;
 mod shutdown;
 #[cfg(test)]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test looks for the actions it is about"
+)]
 mod simulation;
 #[cfg(test)]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test looks for the actions it is about"
+)]
 mod tests;
 mod worker;
 
@@ -117,11 +125,11 @@ impl Supervisor {
             Event::DeadlinePassed => {}
             Event::Ready(worker) => self.on_ready(now, worker),
             Event::BootFailed(worker, reason) => {
-                self.on_boot_failed(now, worker, &reason, &mut actions)
+                self.on_boot_failed(now, worker, &reason, &mut actions);
             }
             Event::Exited(worker, ending) => self.on_exited(now, worker, &ending, &mut actions),
             Event::ReloadRequested(caller) => {
-                self.reload_waiting.get_or_insert_default().extend(caller)
+                self.reload_waiting.get_or_insert_default().extend(caller);
             }
             Event::Prepared(policy) => self.on_prepared(policy, &mut actions),
             Event::Refused(reason) => self.on_refused(&reason, &mut actions),
@@ -165,7 +173,7 @@ impl Supervisor {
         let line = self
             .serving
             .as_ref()
-            .or(self.candidate.as_ref().map(|candidate| &candidate.line));
+            .or_else(|| self.candidate.as_ref().map(|candidate| &candidate.line));
         line.map_or(0, |line| if line.paused { 0 } else { line.wanted })
     }
 

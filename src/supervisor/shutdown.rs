@@ -49,7 +49,7 @@ impl Supervisor {
         let line = self
             .serving
             .as_ref()
-            .or(self.candidate.as_ref().map(|candidate| &candidate.line));
+            .or_else(|| self.candidate.as_ref().map(|candidate| &candidate.line));
         let grace = line.map_or(Duration::ZERO, |line| line.policy.graceful_timeout);
         match (&mut self.stopping, manner) {
             (None, StopManner::Graceful) => {

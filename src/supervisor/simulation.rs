@@ -101,6 +101,10 @@ impl Tally {
 
 /// A process as the kernel sees it.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent quirks of a process"
+)]
 struct Process {
     slot: Slot,
     generation: Generation,
@@ -115,7 +119,7 @@ struct Process {
 }
 
 /// What will happen to the world when its time comes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Happening {
     Ready(WorkerId),
     BootFails(WorkerId),
@@ -165,7 +169,7 @@ fn random_policy(random: &mut fastrand::Rng) -> Policy {
         graceful_timeout: Duration::from_secs(random.u64(1..30)),
         backoff_initial: Duration::from_millis(100),
         backoff_max: Duration::from_secs(30),
-        backoff_reset: Duration::from_secs(60),
+        backoff_reset: Duration::from_mins(1),
     }
 }
 
@@ -437,7 +441,7 @@ impl World {
             Action::Degraded { .. } => tally.degradations += 1,
             Action::Recovered => tally.recoveries += 1,
             Action::Answer(caller, _) => {
-                assert!(self.waiting.remove(&caller), "{caller:?} is answered twice")
+                assert!(self.waiting.remove(&caller), "{caller:?} is answered twice");
             }
             Action::Exit(reason) => self.exit = Some(reason),
         }

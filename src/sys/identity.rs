@@ -1,6 +1,8 @@
 //! Users and groups: names become numbers while the process may still ask, and a worker becomes them.
 
 use std::ffi::CString;
+use std::io;
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
@@ -81,7 +83,7 @@ impl Identity {
             })
             .transpose()?;
         if let Some((_, account)) = &found {
-            gid = gid.or(account.as_ref().map(|account| account.gid));
+            gid = gid.or_else(|| account.as_ref().map(|account| account.gid));
             if supplementary.is_none() {
                 supplementary = Some(account.as_ref().map_or_else(Vec::new, supplementary_groups));
             }
@@ -98,6 +100,15 @@ impl Identity {
             groups: supplementary,
             umask: Mode::from_bits_truncate(mask),
         })
+    }
+
+    /// Gives the file at `path` to it, so that it can open the file once it has no privileges any more.
+    pub fn own(&self, path: &Path) -> io::Result<()> {
+        if self.user.is_none() && self.group.is_none() {
+            return Ok(());
+        }
+        let (user, group) = (self.user.map(Uid::as_raw), self.group.map(Gid::as_raw));
+        std::os::unix::fs::chown(path, user, group)
     }
 
     /// Becomes it, for good: groups first, for a user without privileges may not change them; then no execve(2) may

@@ -11,7 +11,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use socket2::{Domain, SockFilter, SockRef, Socket, Type};
 
 /// Opens a TCP socket that listens on `address`. With `one_of_several`, more of them may listen on it and the kernel
-/// shares the connections out (SO_REUSEPORT, socket(7)). With `v6_only`, `[::]` leaves IPv4 alone.
+/// shares the connections out (`SO_REUSEPORT`, socket(7)). With `v6_only`, `[::]` leaves IPv4 alone.
 pub fn listen_tcp(
     address: SocketAddr,
     backlog: u32,
@@ -25,7 +25,7 @@ pub fn listen_tcp(
     Ok(socket.into())
 }
 
-/// Fails with `EADDRINUSE` when any process, this one too, listens on `address`: with SO_REUSEPORT alone a second
+/// Fails with `EADDRINUSE` when any process, this one too, listens on `address`: with `SO_REUSEPORT` alone a second
 /// server of the same user would silently take half of the connections.
 pub fn assert_unused(address: SocketAddr, v6_only: bool) -> io::Result<()> {
     tcp_socket(address, v6_only)?.bind(&address.into())
@@ -83,16 +83,17 @@ pub fn listen_unix(
     Ok(socket.into())
 }
 
-/// Among the sockets of one SO_REUSEPORT group, new connections go only to those whose `indices` in the kernel's order
-/// are named, each with the same chance (SO_ATTACH_REUSEPORT_CBPF, socket(7)). Connections under way stay where they are.
+/// Among the sockets of one `SO_REUSEPORT` group, new connections go only to those whose `indices` in the kernel's order
+/// are named, each with the same chance (`SO_ATTACH_REUSEPORT_CBPF`, socket(7)). Connections under way stay where they are.
 pub fn steer(socket: impl AsFd, indices: &[u32]) -> io::Result<()> {
+    // The offset of a random number among what a filter may ask for (bpf(2)).
+    const RANDOM: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_RANDOM).cast_unsigned();
     let Ok(count) = u32::try_from(indices.len()) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
     if count == 0 || count > 1000 {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    const RANDOM: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_RANDOM).cast_unsigned();
     let mut program = vec![
         instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, RANDOM),
         instruction(libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K, 0, 0, count),
@@ -191,25 +192,20 @@ fn attach(
 pub fn accept(socket: impl AsFd) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
     let listener = socket.as_fd().as_raw_fd();
     let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-    // SAFETY: the kernel writes an address of at most `length` bytes into `storage`, and its true length into `length`.
-    let accepted = unsafe {
-        socket2::SockAddr::try_init(|storage, length| {
-            Ok(Errno::result(libc::accept4(
-                listener,
-                storage.cast(),
-                length,
-                flags,
-            ))?)
-        })
+    let next = |storage: *mut socket2::SockAddrStorage, length: *mut libc::socklen_t| {
+        // SAFETY: the kernel writes at most `length` bytes into `storage`, and the true length into `length`.
+        let number = unsafe { libc::accept4(listener, storage.cast(), length, flags) };
+        Ok(Errno::result(number)?)
     };
-    let (number, address) = accepted?;
+    // SAFETY: where it succeeds, accept4(2) has initialised both the address and its length.
+    let (number, address) = unsafe { socket2::SockAddr::try_init(next) }?;
     // SAFETY: the kernel has just opened this descriptor for us, and nobody else knows it.
     let connection = unsafe { OwnedFd::from_raw_fd(number) };
     Ok((connection, address.as_socket()))
 }
 
 /// A descriptor that becomes readable when `socket`, which other processes wait for as well, has a connection, in only
-/// one of them (EPOLLEXCLUSIVE, epoll_ctl(2)). It can be nested in an event loop of one's own.
+/// one of them (EPOLLEXCLUSIVE, `epoll_ctl(2)`). It can be nested in an event loop of one's own.
 pub fn wait_exclusively(socket: impl AsFd) -> io::Result<OwnedFd> {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     epoll.add(

@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 /// How many processors this process may use, and why.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Processors {
-    /// Those it may be scheduled on (sched_getaffinity(2)).
+    /// Those it may be scheduled on (`sched_getaffinity(2)`).
     pub affinity: usize,
     /// The share that its cgroup, or one above it, grants; in processors.
     pub quota: Option<f64>,

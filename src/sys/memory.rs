@@ -1,4 +1,4 @@
-//! Memory that forked processes share (memfd_create(2), mmap(2)).
+//! Memory that forked processes share (`memfd_create(2)`, mmap(2)).
 
 use std::ffi::c_void;
 use std::num::NonZeroUsize;

@@ -12,7 +12,7 @@ use nix::sys::socket::{MsgFlags, send};
 /// A place for bytes that takes what it can at once.
 #[derive(Debug)]
 pub enum Output {
-    /// A pipe, terminal or file, on a file description of its own so that O_NONBLOCK concerns nobody else.
+    /// A pipe, terminal or file, on a file description of its own so that `O_NONBLOCK` concerns nobody else.
     Stream(File),
     /// A socket, as systemd connects standard error to the journal.
     Socket(OwnedFd),

@@ -154,7 +154,7 @@ fn exit_child(code: u8) -> ! {
     unsafe { nix::libc::_exit(code.into()) }
 }
 
-/// How many threads this process has; 0 when /proc cannot be read.
+/// How many threads this process has; 1 when /proc cannot be read.
 fn thread_count() -> usize {
     // Without /proc (a bare chroot) the master is still single-threaded by construction.
     std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count)

@@ -9,7 +9,7 @@ use tokio::io::unix::AsyncFd;
 /// Waits for `descriptor` to be readable in the tokio runtime of the calling task.
 ///
 /// # Errors
-/// epoll_ctl(2): a descriptor that cannot be waited for, or no memory.
+/// `epoll_ctl(2)`: a descriptor that cannot be waited for, or no memory.
 pub fn readable(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` is open and always names the same file description until it is dropped, and `AsyncFd` owns it.
     let registered = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };

@@ -13,9 +13,11 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 pub struct Signals(SignalFd);
 
 impl Signals {
-    /// Blocks every signal from here on and opens the descriptor they are read from.
+    /// Blocks every signal from here on, but for the one that asks for a core, and opens the descriptor they are read from.
     pub fn take_over() -> nix::Result<Self> {
-        let all = SigSet::all();
+        let mut all = SigSet::all();
+        // systemd sends it to a service that gives no sign of life, which would not read it either (WatchdogSignal=).
+        all.remove(Signal::SIGABRT);
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&all), None)?;
         SignalFd::with_flags(&all, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map(Self)
     }
@@ -34,11 +36,13 @@ impl Signals {
     }
 }
 
-/// What a worker ignores: the terminal and the operator address the master, which tells its workers what to do.
-const IGNORED_BY_WORKERS: [Signal; 9] = [
+/// What a worker ignores: the terminal, the service manager and the operator address the master, which tells its workers
+/// what to do. SIGTERM among them: a manager that sends it to every process of the service must not cut requests.
+const IGNORED_BY_WORKERS: [Signal; 10] = [
     Signal::SIGHUP,
     Signal::SIGINT,
     Signal::SIGQUIT,
+    Signal::SIGTERM,
     Signal::SIGUSR1,
     Signal::SIGUSR2,
     Signal::SIGTTIN,
@@ -52,11 +56,16 @@ const IGNORED_BY_WORKERS: [Signal; 9] = [
 pub(super) fn reset_in_child() -> nix::Result<()> {
     let action = |handler| SigAction::new(handler, SaFlags::empty(), SigSet::empty());
     for signal in Signal::iterator() {
-        let handler = match signal {
-            Signal::SIGKILL | Signal::SIGSTOP => continue,
-            signal if IGNORED_BY_WORKERS.contains(&signal) => SigHandler::SigIgn,
-            PARENT_DIED => SigHandler::Handler(parent_died),
-            _ => SigHandler::SigDfl,
+        // The kernel lets nobody change what these two do.
+        if [Signal::SIGKILL, Signal::SIGSTOP].contains(&signal) {
+            continue;
+        }
+        let handler = if signal == PARENT_DIED {
+            SigHandler::Handler(parent_died)
+        } else if IGNORED_BY_WORKERS.contains(&signal) {
+            SigHandler::SigIgn
+        } else {
+            SigHandler::SigDfl
         };
         // SAFETY: `parent_died` only calls setitimer, a plain system call that touches no state of this process.
         unsafe { sigaction(signal, &action(handler)) }?;

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, getsockopt, recv, sockopt};
 
-/// Who is at the other end of a Unix socket (SO_PEERCRED, unix(7)).
+/// Who is at the other end of a Unix socket (`SO_PEERCRED`, unix(7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerCredentials {
     /// Its process; of a listening socket, the process that called listen(2).

@@ -1,4 +1,4 @@
-//! What systemd and a service say to each other: sd_notify(3), sd_listen_fds(3), sd_watchdog_enabled(3).
+//! What systemd and a service say to each other: `sd_notify(3)`, `sd_listen_fds(3)`, `sd_watchdog_enabled(3)`.
 
 use std::ffi::OsStr;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
@@ -11,7 +11,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::clock;
 
-/// The first descriptor that is passed (sd_listen_fds(3)).
+/// The first descriptor that is passed (`sd_listen_fds(3)`).
 const FIRST: RawFd = 3;
 
 /// The notification socket, if systemd gave one.

@@ -185,7 +185,7 @@ async fn serve<S: AppService>(
     let close = loop {
         match orders.next().await {
             Some(ToWorker::Accept) => {
-                accepting.extend(accept_from(std::mem::take(&mut sockets), task, serving))
+                accepting.extend(accept_from(std::mem::take(&mut sockets), task, serving));
             }
             Some(ToWorker::Drain { close }) => break close,
             Some(ToWorker::ReopenLogs) => reopen_logs(task.worker),
@@ -245,10 +245,8 @@ async fn leave_as_orphan<S: AppService>(
 
 /// A random number: the first half of every request id of this worker.
 fn request_ids() -> u64 {
-    let mut bytes = [0; 8];
-    // Without random numbers the server could not verify a token either; ids then only count.
-    aws_lc_rs::rand::fill(&mut bytes).unwrap_or_default();
-    u64::from_le_bytes(bytes)
+    // A kernel without random numbers does not exist here (getrandom(2)); ids would then only count.
+    getrandom::u64().unwrap_or_default()
 }
 
 fn reopen_logs(worker: u64) {

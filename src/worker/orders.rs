@@ -25,7 +25,7 @@ impl Orders {
     /// The next order; `None` when the master is gone. Can be dropped while it waits.
     pub(super) async fn next(&mut self) -> Option<ToWorker> {
         loop {
-            match self.incoming.next() {
+            match self.incoming.next_message() {
                 Some(Ok(order)) => return Some(order),
                 Some(Err(error)) => {
                     // A master that cannot be understood cannot be obeyed.

@@ -11,7 +11,6 @@ pub(super) fn crash() -> ! {
 }
 
 /// Keeps the event loop for ever: no other request of this worker gets on.
-#[expect(clippy::infinite_loop, reason = "that is the fault")]
 pub(super) fn hang() -> ! {
     loop {
         std::thread::park();
@@ -25,7 +24,7 @@ pub(super) fn leak(mebibytes: usize) -> Response<Body> {
     json(StatusCode::OK, &json!({ "leaked": lost.len() }))
 }
 
-/// Ends the process as an application that calls exit() would.
+/// Ends the process as an application that calls `exit()` would.
 #[expect(clippy::disallowed_methods, clippy::exit, reason = "that is the fault")]
 pub(super) fn exit(code: u8) -> ! {
     std::process::exit(code.into())

@@ -6,7 +6,7 @@ mod answers;
 mod faults;
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, Ready, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -72,15 +72,20 @@ const FAULTS: [(&str, Route); 4] = [
 ///
 /// # Errors
 /// None in practice: its routes are fixed.
-pub async fn boot(boot: Boot) -> Result<Demo, BoxError> {
+#[expect(clippy::needless_pass_by_value, reason = "the shape of an `App`")]
+pub fn boot(boot: Boot) -> Ready<Result<Demo, BoxError>> {
+    ready(routes(&boot).map(|routes| Demo {
+        routes: Arc::new(routes),
+    }))
+}
+
+fn routes(boot: &Boot) -> Result<matchit::Router<Route>, BoxError> {
     let mut routes = matchit::Router::new();
     let faults: &[_] = if boot.config.app.faults { &FAULTS } else { &[] };
     for (path, route) in ROUTES.iter().chain(faults) {
         routes.insert(*path, *route)?;
     }
-    Ok(Demo {
-        routes: Arc::new(routes),
-    })
+    Ok(routes)
 }
 
 impl tower_service::Service<Request<RequestBody>> for Demo {

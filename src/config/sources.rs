@@ -1,0 +1,92 @@
+//! Where a configuration comes from, and the text of its file.
+
+use std::fs;
+use std::io::{self, ErrorKind, Read};
+use std::path::{self, Path, PathBuf};
+
+use super::errors::Problems;
+
+const FILE_HERE: &str = "destrier.toml";
+const FILE_OF_SYSTEM: &str = "/etc/destrier/destrier.toml";
+const FILE_SIZE_MAX: u64 = 1024 * 1024;
+
+/// Where a configuration comes from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sources {
+    /// The file that was named.
+    pub file: Option<PathBuf>,
+    /// `--bind`, in place of `server.bind`.
+    pub bind: Vec<String>,
+    /// `--workers`, in place of `workers.count`.
+    pub workers: Option<String>,
+    /// `--log-level`, in place of `log.level`.
+    pub log_level: Option<String>,
+    /// Environment variables; those that are not named `DESTRIER_SECTION__KEY` are not looked at.
+    pub env: Vec<(String, String)>,
+}
+
+/// The name and the text of the file that is to be read, or what is wrong with it.
+pub(super) fn read(sources: &Sources, problems: &mut Problems) -> Option<(PathBuf, String)> {
+    let Some(name) = sources.file.clone().or_else(first_that_exists) else {
+        let message = format!("there is neither `{FILE_HERE}` here nor `{FILE_OF_SYSTEM}`");
+        let hint =
+            "write one, or name it with `--config FILE`; `config/demo.toml` is a small example"
+                .to_owned();
+        problems.note(None, message, Some(hint));
+        return None;
+    };
+    // Paths in the file become text that is joined to this one, and shown.
+    let is_text = path::absolute(&name).is_ok_and(|name| name.to_str().is_some());
+    let text = match read_file(&name) {
+        Ok(_) if !is_text => Err(io::Error::other("its path is not UTF-8")),
+        read => read,
+    };
+    match text {
+        Ok(text) => Some((name, text)),
+        Err(error) => {
+            let message = format!("cannot read `{}`: {}", name.display(), reason(&error));
+            problems.note(None, message, None);
+            None
+        }
+    }
+}
+
+/// One that exists, but cannot be read, is the one that was meant, and its error is told.
+fn first_that_exists() -> Option<PathBuf> {
+    let is_there = |name: &PathBuf| !matches!(fs::symlink_metadata(name), Err(error) if error.kind() == ErrorKind::NotFound);
+    [FILE_HERE, FILE_OF_SYSTEM]
+        .map(PathBuf::from)
+        .into_iter()
+        .find(is_there)
+}
+
+fn read_file(name: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    fs::File::open(name)?
+        .take(FILE_SIZE_MAX + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_SIZE_MAX {
+        return Err(io::Error::other("larger than 1 MiB"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let line = 1 + error
+            .as_bytes()
+            .iter()
+            .take(valid)
+            .filter(|byte| **byte == b'\n')
+            .count();
+        io::Error::other(format!("line {line} is not UTF-8"))
+    })
+}
+
+/// Without the number of the error, which says nothing to a reader.
+fn reason(error: &io::Error) -> String {
+    if error.kind() == ErrorKind::NotFound {
+        "no such file".to_owned()
+    } else if error.kind() == ErrorKind::Other {
+        error.to_string()
+    } else {
+        error.kind().to_string()
+    }
+}

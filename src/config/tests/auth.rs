@@ -1,0 +1,165 @@
+//! `[auth]`: issuers and rules.
+
+use super::*;
+
+#[test]
+fn an_issuer_has_exactly_one_kind_of_key() {
+    assert_snapshot!(refused(r#"
+[[auth.issuer]]
+issuer = "a"
+[[auth.issuer]]
+secret_file = "a"
+jwks_file = "b"
+[[auth.issuer]]
+public_key_file = "a"
+create_missing = true
+algorithms = "HS256"
+[[auth.issuer]]
+secret_file = "a"
+algorithms = ["HS512", "RS256", "none"]
+[[auth.issuer]]
+secret_file = "a"
+algorithms = ["HS512", "RS256"]
+[[auth.issuer]]
+secret_file = 3
+"#), @r#"
+    config: /srv/app.toml:2:1: `auth.issuer[0]` must have one of `secret_file`, `public_key_file` and `jwks_file`
+    config: /srv/app.toml:4:1: `auth.issuer[1]` must have only one of `secret_file`, `public_key_file` and `jwks_file`
+    config: /srv/app.toml:9:18: `auth.issuer[2].create_missing` is for `secret_file` only: other keys cannot be made up
+    config: /srv/app.toml:10:14: `auth.issuer[2].algorithms` must not be an HS algorithm for a `public_key_file`, found `"HS256"`
+    config: /srv/app.toml:13:33: `auth.issuer[3].algorithms[2]` must be one of `HS256`, `HS384`, `HS512`, `RS256`, `RS384`, `RS512`, `PS256`, `PS384`, `PS512`, `ES256`, `ES384`, `EdDSA`, found `"none"`
+    config: /srv/app.toml:16:24: `auth.issuer[4].algorithms[1]` must be HS256, HS384 or HS512 for a `secret_file`, found `"RS256"`
+    config: /srv/app.toml:18:15: `auth.issuer[5].secret_file` must be a string, found `3`
+    "#);
+}
+
+#[test]
+fn issuers_have_names_of_their_own() {
+    assert_snapshot!(refused(r#"
+[[auth.issuer]]
+secret_file = "a"
+issuer = "x"
+[[auth.issuer]]
+secret_file = "b"
+name = "x"
+[[auth.issuer]]
+secret_file = "b"
+issuer = "x"
+"#), @r#"
+    config: /srv/app.toml:7:8: `auth.issuer[1]` is called `x`, as is one before it
+    hint: give each issuer a `name` of its own
+    config: /srv/app.toml:8:1: `auth.issuer[2]` is called `x`, as is one before it
+    hint: give each issuer a `name` of its own
+    "#);
+    let issuers = accepted(
+        "[[auth.issuer]]\nsecret_file = 'a'\n[[auth.issuer]]\nsecret_file = 'a'\nissuer = 'y'",
+    )
+    .auth
+    .issuers;
+    assert_eq!(issuers[0].name, "auth.issuer[0]");
+    assert_eq!(issuers[1].name, "y");
+}
+
+#[test]
+fn patterns_are_paths() {
+    let patterns = [
+        "a", "**", "/**/a", "/a*", "/*", "/{}", "/a{id}", "/{a}{b}", "/a//b", "/a/../b", "/a?b",
+        "/a b",
+    ];
+    let rules: Vec<String> = patterns
+        .map(|path| format!("[[auth.rule]]\npath = {path:?}\n"))
+        .into();
+    assert_snapshot!(refused(&rules.concat()), @r#"
+    config: /srv/app.toml:2:8: `auth.rule[0].path` must begin with `/`, found `"a"`
+    config: /srv/app.toml:4:8: `auth.rule[1].path` must begin with `/`, found `"**"`
+    hint: every path is `/**`
+    config: /srv/app.toml:6:8: `auth.rule[2].path` may have `**` at its end only, found `"/**/a"`
+    config: /srv/app.toml:8:8: `auth.rule[3].path` may have `**` as a whole segment only, found `"/a*"`
+    config: /srv/app.toml:10:8: `auth.rule[4].path` may have `**` as a whole segment only, found `"/*"`
+    config: /srv/app.toml:12:8: `auth.rule[5].path` must have a name in its braces, as in `/users/{id}`, found `"/{}"`
+    config: /srv/app.toml:14:8: `auth.rule[6].path` may have `{name}` as a whole segment only, found `"/a{id}"`
+    config: /srv/app.toml:16:8: `auth.rule[7].path` must have a name in its braces, as in `/users/{id}`, found `"/{a}{b}"`
+    config: /srv/app.toml:18:8: `auth.rule[8].path` must not have empty segments, found `"/a//b"`
+    config: /srv/app.toml:20:8: `auth.rule[9].path` must not have `.` or `..` as a segment, found `"/a/../b"`
+    config: /srv/app.toml:22:8: `auth.rule[10].path` must be a path, without query, fragment or white space, found `"/a?b"`
+    config: /srv/app.toml:24:8: `auth.rule[11].path` must be a path, without query, fragment or white space, found `"/a b"`
+    "#);
+    for path in ["/", "/**", "/a/", "/a/**", "/users/{id}/posts", "/%C3%A9"] {
+        accepted(&format!("[[auth.rule]]\npath = {path:?}"));
+    }
+}
+
+#[test]
+fn methods_are_in_capitals() {
+    assert_snapshot!(refused("[[auth.rule]]\npath = '/'\nmethods = ['GET', 'post', 'A B']"), @r#"
+    config: /srv/app.toml:3:19: `auth.rule[0].methods[1]` must be a method in capitals, such as "GET", found `"post"`
+    config: /srv/app.toml:3:27: `auth.rule[0].methods[2]` must be a method in capitals, such as "GET", found `"A B"`
+    "#);
+    assert_snapshot!(refused("[[auth.rule]]\npath = '/'\nmethods = 'get'"), @r#"
+    config: /srv/app.toml:3:11: `auth.rule[0].methods` must be a method in capitals, such as "GET", found `"get"`
+    "#);
+}
+
+/// Whether a rule on `later` that stands after one on `earlier` is refused.
+fn is_covered(earlier: &str, later: &str) -> bool {
+    read_text(
+        &format!("auth.rule = [{{ {earlier} }}, {{ {later} }}]"),
+        &Sources::default(),
+    )
+    .is_err()
+}
+
+#[test]
+fn a_rule_that_can_never_decide_is_refused() {
+    assert!(is_covered("path = '/a'", "path = '/a'"));
+    assert!(is_covered("path = '/**'", "path = '/'"));
+    assert!(is_covered("path = '/a/**'", "path = '/a/b/{c}'"));
+    assert!(is_covered(
+        "path = '/a/**'",
+        "path = '/a/**', methods = 'GET'"
+    ));
+    assert!(is_covered("path = '/{x}/b'", "path = '/a/b'"));
+    assert!(is_covered(
+        "path = '/a', methods = ['GET', 'PUT']",
+        "path = '/a', methods = 'PUT'"
+    ));
+    assert_snapshot!(refused("[[auth.rule]]\npath = '/**'\n[[auth.rule]]\npath = '/a'"), @r#"
+    config: /srv/app.toml:3:1: `auth.rule[1]` can never decide: `auth.rule[0]` matches all its requests first
+    hint: the first rule that matches decides: put the narrower one first
+    "#);
+}
+
+#[test]
+fn a_rule_that_can_decide_is_accepted() {
+    assert!(!is_covered("path = '/a/**'", "path = '/a'"));
+    assert!(!is_covered("path = '/a/b'", "path = '/a/{x}'"));
+    assert!(!is_covered("path = '/{x}'", "path = '/a/'"));
+    assert!(!is_covered("path = '/{x}'", "path = '/'"));
+    assert!(!is_covered("path = '/a/{x}'", "path = '/a/**'"));
+    assert!(!is_covered("path = '/a', methods = 'GET'", "path = '/a'"));
+    assert!(!is_covered(
+        "path = '/a', methods = 'GET'",
+        "path = '/a', methods = ['GET', 'PUT']"
+    ));
+}
+
+#[test]
+fn a_public_rule_asks_nothing() {
+    assert_snapshot!(refused("[[auth.rule]]\npath = '/'\naccess = 'public'\nroles = 'a'"), @r#"
+    config: /srv/app.toml:1:1: `auth.rule[0]` is public, so it cannot have `scopes`, `roles` or `claims`
+    hint: leave `access` out: the default needs a token
+    "#);
+}
+
+#[test]
+fn a_claim_has_a_value_that_a_token_can_have() {
+    assert_snapshot!(refused("[[auth.rule]]\npath = '/'\nclaims = { a = 1, b = inf, 'c.d' = [2020-01-01] }"), @r#"
+    config: /srv/app.toml:3:23: `auth.rule[0].claims.b` must be a value that JSON has, found `inf`
+    config: /srv/app.toml:3:36: `auth.rule[0].claims."c.d"` must be a value that JSON has, found `[2020-01-01]`
+    "#);
+    let claims = &accepted("[[auth.rule]]\npath = '/'\nclaims.a = { b = [1, 'x'] }")
+        .auth
+        .rules[0]
+        .claims;
+    assert_eq!(claims["a"], serde_json::json!({ "b": [1, "x"] }));
+}

@@ -1,0 +1,184 @@
+//! File, environment and flags: which wins, and what is told about them.
+
+use std::fs;
+
+use super::*;
+
+#[test]
+fn flags_win_over_the_environment_and_that_over_the_file() {
+    let file = "[workers]\ncount = 1\nboot_timeout = \"1s\"\ngraceful_timeout = \"1s\"";
+    let sources = Sources {
+        workers: Some("3".to_owned()),
+        ..environment([
+            ("DESTRIER_WORKERS__COUNT", "2"),
+            ("DESTRIER_WORKERS__BOOT_TIMEOUT", "2"),
+        ])
+    };
+    let workers = read_text(file, &sources).unwrap().config.workers;
+    assert_eq!(workers.count, WorkerCount::Fixed(3));
+    assert_eq!(workers.boot_timeout, Duration::from_secs(2));
+    assert_eq!(workers.graceful_timeout, Duration::from_secs(1));
+}
+
+#[test]
+fn a_variable_is_read_as_its_key_wants() {
+    let sources = environment([
+        ("DESTRIER_AUTH__REALM", "3"),
+        ("DESTRIER_PROCESS__USER", "1000"),
+        ("DESTRIER_PROCESS__GROUPS", "['a', \"b\"]"),
+        ("DESTRIER_SERVER__BIND", "[::1]:80"),
+        ("DESTRIER_SERVER__UNIX_MODE", "0600"),
+        ("DESTRIER_APP__FAULTS", "true"),
+        ("DESTRIER_AUTH__RULE", "[{ path = '/a' }]"),
+    ]);
+    let config = read_text("", &sources).unwrap().config;
+    assert_eq!(config.auth.realm, "3");
+    assert_eq!(config.process.user.as_deref(), Some("1000"));
+    assert_eq!(
+        config.process.groups,
+        Some(vec!["a".to_owned(), "b".to_owned()])
+    );
+    assert_eq!(config.server.bind, [Bind::Tcp("[::1]:80".parse().unwrap())]);
+    assert_eq!(config.server.unix_mode, 0o600);
+    assert!(config.app.faults);
+    assert_eq!(config.auth.rules[0].path, "/a");
+}
+
+#[test]
+fn errors_in_variables_and_flags_name_them() {
+    let sources = Sources {
+        bind: vec!["127.0.0.1:80".to_owned(), ":80".to_owned()],
+        workers: Some("0".to_owned()),
+        log_level: Some("loud".to_owned()),
+        ..environment([
+            ("DESTRIER_WORKER__COUNT", "3"),
+            ("DESTRIER_workers__count", "3"),
+            ("DESTRIER_AUTH__RULE__PATH", "/"),
+            ("DESTRIER_HTTP__KEEP_ALIVE", "x"),
+            ("DESTRIER_AUTH__RULE", "[{ path = 'x' }]"),
+            ("DESTRIER_LOG", "not ours to judge"),
+        ])
+    };
+    // The file's own mistakes are of no account where something overrides them.
+    let file = "http.keep_alive = true\nserver.bind = ['x', 'y']";
+    assert_snapshot!(refused_with(file, &sources), @r#"
+    config: DESTRIER_AUTH__RULE: `auth.rule[0].path` must begin with `/`, found `"x"`
+    config: DESTRIER_AUTH__RULE__PATH: unknown key `auth.rule__path`
+    hint: did you mean `DESTRIER_AUTH__RULE`?
+    config: DESTRIER_HTTP__KEEP_ALIVE: `http.keep_alive` must be a time of 1ms to 1day, such as "10s" or "500ms", found `"x"`
+    config: DESTRIER_WORKER__COUNT: unknown key `worker.count`
+    hint: did you mean `DESTRIER_WORKERS__COUNT`?
+    config: DESTRIER_workers__count: unknown key `workers.count`
+    hint: did you mean `DESTRIER_WORKERS__COUNT`?
+    config: --bind: `server.bind[1]` must be HOST:PORT, [V6]:PORT, unix:PATH, fd:N or systemd:NAME, found `":80"`
+    hint: for every address of this machine, write `[::]:80` or `0.0.0.0:80`
+    config: --log-level: `log.level` must be one of `error`, `warn`, `info`, `debug`, `trace`, found `"loud"`
+    config: --workers: `workers.count` must be 1 to 512 or "auto", found `"0"`
+    "#);
+}
+
+#[test]
+fn a_path_is_relative_to_what_names_it() {
+    let file =
+        "log.file = 'a.log'\nprocess.pid_file = 'a.pid'\n[[auth.issuer]]\njwks_file = 'a.json'";
+    let config = read_text(file, &environment([("DESTRIER_LOG__FILE", "b.log")]))
+        .unwrap()
+        .config;
+    assert_eq!(
+        config.log.file,
+        Some(std::env::current_dir().unwrap().join("b.log"))
+    );
+    assert_eq!(
+        config.process.pid_file.as_deref(),
+        Some(Path::new("/srv/a.pid"))
+    );
+    assert_eq!(
+        config.auth.issuers[0].keys,
+        KeySource::Jwks("/srv/a.json".into())
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_told_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = folder.path().join("app.toml");
+    let load = || {
+        let sources = Sources {
+            file: Some(name.clone()),
+            ..Sources::default()
+        };
+        let errors = load(&sources).unwrap_err().to_string();
+        errors.replace(&name.display().to_string(), "app.toml")
+    };
+    assert_snapshot!(load(), @r#"config: cannot read `app.toml`: no such file"#);
+    fs::write(&name, b"[log]\n# \xff").unwrap();
+    assert_snapshot!(load(), @r#"config: cannot read `app.toml`: line 2 is not UTF-8"#);
+    fs::write(&name, "#".repeat(2 << 20)).unwrap();
+    assert_snapshot!(load(), @r#"config: cannot read `app.toml`: larger than 1 MiB"#);
+    fs::remove_file(&name).unwrap();
+    fs::create_dir(&name).unwrap();
+    assert_snapshot!(load(), @r#"config: cannot read `app.toml`: is a directory"#);
+}
+
+#[test]
+fn what_is_in_force_is_shown_with_its_origin() {
+    let file = "[log]\nfile = 'a.log'\n[[auth.issuer]]\nsecret_file = 'a'\n[[auth.rule]]\npath = '/'\nclaims = { 'x.y' = 1 }\n";
+    let sources = Sources {
+        bind: vec!["[::1]:80".to_owned()],
+        ..environment([("DESTRIER_WORKERS__COUNT", "4")])
+    };
+    assert_snapshot!(shown(&read_text(file, &sources).unwrap().settings), @r#"
+    server.bind = ["[::1]:80"]           # --bind
+    server.backlog = 2048                # default
+    server.balance = "per-worker"        # default
+    server.unix_mode = "0660"            # default
+    # server.unix_owner is not set
+    # server.unix_group is not set
+    workers.count = 4                    # DESTRIER_WORKERS__COUNT
+    workers.boot_timeout = "30s"         # default
+    workers.graceful_timeout = "30s"     # default
+    workers.backoff_initial = "100ms"    # default
+    workers.backoff_max = "30s"          # default
+    workers.backoff_reset = "1m"         # default
+    reload.strategy = "blue-green"       # default
+    reload.max_surge = 1                 # default
+    reload.max_unavailable = 0           # default
+    # process.user is not set
+    # process.group is not set
+    # process.groups is not set
+    process.umask = "0022"               # default
+    # process.pid_file is not set
+    # process.control_socket is not set
+    http.header_timeout = "10s"          # default
+    http.keep_alive = "1m 15s"           # default
+    http.drain_linger = "1s"             # default
+    auth.realm = "destrier"              # default
+    app.kind = "demo"                    # default
+    app.faults = false                   # default
+    log.level = "info"                   # default
+    log.format = "auto"                  # default
+    log.file = "/srv/a.log"              # /srv/app.toml:2:8
+    log.access = false                   # default
+
+    [[auth.issuer]]
+    # name is not set
+    secret_file = "/srv/a"               # /srv/app.toml:4:15
+    # public_key_file is not set
+    # jwks_file is not set
+    create_missing = false               # default
+    # issuer is not set
+    audience = []                        # default
+    algorithms = []                      # default
+    leeway = "0s"                        # default
+    require = []                         # default
+    typ = []                             # default
+
+    [[auth.rule]]
+    path = "/"                           # /srv/app.toml:6:8
+    methods = []                         # default
+    access = "token"                     # default
+    scopes = []                          # default
+    roles = []                           # default
+    claims = { "x.y" = 1 }               # /srv/app.toml:7:10
+    "#);
+}

@@ -1,0 +1,238 @@
+//! `[auth]`: issuers and rules.
+
+use std::collections::BTreeMap;
+
+use super::{Check, path, text, texts};
+use crate::config::key::KeyPath;
+use crate::config::notation::Text;
+use crate::config::{Access, Algorithm, Auth, Issuer, KeySource, Rule, file, rules};
+
+impl Check<'_> {
+    pub(super) fn auth(&mut self, auth: &file::Auth) -> Auth {
+        let issuers = self.issuers(&auth.issuer);
+        let rules = self.rules(&auth.rule);
+        let first_needy = rules.iter().position(|rule| rule.access == Access::Token);
+        if rules.is_empty() {
+            let message = "there is no `[[auth.rule]]`: every request will be refused";
+            self.warn(&"auth.rule".into(), message.to_owned(), None);
+        } else if let Some(index) = first_needy.filter(|_| auth.issuer.is_empty()) {
+            let key = KeyPath::from("auth.rule").item(index);
+            let message = format!(
+                "`{key}` needs a token, but there is no `[[auth.issuer]]` that could sign one"
+            );
+            self.warn(&key, message, None);
+        }
+        Auth {
+            realm: text(&auth.realm),
+            issuers,
+            rules,
+        }
+    }
+
+    fn issuers(&mut self, written: &[file::Issuer]) -> Vec<Issuer> {
+        let mut issuers: Vec<Issuer> = Vec::new();
+        for (index, issuer) in written.iter().enumerate() {
+            let key = KeyPath::from("auth.issuer").item(index);
+            let keys = self.key_source(&key, issuer);
+            self.algorithms(&key, issuer);
+            let name = issuer.name.as_ref().or(issuer.issuer.as_ref());
+            let name = name.map_or_else(|| key.to_string(), text);
+            if issuers.iter().any(|other| other.name == name) {
+                let message = format!("`{key}` is called `{name}`, as is one before it");
+                let hint = "give each issuer a `name` of its own".to_owned();
+                self.refuse_with(
+                    &self.document.nearest(&key.child("name")),
+                    message,
+                    Some(hint),
+                );
+            }
+            issuers.extend(keys.map(|keys| Issuer {
+                name,
+                keys,
+                issuer: issuer.issuer.as_ref().map(text),
+                audience: texts(&issuer.audience),
+                algorithms: issuer.algorithms.0.clone(),
+                leeway: issuer.leeway.0,
+                require: texts(&issuer.require),
+                typ: texts(&issuer.typ),
+            }));
+        }
+        issuers
+    }
+
+    fn key_source(&mut self, key: &KeyPath, issuer: &file::Issuer) -> Option<KeySource> {
+        let secret = issuer.secret_file.as_ref().map(|file| KeySource::Secret {
+            file: path(file),
+            create_missing: issuer.create_missing,
+        });
+        let public_key = issuer
+            .public_key_file
+            .as_ref()
+            .map(path)
+            .map(KeySource::PublicKey);
+        let jwks = issuer.jwks_file.as_ref().map(path).map(KeySource::Jwks);
+        if issuer.create_missing
+            && secret.is_none()
+            && !self.problems.concern(&key.child("secret_file"))
+        {
+            let message = format!(
+                "`{key}.create_missing` is for `secret_file` only: other keys cannot be made up"
+            );
+            self.refuse_with(&key.child("create_missing"), message, None);
+        }
+        let mut sources = [secret, public_key, jwks].into_iter().flatten();
+        let names = ["secret_file", "public_key_file", "jwks_file"];
+        match (sources.next(), sources.next()) {
+            (Some(source), None) => return Some(source),
+            (Some(_), Some(_)) => {
+                let message = format!(
+                    "`{key}` must have only one of `secret_file`, `public_key_file` and `jwks_file`"
+                );
+                self.refuse_with(key, message, None);
+            }
+            (None, _) => {
+                // One that was given, but is no path, has been noted already.
+                if !names
+                    .iter()
+                    .any(|name| self.problems.concern(&key.child(name)))
+                {
+                    let message = format!(
+                        "`{key}` must have one of `secret_file`, `public_key_file` and `jwks_file`"
+                    );
+                    self.refuse_with(key, message, None);
+                }
+            }
+        }
+        None
+    }
+
+    /// A secret signs with HMAC, a public key never does (RFC 8725 section 3.1).
+    fn algorithms(&mut self, key: &KeyPath, issuer: &file::Issuer) {
+        let is_hmac = |algorithm: &Algorithm| {
+            matches!(
+                algorithm,
+                Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512
+            )
+        };
+        let list = key.child("algorithms");
+        for (index, algorithm) in issuer.algorithms.0.iter().enumerate() {
+            let reason = if issuer.secret_file.is_some() && !is_hmac(algorithm) {
+                "must be HS256, HS384 or HS512 for a `secret_file`"
+            } else if issuer.public_key_file.is_some() && is_hmac(algorithm) {
+                "must not be an HS algorithm for a `public_key_file`"
+            } else {
+                continue;
+            };
+            self.refuse(&self.document.item(&list, index), reason, None);
+        }
+    }
+
+    fn rules(&mut self, written: &[file::Rule]) -> Vec<Rule> {
+        let mut rules: Vec<(KeyPath, Rule)> = Vec::new();
+        for (index, rule) in written.iter().enumerate() {
+            let key = KeyPath::from("auth.rule").item(index);
+            let Some(rule) = self.rule(&key, rule) else {
+                continue;
+            };
+            if let Some((earlier, _)) = rules
+                .iter()
+                .find(|(_, earlier)| rules::covers(earlier, &rule))
+            {
+                let message =
+                    format!("`{key}` can never decide: `{earlier}` matches all its requests first");
+                let hint =
+                    "the first rule that matches decides: put the narrower one first".to_owned();
+                self.refuse_with(&key, message, Some(hint));
+            }
+            rules.push((key, rule));
+        }
+        rules.into_iter().map(|(_, rule)| rule).collect()
+    }
+
+    fn rule(&mut self, key: &KeyPath, written: &file::Rule) -> Option<Rule> {
+        let at = key.child("path");
+        let Some(Text(pattern)) = &written.path else {
+            if !self.problems.concern(&at) {
+                self.refuse_with(key, format!("`{key}` must have a `path`"), None);
+            }
+            return None;
+        };
+        if let Some(reason) = rules::refuse_pattern(pattern) {
+            let hint =
+                (pattern == "**" || pattern == "*").then(|| "every path is `/**`".to_owned());
+            self.refuse(&at, reason, hint);
+            return None;
+        }
+        let methods = key.child("methods");
+        for (index, Text(method)) in written.methods.0.iter().enumerate() {
+            if !rules::is_method(method) {
+                let item = self.document.item(&methods, index);
+                self.refuse(&item, "must be a method in capitals, such as \"GET\"", None);
+            }
+        }
+        let rule = Rule {
+            path: pattern.clone(),
+            methods: texts(&written.methods),
+            access: written.access,
+            scopes: texts(&written.scopes),
+            roles: texts(&written.roles),
+            claims: self.claims(&key.child("claims"), &written.claims),
+        };
+        if rules::has_needs(&rule) {
+            match rule.access {
+                Access::Public => {
+                    let message = format!(
+                        "`{key}` is public, so it cannot have `scopes`, `roles` or `claims`"
+                    );
+                    let hint = "leave `access` out: the default needs a token".to_owned();
+                    self.refuse_with(key, message, Some(hint));
+                }
+                Access::Optional => {
+                    let message = format!(
+                        "`{key}` lets requests without a token through, whatever it asks of those with one"
+                    );
+                    self.warn(key, message, None);
+                }
+                Access::Token => {}
+            }
+        }
+        Some(rule)
+    }
+
+    fn claims(
+        &mut self,
+        key: &KeyPath,
+        written: &BTreeMap<String, toml::Value>,
+    ) -> BTreeMap<String, serde_json::Value> {
+        let mut claims = BTreeMap::new();
+        for name in written.keys() {
+            let key = key.child(name);
+            // As it was in the file: on the way through serde a date turns into a table.
+            match self.document.value(&key).and_then(json) {
+                Some(value) => {
+                    claims.insert(name.clone(), value);
+                }
+                None => self.refuse(&key, "must be a value that JSON has", None),
+            }
+        }
+        claims
+    }
+}
+
+/// The value as a token would carry it; JSON has no dates and no infinite numbers.
+fn json(value: &toml::Value) -> Option<serde_json::Value> {
+    use toml::Value;
+    Some(match value {
+        Value::String(text) => text.as_str().into(),
+        Value::Integer(number) => (*number).into(),
+        Value::Float(number) => serde_json::Number::from_f64(*number)?.into(),
+        Value::Boolean(is_true) => (*is_true).into(),
+        Value::Datetime(_) => return None,
+        Value::Array(items) => items.iter().map(json).collect::<Option<Vec<_>>>()?.into(),
+        Value::Table(table) => {
+            let entry = |(key, value): (&String, &Value)| Some((key.clone(), json(value)?));
+            let entries: Option<serde_json::Map<_, _>> = table.iter().map(entry).collect();
+            entries?.into()
+        }
+    })
+}

@@ -1,0 +1,24 @@
+//! The promises, held against the real program: real processes, sockets and signals. A file for each promise.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod boot;
+mod connections;
+mod control;
+mod crash;
+mod guard;
+mod identity;
+mod listeners;
+mod logs;
+mod notify;
+mod reload;
+mod scale;
+mod serve;
+mod signals;
+mod stop;
+mod support;

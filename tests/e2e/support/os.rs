@@ -1,0 +1,43 @@
+//! What the kernel says about processes and ports, and the signals they are sent.
+
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
+
+/// Sends `signal`; whether there was a process to take it.
+pub(crate) fn send(pid: u32, signal: Signal) -> bool {
+    signal::kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal).is_ok()
+}
+
+/// SIGKILL.
+pub(crate) fn kill(pid: u32) {
+    send(pid, Signal::SIGKILL);
+}
+
+/// Whether the process runs; one that only waits to be reaped does not.
+pub(crate) fn is_alive(pid: u32) -> bool {
+    state(pid).is_some_and(|state| state != 'Z' && state != 'X')
+}
+
+/// The letter of `proc_pid_stat(5)`.
+fn state(pid: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.trim_start().chars().next()
+}
+
+/// A line of `/proc/PID/status` without its name.
+#[track_caller]
+pub(crate) fn status_line(pid: u32, name: &str) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let prefix = format!("{name}:");
+    let line = status.lines().find_map(|line| line.strip_prefix(&prefix));
+    let words = line.unwrap().split_whitespace();
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Whether somebody listens there.
+pub(crate) fn is_open(address: SocketAddr) -> bool {
+    TcpStream::connect(address).is_ok()
+}
