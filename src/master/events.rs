@@ -141,11 +141,11 @@ impl Master {
     /// Does what a command asks for; the answer goes out when it is done.
     fn obey(&mut self, caller: Caller, request: &Request) {
         match *request {
-            Request::Status => {
+            Request::Status {} => {
                 let status = Answer::Status(Box::new(self.status()));
                 self.control.send(caller, &status);
             }
-            Request::Reload => {
+            Request::Reload {} => {
                 tracing::info!("reload asked for by command");
                 self.feed(Event::ReloadRequested(Some(caller)));
             }
@@ -162,7 +162,7 @@ impl Master {
                     StopManner::Graceful
                 });
             }
-            Request::Reopen => {
+            Request::Reopen {} => {
                 self.reopen_logs();
                 self.control
                     .answer(caller, Ok("log files opened anew".to_owned()));
