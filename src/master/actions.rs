@@ -282,13 +282,14 @@ impl Master {
     }
 
     fn note_reload(&mut self, result: Result<Generation, String>) {
-        if result.is_err() && self.supervisor.serving().is_some() {
-            self.tell_systemd_that_it_serves();
-        }
+        let serves_on = result.is_err() && self.supervisor.serving().is_some();
         self.last_reload = Some(ReloadOutcome {
             at: self.now(),
             result,
         });
+        if serves_on {
+            self.tell_systemd_that_it_serves();
+        }
     }
 
     fn tell_systemd_that_it_serves(&self) {
