@@ -116,9 +116,14 @@ impl Master {
             };
             // Its last words may have arrived together with its end.
             self.hear(id);
+            let slot = self.crew.get(id).map(|hand| hand.slot);
             let words = self.bury(id, ending);
             self.feed(Event::Exited(id, words));
             self.note_who_serves();
+            if let Some(slot) = slot {
+                self.listeners.worker_left(slot.0);
+            }
+            self.close_unused_slots();
         }
     }
 
