@@ -130,7 +130,7 @@ impl Master {
         } else if hand.told_to_go && seat.in_flight == 0 {
             tracing::debug!(worker, pid, slot, generation, %uptime, ending = words, "worker ended as ordered");
         } else if self.supervisor.is_degraded() {
-            tracing::debug!(worker, pid, slot, generation, %uptime, ending = words, requests, "worker died");
+            tracing::debug!(worker, pid, slot, generation, %uptime, ending = words, connections = seat.connections, requests, "worker died");
             self.deaths.count_untold(now, words);
         } else {
             tracing::error!(
@@ -141,6 +141,7 @@ impl Master {
                 %uptime,
                 ending = words,
                 out_of_memory = out_of_memory.word(),
+                connections = seat.connections,
                 in_flight = seat.in_flight,
                 requests,
                 "worker died"

@@ -7,6 +7,18 @@
     reason = "a test fails by panicking"
 )]
 
+mod boot;
+mod connections;
+mod control;
+mod crash;
+mod guard;
+mod identity;
+mod listeners;
+mod logs;
+mod notify;
 mod reload;
+mod scale;
+mod serve;
+mod signals;
 mod stop;
 mod support;

@@ -89,13 +89,17 @@ impl Connection {
         let connecting = async {
             match address {
                 Address::Tcp(address) => {
-                    let stream = TcpStream::connect(address).await.map_err(of_io)?;
-                    stream.set_nodelay(true).map_err(of_io)?;
+                    let stream = TcpStream::connect(address)
+                        .await
+                        .map_err(|error| of_io(&error))?;
+                    stream.set_nodelay(true).map_err(|error| of_io(&error))?;
                     Self::over(TokioIo::new(stream)).await
                 }
                 Address::Unix(path) => {
                     Self::over(TokioIo::new(
-                        UnixStream::connect(path).await.map_err(of_io)?,
+                        UnixStream::connect(path)
+                            .await
+                            .map_err(|error| of_io(&error))?,
                     ))
                     .await
                 }
@@ -117,11 +121,19 @@ impl Connection {
         })
     }
 
+    /// As [`Self::send`]; an answer without success is a failure.
     pub(crate) async fn get(&mut self, path: &str) -> Result<Answer, Failure> {
-        let request = Request::get(path)
-            .header("host", "test")
-            .body(Empty::new())
-            .unwrap();
+        let request = Request::get(path).header("host", "test");
+        let answer = self.send(request.body(Empty::new()).unwrap()).await?;
+        if (200..300).contains(&answer.status) {
+            Ok(answer)
+        } else {
+            Err(Failure::NotSuccess(answer.status))
+        }
+    }
+
+    /// Sends `request` and takes its answer, whatever it says.
+    pub(crate) async fn send(&mut self, request: Request<Empty<Bytes>>) -> Result<Answer, Failure> {
         let answering = async {
             self.sender
                 .ready()
@@ -136,16 +148,15 @@ impl Connection {
                 body: body.to_bytes(),
             })
         };
-        let answer: Answer = in_time(answering).await.map_err(|failure| match failure {
-            Failure::ClosedWhileIdle if !self.used => Failure::CutOff,
-            failure => failure,
+        let answer: Answer = in_time(answering).await.map_err(|failure| {
+            if failure == Failure::ClosedWhileIdle && !self.used {
+                Failure::CutOff
+            } else {
+                failure
+            }
         })?;
         self.used = true;
-        if (200..300).contains(&answer.status) {
-            Ok(answer)
-        } else {
-            Err(Failure::NotSuccess(answer.status))
-        }
+        Ok(answer)
     }
 }
 
@@ -155,11 +166,14 @@ async fn in_time<T>(doing: impl Future<Output = Result<T, Failure>>) -> Result<T
         .unwrap_or(Err(Failure::TimedOut))
 }
 
-fn of_io(error: io::Error) -> Failure {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Failure::Refused,
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Failure::Reset,
-        _ => Failure::Other(error.to_string()),
+fn of_io(error: &io::Error) -> Failure {
+    let is = |kinds: [io::ErrorKind; 2]| kinds.contains(&error.kind());
+    if is([io::ErrorKind::ConnectionRefused, io::ErrorKind::NotFound]) {
+        Failure::Refused
+    } else if is([io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe]) {
+        Failure::Reset
+    } else {
+        Failure::Other(error.to_string())
     }
 }
 
@@ -171,7 +185,7 @@ fn of_hyper(error: &hyper::Error) -> Failure {
     } else if error.is_incomplete_message() {
         Failure::CutOff
     } else if let Some(cause) = cause {
-        of_io(cause.kind().into())
+        of_io(cause)
     } else {
         Failure::Other(error.to_string())
     }
@@ -199,6 +213,10 @@ impl Blocking {
 
     pub(crate) fn get(&mut self, path: &str) -> Result<Answer, Failure> {
         self.runtime.block_on(self.connection.get(path))
+    }
+
+    pub(crate) fn send(&mut self, request: Request<Empty<Bytes>>) -> Result<Answer, Failure> {
+        self.runtime.block_on(self.connection.send(request))
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     keys: BTreeMap<String, toml::Value>,
+    auth: String,
     folder: PathBuf,
 }
 
@@ -16,6 +17,7 @@ impl Config {
     pub(crate) fn new(folder: &Path) -> Self {
         let mut config = Self {
             keys: BTreeMap::new(),
+            auth: "[[auth.rule]]\npath = \"/**\"\naccess = \"public\"\n".to_owned(),
             folder: folder.to_owned(),
         };
         config
@@ -28,6 +30,11 @@ impl Config {
     pub(crate) fn set(&mut self, key: &str, value: impl Into<toml::Value>) -> &mut Self {
         self.keys.insert(key.to_owned(), value.into());
         self
+    }
+
+    /// Issuers and rules, as tables of TOML.
+    pub(crate) fn set_auth(&mut self, tables: &str) {
+        tables.clone_into(&mut self.auth);
     }
 
     pub(crate) fn file(&self) -> PathBuf {
@@ -56,6 +63,6 @@ impl std::fmt::Display for Config {
         for (key, value) in &self.keys {
             writeln!(formatter, "{key} = {value}")?;
         }
-        formatter.write_str("[[auth.rule]]\npath = \"/**\"\naccess = \"public\"\n")
+        formatter.write_str(&self.auth)
     }
 }

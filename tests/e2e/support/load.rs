@@ -198,7 +198,9 @@ impl Client {
         match answer {
             Ok(answer) => {
                 report.answered += 1;
-                report.longest = report.longest.max(clock::monotonic() - started);
+                report.longest = report
+                    .longest
+                    .max(clock::monotonic().saturating_sub(started));
                 if let Some(pid) = answer.pid() {
                     *report.by_pid.entry(pid).or_default() += 1;
                 }

@@ -53,5 +53,5 @@ fn pause(time: Duration) {
 pub(crate) fn timed<T>(action: impl FnOnce() -> T) -> (T, Duration) {
     let started = clock::monotonic();
     let result = action();
-    (result, clock::monotonic() - started)
+    (result, clock::monotonic().saturating_sub(started))
 }

@@ -2,16 +2,18 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use destrier::master::Status;
 use destrier::master::control::{self, Answer, Request};
+use destrier::sys::clock;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -27,9 +29,10 @@ use super::{PATIENCE, eventually, os, within};
 pub(crate) struct Setup {
     pub(crate) config: Config,
     program: PathBuf,
-    /// Put before the program's own command line.
-    launcher: Vec<String>,
     env: Vec<(String, String)>,
+    /// Listening sockets that it inherits as descriptors 3 and 4, with their names.
+    passed: Option<[(OwnedFd, &'static str); 2]>,
+    reads_log: bool,
     folder: Arc<TempDir>,
 }
 
@@ -49,8 +52,9 @@ impl Setup {
         Self {
             config: Config::new(folder.path()),
             program,
-            launcher: Vec::new(),
             env: Vec::new(),
+            passed: None,
+            reads_log: true,
             folder: Arc::new(folder),
         }
     }
@@ -69,8 +73,15 @@ impl Setup {
         self
     }
 
-    pub(crate) fn launcher<const N: usize>(mut self, words: [&str; N]) -> Self {
-        self.launcher = words.map(str::to_owned).to_vec();
+    /// Passes sockets as systemd does (`sd_listen_fds(3)`).
+    pub(crate) fn pass(mut self, sockets: [(OwnedFd, &'static str); 2]) -> Self {
+        self.passed = Some(sockets);
+        self
+    }
+
+    /// Leaves its standard error unread.
+    pub(crate) fn leave_log_unread(mut self) -> Self {
+        self.reads_log = false;
         self
     }
 
@@ -87,33 +98,48 @@ impl Setup {
         self.config.write();
         let notify = self.folder().join(format!("notify{}", fastrand::u64(..)));
         let notifications = listen(&notify);
-        let mut command = match self.launcher.split_first() {
-            Some((launcher, arguments)) => {
-                let mut command = command::command(launcher.as_ref());
-                command.args(arguments).arg(&self.program);
+        let mut command = match self.passed {
+            Some(sockets) => passing(sockets, &self.program),
+            None => {
+                let mut command = command::command(&self.program);
+                command.stdout(Stdio::null());
                 command
             }
-            None => command::command(&self.program),
         };
         command
             .args(["run", "-c"])
             .arg(self.config.file())
             .env("NOTIFY_SOCKET", &notify)
-            .envs(self.env.iter().cloned())
-            .stdout(Stdio::null())
+            .envs(self.env)
             .stderr(Stdio::piped())
             .process_group(0);
-        let (pid, log, ended) = spawn(command);
+        let spawned = spawn(command, self.reads_log);
         Server {
             config: self.config,
             program: self.program,
             folder: self.folder,
-            pid,
-            log,
+            pid: spawned.pid,
+            log: spawned.log,
             notifications,
-            ended,
+            ended: spawned.ended,
+            _unread: spawned.unread,
         }
     }
+}
+
+/// A launcher that puts `sockets` where the program expects them, and says so in the process that becomes it.
+fn passing(sockets: [(OwnedFd, &str); 2], program: &Path) -> Command {
+    const SCRIPT: &str =
+        "exec 3<&0 4<&1 0</dev/null 1>/dev/null; export LISTEN_PID=$$ LISTEN_FDS=2; exec \"$@\"";
+    let [(first, first_name), (second, second_name)] = sockets;
+    let mut command = command::command(Path::new("sh"));
+    command
+        .args(["-c", SCRIPT, "sh"])
+        .arg(program)
+        .env("LISTEN_FDNAMES", format!("{first_name}:{second_name}"))
+        .stdin(first)
+        .stdout(second);
+    command
 }
 
 fn listen(path: &Path) -> Arc<Journal<String>> {
@@ -130,20 +156,39 @@ fn listen(path: &Path) -> Arc<Journal<String>> {
     notifications
 }
 
-type Spawned = (u32, Arc<Journal<Value>>, Arc<Journal<ExitStatus>>);
+struct Spawned {
+    pid: u32,
+    log: Arc<Journal<Value>>,
+    ended: Arc<Journal<ExitStatus>>,
+    unread: Option<ChildStderr>,
+}
 
-fn spawn(mut command: Command) -> Spawned {
+fn spawn(mut command: Command, reads_log: bool) -> Spawned {
     let mut child = command.spawn().unwrap();
     let (pid, stderr) = (child.id(), child.stderr.take().unwrap());
     let (log, ended) = (Arc::new(Journal::default()), Arc::new(Journal::default()));
     let (lines, end) = (Arc::clone(&log), Arc::clone(&ended));
+    let unread = if reads_log {
+        read(stderr, lines);
+        None
+    } else {
+        Some(stderr)
+    };
+    thread::spawn(move || end.push(child.wait().unwrap()));
+    Spawned {
+        pid,
+        log,
+        ended,
+        unread,
+    }
+}
+
+fn read(stderr: ChildStderr, lines: Arc<Journal<Value>>) {
     thread::spawn(move || {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
             lines.push(serde_json::from_str(&line).unwrap_or(Value::String(line)));
         }
     });
-    thread::spawn(move || end.push(child.wait().unwrap()));
-    (pid, log, ended)
 }
 
 /// A server that was started. When it is dropped it is stopped, and no process of it may be left.
@@ -158,6 +203,7 @@ pub(crate) struct Server {
     pub(crate) log: Arc<Journal<Value>>,
     pub(crate) notifications: Arc<Journal<String>>,
     ended: Arc<Journal<ExitStatus>>,
+    _unread: Option<ChildStderr>,
 }
 
 impl Server {
@@ -170,7 +216,9 @@ impl Server {
                 self.log.since(Mark::START)
             );
             self.notifications
-                .wait_for(Mark::START, Duration::from_millis(50), is_ready)
+                .wait_for(Mark::START, Duration::from_millis(50), |text| {
+                    text.starts_with("READY=1")
+                })
         });
     }
 
@@ -183,13 +231,15 @@ impl Server {
         Setup {
             config: self.config.clone(),
             program: self.program.clone(),
-            launcher: Vec::new(),
             env: Vec::new(),
+            passed: None,
+            reads_log: true,
             folder: Arc::clone(&self.folder),
         }
     }
 
-    /// What the faulty application does when it boots from now on: `ok`, `fail`, `hang` or `exit`.
+    /// What the faulty application does when it boots from now on: `ok`, `wait` (for another word), `fail`, `exit`,
+    /// `hang`, or `stall`, which hangs so that no order is heard.
     pub(crate) fn let_boot(&self, what: &str) {
         fs::write(self.folder().join("boot"), what).unwrap();
     }
@@ -333,21 +383,16 @@ impl Server {
                 os::kill(self.pid);
             }
         }
-        let deadline = Duration::from_secs(2);
-        let started = destrier::sys::clock::monotonic();
+        let give_up = clock::monotonic() + Duration::from_secs(2);
         loop {
             let mut left = self.known_workers();
             left.retain(|pid| os::is_alive(*pid));
-            if left.is_empty() || destrier::sys::clock::monotonic() - started > deadline {
+            if left.is_empty() || clock::monotonic() > give_up {
                 return left;
             }
             thread::yield_now();
         }
     }
-}
-
-fn is_ready(notification: &String) -> bool {
-    notification.starts_with("READY=1")
 }
 
 pub(crate) fn accepting(status: &Status) -> Vec<u32> {

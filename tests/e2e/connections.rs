@@ -1,0 +1,108 @@
+//! One connection: its time-outs, and what a drain means to it.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::support::client::{Address, Blocking};
+use crate::support::server::{Server, Setup};
+use crate::support::{PATIENCE, timed};
+
+fn raw(server: &Server) -> TcpStream {
+    let Address::Tcp(address) = server.address() else {
+        panic!("a port was asked for");
+    };
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Everything until the server closes.
+fn rest(mut stream: TcpStream) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn a_request_whose_head_does_not_end_is_answered_with_408() {
+    let server = Setup::new().set("http.header_timeout", "300ms").start();
+    let mut stream = raw(&server);
+    stream.write_all(b"GET /hello HTTP/1.1\r\nhost:").unwrap();
+    let (answer, took) = timed(|| rest(stream));
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(took >= Duration::from_millis(250), "{took:?}");
+}
+
+#[test]
+fn a_connection_that_says_nothing_is_closed_without_a_word() {
+    let server = Setup::new().set("http.header_timeout", "300ms").start();
+    assert_eq!(rest(raw(&server)), "");
+}
+
+#[test]
+fn an_idle_connection_is_closed_after_keep_alive() {
+    let server = Setup::new().set("http.keep_alive", "300ms").start();
+    let mut stream = raw(&server);
+    stream
+        .write_all(b"GET /hello HTTP/1.1\r\nhost: test\r\n\r\n")
+        .unwrap();
+    let (answer, took) = timed(|| rest(stream));
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(took >= Duration::from_millis(250), "{took:?}");
+}
+
+#[test]
+fn an_idle_connection_gets_an_answer_while_its_worker_drains() {
+    let server = Setup::new().start();
+    let mut connection = Blocking::open(&server.address()).unwrap();
+    let old = connection.get("/pid").unwrap();
+    assert!(!old.closes());
+    server.reload();
+    let last = connection.get("/pid").unwrap();
+    assert_eq!(last.pid(), old.pid());
+    assert!(last.closes());
+    assert!(!server.pids().contains(&old.pid().unwrap()));
+}
+
+#[test]
+fn a_head_that_has_begun_is_answered_by_a_worker_that_drains() {
+    let server = Setup::new().set("http.drain_linger", "0s").start();
+    let mut stream = raw(&server);
+    stream.write_all(b"GET /hello HTTP/1.1\r\n").unwrap();
+    // A whole exchange on another connection: by then the first bytes of this one have long arrived.
+    Blocking::open(&server.address())
+        .unwrap()
+        .get("/hello")
+        .unwrap();
+    server.until("a connection", |status| {
+        status
+            .workers
+            .iter()
+            .any(|worker| worker.connections > 0)
+            .then_some(())
+    });
+    server.reload();
+    stream.write_all(b"host: test\r\n\r\n").unwrap();
+    let answer = rest(stream);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(
+        answer.to_lowercase().contains("connection: close"),
+        "{answer}"
+    );
+}
+
+#[test]
+fn an_idle_connection_is_let_go_after_the_linger() {
+    let server = Setup::new().set("http.drain_linger", "200ms").start();
+    let mut stream = raw(&server);
+    stream
+        .write_all(b"GET /hello HTTP/1.1\r\nhost: test\r\n\r\n")
+        .unwrap();
+    server.until("an answer", |status| {
+        (status.totals.requests == 1).then_some(())
+    });
+    server.reload();
+    assert!(rest(stream).starts_with("HTTP/1.1 200 "));
+    server.until_workers(2);
+}

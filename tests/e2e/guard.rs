@@ -1,0 +1,277 @@
+//! A request without a valid token never reaches the application.
+
+use bytes::Bytes;
+use destrier::sys::clock;
+use http_body_util::Empty;
+use hyper::Request;
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use serde_json::{Value, json};
+
+use crate::support::client::{Address, Answer, Blocking};
+use crate::support::command::{self, destrier};
+use crate::support::server::{Server, Setup};
+
+/// Three parties that may sign: by secret, by PEM key, by a key set in which keys have names.
+const AUTH: &str = r#"
+[[auth.issuer]]
+name = "secret"
+secret_file = "secret"
+issuer = "https://secret.example"
+audience = "api"
+[[auth.issuer]]
+name = "pem"
+public_key_file = "rsa.pem.pub"
+issuer = "https://pem.example"
+audience = "api"
+[[auth.issuer]]
+name = "set"
+jwks_file = "set.json"
+issuer = "https://set.example"
+audience = "api"
+[[auth.rule]]
+path = "/hello"
+access = "public"
+[[auth.rule]]
+path = "/admin"
+scopes = ["admin"]
+[[auth.rule]]
+path = "/**"
+"#;
+
+const SECRET: &str = "a secret of thirty-two octets!!!";
+
+/// A server whose `/fault/crash` ends its worker: whoever gets through to the application leaves a trace.
+fn start() -> Server {
+    let mut setup = Setup::new().set("workers.count", 1).set("app.faults", true);
+    setup.config.set_auth(AUTH);
+    let folder = setup.folder().to_owned();
+    std::fs::write(folder.join("secret"), SECRET).unwrap();
+    keep_private(&folder.join("secret"));
+    let mut generate = command::command(&destrier());
+    generate
+        .args(["key", "generate", "RS256", "--out"])
+        .arg(folder.join("rsa.pem"));
+    assert_eq!(command::run(generate).code, Some(0));
+    // RFC 7515 appendix A.1: a published secret, under a name.
+    let key = json!({"kty": "oct", "kid": "known", "alg": "HS256", "k": "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"});
+    std::fs::write(
+        folder.join("set.json"),
+        json!({ "keys": [key] }).to_string(),
+    )
+    .unwrap();
+    keep_private(&folder.join("set.json"));
+    setup.start()
+}
+
+fn keep_private(file: &std::path::Path) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+fn claims(issuer: &str) -> Value {
+    let now = clock::unix().as_secs();
+    json!({"iss": issuer, "aud": "api", "sub": "alice", "iat": now, "exp": now + 300})
+}
+
+fn signed(header: &Header, claims: &Value, key: &EncodingKey) -> String {
+    encode(header, claims, key).unwrap()
+}
+
+fn by_secret(claims: &Value) -> String {
+    signed(
+        &Header::new(Algorithm::HS256),
+        claims,
+        &EncodingKey::from_secret(SECRET.as_bytes()),
+    )
+}
+
+fn with(mut claims: Value, name: &str, value: impl Into<Value>) -> Value {
+    claims[name] = value.into();
+    claims
+}
+
+fn ask(address: &Address, path: &str, fields: &[(&str, &str)]) -> Answer {
+    let mut request = Request::get(path).header("host", "test");
+    for (name, value) in fields {
+        request = request.header(*name, *value);
+    }
+    let request: Request<Empty<Bytes>> = request.body(Empty::new()).unwrap();
+    Blocking::open(address).unwrap().send(request).unwrap()
+}
+
+fn with_token(address: &Address, path: &str, token: &str) -> Answer {
+    ask(
+        address,
+        path,
+        &[("authorization", &format!("Bearer {token}"))],
+    )
+}
+
+#[test]
+fn hostile_tokens_are_refused_and_the_application_is_not_called() {
+    let server = start();
+    let address = server.address();
+    let pids = server.pids();
+    let good = claims("https://secret.example");
+    let now = clock::unix().as_secs();
+    let part = |value: &Value| {
+        use base64::Engine;
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(value.to_string())
+    };
+    let unsigned = format!("{}.{}.", part(&json!({"alg": "none"})), part(&good));
+    let public_key = std::fs::read(server.folder().join("rsa.pem.pub")).unwrap();
+    let confused = signed(
+        &Header::new(Algorithm::HS256),
+        &claims("https://pem.example"),
+        &EncodingKey::from_secret(&public_key),
+    );
+    let mut unknown = Header::new(Algorithm::HS256);
+    unknown.kid = Some("unknown".to_owned());
+    let unknown_key = signed(
+        &unknown,
+        &claims("https://set.example"),
+        &EncodingKey::from_secret(SECRET.as_bytes()),
+    );
+    let hostile = [
+        ("alg none", unsigned),
+        ("the public key as a secret", confused),
+        ("an unknown kid", unknown_key),
+        ("expired", by_secret(&with(good.clone(), "exp", now - 1))),
+        (
+            "not yet valid",
+            by_secret(&with(good.clone(), "nbf", now + 300)),
+        ),
+        (
+            "wrong iss",
+            by_secret(&with(good.clone(), "iss", "https://evil.example")),
+        ),
+        (
+            "iss of another key",
+            by_secret(&with(good.clone(), "iss", "https://pem.example")),
+        ),
+        ("wrong aud", by_secret(&with(good.clone(), "aud", "other"))),
+        (
+            "no aud",
+            by_secret(&{
+                let mut claims = good.clone();
+                claims.as_object_mut().unwrap().remove("aud");
+                claims
+            }),
+        ),
+        (
+            "another secret",
+            signed(
+                &Header::new(Algorithm::HS256),
+                &good,
+                &EncodingKey::from_secret(&[7; 32]),
+            ),
+        ),
+        ("no token at all", "x".to_owned()),
+    ];
+    for (what, token) in hostile {
+        let answer = with_token(&address, "/fault/crash", &token);
+        assert_eq!(answer.status, 401, "{what}: {answer:?}");
+        let challenge = answer.headers["www-authenticate"].to_str().unwrap();
+        assert!(
+            challenge.starts_with("Bearer realm=\"destrier\", error=\"invalid_token\""),
+            "{what}: {challenge}"
+        );
+        assert_eq!(answer.json()["code"], "token_not_valid", "{what}");
+    }
+    assert_eq!(server.pids(), pids, "somebody reached the application");
+    // The trap works: with a good token the application is called, and the worker ends.
+    let request = Request::get("/fault/crash")
+        .header("host", "test")
+        .header("authorization", format!("Bearer {}", by_secret(&good)));
+    let cut = Blocking::open(&address)
+        .unwrap()
+        .send(request.body(Empty::new()).unwrap());
+    assert!(cut.is_err(), "{cut:?}");
+}
+
+#[test]
+fn a_request_without_a_token_is_told_what_to_bring() {
+    let server = start();
+    let address = server.address();
+    for fields in [
+        &[][..],
+        &[
+            ("x-auth-subject", "admin"),
+            ("x_auth_scope", "admin"),
+            ("remote-user", "root"),
+        ],
+        &[("authorization", "Basic YWxpY2U6c2VjcmV0")],
+    ] {
+        let answer = ask(&address, "/fault/crash", fields);
+        assert_eq!(answer.status, 401, "{fields:?}");
+        assert_eq!(
+            answer.headers["www-authenticate"],
+            "Bearer realm=\"destrier\""
+        );
+        assert_eq!(
+            answer.json(),
+            json!({"detail": "Authentication credentials were not provided.", "code": "not_authenticated"})
+        );
+    }
+}
+
+#[test]
+fn two_authorization_fields_are_refused() {
+    let server = start();
+    let token = format!("Bearer {}", by_secret(&claims("https://secret.example")));
+    let fields = [
+        ("authorization", token.as_str()),
+        ("authorization", token.as_str()),
+    ];
+    let answer = ask(&server.address(), "/fault/crash", &fields);
+    assert_eq!(answer.status, 400);
+    assert_eq!(server.status().totals.refused, 1);
+}
+
+#[test]
+fn a_valid_token_passes_and_its_claims_reach_the_application() {
+    let server = start();
+    let address = server.address();
+    let good = claims("https://secret.example");
+    let answer = with_token(&address, "/me", &by_secret(&good));
+    assert_eq!(answer.status, 200);
+    assert_eq!(
+        (&answer.json()["subject"], &answer.json()["claims"]),
+        (&json!("alice"), &good)
+    );
+    let answer = with_token(&address, "/admin", &by_secret(&good));
+    assert_eq!(answer.status, 403);
+    assert_eq!(
+        answer.headers["www-authenticate"],
+        "Bearer realm=\"destrier\", error=\"insufficient_scope\", scope=\"admin\""
+    );
+    let admin = by_secret(&with(good, "scope", "read admin"));
+    assert_eq!(with_token(&address, "/admin", &admin).status, 200);
+}
+
+#[test]
+fn fields_that_claim_an_identity_never_reach_the_application() {
+    let server = start();
+    let token = format!("Bearer {}", by_secret(&claims("https://secret.example")));
+    let fields = [
+        ("authorization", token.as_str()),
+        ("x-auth-subject", "admin"),
+        ("x_auth_roles", "root"),
+        ("remote_user", "root"),
+        ("x-other", "1"),
+    ];
+    let seen = ask(&server.address(), "/headers", &fields).json();
+    assert_eq!(seen["headers"]["x-other"], "1");
+    for name in ["x-auth-subject", "x_auth_roles", "remote_user"] {
+        assert_eq!(seen["headers"][name], Value::Null, "{name}");
+    }
+}
+
+#[test]
+fn a_token_issued_by_the_command_passes_and_one_that_verifies_there_too() {
+    let server = start();
+    let outcome = server.cli(["token", "issue", "--sub", "bob", "--scope", "admin"]);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    let token = outcome.stdout.trim();
+    assert_eq!(with_token(&server.address(), "/admin", token).status, 200);
+}

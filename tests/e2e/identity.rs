@@ -1,0 +1,145 @@
+//! Workers give up root's privileges for good.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use nix::unistd::User;
+
+use crate::support::client;
+use crate::support::server::{Setup, accepting};
+use crate::support::{eventually, os, within};
+
+/// The user that workers become; `None`, said aloud, where tests do not run as root.
+#[expect(clippy::print_stderr, reason = "a test that was skipped must be seen")]
+fn unprivileged() -> Option<User> {
+    if nix::unistd::geteuid().is_root() {
+        return User::from_name("nobody").unwrap();
+    }
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "in CI this test must run as root"
+    );
+    eprintln!("SKIPPED: only root can give up privileges");
+    None
+}
+
+/// `nobody` must get to the files of the test.
+fn open_folder(setup: &Setup) {
+    fs::set_permissions(setup.folder(), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn a_worker_is_what_the_configuration_says_and_stays_it() {
+    let Some(user) = unprivileged() else { return };
+    let setup = Setup::new()
+        .set("process.user", "nobody")
+        .set("process.umask", "0027");
+    open_folder(&setup);
+    let server = setup.start();
+    for pid in server.pids() {
+        let four = |id: u32| [id; 4].map(|id| id.to_string()).join(" ");
+        assert_eq!(os::status_line(pid, "Uid"), four(user.uid.as_raw()));
+        assert_eq!(os::status_line(pid, "Gid"), four(user.gid.as_raw()));
+        assert_eq!(os::status_line(pid, "Groups"), user.gid.to_string());
+        assert_eq!(os::status_line(pid, "NoNewPrivs"), "1");
+        assert_eq!(os::status_line(pid, "Umask"), "0027");
+        assert_eq!(os::status_line(pid, "CapEff"), "0000000000000000");
+    }
+    assert_eq!(os::status_line(server.pid, "Uid"), "0 0 0 0");
+    client::get(&server.address(), "/hello").unwrap();
+    server.reload();
+    client::get(&server.address(), "/hello").unwrap();
+}
+
+#[test]
+fn groups_can_be_chosen() {
+    if unprivileged().is_none() {
+        return;
+    }
+    let server = Setup::new()
+        .set("process.user", "nobody")
+        .set("process.group", "daemon")
+        .set("process.groups", vec!["sys", "adm"])
+        .start();
+    let id = |name| {
+        nix::unistd::Group::from_name(name)
+            .unwrap()
+            .unwrap()
+            .gid
+            .as_raw()
+    };
+    let pid = server.pids()[0];
+    let mut groups = [id("sys"), id("adm")];
+    groups.sort_unstable();
+    assert_eq!(
+        os::status_line(pid, "Groups"),
+        groups.map(|gid| gid.to_string()).join(" ")
+    );
+    assert!(os::status_line(pid, "Gid").starts_with(&id("daemon").to_string()));
+}
+
+#[test]
+fn a_user_that_does_not_exist_is_refused_by_name() {
+    let server = Setup::new().set("process.user", "nobdoy").launch();
+    assert!(matches!(
+        server.wait_for_exit(crate::support::PATIENCE),
+        Some(1 | 2)
+    ));
+    let said = server.log.since(crate::support::journal::Mark::START);
+    assert!(format!("{said:?}").contains("nobdoy"), "{said:?}");
+}
+
+#[test]
+fn a_hanging_worker_without_privileges_dies_with_its_master() {
+    if unprivileged().is_none() {
+        return;
+    }
+    let server = Setup::new()
+        .set("process.user", "nobody")
+        .set("app.faults", true)
+        .start();
+    let pids = server.pids();
+    let clients: Vec<_> = (0..8)
+        .map(|_| client::get_meanwhile(&server.address(), "/fault/hang"))
+        .collect();
+    server.until("a worker hangs", |status| {
+        status
+            .workers
+            .iter()
+            .any(|worker| worker.in_flight > 0)
+            .then_some(())
+    });
+    os::kill(server.pid);
+    within(Duration::from_secs(1), "the workers are gone", || {
+        (!pids.iter().any(|pid| os::is_alive(*pid))).then_some(())
+    });
+    for client in clients {
+        assert!(client.join().unwrap().is_err());
+    }
+}
+
+#[test]
+fn workers_without_privileges_follow_a_rotation_of_the_log() {
+    let Some(user) = unprivileged() else { return };
+    let setup = Setup::new()
+        .set("process.user", "nobody")
+        .set("log.file", "app.log")
+        .set("log.access", true);
+    open_folder(&setup);
+    let server = setup.start();
+    let (current, old) = (
+        server.folder().join("app.log"),
+        server.folder().join("app.log.1"),
+    );
+    fs::rename(&current, old).unwrap();
+    server.signal(Signal::SIGUSR1);
+    eventually("access lines in the new file", || {
+        client::get(&server.address(), "/hello").unwrap();
+        let text = fs::read_to_string(&current).unwrap_or_default();
+        text.contains("\"access\"").then_some(())
+    });
+    assert_eq!(fs::metadata(&current).unwrap().uid(), user.uid.as_raw());
+    assert_eq!(accepting(&server.status()).len(), 2);
+}

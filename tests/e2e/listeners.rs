@@ -1,0 +1,215 @@
+//! Every kind of address serves; an address that somebody lives on is not taken, one that nobody lives on is.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::support::client::{self, Address};
+use crate::support::journal::Mark;
+use crate::support::server::{Server, Setup};
+use crate::support::{PATIENCE, os};
+
+#[test]
+fn every_kind_of_address_serves() {
+    for balance in ["per-worker", "shared"] {
+        let setup = Setup::new()
+            .set("server.balance", balance)
+            .set("server.unix_mode", "0606");
+        let socket = setup.folder().join("app.sock");
+        let binds = vec![
+            "127.0.0.1:0".to_owned(),
+            "[::1]:0".to_owned(),
+            format!("unix:{}", socket.display()),
+        ];
+        let server = setup.set("server.bind", binds).start();
+        let addresses = server.addresses();
+        assert_eq!(addresses.len(), 3);
+        for address in &addresses {
+            client::get(address, "/hello").unwrap();
+        }
+        assert_eq!(addresses[2], Address::Unix(socket.clone()));
+        let mode = fs::metadata(&socket).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o606);
+        let line = server.wait_for_log(Mark::START, "listening");
+        assert!(
+            line["address"].as_str().unwrap().starts_with("127.0.0.1:"),
+            "{line}"
+        );
+    }
+}
+
+/// Starts a server with two passed sockets and `bind`. They stay open here, as they do in systemd.
+fn activated(bind: &[&str], web: &TcpListener, admin: &TcpListener) -> Server {
+    let handed = |listener: &TcpListener| OwnedFd::from(listener.try_clone().unwrap());
+    let bind: Vec<String> = bind.iter().map(|&bind| bind.to_owned()).collect();
+    Setup::new()
+        .set("server.bind", bind)
+        .pass([(handed(web), "web"), (handed(admin), "admin")])
+        .launch()
+}
+
+#[test]
+fn sockets_of_systemd_are_used_by_name_and_outlive_the_server() {
+    let web = TcpListener::bind("127.0.0.1:0").unwrap();
+    let admin = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = Address::from(web.local_addr().unwrap());
+    let server = activated(&["systemd:web"], &web, &admin);
+    server.wait_until_ready();
+    assert_eq!(server.addresses(), [address.clone()]);
+    client::get(&address, "/hello").unwrap();
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait_for_exit(PATIENCE), Some(0));
+    // Whoever comes now waits for the next start.
+    let waiting = client::get_meanwhile(&address, "/hello");
+    let next = activated(&["systemd:web", "systemd:admin"], &web, &admin);
+    next.wait_until_ready();
+    waiting.join().unwrap().unwrap();
+    let second = Address::from(admin.local_addr().unwrap());
+    assert_eq!(next.addresses(), [address, second.clone()]);
+    client::get(&second, "/hello").unwrap();
+}
+
+#[test]
+fn passed_sockets_are_used_by_number_too() {
+    let web = TcpListener::bind("127.0.0.1:0").unwrap();
+    let admin = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = activated(&["fd:4"], &web, &admin);
+    server.wait_until_ready();
+    let address = Address::from(admin.local_addr().unwrap());
+    assert_eq!(server.addresses(), [address.clone()]);
+    client::get(&address, "/hello").unwrap();
+    server.reload();
+    client::get(&address, "/hello").unwrap();
+}
+
+#[test]
+fn a_name_that_systemd_did_not_pass_is_refused() {
+    let web = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = activated(&["systemd:wbe"], &web, &web);
+    assert_eq!(server.wait_for_exit(PATIENCE), Some(1));
+    assert_said(&server, "systemd:wbe");
+}
+
+#[track_caller]
+fn assert_said(server: &Server, words: &str) {
+    let said = |line: &serde_json::Value| line.to_string().contains(words);
+    let line = server.log.wait_for(Mark::START, PATIENCE, said);
+    assert!(line.is_some(), "nothing was said of {words:?}");
+}
+
+/// A start beside `server` fails, and names its process.
+#[track_caller]
+fn assert_refused(second: Setup, owner: u32) {
+    let second = second.launch();
+    assert_eq!(second.wait_for_exit(PATIENCE), Some(1));
+    assert_said(&second, &format!("process {owner}"));
+}
+
+#[test]
+fn a_second_server_with_the_same_control_socket_is_refused() {
+    let server = Setup::new().start();
+    assert_refused(server.another(), server.pid);
+    assert!(server.config.control_socket().exists());
+    client::get(&server.address(), "/hello").unwrap();
+    server.reload();
+}
+
+#[test]
+fn a_second_server_on_the_same_unix_socket_is_refused() {
+    let setup = Setup::new();
+    let bind = format!("unix:{}", setup.folder().join("app.sock").display());
+    let server = setup.set("server.bind", bind.clone()).start();
+    assert_refused(Setup::new().set("server.bind", bind), server.pid);
+    client::get(&server.address(), "/hello").unwrap();
+}
+
+#[test]
+fn a_second_server_on_the_same_port_is_refused() {
+    for balance in ["per-worker", "shared"] {
+        let server = Setup::new().set("server.balance", balance).start();
+        let Address::Tcp(address) = server.address() else {
+            panic!("a port was asked for");
+        };
+        let second = Setup::new()
+            .set("server.balance", balance)
+            .set("server.bind", address.to_string())
+            .launch();
+        assert_eq!(second.wait_for_exit(PATIENCE), Some(1));
+        assert_said(&second, &address.to_string());
+    }
+}
+
+#[test]
+fn a_unix_socket_of_another_program_is_left_alone() {
+    let setup = Setup::new();
+    let path = setup.folder().join("app.sock");
+    let other = UnixListener::bind(&path).unwrap();
+    let bind = format!("unix:{}", path.display());
+    assert_refused(setup.set("server.bind", bind), std::process::id());
+    assert!(path.exists());
+    drop(other);
+}
+
+#[test]
+fn a_stale_socket_is_taken_over_and_a_file_is_not() {
+    let setup = Setup::new();
+    let path = setup.folder().join("app.sock");
+    let bind = format!("unix:{}", path.display());
+    drop(UnixListener::bind(&path).unwrap());
+    drop(UnixListener::bind(setup.config.control_socket()).unwrap());
+    let server = setup.set("server.bind", bind.clone()).start();
+    client::get(&server.address(), "/hello").unwrap();
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait_for_exit(PATIENCE), Some(0));
+    fs::write(&path, "precious").unwrap();
+    let next = server.another().launch();
+    assert_eq!(next.wait_for_exit(PATIENCE), Some(1));
+    assert_said(&next, "is no socket");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+}
+
+#[test]
+fn the_pid_file_goes_with_the_master_and_its_control_socket_is_for_its_owner_only() {
+    let server = Setup::new().set("process.pid_file", "master.pid").start();
+    let file = server.folder().join("master.pid");
+    assert_eq!(
+        fs::read_to_string(&file).unwrap(),
+        format!("{}\n", server.pid)
+    );
+    let mode = fs::metadata(server.config.control_socket())
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait_for_exit(PATIENCE), Some(0));
+    assert!(!file.exists());
+}
+
+#[test]
+fn no_descriptor_of_the_master_reaches_a_worker_but_its_own() {
+    let server = Setup::new().start();
+    let count = |pid: u32| fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    let before = server.pids().iter().map(|pid| count(*pid)).max().unwrap();
+    for _ in 0..5 {
+        server.reload();
+        server.until_workers(2);
+    }
+    // Neither other workers' channels nor old generations' listeners pile up.
+    let after = server.pids().iter().map(|pid| count(*pid)).max().unwrap();
+    assert_eq!(after, before);
+    assert!(os::is_alive(server.pid));
+    let master = count(server.pid);
+    server.reload();
+    server.until_workers(2);
+    crate::support::within(
+        Duration::from_secs(5),
+        "the master's descriptors stay",
+        || (count(server.pid) == master).then_some(()),
+    );
+}

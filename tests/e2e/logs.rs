@@ -1,0 +1,123 @@
+//! Logs reach whoever reads them, and nobody who does not read them holds anything up.
+
+use std::fs;
+use std::path::Path;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::support::client;
+use crate::support::eventually;
+use crate::support::journal::Mark;
+use crate::support::load::{Load, Plan};
+use crate::support::server::{Server, Setup};
+
+fn lines(file: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// Rotates the log as logrotate does, has it opened anew by `reopen`, and waits until master and workers write there.
+fn rotate(server: &Server, reopen: impl Fn(&Server)) {
+    let (current, old) = (
+        server.folder().join("app.log"),
+        server.folder().join("app.log.1"),
+    );
+    fs::rename(&current, &old).unwrap();
+    reopen(server);
+    eventually("the master writes to the new file", || {
+        lines(&current)
+            .iter()
+            .any(|line| line["message"] == "log files opened anew")
+            .then_some(())
+    });
+    let workers = server.pids().len();
+    eventually("the workers write to the new file", || {
+        (0..workers).for_each(|_| drop(client::get(&server.address(), "/hello").unwrap()));
+        let before = lines(&old).len();
+        (0..4 * workers).for_each(|_| drop(client::get(&server.address(), "/hello").unwrap()));
+        (lines(&old).len() == before).then_some(())
+    });
+    assert!(
+        lines(&current)
+            .iter()
+            .any(|line| line["target"] == "access")
+    );
+}
+
+#[test]
+fn usr1_and_reopen_open_the_log_file_anew_after_a_rotation() {
+    let server = Setup::new()
+        .set("log.file", "app.log")
+        .set("log.access", true)
+        .start();
+    rotate(&server, |server| server.signal(Signal::SIGUSR1));
+    rotate(&server, |server| {
+        let outcome = server.cli(["reopen"]);
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    });
+    assert!(
+        server.log.since(Mark::START).is_empty(),
+        "nothing goes to standard error"
+    );
+}
+
+#[test]
+fn an_access_line_tells_what_was_asked_and_answered() {
+    let server = Setup::new().set("log.access", true).start();
+    let answer = client::get(&server.address(), "/hello?secret=1").unwrap();
+    let line = server
+        .log
+        .wait_for(Mark::START, crate::support::PATIENCE, |line| {
+            line["target"] == "access"
+        })
+        .unwrap();
+    assert_eq!(line["method"], "GET", "{line}");
+    assert_eq!(line["path"], "/hello", "{line}");
+    assert_eq!(line["status"], 200, "{line}");
+    assert_eq!(
+        line["request"],
+        answer.headers["x-request-id"].to_str().unwrap(),
+        "{line}"
+    );
+}
+
+#[test]
+fn level_and_format_change_by_a_reload() {
+    let mut server = Setup::new().set("log.level", "debug").start();
+    server
+        .config
+        .set("log.level", "warn")
+        .set("log.format", "human")
+        .write();
+    server.reload();
+    server.until_workers(2);
+    let mark = server.log.mark();
+    server.signal(Signal::SIGALRM);
+    let line = server.log.wait_for(mark, crate::support::PATIENCE, |line| {
+        line.as_str()
+            .is_some_and(|line| line.contains("no meaning here"))
+    });
+    assert!(line.is_some());
+    assert!(!line.unwrap().as_str().unwrap().contains('\u{1b}'));
+    assert_eq!(server.log.since(mark).len(), 1);
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_up_nothing() {
+    let server = Setup::new()
+        .set("log.access", true)
+        .leave_log_unread()
+        .start();
+    let load = Load::start(&server.address(), Plan::FIFTY);
+    // Far more lines than a pipe holds.
+    load.wait_for_answers(1500);
+    server.reload();
+    server.until_workers(2);
+    load.wait_for_answers(200);
+    load.finish().assert_nothing_lost();
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait_for_exit(crate::support::PATIENCE), Some(0));
+}

@@ -1,0 +1,104 @@
+//! The number of workers and the addresses can change without a request being lost.
+
+use std::net::TcpListener;
+
+use crate::support::client::{self, Address, Failure};
+use crate::support::load::{Load, Plan};
+use crate::support::server::Setup;
+use crate::support::{eventually, os};
+
+#[test]
+fn scaling_up_and_down_loses_nothing() {
+    for balance in ["per-worker", "shared"] {
+        let server = Setup::new().set("server.balance", balance).start();
+        let load = Load::start(&server.address(), Plan::FIFTY);
+        for workers in ["5", "1", "4", "2", "3", "1"] {
+            let outcome = server.cli(["scale", workers]);
+            assert_eq!(outcome.code, Some(0), "{outcome:?}");
+            assert_eq!(server.pids().len().to_string(), workers);
+            load.wait_for_answers(100);
+        }
+        server.until_workers(1);
+        let report = load.finish();
+        report.assert_nothing_lost();
+        assert_eq!(report.closed_while_idle, 0, "{balance}: {report:?}");
+    }
+}
+
+#[test]
+fn a_slot_that_was_given_up_serves_again_when_it_comes_back() {
+    for balance in ["per-worker", "shared"] {
+        let server = Setup::new().set("server.balance", balance).start();
+        server.cli(["scale", "1"]);
+        server.until_workers(1);
+        server.cli(["scale", "3"]);
+        let pids = server.until_workers(3);
+        let load = Load::start(&server.address(), Plan::FIFTY);
+        load.wait_for_answers(500);
+        let report = load.finish();
+        report.assert_nothing_lost();
+        assert!(
+            report.by_pid.keys().copied().eq(sorted(pids)),
+            "{balance}: {report:?}"
+        );
+    }
+}
+
+fn sorted(mut pids: Vec<u32>) -> Vec<u32> {
+    pids.sort_unstable();
+    pids
+}
+
+#[test]
+fn a_reload_puts_the_configured_number_back() {
+    let server = Setup::new().start();
+    server.cli(["scale", "3"]);
+    server.until_workers(3);
+    assert!(server.status().workers_because.starts_with("scaled to 3"));
+    server.reload();
+    server.until_workers(2);
+}
+
+#[test]
+fn addresses_open_and_close_on_reload_and_the_others_lose_nothing() {
+    for balance in ["per-worker", "shared"] {
+        let mut server = Setup::new().set("server.balance", balance).start();
+        let kept = server.address();
+        let load = Load::start(&kept, Plan::FIFTY);
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let socket = server.folder().join("second.sock");
+        let binds = vec![
+            "127.0.0.1:0".to_owned(),
+            port.to_string(),
+            format!("unix:{}", socket.display()),
+        ];
+        server.config.set("server.bind", binds).write();
+        server.reload();
+        let added = [Address::Tcp(port), Address::Unix(socket.clone())];
+        for address in &added {
+            client::get(address, "/hello").unwrap();
+        }
+        let loads = added
+            .each_ref()
+            .map(|address| Load::start(address, Plan::LIGHT));
+        server.config.set("server.bind", "127.0.0.1:0").write();
+        server.reload();
+        eventually("the port is closed", || (!os::is_open(port)).then_some(()));
+        eventually("the path is gone", || (!socket.exists()).then_some(()));
+        for load in loads {
+            let report = load.finish();
+            // Whoever comes later is refused; nobody is let in and then dropped.
+            let lost = report
+                .failed
+                .keys()
+                .filter(|failure| **failure != Failure::Refused);
+            assert_eq!(lost.count(), 0, "{balance}: {report:?}");
+        }
+        assert_eq!(server.addresses(), [kept]);
+        load.wait_for_answers(50);
+        load.finish().assert_nothing_lost();
+    }
+}
