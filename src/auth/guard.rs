@@ -289,6 +289,20 @@ mod tests {
     }
 
     #[test]
+    fn a_token_of_strange_characters_is_401() {
+        for field in [
+            "Bearer a,b",
+            "Bearer \"a.b.c\"",
+            "Bearer =",
+            "Bearer a.b.c\td",
+            "Bearer é",
+        ] {
+            let refusal = refusal(judge(&shop(), "GET /me", &[field]));
+            assert_eq!((refusal.status, refusal.code), (401, "token_not_valid"));
+        }
+    }
+
+    #[test]
     fn two_authorization_headers_are_refused() {
         let token = bearer(json!({}));
         for second in [token.as_str(), "Bearer x", "Basic y", ""] {
@@ -300,7 +314,7 @@ mod tests {
 
     #[test]
     fn bearer_without_one_token_is_401() {
-        for field in ["Bearer", "Bearer a b", "Bearer a,b"] {
+        for field in ["Bearer", "Bearer a b"] {
             let refusal = refusal(judge(&shop(), "GET /me", &[field]));
             assert_eq!(
                 (refusal.status, refusal.code),
