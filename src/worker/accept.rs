@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::connection::{self, Serving};
 use crate::app::AppService;
+use crate::scoreboard::SeatWriter;
 use crate::sys::listener::{self, ListeningSocket};
 use crate::sys::readiness;
 
@@ -23,6 +24,12 @@ const HANDSHAKE_GRACE: Duration = Duration::from_millis(100);
 
 /// How long to wait when the process or the system is out of descriptors (accept(2): `EMFILE`, `ENFILE`, `ENOMEM`).
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+
+/// A worker lets the others go first when it has this many connections more than the least loaded of them.
+const SURPLUS_MAX: u64 = 4;
+
+/// For so long: they are awake already, unless they are stuck, and then this worker takes the connection after all.
+const TURN: Duration = Duration::from_millis(1);
 
 /// A listening socket in the event loop.
 #[derive(Debug)]
@@ -96,6 +103,18 @@ impl Listener {
             .map_or_else(|| self.readiness.get_ref().as_fd(), AsFd::as_fd)
     }
 
+    /// As [`Self::accept`], but where others take connections from the same socket they go first while this worker has
+    /// many more than they: every worker is woken, and one that is awake already would take a whole burst.
+    async fn accept_in_turn(&self, seat: &SeatWriter) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
+        if self.shared_socket.is_some() {
+            let _still_ready = self.readiness.readable().await?;
+            if seat.surplus() > SURPLUS_MAX {
+                tokio::time::sleep(TURN).await;
+            }
+        }
+        self.accept().await
+    }
+
     async fn accept(&self) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
         loop {
             let mut ready = self.readiness.readable().await?;
@@ -116,7 +135,7 @@ async fn take_connections<S: AppService>(
         tokio::select! {
             biased;
             ending = &mut told => break ending.unwrap_or(Ending::Leave),
-            accepted = listener.accept() => {
+            accepted = listener.accept_in_turn(&serving.seat) => {
                 if take(&listener, accepted, &serving).await.is_err() {
                     return;
                 }

@@ -185,6 +185,7 @@ async fn serve<S: AppService>(
     let close = loop {
         match orders.next().await {
             Some(ToWorker::Accept) => {
+                task.seat.set_accepting(true);
                 accepting.extend(accept_from(std::mem::take(&mut sockets), task, serving));
             }
             Some(ToWorker::Drain { close }) => break close,
