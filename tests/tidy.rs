@@ -156,7 +156,7 @@ fn modules_use_only_what_lies_below_them() {
                 errors.push(format!(
                     "{}:{number}: `{module}` may not use `{used}`",
                     shown(&path)
-                ))
+                ));
             };
             for used in line.split("crate::").skip(1) {
                 let used = word(used);
