@@ -97,7 +97,8 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
     ),
     // What may be typed, not what is done about it.
     ("cli", &[], &["nix", "tokio", "std::fs", "tracing"]),
-    // The one place that knows everybody, for it joins them: it hands `worker::run` to the master.
+    // The one place that knows everybody, for it joins them: it hands `worker::run` to the master. `sys`: the clock
+    // that `token` judges and signs by, since `auth` has none.
     (
         "commands",
         &[
@@ -108,6 +109,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
             "key_files",
             "logging",
             "master",
+            "sys",
             "worker",
         ],
         &["nix", "tokio", "hyper"],
