@@ -16,12 +16,12 @@ use connection::Serving;
 use orders::Orders;
 use tokio::sync::watch;
 
-use crate::app::{App, AppService, Boot};
+use crate::app::{App, AppService, Boot, BoxError};
 use crate::auth::Guard;
 use crate::channel::{ToMaster, ToWorker};
 use crate::config::Config;
+use crate::http::Pipeline;
 use crate::http::activity::Limits;
-use crate::http::{BoxError, Pipeline};
 use crate::logging;
 use crate::scoreboard::SeatWriter;
 use crate::sys::identity::Identity;
