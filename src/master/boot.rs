@@ -190,6 +190,7 @@ pub(super) fn pin(
         backoff_initial: config.workers.backoff_initial,
         backoff_max: config.workers.backoff_max,
         backoff_reset: config.workers.backoff_reset,
+        lifetime: None,
     };
     Ok((Pinned { loaded, identity }, policy))
 }
