@@ -268,16 +268,14 @@ impl Listeners {
                         let there = sockets
                             .iter()
                             .find(|there| there.slot == slot && !there.is_leaving);
-                        let lent = match there {
-                            Some(there) => there.socket.try_clone()?,
-                            None => {
-                                let backlog = listener.backlog;
-                                let socket =
-                                    listener::listen_tcp(*address, backlog, true, *v6_only)?;
-                                let lent = socket.try_clone()?;
-                                sockets.push(SlotSocket::new(slot, socket));
-                                lent
-                            }
+                        let lent = if let Some(there) = there {
+                            there.socket.try_clone()?
+                        } else {
+                            let backlog = listener.backlog;
+                            let socket = listener::listen_tcp(*address, backlog, true, *v6_only)?;
+                            let lent = socket.try_clone()?;
+                            sockets.push(SlotSocket::new(slot, socket));
+                            lent
                         };
                         (lent, false)
                     }

@@ -59,7 +59,7 @@ fn sockets_of_systemd_are_used_by_name_and_outlive_the_server() {
     let address = Address::from(web.local_addr().unwrap());
     let server = activated(&["systemd:web"], &web, &admin);
     server.wait_until_ready();
-    assert_eq!(server.addresses(), [address.clone()]);
+    assert_eq!(server.addresses(), std::slice::from_ref(&address));
     client::get(&address, "/hello").unwrap();
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait_for_exit(PATIENCE), Some(0));
@@ -80,7 +80,7 @@ fn passed_sockets_are_used_by_number_too() {
     let server = activated(&["fd:4"], &web, &admin);
     server.wait_until_ready();
     let address = Address::from(admin.local_addr().unwrap());
-    assert_eq!(server.addresses(), [address.clone()]);
+    assert_eq!(server.addresses(), std::slice::from_ref(&address));
     client::get(&address, "/hello").unwrap();
     server.reload();
     client::get(&address, "/hello").unwrap();
@@ -160,7 +160,7 @@ fn a_stale_socket_is_taken_over_and_a_file_is_not() {
     let bind = format!("unix:{}", path.display());
     drop(UnixListener::bind(&path).unwrap());
     drop(UnixListener::bind(setup.config.control_socket()).unwrap());
-    let server = setup.set("server.bind", bind.clone()).start();
+    let server = setup.set("server.bind", bind).start();
     client::get(&server.address(), "/hello").unwrap();
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait_for_exit(PATIENCE), Some(0));

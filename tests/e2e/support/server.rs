@@ -98,13 +98,12 @@ impl Setup {
         self.config.write();
         let notify = self.folder().join(format!("notify{}", fastrand::u64(..)));
         let notifications = listen(&notify);
-        let mut command = match self.passed {
-            Some(sockets) => passing(sockets, &self.program),
-            None => {
-                let mut command = command::command(&self.program);
-                command.stdout(Stdio::null());
-                command
-            }
+        let mut command = if let Some(sockets) = self.passed {
+            passing(sockets, &self.program)
+        } else {
+            let mut command = command::command(&self.program);
+            command.stdout(Stdio::null());
+            command
         };
         command
             .args(["run", "-c"])
@@ -409,7 +408,9 @@ pub(crate) fn accepting(status: &Status) -> Vec<u32> {
 impl Drop for Server {
     fn drop(&mut self) {
         let left = self.end();
-        left.iter().for_each(|pid| os::kill(*pid));
+        for pid in &left {
+            os::kill(*pid);
+        }
         if thread::panicking() {
             self.tell();
         } else {
