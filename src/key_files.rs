@@ -199,3 +199,177 @@ fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn folder() -> TempDir {
+        tempfile::tempdir().unwrap()
+    }
+
+    fn put(folder: &TempDir, name: &str, bytes: &[u8], mode: u32) -> PathBuf {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    fn auth(keys: Vec<KeySource>) -> config::Auth {
+        let issuer = |keys| Issuer {
+            name: "main".to_owned(),
+            keys,
+            issuer: None,
+            audience: Vec::new(),
+            algorithms: Vec::new(),
+            leeway: Duration::ZERO,
+            require: Vec::new(),
+            typ: Vec::new(),
+        };
+        config::Auth {
+            realm: "test".to_owned(),
+            issuers: keys.into_iter().map(issuer).collect(),
+            rules: Vec::new(),
+        }
+    }
+
+    fn secret(file: PathBuf, create_missing: bool) -> KeySource {
+        KeySource::Secret {
+            file,
+            create_missing,
+        }
+    }
+
+    fn problems(keys: Vec<KeySource>) -> Vec<String> {
+        load(&auth(keys)).unwrap_err()
+    }
+
+    #[test]
+    fn a_file_that_is_no_key_file_is_told_with_its_name() {
+        let folder = folder();
+        let missing = folder.path().join("missing");
+        for (path, problem) in [
+            (missing, "does not exist"),
+            (folder.path().to_owned(), "is a directory"),
+            (put(&folder, "empty", b"", 0o600), "is empty"),
+            (put(&folder, "line", b"\n", 0o600), "is empty"),
+            (
+                put(&folder, "short", b"0123456789\n", 0o600),
+                "has 10 bytes, HS256 needs at least 32",
+            ),
+            (
+                put(&folder, "large", &vec![b'a'; 1024 * 1024 + 1], 0o600),
+                "is larger",
+            ),
+            ("/dev/null".into(), "is not a regular file"),
+        ] {
+            let errors = problems(vec![secret(path.clone(), false)]);
+            assert_eq!(errors.len(), 1);
+            let start = format!("auth.issuer `main`: `{}`", path.display());
+            assert!(errors[0].starts_with(&start), "{errors:?}");
+            assert!(errors[0].contains(problem), "{errors:?}");
+        }
+    }
+
+    #[test]
+    fn a_secret_that_others_can_reach_is_refused_with_the_fix() {
+        let folder = folder();
+        for (mode, is_refused) in [
+            (0o600, false),
+            (0o400, false),
+            (0o640, false),
+            (0o644, true),
+            (0o604, true),
+            (0o660, true),
+            (0o620, true),
+            (0o602, true),
+        ] {
+            let path = put(&folder, "secret", &[b'a'; 64], mode);
+            let result = read_secret(&path);
+            assert_eq!(result.is_err(), is_refused, "{mode:o}");
+            if let Err(error) = result {
+                let fix = format!("run `chmod 600 {}`", path.display());
+                assert!(error.ends_with(&fix), "{error}");
+            }
+            fs::remove_file(path).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_key_set_with_a_secret_is_a_secret() {
+        let folder = folder();
+        let set = format!(r#"{{"kty":"oct","k":"{}"}}"#, "A".repeat(64));
+        let path = put(&folder, "jwks.json", set.as_bytes(), 0o644);
+        assert!(problems(vec![KeySource::Jwks(path)])[0].contains("chmod 600"));
+        let path = put(&folder, "private.json", set.as_bytes(), 0o600);
+        assert!(load(&auth(vec![KeySource::Jwks(path)])).is_ok());
+    }
+
+    #[test]
+    fn all_errors_are_told_at_once() {
+        let folder = folder();
+        let missing = folder.path().join("missing");
+        let no_pem = put(&folder, "key.pem", b"x", 0o644);
+        let no_set = put(&folder, "jwks.json", b"x", 0o644);
+        let mut config = auth(vec![
+            secret(missing, false),
+            KeySource::PublicKey(no_pem),
+            KeySource::Jwks(no_set),
+        ]);
+        config.rules = vec![config::Rule {
+            path: "no-slash".to_owned(),
+            methods: Vec::new(),
+            access: config::Access::Public,
+            scopes: Vec::new(),
+            roles: Vec::new(),
+            claims: std::collections::BTreeMap::new(),
+        }];
+        assert_eq!(load(&config).unwrap_err().len(), 4);
+    }
+
+    #[test]
+    fn one_line_break_at_the_end_is_not_part_of_the_secret() {
+        let folder = folder();
+        for (bytes, secret) in [
+            (&b"a"[..], &b"a"[..]),
+            (b"a\n", b"a"),
+            (b"a\r\n", b"a"),
+            (b"a\n\n", b"a\n"),
+            (b" a ", b" a "),
+        ] {
+            let path = put(&folder, "secret", bytes, 0o600);
+            assert_eq!(read_secret(&path).unwrap(), secret);
+        }
+    }
+
+    #[test]
+    fn a_missing_secret_is_made_once() {
+        let folder = folder();
+        let path = folder.path().join("secret");
+        let source = || vec![secret(path.clone(), true)];
+        assert!(load(&auth(source())).is_ok());
+        let made = fs::read(&path).unwrap();
+        assert_eq!(made.len(), 86);
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o600);
+        assert!(load(&auth(source())).is_ok());
+        assert_eq!(fs::read(&path).unwrap(), made);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_is_made_whole_or_not_at_all_and_never_replaces_one() {
+        let folder = folder();
+        let path = put(&folder, "key", b"old", 0o600);
+        let error = create(&path, b"new", 0o600).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert!(create(&folder.path().join("missing/key"), b"new", 0o600).is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

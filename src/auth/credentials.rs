@@ -15,7 +15,7 @@ pub(super) enum CredentialsError {
     /// Two readers could take different ones.
     #[error("more than one Authorization field")]
     Several,
-    /// Not `Bearer` and one token68.
+    /// Not `Bearer` and one token.
     #[error("the Authorization field is not `Bearer` and one token")]
     Malformed,
 }
@@ -32,19 +32,12 @@ pub(super) fn read<'a>(fields: &[&'a [u8]]) -> Result<Credentials<'a>, Credentia
         return Ok(Credentials::Absent);
     }
     let token = rest.trim_ascii_start();
-    if is_token68(token) {
-        Ok(Credentials::Bearer(token))
-    } else {
+    // Which characters a token may have is for whoever decodes it to say.
+    if token.is_empty() || token.contains(&b' ') {
         Err(CredentialsError::Malformed)
+    } else {
+        Ok(Credentials::Bearer(token))
     }
-}
-
-fn is_token68(text: &[u8]) -> bool {
-    let end = text.iter().rposition(|byte| *byte != b'=');
-    end.and_then(|end| text.get(..=end)).is_some_and(|text| {
-        text.iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(byte))
-    })
 }
 
 #[cfg(test)]
@@ -86,24 +79,20 @@ mod tests {
             "Bearer",
             "Bearer ",
             "Bearer a b",
-            "Bearer a,b",
-            "Bearer \"a\"",
-            "Bearer =",
-            "Bearer a=b",
-            "Bearer\ta",
-            "Bearer é",
+            "Bearer a  b",
+            "bearer a b c",
         ] {
             let result = read(&[field.as_bytes()]);
-            assert!(!matches!(result, Ok(Credentials::Bearer(_))), "{field}");
+            assert_eq!(result, Err(CredentialsError::Malformed), "{field}");
         }
-        assert_eq!(read(&[b"Bearer"]), Err(CredentialsError::Malformed));
+        assert_eq!(read(&[b"Bearer\ta"]), Ok(Credentials::Absent));
     }
 
     proptest! {
         #[test]
         fn no_field_makes_it_panic(field in any::<Vec<u8>>(), text in "[Bb]earer {0,2}\\PC{0,20}") {
-            drop(read(&[&field]));
-            drop(read(&[text.as_bytes()]));
+            prop_assert_ne!(read(&[&field]), Err(CredentialsError::Several));
+            prop_assert_ne!(read(&[text.as_bytes()]), Err(CredentialsError::Several));
         }
     }
 }

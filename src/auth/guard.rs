@@ -199,3 +199,233 @@ fn bad_request(detail: &'static str, reason: &dyn fmt::Display) -> Refusal {
         reason: reason.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::fixtures::{NOW, fresh, guard, hs256, issuer, rule, secret_keys};
+    use super::*;
+    use crate::config::Access;
+
+    fn shop() -> Guard {
+        let mut orders = rule("/orders/**", &["GET"], Access::Token);
+        orders.scopes = vec!["orders:read".to_owned()];
+        let mut admin = rule("/admin/**", &[], Access::Token);
+        admin.roles = vec!["admin".to_owned()];
+        let rules = vec![
+            rule("/", &[], Access::Public),
+            rule("/me", &[], Access::Token),
+            rule("/feed", &[], Access::Optional),
+            orders,
+            admin,
+        ];
+        guard(vec![(issuer("a"), secret_keys())], rules)
+    }
+
+    fn judge(guard: &Guard, target: &str, authorization: &[&str]) -> Verdict {
+        let (method, path) = target.split_once(' ').unwrap();
+        let authorization: Vec<_> = authorization.iter().map(|field| field.as_bytes()).collect();
+        let request = RequestView {
+            method,
+            path,
+            authorization: &authorization,
+        };
+        guard.judge(&request, NOW)
+    }
+
+    fn refusal(verdict: Verdict) -> Refusal {
+        match verdict {
+            Verdict::Refuse(refusal) => refusal,
+            Verdict::Pass(claims) => panic!("passed with {claims:?}"),
+        }
+    }
+
+    fn bearer(claims: serde_json::Value) -> String {
+        format!("Bearer {}", hs256(&fresh(claims)))
+    }
+
+    #[test]
+    fn a_public_route_does_not_look_at_the_token() {
+        for authorization in [&[][..], &["Bearer rubbish"], &["Bearer a", "Bearer b"]] {
+            let verdict = judge(&shop(), "GET /", authorization);
+            assert!(matches!(verdict, Verdict::Pass(None)));
+        }
+    }
+
+    #[test]
+    fn a_valid_token_passes_with_its_claims() {
+        let verdict = judge(&shop(), "GET /me", &[&bearer(json!({"sub": "u"}))]);
+        let Verdict::Pass(Some(claims)) = verdict else {
+            panic!("{verdict:?}")
+        };
+        assert_eq!(claims.subject(), Some("u"));
+    }
+
+    #[test]
+    fn a_missing_token_is_401_without_error_code() {
+        for authorization in [&[][..], &["Basic dTpw"]] {
+            let refusal = refusal(judge(&shop(), "GET /me", authorization));
+            assert_eq!(refusal.status, 401);
+            assert_eq!(refusal.challenge.as_deref(), Some(r#"Bearer realm="test""#));
+            assert_eq!(
+                refusal.detail,
+                "Authentication credentials were not provided."
+            );
+            assert_eq!(refusal.code, "not_authenticated");
+        }
+    }
+
+    #[test]
+    fn an_invalid_token_is_401_and_the_reason_is_for_the_log() {
+        let expired = format!("Bearer {}", hs256(&json!({"exp": NOW.0})));
+        let refusal = refusal(judge(&shop(), "GET /me", &[&expired]));
+        assert_eq!(refusal.status, 401);
+        let challenge = r#"Bearer realm="test", error="invalid_token""#;
+        assert_eq!(refusal.challenge.as_deref(), Some(challenge));
+        assert_eq!(refusal.detail, "Given token not valid for any token type");
+        assert_eq!(refusal.code, "token_not_valid");
+        assert!(refusal.reason.contains("expired"), "{}", refusal.reason);
+    }
+
+    #[test]
+    fn a_token_of_strange_characters_is_401() {
+        for field in [
+            "Bearer a,b",
+            "Bearer \"a.b.c\"",
+            "Bearer =",
+            "Bearer a.b.c\td",
+            "Bearer é",
+        ] {
+            let refusal = refusal(judge(&shop(), "GET /me", &[field]));
+            assert_eq!((refusal.status, refusal.code), (401, "token_not_valid"));
+        }
+    }
+
+    #[test]
+    fn two_authorization_headers_are_refused() {
+        let token = bearer(json!({}));
+        for second in [token.as_str(), "Bearer x", "Basic y", ""] {
+            let refusal = refusal(judge(&shop(), "GET /me", &[&token, second]));
+            assert_eq!((refusal.status, refusal.code), (400, "invalid_request"));
+            assert_eq!(refusal.challenge, None);
+        }
+    }
+
+    #[test]
+    fn bearer_without_one_token_is_401() {
+        for field in ["Bearer", "Bearer a b"] {
+            let refusal = refusal(judge(&shop(), "GET /me", &[field]));
+            assert_eq!(
+                (refusal.status, refusal.code),
+                (401, "bad_authorization_header")
+            );
+        }
+    }
+
+    #[test]
+    fn an_optional_route_takes_no_token_or_a_valid_one() {
+        assert!(matches!(
+            judge(&shop(), "GET /feed", &[]),
+            Verdict::Pass(None)
+        ));
+        let verdict = judge(&shop(), "GET /feed", &[&bearer(json!({}))]);
+        assert!(matches!(verdict, Verdict::Pass(Some(_))));
+        let refusal = refusal(judge(&shop(), "GET /feed", &["Bearer rubbish"]));
+        assert_eq!(refusal.status, 401);
+    }
+
+    #[test]
+    fn a_missing_scope_is_403_and_the_challenge_names_what_is_needed() {
+        let verdict = judge(&shop(), "GET /orders/1", &[&bearer(json!({"scope": "x"}))]);
+        let refusal = refusal(verdict);
+        assert_eq!((refusal.status, refusal.code), (403, "permission_denied"));
+        assert_eq!(
+            refusal.challenge.as_deref(),
+            Some(r#"Bearer realm="test", error="insufficient_scope", scope="orders:read""#)
+        );
+        let granted = bearer(json!({"scope": "x orders:read"}));
+        let verdict = judge(&shop(), "HEAD /orders/1", &[&granted]);
+        assert!(matches!(verdict, Verdict::Pass(Some(_))));
+    }
+
+    #[test]
+    fn a_missing_role_is_403() {
+        let refusal = refusal(judge(&shop(), "GET /admin", &[&bearer(json!({}))]));
+        assert_eq!((refusal.status, refusal.code), (403, "permission_denied"));
+    }
+
+    #[test]
+    fn what_no_rule_is_for_is_refused() {
+        for target in ["GET /other", "POST /orders/1", "GET /me/", "GET /ME"] {
+            let without = refusal(judge(&shop(), target, &[]));
+            assert_eq!((without.status, without.code), (401, "not_authenticated"));
+            let with = refusal(judge(&shop(), target, &[&bearer(json!({}))]));
+            assert_eq!((with.status, with.code), (403, "permission_denied"));
+        }
+        let nobody = guard(Vec::new(), Vec::new());
+        assert_eq!(refusal(judge(&nobody, "GET /", &[])).status, 403);
+    }
+
+    #[test]
+    fn an_ambiguous_path_is_400_on_every_route() {
+        for path in [
+            "/../admin",
+            "/%2e%2e/admin",
+            "//",
+            "/me%2f",
+            "/me;x",
+            "/me%00",
+            "*",
+        ] {
+            let refusal = refusal(judge(&shop(), &format!("GET {path}"), &[]));
+            assert_eq!(
+                (refusal.status, refusal.code),
+                (400, "invalid_request"),
+                "{path}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_encoded_path_meets_the_rule_of_the_decoded_one() {
+        let refusal = refusal(judge(&shop(), "GET /%61dmin", &[&bearer(json!({}))]));
+        assert_eq!(refusal.status, 403);
+        assert!(refusal.reason.contains("roles"), "{}", refusal.reason);
+    }
+
+    #[test]
+    fn every_bad_rule_is_told() {
+        let config = config::Auth {
+            realm: "test".to_owned(),
+            issuers: Vec::new(),
+            rules: vec![
+                rule("a", &[], Access::Token),
+                rule("/a", &[], Access::Token),
+                rule("/*", &[], Access::Token),
+            ],
+        };
+        let errors = Guard::new(&config, Vec::new()).unwrap_err();
+        let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(errors.len(), 2, "{errors:?}");
+        assert!(
+            errors[0].starts_with("auth.rule 1, path `a`: "),
+            "{errors:?}"
+        );
+        assert!(
+            errors[1].starts_with("auth.rule 3, path `/*`: "),
+            "{errors:?}"
+        );
+    }
+
+    #[test]
+    fn keys_and_issuers_must_be_as_many() {
+        let config = config::Auth {
+            realm: "test".to_owned(),
+            issuers: vec![issuer("a")],
+            rules: Vec::new(),
+        };
+        assert!(Guard::new(&config, Vec::new()).is_err());
+        assert!(Guard::new(&config, vec![secret_keys(), secret_keys()]).is_err());
+    }
+}

@@ -198,8 +198,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_header_makes_it_panic(json in any::<Vec<u8>>(), text in "\\{[\"a-z:,0-9{}\\[\\]]{0,40}\\}") {
-            drop(Header::read(&json).is_ok());
-            drop(Header::read(text.as_bytes()).is_ok());
+            drop(Header::read(&json));
+            drop(Header::read(text.as_bytes()));
         }
     }
 }

@@ -312,6 +312,16 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_stands_for_its_key() {
+        let pem = include_bytes!("fixtures/p256.crt");
+        let keys = IssuerKeys::from_pem(pem, &[]).unwrap();
+        assert_eq!(served(&keys), [Algorithm::Es256]);
+        let pem = include_bytes!("fixtures/p384-signed-by-ed25519.crt");
+        let keys = IssuerKeys::from_pem(pem, &[]).unwrap();
+        assert_eq!(served(&keys), [Algorithm::Es384]);
+    }
+
+    #[test]
     fn what_is_no_pem_is_refused() {
         for text in [
             "",

@@ -66,25 +66,23 @@ impl Material {
             0 | 1 => {}
             several => return Err(KeyError::SeveralPem(several)),
         }
-        let octets = |key: Result<DecodingKey, jsonwebtoken::errors::Error>| {
-            key.and_then(|key| key.try_get_as_bytes().map(<[u8]>::to_vec))
-        };
-        if let Ok(der) = octets(DecodingKey::from_rsa_pem(pem)) {
-            let key = aws_lc_rs::rsa::PublicKey::from_der(&der)
-                .map_err(|_| KeyError::Invalid("RSA key"))?;
+        // jsonwebtoken takes the first bit string, which is the key, but of a certificate it may take the
+        // algorithm of the signature for that of the key. So what the octets are decides, not who found them.
+        let key = DecodingKey::from_rsa_pem(pem)
+            .or_else(|_| DecodingKey::from_ec_pem(pem))
+            .or_else(|_| DecodingKey::from_ed_pem(pem))
+            .map_err(|_| KeyError::Pem)?;
+        let octets = key.try_get_as_bytes().map_err(|_| KeyError::Pem)?;
+        if let Ok(key) = aws_lc_rs::rsa::PublicKey::from_der(octets) {
             let RsaPublicKeyComponents { n, e } = RsaPublicKeyComponents::<Vec<u8>>::from(&key);
-            Ok(Self::Rsa { n, e })
-        } else if let Ok(point) = octets(DecodingKey::from_ec_pem(pem)) {
-            // The size tells the curve; a point of another curve of that size is found out when it is parsed.
-            if point.len() == P384_POINT {
-                Ok(Self::P384(point))
-            } else {
-                Ok(Self::P256(point))
-            }
-        } else if let Ok(key) = octets(DecodingKey::from_ed_pem(pem)) {
-            Ok(Self::Ed25519(key))
-        } else {
-            Err(KeyError::Pem)
+            return Ok(Self::Rsa { n, e });
+        }
+        // A point of another curve of the same size is found out when it is parsed.
+        match octets.len() {
+            P256_POINT => Ok(Self::P256(octets.to_vec())),
+            P384_POINT => Ok(Self::P384(octets.to_vec())),
+            ED25519_KEY => Ok(Self::Ed25519(octets.to_vec())),
+            _ => Err(KeyError::Pem),
         }
     }
 

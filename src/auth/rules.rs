@@ -205,3 +205,173 @@ impl Segment {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::super::fixtures::rule;
+    use super::*;
+    use crate::config::Access;
+
+    fn fits(pattern: &str, path: &str) -> bool {
+        Pattern::new(pattern).unwrap().fits(path)
+    }
+
+    #[test]
+    fn a_literal_pattern_fits_only_itself() {
+        assert!(fits("/a/b", "/a/b"));
+        for path in ["/a", "/a/b/", "/a/b/c", "/A/b", "/a/bc", "/"] {
+            assert!(!fits("/a/b", path), "{path}");
+        }
+        assert!(fits("/", "/"));
+        assert!(fits("/a/", "/a/"));
+        assert!(!fits("/a/", "/a"));
+        assert!(fits("/café", "/café"));
+    }
+
+    #[test]
+    fn a_name_is_one_segment_that_is_not_empty() {
+        assert!(fits("/users/{id}", "/users/7"));
+        assert!(fits("/users/{id}/posts", "/users/7/posts"));
+        for path in ["/users", "/users/", "/users/7/", "/users/7/x"] {
+            assert!(!fits("/users/{id}", path), "{path}");
+        }
+    }
+
+    #[test]
+    fn an_open_pattern_fits_everything_below_and_itself() {
+        for path in ["/a", "/a/", "/a/b", "/a/b/c"] {
+            assert!(fits("/a/**", path), "{path}");
+        }
+        for path in ["/ab", "/", "/b/a"] {
+            assert!(!fits("/a/**", path), "{path}");
+        }
+        for path in ["/", "/a", "/a/b/"] {
+            assert!(fits("/**", path) && fits("**", path), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_means_nothing_is_refused() {
+        for (pattern, error) in [
+            ("a", RuleError::Path(PathError::NotAbsolute)),
+            ("", RuleError::Path(PathError::NotAbsolute)),
+            ("/a%20b", RuleError::Encoded),
+            ("/a**", RuleError::Rest),
+            ("/**/a", RuleError::Rest),
+            ("/a/*", RuleError::Star),
+            ("/a*b", RuleError::Star),
+            ("/{}", RuleError::Name),
+            ("/a{b}", RuleError::Name),
+            ("/{a}b", RuleError::Name),
+            ("/{a", RuleError::Name),
+            ("/{a}{b}", RuleError::Name),
+            ("/../a", RuleError::Path(PathError::DotSegment)),
+            ("/a//b", RuleError::Path(PathError::EmptySegment)),
+        ] {
+            assert_eq!(Pattern::new(pattern), Err(error), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn get_covers_head_and_nothing_else() {
+        let get = Rule::new(&rule("/a", &["GET"], Access::Public)).unwrap();
+        assert!(get.is_for("GET", "/a") && get.is_for("HEAD", "/a"));
+        for method in ["POST", "get", "OPTIONS", "CONNECT", ""] {
+            assert!(!get.is_for(method, "/a"), "{method}");
+        }
+        let head = Rule::new(&rule("/a", &["HEAD"], Access::Public)).unwrap();
+        assert!(!head.is_for("GET", "/a"));
+        let any = Rule::new(&rule("/a", &[], Access::Public)).unwrap();
+        assert!(any.is_for("BREW", "/a"));
+    }
+
+    #[test]
+    fn the_first_rule_that_fits_decides() {
+        let rules = [
+            Rule::new(&rule("/a/b", &["GET"], Access::Public)).unwrap(),
+            Rule::new(&rule("/a/**", &[], Access::Optional)).unwrap(),
+            Rule::new(&rule("/a/b", &[], Access::Token)).unwrap(),
+        ];
+        assert!(matches!(find(&rules, "GET", "/a/b"), Some(Need::Nothing)));
+        assert!(matches!(
+            find(&rules, "POST", "/a/b"),
+            Some(Need::TokenIfPresent)
+        ));
+        assert!(find(&rules, "GET", "/b").is_none());
+    }
+
+    #[test]
+    fn requirements_that_would_not_be_looked_at_are_refused() {
+        for access in [Access::Public, Access::Optional] {
+            let mut rule = rule("/a", &[], access);
+            rule.roles.push("admin".to_owned());
+            assert_eq!(Rule::new(&rule).unwrap_err(), RuleError::NeedsToken);
+        }
+    }
+
+    fn unmet(rule: &config::Rule, claims: &Value) -> Option<String> {
+        let Ok(Rule {
+            need: Need::Token(requirements),
+            ..
+        }) = Rule::new(rule)
+        else {
+            panic!("a rule that needs a token")
+        };
+        let claims = Claims::new(claims.as_object().unwrap().clone());
+        let checked = requirements.check(&claims);
+        checked.err().map(|unmet| unmet.to_string())
+    }
+
+    #[test]
+    fn all_scopes_are_needed() {
+        let mut rule = rule("/a", &[], Access::Token);
+        rule.scopes = vec!["a:read".to_owned(), "b".to_owned()];
+        assert_eq!(unmet(&rule, &json!({"scope": "b a:read c"})), None);
+        let reason = unmet(&rule, &json!({"scope": "b a:reader"}));
+        assert_eq!(reason.as_deref(), Some("scope `a:read` is not granted"));
+        assert!(unmet(&rule, &json!({})).is_some());
+    }
+
+    #[test]
+    fn one_role_is_enough() {
+        let mut rule = rule("/a", &[], Access::Token);
+        rule.roles = vec!["admin".to_owned(), "staff".to_owned()];
+        assert_eq!(unmet(&rule, &json!({"roles": ["x", "staff"]})), None);
+        assert_eq!(unmet(&rule, &json!({"roles": "admin"})), None);
+        for claims in [
+            json!({}),
+            json!({"roles": []}),
+            json!({"roles": "admin staff"}),
+            json!({"roles": {"admin": true}}),
+        ] {
+            assert!(unmet(&rule, &claims).is_some(), "{claims}");
+        }
+    }
+
+    #[test]
+    fn claims_must_be_exactly_equal() {
+        let mut rule = rule("/a", &[], Access::Token);
+        rule.claims.insert("level".to_owned(), json!(2));
+        assert_eq!(unmet(&rule, &json!({"level": 2})), None);
+        for claims in [
+            json!({}),
+            json!({"level": 3}),
+            json!({"level": "2"}),
+            json!({"level": [2]}),
+        ] {
+            assert!(unmet(&rule, &claims).is_some(), "{claims}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_pattern_makes_it_panic(pattern in "(/?(\\PC{0,3}|\\*{1,2}|\\{[a-z]?\\})){0,5}", path in "(/[a-z]{0,2}){0,4}") {
+            if let Ok(pattern) = Pattern::new(&pattern) {
+                pattern.fits(&path);
+            }
+        }
+    }
+}

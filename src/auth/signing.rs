@@ -253,3 +253,102 @@ fn rsa_encoding(algorithm: Algorithm) -> Option<&'static dyn RsaEncoding> {
         | Algorithm::EdDsa => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::fixtures::{
+        ED25519, NOW, P256, P384, RSA, SECRET, TestKey, base64url, fresh, guard, issuer, with,
+    };
+    use super::*;
+    use crate::auth::IssuerKeys;
+
+    fn round_trip(key: &SigningKey, keys: IssuerKeys) {
+        let guard = guard(vec![(issuer("a"), keys)], Vec::new());
+        let claims = fresh(json!({"sub": "u"}));
+        for algorithm in key.algorithms() {
+            let token = key.sign(*algorithm, "JWT", Some("k"), claims.as_object().unwrap());
+            let read = guard.verify(token.unwrap().as_bytes(), NOW);
+            assert_eq!(read.unwrap().subject(), Some("u"), "{algorithm:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_key_signs_its_public_half_verifies() {
+        let all: [&TestKey; 4] = [&RSA, &P256, &P384, &ED25519];
+        for key in all {
+            let public = IssuerKeys::from_pem(key.public_pem.as_bytes(), &[]).unwrap();
+            round_trip(
+                &SigningKey::from_pem(key.private_pem.as_bytes()).unwrap(),
+                public,
+            );
+        }
+        let secret = IssuerKeys::from_secret(SECRET, &[]).unwrap();
+        round_trip(&SigningKey::from_secret(SECRET).unwrap(), secret);
+    }
+
+    #[test]
+    fn a_symmetric_jwk_signs_with_its_alg_and_kid() {
+        let jwk = json!({"kty": "oct", "k": base64url(SECRET), "alg": "HS384", "kid": "one"});
+        let key = SigningKey::from_jwk(jwk.to_string().as_bytes()).unwrap();
+        assert_eq!(
+            (key.algorithms(), key.kid()),
+            (&[Algorithm::Hs384][..], Some("one"))
+        );
+        let claims = Map::new();
+        let error = key
+            .sign(Algorithm::Hs256, "JWT", None, &claims)
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "HS256 cannot be used with this key, it serves HS384"
+        );
+        let token = key.sign(Algorithm::Hs384, "JWT", None, &claims).unwrap();
+        assert_eq!(
+            super::super::inspect(token.as_bytes()).unwrap().header["kid"],
+            "one"
+        );
+    }
+
+    #[test]
+    fn the_keys_of_rfc_7515_and_rfc_8037_sign() {
+        // RFC 7515 appendix A.3.1 and RFC 8037 appendix A.1.
+        for jwk in [
+            json!({"kty": "EC", "crv": "P-256", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+                "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0", "d": "jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI"}),
+            json!({"kty": "OKP", "crv": "Ed25519", "d": "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A",
+                "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}),
+        ] {
+            let text = jwk.to_string();
+            let public = IssuerKeys::from_jwks(text.as_bytes(), &[]).unwrap();
+            round_trip(&SigningKey::from_jwk(text.as_bytes()).unwrap(), public);
+        }
+    }
+
+    #[test]
+    fn a_public_key_or_one_not_meant_to_sign_does_not_sign() {
+        let public = P256.public_jwk.to_string();
+        assert!(SigningKey::from_jwk(public.as_bytes()).is_err());
+        assert!(SigningKey::from_pem(P256.public_pem.as_bytes()).is_err());
+        let jwk = json!({"kty": "oct", "k": base64url(SECRET)});
+        for members in [
+            json!({"use": "enc"}),
+            json!({"key_ops": ["verify"]}),
+            json!({"alg": "ES256"}),
+        ] {
+            let text = with(&jwk, members).to_string();
+            assert!(SigningKey::from_jwk(text.as_bytes()).is_err(), "{text}");
+        }
+        assert!(SigningKey::from_secret(&SECRET[..31]).is_err());
+    }
+
+    #[test]
+    fn debug_output_shows_no_key() {
+        let key = SigningKey::from_secret(SECRET).unwrap();
+        assert_eq!(
+            format!("{key:?}"),
+            "SigningKey { algorithms: [Hs256, Hs384, Hs512], .. }"
+        );
+    }
+}

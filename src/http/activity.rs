@@ -37,6 +37,9 @@ pub struct Limits {
     pub keep_alive: Duration,
 }
 
+/// How often a connection is looked at whose client reads its last answer while the worker drains.
+const BLOCKED_STEP: Duration = Duration::from_millis(50);
+
 /// What a connection's timer shall do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Judgement {
@@ -93,33 +96,34 @@ impl Activity {
         }
     }
 
-    /// What its timer shall do at `now`; with `linger_until` while the worker drains.
+    /// When it must be looked at, as it is now; `None`: not before something happens. `linger_until` is there while
+    /// the worker drains.
+    pub fn due(&self, limits: &Limits, linger_until: Option<Duration>) -> Option<Duration> {
+        let since = Duration::from_nanos(self.since.load(Relaxed));
+        match self.phase() {
+            Phase::Head => Some(since + limits.header_timeout),
+            Phase::Fresh => Some(earlier(since + limits.header_timeout, linger_until)),
+            Phase::Idle if !self.write_blocked.load(Relaxed) => {
+                Some(earlier(since + limits.keep_alive, linger_until))
+            }
+            Phase::Busy | Phase::Idle => None,
+        }
+    }
+
+    /// What its timer shall do at `now`.
     pub fn judge(
         &self,
         now: Duration,
         limits: &Limits,
         linger_until: Option<Duration>,
     ) -> Judgement {
-        let since = Duration::from_nanos(self.since.load(Relaxed));
-        // When an answer is being written there is nothing to time here, only to look at again.
-        let (due, judgement) = match self.phase() {
-            Phase::Fresh => (since + limits.header_timeout, Judgement::Close),
-            Phase::Head => (since + limits.header_timeout, Judgement::TimedOut),
-            Phase::Idle if !self.write_blocked.load(Relaxed) => {
-                (since + limits.keep_alive, Judgement::Close)
-            }
-            Phase::Busy | Phase::Idle => {
-                return Judgement::Wait(now + limits.header_timeout.min(limits.keep_alive));
-            }
-        };
-        let due = match (self.phase(), linger_until) {
-            (Phase::Fresh | Phase::Idle, Some(linger_until)) => due.min(linger_until),
-            (Phase::Fresh | Phase::Idle, None) | (Phase::Head | Phase::Busy, _) => due,
-        };
-        if due <= now {
-            judgement
-        } else {
-            Judgement::Wait(due)
+        match self.due(limits, linger_until) {
+            Some(due) if due > now => Judgement::Wait(due),
+            Some(_) if self.phase() == Phase::Head => Judgement::TimedOut,
+            Some(_) => Judgement::Close,
+            // The client reads the last answer; nobody tells when it is done, and a drain waits for that.
+            None if linger_until.is_some() => Judgement::Wait(now + BLOCKED_STEP),
+            None => Judgement::Wait(now + limits.keep_alive),
         }
     }
 
@@ -128,6 +132,10 @@ impl Activity {
         self.since.store(now, Relaxed);
         self.phase.store(phase as u8, Relaxed);
     }
+}
+
+fn earlier(due: Duration, linger_until: Option<Duration>) -> Duration {
+    linger_until.map_or(due, |linger_until| due.min(linger_until))
 }
 
 impl Default for Activity {
@@ -204,6 +212,15 @@ mod tests {
             activity.judge(after(1000), &LIMITS, Some(after(0))),
             Judgement::Wait(_)
         ));
+    }
+
+    #[test]
+    fn a_head_that_begins_on_an_idle_connection_is_due_sooner_than_the_connection_was() {
+        let activity = Activity::new();
+        activity.end_request();
+        let idle = activity.due(&LIMITS, None);
+        activity.read_some();
+        assert!(activity.due(&LIMITS, None) < idle);
     }
 
     #[test]

@@ -13,9 +13,11 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 pub struct Signals(SignalFd);
 
 impl Signals {
-    /// Blocks every signal from here on and opens the descriptor they are read from.
+    /// Blocks every signal from here on, but for the one that asks for a core, and opens the descriptor they are read from.
     pub fn take_over() -> nix::Result<Self> {
-        let all = SigSet::all();
+        let mut all = SigSet::all();
+        // systemd sends it to a service that gives no sign of life, which would not read it either (WatchdogSignal=).
+        all.remove(Signal::SIGABRT);
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&all), None)?;
         SignalFd::with_flags(&all, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map(Self)
     }

@@ -1,6 +1,6 @@
 //! One connection: hyper's HTTP/1.1, with the time-outs and the drain that hyper leaves to its caller.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::drain::Open;
 use crate::app::AppService;
-use crate::http::activity::{Activity, Judgement, Limits};
+use crate::http::activity::{Activity, Judgement, Limits, Phase};
 use crate::http::{Origin, Pipeline, request_timeout};
 use crate::scoreboard::SeatWriter;
 use crate::sys::clock;
@@ -99,8 +99,13 @@ async fn serve<S: AppService>(
             _ = draining.changed(), if linger_until.is_none() => {
                 linger_until = Some(clock::monotonic() + serving.linger);
                 timer.look_again_at(clock::monotonic());
+                // An answer whose head has gone out cannot say `Connection: close` any more; hyper ends the connection
+                // after it all the same. One that is idle would be ended at once, without its linger.
+                if activity.phase() == Phase::Busy {
+                    Pin::new(&mut connection).graceful_shutdown();
+                }
             }
-            () = timer.elapsed() => {
+            () = timer.elapsed(&activity, &serving.limits, linger_until) => {
                 let now = clock::monotonic();
                 match activity.judge(now, &serving.limits, linger_until) {
                     Judgement::Wait(until) => timer.look_again_at(until),
@@ -191,20 +196,39 @@ impl<T: ClientStream> AsyncWrite for Watched<T> {
     }
 }
 
-/// One timer a connection, moved only when it fires: a busy connection pays for it once in a time-out.
-struct Timer(Pin<Box<Sleep>>);
+/// One timer a connection. It is moved when it fires, and before that only to an earlier time, so that a busy connection
+/// pays for it once in a time-out.
+struct Timer {
+    at: Duration,
+    sleep: Pin<Box<Sleep>>,
+}
 
 impl Timer {
     fn new(at: Duration) -> Self {
-        Self(Box::pin(tokio::time::sleep_until(instant(at))))
+        let sleep = Box::pin(tokio::time::sleep_until(instant(at)));
+        Self { at, sleep }
     }
 
     fn look_again_at(&mut self, at: Duration) {
-        self.0.as_mut().reset(instant(at));
+        self.at = at;
+        self.sleep.as_mut().reset(instant(at));
     }
 
-    fn elapsed(&mut self) -> impl Future<Output = ()> {
-        self.0.as_mut()
+    /// Waits for its time, or for the one at which `activity` is due as the connection has just left it.
+    fn elapsed(
+        &mut self,
+        activity: &Activity,
+        limits: &Limits,
+        linger_until: Option<Duration>,
+    ) -> impl Future<Output = ()> {
+        poll_fn(move |context| {
+            if let Some(due) = activity.due(limits, linger_until)
+                && due < self.at
+            {
+                self.look_again_at(due);
+            }
+            self.sleep.as_mut().poll(context)
+        })
     }
 }
 

@@ -49,7 +49,23 @@ fn an_idle_connection_is_closed_after_keep_alive() {
         .unwrap();
     let (answer, took) = timed(|| rest(stream));
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    assert!(took >= Duration::from_millis(250), "{took:?}");
+    let wanted = Duration::from_millis(250)..Duration::from_secs(5);
+    assert!(wanted.contains(&took), "{took:?}");
+}
+
+#[test]
+fn a_head_that_begins_on_an_idle_connection_has_its_own_time() {
+    let server = Setup::new().set("http.header_timeout", "300ms").start();
+    let mut stream = raw(&server);
+    stream
+        .write_all(b"GET /hello HTTP/1.1\r\nhost: test\r\n\r\n")
+        .unwrap();
+    let answered = stream.read(&mut [0; 4096]).unwrap();
+    assert!(answered > 0);
+    stream.write_all(b"GET /hello HTTP/1.1\r\n").unwrap();
+    let (answer, took) = timed(|| rest(stream));
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
 #[test]
@@ -85,11 +101,8 @@ fn a_head_that_has_begun_is_answered_by_a_worker_that_drains() {
     server.reload();
     stream.write_all(b"host: test\r\n\r\n").unwrap();
     let answer = rest(stream);
+    // Whether it also says `Connection: close` depends on whether the order to drain has arrived yet.
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    assert!(
-        answer.to_lowercase().contains("connection: close"),
-        "{answer}"
-    );
 }
 
 #[test]
@@ -105,4 +118,20 @@ fn an_idle_connection_is_let_go_after_the_linger() {
     server.reload();
     assert!(rest(stream).starts_with("HTTP/1.1 200 "));
     server.until_workers(2);
+}
+
+#[test]
+fn an_answer_that_was_under_way_when_the_drain_began_ends_its_connection() {
+    let server = Setup::new().start();
+    let mut stream = raw(&server);
+    // More than the buffers of both ends hold, so that the answer is under way until it is read.
+    stream
+        .write_all(b"GET /big?n=33554432 HTTP/1.1\r\nhost: test\r\n\r\n")
+        .unwrap();
+    let mut start = [0; 1024];
+    stream.read_exact(&mut start).unwrap();
+    server.reload();
+    let (rest, took) = timed(|| rest(stream));
+    assert!(rest.len() > 33_000_000, "{}", rest.len());
+    assert!(took < Duration::from_secs(5), "{took:?}");
 }

@@ -36,19 +36,22 @@ fn shown(claims: &Claims) -> serde_json::Value {
 
 /// The issuers of the configuration, or one made of the arguments.
 fn auth(args: &TokenVerifyArgs) -> Result<Auth, CommandError> {
-    let keys = match (&args.secret, &args.public_key, &args.jwks) {
-        (Some(file), _, _) => KeySource::Secret {
-            file: file.clone(),
-            create_missing: false,
-        },
-        (None, Some(file), _) => KeySource::PublicKey(file.clone()),
-        (None, None, Some(file)) => KeySource::Jwks(file.clone()),
+    let (option, keys) = match (&args.secret, &args.public_key, &args.jwks) {
+        (Some(file), _, _) => (
+            "--secret",
+            KeySource::Secret {
+                file: file.clone(),
+                create_missing: false,
+            },
+        ),
+        (None, Some(file), _) => ("--public-key", KeySource::PublicKey(file.clone())),
+        (None, None, Some(file)) => ("--jwks", KeySource::Jwks(file.clone())),
         (None, None, None) => return configured(args),
     };
     let algorithms = args.alg.iter().map(|text| parse_algorithm(text));
     let leeway = args.leeway.as_deref();
     let issuer = Issuer {
-        name: "command line".to_owned(),
+        name: option.to_owned(),
         keys,
         issuer: args.issuer.clone(),
         audience: args.audience.clone(),
