@@ -91,14 +91,7 @@ fn a_name_that_systemd_did_not_pass_is_refused() {
     let web = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = activated(&["systemd:wbe"], &web, &web);
     assert_eq!(server.wait_for_exit(PATIENCE), Some(1));
-    assert_said(&server, "systemd:wbe");
-}
-
-#[track_caller]
-fn assert_said(server: &Server, words: &str) {
-    let said = |line: &serde_json::Value| line.to_string().contains(words);
-    let line = server.log.wait_for(Mark::START, PATIENCE, said);
-    assert!(line.is_some(), "nothing was said of {words:?}");
+    server.assert_said("systemd:wbe");
 }
 
 /// A start beside `server` fails, and names its process.
@@ -106,7 +99,7 @@ fn assert_said(server: &Server, words: &str) {
 fn assert_refused(second: Setup, owner: u32) {
     let second = second.launch();
     assert_eq!(second.wait_for_exit(PATIENCE), Some(1));
-    assert_said(&second, &format!("process {owner}"));
+    second.assert_said(&format!("process {owner}"));
 }
 
 #[test]
@@ -139,7 +132,7 @@ fn a_second_server_on_the_same_port_is_refused() {
             .set("server.bind", address.to_string())
             .launch();
         assert_eq!(second.wait_for_exit(PATIENCE), Some(1));
-        assert_said(&second, &address.to_string());
+        second.assert_said(&address.to_string());
     }
 }
 
@@ -167,7 +160,7 @@ fn a_stale_socket_is_taken_over_and_a_file_is_not() {
     fs::write(&path, "precious").unwrap();
     let next = server.another().launch();
     assert_eq!(next.wait_for_exit(PATIENCE), Some(1));
-    assert_said(&next, "is no socket");
+    next.assert_said("is no socket");
     assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
 }
 
