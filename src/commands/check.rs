@@ -2,25 +2,40 @@
 
 use std::io::{self, Write};
 
-use super::{CommandError, print, read_config};
+use super::{CommandError, misconfigured, print, read_config};
 use crate::cli::ConfigArgs;
 use crate::config::{Config, WorkerCount};
+use crate::key_files::{self, MissingSecret};
 
-/// Checks the configuration and the files it names; says what it would serve, warnings on standard error.
+/// Checks the configuration and the files it names, and changes nothing; says what it would serve, warnings on standard
+/// error.
 ///
 /// # Errors
 ///
 /// Everything that is wrong, with exit code 2.
 pub(super) fn run(args: &ConfigArgs) -> Result<(), CommandError> {
     let loaded = read_config(args)?;
-    let guard = super::load_guard(&loaded.config)?;
-    let of_keys = guard.warnings().iter().map(ToString::to_string);
-    let of_config = loaded.warnings.iter().map(ToString::to_string);
-    for warning in of_config.chain(of_keys) {
-        // A closed standard error does not make the configuration worse.
-        writeln!(io::stderr(), "warning: {warning}").unwrap_or_default();
+    let auth = &loaded.config.auth;
+    let guard = key_files::load(auth, MissingSecret::StandIn);
+    let guard = guard.map_err(|errors| misconfigured(&errors))?;
+    for warning in &loaded.warnings {
+        tell(&format!("warning: {warning}"));
+    }
+    for warning in guard.warnings() {
+        tell(&format!("warning: {warning}"));
+    }
+    for (issuer, file) in key_files::to_be_made(auth) {
+        let (issuer, file) = (&issuer.name, file.display());
+        tell(&format!(
+            "note: auth.issuer `{issuer}`: `{file}` does not exist; it is made at the start"
+        ));
     }
     print(&summary(&loaded.config))
+}
+
+/// A closed standard error does not make the configuration worse.
+fn tell(line: &str) {
+    writeln!(io::stderr(), "{line}").unwrap_or_default();
 }
 
 /// One line that tells whether this is the file that was meant.

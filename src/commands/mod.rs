@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::auth::Guard;
 use crate::cli::{Cli, Command, ConfigArgs};
 use crate::config::{Config, ConfigErrors, Loaded, Sources, load, read};
-use crate::key_files;
+use crate::key_files::{self, MissingSecret};
 use crate::master::control::Request;
 
 mod ask;
@@ -125,15 +125,15 @@ pub(crate) fn read_config(args: &ConfigArgs) -> Result<Loaded, CommandError> {
     Ok(read(&sources(args)?)?)
 }
 
-/// The keys and rules of `config`; reads the key files that it names.
+/// The keys and rules of `config`; reads the key files that it names, and makes those that it may.
 pub(crate) fn load_guard(config: &Config) -> Result<Guard, CommandError> {
-    key_files::load(&config.auth).map_err(|errors| {
-        let lines = errors.iter().map(|error| format!("config: {error}"));
-        CommandError {
-            code: ExitCode::Usage,
-            message: lines.collect::<Vec<_>>().join("\n"),
-        }
-    })
+    key_files::load(&config.auth, MissingSecret::Make).map_err(|errors| misconfigured(&errors))
+}
+
+/// What is wrong with things that the configuration names, a line each.
+pub(crate) fn misconfigured(errors: &[String]) -> CommandError {
+    let lines = errors.iter().map(|error| format!("config: {error}"));
+    CommandError::usage(lines.collect::<Vec<_>>().join("\n"))
 }
 
 /// Where the configuration comes from; a reload reads the same sources again.
