@@ -10,7 +10,9 @@ use crate::auth::Guard;
 use crate::cli::ConfigArgs;
 use crate::config::{self, Sources};
 use crate::logging;
-use crate::master::{Assignment, Ending, Loaded, Master, Serve, ServiceManager};
+use crate::master::{
+    Assignment, Ending, ListenError, Loaded, Master, Serve, ServiceManager, StartError,
+};
 use crate::worker::{self, Task};
 
 /// Serves `app` as the configuration says.
@@ -26,16 +28,25 @@ pub(super) fn run<A: App>(args: &ConfigArgs, app: A) -> Result<ExitCode, Command
         },
     })?;
     let loader = move || read(&sources, &app).map_err(|error| error.message);
-    let master = Master::start(loaded, Box::new(loader), &service_manager()).map_err(|error| {
-        CommandError {
-            code: ExitCode::Failure,
-            message: error.to_string(),
-        }
-    })?;
+    let master = Master::start(loaded, Box::new(loader), &service_manager())
+        .map_err(|error| cannot_start(&error))?;
     match master.run() {
         Ending::Stopped => Ok(ExitCode::Success),
         // The master's last log line; a terminal shall not see it twice.
         Ending::BootFailed => Ok(ExitCode::Boot),
+    }
+}
+
+/// A service manager starts again what failed, but not what only another configuration can help.
+fn cannot_start(error: &StartError) -> CommandError {
+    let message = error.to_string();
+    match error {
+        StartError::Identity(_)
+        | StartError::PidFile(..)
+        | StartError::Listen(ListenError::Owner(..)) => CommandError::usage(message),
+        StartError::Listen(_) | StartError::Control(_) | StartError::System(..) => {
+            CommandError::failure(message)
+        }
     }
 }
 
