@@ -1,5 +1,6 @@
 //! The command line as clap understands it: names, help and value types; nothing is done here.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -122,23 +123,30 @@ pub enum TokenCommand {
     /// Check a token exactly as a worker would; exits 0 when it is valid, 1 when not, and says why
     Verify(TokenVerifyArgs),
     /// Show what a token says, without checking it
-    Inspect {
-        /// The file that holds the token; `-` is standard input
-        #[arg(long, value_name = "FILE", default_value = "-")]
-        token_file: PathBuf,
-    },
+    Inspect(TokenInput),
+}
+
+/// Where a token comes from.
+#[derive(Debug, Args)]
+pub struct TokenInput {
+    /// The file that holds the token; `-` is standard input
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    pub token_file: PathBuf,
+    /// Refused in words of our own, for clap's would repeat the token.
+    #[arg(hide = true, value_name = "TOKEN")]
+    pub on_command_line: Vec<OsString>,
 }
 
 /// `destrier token issue`.
 #[derive(Debug, Args)]
 pub struct TokenIssueArgs {
-    /// Which configuration
-    #[command(flatten)]
-    pub config: ConfigArgs,
-    /// The issuer whose secret signs, by name [default: the first that has a secret]
-    #[arg(long, value_name = "NAME", conflicts_with = "key")]
+    /// The configuration that names the issuers [default: as for run]
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The issuer in whose name it is signed [default: the first that has a secret]
+    #[arg(long, value_name = "NAME")]
     pub issuer: Option<String>,
-    /// Sign with this private key (PEM or JWK) or secret file instead of the configuration's
+    /// Sign with the private key (PEM or JWK) or the secret in this file; alone, or as --issuer
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
     /// The algorithm [default: what the key is made for]
@@ -168,15 +176,16 @@ pub struct TokenIssueArgs {
 #[derive(Debug, Args)]
 pub struct TokenVerifyArgs {
     /// Use the issuers of this configuration [default when no key is named: as for run]
-    #[arg(short = 'c', long = "config", value_name = "FILE", conflicts_with_all = ["jwks", "public_key", "secret"])]
+    #[arg(short = 'c', long = "config", value_name = "FILE",
+        conflicts_with_all = ["jwks", "public_key", "secret", "alg", "leeway", "issuer", "audience", "require", "typ"])]
     pub config: Option<PathBuf>,
-    /// A JWK or JWK set
+    /// The file of a JWK or JWK set
     #[arg(long, value_name = "FILE", group = "key_source")]
     pub jwks: Option<PathBuf>,
-    /// A public key in PEM
+    /// The file of a public key or certificate in PEM
     #[arg(long, value_name = "FILE", group = "key_source")]
     pub public_key: Option<PathBuf>,
-    /// A shared secret
+    /// The file of a shared secret
     #[arg(long, value_name = "FILE", group = "key_source")]
     pub secret: Option<PathBuf>,
     /// Algorithms that are accepted, separated by commas [default: what each key is made for]
@@ -187,9 +196,9 @@ pub struct TokenVerifyArgs {
         requires = "key_source"
     )]
     pub alg: Vec<String>,
-    /// The file that holds the token; `-` is standard input
-    #[arg(long, value_name = "FILE", default_value = "-")]
-    pub token_file: PathBuf,
+    /// Which token
+    #[command(flatten)]
+    pub token: TokenInput,
     /// Clock difference that is forgiven, as in 30s; a bare number is seconds
     #[arg(long, value_name = "DURATION", requires = "key_source")]
     pub leeway: Option<String>,

@@ -1,9 +1,8 @@
 //! `destrier check`: is this configuration fit to be put in force?
 
-use std::io::{self, Write};
 use std::path::Path;
 
-use super::{CommandError, misconfigured, print, read_config};
+use super::{CommandError, misconfigured, print, read_config, tell};
 use crate::cli::ConfigArgs;
 use crate::config::{Config, WorkerCount};
 use crate::key_files::{self, MissingSecret};
@@ -74,11 +73,6 @@ fn absent(config: &Config) -> Vec<String> {
         .map(|error| error.to_string())
         .chain(files.into_iter().filter_map(no_folder))
         .collect()
-}
-
-/// A closed standard error does not make the configuration worse.
-fn tell(line: &str) {
-    writeln!(io::stderr(), "{line}").unwrap_or_default();
 }
 
 /// One line that tells whether this is the file that was meant.

@@ -40,10 +40,10 @@ pub fn execute<A: App>(cli: &Cli, app: A) -> Result<ExitCode, CommandError> {
     }
 }
 
-/// Says on standard error why a command failed. A closed standard error changes nothing.
+/// Says on standard error why a command failed.
 pub fn complain(error: &CommandError) {
     if !error.message.is_empty() {
-        writeln!(io::stderr(), "{error}").unwrap_or_default();
+        tell(&error.message);
     }
 }
 
@@ -173,4 +173,9 @@ pub(crate) fn print(text: &str) -> Result<(), CommandError> {
         }),
         Ok(()) | Err(_) => Ok(()),
     }
+}
+
+/// Says something on standard error that is no data. That nobody listens changes nothing.
+pub(crate) fn tell(line: &str) {
+    writeln!(io::stderr(), "{line}").unwrap_or_default();
 }

@@ -3,7 +3,7 @@
 use super::{now, parse_algorithm, parse_claim, parse_duration, read_token};
 use crate::auth::{Claims, Guard};
 use crate::cli::{ConfigArgs, TokenVerifyArgs};
-use crate::commands::{CommandError, load_config, misconfigured, print};
+use crate::commands::{CommandError, load_config, misconfigured, print, tell};
 use crate::config::{Auth, Issuer, KeySource};
 use crate::key_files::{self, MissingSecret};
 
@@ -12,7 +12,10 @@ pub(super) fn run(args: &TokenVerifyArgs) -> Result<(), CommandError> {
     let wanted = args.claim.iter().map(|text| parse_claim(text));
     let wanted: Vec<_> = wanted.collect::<Result<_, _>>()?;
     let guard = guard(args)?;
-    let token = read_token(&args.token_file)?;
+    for warning in guard.warnings() {
+        tell(&format!("warning: {warning}"));
+    }
+    let token = read_token(&args.token)?;
 
     let claims = guard
         .verify(&token, now())
