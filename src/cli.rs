@@ -5,6 +5,39 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+const OVERVIEW: &str = "\
+Start:       destrier check && destrier run
+Operate:     destrier status; destrier reload; destrier stop
+Try a token: destrier token issue --sub alice | destrier token verify
+
+Every key of a section of the configuration is also an environment variable: DESTRIER_WORKERS__COUNT=4 is `count`
+in [workers]. `destrier config show` tells what is in force and where it came from.
+
+Exit codes: 0 stopped or done as asked, 1 failed, 2 wrong usage or configuration, 3 the application failed to boot.";
+
+const RUN: &str = "\
+Signals: TERM stops when the requests in flight are done, INT and QUIT at once, HUP reloads, USR1 opens the log anew.
+
+The configuration may be written as `destrier config schema` says; `destrier check` finds every mistake in it.";
+
+const ISSUE: &str = "\
+Examples:
+  destrier token issue --sub alice --scope admin
+  destrier token issue --sub alice --key private.pem --audience api --claim 'roles=[\"ops\"]'
+  destrier token issue --sub alice --issuer login --key login.private.pem";
+
+const VERIFY: &str = "\
+Examples:
+  destrier token verify <token.txt
+  destrier token verify --jwks keys.json --alg ES256,EdDSA --issuer https://login.example --audience api <token.txt
+
+Without a key on the command line the issuers of the configuration judge, each by its own policy.";
+
+const GENERATE: &str = "\
+Examples:
+  destrier key generate HS256 --out demo.secret
+  destrier key generate ES256 --out private.pem --public-out public.pem";
+
 /// Serves applications behind verified JSON Web Tokens: a master process that supervises workers.
 #[derive(Debug, Parser)]
 #[command(
@@ -13,9 +46,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     propagate_version = true,
     arg_required_else_help = true
 )]
-#[command(
-    after_help = "Exit codes: 0 stopped or done as asked, 1 failed, 2 wrong usage or configuration, 3 the application failed to boot."
-)]
+#[command(after_help = OVERVIEW)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -27,6 +58,7 @@ pub struct Cli {
 #[expect(clippy::large_enum_variant, reason = "there is one, once in a process")]
 pub enum Command {
     /// Start the master in the foreground and serve until told to stop
+    #[command(after_help = RUN)]
     Run(ConfigArgs),
     /// Check the configuration and the files it names; shows every error
     Check(ConfigArgs),
@@ -44,7 +76,7 @@ pub enum Command {
     /// Change the number of workers until the next reload
     Scale {
         /// How many shall serve, 1 to 512
-        #[arg(value_parser = clap::value_parser!(u16).range(1..=512))]
+        #[arg(value_parser = clap::value_parser!(u16).range(1..=512), allow_negative_numbers = true)]
         workers: u16,
         /// Which master
         #[command(flatten)]
@@ -119,8 +151,10 @@ pub enum ConfigCommand {
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
     /// Sign a token with the key of an issuer of the configuration, or with a key file
+    #[command(after_help = ISSUE)]
     Issue(TokenIssueArgs),
     /// Check a token exactly as a worker would; exits 0 when it is valid, 1 when not, and says why
+    #[command(after_help = VERIFY)]
     Verify(TokenVerifyArgs),
     /// Show what a token says, without checking it
     Inspect(TokenInput),
@@ -223,14 +257,15 @@ pub struct TokenVerifyArgs {
 #[derive(Debug, Subcommand)]
 pub enum KeyCommand {
     /// Make a key, readable by its owner only
+    #[command(after_help = GENERATE)]
     Generate {
-        /// What it is for
+        /// What it is for; an RSA key serves RS256 to PS512
         #[arg(value_enum, ignore_case = true)]
         algorithm: KeyAlgorithm,
         /// Where the secret or private key goes; an existing file is never overwritten
         #[arg(long, short, value_name = "FILE")]
         out: PathBuf,
-        /// Where the public key goes [default: FILE.pub for RS, PS, ES and `EdDSA`]
+        /// Where the public key goes [default: FILE.pub]; a shared secret has none
         #[arg(long, value_name = "FILE")]
         public_out: Option<PathBuf>,
     },
@@ -238,10 +273,7 @@ pub enum KeyCommand {
 
 /// What `destrier key generate` makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[expect(
-    missing_docs,
-    reason = "the names of RFC 7518 and RFC 8037; RS serves PS too"
-)]
+#[expect(missing_docs, reason = "the names of RFC 7518 and RFC 8037")]
 pub enum KeyAlgorithm {
     #[value(name = "HS256")]
     Hs256,
@@ -249,7 +281,8 @@ pub enum KeyAlgorithm {
     Hs384,
     #[value(name = "HS512")]
     Hs512,
-    #[value(name = "RS256")]
+    // One RSA key serves them all.
+    #[value(name = "RS256", aliases = ["RS384", "RS512", "PS256", "PS384", "PS512"])]
     Rs256,
     #[value(name = "ES256")]
     Es256,

@@ -41,6 +41,11 @@ fn generate(
     out: &Path,
     public_out: Option<&Path>,
 ) -> Result<(), CommandError> {
+    if [Some(out), public_out].contains(&Some(Path::new("-"))) {
+        return Err(CommandError::usage(
+            "key generate: a key goes to a file, which nobody else can read, not to standard output",
+        ));
+    }
     let made = make(algorithm).map_err(|error| {
         CommandError::failure(format!("key generate: the key could not be made: {error}"))
     })?;

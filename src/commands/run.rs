@@ -1,6 +1,7 @@
 //! `destrier run`: the master in the foreground, until it is told to stop.
 
 use std::env;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -8,10 +9,11 @@ use super::{CommandError, ExitCode};
 use crate::app::App;
 use crate::auth::Guard;
 use crate::cli::ConfigArgs;
-use crate::config::{self, Sources};
+use crate::config::{self, Bind, Sources};
 use crate::logging;
 use crate::master::{
-    Assignment, Ending, ListenError, Loaded, Master, Serve, ServiceManager, StartError,
+    Assignment, Ending, ListenError, Loaded, Master, Serve, ServiceManager, SocketPathError,
+    StartError,
 };
 use crate::worker::{self, Task};
 
@@ -39,7 +41,10 @@ pub(super) fn run<A: App>(args: &ConfigArgs, app: A) -> Result<ExitCode, Command
 
 /// A service manager starts again what failed, but not what only another configuration can help.
 fn cannot_start(error: &StartError) -> CommandError {
-    let message = error.to_string();
+    let message = match hint(error) {
+        Some(hint) => format!("{error}\nhint: {hint}"),
+        None => error.to_string(),
+    };
     match error {
         StartError::Identity(_)
         | StartError::PidFile(..)
@@ -47,6 +52,26 @@ fn cannot_start(error: &StartError) -> CommandError {
         StartError::Listen(_) | StartError::Control(_) | StartError::System(..) => {
             CommandError::failure(message)
         }
+    }
+}
+
+fn hint(error: &StartError) -> Option<&'static str> {
+    match error {
+        StartError::Control(SocketPathError::InUse { .. }) => {
+            Some("a second server beside it needs a `process.control_socket` of its own")
+        }
+        StartError::Listen(ListenError::Open(Bind::Tcp(_), error))
+            if error.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            Some(
+                "ports below 1024 need root, CAP_NET_BIND_SERVICE, or a socket that systemd passes",
+            )
+        }
+        StartError::Control(_)
+        | StartError::Listen(_)
+        | StartError::Identity(_)
+        | StartError::PidFile(..)
+        | StartError::System(..) => None,
     }
 }
 
