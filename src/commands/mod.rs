@@ -28,12 +28,12 @@ pub fn execute<A: App>(cli: &Cli, app: A) -> Result<ExitCode, CommandError> {
         Command::Run(args) => run::run(args, app),
         Command::Check(args) => check::run(args).map(|()| ExitCode::Success),
         Command::Status { master, json } => status::run(master, *json),
-        Command::Reload(args) => ask::run(args, &Request::Reload),
+        Command::Reload(args) => ask::run(args, &Request::Reload {}),
         Command::Scale { workers, master } => {
             ask::run(master, &Request::Scale { workers: *workers })
         }
         Command::Stop { master, fast } => ask::run(master, &Request::Stop { fast: *fast }),
-        Command::Reopen(args) => ask::run(args, &Request::Reopen),
+        Command::Reopen(args) => ask::run(args, &Request::Reopen {}),
         Command::Config { command } => config::run(command).map(|()| ExitCode::Success),
         Command::Token { command } => token::run(command),
         Command::Key { command } => key::run(command),

@@ -11,7 +11,7 @@ use crate::master::control::{Answer, Request};
 
 /// Asks and shows.
 pub(super) fn run(master: &MasterArgs, json: bool) -> Result<ExitCode, CommandError> {
-    let status = match super::ask::ask(master, &Request::Status)? {
+    let status = match super::ask::ask(master, &Request::Status {})? {
         Answer::Status(status) => status,
         Answer::Done(message) | Answer::Failed(message) => {
             return Err(CommandError {

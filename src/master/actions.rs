@@ -207,6 +207,10 @@ impl Master {
 
     fn drain(&mut self, id: WorkerId, queue_has_heir: bool) {
         self.tell_to_go(id);
+        let Some((slot, generation)) = self.crew.get(id).map(|hand| (hand.slot, hand.generation))
+        else {
+            return;
+        };
         // Before the worker stops, so that nothing new arrives where nobody will look.
         self.note_who_serves();
         let end = match (self.supervisor.is_stopping(), queue_has_heir) {
@@ -214,8 +218,10 @@ impl Master {
             (false, true) => SlotEnd::Nothing,
             (false, false) => SlotEnd::Slot,
         };
-        let close = self.listeners.to_close(end, &self.heir_of(id));
-        self.listeners.unlink(&close);
+        let others = Some(generation) == self.supervisor.serving();
+        let heir = self.heir_of(generation);
+        let close = self.listeners.to_close(end, &heir, others);
+        self.listeners.give_up(&close, slot.0);
         tracing::debug!(worker = id.0, ?close, "worker drains");
         self.tell(id, &ToWorker::Drain { close });
     }
@@ -282,12 +288,12 @@ impl Master {
     }
 
     fn note_reload(&mut self, result: Result<Generation, String>) {
-        let failed = result.is_err();
+        let serves_on = result.is_err() && self.supervisor.serving().is_some();
         self.last_reload = Some(ReloadOutcome {
             at: self.now(),
             result,
         });
-        if failed && self.supervisor.serving().is_some() {
+        if serves_on {
             self.tell_systemd_that_it_serves();
         }
     }
@@ -334,12 +340,11 @@ impl Master {
         self.generations.get(&self.supervisor.serving()?)
     }
 
-    /// What is listened on after the worker: a reload that replaces slot by slot drains workers of the generation in
+    /// What is listened on after a worker of `leaving`: a reload that replaces slot by slot drains workers of the generation in
     /// force, and then the candidate is the heir.
-    fn heir_of(&self, id: WorkerId) -> Vec<Bind> {
-        let leaving = self.crew.get(id).map(|hand| hand.generation);
+    fn heir_of(&self, leaving: Generation) -> Vec<Bind> {
         let serving = self.supervisor.serving();
-        let heir = if leaving == serving {
+        let heir = if Some(leaving) == serving {
             self.generations.keys().last().copied()
         } else {
             serving
@@ -382,6 +387,9 @@ impl Master {
     }
 
     pub(super) fn close_unused_slots(&mut self) {
+        if self.supervisor.is_stopping() {
+            return;
+        }
         let filled = self
             .supervisor
             .workers()

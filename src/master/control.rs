@@ -22,14 +22,14 @@ const CLIENTS_MAX: usize = 64;
 /// A client that does not read its answers is not listened to beyond this many bytes.
 const UNSENT_MAX: usize = 1 << 20;
 
-/// What a client asks for.
+/// What a client asks for. (Braces, for serde would let a variant without them have any fields.)
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
     /// What runs now.
-    Status,
+    Status {},
     /// Put the configuration on disk into force; answered when it is, or is not.
-    Reload,
+    Reload {},
     /// So many workers; answered when they serve.
     Scale {
         /// 1 to 512.
@@ -42,7 +42,7 @@ pub enum Request {
         fast: bool,
     },
     /// Open the log files anew.
-    Reopen,
+    Reopen {},
 }
 
 /// What came of it. Exactly one of the two is there.

@@ -116,9 +116,14 @@ impl Master {
             };
             // Its last words may have arrived together with its end.
             self.hear(id);
+            let slot = self.crew.get(id).map(|hand| hand.slot);
             let words = self.bury(id, ending);
             self.feed(Event::Exited(id, words));
             self.note_who_serves();
+            if let Some(slot) = slot {
+                self.listeners.worker_left(slot.0);
+            }
+            self.close_unused_slots();
         }
     }
 
@@ -141,11 +146,11 @@ impl Master {
     /// Does what a command asks for; the answer goes out when it is done.
     fn obey(&mut self, caller: Caller, request: &Request) {
         match *request {
-            Request::Status => {
+            Request::Status {} => {
                 let status = Answer::Status(Box::new(self.status()));
                 self.control.send(caller, &status);
             }
-            Request::Reload => {
+            Request::Reload {} => {
                 tracing::info!("reload asked for by command");
                 self.feed(Event::ReloadRequested(Some(caller)));
             }
@@ -162,7 +167,7 @@ impl Master {
                     StopManner::Graceful
                 });
             }
-            Request::Reopen => {
+            Request::Reopen {} => {
                 self.reopen_logs();
                 self.control
                     .answer(caller, Ok("log files opened anew".to_owned()));

@@ -1,6 +1,5 @@
 //! The listening sockets: opened once, kept for the master's whole life, lent to workers.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
@@ -38,9 +37,8 @@ enum Kind {
         /// With the port that the kernel chose where 0 was asked for.
         address: SocketAddr,
         v6_only: bool,
-        sockets: BTreeMap<u16, OwnedFd>,
-        /// The slots in the order of the kernel's table: appended on listen, the last one fills the gap on close.
-        order: Vec<u16>,
+        /// In the order of the kernel's table: appended on listen, the last one fills the gap on close.
+        sockets: Vec<SlotSocket>,
     },
     /// One socket for everybody.
     Shared {
@@ -48,7 +46,28 @@ enum Kind {
         address: Option<SocketAddr>,
         path: Option<SocketPath>,
         inherited: bool,
+        /// As in [`SlotSocket`]; who wants the address once more gets another socket.
+        is_leaving: bool,
     },
+}
+
+/// The socket of a slot.
+#[derive(Debug)]
+struct SlotSocket {
+    slot: u16,
+    socket: OwnedFd,
+    /// A worker was told to empty its queue and to stop it from listening; whoever fills the slot next gets another one.
+    is_leaving: bool,
+}
+
+impl SlotSocket {
+    fn new(slot: u16, socket: OwnedFd) -> Self {
+        Self {
+            slot,
+            socket,
+            is_leaving: false,
+        }
+    }
 }
 
 /// What ends together with a worker.
@@ -121,7 +140,8 @@ impl Listeners {
 
     fn open_one(&mut self, bind: &Bind, server: &Server, slots: u16) -> Result<(), ListenError> {
         let per_slot = matches!(bind, Bind::Tcp(_)) && server.balance == Balance::PerWorker;
-        if let Some(there) = self.open.iter().find(|listener| listener.bind == *bind) {
+        let there = |listener: &&Listener| listener.bind == *bind && !listener.kind.is_leaving();
+        if let Some(there) = self.open.iter().find(there) {
             let same = per_slot == matches!(there.kind, Kind::PerSlot { .. })
                 || !matches!(bind, Bind::Tcp(_));
             return if same {
@@ -159,6 +179,7 @@ impl Listeners {
                     address: None,
                     path: Some(claimed),
                     inherited: false,
+                    is_leaving: false,
                 }]
             }
             Bind::Fd(_) | Bind::Systemd(_) => self.passed(bind)?,
@@ -200,6 +221,7 @@ impl Listeners {
                     address,
                     path: None,
                     inherited: true,
+                    is_leaving: false,
                 })
             })
             .collect::<io::Result<_>>()
@@ -232,7 +254,7 @@ impl Listeners {
         let wanted = self
             .open
             .iter_mut()
-            .filter(|listener| server.bind.contains(&listener.bind));
+            .filter(|listener| server.bind.contains(&listener.bind) && !listener.kind.is_leaving());
         wanted
             .map(|listener| {
                 let name = listener.bind.to_string();
@@ -242,19 +264,20 @@ impl Listeners {
                         address,
                         v6_only,
                         sockets,
-                        order,
                     } => {
-                        let socket = match sockets.entry(slot) {
-                            Entry::Occupied(there) => there.into_mut(),
-                            Entry::Vacant(place) => {
-                                let backlog = listener.backlog;
-                                let socket =
-                                    listener::listen_tcp(*address, backlog, true, *v6_only)?;
-                                order.push(slot);
-                                place.insert(socket)
-                            }
+                        let there = sockets
+                            .iter()
+                            .find(|there| there.slot == slot && !there.is_leaving);
+                        let lent = if let Some(there) = there {
+                            there.socket.try_clone()?
+                        } else {
+                            let backlog = listener.backlog;
+                            let socket = listener::listen_tcp(*address, backlog, true, *v6_only)?;
+                            let lent = socket.try_clone()?;
+                            sockets.push(SlotSocket::new(slot, socket));
+                            lent
                         };
-                        (socket.try_clone()?, false)
+                        (lent, false)
                     }
                 };
                 Ok(ListeningSocket {
@@ -277,20 +300,27 @@ impl Listeners {
     }
 
     fn steer(&mut self) {
-        for listener in &self.open {
-            let Kind::PerSlot { sockets, order, .. } = &listener.kind else {
+        for listener in &mut self.open {
+            let Kind::PerSlot { sockets, .. } = &mut listener.kind else {
                 continue;
             };
+            // The kernel has taken them out of its table.
+            remove(sockets, |there| {
+                there.is_leaving && !listener::is_listening(&there.socket)
+            });
             let serving = self.serving.get(&listener.bind);
+            let gets_some = |there: &SlotSocket| {
+                !there.is_leaving && serving.is_none_or(|slots| slots.contains(&there.slot))
+            };
             let indices: Vec<u32> = (0..)
-                .zip(order)
-                .filter(|(_, slot)| serving.is_none_or(|slots| slots.contains(slot)))
+                .zip(&*sockets)
+                .filter(|(_, there)| gets_some(there))
                 .map(|(index, _)| index)
                 .collect();
-            let Some(socket) = sockets.values().next() else {
+            let Some(there) = sockets.iter().find(|there| gets_some(there)) else {
                 continue;
             };
-            if let Err(error) = listener::steer(socket, &indices)
+            if let Err(error) = listener::steer(&there.socket, &indices)
                 && !self.cannot_steer
             {
                 self.cannot_steer = true;
@@ -300,8 +330,8 @@ impl Listeners {
     }
 
     /// The names of the listeners that a leaving worker must close, for nobody serves them after it: not its heir, who
-    /// serves `heir`, or nobody at all.
-    pub(super) fn to_close(&self, slot: SlotEnd, heir: &[Bind]) -> Vec<String> {
+    /// serves `heir`, or nobody at all. A shared one stays while `others`, workers of its own generation, serve it too.
+    pub(super) fn to_close(&self, slot: SlotEnd, heir: &[Bind], others: bool) -> Vec<String> {
         let ending = self.open.iter().filter(|listener| {
             let has_heir = heir.contains(&listener.bind);
             match (&listener.kind, slot) {
@@ -313,46 +343,64 @@ impl Listeners {
                     _,
                 ) => false,
                 (_, SlotEnd::Everything) => true,
-                (Kind::Shared { .. }, SlotEnd::Slot | SlotEnd::Nothing)
-                | (Kind::PerSlot { .. }, SlotEnd::Nothing) => !has_heir,
+                (Kind::Shared { .. }, SlotEnd::Slot | SlotEnd::Nothing) => !has_heir && !others,
+                (Kind::PerSlot { .. }, SlotEnd::Nothing) => !has_heir,
                 (Kind::PerSlot { .. }, SlotEnd::Slot) => true,
             }
         });
         ending.map(|listener| listener.bind.to_string()).collect()
     }
 
-    /// Takes the Unix sockets among `names` out of the file system, so that nobody connects to them any more.
-    pub(super) fn unlink(&mut self, names: &[String]) {
+    /// The worker in `slot` closes the listeners `names`: nobody shall come to them any more, be it by the file system,
+    /// and nobody gets them again.
+    pub(super) fn give_up(&mut self, names: &[String], slot: u16) {
         for listener in &mut self.open {
-            if let Kind::Shared { path, .. } = &mut listener.kind
-                && names.contains(&listener.bind.to_string())
-            {
-                *path = None;
+            if !names.contains(&listener.bind.to_string()) {
+                continue;
             }
-        }
-    }
-
-    /// Closes the sockets of slots at and above `slots`.
-    pub(super) fn close_slots(&mut self, slots: u16) {
-        for listener in &mut self.open {
-            if let Kind::PerSlot { sockets, order, .. } = &mut listener.kind {
-                while let Some(index) = order.iter().position(|slot| *slot >= slots) {
-                    let slot = order.swap_remove(index);
-                    sockets.remove(&slot);
+            match &mut listener.kind {
+                Kind::Shared {
+                    path, is_leaving, ..
+                } => {
+                    *path = None;
+                    *is_leaving = true;
                 }
+                Kind::PerSlot { sockets, .. } => sockets
+                    .iter_mut()
+                    .filter(|there| there.slot == slot)
+                    .for_each(|there| there.is_leaving = true),
             }
         }
         self.steer();
     }
 
-    /// Closes the listeners that no generation names any more.
+    /// A worker in `slot` has ended: what it was to close is closed, also where it was killed before it could.
+    pub(super) fn worker_left(&mut self, slot: u16) {
+        self.remove_slots(|there| there.is_leaving && there.slot == slot);
+    }
+
+    /// Closes the sockets of slots at and above `slots`; those that are given up are their workers' to close.
+    pub(super) fn close_slots(&mut self, slots: u16) {
+        self.remove_slots(|there| !there.is_leaving && there.slot >= slots);
+    }
+
+    fn remove_slots(&mut self, which: impl Fn(&SlotSocket) -> bool) {
+        for listener in &mut self.open {
+            if let Kind::PerSlot { sockets, .. } = &mut listener.kind {
+                remove(sockets, &which);
+            }
+        }
+        self.steer();
+    }
+
+    /// Closes the listeners that no generation names any more, and those that were given up.
     pub(super) fn close_unnamed(&mut self, named: &BTreeSet<Bind>) {
         self.open.retain(|listener| {
-            let keep = named.contains(&listener.bind);
-            if !keep {
+            let is_named = named.contains(&listener.bind);
+            if !is_named {
                 tracing::info!(address = %listener.bind, "no longer listening");
             }
-            keep
+            is_named && !listener.kind.is_leaving()
         });
     }
 
@@ -367,7 +415,24 @@ impl Listeners {
             let address = address.map_or_else(|| bind.clone(), ToString::to_string);
             (bind, address)
         };
-        self.open.iter().map(describe).collect()
+        let stays = |listener: &&Listener| !listener.kind.is_leaving();
+        self.open.iter().filter(stays).map(describe).collect()
+    }
+}
+
+impl Kind {
+    fn is_leaving(&self) -> bool {
+        match self {
+            Self::PerSlot { .. } => false,
+            Self::Shared { is_leaving, .. } => *is_leaving,
+        }
+    }
+}
+
+/// As the kernel does it: the last one fills the gap.
+fn remove(sockets: &mut Vec<SlotSocket>, which: impl Fn(&SlotSocket) -> bool) {
+    while let Some(index) = sockets.iter().position(&which) {
+        sockets.swap_remove(index);
     }
 }
 
@@ -384,19 +449,17 @@ fn open_tcp(address: SocketAddr, server: &Server, slots: u16, per_slot: bool) ->
             address: Some(address),
             path: None,
             inherited: false,
+            is_leaving: false,
         });
     }
-    let mut sockets = BTreeMap::from([(0, first)]);
+    let mut sockets = vec![SlotSocket::new(0, first)];
     for slot in 1..slots {
-        sockets.insert(
-            slot,
-            listener::listen_tcp(address, server.backlog, true, v6_only)?,
-        );
+        let socket = listener::listen_tcp(address, server.backlog, true, v6_only)?;
+        sockets.push(SlotSocket::new(slot, socket));
     }
     Ok(Kind::PerSlot {
         address,
         v6_only,
-        order: sockets.keys().copied().collect(),
         sockets,
     })
 }

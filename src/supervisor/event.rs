@@ -14,6 +14,11 @@ pub struct WorkerId(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(pub u16);
 
+impl Slot {
+    /// While nobody shall serve, connections wait here: whoever comes back, and be it one worker, fills this slot.
+    pub const KEPT_IN_PAUSE: Self = Self(0);
+}
+
 /// One configuration with everything it pins, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(pub u64);

@@ -71,7 +71,7 @@ struct Line {
     policy: Policy,
     /// Slots `0..wanted` shall serve; `scale` changes it.
     wanted: u16,
-    /// WINCH: nobody shall serve, the accept queues are kept for whoever comes back.
+    /// WINCH: nobody shall serve, one accept queue is kept for whoever comes back.
     paused: bool,
 }
 
@@ -177,11 +177,18 @@ impl Supervisor {
         line.map_or(0, |line| if line.paused { 0 } else { line.wanted })
     }
 
-    /// How many slots must keep their listeners: those that are, or soon will be, wanted, also during a pause.
+    /// How many slots must keep their listeners: those that are, or soon will be, wanted; in a pause one.
     pub fn slots_kept(&self) -> u16 {
         let candidate = self.candidate.as_ref().map(|candidate| &candidate.line);
         let lines = self.serving.iter().chain(candidate);
-        lines.map(|line| line.wanted).max().unwrap_or(0)
+        let kept = lines.map(|line| {
+            if line.paused {
+                Slot::KEPT_IN_PAUSE.0 + 1
+            } else {
+                line.wanted
+            }
+        });
+        kept.max().unwrap_or(0)
     }
 
     /// Whether workers keep dying.

@@ -183,7 +183,8 @@ impl Supervisor {
         let (slot, was_booting) = (worker.slot, worker.is_booting());
         let paused = self.serving.as_ref().is_some_and(|line| line.paused);
         let queue_has_heir = self.stopping.is_none()
-            && (paused || self.lines().iter().any(|(line, _)| line.wants(slot)));
+            && (paused && slot == Slot::KEPT_IN_PAUSE
+                || self.lines().iter().any(|(line, _)| line.wants(slot)));
         let (until, fast) = match &self.stopping {
             Some(stopping) => (stopping.until, stopping.manner == StopManner::Fast),
             None => (now + worker.graceful_timeout, false),

@@ -527,6 +527,27 @@ fn a_pause_drains_everyone_and_a_reload_brings_them_back() {
 }
 
 #[test]
+fn in_a_pause_connections_wait_in_the_slot_that_whoever_comes_back_fills() {
+    let mut supervisor = serving(policy(2));
+    let actions = supervisor.handle(at(5), Event::PauseRequested);
+    let drain = |worker, queue_has_heir| Action::Drain {
+        worker: id(worker),
+        queue_has_heir,
+    };
+    assert_eq!(actions, [drain(1, true), drain(2, false)]);
+    assert_eq!(supervisor.slots_kept(), 1);
+    let actions = supervisor.handle(at(6), Event::ScaleRequested(Scale::Up, None));
+    assert_eq!(
+        actions,
+        [Action::Spawn {
+            worker: id(3),
+            slot: Slot::KEPT_IN_PAUSE,
+            generation: Generation(1)
+        }]
+    );
+}
+
+#[test]
 fn a_stop_drains_everyone_and_ends_when_the_last_has_gone() {
     let mut supervisor = serving(policy(2));
     let actions = supervisor.handle(at(5), Event::StopRequested(StopManner::Graceful));

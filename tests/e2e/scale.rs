@@ -102,3 +102,68 @@ fn addresses_open_and_close_on_reload_and_the_others_lose_nothing() {
         load.finish().assert_nothing_lost();
     }
 }
+
+#[test]
+fn an_address_that_comes_back_while_its_last_workers_drain_serves() {
+    for balance in ["per-worker", "shared"] {
+        let mut server = Setup::new().set("server.balance", balance).start();
+        let port = free_port();
+        let socket = format!("unix:{}", server.folder().join("second.sock").display());
+        let all = vec!["127.0.0.1:0".to_owned(), port.to_string(), socket];
+        server.config.set("server.bind", all.clone()).write();
+        server.reload();
+        let in_flight: Vec<_> = server.addresses()[1..]
+            .iter()
+            .map(|address| client::get_meanwhile(address, "/slow?ms=1500"))
+            .collect();
+        server.until_in_flight(2);
+        server.config.set("server.bind", "127.0.0.1:0").write();
+        server.reload();
+        eventually("the port is closed", || (!os::is_open(port)).then_some(()));
+        server.config.set("server.bind", all).write();
+        server.reload();
+        for address in server.addresses() {
+            for _ in 0..10 {
+                client::get(&address, "/hello").unwrap();
+            }
+        }
+        for client in in_flight {
+            client.join().unwrap().unwrap();
+        }
+    }
+}
+
+fn free_port() -> std::net::SocketAddr {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+}
+
+#[test]
+fn a_rolling_reload_that_drops_an_address_and_fails_keeps_it() {
+    for balance in ["per-worker", "shared"] {
+        let mut server = Setup::faulty()
+            .set("server.balance", balance)
+            .set("reload.strategy", "rolling")
+            .start();
+        let port = free_port();
+        let socket = format!("unix:{}", server.folder().join("second.sock").display());
+        let all = vec!["127.0.0.1:0".to_owned(), port.to_string(), socket];
+        server.config.set("server.bind", all).write();
+        server.reload();
+        let addresses = server.addresses();
+        server.config.set("server.bind", "127.0.0.1:0").write();
+        // The canary boots, the one after it does not.
+        server.let_boot("once");
+        let outcome = server.cli(["reload"]);
+        assert_eq!(outcome.code, Some(1), "{outcome:?}");
+        server.let_boot("ok");
+        server.until_workers(2);
+        for address in &addresses {
+            for _ in 0..10 {
+                client::get(address, "/hello").unwrap();
+            }
+        }
+    }
+}

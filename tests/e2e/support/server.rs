@@ -238,7 +238,7 @@ impl Server {
         }
     }
 
-    /// What the faulty application does when it boots from now on: `ok`, `wait` (for another word), `fail`, `exit`,
+    /// What the faulty application does when it boots from now on: `ok`, `wait` (for another word), `once` (then `fail`), `fail`, `exit`,
     /// `hang`, or `stall`, which hangs so that no order is heard.
     pub(crate) fn let_boot(&self, what: &str) {
         fs::write(self.folder().join("boot"), what).unwrap();
@@ -283,7 +283,7 @@ impl Server {
 
     /// What runs now, asked without starting a process for it.
     pub(crate) fn try_status(&self) -> Option<Status> {
-        match control::ask(&self.config.control_socket(), &Request::Status) {
+        match control::ask(&self.config.control_socket(), &Request::Status {}) {
             Ok(Answer::Status(status)) => Some(*status),
             Ok(Answer::Done(_) | Answer::Failed(_)) | Err(_) => None,
         }
