@@ -1,7 +1,7 @@
 //! What the documents show is what happens: their commands are run, their outputs compared, their tables and links checked.
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
+    clippy::expect_used,
     clippy::indexing_slicing,
     reason = "a test fails by panicking"
 )]
@@ -217,14 +217,13 @@ fn script(exchanges: &[Exchange]) -> String {
     let mut script = "exec 2>&1\ntrap 'kill -9 $(jobs -p) 2>/dev/null' EXIT\n".to_owned();
     for Exchange { command, .. } in exchanges {
         let is_server = command.contains(" run -c ");
-        script += &if is_server {
-            format!(
-                "{command} >server.log 2>&1 &\nserver=$!\n\
-                 until grep -q ' serving ' server.log; do kill -0 $server || exit 1; read -rt 0.02 <> <(:); done\n\
-                 cat server.log\n"
-            )
+        script += command;
+        script += if is_server {
+            " >server.log 2>&1 &\nserver=$!\n\
+             until grep -q ' serving ' server.log; do kill -0 $server || exit 1; read -rt 0.02 <> <(:); done\n\
+             cat server.log\n"
         } else {
-            format!("{command}\n")
+            "\n"
         };
         // What the command exited with is still there for an `echo $?`.
         script += "code=$?; printf '\\n@@@\\n'; (exit $code)\n";
@@ -326,7 +325,7 @@ fn blocks(text: &str) -> Vec<Block> {
                 open = Some(Block {
                     language: language.to_owned(),
                     lines: Vec::new(),
-                })
+                });
             }
             (Some(_), Some(_)) => blocks.extend(open.take()),
             (None, Some(block)) => block.lines.push(line.to_owned()),

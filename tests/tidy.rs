@@ -97,7 +97,8 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
     ),
     // What may be typed, not what is done about it.
     ("cli", &[], &["nix", "tokio", "std::fs", "tracing"]),
-    // The one place that knows everybody, for it joins them: it hands `worker::run` to the master.
+    // The one place that knows everybody, for it joins them: it hands `worker::run` to the master. `sys`: the clock that
+    // `token issue` and `token verify` must give to `auth`.
     (
         "commands",
         &[
@@ -108,6 +109,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
             "key_files",
             "logging",
             "master",
+            "sys",
             "worker",
         ],
         &["nix", "tokio", "hyper"],
@@ -123,7 +125,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
     ("main", &[], &[]),
 ];
 
-/// About this many lines is the most that a reader takes in; see the exceptions.
+/// About this many lines, unit tests aside, are the most that a reader takes in; see the exceptions.
 const LINES_MAX: usize = 500;
 
 /// Longer files, each with the reason.
@@ -231,7 +233,7 @@ fn unsafe_code_lives_in_sys() {
 #[test]
 fn a_file_is_short_enough_to_be_read() {
     for (path, text) in sources() {
-        let lines = text.lines().count();
+        let lines = code(&text).count();
         let excused = LONGER.iter().any(|(longer, _)| *longer == shown(&path));
         assert!(
             lines <= LINES_MAX || excused,
