@@ -56,9 +56,8 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
     ("scoreboard", &["sys"], &["nix", "tokio", "serde", "hyper"]),
     // `config`: level, format, file. `sys`: output that does not block, and survives a fork.
     ("logging", &["config", "sys"], &["tokio", "hyper"]),
-    // `config`: what an application may know when it boots. `auth`: the claims that the demo shows. `http`: the request
-    // body that it is given and the error it may return; no part of the pipeline.
-    ("app", &["auth", "config", "http"], &["nix"]),
+    // `config`: what an application may know when it boots. `auth`: the claims that the demo shows.
+    ("app", &["auth", "config"], &["nix"]),
     // `auth`: the verdict. `app`: what is called. `scoreboard`: what is noted. `sys`: the clock.
     (
         "http",
@@ -97,8 +96,8 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
     ),
     // What may be typed, not what is done about it.
     ("cli", &[], &["nix", "tokio", "std::fs", "tracing"]),
-    // The one place that knows everybody, for it joins them: it hands `worker::run` to the master. `sys`: the clock that
-    // `token issue` and `token verify` must give to `auth`.
+    // The one place that knows everybody, for it joins them: it hands `worker::run` to the master. `sys`: the clock
+    // that `token` judges and signs by, since `auth` has none.
     (
         "commands",
         &[
@@ -121,7 +120,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
         &["nix", "tokio", "hyper"],
     ),
     // The map of modules, and the program.
-    ("lib", &["app", "auth", "http", "scoreboard", "server"], &[]),
+    ("lib", &["app", "auth", "scoreboard", "server"], &[]),
     ("main", &[], &[]),
 ];
 
