@@ -94,7 +94,14 @@ impl<S: AppService> Pipeline<S> {
         let answer = match self.judge(&head) {
             Verdict::Refuse(refusal) => {
                 self.seat.refused();
-                tracing::info!(request = %id, status = refusal.status, reason = refusal.reason, "refused");
+                tracing::info!(
+                    request = %id,
+                    method = head.method.as_str(),
+                    path = head.uri.path(),
+                    status = refusal.status,
+                    reason = refusal.reason,
+                    "refused"
+                );
                 Err(reply::refusal(&refusal))
             }
             Verdict::Pass(claims) => {
