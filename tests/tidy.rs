@@ -56,9 +56,8 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
     ("scoreboard", &["sys"], &["nix", "tokio", "serde", "hyper"]),
     // `config`: level, format, file. `sys`: output that does not block, and survives a fork.
     ("logging", &["config", "sys"], &["tokio", "hyper"]),
-    // `config`: what an application may know when it boots. `auth`: the claims that the demo shows. `http`: the request
-    // body that it is given and the error it may return; no part of the pipeline.
-    ("app", &["auth", "config", "http"], &["nix"]),
+    // `config`: what an application may know when it boots. `auth`: the claims that the demo shows.
+    ("app", &["auth", "config"], &["nix"]),
     // `auth`: the verdict. `app`: what is called. `scoreboard`: what is noted. `sys`: the clock.
     (
         "http",
@@ -97,7 +96,8 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
     ),
     // What may be typed, not what is done about it.
     ("cli", &[], &["nix", "tokio", "std::fs", "tracing"]),
-    // The one place that knows everybody, for it joins them: it hands `worker::run` to the master.
+    // The one place that knows everybody, for it joins them: it hands `worker::run` to the master. `sys`: the clock
+    // that `token` judges and signs by, since `auth` has none.
     (
         "commands",
         &[
@@ -108,6 +108,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
             "key_files",
             "logging",
             "master",
+            "sys",
             "worker",
         ],
         &["nix", "tokio", "hyper"],
@@ -119,11 +120,11 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
         &["nix", "tokio", "hyper"],
     ),
     // The map of modules, and the program.
-    ("lib", &["app", "auth", "http", "scoreboard", "server"], &[]),
+    ("lib", &["app", "auth", "scoreboard", "server"], &[]),
     ("main", &[], &[]),
 ];
 
-/// About this many lines is the most that a reader takes in; see the exceptions.
+/// About this many lines, unit tests aside, are the most that a reader takes in; see the exceptions.
 const LINES_MAX: usize = 500;
 
 /// Longer files, each with the reason.
@@ -231,7 +232,7 @@ fn unsafe_code_lives_in_sys() {
 #[test]
 fn a_file_is_short_enough_to_be_read() {
     for (path, text) in sources() {
-        let lines = text.lines().count();
+        let lines = code(&text).count();
         let excused = LONGER.iter().any(|(longer, _)| *longer == shown(&path));
         assert!(
             lines <= LINES_MAX || excused,

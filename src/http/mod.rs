@@ -14,7 +14,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-pub use body::{BoxError, RequestBody, ResponseBody};
+pub use body::ResponseBody;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONNECTION};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
@@ -22,7 +22,7 @@ use hyper::body::Incoming;
 pub use reply::request_timeout;
 use track::{Access, Track};
 
-use crate::app::AppService;
+use crate::app::{AppService, BoxError, RequestBody};
 use crate::auth::{Guard, RequestView, UnixTime, Verdict};
 use crate::scoreboard::{RequestId, SeatWriter};
 use crate::sys::clock;
@@ -94,7 +94,14 @@ impl<S: AppService> Pipeline<S> {
         let answer = match self.judge(&head) {
             Verdict::Refuse(refusal) => {
                 self.seat.refused();
-                tracing::info!(request = %id, status = refusal.status, reason = refusal.reason, "refused");
+                tracing::info!(
+                    request = %id,
+                    method = head.method.as_str(),
+                    path = head.uri.path(),
+                    status = refusal.status,
+                    reason = refusal.reason,
+                    "refused"
+                );
                 Err(reply::refusal(&refusal))
             }
             Verdict::Pass(claims) => {

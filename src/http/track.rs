@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 
-use super::BoxError;
 use super::activity::Activity;
+use crate::app::BoxError;
 use crate::scoreboard::{InFlight, RequestId};
 use crate::sys::clock;
 

@@ -12,8 +12,11 @@ pub const REQUESTS_NAMED: usize = 32;
 /// Bytes of a path that are kept.
 pub const PATH_MAX: usize = 96;
 
-/// Before the first seat: the version, then the totals of the dead in the order of [`Figure::ALL`].
+/// Before the first seat: the version, the totals of the dead in the order of [`Figure`], the number of seats used.
 pub(super) const HEAD: usize = 16;
+
+/// Seats at and above this number have never been used, so nobody needs to look there.
+pub(super) const SEATS_USED: usize = HEAD - 1;
 
 /// One figure of a seat, each a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub(super) enum Figure {
     ClientError,
     ServerError,
     Refused,
+    /// 1 while the worker takes connections.
+    Accepting,
 }
 
 impl Figure {
@@ -97,5 +102,6 @@ pub(super) const fn named(seat: usize, entry: usize) -> usize {
     HEAD + seat * SEAT + FIGURES + entry * NAMED
 }
 
-const _: () = assert!((Figure::Refused as usize) < FIGURES && total(Figure::Refused) < HEAD);
+const _: () =
+    assert!((Figure::Accepting as usize) < FIGURES && total(Figure::Accepting) < SEATS_USED);
 const _: () = assert!(PATH_MAX.is_multiple_of(8) && REQUESTS_NAMED <= u32::BITS as usize);

@@ -46,6 +46,8 @@ impl Scoreboard {
         for word in self.words(layout::figure(seat, Figure::Pid), layout::SEAT) {
             word.store(0, Relaxed);
         }
+        let used = u64::try_from(seat + 1).unwrap_or(u64::MAX);
+        self.word(layout::SEATS_USED).fetch_max(used, Relaxed);
         self.figure(seat, Figure::Pid).store(pid.into(), Relaxed);
         self.figure(seat, Figure::Slot).store(slot.into(), Relaxed);
         self.figure(seat, Figure::Generation)
@@ -141,6 +143,28 @@ mod tests {
         requests.drain(..10);
         requests.push(begin());
         assert_eq!(scoreboard.view(0).requests.len(), REQUESTS_NAMED - 9);
+    }
+
+    #[test]
+    fn a_surplus_is_what_a_worker_has_more_than_the_least_of_those_that_accept_beside_it() {
+        let scoreboard = Scoreboard::new().expect("memory");
+        for (seat, generation) in [(0, 1), (1, 1), (2, 1), (3, 2)] {
+            scoreboard.open_seat(seat, 42, 0, generation);
+        }
+        let busy = scoreboard.writer(0);
+        let _connections = [busy.connection_opened(), busy.connection_opened()];
+        assert_eq!(busy.surplus(), 0, "nobody else accepts");
+        scoreboard.writer(3).set_accepting(true);
+        assert_eq!(busy.surplus(), 0, "another generation does");
+        let beside = scoreboard.writer(1);
+        let _connection = beside.connection_opened();
+        beside.set_accepting(true);
+        assert_eq!((busy.surplus(), beside.surplus()), (1, 0));
+        let idle = scoreboard.writer(2);
+        idle.set_accepting(true);
+        assert_eq!((busy.surplus(), beside.surplus()), (2, 1));
+        idle.set_accepting(false);
+        assert_eq!(busy.surplus(), 1);
     }
 
     #[test]

@@ -85,6 +85,25 @@ impl SeatWriter {
         Connection(self.clone())
     }
 
+    /// Says whether this worker takes connections.
+    pub fn set_accepting(&self, accepting: bool) {
+        let figure = self.scoreboard.figure(self.seat, Figure::Accepting);
+        figure.store(accepting.into(), Relaxed);
+    }
+
+    /// How many connections this worker has more than the least loaded of the others that accept in its generation.
+    pub fn surplus(&self) -> u64 {
+        let read = |seat, figure| self.scoreboard.figure(seat, figure).load(Relaxed);
+        let generation = read(self.seat, Figure::Generation);
+        let used = self.scoreboard.word(layout::SEATS_USED).load(Relaxed);
+        let others = (0..usize::try_from(used).unwrap_or(0))
+            .filter(|seat| *seat != self.seat && read(*seat, Figure::Accepting) == 1)
+            .filter(|seat| read(*seat, Figure::Generation) == generation);
+        let least = others.map(|seat| read(seat, Figure::Connections)).min();
+        let own = read(self.seat, Figure::Connections);
+        least.map_or(0, |least| own.saturating_sub(least))
+    }
+
     fn take_entry(&self) -> Option<usize> {
         let free = self.free.load(Relaxed);
         let lowest = free.trailing_zeros();

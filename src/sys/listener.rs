@@ -7,7 +7,6 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use socket2::{Domain, SockFilter, SockRef, Socket, Type};
 
 /// Opens a TCP socket that listens on `address`. With `one_of_several`, more of them may listen on it and the kernel
@@ -202,17 +201,6 @@ pub fn accept(socket: impl AsFd) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
     // SAFETY: the kernel has just opened this descriptor for us, and nobody else knows it.
     let connection = unsafe { OwnedFd::from_raw_fd(number) };
     Ok((connection, address.as_socket()))
-}
-
-/// A descriptor that becomes readable when `socket`, which other processes wait for as well, has a connection, in only
-/// one of them (EPOLLEXCLUSIVE, `epoll_ctl(2)`). It can be nested in an event loop of one's own.
-pub fn wait_exclusively(socket: impl AsFd) -> io::Result<OwnedFd> {
-    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-    epoll.add(
-        socket,
-        EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE, 0),
-    )?;
-    Ok(epoll.0)
 }
 
 /// A socket that a worker takes connections from.

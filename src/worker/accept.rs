@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::connection::{self, Serving};
 use crate::app::AppService;
+use crate::scoreboard::SeatWriter;
 use crate::sys::listener::{self, ListeningSocket};
 use crate::sys::readiness;
 
@@ -24,14 +25,20 @@ const HANDSHAKE_GRACE: Duration = Duration::from_millis(100);
 /// How long to wait when the process or the system is out of descriptors (accept(2): `EMFILE`, `ENFILE`, `ENOMEM`).
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 
+/// A worker lets the others go first when it has this many connections more than the least loaded of them.
+const SURPLUS_MAX: u64 = 4;
+
+/// For so long: they are awake already, unless they are stuck, and then this worker takes the connection after all.
+const TURN: Duration = Duration::from_millis(1);
+
 /// A listening socket in the event loop.
 #[derive(Debug)]
 pub(super) struct Listener {
     name: String,
-    /// Readable when a connection waits: the socket itself, or where it is shared an epoll of its own, so that one
-    /// connection wakes one worker.
-    readiness: AsyncFd<OwnedFd>,
-    shared_socket: Option<OwnedFd>,
+    socket: AsyncFd<OwnedFd>,
+    /// Whether other workers take connections from it too. All of them wake for one: `EPOLLEXCLUSIVE` chooses a sleeper
+    /// only where the socket is in the epoll that sleeps, not in one nested in the event loop's.
+    is_shared: bool,
     is_unix: bool,
 }
 
@@ -73,32 +80,33 @@ impl Accepting {
 
 impl Listener {
     pub(super) fn new(socket: ListeningSocket) -> io::Result<Self> {
-        let is_unix = listener::local_address(&socket.socket)?.is_none();
-        let (readiness, shared_socket) = if socket.shared {
-            (
-                listener::wait_exclusively(&socket.socket)?,
-                Some(socket.socket),
-            )
-        } else {
-            (socket.socket, None)
-        };
         Ok(Self {
             name: socket.name,
-            readiness: readiness::readable(readiness)?,
-            shared_socket,
-            is_unix,
+            is_unix: listener::local_address(&socket.socket)?.is_none(),
+            socket: readiness::readable(socket.socket)?,
+            is_shared: socket.shared,
         })
     }
 
     fn socket(&self) -> BorrowedFd<'_> {
-        self.shared_socket
-            .as_ref()
-            .map_or_else(|| self.readiness.get_ref().as_fd(), AsFd::as_fd)
+        self.socket.get_ref().as_fd()
+    }
+
+    /// As [`Self::accept`], but where others take connections from the same socket they go first while this worker has
+    /// many more than they: every worker is woken, and one that is awake already would take a whole burst.
+    async fn accept_in_turn(&self, seat: &SeatWriter) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
+        if self.is_shared {
+            let _still_ready = self.socket.readable().await?;
+            if seat.surplus() > SURPLUS_MAX {
+                tokio::time::sleep(TURN).await;
+            }
+        }
+        self.accept().await
     }
 
     async fn accept(&self) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
         loop {
-            let mut ready = self.readiness.readable().await?;
+            let mut ready = self.socket.readable().await?;
             match listener::accept(self.socket()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
                 result => return result,
@@ -116,7 +124,7 @@ async fn take_connections<S: AppService>(
         tokio::select! {
             biased;
             ending = &mut told => break ending.unwrap_or(Ending::Leave),
-            accepted = listener.accept() => {
+            accepted = listener.accept_in_turn(&serving.seat) => {
                 if take(&listener, accepted, &serving).await.is_err() {
                     return;
                 }
@@ -141,7 +149,7 @@ async fn take<S: AppService>(
     match accepted {
         Ok((socket, peer)) => {
             start(listener, socket, peer, serving);
-            if listener.shared_socket.is_some() {
+            if listener.is_shared {
                 // Let the connection begin, and another worker have the next one.
                 tokio::task::yield_now().await;
             }

@@ -52,6 +52,7 @@ pub(super) async fn drain<S: AppService>(
     ending: impl Fn(&str) -> Ending,
     serving: &Serving<S>,
 ) {
+    serving.seat.set_accepting(false);
     serving.pipeline.start_draining();
     serving.draining.send_replace(true);
     // All at once: the grace for handshakes passes once, not once for each.

@@ -16,12 +16,12 @@ use connection::Serving;
 use orders::Orders;
 use tokio::sync::watch;
 
-use crate::app::{App, AppService, Boot};
+use crate::app::{App, AppService, Boot, BoxError};
 use crate::auth::Guard;
 use crate::channel::{ToMaster, ToWorker};
 use crate::config::Config;
+use crate::http::Pipeline;
 use crate::http::activity::Limits;
-use crate::http::{BoxError, Pipeline};
 use crate::logging;
 use crate::scoreboard::SeatWriter;
 use crate::sys::identity::Identity;
@@ -185,6 +185,7 @@ async fn serve<S: AppService>(
     let close = loop {
         match orders.next().await {
             Some(ToWorker::Accept) => {
+                task.seat.set_accepting(true);
                 accepting.extend(accept_from(std::mem::take(&mut sockets), task, serving));
             }
             Some(ToWorker::Drain { close }) => break close,
