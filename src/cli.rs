@@ -1,8 +1,42 @@
 //! The command line as clap understands it: names, help and value types; nothing is done here.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const OVERVIEW: &str = "\
+Start:       destrier check && destrier run
+Operate:     destrier status; destrier reload; destrier stop
+Try a token: destrier token issue --sub alice | destrier token verify
+
+Every key of a section of the configuration is also an environment variable: DESTRIER_WORKERS__COUNT=4 is `count`
+in [workers]. `destrier config show` tells what is in force and where it came from.
+
+Exit codes: 0 stopped or done as asked, 1 failed, 2 wrong usage or configuration, 3 the application failed to boot.";
+
+const RUN: &str = "\
+Signals: TERM stops when the requests in flight are done, INT and QUIT at once, HUP reloads, USR1 opens the log anew.
+
+The configuration may be written as `destrier config schema` says; `destrier check` finds every mistake in it.";
+
+const ISSUE: &str = "\
+Examples:
+  destrier token issue --sub alice --scope admin
+  destrier token issue --sub alice --key private.pem --audience api --claim 'roles=[\"ops\"]'
+  destrier token issue --sub alice --issuer login --key login.private.pem";
+
+const VERIFY: &str = "\
+Examples:
+  destrier token verify <token.txt
+  destrier token verify --jwks keys.json --alg ES256,EdDSA --issuer https://login.example --audience api <token.txt
+
+Without a key on the command line the issuers of the configuration judge, each by its own policy.";
+
+const GENERATE: &str = "\
+Examples:
+  destrier key generate HS256 --out demo.secret
+  destrier key generate ES256 --out private.pem --public-out public.pem";
 
 /// Serves applications behind verified JSON Web Tokens: a master process that supervises workers.
 #[derive(Debug, Parser)]
@@ -12,9 +46,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     propagate_version = true,
     arg_required_else_help = true
 )]
-#[command(
-    after_help = "Exit codes: 0 stopped or done as asked, 1 failed, 2 wrong usage or configuration, 3 the application failed to boot."
-)]
+#[command(after_help = OVERVIEW)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -26,6 +58,7 @@ pub struct Cli {
 #[expect(clippy::large_enum_variant, reason = "there is one, once in a process")]
 pub enum Command {
     /// Start the master in the foreground and serve until told to stop
+    #[command(after_help = RUN)]
     Run(ConfigArgs),
     /// Check the configuration and the files it names; shows every error
     Check(ConfigArgs),
@@ -43,7 +76,7 @@ pub enum Command {
     /// Change the number of workers until the next reload
     Scale {
         /// How many shall serve, 1 to 512
-        #[arg(value_parser = clap::value_parser!(u16).range(1..=512))]
+        #[arg(value_parser = clap::value_parser!(u16).range(1..=512), allow_negative_numbers = true)]
         workers: u16,
         /// Which master
         #[command(flatten)]
@@ -118,27 +151,36 @@ pub enum ConfigCommand {
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
     /// Sign a token with the key of an issuer of the configuration, or with a key file
+    #[command(after_help = ISSUE)]
     Issue(TokenIssueArgs),
     /// Check a token exactly as a worker would; exits 0 when it is valid, 1 when not, and says why
+    #[command(after_help = VERIFY)]
     Verify(TokenVerifyArgs),
     /// Show what a token says, without checking it
-    Inspect {
-        /// The file that holds the token; `-` is standard input
-        #[arg(long, value_name = "FILE", default_value = "-")]
-        token_file: PathBuf,
-    },
+    Inspect(TokenInput),
+}
+
+/// Where a token comes from.
+#[derive(Debug, Args)]
+pub struct TokenInput {
+    /// The file that holds the token; `-` is standard input
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    pub token_file: PathBuf,
+    /// Refused in words of our own, for clap's would repeat the token.
+    #[arg(hide = true, value_name = "TOKEN")]
+    pub on_command_line: Vec<OsString>,
 }
 
 /// `destrier token issue`.
 #[derive(Debug, Args)]
 pub struct TokenIssueArgs {
-    /// Which configuration
-    #[command(flatten)]
-    pub config: ConfigArgs,
-    /// The issuer whose secret signs, by name [default: the first that has a secret]
-    #[arg(long, value_name = "NAME", conflicts_with = "key")]
+    /// The configuration that names the issuers [default: as for run]
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The issuer in whose name it is signed [default: the first that has a secret]
+    #[arg(long, value_name = "NAME")]
     pub issuer: Option<String>,
-    /// Sign with this private key (PEM or JWK) or secret file instead of the configuration's
+    /// Sign with the private key (PEM or JWK) or the secret in this file; alone, or as --issuer
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
     /// The algorithm [default: what the key is made for]
@@ -168,15 +210,16 @@ pub struct TokenIssueArgs {
 #[derive(Debug, Args)]
 pub struct TokenVerifyArgs {
     /// Use the issuers of this configuration [default when no key is named: as for run]
-    #[arg(short = 'c', long = "config", value_name = "FILE", conflicts_with_all = ["jwks", "public_key", "secret"])]
+    #[arg(short = 'c', long = "config", value_name = "FILE",
+        conflicts_with_all = ["jwks", "public_key", "secret", "alg", "leeway", "issuer", "audience", "require", "typ"])]
     pub config: Option<PathBuf>,
-    /// A JWK or JWK set
+    /// The file of a JWK or JWK set
     #[arg(long, value_name = "FILE", group = "key_source")]
     pub jwks: Option<PathBuf>,
-    /// A public key in PEM
+    /// The file of a public key or certificate in PEM
     #[arg(long, value_name = "FILE", group = "key_source")]
     pub public_key: Option<PathBuf>,
-    /// A shared secret
+    /// The file of a shared secret
     #[arg(long, value_name = "FILE", group = "key_source")]
     pub secret: Option<PathBuf>,
     /// Algorithms that are accepted, separated by commas [default: what each key is made for]
@@ -187,9 +230,9 @@ pub struct TokenVerifyArgs {
         requires = "key_source"
     )]
     pub alg: Vec<String>,
-    /// The file that holds the token; `-` is standard input
-    #[arg(long, value_name = "FILE", default_value = "-")]
-    pub token_file: PathBuf,
+    /// Which token
+    #[command(flatten)]
+    pub token: TokenInput,
     /// Clock difference that is forgiven, as in 30s; a bare number is seconds
     #[arg(long, value_name = "DURATION", requires = "key_source")]
     pub leeway: Option<String>,
@@ -214,14 +257,15 @@ pub struct TokenVerifyArgs {
 #[derive(Debug, Subcommand)]
 pub enum KeyCommand {
     /// Make a key, readable by its owner only
+    #[command(after_help = GENERATE)]
     Generate {
-        /// What it is for
+        /// What it is for; an RSA key serves RS256 to PS512
         #[arg(value_enum, ignore_case = true)]
         algorithm: KeyAlgorithm,
         /// Where the secret or private key goes; an existing file is never overwritten
         #[arg(long, short, value_name = "FILE")]
         out: PathBuf,
-        /// Where the public key goes [default: FILE.pub for RS, PS, ES and `EdDSA`]
+        /// Where the public key goes [default: FILE.pub]; a shared secret has none
         #[arg(long, value_name = "FILE")]
         public_out: Option<PathBuf>,
     },
@@ -229,10 +273,7 @@ pub enum KeyCommand {
 
 /// What `destrier key generate` makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[expect(
-    missing_docs,
-    reason = "the names of RFC 7518 and RFC 8037; RS serves PS too"
-)]
+#[expect(missing_docs, reason = "the names of RFC 7518 and RFC 8037")]
 pub enum KeyAlgorithm {
     #[value(name = "HS256")]
     Hs256,
@@ -240,7 +281,8 @@ pub enum KeyAlgorithm {
     Hs384,
     #[value(name = "HS512")]
     Hs512,
-    #[value(name = "RS256")]
+    // One RSA key serves them all.
+    #[value(name = "RS256", aliases = ["RS384", "RS512", "PS256", "PS384", "PS512"])]
     Rs256,
     #[value(name = "ES256")]
     Es256,

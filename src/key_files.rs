@@ -1,5 +1,6 @@
 //! Reads the key files of the configuration and makes the guard of them: the I/O that `auth` does not do.
 
+use std::fmt::Display;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
@@ -24,13 +25,24 @@ pub(crate) enum Secrecy {
     Public,
 }
 
+/// What is done about a secret that is missing where `create_missing` lets it be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MissingSecret {
+    /// It is made.
+    Make,
+    /// Another one, which nobody will know, stands in for it: for a look that leaves no trace.
+    StandIn,
+    /// It is an error: nothing can have been signed with it.
+    Refuse,
+}
+
 /// Reads the keys of every issuer and joins them with the rules. Returns everything that is wrong at once,
-/// each naming the file, the problem and what helps. Makes a missing secret where `create_missing` says so.
-pub fn load(auth: &config::Auth) -> Result<Guard, Vec<String>> {
+/// each naming the file, the problem and what helps.
+pub(crate) fn load(auth: &config::Auth, missing: MissingSecret) -> Result<Guard, Vec<String>> {
     let mut errors = Vec::new();
     let mut keys = Vec::with_capacity(auth.issuers.len());
     for issuer in &auth.issuers {
-        match load_issuer(issuer) {
+        match load_issuer(issuer, missing) {
             Ok(issuer_keys) => keys.push(issuer_keys),
             Err(error) => errors.push(format!("auth.issuer `{}`: {error}", issuer.name)),
         }
@@ -48,17 +60,30 @@ pub fn load(auth: &config::Auth) -> Result<Guard, Vec<String>> {
     Guard::new(auth, keys).map_err(|errors| errors.iter().map(ToString::to_string).collect())
 }
 
-fn load_issuer(issuer: &Issuer) -> Result<IssuerKeys, String> {
+/// The secrets that the start would make.
+pub(crate) fn to_be_made(auth: &config::Auth) -> impl Iterator<Item = (&Issuer, &Path)> {
+    auth.issuers.iter().filter_map(|issuer| match &issuer.keys {
+        KeySource::Secret {
+            file,
+            create_missing: true,
+        } if is_missing(file) => Some((issuer, file.as_path())),
+        KeySource::Secret { .. } | KeySource::PublicKey(_) | KeySource::Jwks(_) => None,
+    })
+}
+
+/// Reads the keys of one issuer.
+pub(crate) fn load_issuer(issuer: &Issuer, missing: MissingSecret) -> Result<IssuerKeys, String> {
     let allowed = &issuer.algorithms;
     let (file, keys) = match &issuer.keys {
         KeySource::Secret {
             file,
             create_missing,
         } => {
-            if *create_missing {
-                create_secret(file)?;
-            }
-            let secret = read_secret(file)?;
+            let secret = if *create_missing && is_missing(file) {
+                absent_secret(file, missing)?
+            } else {
+                read_secret(file)?
+            };
             (file, IssuerKeys::from_secret(&secret, allowed))
         }
         KeySource::PublicKey(file) => {
@@ -74,6 +99,29 @@ fn load_issuer(issuer: &Issuer) -> Result<IssuerKeys, String> {
         }
     };
     keys.map_err(|error| format!("`{}`: {error}", file.display()))
+}
+
+/// Nothing is there, not even a link that leads nowhere.
+fn is_missing(file: &Path) -> bool {
+    matches!(fs::symlink_metadata(file), Err(error) if error.kind() == io::ErrorKind::NotFound)
+}
+
+fn absent_secret(file: &Path, missing: MissingSecret) -> Result<Vec<u8>, String> {
+    match missing {
+        MissingSecret::Make => {
+            create_secret(file)?;
+            read_secret(file)
+        }
+        MissingSecret::StandIn if !folder_of(file).is_dir() => Err(cannot_make(file, NO_FOLDER)),
+        MissingSecret::StandIn => match random_secret::<64>() {
+            Ok(secret) => Ok(secret.into_bytes()),
+            Err(error) => Err(cannot_make(file, &error)),
+        },
+        MissingSecret::Refuse => Err(format!(
+            "`{}` does not exist; destrier makes it when it starts or issues a token",
+            file.display()
+        )),
+    }
 }
 
 /// The secret in a file: its bytes without one line break at the end.
@@ -154,7 +202,7 @@ fn judge_mode(path: &Path, mode: u32, secrecy: Secrecy) -> Result<(), String> {
 
 /// Makes the secret when there is none yet, readable by its owner only.
 pub(crate) fn create_secret(file: &Path) -> Result<(), String> {
-    if file.exists() {
+    if !is_missing(file) {
         return Ok(());
     }
     let made = random_secret::<64>().and_then(|secret| create(file, secret.as_bytes(), 0o600));
@@ -162,7 +210,21 @@ pub(crate) fn create_secret(file: &Path) -> Result<(), String> {
         Ok(()) => Ok(()),
         // Another process was first; its secret is as good.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(format!("cannot make `{}`: {error}", file.display())),
+        Err(error) => Err(cannot_make(file, &error)),
+    }
+}
+
+fn cannot_make(file: &Path, reason: impl Display) -> String {
+    format!("cannot make `{}`: {reason}", file.display())
+}
+
+const NO_FOLDER: &str = "its folder does not exist";
+
+/// The folder that a file is in, or would be.
+pub(crate) fn folder_of(file: &Path) -> &Path {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        Some(_) | None => Path::new("."),
     }
 }
 
@@ -178,6 +240,9 @@ pub(crate) fn create(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let name = path
         .file_name()
         .ok_or_else(|| io::Error::other("it does not name a file"))?;
+    if !folder_of(path).is_dir() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, NO_FOLDER));
+    }
     let unfinished = path.with_file_name(format!(
         ".{}.{}",
         name.to_string_lossy(),
@@ -246,7 +311,7 @@ mod tests {
     }
 
     fn problems(keys: Vec<KeySource>) -> Vec<String> {
-        load(&auth(keys)).unwrap_err()
+        load(&auth(keys), MissingSecret::Make).unwrap_err()
     }
 
     #[test]
@@ -307,7 +372,7 @@ mod tests {
         let path = put(&folder, "jwks.json", set.as_bytes(), 0o644);
         assert!(problems(vec![KeySource::Jwks(path)])[0].contains("chmod 600"));
         let path = put(&folder, "private.json", set.as_bytes(), 0o600);
-        assert!(load(&auth(vec![KeySource::Jwks(path)])).is_ok());
+        assert!(load(&auth(vec![KeySource::Jwks(path)]), MissingSecret::Make).is_ok());
     }
 
     #[test]
@@ -329,7 +394,7 @@ mod tests {
             roles: Vec::new(),
             claims: std::collections::BTreeMap::new(),
         }];
-        assert_eq!(load(&config).unwrap_err().len(), 4);
+        assert_eq!(load(&config, MissingSecret::Make).unwrap_err().len(), 4);
     }
 
     #[test]
@@ -352,14 +417,35 @@ mod tests {
         let folder = folder();
         let path = folder.path().join("secret");
         let source = || vec![secret(path.clone(), true)];
-        assert!(load(&auth(source())).is_ok());
+        assert!(load(&auth(source()), MissingSecret::Make).is_ok());
         let made = fs::read(&path).unwrap();
         assert_eq!(made.len(), 86);
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o600);
-        assert!(load(&auth(source())).is_ok());
+        assert!(load(&auth(source()), MissingSecret::Make).is_ok());
         assert_eq!(fs::read(&path).unwrap(), made);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_look_makes_no_secret_and_says_which_one_the_start_would_make() {
+        let folder = folder();
+        let path = folder.path().join("secret");
+        let config = auth(vec![secret(path.clone(), true)]);
+        assert!(load(&config, MissingSecret::StandIn).is_ok());
+        let error = load(&config, MissingSecret::Refuse).unwrap_err();
+        assert!(error[0].contains("destrier makes it"), "{error:?}");
+        let told: Vec<_> = to_be_made(&config).map(|(_, file)| file).collect();
+        assert_eq!(told, [path]);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+
+        let nowhere = folder.path().join("missing/secret");
+        let config = auth(vec![secret(nowhere, true)]);
+        let error = load(&config, MissingSecret::StandIn).unwrap_err();
+        assert!(error[0].contains("its folder does not exist"), "{error:?}");
+        let refused = auth(vec![secret(folder.path().join("secret"), false)]);
+        assert!(load(&refused, MissingSecret::StandIn).is_err());
+        assert_eq!(to_be_made(&refused).count(), 0);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{CommandError, ExitCode};
 use crate::cli::{ConfigArgs, MasterArgs};
 use crate::config;
-use crate::master::control::{self, Answer, Request};
+use crate::master::control::{self, Answer, AskError, Request};
 use crate::master::control_socket_path;
 
 /// Sends `request` and says what came of it.
@@ -30,9 +30,14 @@ pub(super) fn ask(master: &MasterArgs, request: &Request) -> Result<Answer, Comm
     control::ask(&path, request).map_err(|error| match located.errors {
         // The socket may be somewhere else: the file would say where.
         Some(errors) => errors.into(),
+        None if located.control_socket.is_none() && matches!(error, AskError::NotRunning(_)) => {
+            failure(format!("{error}\n{USERS_PLACE}"))
+        }
         None => failure(error.to_string()),
     })
 }
+
+const USERS_PLACE: &str = "hint: if one does, ask as the user that started it, or set `process.control_socket`: its default place depends on the user";
 
 fn failure(message: String) -> CommandError {
     CommandError {

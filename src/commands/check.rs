@@ -1,26 +1,78 @@
 //! `destrier check`: is this configuration fit to be put in force?
 
-use std::io::{self, Write};
+use std::path::Path;
 
-use super::{CommandError, print, read_config};
+use super::{CommandError, misconfigured, print, read_config, tell};
 use crate::cli::ConfigArgs;
 use crate::config::{Config, WorkerCount};
+use crate::key_files::{self, MissingSecret};
+use crate::sys::identity;
 
-/// Checks the configuration and the files it names; says what it would serve, warnings on standard error.
+/// Checks the configuration and the files it names, and changes nothing; says what it would serve, warnings on standard
+/// error.
 ///
 /// # Errors
 ///
 /// Everything that is wrong, with exit code 2.
 pub(super) fn run(args: &ConfigArgs) -> Result<(), CommandError> {
     let loaded = read_config(args)?;
-    let guard = super::load_guard(&loaded.config)?;
-    let of_keys = guard.warnings().iter().map(ToString::to_string);
-    let of_config = loaded.warnings.iter().map(ToString::to_string);
-    for warning in of_config.chain(of_keys) {
-        // A closed standard error does not make the configuration worse.
-        writeln!(io::stderr(), "warning: {warning}").unwrap_or_default();
+    let auth = &loaded.config.auth;
+    let mut errors = absent(&loaded.config);
+    let guard = match key_files::load(auth, MissingSecret::StandIn) {
+        Ok(guard) if errors.is_empty() => guard,
+        Ok(_) => return Err(misconfigured(&errors)),
+        Err(of_keys) => {
+            errors.splice(0..0, of_keys);
+            return Err(misconfigured(&errors));
+        }
+    };
+    for warning in &loaded.warnings {
+        tell(&format!("warning: {warning}"));
+    }
+    for warning in guard.warnings() {
+        tell(&format!("warning: {warning}"));
+    }
+    for (issuer, file) in key_files::to_be_made(auth) {
+        let (issuer, file) = (&issuer.name, file.display());
+        tell(&format!(
+            "note: auth.issuer `{issuer}`: `{file}` does not exist; it is made at the start"
+        ));
     }
     print(&summary(&loaded.config))
+}
+
+/// Users, groups and folders that the start would miss.
+fn absent(config: &Config) -> Vec<String> {
+    let (server, process) = (&config.server, &config.process);
+    let users = [
+        ("process.user", process.user.as_deref()),
+        ("server.unix_owner", server.unix_owner.as_deref()),
+    ];
+    let groups = [
+        ("process.group", process.group.as_deref()),
+        ("server.unix_group", server.unix_group.as_deref()),
+    ];
+    let supplementary = process.groups.iter().flatten();
+    let supplementary = supplementary.map(|name| ("process.groups", Some(name.as_str())));
+    let files = [
+        ("log.file", config.log.file.as_deref()),
+        ("process.pid_file", process.pid_file.as_deref()),
+    ];
+    let unknown_user = |(key, name): (_, Option<&str>)| identity::user(key, name?).err();
+    let unknown_group = |(key, name): (_, Option<&str>)| identity::group(key, name?).err();
+    let no_folder = |(key, file): (&str, Option<&Path>)| {
+        let folder = key_files::folder_of(file?);
+        let shown = folder.display();
+        (!folder.is_dir()).then(|| format!("`{key}`: there is no folder `{shown}`"))
+    };
+    let groups = groups.into_iter().chain(supplementary);
+    users
+        .into_iter()
+        .filter_map(unknown_user)
+        .chain(groups.filter_map(unknown_group))
+        .map(|error| error.to_string())
+        .chain(files.into_iter().filter_map(no_folder))
+        .collect()
 }
 
 /// One line that tells whether this is the file that was meant.

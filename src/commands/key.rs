@@ -1,7 +1,7 @@
 //! `destrier key generate`: a secret, or a private key with its public half.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::encoding::AsDer as _;
@@ -13,7 +13,7 @@ use aws_lc_rs::signature::{
 };
 use pem::{EncodeConfig, LineEnding, Pem};
 
-use super::{CommandError, ExitCode};
+use super::{CommandError, ExitCode, tell};
 use crate::cli::{KeyAlgorithm, KeyCommand};
 use crate::key_files;
 
@@ -41,6 +41,11 @@ fn generate(
     out: &Path,
     public_out: Option<&Path>,
 ) -> Result<(), CommandError> {
+    if [Some(out), public_out].contains(&Some(Path::new("-"))) {
+        return Err(CommandError::usage(
+            "key generate: a key goes to a file, which nobody else can read, not to standard output",
+        ));
+    }
     let made = make(algorithm).map_err(|error| {
         CommandError::failure(format!("key generate: the key could not be made: {error}"))
     })?;
@@ -146,9 +151,4 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<(), CommandError> {
             format!("key generate: cannot write `{path}`: {error}")
         })
     })
-}
-
-/// Standard output is for data, and a key does not belong there.
-fn tell(text: &str) {
-    drop(writeln!(io::stderr(), "{text}"));
 }

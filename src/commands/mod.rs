@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::auth::Guard;
 use crate::cli::{Cli, Command, ConfigArgs};
 use crate::config::{Config, ConfigErrors, Loaded, Sources, load, read};
-use crate::key_files;
+use crate::key_files::{self, MissingSecret};
 use crate::master::control::Request;
 
 mod ask;
@@ -40,10 +40,10 @@ pub fn execute<A: App>(cli: &Cli, app: A) -> Result<ExitCode, CommandError> {
     }
 }
 
-/// Says on standard error why a command failed. A closed standard error changes nothing.
+/// Says on standard error why a command failed.
 pub fn complain(error: &CommandError) {
     if !error.message.is_empty() {
-        writeln!(io::stderr(), "{error}").unwrap_or_default();
+        tell(&error.message);
     }
 }
 
@@ -125,15 +125,15 @@ pub(crate) fn read_config(args: &ConfigArgs) -> Result<Loaded, CommandError> {
     Ok(read(&sources(args)?)?)
 }
 
-/// The keys and rules of `config`; reads the key files that it names.
+/// The keys and rules of `config`; reads the key files that it names, and makes those that it may.
 pub(crate) fn load_guard(config: &Config) -> Result<Guard, CommandError> {
-    key_files::load(&config.auth).map_err(|errors| {
-        let lines = errors.iter().map(|error| format!("config: {error}"));
-        CommandError {
-            code: ExitCode::Usage,
-            message: lines.collect::<Vec<_>>().join("\n"),
-        }
-    })
+    key_files::load(&config.auth, MissingSecret::Make).map_err(|errors| misconfigured(&errors))
+}
+
+/// What is wrong with things that the configuration names, a line each.
+pub(crate) fn misconfigured(errors: &[String]) -> CommandError {
+    let lines = errors.iter().map(|error| format!("config: {error}"));
+    CommandError::usage(lines.collect::<Vec<_>>().join("\n"))
 }
 
 /// Where the configuration comes from; a reload reads the same sources again.
@@ -173,4 +173,9 @@ pub(crate) fn print(text: &str) -> Result<(), CommandError> {
         }),
         Ok(()) | Err(_) => Ok(()),
     }
+}
+
+/// Says something on standard error that is no data. That nobody listens changes nothing.
+pub(crate) fn tell(line: &str) {
+    writeln!(io::stderr(), "{line}").unwrap_or_default();
 }

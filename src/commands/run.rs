@@ -1,6 +1,7 @@
 //! `destrier run`: the master in the foreground, until it is told to stop.
 
 use std::env;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -8,9 +9,12 @@ use super::{CommandError, ExitCode};
 use crate::app::App;
 use crate::auth::Guard;
 use crate::cli::ConfigArgs;
-use crate::config::{self, Sources};
+use crate::config::{self, Bind, Sources};
 use crate::logging;
-use crate::master::{Assignment, Ending, Loaded, Master, Serve, ServiceManager};
+use crate::master::{
+    Assignment, Ending, ListenError, Loaded, Master, Serve, ServiceManager, SocketPathError,
+    StartError,
+};
 use crate::worker::{self, Task};
 
 /// Serves `app` as the configuration says.
@@ -26,16 +30,48 @@ pub(super) fn run<A: App>(args: &ConfigArgs, app: A) -> Result<ExitCode, Command
         },
     })?;
     let loader = move || read(&sources, &app).map_err(|error| error.message);
-    let master = Master::start(loaded, Box::new(loader), &service_manager()).map_err(|error| {
-        CommandError {
-            code: ExitCode::Failure,
-            message: error.to_string(),
-        }
-    })?;
+    let master = Master::start(loaded, Box::new(loader), &service_manager())
+        .map_err(|error| cannot_start(&error))?;
     match master.run() {
         Ending::Stopped => Ok(ExitCode::Success),
         // The master's last log line; a terminal shall not see it twice.
         Ending::BootFailed => Ok(ExitCode::Boot),
+    }
+}
+
+/// A service manager starts again what failed, but not what only another configuration can help.
+fn cannot_start(error: &StartError) -> CommandError {
+    let message = match hint(error) {
+        Some(hint) => format!("{error}\nhint: {hint}"),
+        None => error.to_string(),
+    };
+    match error {
+        StartError::Identity(_)
+        | StartError::PidFile(..)
+        | StartError::Listen(ListenError::Owner(..)) => CommandError::usage(message),
+        StartError::Listen(_) | StartError::Control(_) | StartError::System(..) => {
+            CommandError::failure(message)
+        }
+    }
+}
+
+fn hint(error: &StartError) -> Option<&'static str> {
+    match error {
+        StartError::Control(SocketPathError::InUse { .. }) => {
+            Some("a second server beside it needs a `process.control_socket` of its own")
+        }
+        StartError::Listen(ListenError::Open(Bind::Tcp(_), error))
+            if error.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            Some(
+                "ports below 1024 need root, CAP_NET_BIND_SERVICE, or a socket that systemd passes",
+            )
+        }
+        StartError::Control(_)
+        | StartError::Listen(_)
+        | StartError::Identity(_)
+        | StartError::PidFile(..)
+        | StartError::System(..) => None,
     }
 }
 

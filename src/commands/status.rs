@@ -72,7 +72,7 @@ fn shown(status: &Status) -> String {
     format!("{}\n\n{}\n", lines.join("\n"), workers(status))
 }
 
-fn workers(status: &Status) -> Table {
+fn workers(status: &Status) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header([
@@ -105,7 +105,10 @@ fn workers(status: &Status) -> Table {
             oldest.unwrap_or_default(),
         ]);
     }
-    table
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.trim_fmt()
 }
 
 /// Seconds for reading: whole ones, milliseconds below one.

@@ -5,15 +5,14 @@ mod issue;
 mod verify;
 
 use std::fs::File;
-use std::io::{self, Read};
-use std::path::Path;
+use std::io::{self, IsTerminal, Read};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{CommandError, ExitCode};
+use super::{CommandError, ExitCode, tell};
 use crate::auth::{MAX_TOKEN, UnixTime, algorithm};
-use crate::cli::TokenCommand;
+use crate::cli::{TokenCommand, TokenInput};
 use crate::config::Algorithm;
 use crate::sys::clock;
 
@@ -21,7 +20,7 @@ pub(super) fn run(command: &TokenCommand) -> Result<ExitCode, CommandError> {
     match command {
         TokenCommand::Issue(args) => issue::run(args)?,
         TokenCommand::Verify(args) => verify::run(args)?,
-        TokenCommand::Inspect { token_file } => inspect::run(token_file)?,
+        TokenCommand::Inspect(args) => inspect::run(args)?,
     }
     Ok(ExitCode::Success)
 }
@@ -30,23 +29,45 @@ fn now() -> UnixTime {
     UnixTime(clock::unix().as_secs())
 }
 
-/// The token in a file, or on standard input for `-`, without white space around it.
-fn read_token(path: &Path) -> Result<Vec<u8>, CommandError> {
+/// The token that the arguments lead to, without white space around it. No message repeats it.
+fn read_token(input: &TokenInput) -> Result<Vec<u8>, CommandError> {
     // White space around the longest token is still read, so that too long is told from cut off.
-    let most = 2 * MAX_TOKEN as u64;
-    let mut token = Vec::new();
-    let read = if path.as_os_str() == "-" {
-        io::stdin().lock().take(most).read_to_end(&mut token)
+    const MOST: usize = 2 * MAX_TOKEN;
+    if !input.on_command_line.is_empty() {
+        return Err(CommandError::usage(
+            "token: a token on the command line is shown to every user of this machine; pass it on standard input or with `--token-file`",
+        ));
+    }
+    let path = &input.token_file;
+    let is_standard_input = path.as_os_str() == "-";
+    let name = if is_standard_input {
+        "standard input".to_owned()
+    } else if path.as_os_str().as_encoded_bytes().starts_with(b"eyJ") {
+        "a file whose name looks like a token".to_owned()
     } else {
-        File::open(path).and_then(|file| file.take(most).read_to_end(&mut token))
+        format!("`{}`", path.display())
     };
-    let name = path.display();
-    read.map_err(|error| CommandError::usage(format!("token: cannot read `{name}`: {error}")))?;
+    if is_standard_input && io::stdin().is_terminal() {
+        tell("the token is read from standard input: paste it, then press Enter and Ctrl-D");
+    }
+    let mut token = Vec::new();
+    let read = if is_standard_input {
+        let input = io::stdin().lock();
+        input.take(MOST as u64).read_to_end(&mut token)
+    } else {
+        File::open(path).and_then(|file| file.take(MOST as u64).read_to_end(&mut token))
+    };
+    read.map_err(|error| CommandError::usage(format!("token: cannot read {name}: {error}")))?;
+    let refuse = |problem: &str| Err(CommandError::failure(format!("token: {name} {problem}")));
+    if token.len() == MOST {
+        return refuse("holds more than any token");
+    }
     let token = token.trim_ascii();
     if token.is_empty() {
-        return Err(CommandError::usage(format!(
-            "token: `{name}` holds no token"
-        )));
+        return refuse("holds no token");
+    }
+    if token.iter().any(u8::is_ascii_whitespace) {
+        return refuse("holds white space within the token; leave out `Bearer` and line breaks");
     }
     Ok(token.to_vec())
 }

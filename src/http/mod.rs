@@ -24,6 +24,7 @@ use track::{Access, Track};
 
 use crate::app::{AppService, BoxError, RequestBody};
 use crate::auth::{Guard, RequestView, UnixTime, Verdict};
+use crate::logging::cut;
 use crate::scoreboard::{RequestId, SeatWriter};
 use crate::sys::clock;
 use activity::Activity;
@@ -96,17 +97,17 @@ impl<S: AppService> Pipeline<S> {
                 self.seat.refused();
                 tracing::info!(
                     request = %id,
-                    method = head.method.as_str(),
-                    path = head.uri.path(),
+                    method = cut(head.method.as_str()),
+                    path = cut(head.uri.path()),
                     status = refusal.status,
-                    reason = refusal.reason,
+                    reason = cut(&refusal.reason),
                     "refused"
                 );
                 Err(reply::refusal(&refusal))
             }
             Verdict::Pass(claims) => {
                 if let Some(claims) = claims {
-                    track.subject(|| claims.subject().map(str::to_owned));
+                    track.subject(|| claims.subject().map(|subject| cut(subject).to_owned()));
                     head.extensions.insert(claims);
                 }
                 head.extensions.insert(id);
@@ -136,7 +137,7 @@ impl<S: AppService> Pipeline<S> {
             Box::new(Access {
                 peer: origin.peer,
                 method: method.clone(),
-                path: path.to_owned(),
+                path: cut(path).to_owned(),
                 started,
                 subject: None,
                 status: StatusCode::INTERNAL_SERVER_ERROR,

@@ -92,6 +92,8 @@ impl Master {
             match signal {
                 Signal::SIGCHLD => self.reap(),
                 Signal::SIGPIPE => {}
+                // systemd sends it after SIGTERM, a shell when it takes a job up again: nothing is to be done.
+                Signal::SIGCONT => {}
                 Signal::SIGHUP => self.feed(Event::ReloadRequested(None)),
                 Signal::SIGTERM => self.stop(StopManner::Graceful),
                 Signal::SIGINT | Signal::SIGQUIT => self.stop(StopManner::Fast),

@@ -156,14 +156,13 @@ impl Listeners {
                 vec![open_tcp(*address, server, slots, per_slot).map_err(failed)?]
             }
             Bind::Unix(path) => {
-                let owner = server.unix_owner.as_deref().map(identity::user).transpose();
-                let group = server
-                    .unix_group
-                    .as_deref()
-                    .map(identity::group)
-                    .transpose();
-                let owner = owner.map_err(|error| ListenError::Owner(bind.clone(), error))?;
-                let group = group.map_err(|error| ListenError::Owner(bind.clone(), error))?;
+                let owner = server.unix_owner.as_deref();
+                let owner = owner.map(|name| identity::user("server.unix_owner", name));
+                let group = server.unix_group.as_deref();
+                let group = group.map(|name| identity::group("server.unix_group", name));
+                let unknown = |error| ListenError::Owner(bind.clone(), error);
+                let owner = owner.transpose().map_err(unknown)?;
+                let group = group.transpose().map_err(unknown)?;
                 let mut claimed = SocketPath::claim(path)
                     .map_err(|error| ListenError::Path(bind.clone(), error))?;
                 let (owner, group) = (

@@ -20,48 +20,48 @@ pub struct Identity {
 /// An identity that cannot be had.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum IdentityError {
-    /// No such user.
-    #[error("`process.user`: there is no user `{0}`")]
-    NoUser(String),
+    /// No such user: the key that names it, and its name.
+    #[error("`{0}`: there is no user `{1}`")]
+    NoUser(&'static str, String),
     /// No such group.
-    #[error("no group `{0}`")]
-    NoGroup(String),
+    #[error("`{0}`: there is no group `{1}`")]
+    NoGroup(&'static str, String),
     /// Only root may become somebody else.
     #[error(
         "`process.user` and `process.group` need a master that runs as root, this one has user id {0}"
     )]
     NotRoot(u32),
     /// The user database could not be read.
-    #[error("cannot look up `{0}`: {1}")]
-    LookUp(String, Errno),
+    #[error("`{0}`: cannot look up `{1}`: {2}")]
+    LookUp(&'static str, String, Errno),
 }
 
-/// The user id behind a name or number.
-pub fn user(name: &str) -> Result<Uid, IdentityError> {
-    find_user(name).map(|(uid, _)| uid)
+/// The user id behind a name or number; `key` is where it was named.
+pub fn user(key: &'static str, name: &str) -> Result<Uid, IdentityError> {
+    find_user(key, name).map(|(uid, _)| uid)
 }
 
-fn find_user(name: &str) -> Result<(Uid, Option<User>), IdentityError> {
-    let failed = |errno| IdentityError::LookUp(name.to_owned(), errno);
+fn find_user(key: &'static str, name: &str) -> Result<(Uid, Option<User>), IdentityError> {
+    let failed = |errno| IdentityError::LookUp(key, name.to_owned(), errno);
     if let Ok(number) = name.parse() {
         let uid = Uid::from_raw(number);
         return Ok((uid, User::from_uid(uid).map_err(failed)?));
     }
     let user = User::from_name(name).map_err(failed)?;
-    let user = user.ok_or_else(|| IdentityError::NoUser(name.to_owned()))?;
+    let user = user.ok_or_else(|| IdentityError::NoUser(key, name.to_owned()))?;
     Ok((user.uid, Some(user)))
 }
 
-/// The group id behind a name or number.
-pub fn group(name: &str) -> Result<Gid, IdentityError> {
+/// The group id behind a name or number; `key` is where it was named.
+pub fn group(key: &'static str, name: &str) -> Result<Gid, IdentityError> {
     if let Ok(number) = name.parse() {
         return Ok(Gid::from_raw(number));
     }
-    let group =
-        Group::from_name(name).map_err(|errno| IdentityError::LookUp(name.to_owned(), errno))?;
+    let group = Group::from_name(name)
+        .map_err(|errno| IdentityError::LookUp(key, name.to_owned(), errno))?;
     group
         .map(|group| group.gid)
-        .ok_or_else(|| IdentityError::NoGroup(name.to_owned()))
+        .ok_or_else(|| IdentityError::NoGroup(key, name.to_owned()))
 }
 
 impl Identity {
@@ -72,13 +72,17 @@ impl Identity {
         groups: Option<&[String]>,
         mask: u32,
     ) -> Result<Self, IdentityError> {
-        let found = user.map(find_user).transpose()?;
-        let mut gid = group_name.map(group).transpose()?;
+        let found = user
+            .map(|name| find_user("process.user", name))
+            .transpose()?;
+        let mut gid = group_name
+            .map(|name| group("process.group", name))
+            .transpose()?;
         let mut supplementary = groups
             .map(|names| {
                 names
                     .iter()
-                    .map(|name| group(name))
+                    .map(|name| group("process.groups", name))
                     .collect::<Result<Vec<_>, _>>()
             })
             .transpose()?;

@@ -46,8 +46,7 @@ fn a_first_boot_that_fails_exits_with_3_and_the_reason_last() {
 fn a_configuration_that_is_wrong_exits_with_2() {
     let server = Setup::new().set("workers.count", 0).launch();
     assert_eq!(server.wait_for_exit(PATIENCE), Some(2));
-    let said = format!("{:?}", server.log.since(Mark::START));
-    assert!(said.contains("workers.count"), "{said}");
+    server.assert_said("workers.count");
 }
 
 #[test]

@@ -87,8 +87,7 @@ fn a_user_that_does_not_exist_is_refused_by_name() {
         server.wait_for_exit(crate::support::PATIENCE),
         Some(1 | 2)
     ));
-    let said = server.log.since(crate::support::journal::Mark::START);
-    assert!(format!("{said:?}").contains("nobdoy"), "{said:?}");
+    server.assert_said("nobdoy");
 }
 
 #[test]

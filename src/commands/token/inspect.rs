@@ -1,18 +1,17 @@
 //! `destrier token inspect`: what a token says, for a person to read.
 
-use std::io::{self, Write as _};
-use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
 use super::{now, read_token};
 use crate::auth::{self, UnixTime};
-use crate::commands::{CommandError, print};
+use crate::cli::TokenInput;
+use crate::commands::{CommandError, print, tell};
 
 /// Prints header, claims and times, and warns that nothing was verified.
-pub(super) fn run(token_file: &Path) -> Result<(), CommandError> {
-    let token = read_token(token_file)?;
+pub(super) fn run(args: &TokenInput) -> Result<(), CommandError> {
+    let token = read_token(args)?;
     let said = auth::inspect(&token)
         .map_err(|error| CommandError::failure(format!("token cannot be read: {error}")))?;
     let shown = json!({
@@ -20,10 +19,7 @@ pub(super) fn run(token_file: &Path) -> Result<(), CommandError> {
         "claims": said.payload,
         "times": times(&said.payload, now()),
     });
-    drop(writeln!(
-        io::stderr(),
-        "nothing was verified: anyone can have written this, see `destrier token verify`"
-    ));
+    tell("nothing was verified: anyone can have written this, see `destrier token verify`");
     print(&format!("{shown:#}\n"))
 }
 

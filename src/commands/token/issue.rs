@@ -5,18 +5,15 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::{now, parse_algorithm, parse_claim, parse_duration};
-use crate::auth::{KeyError, SigningKey, UnixTime};
-use crate::cli::TokenIssueArgs;
+use crate::auth::{KeyError, SigningKey, UnixTime, algorithm};
+use crate::cli::{ConfigArgs, TokenIssueArgs};
 use crate::commands::{CommandError, load_config, print};
 use crate::config::{Algorithm, Issuer, KeySource};
 use crate::key_files::{self, Secrecy};
 
 /// Prints the token, and nothing else, on standard output.
 pub(super) fn run(args: &TokenIssueArgs) -> Result<(), CommandError> {
-    let (key, issuer) = match &args.key {
-        Some(file) => (read_key(file)?, None),
-        None => configured(args)?,
-    };
+    let (key, issuer) = signer(args)?;
     let algorithm = algorithm(args, &key, issuer.as_ref())?;
     let claims = claims(args, issuer.as_ref(), now())?;
     let typ = issuer.as_ref().and_then(|issuer| issuer.typ.first());
@@ -27,18 +24,38 @@ pub(super) fn run(args: &TokenIssueArgs) -> Result<(), CommandError> {
     print(&format!("{token}\n"))
 }
 
+/// The key, and the issuer in whose name it signs: none for a key that nothing else is known of.
+fn signer(args: &TokenIssueArgs) -> Result<(SigningKey, Option<Issuer>), CommandError> {
+    let is_bare = args.config.is_none() && args.issuer.is_none();
+    match &args.key {
+        Some(file) if is_bare => Ok((read_key(file)?, None)),
+        Some(_) if args.issuer.is_none() => Err(wrong(
+            "`--issuer` must say in whose name `--key` signs; leave `--config` out to sign in nobody's",
+        )),
+        Some(file) => Ok((read_key(file)?, Some(configured(args)?))),
+        None => {
+            let issuer = configured(args)?;
+            Ok((own_key(&issuer)?, Some(issuer)))
+        }
+    }
+}
+
 /// A key file of any kind: PEM, JWK or secret, told apart by how it begins.
 fn read_key(file: &Path) -> Result<SigningKey, CommandError> {
     let failed = |error: KeyError| wrong(&format!("`{}`: {error}", file.display()));
-    let bytes = key_files::read(file, Secrecy::Secret).map_err(|error| wrong(&error))?;
+    let read = |secrecy| key_files::read(file, secrecy).map_err(|error| wrong(&error));
+    // That anybody can read it is not what is wrong with a public key, so what it holds is judged first.
+    let bytes = read(Secrecy::Public)?;
     let start = bytes.trim_ascii_start();
-    if start.starts_with(b"-----BEGIN ") {
-        return SigningKey::from_pem(&bytes).map_err(failed);
-    }
-    if start.starts_with(b"{") {
-        return SigningKey::from_jwk(&bytes).map_err(failed);
-    }
-    read_secret(file)
+    let key = if start.starts_with(b"-----BEGIN ") {
+        SigningKey::from_pem(&bytes).map_err(failed)?
+    } else if start.starts_with(b"{") {
+        SigningKey::from_jwk(&bytes).map_err(failed)?
+    } else {
+        return read_secret(file);
+    };
+    read(Secrecy::Secret)?;
+    Ok(key)
 }
 
 fn read_secret(file: &Path) -> Result<SigningKey, CommandError> {
@@ -47,22 +64,41 @@ fn read_secret(file: &Path) -> Result<SigningKey, CommandError> {
         .map_err(|error| wrong(&format!("`{}`: {error}", file.display())))
 }
 
-/// The secret of the issuer that is named, else of the first that has one: the others have public keys only.
-fn configured(args: &TokenIssueArgs) -> Result<(SigningKey, Option<Issuer>), CommandError> {
-    let config = load_config(&args.config)?;
+/// The issuer that is named, else the first that has a secret: the others have public keys only.
+fn configured(args: &TokenIssueArgs) -> Result<Issuer, CommandError> {
+    let config = load_config(&ConfigArgs {
+        file: args.config.clone(),
+        ..ConfigArgs::default()
+    })?;
     let is_meant = |issuer: &&Issuer| match &args.issuer {
         Some(name) => issuer.name == *name,
         None => matches!(issuer.keys, KeySource::Secret { .. }),
     };
-    let shown = config.file.display();
-    let issuer = config.auth.issuers.iter().find(is_meant);
-    let issuer = issuer.ok_or_else(|| match &args.issuer {
-        Some(name) => wrong(&format!("`{shown}` has no [[auth.issuer]] named `{name}`")),
-        None => wrong(&format!(
-            "no [[auth.issuer]] of `{shown}` has a secret; name a key with `--key`"
-        )),
+    let issuers = &config.auth.issuers;
+    let issuer = issuers.iter().find(is_meant).ok_or_else(|| {
+        let shown = config.file.display();
+        let known: Vec<String> = issuers
+            .iter()
+            .map(|each| format!("`{}`", each.name))
+            .collect();
+        wrong(&match &args.issuer {
+            Some(name) if known.is_empty() => {
+                format!("`{shown}` has no [[auth.issuer]], so none named `{name}`")
+            }
+            Some(name) => format!(
+                "`{shown}` has no [[auth.issuer]] named `{name}`, only {}",
+                known.join(", ")
+            ),
+            None => {
+                format!("no [[auth.issuer]] of `{shown}` has a secret; name a key with `--key`")
+            }
+        })
     })?;
-    let key = match &issuer.keys {
+    Ok(issuer.clone())
+}
+
+fn own_key(issuer: &Issuer) -> Result<SigningKey, CommandError> {
+    match &issuer.keys {
         KeySource::Secret {
             file,
             create_missing,
@@ -70,16 +106,13 @@ fn configured(args: &TokenIssueArgs) -> Result<(SigningKey, Option<Issuer>), Com
             if *create_missing {
                 key_files::create_secret(file).map_err(|error| wrong(&error))?;
             }
-            read_secret(file)?
+            read_secret(file)
         }
-        KeySource::PublicKey(_) | KeySource::Jwks(_) => {
-            return Err(wrong(&format!(
-                "issuer `{}` has public keys only, which cannot sign; name its private key with `--key`",
-                issuer.name
-            )));
-        }
-    };
-    Ok((key, Some(issuer.clone())))
+        KeySource::PublicKey(_) | KeySource::Jwks(_) => Err(wrong(&format!(
+            "issuer `{}` has public keys only, which cannot sign; name its private key with `--key`",
+            issuer.name
+        ))),
+    }
 }
 
 /// What was asked for, else the first that the issuer accepts and the key can do.
@@ -91,12 +124,21 @@ fn algorithm(
     if let Some(text) = &args.alg {
         return parse_algorithm(text);
     }
+    let served = key.algorithms();
     let accepted = issuer.map_or(&[][..], |issuer| &issuer.algorithms);
-    let mut usable = accepted.iter().chain(key.algorithms());
-    usable
-        .find(|algorithm| key.algorithms().contains(algorithm))
-        .copied()
-        .ok_or_else(|| wrong("the key serves no algorithm"))
+    let accepted = if accepted.is_empty() {
+        served
+    } else {
+        accepted
+    };
+    let usable = accepted.iter().find(|each| served.contains(each));
+    usable.copied().ok_or_else(|| {
+        wrong(&format!(
+            "the key serves {}, the issuer accepts {}",
+            algorithm::list(served),
+            algorithm::list(accepted)
+        ))
+    })
 }
 
 fn claims(

@@ -1,19 +1,21 @@
 //! `destrier token verify`: the same check as in a worker.
 
 use super::{now, parse_algorithm, parse_claim, parse_duration, read_token};
-use crate::auth::Claims;
+use crate::auth::{Claims, Guard};
 use crate::cli::{ConfigArgs, TokenVerifyArgs};
-use crate::commands::{CommandError, load_config, print};
+use crate::commands::{CommandError, load_config, misconfigured, print, tell};
 use crate::config::{Auth, Issuer, KeySource};
-use crate::key_files;
+use crate::key_files::{self, MissingSecret};
 
 /// Prints the claims of a valid token; one that is not valid is a failure that says why.
 pub(super) fn run(args: &TokenVerifyArgs) -> Result<(), CommandError> {
     let wanted = args.claim.iter().map(|text| parse_claim(text));
     let wanted: Vec<_> = wanted.collect::<Result<_, _>>()?;
-    let guard =
-        key_files::load(&auth(args)?).map_err(|errors| CommandError::usage(errors.join("\n")))?;
-    let token = read_token(&args.token_file)?;
+    let guard = guard(args)?;
+    for warning in guard.warnings() {
+        tell(&format!("warning: {warning}"));
+    }
+    let token = read_token(&args.token)?;
 
     let claims = guard
         .verify(&token, now())
@@ -35,7 +37,7 @@ fn shown(claims: &Claims) -> serde_json::Value {
 }
 
 /// The issuers of the configuration, or one made of the arguments.
-fn auth(args: &TokenVerifyArgs) -> Result<Auth, CommandError> {
+fn guard(args: &TokenVerifyArgs) -> Result<Guard, CommandError> {
     let (option, keys) = match (&args.secret, &args.public_key, &args.jwks) {
         (Some(file), _, _) => (
             "--secret",
@@ -63,23 +65,33 @@ fn auth(args: &TokenVerifyArgs) -> Result<Auth, CommandError> {
         require: args.require.clone(),
         typ: args.typ.clone(),
     };
-    Ok(Auth {
+    let keys = key_files::load_issuer(&issuer, MissingSecret::Refuse);
+    let keys = keys.map_err(|error| wrong(&format!("{option}: {error}")))?;
+    let auth = Auth {
         realm: String::new(),
         issuers: vec![issuer],
         rules: Vec::new(),
+    };
+    Guard::new(&auth, vec![keys]).map_err(|errors| {
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        wrong(&lines.join("\n"))
     })
 }
 
-fn configured(args: &TokenVerifyArgs) -> Result<Auth, CommandError> {
+fn configured(args: &TokenVerifyArgs) -> Result<Guard, CommandError> {
     let config = load_config(&ConfigArgs {
         file: args.config.clone(),
         ..ConfigArgs::default()
     })?;
     if config.auth.issuers.is_empty() {
-        return Err(CommandError::usage(format!(
-            "token verify: `{}` has no [[auth.issuer]]; name a key with `--secret`, `--public-key` or `--jwks`",
+        return Err(wrong(&format!(
+            "`{}` has no [[auth.issuer]]; name a key with `--secret`, `--public-key` or `--jwks`",
             config.file.display()
         )));
     }
-    Ok(config.auth)
+    key_files::load(&config.auth, MissingSecret::Refuse).map_err(|errors| misconfigured(&errors))
+}
+
+fn wrong(problem: &str) -> CommandError {
+    CommandError::usage(format!("token verify: {problem}"))
 }

@@ -98,13 +98,12 @@ impl Setup {
         self.config.write();
         let notify = self.folder().join(format!("notify{}", fastrand::u64(..)));
         let notifications = listen(&notify);
-        let mut command = match self.passed {
-            Some(sockets) => passing(sockets, &self.program),
-            None => {
-                let mut command = command::command(&self.program);
-                command.stdout(Stdio::null());
-                command
-            }
+        let mut command = if let Some(sockets) = self.passed {
+            passing(sockets, &self.program)
+        } else {
+            let mut command = command::command(&self.program);
+            command.stdout(Stdio::null());
+            command
         };
         command
             .args(["run", "-c"])
@@ -349,6 +348,14 @@ impl Server {
             .unwrap_or_else(|| panic!("no log line {message:?}"))
     }
 
+    /// Waits until it has said something with these words in it.
+    #[track_caller]
+    pub(crate) fn assert_said(&self, words: &str) {
+        let said = |line: &Value| line.to_string().contains(words);
+        let line = self.log.wait_for(Mark::START, PATIENCE, said);
+        assert!(line.is_some(), "nothing was said of {words:?}");
+    }
+
     /// How many log lines since `mark` have this message.
     pub(crate) fn count_log(&self, mark: Mark, message: &str) -> usize {
         let lines = self.log.since(mark);
@@ -409,7 +416,9 @@ pub(crate) fn accepting(status: &Status) -> Vec<u32> {
 impl Drop for Server {
     fn drop(&mut self) {
         let left = self.end();
-        left.iter().for_each(|pid| os::kill(*pid));
+        for pid in &left {
+            os::kill(*pid);
+        }
         if thread::panicking() {
             self.tell();
         } else {
