@@ -35,7 +35,7 @@ impl Master {
                 worker,
                 queue_has_heir,
             } => self.drain(worker, queue_has_heir),
-            Action::Outlived(worker) => self.note_outlived(worker),
+            Action::Outlived(worker) => self.note_replacement(worker, "max_lifetime"),
             Action::Quit(worker) => {
                 self.tell_to_go(worker);
                 self.tell(worker, &ToWorker::Quit);
@@ -200,15 +200,10 @@ impl Master {
         }
     }
 
-    fn note_outlived(&self, id: WorkerId) {
+    pub(super) fn note_replacement(&self, id: WorkerId, reason: &str) {
         if let Some(hand) = self.crew.get(id) {
             let pid = hand.pid.number();
-            tracing::info!(
-                worker = id.0,
-                pid,
-                reason = "max_lifetime",
-                "worker shall be replaced"
-            );
+            tracing::info!(worker = id.0, pid, reason, "worker shall be replaced");
         }
     }
 

@@ -212,13 +212,9 @@ impl Supervisor {
             .map(|(line, _)| line.generation)
             .filter(|line| self.wants(slot, *line))
             .collect();
-        let stop_first = self
-            .candidate
-            .as_ref()
-            .is_some_and(|candidate| {
-                candidate.line.generation != worker.generation
-                    && candidate.stop_first.contains(&slot)
-            });
+        let stop_first = self.candidate.as_ref().is_some_and(|candidate| {
+            candidate.line.generation != worker.generation && candidate.stop_first.contains(&slot)
+        });
         wanted.is_empty()
             || stop_first
             || wanted
