@@ -22,3 +22,4 @@ mod serve;
 mod signals;
 mod stop;
 mod support;
+mod token;
