@@ -24,3 +24,4 @@ mod serve;
 mod signals;
 mod stop;
 mod support;
+mod token;
