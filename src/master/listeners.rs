@@ -7,9 +7,10 @@ use std::os::fd::OwnedFd;
 
 use super::socket_path::{SocketPath, SocketPathError};
 use crate::config::{Balance, Bind, Server};
+use crate::supervisor::WorkerId;
 use crate::sys::identity::{self, IdentityError};
 use crate::sys::listener::{self, ListeningSocket};
-use crate::sys::systemd::{self, InheritedSocket};
+use crate::sys::systemd::InheritedSocket;
 
 /// Every socket that listens.
 #[derive(Debug)]
@@ -46,8 +47,10 @@ enum Kind {
         address: Option<SocketAddr>,
         path: Option<SocketPath>,
         inherited: bool,
-        /// As in [`SlotSocket`]; who wants the address once more gets another socket.
+        /// Workers were told to empty its queue; who wants the address once more gets another socket.
         is_leaving: bool,
+        /// Those of them that are still at it.
+        emptied_by: BTreeSet<WorkerId>,
     },
 }
 
@@ -56,8 +59,9 @@ enum Kind {
 struct SlotSocket {
     slot: u16,
     socket: OwnedFd,
-    /// A worker was told to empty its queue and to stop it from listening; whoever fills the slot next gets another one.
-    is_leaving: bool,
+    /// The worker that was told to empty its queue, after which the socket listens no longer; whoever fills the slot next
+    /// gets another one.
+    emptied_by: Option<WorkerId>,
 }
 
 impl SlotSocket {
@@ -65,7 +69,7 @@ impl SlotSocket {
         Self {
             slot,
             socket,
-            is_leaving: false,
+            emptied_by: None,
         }
     }
 }
@@ -179,6 +183,7 @@ impl Listeners {
                     path: Some(claimed),
                     inherited: false,
                     is_leaving: false,
+                    emptied_by: BTreeSet::new(),
                 }]
             }
             Bind::Fd(_) | Bind::Systemd(_) => self.passed(bind)?,
@@ -192,19 +197,7 @@ impl Listeners {
     }
 
     /// The sockets that were passed under `bind`: by number, or all that carry the name.
-    fn passed(&mut self, bind: &Bind) -> Result<Vec<Kind>, ListenError> {
-        if let Bind::Fd(number) = bind
-            && !self.inherited.iter().any(|socket| socket.number == *number)
-            && let Some(socket) = i32::try_from(*number)
-                .ok()
-                .and_then(systemd::take_descriptor)
-        {
-            self.inherited.push(InheritedSocket {
-                name: String::new(),
-                number: *number,
-                socket,
-            });
-        }
+    fn passed(&self, bind: &Bind) -> Result<Vec<Kind>, ListenError> {
         let wanted = self.inherited.iter().filter(|socket| match bind {
             Bind::Fd(number) => socket.number == *number,
             Bind::Systemd(name) => socket.name == *name,
@@ -215,12 +208,16 @@ impl Listeners {
             .map(|socket| {
                 listener::set_nonblocking(&socket.socket)?;
                 let address = listener::local_address(&socket.socket)?;
+                if address.is_some() {
+                    listener::set_nodelay(&socket.socket)?;
+                }
                 Ok(Kind::Shared {
                     socket: socket.socket.try_clone()?,
                     address,
                     path: None,
                     inherited: true,
                     is_leaving: false,
+                    emptied_by: BTreeSet::new(),
                 })
             })
             .collect::<io::Result<_>>()
@@ -232,7 +229,7 @@ impl Listeners {
         }
     }
 
-    /// Names of passed sockets that no `bind` uses.
+    /// Names of sockets that systemd passed and no `bind` uses.
     pub(super) fn unused(&self) -> Vec<String> {
         let used = |socket: &&InheritedSocket| {
             !self.open.iter().any(|listener| match &listener.bind {
@@ -243,6 +240,7 @@ impl Listeners {
         };
         self.inherited
             .iter()
+            .filter(|socket| !socket.name.is_empty())
             .filter(used)
             .map(|socket| socket.name.clone())
             .collect()
@@ -257,8 +255,10 @@ impl Listeners {
         wanted
             .map(|listener| {
                 let name = listener.bind.to_string();
-                let (socket, shared) = match &mut listener.kind {
-                    Kind::Shared { socket, .. } => (socket.try_clone()?, true),
+                let (socket, shared, inherited) = match &mut listener.kind {
+                    Kind::Shared {
+                        socket, inherited, ..
+                    } => (socket.try_clone()?, true, *inherited),
                     Kind::PerSlot {
                         address,
                         v6_only,
@@ -266,7 +266,7 @@ impl Listeners {
                     } => {
                         let there = sockets
                             .iter()
-                            .find(|there| there.slot == slot && !there.is_leaving);
+                            .find(|there| there.slot == slot && there.emptied_by.is_none());
                         let lent = if let Some(there) = there {
                             there.socket.try_clone()?
                         } else {
@@ -276,13 +276,14 @@ impl Listeners {
                             sockets.push(SlotSocket::new(slot, socket));
                             lent
                         };
-                        (lent, false)
+                        (lent, false, false)
                     }
                 };
                 Ok(ListeningSocket {
                     name,
                     socket,
                     shared,
+                    inherited,
                 })
             })
             .collect::<io::Result<Vec<_>>>()
@@ -303,13 +304,10 @@ impl Listeners {
             let Kind::PerSlot { sockets, .. } = &mut listener.kind else {
                 continue;
             };
-            // The kernel has taken them out of its table.
-            remove(sockets, |there| {
-                there.is_leaving && !listener::is_listening(&there.socket)
-            });
             let serving = self.serving.get(&listener.bind);
             let gets_some = |there: &SlotSocket| {
-                !there.is_leaving && serving.is_none_or(|slots| slots.contains(&there.slot))
+                there.emptied_by.is_none()
+                    && serving.is_none_or(|slots| slots.contains(&there.slot))
             };
             let indices: Vec<u32> = (0..)
                 .zip(&*sockets)
@@ -350,56 +348,105 @@ impl Listeners {
         ending.map(|listener| listener.bind.to_string()).collect()
     }
 
-    /// The worker in `slot` closes the listeners `names`: nobody shall come to them any more, be it by the file system,
-    /// and nobody gets them again.
-    pub(super) fn give_up(&mut self, names: &[String], slot: u16) {
+    /// The worker `id`, in `slot`, empties the queues of the listeners `names`: nobody shall come to them any more, be it by
+    /// the file system, and nobody gets them again.
+    pub(super) fn give_up(&mut self, names: &[String], id: WorkerId, slot: u16) {
         for listener in &mut self.open {
             if !names.contains(&listener.bind.to_string()) {
                 continue;
             }
             match &mut listener.kind {
                 Kind::Shared {
-                    path, is_leaving, ..
+                    path,
+                    is_leaving,
+                    emptied_by,
+                    ..
                 } => {
                     *path = None;
                     *is_leaving = true;
+                    emptied_by.insert(id);
                 }
                 Kind::PerSlot { sockets, .. } => sockets
                     .iter_mut()
-                    .filter(|there| there.slot == slot)
-                    .for_each(|there| there.is_leaving = true),
+                    .filter(|there| there.slot == slot && there.emptied_by.is_none())
+                    .for_each(|there| there.emptied_by = Some(id)),
             }
         }
         self.steer();
     }
 
-    /// A worker in `slot` has ended: what it was to close is closed, also where it was killed before it could.
-    pub(super) fn worker_left(&mut self, slot: u16) {
-        self.remove_slots(|there| there.is_leaving && there.slot == slot);
+    /// The worker has emptied the queue of the listener `name`. It is stopped here and not in the worker, so that the
+    /// order in which sockets leave the kernel's table is known.
+    pub(super) fn emptied(&mut self, name: &str, id: WorkerId) {
+        for listener in &mut self.open {
+            if listener.bind.to_string() != name {
+                continue;
+            }
+            match &mut listener.kind {
+                Kind::Shared {
+                    socket, emptied_by, ..
+                } => {
+                    // One is enough: it stops for all of them.
+                    if emptied_by.contains(&id) {
+                        stop_listening(socket);
+                        emptied_by.clear();
+                    }
+                }
+                Kind::PerSlot { sockets, .. } => {
+                    remove(sockets, |there| there.emptied_by == Some(id));
+                }
+            }
+        }
+        self.steer();
     }
 
-    /// Closes the sockets of slots at and above `slots`; those that are given up are their workers' to close.
+    /// The worker has ended: what it was to empty is closed, also where it was killed before it could.
+    pub(super) fn worker_left(&mut self, id: WorkerId) {
+        for listener in &mut self.open {
+            if let Kind::Shared {
+                socket, emptied_by, ..
+            } = &mut listener.kind
+                && emptied_by.remove(&id)
+                && emptied_by.is_empty()
+            {
+                stop_listening(socket);
+            }
+        }
+        self.remove_slots(|there| there.emptied_by == Some(id));
+    }
+
+    /// Closes the sockets of slots at and above `slots`, except for those that a worker empties.
     pub(super) fn close_slots(&mut self, slots: u16) {
-        self.remove_slots(|there| !there.is_leaving && there.slot >= slots);
+        self.remove_slots(|there| there.emptied_by.is_none() && there.slot >= slots);
     }
 
     fn remove_slots(&mut self, which: impl Fn(&SlotSocket) -> bool) {
+        let mut removed = false;
         for listener in &mut self.open {
             if let Kind::PerSlot { sockets, .. } = &mut listener.kind {
-                remove(sockets, &which);
+                removed |= remove(sockets, &which);
             }
         }
-        self.steer();
+        if removed {
+            self.steer();
+        }
     }
 
-    /// Closes the listeners that no generation names any more, and those that were given up.
+    /// Closes the listeners that no generation names any more, and those that were given up, once nobody empties them.
     pub(super) fn close_unnamed(&mut self, named: &BTreeSet<Bind>) {
         self.open.retain(|listener| {
             let is_named = named.contains(&listener.bind);
             if !is_named {
                 tracing::info!(address = %listener.bind, "no longer listening");
             }
-            is_named && !listener.kind.is_leaving()
+            match &listener.kind {
+                Kind::Shared {
+                    is_leaving: true,
+                    emptied_by,
+                    ..
+                } => !emptied_by.is_empty(),
+                Kind::Shared { .. } | Kind::PerSlot { .. } => is_named,
+            }
         });
     }
 
@@ -414,7 +461,10 @@ impl Listeners {
             let address = address.map_or_else(|| bind.clone(), ToString::to_string);
             (bind, address)
         };
-        let stays = |listener: &&Listener| !listener.kind.is_leaving();
+        let stays = |listener: &&Listener| match &listener.kind {
+            Kind::Shared { is_leaving, .. } => !is_leaving,
+            Kind::PerSlot { sockets, .. } => sockets.iter().any(|there| there.emptied_by.is_none()),
+        };
         self.open.iter().filter(stays).map(describe).collect()
     }
 }
@@ -428,10 +478,19 @@ impl Kind {
     }
 }
 
-/// As the kernel does it: the last one fills the gap.
-fn remove(sockets: &mut Vec<SlotSocket>, which: impl Fn(&SlotSocket) -> bool) {
+/// Stops sockets from listening and takes them off the list, as the kernel does: the last one fills the gap. Returns
+/// whether there were any.
+fn remove(sockets: &mut Vec<SlotSocket>, which: impl Fn(&SlotSocket) -> bool) -> bool {
+    let before = sockets.len();
     while let Some(index) = sockets.iter().position(&which) {
-        sockets.swap_remove(index);
+        stop_listening(&sockets.swap_remove(index).socket);
+    }
+    sockets.len() < before
+}
+
+fn stop_listening(socket: &OwnedFd) {
+    if let Err(error) = listener::stop_listening(socket) {
+        tracing::debug!(%error, "a socket listened no longer");
     }
 }
 
@@ -449,6 +508,7 @@ fn open_tcp(address: SocketAddr, server: &Server, slots: u16, per_slot: bool) ->
             path: None,
             inherited: false,
             is_leaving: false,
+            emptied_by: BTreeSet::new(),
         });
     }
     let mut sockets = vec![SlotSocket::new(0, first)];

@@ -18,7 +18,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use boot::{ServiceManager, StartError, control_socket_path};
+pub use boot::{Inherited, ServiceManager, StartError, control_socket_path};
 use control::ControlServer;
 use crew::Crew;
 use deaths::Deaths;
@@ -192,6 +192,7 @@ impl Master {
             for action in self.supervisor.handle(now, event) {
                 self.perform(action, &mut events);
             }
+            self.close_unused_slots();
         }
     }
 
