@@ -15,6 +15,8 @@ pub enum ToWorker {
     Drain {
         /// Listeners that nobody will serve after this worker: empty their accept queues, then stop them from listening.
         close: Vec<String>,
+        /// Listeners of its slot that others go on without: empty their accept queues, let them go, and say so.
+        empty: Vec<String>,
     },
     /// Exit without finishing anything.
     Quit,
@@ -30,6 +32,8 @@ pub enum ToMaster {
     Ready,
     /// It has answered as many requests as it may: it serves on until another one takes its place.
     ServedOut,
+    /// The queues that it was told to empty are empty, and it has let them go.
+    Emptied,
     /// It cannot boot.
     Failed {
         /// Why, for the operator.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::boot::pin;
 use super::crew::Hand;
-use super::listeners::SlotEnd;
+use super::listeners::{Partings, SlotEnd};
 use super::{Assignment, Master, Pinned, ReloadOutcome};
 use crate::channel::ToWorker;
 use crate::config::Bind;
@@ -228,10 +228,11 @@ impl Master {
         };
         let others = Some(generation) == self.supervisor.serving();
         let heir = self.heir_of(generation);
-        let close = self.listeners.to_close(end, &heir, others);
-        self.listeners.give_up(&close, slot.0);
-        tracing::debug!(worker = id.0, ?close, "worker drains");
-        self.tell(id, &ToWorker::Drain { close });
+        let partings = self.listeners.partings(end, &heir, others);
+        self.listeners.give_up(&partings, id, slot.0);
+        tracing::debug!(worker = id.0, ?partings, "worker drains");
+        let Partings { close, empty } = partings;
+        self.tell(id, &ToWorker::Drain { close, empty });
     }
 
     fn kill(&mut self, id: WorkerId, reason: KillReason) {

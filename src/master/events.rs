@@ -118,13 +118,10 @@ impl Master {
             };
             // Its last words may have arrived together with its end.
             self.hear(id);
-            let slot = self.crew.get(id).map(|hand| hand.slot);
             let words = self.bury(id, ending);
             self.feed(Event::Exited(id, words));
             self.note_who_serves();
-            if let Some(slot) = slot {
-                self.listeners.worker_left(slot.0);
-            }
+            self.listeners.close_given_up_by(id);
             self.close_unused_slots();
         }
     }
@@ -137,6 +134,10 @@ impl Master {
         for message in hand.receive() {
             self.feed(match message {
                 ToMaster::Ready => Event::Ready(id),
+                ToMaster::Emptied => {
+                    self.listeners.close_given_up_by(id);
+                    continue;
+                }
                 ToMaster::ServedOut => {
                     self.note_replacement(id, "max_requests");
                     Event::ReplacementWanted(id)

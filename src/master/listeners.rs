@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 
 use super::socket_path::{SocketPath, SocketPathError};
 use crate::config::{Balance, Bind, Server};
+use crate::supervisor::WorkerId;
 use crate::sys::identity::{self, IdentityError};
 use crate::sys::listener::{self, ListeningSocket};
 use crate::sys::systemd::{self, InheritedSocket};
@@ -46,7 +47,7 @@ enum Kind {
         address: Option<SocketAddr>,
         path: Option<SocketPath>,
         inherited: bool,
-        /// As in [`SlotSocket`]; who wants the address once more gets another socket.
+        /// Workers were told to close it; who wants the address once more gets another socket.
         is_leaving: bool,
     },
 }
@@ -56,8 +57,8 @@ enum Kind {
 struct SlotSocket {
     slot: u16,
     socket: OwnedFd,
-    /// A worker was told to empty its queue and to stop it from listening; whoever fills the slot next gets another one.
-    is_leaving: bool,
+    /// Who was told to empty its queue. No new connections come to it, and whoever fills the slot next gets another one.
+    given_up_by: Option<WorkerId>,
 }
 
 impl SlotSocket {
@@ -65,7 +66,7 @@ impl SlotSocket {
         Self {
             slot,
             socket,
-            is_leaving: false,
+            given_up_by: None,
         }
     }
 }
@@ -79,6 +80,15 @@ pub(super) enum SlotEnd {
     Slot,
     /// The whole server.
     Everything,
+}
+
+/// What a worker that leaves must do about its listeners, by name; those it does not name are left to others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Partings {
+    /// Emptied and then closed, for everybody.
+    pub(super) close: Vec<String>,
+    /// Emptied and let go: the master closes them, for it must know in which order (see [`Kind::PerSlot`]).
+    pub(super) empty: Vec<String>,
 }
 
 /// A listener that cannot be opened.
@@ -266,7 +276,7 @@ impl Listeners {
                     } => {
                         let there = sockets
                             .iter()
-                            .find(|there| there.slot == slot && !there.is_leaving);
+                            .find(|there| there.slot == slot && there.given_up_by.is_none());
                         let lent = if let Some(there) = there {
                             there.socket.try_clone()?
                         } else {
@@ -305,11 +315,12 @@ impl Listeners {
             };
             // The kernel has taken them out of its table.
             remove(sockets, |there| {
-                there.is_leaving && !listener::is_listening(&there.socket)
+                there.given_up_by.is_some() && !listener::is_listening(&there.socket)
             });
             let serving = self.serving.get(&listener.bind);
             let gets_some = |there: &SlotSocket| {
-                !there.is_leaving && serving.is_none_or(|slots| slots.contains(&there.slot))
+                there.given_up_by.is_none()
+                    && serving.is_none_or(|slots| slots.contains(&there.slot))
             };
             let indices: Vec<u32> = (0..)
                 .zip(&*sockets)
@@ -328,10 +339,12 @@ impl Listeners {
         }
     }
 
-    /// The names of the listeners that a leaving worker must close, for nobody serves them after it: not its heir, who
-    /// serves `heir`, or nobody at all. A shared one stays while `others`, workers of its own generation, serve it too.
-    pub(super) fn to_close(&self, slot: SlotEnd, heir: &[Bind], others: bool) -> Vec<String> {
-        let ending = self.open.iter().filter(|listener| {
+    /// What a leaving worker must do about its listeners where nobody serves them after it: not its heir, who serves
+    /// `heir`, or nobody at all. What `others`, workers of its own generation, serve too is not closed.
+    pub(super) fn partings(&self, slot: SlotEnd, heir: &[Bind], others: bool) -> Partings {
+        let mut partings = Partings::default();
+        for listener in &self.open {
+            let name = || listener.bind.to_string();
             let has_heir = heir.contains(&listener.bind);
             match (&listener.kind, slot) {
                 // The owner of a passed socket goes on listening, and what waits in it is for the next start.
@@ -340,47 +353,56 @@ impl Listeners {
                         inherited: true, ..
                     },
                     _,
-                ) => false,
-                (_, SlotEnd::Everything) => true,
-                (Kind::Shared { .. }, SlotEnd::Slot | SlotEnd::Nothing) => !has_heir && !others,
-                (Kind::PerSlot { .. }, SlotEnd::Nothing) => !has_heir,
-                (Kind::PerSlot { .. }, SlotEnd::Slot) => true,
+                ) => {}
+                (_, SlotEnd::Everything) => partings.close.push(name()),
+                (_, SlotEnd::Slot | SlotEnd::Nothing) if !has_heir && !others => {
+                    partings.close.push(name());
+                }
+                (Kind::PerSlot { .. }, SlotEnd::Slot) => partings.empty.push(name()),
+                (Kind::PerSlot { .. }, SlotEnd::Nothing) if !has_heir => {
+                    partings.empty.push(name());
+                }
+                (Kind::PerSlot { .. } | Kind::Shared { .. }, SlotEnd::Slot | SlotEnd::Nothing) => {}
             }
-        });
-        ending.map(|listener| listener.bind.to_string()).collect()
+        }
+        partings
     }
 
-    /// The worker in `slot` closes the listeners `names`: nobody shall come to them any more, be it by the file system,
-    /// and nobody gets them again.
-    pub(super) fn give_up(&mut self, names: &[String], slot: u16) {
+    /// The worker, in `slot`, does what `partings` say: nobody shall come to these listeners any more, be it by the file
+    /// system, and nobody gets them again.
+    pub(super) fn give_up(&mut self, partings: &Partings, worker: WorkerId, slot: u16) {
         for listener in &mut self.open {
-            if !names.contains(&listener.bind.to_string()) {
-                continue;
-            }
+            let name = listener.bind.to_string();
+            let is_closed = partings.close.contains(&name);
             match &mut listener.kind {
                 Kind::Shared {
                     path, is_leaving, ..
-                } => {
+                } if is_closed => {
                     *path = None;
                     *is_leaving = true;
                 }
-                Kind::PerSlot { sockets, .. } => sockets
-                    .iter_mut()
-                    .filter(|there| there.slot == slot)
-                    .for_each(|there| there.is_leaving = true),
+                Kind::PerSlot { sockets, .. } if is_closed || partings.empty.contains(&name) => {
+                    let given_up = sockets
+                        .iter_mut()
+                        .find(|there| there.slot == slot && there.given_up_by.is_none());
+                    if let Some(there) = given_up {
+                        there.given_up_by = Some(worker);
+                    }
+                }
+                Kind::Shared { .. } | Kind::PerSlot { .. } => {}
             }
         }
         self.steer();
     }
 
-    /// A worker in `slot` has ended: what it was to close is closed, also where it was killed before it could.
-    pub(super) fn worker_left(&mut self, slot: u16) {
-        self.remove_slots(|there| there.is_leaving && there.slot == slot);
+    /// The worker needs the sockets no more that it was told to empty: it has, or it has ended.
+    pub(super) fn close_given_up_by(&mut self, worker: WorkerId) {
+        self.remove_slots(|there| there.given_up_by == Some(worker));
     }
 
     /// Closes the sockets of slots at and above `slots`; those that are given up are their workers' to close.
     pub(super) fn close_slots(&mut self, slots: u16) {
-        self.remove_slots(|there| !there.is_leaving && there.slot >= slots);
+        self.remove_slots(|there| there.given_up_by.is_none() && there.slot >= slots);
     }
 
     fn remove_slots(&mut self, which: impl Fn(&SlotSocket) -> bool) {

@@ -47,6 +47,8 @@ pub(super) struct Listener {
 pub(super) enum Ending {
     /// At once: what waits is for the workers that go on.
     Leave,
+    /// Nobody comes after, here: empty the queue, then let the socket go. It is its owner's to close.
+    Empty,
     /// Nobody comes after: empty the queue, then stop the socket from listening.
     Close,
     /// As `Close`, but without waiting for handshakes: the next master wants the port.
@@ -141,6 +143,7 @@ async fn take_connections<S: AppService>(
     };
     match ending {
         Ending::Leave => {}
+        Ending::Empty => empty(&listener, &serving, HANDSHAKE_GRACE).await,
         Ending::Close => close(&listener, &serving, HANDSHAKE_GRACE).await,
         Ending::CloseNow => close(&listener, &serving, Duration::ZERO).await,
     }
@@ -198,6 +201,14 @@ fn start<S: AppService>(
 
 /// Nobody takes over: everything that waits, or is about to, is taken; then the socket listens no longer, in no process.
 async fn close<S: AppService>(listener: &Listener, serving: &Arc<Serving<S>>, grace: Duration) {
+    empty(listener, serving, grace).await;
+    if let Err(error) = listener::stop_listening(listener.socket()) {
+        tracing::debug!(listener = listener.name, %error, "was closed by another worker");
+    }
+}
+
+/// Takes everything that waits or is about to; nothing new is begun.
+async fn empty<S: AppService>(listener: &Listener, serving: &Arc<Serving<S>>, grace: Duration) {
     if !listener.is_unix
         && let Err(error) = listener::refuse_new(listener.socket())
     {
@@ -214,8 +225,5 @@ async fn close<S: AppService>(listener: &Listener, serving: &Arc<Serving<S>>, gr
     let _grace_over = tokio::time::timeout(grace, all_taken).await;
     while let Ok((socket, peer)) = listener::accept(listener.socket()) {
         start(listener, socket, peer, serving);
-    }
-    if let Err(error) = listener::stop_listening(listener.socket()) {
-        tracing::debug!(listener = listener.name, %error, "was closed by another worker");
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use super::accept::{Accepting, Ending};
 use super::connection::Serving;
@@ -46,11 +46,13 @@ impl Drop for Entered {
 }
 
 /// Finishes everything: each listener of `accepting` ends as `ending` says for its name, answers end their
-/// connections, idle connections go after the linger. Returns when nothing is left.
+/// connections, idle connections go after the linger. Tells `ended` when no connection can come any more, and returns
+/// when none is left.
 pub(super) async fn drain<S: AppService>(
     accepting: Vec<Accepting>,
     ending: impl Fn(&str) -> Ending,
     serving: &Serving<S>,
+    ended: oneshot::Sender<()>,
 ) {
     serving.seat.set_accepting(false);
     serving.pipeline.start_draining();
@@ -62,5 +64,6 @@ pub(super) async fn drain<S: AppService>(
         endings.spawn(listener.end(ending));
     }
     while endings.join_next().await.is_some() {}
+    let _nobody_asked = ended.send(());
     serving.open.none().await;
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use accept::{Accepting, Ending, Listener};
 use connection::Serving;
 use orders::Orders;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::app::{App, AppService, Boot, BoxError};
 use crate::auth::Guard;
@@ -199,7 +199,7 @@ async fn serve<S: AppService>(
 ) {
     let mut sockets = sockets;
     let mut accepting = Vec::new();
-    let close = loop {
+    let (close, empty) = loop {
         let order = tokio::select! {
             order = orders.next() => order,
             () = serving.pipeline.served_out() => {
@@ -212,23 +212,32 @@ async fn serve<S: AppService>(
                 task.seat.set_accepting(true);
                 accepting.extend(accept_from(std::mem::take(&mut sockets), task, serving));
             }
-            Some(ToWorker::Drain { close }) => break close,
+            Some(ToWorker::Drain { close, empty }) => break (close, empty),
             Some(ToWorker::ReopenLogs) => reopen_logs(task.worker),
             Some(ToWorker::Quit) => return,
             None => return leave_as_orphan(task.worker, accepting, serving).await,
         }
     };
     let ending = |name: &str| {
-        if close.iter().any(|closing| closing == name) {
+        let is_named = |names: &[String]| names.iter().any(|named| named == name);
+        if is_named(&close) {
             Ending::Close
+        } else if is_named(&empty) {
+            Ending::Empty
         } else {
             Ending::Leave
         }
     };
-    let mut drained = pin!(drain::drain(accepting, ending, serving));
+    let (ended, mut accepting_ended) = oneshot::channel();
+    let mut drained = pin!(drain::drain(accepting, ending, serving, ended));
+    let mut is_to_tell = !empty.is_empty();
     loop {
         tokio::select! {
             () = &mut drained => return,
+            _ = &mut accepting_ended, if is_to_tell => {
+                is_to_tell = false;
+                orders.say(&ToMaster::Emptied).await;
+            }
             order = orders.next() => match order {
                 Some(ToWorker::Accept | ToWorker::Drain { .. }) => {}
                 Some(ToWorker::ReopenLogs) => reopen_logs(task.worker),
@@ -264,7 +273,8 @@ async fn leave_as_orphan<S: AppService>(
     serving: &Serving<S>,
 ) {
     tracing::error!(worker, "the master is gone, leaving");
-    let drained = drain::drain(accepting, |_| Ending::CloseNow, serving);
+    let (ended, _nobody_asks) = oneshot::channel();
+    let drained = drain::drain(accepting, |_| Ending::CloseNow, serving, ended);
     let _out_of_time = tokio::time::timeout(ORPHAN_GRACE, drained).await;
 }
 
