@@ -3,6 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::support::client;
 use crate::support::journal::Mark;
 use crate::support::server::{Server, Setup};
@@ -46,8 +48,8 @@ fn a_first_boot_that_fails_exits_with_3_and_the_reason_last() {
 fn a_configuration_that_is_wrong_exits_with_2() {
     let server = Setup::new().set("workers.count", 0).launch();
     assert_eq!(server.wait_for_exit(PATIENCE), Some(2));
-    let said = format!("{:?}", server.log.since(Mark::START));
-    assert!(said.contains("workers.count"), "{said}");
+    let said = |line: &Value| line.to_string().contains("workers.count");
+    server.log.wait_for(Mark::START, PATIENCE, said).unwrap();
 }
 
 #[test]

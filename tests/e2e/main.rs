@@ -16,6 +16,7 @@ mod identity;
 mod listeners;
 mod logs;
 mod notify;
+mod pid1;
 mod reload;
 mod scale;
 mod serve;

@@ -167,3 +167,18 @@ fn a_rolling_reload_that_drops_an_address_and_fails_keeps_it() {
         }
     }
 }
+
+#[test]
+fn auto_follows_the_affinity_and_says_so() {
+    let setup = Setup::new().set("workers.count", "auto");
+    let server = setup.under(&["taskset", "--cpu-list", "0"]).start();
+    let status = server.status();
+    assert_eq!(status.workers_wanted, 1);
+    assert!(
+        status
+            .workers_because
+            .starts_with("auto = 1: processors by affinity 1, by cgroup quota "),
+        "{}",
+        status.workers_because
+    );
+}
