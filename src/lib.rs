@@ -20,8 +20,7 @@ pub mod supervisor;
 pub mod sys;
 pub mod worker;
 
-pub use app::{App, Boot};
+pub use app::{App, Boot, BoxError, RequestBody};
 pub use auth::Claims;
-pub use http::{BoxError, RequestBody};
 pub use scoreboard::RequestId;
 pub use server::Server;

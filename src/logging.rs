@@ -12,8 +12,19 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::config::{Format, Level, Log};
+use crate::sys::clock;
 use crate::sys::output::Output;
 use crate::sys::process::Keep;
+
+/// What a client may make a field of a log line long, in bytes. A line of at most 4096 goes into a pipe whole or not at
+/// all (`PIPE_BUF`, pipe(7)), and a pipe is what all workers share; so no client can tear the lines of others.
+const FIELD_MAX: usize = 1024;
+
+/// The start of `text`, as much of it as a log line may hold.
+pub fn cut(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(FIELD_MAX))
+        .unwrap_or(text)
+}
 
 /// Lines that wait for a reader who does not read; those after them are counted and lost.
 const WAITING_MAX: usize = 1024;
@@ -36,6 +47,7 @@ struct State {
 struct Queue {
     output: Output,
     path: Option<PathBuf>,
+    is_json: bool,
     waiting: VecDeque<Vec<u8>>,
     lost: u64,
 }
@@ -47,7 +59,7 @@ struct Queue {
 pub fn start(config: &Log) -> io::Result<()> {
     let (layer, format) = reload::Layer::new(layer(config));
     let (filter, level) = reload::Layer::new(level_filter(config.level));
-    let queue = Mutex::new(Queue::open(config.file.clone())?);
+    let queue = Mutex::new(Queue::open(config)?);
     LOG.set(State {
         queue,
         format,
@@ -66,8 +78,9 @@ pub fn change(config: &Log) -> io::Result<()> {
     if let Some(state) = LOG.get() {
         let mut queue = state.queue();
         if queue.path != config.file {
-            *queue = Queue::open(config.file.clone())?;
+            *queue = Queue::open(config)?;
         }
+        queue.is_json = !is_human(config);
         drop(queue);
         state
             .format
@@ -121,7 +134,8 @@ impl State {
 }
 
 impl Queue {
-    fn open(path: Option<PathBuf>) -> io::Result<Self> {
+    fn open(config: &Log) -> io::Result<Self> {
+        let path = config.file.clone();
         let output = match &path {
             Some(path) => Output::file(path)?,
             None => Output::standard_error()?,
@@ -129,6 +143,7 @@ impl Queue {
         Ok(Self {
             output,
             path,
+            is_json: !is_human(config),
             waiting: VecDeque::new(),
             lost: 0,
         })
@@ -140,9 +155,8 @@ impl Queue {
             return;
         }
         if self.lost > 0 {
-            let lost = std::mem::take(&mut self.lost);
-            self.waiting
-                .push_back(format!("{lost} log lines were lost: nobody reads them\n").into_bytes());
+            let line = lost(std::mem::take(&mut self.lost), self.is_json);
+            self.waiting.push_back(line);
         }
         self.waiting.push_back(line);
         self.flush();
@@ -159,6 +173,19 @@ impl Queue {
             }
         }
     }
+}
+
+/// A line that says how many others there are not, in the form of those.
+fn lost(lines: u64, is_json: bool) -> Vec<u8> {
+    let now = humantime::format_rfc3339_micros(std::time::UNIX_EPOCH + clock::unix());
+    let message = "log lines were lost: nobody read them";
+    let line = if is_json {
+        let line = serde_json::json!({"timestamp": now.to_string(), "level": "WARN", "message": message, "lines": lines});
+        line.to_string()
+    } else {
+        format!("{now}  WARN {message} lines={lines}")
+    };
+    (line + "\n").into_bytes()
 }
 
 /// One line on its way; handed over whole when it is dropped, so that lines of several processes do not mix.
@@ -184,16 +211,23 @@ impl Drop for Line {
     }
 }
 
-fn layer(config: &Log) -> Dynamic {
-    let terminal = config.file.is_none() && io::stderr().is_terminal();
-    let human = match config.format {
-        Format::Auto => terminal,
+fn is_terminal(config: &Log) -> bool {
+    config.file.is_none() && io::stderr().is_terminal()
+}
+
+fn is_human(config: &Log) -> bool {
+    match config.format {
+        Format::Auto => is_terminal(config),
         Format::Human => true,
         Format::Json => false,
-    };
+    }
+}
+
+fn layer(config: &Log) -> Dynamic {
     let plain = fmt::layer().with_writer(Line::default);
-    if human {
-        let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    if is_human(config) {
+        let colour = is_terminal(config)
+            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         plain.with_target(false).with_ansi(colour).boxed()
     } else {
         plain

@@ -56,13 +56,13 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
     ("scoreboard", &["sys"], &["nix", "tokio", "serde", "hyper"]),
     // `config`: level, format, file. `sys`: output that does not block, and survives a fork.
     ("logging", &["config", "sys"], &["tokio", "hyper"]),
-    // `config`: what an application may know when it boots. `auth`: the claims that the demo shows. `http`: the request
-    // body that it is given and the error it may return; no part of the pipeline.
-    ("app", &["auth", "config", "http"], &["nix"]),
-    // `auth`: the verdict. `app`: what is called. `scoreboard`: what is noted. `sys`: the clock.
+    // `config`: what an application may know when it boots. `auth`: the claims that the demo shows.
+    ("app", &["auth", "config"], &["nix"]),
+    // `auth`: the verdict. `app`: what is called. `logging`: how long a field may be. `scoreboard`: what is noted.
+    // `sys`: the clock.
     (
         "http",
-        &["app", "auth", "scoreboard", "sys"],
+        &["app", "auth", "logging", "scoreboard", "sys"],
         &["nix", "std::fs"],
     ),
     // `http`, `app`: what is served. `auth`: the guard is handed through. `channel`: orders. `config`: limits.
@@ -121,11 +121,11 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
         &["nix", "tokio", "hyper"],
     ),
     // The map of modules, and the program.
-    ("lib", &["app", "auth", "http", "scoreboard", "server"], &[]),
+    ("lib", &["app", "auth", "scoreboard", "server"], &[]),
     ("main", &[], &[]),
 ];
 
-/// About this many lines is the most that a reader takes in; see the exceptions.
+/// About this many lines, unit tests aside, are the most that a reader takes in; see the exceptions.
 const LINES_MAX: usize = 500;
 
 /// Longer files, each with the reason.
@@ -233,7 +233,7 @@ fn unsafe_code_lives_in_sys() {
 #[test]
 fn a_file_is_short_enough_to_be_read() {
     for (path, text) in sources() {
-        let lines = text.lines().count();
+        let lines = code(&text).count();
         let excused = LONGER.iter().any(|(longer, _)| *longer == shown(&path));
         assert!(
             lines <= LINES_MAX || excused,

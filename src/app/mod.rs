@@ -1,6 +1,7 @@
 //! What is served: any tower service, built in each worker after the fork.
 
 pub mod demo;
+mod request_body;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -10,7 +11,10 @@ use bytes::Bytes;
 use http::{Request, Response};
 
 use crate::config::Config;
-use crate::http::{BoxError, RequestBody};
+pub use request_body::RequestBody;
+
+/// Any error of an application.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What an application may know when it boots.
 #[derive(Debug, Clone)]

@@ -1,48 +1,13 @@
-//! Bodies: what the application reads, and what it, or destrier in its place, answers.
+//! The body of an answer: the application's, or one that destrier gives in its place.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::track::Track;
-
-/// Any error of an application.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// The body of a request, as it arrives.
-#[derive(Debug)]
-pub struct RequestBody(Incoming);
-
-impl RequestBody {
-    pub(super) fn new(incoming: Incoming) -> Self {
-        Self(incoming)
-    }
-}
-
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Pin::new(&mut self.0)
-            .poll_frame(context)
-            .map_err(Into::into)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
-    }
-}
+use crate::app::BoxError;
 
 pin_project_lite::pin_project! {
     /// The body of an answer. The request counts as in flight until it is dropped.

@@ -114,6 +114,10 @@ struct Client {
     stream: UnixStream,
     incoming: Decoder<Request>,
     outgoing: Vec<u8>,
+    /// Requests whose answer has not been written yet.
+    unanswered: usize,
+    /// It will ask for nothing more: it has closed its side, as `printf ... | nc` does, or is gone.
+    has_finished: bool,
 }
 
 impl ControlServer {
@@ -146,13 +150,15 @@ impl ControlServer {
     }
 
     pub(super) fn clients(&self) -> impl Iterator<Item = (Caller, BorrowedFd<'_>, Interest)> {
-        self.clients.iter().map(|(caller, client)| {
-            let interest = match client.outgoing.len() {
-                0 => Interest::Read,
-                1..=UNSENT_MAX => Interest::Both,
-                _ => Interest::Write,
+        self.clients.iter().filter_map(|(caller, client)| {
+            let interest = match (client.has_finished, client.outgoing.len()) {
+                // Its end of the stream would wake the master for ever.
+                (true, 0) => return None,
+                (false, 0) => Interest::Read,
+                (false, 1..=UNSENT_MAX) => Interest::Both,
+                (true | false, _) => Interest::Write,
             };
-            (*caller, client.stream.as_fd(), interest)
+            Some((*caller, client.stream.as_fd(), interest))
         })
     }
 
@@ -172,6 +178,8 @@ impl ControlServer {
             stream,
             incoming: Decoder::default(),
             outgoing: Vec::new(),
+            unanswered: 0,
+            has_finished: false,
         };
         self.clients.insert(self.last_caller, client);
     }
@@ -183,7 +191,8 @@ impl ControlServer {
         };
         let mut requests = Vec::new();
         let still_there = client.send() && client.receive(&mut requests);
-        if !still_there {
+        client.unanswered += requests.len();
+        if !still_there || client.is_done() {
             self.clients.remove(&caller);
         }
         requests
@@ -203,7 +212,8 @@ impl ControlServer {
     pub(super) fn send(&mut self, caller: Caller, answer: &Answer) {
         if let Some(client) = self.clients.get_mut(&caller) {
             client.outgoing.extend(channel::encode(answer));
-            if !client.send() {
+            client.unanswered = client.unanswered.saturating_sub(1);
+            if !client.send() || client.is_done() {
                 self.clients.remove(&caller);
             }
         }
@@ -211,6 +221,11 @@ impl ControlServer {
 }
 
 impl Client {
+    /// Nothing is left to say to it, and it has nothing more to say.
+    fn is_done(&self) -> bool {
+        self.has_finished && self.unanswered == 0 && self.outgoing.is_empty()
+    }
+
     /// Sends what there is room for; returns whether the client is still there.
     fn send(&mut self) -> bool {
         while !self.outgoing.is_empty() {
@@ -226,9 +241,15 @@ impl Client {
 
     /// Takes in whole requests; returns whether the client is still there.
     fn receive(&mut self, requests: &mut Vec<Request>) -> bool {
+        if self.has_finished {
+            return true;
+        }
         let mut bytes = [0; 1024];
         let still_there = match self.stream.read(&mut bytes) {
-            Ok(0) => false,
+            Ok(0) => {
+                self.has_finished = true;
+                true
+            }
             Ok(count) => {
                 self.incoming.push(bytes.get(..count).unwrap_or_default());
                 true

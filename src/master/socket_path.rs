@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
+use nix::libc;
 
 use super::boot::make_folder;
 use crate::sys::process::ProcessId;
@@ -125,7 +126,8 @@ fn lock(path: &Path) -> Result<Flock<File>, SocketPathError> {
         .write(true)
         .create(true)
         .truncate(false)
-        .mode(0o600);
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW);
     let mut file = options.open(&lock_path).map_err(failed)?;
     let mut owner = String::new();
     file.read_to_string(&mut owner).map_err(failed)?;

@@ -108,6 +108,14 @@ impl Listener {
         loop {
             let mut ready = self.socket.readable().await?;
             match listener::accept(self.socket()) {
+                // Another worker has stopped a Unix socket that both share from listening. accept(2) says no more than that
+                // nothing waits, and the readiness is for good: to try again would be to try for ever.
+                Err(error)
+                    if error.kind() == io::ErrorKind::WouldBlock
+                        && ready.ready().is_read_closed() =>
+                {
+                    return Err(io::ErrorKind::InvalidInput.into());
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
                 result => return result,
             }

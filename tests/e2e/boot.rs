@@ -3,8 +3,6 @@
 use std::fs;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use crate::support::client;
 use crate::support::journal::Mark;
 use crate::support::server::{Server, Setup};
@@ -48,8 +46,7 @@ fn a_first_boot_that_fails_exits_with_3_and_the_reason_last() {
 fn a_configuration_that_is_wrong_exits_with_2() {
     let server = Setup::new().set("workers.count", 0).launch();
     assert_eq!(server.wait_for_exit(PATIENCE), Some(2));
-    let said = |line: &Value| line.to_string().contains("workers.count");
-    server.log.wait_for(Mark::START, PATIENCE, said).unwrap();
+    server.assert_said("workers.count");
 }
 
 #[test]

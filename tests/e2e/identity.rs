@@ -6,12 +6,10 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use nix::unistd::User;
-use serde_json::Value;
 
 use crate::support::client;
-use crate::support::journal::Mark;
 use crate::support::server::{Setup, accepting};
-use crate::support::{PATIENCE, eventually, os, within};
+use crate::support::{eventually, os, within};
 
 /// The user that workers become; `None`, said aloud, where tests do not run as root.
 #[expect(clippy::print_stderr, reason = "a test that was skipped must be seen")]
@@ -85,9 +83,8 @@ fn groups_can_be_chosen() {
 #[test]
 fn a_user_that_does_not_exist_is_refused_by_name() {
     let server = Setup::new().set("process.user", "nobdoy").launch();
-    assert_eq!(server.wait_for_exit(PATIENCE), Some(2));
-    let said = |line: &Value| line.as_str().is_some_and(|text| text.contains("nobdoy"));
-    server.log.wait_for(Mark::START, PATIENCE, said).unwrap();
+    assert_eq!(server.wait_for_exit(crate::support::PATIENCE), Some(2));
+    server.assert_said("nobdoy");
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn sockets_of_systemd_are_used_by_name_and_outlive_the_server() {
     let address = Address::from(web.local_addr().unwrap());
     let server = activated(&["systemd:web"], &web, &admin);
     server.wait_until_ready();
-    assert_eq!(server.addresses(), [address.clone()]);
+    assert_eq!(server.addresses(), std::slice::from_ref(&address));
     client::get(&address, "/hello").unwrap();
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait_for_exit(PATIENCE), Some(0));
@@ -80,7 +80,7 @@ fn passed_sockets_are_used_by_number_too() {
     let server = activated(&["fd:4"], &web, &admin);
     server.wait_until_ready();
     let address = Address::from(admin.local_addr().unwrap());
-    assert_eq!(server.addresses(), [address.clone()]);
+    assert_eq!(server.addresses(), std::slice::from_ref(&address));
     client::get(&address, "/hello").unwrap();
     server.reload();
     client::get(&address, "/hello").unwrap();
@@ -91,14 +91,7 @@ fn a_name_that_systemd_did_not_pass_is_refused() {
     let web = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = activated(&["systemd:wbe"], &web, &web);
     assert_eq!(server.wait_for_exit(PATIENCE), Some(1));
-    assert_said(&server, "systemd:wbe");
-}
-
-#[track_caller]
-fn assert_said(server: &Server, words: &str) {
-    let said = |line: &serde_json::Value| line.to_string().contains(words);
-    let line = server.log.wait_for(Mark::START, PATIENCE, said);
-    assert!(line.is_some(), "nothing was said of {words:?}");
+    server.assert_said("systemd:wbe");
 }
 
 /// A start beside `server` fails, and names its process.
@@ -106,7 +99,7 @@ fn assert_said(server: &Server, words: &str) {
 fn assert_refused(second: Setup, owner: u32) {
     let second = second.launch();
     assert_eq!(second.wait_for_exit(PATIENCE), Some(1));
-    assert_said(&second, &format!("process {owner}"));
+    second.assert_said(&format!("process {owner}"));
 }
 
 #[test]
@@ -139,7 +132,7 @@ fn a_second_server_on_the_same_port_is_refused() {
             .set("server.bind", address.to_string())
             .launch();
         assert_eq!(second.wait_for_exit(PATIENCE), Some(1));
-        assert_said(&second, &address.to_string());
+        second.assert_said(&address.to_string());
     }
 }
 
@@ -160,14 +153,14 @@ fn a_stale_socket_is_taken_over_and_a_file_is_not() {
     let bind = format!("unix:{}", path.display());
     drop(UnixListener::bind(&path).unwrap());
     drop(UnixListener::bind(setup.config.control_socket()).unwrap());
-    let server = setup.set("server.bind", bind.clone()).start();
+    let server = setup.set("server.bind", bind).start();
     client::get(&server.address(), "/hello").unwrap();
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait_for_exit(PATIENCE), Some(0));
     fs::write(&path, "precious").unwrap();
     let next = server.another().launch();
     assert_eq!(next.wait_for_exit(PATIENCE), Some(1));
-    assert_said(&next, "is no socket");
+    next.assert_said("is no socket");
     assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
 }
 

@@ -121,3 +121,32 @@ fn a_log_that_nobody_reads_holds_up_nothing() {
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait_for_exit(crate::support::PATIENCE), Some(0));
 }
+
+#[test]
+fn a_hostile_path_neither_tears_lines_nor_makes_one_of_its_own() {
+    let server = Setup::new()
+        .set("log.access", true)
+        .set("workers.count", 3)
+        .start();
+    let path = format!("/{}", "%22%0A%7Blevel".repeat(900));
+    let clients: Vec<_> = (0..12)
+        .map(|_| {
+            let (address, path) = (server.address(), path.clone());
+            std::thread::spawn(move || {
+                for _ in 0..40 {
+                    let _refused = client::get(&address, &path);
+                }
+            })
+        })
+        .collect();
+    for client in clients {
+        client.join().unwrap();
+    }
+    let lines = eventually("a line for each request", || {
+        let lines = server.log.since(Mark::START);
+        let requests = lines.iter().filter(|line| line["message"] == "request");
+        (requests.count() == 480).then_some(lines)
+    });
+    let torn = lines.iter().find(|line| line["timestamp"].is_null());
+    assert_eq!(torn, None);
+}

@@ -2,13 +2,15 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
 use crate::support::load::{Load, Plan};
-use crate::support::server::{Server, Setup};
-use crate::support::timed;
+use crate::support::server::{Server, Setup, accepting};
+use crate::support::{os, timed};
 
 #[test]
 fn ten_reloads_lose_nothing_blue_green_per_worker() {
@@ -47,6 +49,7 @@ fn ten_reloads_lose_nothing(strategy: &str, balance: &str) {
     }
     let report = load.finish();
     report.assert_nothing_lost();
+    report.assert_nobody_waited();
     assert_eq!(report.closed_while_idle, 0, "{report:?}");
     assert!(report.by_pid.len() >= 20, "{report:?}");
 }
@@ -182,7 +185,7 @@ fn a_hup_during_a_reload_is_remembered() {
         .find(|worker| worker.state == "booting")
         .unwrap()
         .pid;
-    crate::support::os::kill(booting);
+    os::kill(booting);
     server.until_workers(3);
     assert_eq!(server.count_log(mark, "reload begins"), 2);
 }
@@ -208,17 +211,17 @@ fn a_crashed_worker_comes_back_with_the_configuration_that_serves() {
     let before = server.pids();
     // Neither the file nor the application on disk would boot.
     server.config.write_text("nonsense");
-    crate::support::os::kill(before[0]);
+    os::kill(before[0]);
     let after = server.until("a replacement", |status| {
-        let pids = crate::support::server::accepting(status);
+        let pids = accepting(status);
         (pids.len() == 2 && pids != before).then_some(pids)
     });
     assert_eq!(after[1], before[1]);
     assert_eq!(server.status().generation, Some(1));
     fs::remove_file(server.config.file()).unwrap();
-    crate::support::os::kill(before[1]);
+    os::kill(before[1]);
     server.until("a replacement", |status| {
-        let pids = crate::support::server::accepting(status);
+        let pids = accepting(status);
         (pids.len() == 2 && pids[1] != before[1]).then_some(())
     });
 }
@@ -237,4 +240,143 @@ fn the_new_configuration_is_in_force_after_a_reload() {
     server.config.set("workers.count", 1).write();
     server.reload();
     server.until_workers(1);
+}
+
+#[test]
+fn a_key_file_that_cannot_be_used_is_refused() {
+    let mut server = Setup::new().start();
+    let key = server.folder().join("key");
+    let auth = "[[auth.issuer]]\nsecret_file = \"key\"\n[[auth.rule]]\npath = \"/**\"\naccess = \"public\"\n";
+    server.config.set_auth(auth);
+    server.config.write();
+    // Missing, not a file, too short, for everybody to read.
+    refused(&server, "key");
+    fs::create_dir(&key).unwrap();
+    refused(&server, "key");
+    fs::remove_dir(&key).unwrap();
+    write_key(&key, "short", 0o600);
+    refused(&server, "key");
+    write_key(&key, "a secret of thirty-two octets!!!", 0o644);
+    refused(&server, "key");
+    refused_by_signal(&server, "key");
+    write_key(&key, "a secret of thirty-two octets!!!", 0o600);
+    server.reload();
+}
+
+fn write_key(key: &Path, text: &str, mode: u32) {
+    fs::write(key, text).unwrap();
+    fs::set_permissions(key, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn reloads_lose_nothing_on_a_unix_socket() {
+    let setup = Setup::new();
+    let bind = format!("unix:{}", setup.folder().join("app.sock").display());
+    let server = setup.set("server.bind", bind).start();
+    let load = Load::start(&server.address(), Plan::FIFTY);
+    for _ in 0..5 {
+        server.reload();
+        load.wait_for_answers(100);
+    }
+    let report = load.finish();
+    report.assert_nothing_lost();
+    assert_eq!(report.closed_while_idle, 0, "{report:?}");
+}
+
+#[test]
+fn a_candidate_that_is_killed_is_rolled_back() {
+    for strategy in ["blue-green", "rolling"] {
+        let server = Setup::faulty().set("reload.strategy", strategy).start();
+        let before = server.pids();
+        server.let_boot("wait");
+        let load = Load::start(&server.address(), Plan::LIGHT);
+        std::thread::scope(|scope| {
+            let reload = scope.spawn(|| server.cli(["reload"]));
+            let booting = server.until("a candidate", |status| {
+                let booting = status
+                    .workers
+                    .iter()
+                    .find(|worker| worker.state == "booting");
+                booting.map(|worker| worker.pid)
+            });
+            os::kill(booting);
+            let outcome = reload.join().unwrap();
+            assert_eq!(outcome.code, Some(1), "{outcome:?}");
+            assert!(outcome.stderr.contains("SIGKILL"), "{outcome:?}");
+        });
+        load.finish().assert_nothing_lost();
+        assert_eq!(server.until_workers(2), before);
+    }
+}
+
+#[test]
+fn a_worker_that_crashes_during_a_reload_is_replaced_by_its_own_generation() {
+    let server = Setup::faulty().set("workers.boot_timeout", "20s").start();
+    let before = server.pids();
+    server.let_boot("wait");
+    server.signal(Signal::SIGHUP);
+    server.until("two candidates", |status| {
+        let booting = status
+            .workers
+            .iter()
+            .filter(|worker| worker.generation == 2);
+        (booting.count() == 2).then_some(())
+    });
+    os::kill(before[0]);
+    server.until("a replacement", |status| {
+        let old = status
+            .workers
+            .iter()
+            .filter(|worker| worker.generation == 1);
+        (old.count() == 2).then_some(())
+    });
+    server.let_boot("ok");
+    server.until("the commit", |status| {
+        (status.generation == Some(2)).then_some(())
+    });
+    server.until_workers(2);
+}
+
+/// Orders in an order that nobody thought of; a failure names its seed.
+#[test]
+fn no_order_of_reloads_and_scalings_loses_anything() {
+    let seed =
+        std::env::var("SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
+    for (balance, strategy) in [
+        ("per-worker", "blue-green"),
+        ("per-worker", "rolling"),
+        ("shared", "rolling"),
+    ] {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut server = Setup::new()
+            .set("server.balance", balance)
+            .set("reload.strategy", strategy)
+            .start();
+        let load = Load::start(&server.address(), Plan::FIFTY);
+        for _ in 0..30 {
+            match random.u8(0..8) {
+                0 => server.signal(Signal::SIGTTIN),
+                1 => server.signal(Signal::SIGTTOU),
+                2 => drop(server.cli(["scale", "4"])),
+                3 => drop(server.cli(["reload"])),
+                4 => server.config.write_text("nonsense"),
+                5 => server
+                    .config
+                    .set("workers.count", i64::from(random.u8(1..5)))
+                    .write(),
+                _ => server.signal(Signal::SIGHUP),
+            }
+            load.wait_for_answers(random.u64(1..60));
+        }
+        let report = load.finish();
+        assert_eq!(
+            report.failures(),
+            0,
+            "SEED={seed} {balance} {strategy}: {report:?}"
+        );
+        assert_eq!(
+            report.closed_while_idle, 0,
+            "SEED={seed} {balance} {strategy}: {report:?}"
+        );
+    }
 }

@@ -21,6 +21,7 @@ fn scaling_up_and_down_loses_nothing() {
         server.until_workers(1);
         let report = load.finish();
         report.assert_nothing_lost();
+        report.assert_nobody_waited();
         assert_eq!(report.closed_while_idle, 0, "{balance}: {report:?}");
     }
 }

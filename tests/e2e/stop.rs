@@ -169,3 +169,17 @@ fn after_a_stop_the_port_is_free_and_the_files_are_gone() {
         (!pids.iter().any(|pid| os::is_alive(*pid))).then_some(())
     });
 }
+
+#[test]
+fn a_worker_whose_event_loop_hangs_is_killed_at_the_graceful_timeout() {
+    let server = Setup::new()
+        .set("workers.graceful_timeout", "1s")
+        .set("app.faults", true)
+        .start();
+    let client = client::get_meanwhile(&server.address(), "/fault/hang");
+    server.until_in_flight(1);
+    server.signal(Signal::SIGTERM);
+    let code = server.wait_for_exit(Duration::from_secs(1) + MARGIN);
+    assert_eq!(code, Some(0));
+    assert!(client.join().unwrap().is_err());
+}

@@ -11,8 +11,8 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use serde_json::{Value, json};
 
+use crate::app::{BoxError, RequestBody};
 use crate::auth::Claims;
-use crate::http::{BoxError, RequestBody};
 
 /// The body of any answer.
 pub(super) type Body = UnsyncBoxBody<Bytes, BoxError>;

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::Boot;
-use crate::http::{BoxError, RequestBody};
+use crate::app::{BoxError, RequestBody};
 
 /// The demo application.
 #[derive(Debug, Clone)]

@@ -365,6 +365,14 @@ impl Server {
             .unwrap_or_else(|| panic!("no log line {message:?}"))
     }
 
+    /// Waits until it has said something with these words in it.
+    #[track_caller]
+    pub(crate) fn assert_said(&self, words: &str) {
+        let said = |line: &Value| line.to_string().contains(words);
+        let line = self.log.wait_for(Mark::START, PATIENCE, said);
+        assert!(line.is_some(), "nothing was said of {words:?}");
+    }
+
     /// How many log lines since `mark` have this message.
     pub(crate) fn count_log(&self, mark: Mark, message: &str) -> usize {
         let lines = self.log.since(mark);
