@@ -54,7 +54,7 @@ fn a_file_that_cannot_be_read_is_named() {
     --- stderr
     config: cannot read `.`: is a directory
     "#);
-    place.write("latin.toml", b"# fine\n# caf\xe9\n");
+    place.write("latin.toml", b"# fine\n# \xe9\n");
     assert_snapshot!(place.run("check -c latin.toml"), @r#"
     exit 2
     --- stderr
@@ -93,7 +93,7 @@ bind = ["127.0.0.1:80", "127.0.0.1:80", "localhost:80", "unix:a", "unix:./a"]
 timeout = 3
 [workers]
 count = 0
-boot_timout = "3s"
+boot_timeouts = "3s"
 graceful_timeout = "3 parsecs"
 [http]
 keep_alive = true
@@ -109,7 +109,7 @@ keep_alive = true
     config: app.toml:4:1: unknown key `worker.timeout`
     hint: did you mean `workers.boot_timeout`?
     config: app.toml:6:9: `workers.count` must be 1 to 512 or "auto", found `0`
-    config: app.toml:7:1: unknown key `workers.boot_timout`
+    config: app.toml:7:1: unknown key `workers.boot_timeouts`
     hint: did you mean `workers.boot_timeout`?
     config: app.toml:8:20: `workers.graceful_timeout` must be a time of 0s to 1day, such as "10s" or "500ms", found `"3 parsecs"`
     config: app.toml:10:14: `http.keep_alive` must be a time of 1ms to 1day, such as "10s" or "500ms", found `true`

@@ -247,10 +247,10 @@ fn help_is_data_only_when_it_was_asked_for() {
 #[test]
 fn what_is_typed_wrongly_is_answered_with_what_could_have_been_meant() {
     let place = Place::new();
-    assert_snapshot!(place.run("realod"), @r#"
+    assert_snapshot!(place.run("reloads"), @r#"
     exit 2
     --- stderr
-    error: unrecognized subcommand 'realod'
+    error: unrecognized subcommand 'reloads'
 
       tip: a similar subcommand exists: 'reload'
 
