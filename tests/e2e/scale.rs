@@ -251,3 +251,18 @@ fn clients_of_a_slot_that_nobody_will_fill_are_not_left_waiting() {
         assert!(!left_alone, "{heard:?}");
     }
 }
+
+#[test]
+fn auto_follows_the_affinity_and_says_so() {
+    let setup = Setup::new().set("workers.count", "auto");
+    let server = setup.under(&["taskset", "--cpu-list", "0"]).start();
+    let status = server.status();
+    assert_eq!(status.workers_wanted, 1);
+    assert!(
+        status
+            .workers_because
+            .starts_with("auto = 1: processors by affinity 1, by cgroup quota "),
+        "{}",
+        status.workers_because
+    );
+}

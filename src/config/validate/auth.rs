@@ -189,9 +189,10 @@ impl Check<'_> {
                 }
                 Access::Optional => {
                     let message = format!(
-                        "`{key}` lets requests without a token through, whatever it asks of those with one"
+                        "`{key}` lets requests without a token through, so it cannot have `scopes`, `roles` or `claims`"
                     );
-                    self.warn(key, message, None);
+                    let hint = "leave `access` out: the default needs a token".to_owned();
+                    self.refuse_with(key, message, Some(hint));
                 }
                 Access::Token => {}
             }
