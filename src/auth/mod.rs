@@ -14,6 +14,7 @@ mod keys;
 mod material;
 mod path;
 mod rules;
+mod secret;
 mod signing;
 mod token;
 
