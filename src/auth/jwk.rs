@@ -108,7 +108,7 @@ impl Jwk {
     /// The secret or the public half.
     pub(super) fn material(&self) -> Result<Material, KeyError> {
         match (self.kty.as_str(), self.crv.as_deref()) {
-            ("oct", _) => Ok(Material::Secret(octets("k", self.k.as_ref())?)),
+            ("oct", _) => Material::secret(octets("k", self.k.as_ref())?),
             ("RSA", _) => Ok(Material::Rsa {
                 n: magnitude("n", self.n.as_ref())?,
                 e: magnitude("e", self.e.as_ref())?,

@@ -21,8 +21,10 @@ pub enum KeyError {
         found: usize,
     },
     /// A public key used as a secret would let anyone sign.
-    #[error("the secret is a PEM file; name a public key with `public_key_file`")]
-    SecretIsPem,
+    #[error(
+        "the secret is a public or private key; a secret is random bytes, a public key is named with `public_key_file` or `jwks_file`"
+    )]
+    SecretIsKey,
     /// An algorithm of another kind of key.
     #[error("{} cannot be used with {kind}", algorithm::name(*.algorithm))]
     WrongKind {
@@ -86,10 +88,7 @@ pub struct IssuerKeys {
 impl IssuerKeys {
     /// A shared secret. `allowed` empty means every HS algorithm that it is long enough for (RFC 7518 section 3.2).
     pub fn from_secret(secret: &[u8], allowed: &[Algorithm]) -> Result<Self, KeyError> {
-        if secret.trim_ascii_start().starts_with(b"-----BEGIN ") {
-            return Err(KeyError::SecretIsPem);
-        }
-        Self::from_material(&Material::Secret(secret.to_vec()), allowed)
+        Self::from_material(&Material::secret(secret.to_vec())?, allowed)
     }
 
     /// A public key (SPKI or PKCS#1) or a certificate in PEM; of a chain, the first certificate.
@@ -269,7 +268,7 @@ mod tests {
     fn a_public_key_is_no_secret() {
         for key in [&RSA, &P256, &ED25519] {
             let result = IssuerKeys::from_secret(key.public_pem.as_bytes(), &[]);
-            assert_eq!(result.unwrap_err(), KeyError::SecretIsPem);
+            assert_eq!(result.unwrap_err(), KeyError::SecretIsKey);
         }
     }
 
@@ -440,6 +439,14 @@ mod tests {
         assert!(set(&[key]).unwrap().holds_secret());
         let key = json!({"kty": "oct", "k": base64url(&SECRET[..16])});
         assert!(skipped(&key).contains("HS256 needs at least 32"));
+    }
+
+    #[test]
+    fn a_symmetric_jwk_that_holds_a_public_key_is_skipped() {
+        for key in [RSA.public_pem.as_str(), &P256.public_jwk.to_string()] {
+            let key = json!({"kty": "oct", "k": base64url(key)});
+            assert!(skipped(&key).contains("is a public or private key"));
+        }
     }
 
     #[test]

@@ -6,8 +6,8 @@ use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{self, ParsedPublicKey, RsaPublicKeyComponents};
 use jsonwebtoken::DecodingKey;
 
-use super::algorithm;
 use super::keys::KeyError;
+use super::{algorithm, secret};
 use crate::config::Algorithm;
 
 /// A key that was parsed for one algorithm. aws-lc-rs is used without jsonwebtoken around it, because that
@@ -31,6 +31,7 @@ impl Verifier {
 /// What a key is made of, before it is known what it will be used for.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Material {
+    /// Made by [`Material::secret`] only.
     Secret(Vec<u8>),
     /// Big-endian without leading zeros.
     Rsa {
@@ -50,6 +51,14 @@ impl fmt::Debug for Material {
 }
 
 impl Material {
+    /// A shared secret, which must not be a key in disguise.
+    pub(super) fn secret(secret: Vec<u8>) -> Result<Self, KeyError> {
+        if secret::is_key(&secret) {
+            return Err(KeyError::SecretIsKey);
+        }
+        Ok(Self::Secret(secret))
+    }
+
     /// A public key (SPKI or PKCS#1) or a certificate in PEM; of a chain, the first certificate.
     pub(super) fn from_pem(pem: &[u8]) -> Result<Self, KeyError> {
         let blocks = pem::parse_many(pem).map_err(|_| KeyError::Pem)?;

@@ -272,7 +272,7 @@ pub(super) struct Issuer {
     pub jwks_file: Option<Text>,
     /// Make `secret_file`, with a random secret, when it is missing. For development.
     pub create_missing: bool,
-    /// The `iss` that its tokens must carry; when absent `iss` is not looked at.
+    /// The `iss` that its tokens must carry; when absent, any that no other issuer has.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub issuer: Option<Text>,

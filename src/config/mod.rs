@@ -270,7 +270,7 @@ pub struct Issuer {
     pub name: String,
     /// Where its keys are.
     pub keys: KeySource,
-    /// The `iss` its tokens must carry; when absent `iss` is not looked at.
+    /// The `iss` its tokens must carry; when absent, any that no other issuer has.
     pub issuer: Option<String>,
     /// `aud` must hold one of these; when empty a token must not carry an `aud`.
     pub audience: Vec<String>,
