@@ -145,6 +145,12 @@ fn a_worker_that_a_real_time_signal_ends_is_replaced() {
 }
 
 #[test]
+fn a_death_is_noticed_though_the_parent_of_the_master_ignores_sigchld() {
+    let server = Setup::new().by(["env", "--ignore-signal=CHLD"]).start();
+    kill_and_wait(&server, 0);
+}
+
+#[test]
 fn the_server_goes_with_its_master_and_a_new_one_starts_at_once() {
     for balance in ["per-worker", "shared"] {
         let mut setup = Setup::new()

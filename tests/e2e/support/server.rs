@@ -1,5 +1,6 @@
 //! A server that was really started: its configuration, its log, its notifications, its processes, and its end.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::fd::OwnedFd;
@@ -32,6 +33,8 @@ pub(crate) struct Setup {
     env: Vec<(String, String)>,
     /// Listening sockets that it inherits as descriptors 3 and 4, with their names.
     passed: Option<[(OwnedFd, &'static str); 2]>,
+    /// A command that becomes the program.
+    launcher: Vec<String>,
     reads_log: bool,
     folder: Arc<TempDir>,
 }
@@ -54,6 +57,7 @@ impl Setup {
             program,
             env: Vec::new(),
             passed: None,
+            launcher: Vec::new(),
             reads_log: true,
             folder: Arc::new(folder),
         }
@@ -79,6 +83,12 @@ impl Setup {
         self
     }
 
+    /// Starts it by `words`, a command such as `env` that changes itself and then becomes the program.
+    pub(crate) fn by<const N: usize>(mut self, words: [&str; N]) -> Self {
+        self.launcher = words.map(str::to_owned).to_vec();
+        self
+    }
+
     /// Leaves its standard error unread.
     pub(crate) fn leave_log_unread(mut self) -> Self {
         self.reads_log = false;
@@ -101,8 +111,13 @@ impl Setup {
         let mut command = if let Some(sockets) = self.passed {
             passing(sockets, &self.program)
         } else {
-            let mut command = command::command(&self.program);
-            command.stdout(Stdio::null());
+            let mut words = self.launcher.iter().map(OsStr::new);
+            let first = words.next().unwrap_or(self.program.as_os_str());
+            let mut command = command::command(Path::new(first));
+            command.args(words).stdout(Stdio::null());
+            if !self.launcher.is_empty() {
+                command.arg(&self.program);
+            }
             command
         };
         command
@@ -232,6 +247,7 @@ impl Server {
             program: self.program.clone(),
             env: Vec::new(),
             passed: None,
+            launcher: Vec::new(),
             reads_log: true,
             folder: Arc::clone(&self.folder),
         }
