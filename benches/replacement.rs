@@ -53,7 +53,7 @@ fn main() {
                 }
             };
             worker = next;
-            clock::monotonic() - killed
+            clock::monotonic().saturating_sub(killed)
         })
         .collect();
     stop(&mut server);

@@ -28,6 +28,8 @@ pub enum ToWorker {
 pub enum ToMaster {
     /// It has booted and could serve.
     Ready,
+    /// It has answered as many requests as it may: it serves on until another one takes its place.
+    ServedOut,
     /// It cannot boot.
     Failed {
         /// Why, for the operator.

@@ -1,29 +1,20 @@
 //! Reads the key files of the configuration and makes the guard of them: the I/O that `auth` does not do.
 
+mod file;
+
 use std::fmt::Display;
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use nix::fcntl::OFlag;
 
-use crate::auth::{Guard, IssuerKeys};
+use crate::auth::{Guard, IssuerKeys, KeyError};
 use crate::config::{self, Issuer, KeySource};
 
-/// The largest key file that is read, in bytes. A JWK set of 100 keys has about 100 KiB.
-const MAX_FILE: u64 = 1024 * 1024;
-
-/// Who may reach a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Secrecy {
-    /// Whoever reads it can sign tokens.
-    Secret,
-    /// Anyone may read it, but whoever writes it decides who can sign.
-    Public,
-}
+pub(crate) use file::{KeyFile, Secrecy};
 
 /// What is done about a secret that is missing where `create_missing` lets it be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,34 +62,85 @@ pub(crate) fn to_be_made(auth: &config::Auth) -> impl Iterator<Item = (&Issuer, 
     })
 }
 
-/// Reads the keys of one issuer.
-pub(crate) fn load_issuer(issuer: &Issuer, missing: MissingSecret) -> Result<IssuerKeys, String> {
-    let allowed = &issuer.algorithms;
-    let (file, keys) = match &issuer.keys {
-        KeySource::Secret {
-            file,
-            create_missing,
-        } => {
-            let secret = if *create_missing && is_missing(file) {
-                absent_secret(file, missing)?
-            } else {
-                read_secret(file)?
-            };
-            (file, IssuerKeys::from_secret(&secret, allowed))
-        }
-        KeySource::PublicKey(file) => {
-            let pem = read(file, Secrecy::Public)?;
-            (file, IssuerKeys::from_pem(&pem, allowed))
-        }
-        KeySource::Jwks(file) => {
-            let keys = IssuerKeys::from_jwks(&read(file, Secrecy::Public)?, allowed);
-            if keys.as_ref().is_ok_and(IssuerKeys::holds_secret) {
-                read(file, Secrecy::Secret)?;
-            }
-            (file, keys)
-        }
+/// Why the keys of one issuer cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    /// The file is not there, or is not what it was said to be.
+    #[error("{0}")]
+    File(String),
+    /// It is a key set, but none of its keys can have signed a token that is accepted.
+    #[error("{0}")]
+    NoKey(String),
+}
+
+/// Reads the keys of one issuer of the configuration.
+fn load_issuer(issuer: &Issuer, missing: MissingSecret) -> Result<IssuerKeys, LoadError> {
+    let source = &issuer.keys;
+    let path = path_of(source);
+    if let KeySource::Secret { create_missing, .. } = source
+        && *create_missing
+        && is_missing(path)
+    {
+        let secret = absent_secret(path, missing).map_err(LoadError::File)?;
+        let keys = IssuerKeys::from_secret(&secret, &issuer.algorithms);
+        return keys.map_err(|error| unusable(path, &error));
+    }
+    let file = KeyFile::read(path).map_err(LoadError::File)?;
+    file.judge(least_secrecy(source)).map_err(LoadError::File)?;
+    let keys = keys_in(&file, issuer)?;
+    if keys.holds_secret() {
+        file.judge(Secrecy::Secret).map_err(LoadError::File)?;
+    }
+    Ok(keys)
+}
+
+/// Reads the keys that a command line names, with what should be told about them. They are used once and protect
+/// nothing, so that who can reach them is a warning, and a pipe will do.
+pub(crate) fn load_named(issuer: &Issuer) -> Result<(IssuerKeys, Option<String>), LoadError> {
+    let file = KeyFile::read_any(path_of(&issuer.keys)).map_err(LoadError::File)?;
+    let keys = keys_in(&file, issuer)?;
+    let secrecy = if keys.holds_secret() {
+        Secrecy::Secret
+    } else {
+        least_secrecy(&issuer.keys)
     };
-    keys.map_err(|error| format!("`{}`: {error}", file.display()))
+    Ok((keys, file.judge(secrecy).err()))
+}
+
+fn keys_in(file: &KeyFile<'_>, issuer: &Issuer) -> Result<IssuerKeys, LoadError> {
+    let allowed = &issuer.algorithms;
+    let keys = match issuer.keys {
+        KeySource::Secret { .. } => {
+            let secret = file.secret().map_err(LoadError::File)?;
+            IssuerKeys::from_secret(secret, allowed)
+        }
+        KeySource::PublicKey(_) => IssuerKeys::from_pem(file.bytes(), allowed),
+        KeySource::Jwks(_) => IssuerKeys::from_jwks(file.bytes(), allowed),
+    };
+    keys.map_err(|error| unusable(path_of(&issuer.keys), &error))
+}
+
+fn unusable(path: &Path, error: &KeyError) -> LoadError {
+    let told = format!("`{}`: {error}", path.display());
+    if matches!(error, KeyError::NoKey(_)) {
+        LoadError::NoKey(told)
+    } else {
+        LoadError::File(told)
+    }
+}
+
+fn path_of(source: &KeySource) -> &Path {
+    match source {
+        KeySource::Secret { file, .. } | KeySource::PublicKey(file) | KeySource::Jwks(file) => file,
+    }
+}
+
+/// What a file of this kind must be, whatever is in it.
+const fn least_secrecy(source: &KeySource) -> Secrecy {
+    match source {
+        KeySource::Secret { .. } => Secrecy::Secret,
+        KeySource::PublicKey(_) | KeySource::Jwks(_) => Secrecy::Public,
+    }
 }
 
 /// Nothing is there, not even a link that leads nowhere.
@@ -124,80 +166,11 @@ fn absent_secret(file: &Path, missing: MissingSecret) -> Result<Vec<u8>, String>
     }
 }
 
-/// The secret in a file: its bytes without one line break at the end.
-pub(crate) fn read_secret(file: &Path) -> Result<Vec<u8>, String> {
-    let mut secret = read(file, Secrecy::Secret)?;
-    if secret.ends_with(b"\n") {
-        secret.pop();
-        if secret.ends_with(b"\r") {
-            secret.pop();
-        }
-    }
-    if secret.is_empty() {
-        return Err(format!("`{}` is empty", file.display()));
-    }
-    Ok(secret)
-}
-
-/// The bytes of a key file, when nobody can reach it who should not.
-pub(crate) fn read(path: &Path, secrecy: Secrecy) -> Result<Vec<u8>, String> {
-    let shown = path.display();
-    let failed = |error: &io::Error| {
-        if error.kind() == io::ErrorKind::NotFound {
-            format!(
-                "`{shown}` does not exist; make it with `destrier key generate`, or correct the path"
-            )
-        } else if error.kind() == io::ErrorKind::PermissionDenied {
-            format!(
-                "cannot read `{shown}`: permission denied; let the user that destrier runs as read it"
-            )
-        } else {
-            format!("cannot read `{shown}`: {error}")
-        }
-    };
-    // Without O_NONBLOCK a named pipe would hold up whoever opens it.
-    let mut options = OpenOptions::new();
-    options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
-    let file = options.open(path).map_err(|error| failed(&error))?;
-    let metadata = file.metadata().map_err(|error| failed(&error))?;
-    if metadata.is_dir() {
-        return Err(format!("`{shown}` is a directory, not a key file"));
-    }
-    if !metadata.is_file() {
-        return Err(format!("`{shown}` is not a regular file"));
-    }
-    judge_mode(path, metadata.permissions().mode(), secrecy)?;
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| failed(&error))?;
-    if bytes.is_empty() {
-        return Err(format!("`{shown}` is empty"));
-    }
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(format!(
-            "`{shown}` is larger than {MAX_FILE} bytes, which no key file is"
-        ));
-    }
-    Ok(bytes)
-}
-
-fn judge_mode(path: &Path, mode: u32, secrecy: Secrecy) -> Result<(), String> {
-    let shown = path.display();
-    let problem = match secrecy {
-        Secrecy::Secret if mode & 0o004 != 0 => "can be read by everyone",
-        Secrecy::Secret if mode & 0o022 != 0 => "can be written by others",
-        Secrecy::Public if mode & 0o002 != 0 => "can be written by everyone",
-        Secrecy::Secret | Secrecy::Public => return Ok(()),
-    };
-    let fix = match secrecy {
-        Secrecy::Secret => "600",
-        Secrecy::Public => "644",
-    };
-    let mode = mode & 0o7777;
-    Err(format!(
-        "`{shown}` {problem} (mode {mode:04o}); run `chmod {fix} {shown}`"
-    ))
+/// The secret in a file that nobody can reach who should not.
+pub(crate) fn read_secret(path: &Path) -> Result<Vec<u8>, String> {
+    let file = KeyFile::read(path)?;
+    file.judge(Secrecy::Secret)?;
+    Ok(file.secret()?.to_vec())
 }
 
 /// Makes the secret when there is none yet, readable by its owner only.

@@ -35,6 +35,7 @@ impl Master {
                 worker,
                 queue_has_heir,
             } => self.drain(worker, queue_has_heir),
+            Action::Outlived(worker) => self.note_replacement(worker, "max_lifetime"),
             Action::Quit(worker) => {
                 self.tell_to_go(worker);
                 self.tell(worker, &ToWorker::Quit);
@@ -196,6 +197,13 @@ impl Master {
     fn tell(&mut self, id: WorkerId, message: &ToWorker) {
         if let Some(hand) = self.crew.get_mut(id) {
             hand.tell(message);
+        }
+    }
+
+    pub(super) fn note_replacement(&self, id: WorkerId, reason: &str) {
+        if let Some(hand) = self.crew.get(id) {
+            let pid = hand.pid.number();
+            tracing::info!(worker = id.0, pid, reason, "worker shall be replaced");
         }
     }
 

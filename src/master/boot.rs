@@ -20,7 +20,7 @@ use super::socket_path::SocketPathError;
 use super::{Loaded, Loader, LoaderBox, Master, Pinned, Systemd};
 use crate::config::{Config, Strategy, WorkerCount};
 use crate::scoreboard::{SEATS, Scoreboard};
-use crate::supervisor::{self, Generation, Policy, Scale, Supervisor};
+use crate::supervisor::{self, Generation, Lifetime, Policy, Scale, Supervisor};
 use crate::sys::identity::{self, Identity, IdentityError};
 use crate::sys::machine::Processors;
 use crate::sys::process::{self, ProcessId};
@@ -205,6 +205,10 @@ pub(super) fn pin(
         backoff_initial: config.workers.backoff_initial,
         backoff_max: config.workers.backoff_max,
         backoff_reset: config.workers.backoff_reset,
+        lifetime: config.workers.max_lifetime.map(|at_least| Lifetime {
+            at_least,
+            jitter_max: config.workers.max_lifetime_jitter,
+        }),
     };
     Ok((Pinned { loaded, identity }, policy))
 }

@@ -137,6 +137,10 @@ impl Master {
         for message in hand.receive() {
             self.feed(match message {
                 ToMaster::Ready => Event::Ready(id),
+                ToMaster::ServedOut => {
+                    self.note_replacement(id, "max_requests");
+                    Event::ReplacementWanted(id)
+                }
                 ToMaster::Failed { reason } => {
                     tracing::error!(worker = id.0, reason, "worker cannot boot");
                     Event::BootFailed(id, reason)

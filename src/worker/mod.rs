@@ -20,8 +20,8 @@ use crate::app::{App, AppService, Boot, BoxError};
 use crate::auth::Guard;
 use crate::channel::{ToMaster, ToWorker};
 use crate::config::Config;
-use crate::http::Pipeline;
 use crate::http::activity::Limits;
+use crate::http::{Pipeline, Settings};
 use crate::logging;
 use crate::scoreboard::SeatWriter;
 use crate::sys::identity::Identity;
@@ -159,7 +159,7 @@ fn serving<S: AppService>(task: &Task, service: S) -> Serving<S> {
             guard,
             service,
             task.seat.clone(),
-            config.log.access,
+            settings(config),
             request_ids(),
         ),
         limits: Limits {
@@ -173,6 +173,23 @@ fn serving<S: AppService>(task: &Task, service: S) -> Serving<S> {
     }
 }
 
+fn settings(config: &Config) -> Settings {
+    let (least, jitter_max) = (
+        config.workers.max_requests,
+        config.workers.max_requests_jitter,
+    );
+    // As in `request_ids`: without random numbers the workers go together.
+    let random = getrandom::u32().unwrap_or_default();
+    let jitter = random
+        .checked_rem(jitter_max.saturating_add(1))
+        .unwrap_or(0);
+    Settings {
+        access_log: config.log.access,
+        request_timeout: config.http.request_timeout,
+        max_requests: (least > 0).then(|| u64::from(least) + u64::from(jitter)),
+    }
+}
+
 /// From the boot to the last connection.
 async fn serve<S: AppService>(
     task: &Task,
@@ -183,7 +200,14 @@ async fn serve<S: AppService>(
     let mut sockets = sockets;
     let mut accepting = Vec::new();
     let close = loop {
-        match orders.next().await {
+        let order = tokio::select! {
+            order = orders.next() => order,
+            () = serving.pipeline.served_out() => {
+                orders.say(&ToMaster::ServedOut).await;
+                continue;
+            }
+        };
+        match order {
             Some(ToWorker::Accept) => {
                 task.seat.set_accepting(true);
                 accepting.extend(accept_from(std::mem::take(&mut sockets), task, serving));

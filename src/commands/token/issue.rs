@@ -9,7 +9,7 @@ use crate::auth::{KeyError, SigningKey, UnixTime, algorithm};
 use crate::cli::{ConfigArgs, TokenIssueArgs};
 use crate::commands::{CommandError, load_config, print};
 use crate::config::{Algorithm, Issuer, KeySource};
-use crate::key_files::{self, Secrecy};
+use crate::key_files::{self, KeyFile, Secrecy};
 
 /// Prints the token, and nothing else, on standard output.
 pub(super) fn run(args: &TokenIssueArgs) -> Result<(), CommandError> {
@@ -41,20 +41,20 @@ fn signer(args: &TokenIssueArgs) -> Result<(SigningKey, Option<Issuer>), Command
 }
 
 /// A key file of any kind: PEM, JWK or secret, told apart by how it begins.
-fn read_key(file: &Path) -> Result<SigningKey, CommandError> {
-    let failed = |error: KeyError| wrong(&format!("`{}`: {error}", file.display()));
-    let read = |secrecy| key_files::read(file, secrecy).map_err(|error| wrong(&error));
+fn read_key(path: &Path) -> Result<SigningKey, CommandError> {
+    let failed = |error: KeyError| wrong(&format!("`{}`: {error}", path.display()));
+    let file = KeyFile::read(path).map_err(|error| wrong(&error))?;
+    let start = file.bytes().trim_ascii_start();
     // That anybody can read it is not what is wrong with a public key, so what it holds is judged first.
-    let bytes = read(Secrecy::Public)?;
-    let start = bytes.trim_ascii_start();
     let key = if start.starts_with(b"-----BEGIN ") {
-        SigningKey::from_pem(&bytes).map_err(failed)?
+        SigningKey::from_pem(file.bytes())
     } else if start.starts_with(b"{") {
-        SigningKey::from_jwk(&bytes).map_err(failed)?
+        SigningKey::from_jwk(file.bytes())
     } else {
-        return read_secret(file);
+        SigningKey::from_secret(file.secret().map_err(|error| wrong(&error))?)
     };
-    read(Secrecy::Secret)?;
+    let key = key.map_err(failed)?;
+    file.judge(Secrecy::Secret).map_err(|error| wrong(&error))?;
     Ok(key)
 }
 

@@ -5,7 +5,7 @@ use crate::auth::{Claims, Guard};
 use crate::cli::{ConfigArgs, TokenVerifyArgs};
 use crate::commands::{CommandError, load_config, misconfigured, print, tell};
 use crate::config::{Auth, Issuer, KeySource};
-use crate::key_files::{self, MissingSecret};
+use crate::key_files::{self, LoadError, MissingSecret};
 
 /// Prints the claims of a valid token; one that is not valid is a failure that says why.
 pub(super) fn run(args: &TokenVerifyArgs) -> Result<(), CommandError> {
@@ -65,8 +65,14 @@ fn guard(args: &TokenVerifyArgs) -> Result<Guard, CommandError> {
         require: args.require.clone(),
         typ: args.typ.clone(),
     };
-    let keys = key_files::load_issuer(&issuer, MissingSecret::Refuse);
-    let keys = keys.map_err(|error| wrong(&format!("{option}: {error}")))?;
+    let (keys, warning) = key_files::load_named(&issuer).map_err(|error| match error {
+        LoadError::File(error) => wrong(&format!("{option}: {error}")),
+        // Whatever the token is, no key of the set has signed it.
+        LoadError::NoKey(error) => not_valid(&format!("{option}: {error}")),
+    })?;
+    if let Some(warning) = warning {
+        tell(&format!("warning: {option}: {warning}"));
+    }
     let auth = Auth {
         realm: String::new(),
         issuers: vec![issuer],
