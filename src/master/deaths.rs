@@ -65,22 +65,13 @@ impl Deaths {
     /// The kernel counts the processes it killed for want of memory, not which; proof for one that SIGKILL ended.
     fn out_of_memory(&mut self, ending: Ending) -> OutOfMemory {
         let counted = self.memory_kills.since_last();
-        match (ending, counted) {
-            (
-                Ending::Killed {
-                    signal: Signal::SIGKILL,
-                    ..
-                },
-                Some(true),
-            ) => OutOfMemory::Yes,
-            (
-                Ending::Killed {
-                    signal: Signal::SIGKILL,
-                    ..
-                },
-                None,
-            ) => OutOfMemory::Unknown,
-            (Ending::Killed { .. } | Ending::Exited(_), _) => OutOfMemory::No,
+        if !ending.is_by(Signal::SIGKILL) {
+            return OutOfMemory::No;
+        }
+        match counted {
+            Some(true) => OutOfMemory::Yes,
+            Some(false) => OutOfMemory::No,
+            None => OutOfMemory::Unknown,
         }
     }
 

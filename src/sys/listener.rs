@@ -57,7 +57,7 @@ pub fn is_listening(socket: impl AsFd) -> bool {
     socket.is_listener().unwrap_or(false) && socket.r#type().is_ok_and(|kind| kind == Type::STREAM)
 }
 
-/// Has connections accepted from `socket`, a TCP one, send small answers at once (TCP_NODELAY, tcp(7)).
+/// Has connections accepted from `socket`, a TCP one, send small answers at once (`TCP_NODELAY`, tcp(7)).
 pub fn set_nodelay(socket: impl AsFd) -> io::Result<()> {
     SockRef::from(&socket.as_fd()).set_tcp_nodelay(true)
 }

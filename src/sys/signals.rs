@@ -15,6 +15,10 @@ pub struct Signals(SignalFd);
 impl Signals {
     /// Blocks every signal from here on, but for the one that asks for a core, and opens the descriptor they are read from.
     pub fn take_over() -> nix::Result<Self> {
+        // A parent that ignores SIGCHLD hands that on through execve(2); the kernel would then bury children unseen.
+        let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+        // SAFETY: the default action runs no code of this process.
+        unsafe { sigaction(Signal::SIGCHLD, &default) }?;
         let mut all = SigSet::all();
         // systemd sends it to a service that gives no sign of life, which would not read it either (WatchdogSignal=).
         all.remove(Signal::SIGABRT);

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
 
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
@@ -14,6 +15,12 @@ pub(crate) fn send(pid: u32, signal: Signal) -> bool {
 /// SIGKILL.
 pub(crate) fn kill(pid: u32) {
     send(pid, Signal::SIGKILL);
+}
+
+/// Sends the signal of this number, which may be a real-time one.
+pub(crate) fn kill_by_number(pid: u32, signal: i32) {
+    let words = ["-c".to_owned(), format!("kill -{signal} {pid}")];
+    assert!(Command::new("sh").args(words).status().unwrap().success());
 }
 
 /// Whether the process runs; one that only waits to be reaped does not.

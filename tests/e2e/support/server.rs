@@ -249,6 +249,7 @@ impl Server {
             launcher: Vec::new(),
             env: Vec::new(),
             passed: None,
+            launcher: Vec::new(),
             reads_log: true,
             folder: Arc::clone(&self.folder),
         }
