@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
+use super::slot_sockets::{SlotSockets, stop_listening};
 use super::socket_path::{SocketPath, SocketPathError};
 use crate::config::{Balance, Bind, Server};
 use crate::supervisor::WorkerId;
@@ -27,20 +28,13 @@ pub(super) struct Listeners {
 #[derive(Debug)]
 struct Listener {
     bind: Bind,
-    backlog: u32,
     kind: Kind,
 }
 
 #[derive(Debug)]
 enum Kind {
-    /// One `SO_REUSEPORT` socket for each slot.
-    PerSlot {
-        /// With the port that the kernel chose where 0 was asked for.
-        address: SocketAddr,
-        v6_only: bool,
-        /// In the order of the kernel's table: appended on listen, the last one fills the gap on close.
-        sockets: Vec<SlotSocket>,
-    },
+    /// A socket for each slot.
+    PerSlot(SlotSockets),
     /// One socket for everybody.
     Shared {
         socket: OwnedFd,
@@ -52,26 +46,6 @@ enum Kind {
         /// Those of them that are still at it.
         emptied_by: BTreeSet<WorkerId>,
     },
-}
-
-/// The socket of a slot.
-#[derive(Debug)]
-struct SlotSocket {
-    slot: u16,
-    socket: OwnedFd,
-    /// The worker that was told to empty its queue, after which the socket listens no longer; whoever fills the slot next
-    /// gets another one.
-    emptied_by: Option<WorkerId>,
-}
-
-impl SlotSocket {
-    fn new(slot: u16, socket: OwnedFd) -> Self {
-        Self {
-            slot,
-            socket,
-            emptied_by: None,
-        }
-    }
 }
 
 /// What ends together with a worker.
@@ -146,8 +120,8 @@ impl Listeners {
         let per_slot = matches!(bind, Bind::Tcp(_)) && server.balance == Balance::PerWorker;
         let there = |listener: &&Listener| listener.bind == *bind && !listener.kind.is_leaving();
         if let Some(there) = self.open.iter().find(there) {
-            let same = per_slot == matches!(there.kind, Kind::PerSlot { .. })
-                || !matches!(bind, Bind::Tcp(_));
+            let same =
+                per_slot == matches!(there.kind, Kind::PerSlot(_)) || !matches!(bind, Bind::Tcp(_));
             return if same {
                 Ok(())
             } else {
@@ -190,7 +164,6 @@ impl Listeners {
         };
         self.open.extend(kinds.into_iter().map(|kind| Listener {
             bind: bind.clone(),
-            backlog: server.backlog,
             kind,
         }));
         Ok(())
@@ -259,25 +232,7 @@ impl Listeners {
                     Kind::Shared {
                         socket, inherited, ..
                     } => (socket.try_clone()?, true, *inherited),
-                    Kind::PerSlot {
-                        address,
-                        v6_only,
-                        sockets,
-                    } => {
-                        let there = sockets
-                            .iter()
-                            .find(|there| there.slot == slot && there.emptied_by.is_none());
-                        let lent = if let Some(there) = there {
-                            there.socket.try_clone()?
-                        } else {
-                            let backlog = listener.backlog;
-                            let socket = listener::listen_tcp(*address, backlog, true, *v6_only)?;
-                            let lent = socket.try_clone()?;
-                            sockets.push(SlotSocket::new(slot, socket));
-                            lent
-                        };
-                        (lent, false, false)
-                    }
+                    Kind::PerSlot(sockets) => (sockets.lend(slot)?, false, false),
                 };
                 Ok(ListeningSocket {
                     name,
@@ -300,24 +255,9 @@ impl Listeners {
     }
 
     fn steer(&mut self) {
-        for listener in &mut self.open {
-            let Kind::PerSlot { sockets, .. } = &mut listener.kind else {
-                continue;
-            };
-            let serving = self.serving.get(&listener.bind);
-            let gets_some = |there: &SlotSocket| {
-                there.emptied_by.is_none()
-                    && serving.is_none_or(|slots| slots.contains(&there.slot))
-            };
-            let indices: Vec<u32> = (0..)
-                .zip(&*sockets)
-                .filter(|(_, there)| gets_some(there))
-                .map(|(index, _)| index)
-                .collect();
-            let Some(there) = sockets.iter().find(|there| gets_some(there)) else {
-                continue;
-            };
-            if let Err(error) = listener::steer(&there.socket, &indices)
+        for listener in &self.open {
+            if let Kind::PerSlot(sockets) = &listener.kind
+                && let Err(error) = sockets.steer(self.serving.get(&listener.bind))
                 && !self.cannot_steer
             {
                 self.cannot_steer = true;
@@ -341,8 +281,8 @@ impl Listeners {
                 ) => false,
                 (_, SlotEnd::Everything) => true,
                 (Kind::Shared { .. }, SlotEnd::Slot | SlotEnd::Nothing) => !has_heir && !others,
-                (Kind::PerSlot { .. }, SlotEnd::Nothing) => !has_heir,
-                (Kind::PerSlot { .. }, SlotEnd::Slot) => true,
+                (Kind::PerSlot(_), SlotEnd::Nothing) => !has_heir,
+                (Kind::PerSlot(_), SlotEnd::Slot) => true,
             }
         });
         ending.map(|listener| listener.bind.to_string()).collect()
@@ -366,10 +306,7 @@ impl Listeners {
                     *is_leaving = true;
                     emptied_by.insert(id);
                 }
-                Kind::PerSlot { sockets, .. } => sockets
-                    .iter_mut()
-                    .filter(|there| there.slot == slot && there.emptied_by.is_none())
-                    .for_each(|there| there.emptied_by = Some(id)),
+                Kind::PerSlot(sockets) => sockets.give_up(slot, id),
             }
         }
         self.steer();
@@ -392,9 +329,7 @@ impl Listeners {
                         emptied_by.clear();
                     }
                 }
-                Kind::PerSlot { sockets, .. } => {
-                    remove(sockets, |there| there.emptied_by == Some(id));
-                }
+                Kind::PerSlot(sockets) => drop(sockets.stop_emptied_by(id)),
             }
         }
         self.steer();
@@ -412,22 +347,22 @@ impl Listeners {
                 stop_listening(socket);
             }
         }
-        self.remove_slots(|there| there.emptied_by == Some(id));
+        self.stop_slots(|sockets| sockets.stop_emptied_by(id));
     }
 
     /// Closes the sockets of slots at and above `slots`, except for those that a worker empties.
     pub(super) fn close_slots(&mut self, slots: u16) {
-        self.remove_slots(|there| there.emptied_by.is_none() && there.slot >= slots);
+        self.stop_slots(|sockets| sockets.stop_from(slots));
     }
 
-    fn remove_slots(&mut self, which: impl Fn(&SlotSocket) -> bool) {
-        let mut removed = false;
+    fn stop_slots(&mut self, stop: impl Fn(&mut SlotSockets) -> bool) {
+        let mut stopped = false;
         for listener in &mut self.open {
-            if let Kind::PerSlot { sockets, .. } = &mut listener.kind {
-                removed |= remove(sockets, &which);
+            if let Kind::PerSlot(sockets) = &mut listener.kind {
+                stopped |= stop(sockets);
             }
         }
-        if removed {
+        if stopped {
             self.steer();
         }
     }
@@ -445,7 +380,7 @@ impl Listeners {
                     emptied_by,
                     ..
                 } => !emptied_by.is_empty(),
-                Kind::Shared { .. } | Kind::PerSlot { .. } => is_named,
+                Kind::Shared { .. } | Kind::PerSlot(_) => is_named,
             }
         });
     }
@@ -454,16 +389,16 @@ impl Listeners {
     pub(super) fn describe(&self) -> Vec<(String, String)> {
         let describe = |listener: &Listener| {
             let address = match &listener.kind {
-                Kind::PerSlot { address, .. } => Some(address),
-                Kind::Shared { address, .. } => address.as_ref(),
+                Kind::PerSlot(sockets) => Some(sockets.address()),
+                Kind::Shared { address, .. } => *address,
             };
             let bind = listener.bind.to_string();
-            let address = address.map_or_else(|| bind.clone(), ToString::to_string);
+            let address = address.map_or_else(|| bind.clone(), |address| address.to_string());
             (bind, address)
         };
         let stays = |listener: &&Listener| match &listener.kind {
             Kind::Shared { is_leaving, .. } => !is_leaving,
-            Kind::PerSlot { sockets, .. } => sockets.iter().any(|there| there.emptied_by.is_none()),
+            Kind::PerSlot(sockets) => !sockets.are_given_up(),
         };
         self.open.iter().filter(stays).map(describe).collect()
     }
@@ -472,25 +407,9 @@ impl Listeners {
 impl Kind {
     fn is_leaving(&self) -> bool {
         match self {
-            Self::PerSlot { .. } => false,
+            Self::PerSlot(_) => false,
             Self::Shared { is_leaving, .. } => *is_leaving,
         }
-    }
-}
-
-/// Stops sockets from listening and takes them off the list, as the kernel does: the last one fills the gap. Returns
-/// whether there were any.
-fn remove(sockets: &mut Vec<SlotSocket>, which: impl Fn(&SlotSocket) -> bool) -> bool {
-    let before = sockets.len();
-    while let Some(index) = sockets.iter().position(&which) {
-        stop_listening(&sockets.swap_remove(index).socket);
-    }
-    sockets.len() < before
-}
-
-fn stop_listening(socket: &OwnedFd) {
-    if let Err(error) = listener::stop_listening(socket) {
-        tracing::debug!(%error, "a socket listened no longer");
     }
 }
 
@@ -499,26 +418,17 @@ fn open_tcp(address: SocketAddr, server: &Server, slots: u16, per_slot: bool) ->
     // `[::]` takes IPv4 as well, unless the configuration names an IPv4 address for the same port.
     let v6_only = address.is_ipv6() && server.bind.iter().any(same_port);
     listener::assert_unused(address, v6_only)?;
-    let first = listener::listen_tcp(address, server.backlog, per_slot, v6_only)?;
-    let address = listener::local_address(&first)?.unwrap_or(address);
-    if !per_slot {
-        return Ok(Kind::Shared {
-            socket: first,
-            address: Some(address),
-            path: None,
-            inherited: false,
-            is_leaving: false,
-            emptied_by: BTreeSet::new(),
-        });
+    if per_slot {
+        let sockets = SlotSockets::open(address, v6_only, server.backlog, slots)?;
+        return Ok(Kind::PerSlot(sockets));
     }
-    let mut sockets = vec![SlotSocket::new(0, first)];
-    for slot in 1..slots {
-        let socket = listener::listen_tcp(address, server.backlog, true, v6_only)?;
-        sockets.push(SlotSocket::new(slot, socket));
-    }
-    Ok(Kind::PerSlot {
-        address,
-        v6_only,
-        sockets,
+    let socket = listener::listen_tcp(address, server.backlog, false, v6_only)?;
+    Ok(Kind::Shared {
+        address: listener::local_address(&socket)?,
+        socket,
+        path: None,
+        inherited: false,
+        is_leaving: false,
+        emptied_by: BTreeSet::new(),
     })
 }

@@ -8,6 +8,7 @@ mod crew;
 mod deaths;
 mod events;
 mod listeners;
+mod slot_sockets;
 mod socket_path;
 mod status;
 
@@ -227,6 +228,8 @@ impl Master {
 
     /// The last words: callers learn the outcome, files that say that this master runs go.
     fn finish(mut self, reason: ExitReason) -> Ending {
+        // Whoever asks from now on finds nobody, instead of somebody who does not answer.
+        self.control.stop_listening();
         for caller in std::mem::take(&mut self.stop_callers) {
             self.control.answer(caller, Ok("stopped".to_owned()));
         }

@@ -322,7 +322,7 @@ fn a_public_key_is_never_a_secret() {
     assert_snapshot!(place.run_on(&token, "token verify --secret secret"), @r#"
     exit 2
     --- stderr
-    token verify: --secret: `secret`: the secret is a PEM file; name a public key with `public_key_file`
+    token verify: --secret: `secret`: the secret is a public or private key; a secret is random bytes, a public key is named with `public_key_file` or `jwks_file`
     "#);
     assert_snapshot!(place.run_on(&token, "token verify --public-key key.pem"), @r#"
     exit 2

@@ -249,7 +249,6 @@ impl Server {
             launcher: Vec::new(),
             env: Vec::new(),
             passed: None,
-            launcher: Vec::new(),
             reads_log: true,
             folder: Arc::clone(&self.folder),
         }
