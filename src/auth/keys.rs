@@ -71,7 +71,7 @@ pub enum KeyError {
     #[error("{0}")]
     Jwk(String),
     /// Every key of a set was skipped.
-    #[error("no key of the set can be used: {}", .0.join("; "))]
+    #[error("no key of the set can be used{}{}", if .0.is_empty() { ", it is empty" } else { ": " }, .0.join("; "))]
     NoKey(Vec<String>),
 }
 
@@ -96,15 +96,24 @@ impl IssuerKeys {
         Self::from_material(&Material::from_pem(pem)?, allowed)
     }
 
-    /// A JWK or JWK set (RFC 7517). A key that cannot be used is skipped with a warning; it is an error when none is left.
+    /// A JWK or JWK set (RFC 7517), of which the first 100 keys count. A key that cannot be read or used is skipped with
+    /// a warning; it is an error when none is left.
     pub fn from_jwks(json: &[u8], allowed: &[Algorithm]) -> Result<Self, KeyError> {
         let mut keys = Vec::new();
         let mut warnings = Vec::new();
-        for (index, member) in jwk::members(json)?.into_iter().enumerate() {
+        let members = jwk::members(json)?;
+        for (index, member) in members.iter().take(jwk::MAX_KEYS).enumerate() {
             match jwk::read(member, allowed) {
                 Ok(key) => keys.push(key),
                 Err(problem) => warnings.push(format!("key {} is skipped: {problem}", index + 1)),
             }
+        }
+        if members.len() > jwk::MAX_KEYS {
+            warnings.push(format!(
+                "of the {} keys of the set only the first {} are used",
+                members.len(),
+                jwk::MAX_KEYS
+            ));
         }
         if keys.is_empty() {
             return Err(KeyError::NoKey(warnings));
@@ -378,6 +387,46 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_cannot_be_read_does_not_cost_the_others() {
+        let good = &P256.public_jwk;
+        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        for bad in [
+            r#"{"kty":"EC","kty":"EC"}"#,
+            r#"{"kty":"EC","x":"\ud800"}"#,
+            r#"{"kty":"EC","more":1e400}"#,
+            r#"{"kty":"EC","more":{"a":1,"a":2}}"#,
+            "7",
+            "null",
+            "[]",
+            &deep,
+        ] {
+            let text = format!(r#"{{"keys":[{bad},{good}],"more":{bad}}}"#);
+            let keys = IssuerKeys::from_jwks(text.as_bytes(), &[]).unwrap();
+            assert_eq!(served(&keys), [Algorithm::Es256], "{bad}");
+            let warnings = keys.warnings();
+            assert!(
+                warnings.len() == 1 && warnings[0].starts_with("key 1 is skipped: "),
+                "{warnings:?}"
+            );
+        }
+        // One that stands alone is as bad as a set of nothing else.
+        let error = IssuerKeys::from_jwks(br#"{"kty":"EC","kty":"EC"}"#, &[]).unwrap_err();
+        assert!(matches!(error, KeyError::NoKey(_)), "{error}");
+    }
+
+    #[test]
+    fn the_first_hundred_keys_of_a_set_count() {
+        let many = vec![P256.public_jwk.clone(); 101];
+        let keys = set(&many).unwrap();
+        assert_eq!(served(&keys).len(), 100);
+        assert_eq!(
+            keys.warnings(),
+            ["of the 101 keys of the set only the first 100 are used"]
+        );
+        assert!(set(&many[..100]).unwrap().warnings().is_empty());
+    }
+
+    #[test]
     fn a_set_without_a_usable_key_is_an_error() {
         assert_eq!(set(&[]).unwrap_err(), KeyError::NoKey(Vec::new()));
         let only = [Algorithm::Es256];
@@ -388,7 +437,9 @@ mod tests {
                 .to_string()
                 .contains("an RSA key serves none of the allowed")
         );
-        for text in ["", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[],"keys":[]}"#] {
+        let error = IssuerKeys::from_jwks(b"{}", &[]).unwrap_err();
+        assert!(matches!(error, KeyError::NoKey(_)), "{error}");
+        for text in ["", "[]", r#"{"keys":{}}"#, r#"{"keys":[],"keys":[]}"#] {
             let error = IssuerKeys::from_jwks(text.as_bytes(), &[]).unwrap_err();
             assert!(matches!(error, KeyError::Jwks(_)), "{text}: {error}");
         }
