@@ -1,6 +1,8 @@
 //! One key of a JWK set (RFC 7517), each judged on its own. jsonwebtoken's types are not used: they leave `alg`,
 //! `use`, `key_ops` and `crv` unchecked and reject a whole set for one bad member.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
@@ -58,6 +60,31 @@ pub(super) fn members(text: &[u8]) -> Result<Vec<&str>, KeyError> {
     }
     let one = std::str::from_utf8(text).map_err(|error| KeyError::Jwks(error.to_string()))?;
     Ok(vec![one])
+}
+
+/// What a key holds that only its owner may know (RFC 7518 section 6, RFC 8037 section 2), whether it can be used or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holds {
+    /// What anyone may know.
+    Public,
+    /// What can sign besides.
+    Private,
+    /// What verifies and signs.
+    Secret,
+}
+
+/// What stands in a key, by the names of its members.
+pub(super) fn holds(member: &str) -> Holds {
+    const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "priv"];
+    // Of a key that cannot be read so far, nothing can be said, and nobody can use it.
+    let names: BTreeMap<String, &RawValue> = serde_json::from_str(member).unwrap_or_default();
+    if names.contains_key("k") {
+        Holds::Secret
+    } else if PRIVATE.iter().any(|name| names.contains_key(*name)) {
+        Holds::Private
+    } else {
+        Holds::Public
+    }
 }
 
 /// The key, when it may verify tokens with one of the allowed algorithms (all, when `allowed` is empty).

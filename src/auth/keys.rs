@@ -1,7 +1,8 @@
 //! The keys of one issuer: what each is for is judged once, when it is loaded (RFC 8725 section 3.1).
 
+use super::algorithm;
+use super::jwk::{self, Holds};
 use super::material::{Material, Verifier};
-use super::{algorithm, jwk};
 use crate::config::Algorithm;
 
 /// Why key material cannot be used.
@@ -102,6 +103,18 @@ impl IssuerKeys {
         let mut keys = Vec::new();
         let mut warnings = Vec::new();
         let members = jwk::members(json)?;
+        let mut holds_secret = false;
+        // Those that are not used too: whoever can read the file can read them.
+        for (index, member) in members.iter().enumerate() {
+            let holds = jwk::holds(member);
+            holds_secret |= holds != Holds::Public;
+            if holds == Holds::Private && index < jwk::MAX_KEYS {
+                let number = index + 1;
+                warnings.push(format!(
+                    "key {number} holds a private key; only the public half is needed here"
+                ));
+            }
+        }
         for (index, member) in members.iter().take(jwk::MAX_KEYS).enumerate() {
             match jwk::read(member, allowed) {
                 Ok(key) => keys.push(key),
@@ -119,6 +132,7 @@ impl IssuerKeys {
             return Err(KeyError::NoKey(warnings));
         }
         Ok(Self {
+            holds_secret,
             warnings,
             ..Self::from_keys(keys)
         })
@@ -129,7 +143,7 @@ impl IssuerKeys {
         &self.warnings
     }
 
-    /// Whether whoever can read the keys could also sign.
+    /// Whether whoever can read the keys, those of a set that are not used too, could also sign.
     pub fn holds_secret(&self) -> bool {
         self.holds_secret
     }
@@ -490,6 +504,25 @@ mod tests {
         assert!(set(&[key]).unwrap().holds_secret());
         let key = json!({"kty": "oct", "k": base64url(&SECRET[..16])});
         assert!(skipped(&key).contains("HS256 needs at least 32"));
+    }
+
+    #[test]
+    fn a_set_with_a_private_or_secret_member_is_a_secret() {
+        for (bad, is_warned) in [
+            (with(&P256.public_jwk, json!({"d": "AAAA"})), true),
+            (json!({"kty": "RSA", "p": "AAAA", "use": "enc"}), true),
+            (json!({"kty": "unheard", "priv": "AAAA"}), true),
+            (json!({"kty": "oct", "k": "AAAA"}), false),
+            (json!({"kty": "oct", "k": [], "use": "enc"}), false),
+        ] {
+            let keys = set(&[P384.public_jwk.clone(), bad.clone()]).unwrap();
+            assert!(keys.holds_secret(), "{bad}");
+            let told = |warning: &String| warning.contains("key 2 holds a private key");
+            assert_eq!(keys.warnings().iter().any(told), is_warned, "{bad}");
+        }
+        let doubled = format!(r#"{{"keys":[{},{{"d":1,"d":2}}]}}"#, P384.public_jwk);
+        let keys = IssuerKeys::from_jwks(doubled.as_bytes(), &[]).unwrap();
+        assert!(keys.holds_secret());
     }
 
     #[test]
