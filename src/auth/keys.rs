@@ -62,6 +62,9 @@ pub enum KeyError {
     /// Not odd, 1, or longer than 33 bits.
     #[error("the RSA exponent is not an odd number from 3 to 33 bits")]
     RsaExponent,
+    /// Anyone can make signatures that it accepts.
+    #[error("it is an Ed25519 key of small order, or not in its canonical form")]
+    WeakEd25519,
     /// Not a point of the curve, or of the wrong size.
     #[error("it is not a valid {0}")]
     Invalid(&'static str),
@@ -496,6 +499,35 @@ mod tests {
             let key = json!({"kty": "OKP", "crv": "Ed25519", "x": base64url(vec![1; size])});
             assert!(skipped(&key).contains("not a valid Ed25519 key"));
         }
+    }
+
+    #[test]
+    fn an_ed25519_key_that_anyone_can_sign_for_is_refused() {
+        let key = |x: &[u8]| json!({"kty": "OKP", "crv": "Ed25519", "x": base64url(x)});
+        let little_endian = |low: u8, rest: u8, high: u8| {
+            let mut bytes = [rest; 32];
+            bytes[0] = low;
+            bytes[31] = high;
+            bytes
+        };
+        let order_8 = |text: &str| -> [u8; 32] {
+            let byte = |place| u8::from_str_radix(&text[place..place + 2], 16).unwrap();
+            std::array::from_fn(|index| byte(2 * index))
+        };
+        let mut weak = vec![
+            order_8("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
+            order_8("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"),
+            little_endian(0, 0, 0),
+            little_endian(1, 0, 0),
+        ];
+        // From p - 1, which has order 2, to what is written with more than p.
+        weak.extend((0xec..=0xff).map(|low| little_endian(low, 0xff, 0x7f)));
+        for mut x in weak {
+            assert!(skipped(&key(&x)).contains("small order"), "{x:?}");
+            x[31] |= 0x80;
+            assert!(skipped(&key(&x)).contains("small order"), "{x:?}");
+        }
+        assert!(set(std::slice::from_ref(&ED25519.public_jwk)).is_ok());
     }
 
     #[test]
