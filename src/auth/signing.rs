@@ -99,7 +99,7 @@ impl SigningKey {
         let (Some(member), true) = (members.pop(), members.is_empty()) else {
             return Err(KeyError::Jwks("one key is needed to sign".to_owned()));
         };
-        let jwk = Jwk::from_value(member)?;
+        let jwk = Jwk::read(member)?;
         jwk.may("sign")?;
         let made_for = jwk.algorithm()?;
         let mut key = Self::from_members(&jwk)?;

@@ -276,13 +276,16 @@ pub struct Issuer {
     pub audience: Vec<String>,
     /// Algorithms its keys may be used with; when empty, what each key is made for.
     pub algorithms: Vec<Algorithm>,
-    /// Clock difference that is forgiven.
+    /// Clock difference that is forgiven: whole seconds, for tokens are judged by the second, up to [`LEEWAY_MAX`].
     pub leeway: Duration,
     /// Claims that must be present, of any name.
     pub require: Vec<String>,
     /// Values of the `typ` header that are accepted, compared without case and `application/`; empty: any.
     pub typ: Vec<String>,
 }
+
+/// The most that a clock may be wrong: 10 minutes.
+pub const LEEWAY_MAX: Duration = Duration::from_mins(10);
 
 /// Where the keys of an issuer are.
 #[derive(Debug, Clone, PartialEq, Eq)]

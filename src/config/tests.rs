@@ -104,6 +104,19 @@ audience = [1]
 }
 
 #[test]
+fn an_array_is_no_table() {
+    assert_snapshot!(refused("http = ['1s', '2s', '0s']\nauth.issuer = [['a'], { secret_file = 'a' }, []]"), @r#"
+    config: /srv/app.toml:1:8: `http` must be a table, found `["1s", "2s", "0s"]`
+    config: /srv/app.toml:2:16: `auth.issuer[0]` must be a table, found `["a"]`
+    config: /srv/app.toml:2:46: `auth.issuer[2]` must be a table, found `[]`
+    "#);
+    assert_snapshot!(refused("auth = ['realm']\n[[log]]"), @r#"
+    config: /srv/app.toml:1:8: `auth` must be a table, found `["realm"]`
+    config: /srv/app.toml:2:1: `log` must be a table, found `[{}]`
+    "#);
+}
+
+#[test]
 fn an_unknown_key_is_told_with_the_nearest_known_one() {
     assert_snapshot!(refused(r#"
 bind = "127.0.0.1:80"

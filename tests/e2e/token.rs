@@ -208,6 +208,30 @@ fn a_public_key_signs_nothing_as_a_secret() {
 }
 
 #[test]
+fn leeway_is_a_number_of_seconds_or_a_duration() {
+    let place = Place::new();
+    let now = clock::unix().as_secs();
+    let claims = json!({"sub": "u", "exp": now - 5, "nbf": now + 40});
+    let key = EncodingKey::from_secret(SECRET);
+    place.put(
+        "late",
+        0o644,
+        encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap(),
+    );
+    for (leeway, code) in [
+        ("60", 0),
+        ("60s", 0),
+        ("1m", 0),
+        ("600", 0),
+        ("0", 1),
+        ("6", 1),
+    ] {
+        let outcome = place.verify(&format!("--jwks set --leeway {leeway} --token-file late"));
+        assert_eq!(outcome.code, Some(code), "{leeway}: {outcome:?}");
+    }
+}
+
+#[test]
 fn wrong_usage_is_not_a_verdict_on_the_token() {
     let place = Place::new();
     for line in [
@@ -217,6 +241,9 @@ fn wrong_usage_is_not_a_verdict_on_the_token() {
         "--jwks token --token-file token",
         "--jwks set --alg none --token-file token",
         "--jwks set --leeway soon --token-file token",
+        "--jwks set --leeway 601 --token-file token",
+        "--jwks set --leeway 1.5 --token-file token",
+        "--jwks set --leeway 500ms --token-file token",
         "--jwks set --claim x --token-file token",
         "--jwks set --unheard",
     ] {

@@ -35,6 +35,10 @@ impl Check<'_> {
             let key = KeyPath::from("auth.issuer").item(index);
             let keys = self.key_source(&key, issuer);
             self.algorithms(&key, issuer);
+            if issuer.leeway.0.subsec_nanos() != 0 {
+                // Tokens are judged by the second, so that a fraction would be forgotten without a word.
+                self.refuse(&key.child("leeway"), "must be whole seconds", None);
+            }
             let name = issuer.name.as_ref().or(issuer.issuer.as_ref());
             let name = name.map_or_else(|| key.to_string(), text);
             if issuers.iter().any(|other| other.name == name) {
