@@ -13,6 +13,7 @@ use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::config::{Format, Level, Log};
 use crate::sys::clock;
+use crate::sys::identity::Identity;
 use crate::sys::output::Output;
 use crate::sys::process::Keep;
 
@@ -103,6 +104,12 @@ pub fn reopen() -> io::Result<()> {
         queue.output = Output::file(&path)?;
     }
     Ok(())
+}
+
+/// Gives the log file to `identity`: a worker opens it anew by itself, with the privileges it has left.
+pub fn hand_over(identity: &Identity) -> io::Result<()> {
+    LOG.get()
+        .map_or(Ok(()), |state| state.queue().output.hand_over(identity))
 }
 
 /// The descriptor that lines go to, for a child that shall go on writing to it.
