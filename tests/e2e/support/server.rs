@@ -136,7 +136,7 @@ impl Setup {
             log: spawned.log,
             notifications,
             ended: spawned.ended,
-            _unread: spawned.unread,
+            unread: spawned.unread,
         }
     }
 }
@@ -217,7 +217,7 @@ pub(crate) struct Server {
     pub(crate) log: Arc<Journal<Value>>,
     pub(crate) notifications: Arc<Journal<String>>,
     ended: Arc<Journal<ExitStatus>>,
-    _unread: Option<ChildStderr>,
+    unread: Option<ChildStderr>,
 }
 
 impl Server {
@@ -354,6 +354,11 @@ impl Server {
                 None => Address::Tcp(listener.address.parse().unwrap()),
             })
             .collect()
+    }
+
+    /// Begins to read the log that was left unread until now.
+    pub(crate) fn read_log(&mut self) {
+        read(self.unread.take().unwrap(), Arc::clone(&self.log));
     }
 
     /// The first log line with this message since `mark`.
