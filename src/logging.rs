@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
+use tokio::sync::Notify;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::Layered;
 use tracing_subscriber::layer::SubscriberExt;
@@ -13,6 +15,7 @@ use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::config::{Format, Level, Log};
 use crate::sys::clock;
+use crate::sys::identity::Identity;
 use crate::sys::output::Output;
 use crate::sys::process::Keep;
 
@@ -31,6 +34,12 @@ const WAITING_MAX: usize = 1024;
 
 type Dynamic = Box<dyn Layer<Registry> + Send + Sync>;
 type WithFormat = Layered<reload::Layer<Dynamic, Registry>, Registry>;
+
+/// How soon a log that nobody reads is tried again.
+pub const RETRY: Duration = Duration::from_millis(20);
+
+/// Lines have begun to wait. Nobody listens in the master, whose loop asks each time it turns.
+static SOME_WAIT: Notify = Notify::const_new();
 
 /// The log of this process.
 static LOG: OnceLock<State> = OnceLock::new();
@@ -78,7 +87,11 @@ pub fn change(config: &Log) -> io::Result<()> {
     if let Some(state) = LOG.get() {
         let mut queue = state.queue();
         if queue.path != config.file {
-            *queue = Queue::open(config)?;
+            queue.flush();
+            let mut new = Queue::open(config)?;
+            // What still waits here nobody reads there.
+            new.lost = queue.lost + queue.waiting.len() as u64;
+            *queue = new;
         }
         queue.is_json = !is_human(config);
         drop(queue);
@@ -105,6 +118,12 @@ pub fn reopen() -> io::Result<()> {
     Ok(())
 }
 
+/// Gives the log file to `identity`: a worker opens it anew by itself, with the privileges it has left.
+pub fn hand_over(identity: &Identity) -> io::Result<()> {
+    LOG.get()
+        .map_or(Ok(()), |state| state.queue().output.hand_over(identity))
+}
+
 /// The descriptor that lines go to, for a child that shall go on writing to it.
 pub fn descriptor() -> Option<Keep> {
     LOG.get().map(|state| Keep::new(&state.queue().output))
@@ -114,6 +133,7 @@ pub fn descriptor() -> Option<Keep> {
 pub fn after_fork() {
     if let Some(mut queue) = LOG.get().map(State::queue) {
         queue.waiting.clear();
+        queue.lost = 0;
     }
 }
 
@@ -124,6 +144,16 @@ pub fn flush() -> bool {
         queue.flush();
         !queue.waiting.is_empty()
     })
+}
+
+/// In a worker: writes the lines that wait as soon as they are read on. Sleeps while none do; never ends.
+pub async fn flush_forever() {
+    loop {
+        SOME_WAIT.notified().await;
+        while flush() {
+            tokio::time::sleep(RETRY).await;
+        }
+    }
 }
 
 impl State {
@@ -150,19 +180,38 @@ impl Queue {
     }
 
     fn push(&mut self, line: Vec<u8>) {
+        // It may be read on by now.
+        self.flush();
         if self.waiting.len() >= WAITING_MAX {
             self.lost += 1;
             return;
         }
+        self.queue_lost();
+        self.waiting.push_back(line);
+        self.flush();
+        if !self.waiting.is_empty() {
+            SOME_WAIT.notify_one();
+        }
+    }
+
+    /// Says how many lines are missing here, if any are.
+    fn queue_lost(&mut self) {
         if self.lost > 0 {
             let line = lost(std::mem::take(&mut self.lost), self.is_json);
             self.waiting.push_back(line);
         }
-        self.waiting.push_back(line);
-        self.flush();
     }
 
+    /// Writes what can be written; once there is room for all of it, also how many lines there was none for.
     fn flush(&mut self) {
+        self.write();
+        if self.waiting.is_empty() && self.lost > 0 {
+            self.queue_lost();
+            self.write();
+        }
+    }
+
+    fn write(&mut self) {
         while let Some(line) = self.waiting.front_mut() {
             match self.output.write(line) {
                 Ok(written) if written < line.len() => drop(line.drain(..written)),

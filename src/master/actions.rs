@@ -337,13 +337,10 @@ impl Master {
         self.control.answer(caller, outcome);
     }
 
-    /// Workers open the log file anew by themselves, with the privileges they have left.
+    /// Whoever serves must be able to open the log file anew.
     pub(super) fn hand_over_log_file(&self) -> io::Result<()> {
-        let Some(Pinned { loaded, identity }) = self.serving() else {
-            return Ok(());
-        };
-        let file = &loaded.config.log.file;
-        file.as_deref().map_or(Ok(()), |file| identity.own(file))
+        self.serving()
+            .map_or(Ok(()), |pinned| logging::hand_over(&pinned.identity))
     }
 
     /// The generation in force.

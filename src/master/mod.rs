@@ -202,13 +202,11 @@ impl Master {
     }
 
     fn next_wake_up(&self, logs_wait: bool) -> Option<Now> {
-        /// How soon a log that nobody reads is tried again.
-        const LOG_RETRY: Duration = Duration::from_millis(20);
         let sign_of_life = self
             .systemd
             .watchdog
             .map(|_| self.systemd.next_sign_of_life);
-        let log_retry = logs_wait.then(|| self.now() + LOG_RETRY);
+        let log_retry = logs_wait.then(|| self.now() + logging::RETRY);
         self.supervisor
             .next_deadline()
             .into_iter()

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::path::Path;
+use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
@@ -106,13 +106,13 @@ impl Identity {
         })
     }
 
-    /// Gives the file at `path` to it, so that it can open the file once it has no privileges any more.
-    pub fn own(&self, path: &Path) -> io::Result<()> {
+    /// Gives an open file to it. The descriptor and not a path: nobody can exchange what it names.
+    pub fn own(&self, file: impl AsFd) -> io::Result<()> {
         if self.user.is_none() && self.group.is_none() {
             return Ok(());
         }
         let (user, group) = (self.user.map(Uid::as_raw), self.group.map(Gid::as_raw));
-        std::os::unix::fs::chown(path, user, group)
+        std::os::unix::fs::fchown(file, user, group)
     }
 
     /// Becomes it, for good: groups first, for a user without privileges may not change them; then no execve(2) may

@@ -104,6 +104,7 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
             return WorkerExit::BootFailed;
         }
     };
+    tokio::spawn(logging::flush_forever());
     let listeners = std::mem::take(&mut task.listeners);
     let service = match boot(&task, app, &mut orders).await {
         Booted::Ready(service) => service,

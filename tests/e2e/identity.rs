@@ -1,7 +1,8 @@
 //! Workers give up root's privileges for good.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -9,7 +10,7 @@ use nix::unistd::User;
 
 use crate::support::client;
 use crate::support::server::{Setup, accepting};
-use crate::support::{eventually, os, within};
+use crate::support::{PATIENCE, eventually, os, within};
 
 /// The user that workers become; `None`, said aloud, where tests do not run as root.
 #[expect(clippy::print_stderr, reason = "a test that was skipped must be seen")]
@@ -83,7 +84,7 @@ fn groups_can_be_chosen() {
 #[test]
 fn a_user_that_does_not_exist_is_refused_by_name() {
     let server = Setup::new().set("process.user", "nobdoy").launch();
-    assert_eq!(server.wait_for_exit(crate::support::PATIENCE), Some(2));
+    assert_eq!(server.wait_for_exit(PATIENCE), Some(2));
     server.assert_said("nobdoy");
 }
 
@@ -138,4 +139,42 @@ fn workers_without_privileges_follow_a_rotation_of_the_log() {
     });
     assert_eq!(fs::metadata(&current).unwrap().uid(), user.uid.as_raw());
     assert_eq!(accepting(&server.status()).len(), 2);
+}
+
+#[test]
+fn whoever_owns_the_folder_of_the_log_cannot_have_other_files_given_away() {
+    let Some(user) = unprivileged() else { return };
+    let mut setup = Setup::new()
+        .set("process.user", "nobody")
+        .set("log.file", "logs/app.log");
+    open_folder(&setup);
+    let [logs, victim, never] = ["logs", "victim", "never"].map(|name| setup.folder().join(name));
+    fs::create_dir(&logs).unwrap();
+    chown(&logs, Some(user.uid.as_raw()), None).unwrap();
+    fs::write(&victim, "root's own").unwrap();
+    let log = logs.join("app.log");
+    let misdirect = |to: &Path| {
+        let _there_is_none = fs::remove_file(&log);
+        symlink(to, &log).unwrap();
+    };
+    misdirect(&never);
+    let refused = setup.launch();
+    assert_eq!(refused.wait_for_exit(PATIENCE), Some(2));
+    refused.assert_said("it is a link");
+    fs::remove_file(&log).unwrap();
+    setup = refused.another();
+    let server = setup.start();
+    misdirect(&victim);
+    let outcome = server.cli(["reopen"]);
+    assert_eq!(outcome.code, Some(1), "{outcome:?}");
+    assert!(outcome.stderr.contains("it is a link"), "{outcome:?}");
+    fs::remove_file(&log).unwrap();
+    // Two names of one file: a folder on the same file system is all it takes.
+    fs::hard_link(&victim, &log).unwrap();
+    server.cli(["reopen"]);
+    server.reload();
+    server.until_workers(2);
+    assert_eq!(fs::metadata(&victim).unwrap().uid(), 0);
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "root's own");
+    assert!(!never.exists());
 }

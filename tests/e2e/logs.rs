@@ -123,6 +123,29 @@ fn a_log_that_nobody_reads_holds_up_nothing() {
 }
 
 #[test]
+fn a_log_is_whole_again_when_it_is_read_on() {
+    let mut server = Setup::new()
+        .set("log.access", true)
+        .set("workers.count", 1)
+        .leave_log_unread()
+        .start();
+    let load = Load::start(&server.address(), Plan::FIFTY);
+    // More than fit into the pipe and into the memory of the worker.
+    load.wait_for_answers(3000);
+    let asked = load.finish().answered;
+    server.read_log();
+    eventually("each request is told or counted as lost", || {
+        let lines = server.log.since(Mark::START);
+        let told = lines.iter().filter(|line| line["message"] == "request");
+        let lost: u64 = lines.iter().filter_map(|line| line["lines"].as_u64()).sum();
+        (lost > 0 && told.count() as u64 + lost == asked).then_some(())
+    });
+    let mark = server.log.mark();
+    client::get(&server.address(), "/hello").unwrap();
+    server.wait_for_log(mark, "request");
+}
+
+#[test]
 fn a_hostile_path_neither_tears_lines_nor_makes_one_of_its_own() {
     let server = Setup::new()
         .set("log.access", true)

@@ -137,7 +137,7 @@ impl Setup {
             log: spawned.log,
             notifications,
             ended: spawned.ended,
-            _unread: spawned.unread,
+            unread: spawned.unread,
         }
     }
 }
@@ -218,7 +218,7 @@ pub(crate) struct Server {
     pub(crate) log: Arc<Journal<Value>>,
     pub(crate) notifications: Arc<Journal<String>>,
     ended: Arc<Journal<ExitStatus>>,
-    _unread: Option<ChildStderr>,
+    unread: Option<ChildStderr>,
 }
 
 impl Server {
@@ -355,6 +355,11 @@ impl Server {
                 None => Address::Tcp(listener.address.parse().unwrap()),
             })
             .collect()
+    }
+
+    /// Begins to read the log that was left unread until now.
+    pub(crate) fn read_log(&mut self) {
+        read(self.unread.take().unwrap(), Arc::clone(&self.log));
     }
 
     /// The first log line with this message since `mark`.
