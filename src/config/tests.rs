@@ -192,8 +192,7 @@ fn what_is_hardly_meant_is_warned_of() {
     config: /srv/app.toml:1:21: `http.drain_linger` is longer than `workers.graceful_timeout`, which ends it
     config: there is no `[[auth.rule]]`: every request will be refused
     "#);
-    assert_snapshot!(warned("[[auth.rule]]\npath = '/'\naccess = 'optional'\nscopes = 'a'\n[[auth.rule]]\npath = '/me'"), @r#"
-    config: /srv/app.toml:1:1: `auth.rule[0]` lets requests without a token through, whatever it asks of those with one
-    config: /srv/app.toml:5:1: `auth.rule[1]` needs a token, but there is no `[[auth.issuer]]` that could sign one
+    assert_snapshot!(warned("[[auth.rule]]\npath = '/'\naccess = 'optional'\n[[auth.rule]]\npath = '/me'"), @r#"
+    config: /srv/app.toml:4:1: `auth.rule[1]` needs a token, but there is no `[[auth.issuer]]` that could sign one
     "#);
 }

@@ -129,6 +129,12 @@ fn a_rule_that_can_never_decide_is_refused() {
         "path = '/a/**', methods = 'GET'"
     ));
     assert!(is_covered("path = '/{x}/b'", "path = '/a/b'"));
+    assert!(is_covered("path = '/a/**'", "path = '/a'"));
+    assert!(is_covered("path = '/{x}/**'", "path = '/a'"));
+    assert!(is_covered(
+        "path = '/a', methods = 'GET'",
+        "path = '/a', methods = ['HEAD', 'GET']"
+    ));
     assert!(is_covered(
         "path = '/a', methods = ['GET', 'PUT']",
         "path = '/a', methods = 'PUT'"
@@ -141,7 +147,12 @@ fn a_rule_that_can_never_decide_is_refused() {
 
 #[test]
 fn a_rule_that_can_decide_is_accepted() {
-    assert!(!is_covered("path = '/a/**'", "path = '/a'"));
+    assert!(!is_covered("path = '/a/**'", "path = '/ab'"));
+    assert!(!is_covered("path = '/a/b/**'", "path = '/a'"));
+    assert!(!is_covered(
+        "path = '/a', methods = 'HEAD'",
+        "path = '/a', methods = 'GET'"
+    ));
     assert!(!is_covered("path = '/a/b'", "path = '/a/{x}'"));
     assert!(!is_covered("path = '/{x}'", "path = '/a/'"));
     assert!(!is_covered("path = '/{x}'", "path = '/'"));
@@ -151,6 +162,31 @@ fn a_rule_that_can_decide_is_accepted() {
         "path = '/a', methods = 'GET'",
         "path = '/a', methods = ['GET', 'PUT']"
     ));
+}
+
+#[test]
+fn scopes_are_names_that_a_token_can_carry() {
+    let scopes = |scopes: &str| {
+        let rule = format!("[[auth.rule]]\npath = '/'\nscopes = {scopes}");
+        accepted(&rule).auth.rules[0].scopes.clone()
+    };
+    assert_eq!(scopes("'read write'"), ["read", "write"]);
+    assert_eq!(scopes("['a:b  c', 'd']"), ["a:b", "c", "d"]);
+    assert_snapshot!(refused("[[auth.rule]]\npath = '/'\nscopes = ['a', 'é', 'a\"b', ' ', 'a\\b']"), @r#"
+    config: /srv/app.toml:3:16: `auth.rule[0].scopes[1]` must be names of printable ASCII without `"` and `\`, separated by blanks, found `"é"`
+    config: /srv/app.toml:3:21: `auth.rule[0].scopes[2]` must be names of printable ASCII without `"` and `\`, separated by blanks, found `'a"b'`
+    config: /srv/app.toml:3:28: `auth.rule[0].scopes[3]` must be names of printable ASCII without `"` and `\`, separated by blanks, found `" "`
+    config: /srv/app.toml:3:33: `auth.rule[0].scopes[4]` must be names of printable ASCII without `"` and `\`, separated by blanks, found `'a\b'`
+    "#);
+}
+
+#[test]
+fn an_optional_rule_asks_nothing_either() {
+    for needs in ["roles = 'a'", "scopes = 'a'", "claims.a = 1"] {
+        let rule = format!("[[auth.rule]]\npath = '/'\naccess = 'optional'\n{needs}");
+        let message = "`auth.rule[0]` is optional, so it cannot have `scopes`, `roles` or `claims`";
+        assert!(refused(&rule).contains(message), "{rule}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Check, path, text, texts};
 use crate::config::key::KeyPath;
-use crate::config::notation::Text;
+use crate::config::notation::{OneOrMany, Text};
 use crate::config::{Access, Algorithm, Auth, Issuer, KeySource, Rule, file, rules};
 
 impl Check<'_> {
@@ -178,29 +178,38 @@ impl Check<'_> {
             path: pattern.clone(),
             methods: texts(&written.methods),
             access: written.access,
-            scopes: texts(&written.scopes),
+            scopes: self.scopes(&key.child("scopes"), &written.scopes),
             roles: texts(&written.roles),
             claims: self.claims(&key.child("claims"), &written.claims),
         };
-        if rules::has_needs(&rule) {
-            match rule.access {
-                Access::Public => {
-                    let message = format!(
-                        "`{key}` is public, so it cannot have `scopes`, `roles` or `claims`"
-                    );
-                    let hint = "leave `access` out: the default needs a token".to_owned();
-                    self.refuse_with(key, message, Some(hint));
-                }
-                Access::Optional => {
-                    let message = format!(
-                        "`{key}` lets requests without a token through, whatever it asks of those with one"
-                    );
-                    self.warn(key, message, None);
-                }
-                Access::Token => {}
-            }
+        let access = match rule.access {
+            Access::Public => Some("public"),
+            Access::Optional => Some("optional"),
+            Access::Token => None,
+        };
+        // A request without a token would be let through, whatever is asked of those with one.
+        if let Some(access) = access.filter(|_| rules::has_needs(&rule)) {
+            let message =
+                format!("`{key}` is {access}, so it cannot have `scopes`, `roles` or `claims`");
+            let hint = "leave `access` out: the default needs a token".to_owned();
+            self.refuse_with(key, message, Some(hint));
         }
         Some(rule)
+    }
+
+    fn scopes(&mut self, key: &KeyPath, written: &OneOrMany<Text>) -> Vec<String> {
+        let mut scopes = Vec::new();
+        for (index, Text(text)) in written.0.iter().enumerate() {
+            if let Some(found) = rules::scopes(text) {
+                scopes.extend(found);
+            } else {
+                let item = self.document.item(key, index);
+                let reason =
+                    "must be names of printable ASCII without `\"` and `\\`, separated by blanks";
+                self.refuse(&item, reason, None);
+            }
+        }
+        scopes
     }
 
     fn claims(
