@@ -118,6 +118,10 @@ fn a_file_that_cannot_be_read_is_told_with_the_reason() {
     fs::remove_file(&name).unwrap();
     fs::create_dir(&name).unwrap();
     assert_snapshot!(load(), @r#"config: cannot read `app.toml`: is a directory"#);
+    fs::remove_dir(&name).unwrap();
+    // Nobody writes to it, and nothing waits for that.
+    nix::unistd::mkfifo(&name, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert_snapshot!(load(), @r#"config: cannot read `app.toml`: not a regular file, which a reload could read again"#);
 }
 
 #[test]
