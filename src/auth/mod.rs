@@ -57,7 +57,7 @@ pub enum Verdict {
 pub struct Refusal {
     /// 400, 401, 403 or 414.
     pub status: u16,
-    /// The value of `WWW-Authenticate` (RFC 6750 section 3); for 401 and 403.
+    /// The value of `WWW-Authenticate` (RFC 6750 section 3); for 401, 403 and a 400 about the token.
     pub challenge: Option<String>,
     /// `detail` of the JSON body.
     pub detail: &'static str,
