@@ -1,6 +1,7 @@
 //! Who may pass: token + keys + rules + the time -> claims or a refusal. Reads no clock, no file and no socket.
 
 pub mod algorithm;
+mod certificate;
 mod challenge;
 mod claims;
 mod credentials;
