@@ -24,7 +24,8 @@ pub struct Sources {
     pub workers: Option<String>,
     /// `--log-level`, in place of `log.level`.
     pub log_level: Option<String>,
-    /// Environment variables; those that are not named `DESTRIER_SECTION__KEY` are not looked at.
+    /// Environment variables. `DESTRIER_SECTION__KEY` is heeded; one that only looks like it is warned of, others are not
+    /// looked at.
     pub env: Vec<(String, String)>,
 }
 
