@@ -312,7 +312,7 @@ pub enum Algorithm {
     Ps512,
     Es256,
     Es384,
-    #[serde(rename = "EdDSA")]
+    #[serde(rename = "EdDSA", alias = "Ed25519")]
     EdDsa,
 }
 

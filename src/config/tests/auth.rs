@@ -27,10 +27,17 @@ secret_file = 3
     config: /srv/app.toml:4:1: `auth.issuer[1]` must have only one of `secret_file`, `public_key_file` and `jwks_file`
     config: /srv/app.toml:9:18: `auth.issuer[2].create_missing` is for `secret_file` only: other keys cannot be made up
     config: /srv/app.toml:10:14: `auth.issuer[2].algorithms` must not be an HS algorithm for a `public_key_file`, found `"HS256"`
-    config: /srv/app.toml:13:33: `auth.issuer[3].algorithms[2]` must be one of `HS256`, `HS384`, `HS512`, `RS256`, `RS384`, `RS512`, `PS256`, `PS384`, `PS512`, `ES256`, `ES384`, `EdDSA`, found `"none"`
+    config: /srv/app.toml:13:33: `auth.issuer[3].algorithms[2]` must be one of `HS256`, `HS384`, `HS512`, `RS256`, `RS384`, `RS512`, `PS256`, `PS384`, `PS512`, `ES256`, `ES384`, `Ed25519`, `EdDSA`, found `"none"`
     config: /srv/app.toml:16:24: `auth.issuer[4].algorithms[1]` must be HS256, HS384 or HS512 for a `secret_file`, found `"RS256"`
     config: /srv/app.toml:18:15: `auth.issuer[5].secret_file` must be a string, found `3`
     "#);
+}
+
+#[test]
+fn ed25519_is_eddsa() {
+    let text = "[[auth.issuer]]\njwks_file = 'a'\nalgorithms = ['Ed25519', 'EdDSA']";
+    let algorithms = &accepted(text).auth.issuers[0].algorithms;
+    assert_eq!(algorithms, &[Algorithm::EdDsa, Algorithm::EdDsa]);
 }
 
 #[test]
