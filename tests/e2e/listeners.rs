@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 
+use nix::errno::Errno;
 use nix::sys::signal::Signal;
+use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
 
 use crate::support::PATIENCE;
 use crate::support::client::{self, Address};
@@ -143,6 +145,31 @@ fn a_unix_socket_of_another_program_is_left_alone() {
     let _other = UnixListener::bind(&path).unwrap();
     let bind = format!("unix:{}", path.display());
     assert_refused(Setup::new().set("server.bind", bind), std::process::id());
+    assert!(path.exists());
+}
+
+#[test]
+fn a_unix_socket_whose_owner_hangs_is_left_alone() {
+    let setup = Setup::new();
+    let path = setup.folder().join("app.sock");
+    let socket = || {
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        socket::socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap()
+    };
+    let (owner, address) = (socket(), UnixAddr::new(&path).unwrap());
+    socket::bind(owner.as_raw_fd(), &address).unwrap();
+    socket::listen(&owner, Backlog::new(1).unwrap()).unwrap();
+    let mut waiting = Vec::new();
+    let full = std::iter::repeat_with(|| {
+        waiting.push(socket());
+        socket::connect(waiting.last().unwrap().as_raw_fd(), &address)
+    })
+    .find(Result::is_err);
+    assert_eq!(full, Some(Err(Errno::EAGAIN)));
+    let bind = format!("unix:{}", path.display());
+    let server = setup.set("server.bind", bind).launch();
+    assert_eq!(server.wait_for_exit(PATIENCE), Some(1));
+    server.assert_said("belongs to a server that runs: process unknown");
     assert!(path.exists());
 }
 
