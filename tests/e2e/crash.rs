@@ -258,6 +258,9 @@ fn a_worker_that_is_stopped_by_a_signal_is_nothing_to_report() {
         Signal::SIGQUIT,
         Signal::SIGUSR1,
         Signal::SIGUSR2,
+        Signal::SIGTERM,
+        Signal::SIGTSTP,
+        Signal::SIGTTOU,
     ] {
         assert!(os::send(pid, signal));
     }

@@ -12,6 +12,11 @@ pub(crate) fn send(pid: u32, signal: Signal) -> bool {
     signal::kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal).is_ok()
 }
 
+/// Sends `signal` to the process group that `pid` leads, as a terminal does.
+pub(crate) fn send_to_group(pid: u32, signal: Signal) {
+    signal::killpg(Pid::from_raw(i32::try_from(pid).unwrap()), signal).unwrap();
+}
+
 /// SIGKILL.
 pub(crate) fn kill(pid: u32) {
     send(pid, Signal::SIGKILL);
@@ -26,6 +31,11 @@ pub(crate) fn kill_by_number(pid: u32, signal: i32) {
 /// Whether the process runs; one that only waits to be reaped does not.
 pub(crate) fn is_alive(pid: u32) -> bool {
     state(pid).is_some_and(|state| state != 'Z' && state != 'X')
+}
+
+/// Whether a signal has stopped the process.
+pub(crate) fn is_stopped(pid: u32) -> bool {
+    state(pid) == Some('T')
 }
 
 /// The letter of `proc_pid_stat(5)`.
