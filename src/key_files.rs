@@ -89,7 +89,8 @@ fn load_issuer(issuer: &Issuer, missing: MissingSecret) -> Result<IssuerKeys, Lo
     file.judge(least_secrecy(source)).map_err(LoadError::File)?;
     let keys = keys_in(&file, issuer)?;
     if keys.holds_secret() {
-        file.judge(Secrecy::Secret).map_err(LoadError::File)?;
+        file.judge(Secrecy::Secret)
+            .map_err(|error| LoadError::File(format!("a secret or private key: {error}")))?;
     }
     Ok(keys)
 }
@@ -346,6 +347,24 @@ mod tests {
         assert!(problems(vec![KeySource::Jwks(path)])[0].contains("chmod 600"));
         let path = put(&folder, "private.json", set.as_bytes(), 0o600);
         assert!(load(&auth(vec![KeySource::Jwks(path)]), MissingSecret::Make).is_ok());
+    }
+
+    #[test]
+    fn a_key_set_with_a_private_key_is_a_secret() {
+        let folder = folder();
+        let secret = "A".repeat(64);
+        let private = r#"{"kty":"EC","crv":"P-256","d":"AAAA"}"#;
+        let set = format!(r#"{{"keys":[{{"kty":"oct","k":"{secret}"}},{private}]}}"#);
+        let path = put(&folder, "jwks.json", set.as_bytes(), 0o644);
+        let errors = problems(vec![KeySource::Jwks(path)]);
+        assert!(
+            errors[0].contains("a secret or private key: "),
+            "{errors:?}"
+        );
+        let path = put(&folder, "private.json", set.as_bytes(), 0o600);
+        let guard = load(&auth(vec![KeySource::Jwks(path)]), MissingSecret::Make).unwrap();
+        let warnings = guard.warnings();
+        assert!(warnings[0].contains("holds a private key"), "{warnings:?}");
     }
 
     #[test]

@@ -73,25 +73,25 @@ pub enum ClaimError {
     #[error("the token expired at {expiry}, it is {now}")]
     Expired {
         /// `exp`.
-        expiry: u64,
+        expiry: i64,
         /// The time of the check.
-        now: u64,
+        now: i64,
     },
     /// `nbf > now + leeway`.
     #[error("the token is not valid before {start}, it is {now}")]
     NotYet {
         /// `nbf`.
-        start: u64,
+        start: i64,
         /// The time of the check.
-        now: u64,
+        now: i64,
     },
     /// `iat > now + leeway`.
     #[error("the token was issued in the future, at {issued}, it is {now}")]
     FromTheFuture {
         /// `iat`.
-        issued: u64,
+        issued: i64,
         /// The time of the check.
-        now: u64,
+        now: i64,
     },
     /// Another issuer than the one whose key fits.
     #[error("claim `iss` is not {}", shown(.0))]
@@ -110,8 +110,8 @@ pub(super) fn check(
     issuer: &Issuer,
     now: UnixTime,
 ) -> Result<(), ClaimError> {
-    let leeway = issuer.leeway.as_secs();
-    let UnixTime(now) = now;
+    let leeway = i64::try_from(issuer.leeway.as_secs()).unwrap_or(i64::MAX);
+    let now = i64::try_from(now.0).unwrap_or(i64::MAX);
     let latest = now.saturating_add(leeway);
 
     let expiry = date(claims, "exp")?.ok_or_else(|| ClaimError::Missing("exp".to_owned()))?;
@@ -144,8 +144,9 @@ pub(super) fn check(
     Ok(())
 }
 
-/// A `NumericDate` in whole seconds. A fraction is rounded up, which compares exactly with a `now` in whole seconds.
-fn date(claims: &Map<String, Value>, name: &'static str) -> Result<Option<u64>, ClaimError> {
+/// A `NumericDate` in whole seconds, before 1970 too. A fraction is rounded up, which compares exactly with a `now` in
+/// whole seconds.
+fn date(claims: &Map<String, Value>, name: &'static str) -> Result<Option<i64>, ClaimError> {
     let wanted = "a number of seconds since 1970";
     match claims.get(name) {
         None => Ok(None),
@@ -158,20 +159,16 @@ fn date(claims: &Map<String, Value>, name: &'static str) -> Result<Option<u64>, 
     }
 }
 
-fn seconds(number: &Number) -> Option<u64> {
-    /// Beyond 2⁵³ a double does not hold every second.
-    const EXACT: f64 = 9_007_199_254_740_992.0;
+fn seconds(number: &Number) -> Option<i64> {
+    /// Beyond it two readers may see two times: a double does not hold every second (RFC 8259 section 6).
+    const EXACT: i64 = (1 << 53) - 1;
     #[expect(
         clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "the range is checked before"
+        reason = "a cast to an integer stops at its bounds, which lie outside the range"
     )]
-    number.as_u64().or_else(|| {
-        number
-            .as_f64()
-            .filter(|seconds| (0.0..=EXACT).contains(seconds))
-            .map(|seconds| seconds.ceil() as u64)
-    })
+    let whole = |seconds: f64| seconds.ceil() as i64;
+    let seconds = number.as_i64().or_else(|| number.as_f64().map(whole))?;
+    (-EXACT..=EXACT).contains(&seconds).then_some(seconds)
 }
 
 fn text<'a>(
@@ -277,18 +274,32 @@ mod tests {
                 json!(null),
                 json!(true),
                 json!([1]),
-                json!(-1),
-                json!(-0.5),
+                json!(1_u64 << 53),
+                json!(u64::MAX),
+                json!(i64::MAX),
+                json!(i64::MIN),
+                json!(9_007_199_254_740_992.0),
                 json!(1e20),
                 json!(1e300),
+                json!(-1e300),
             ] {
                 let error = check_plain(&fresh(json!({name: value}))).unwrap_err();
                 assert!(matches!(error, ClaimError::Type { .. }), "{name} {value}");
             }
         }
-        assert_eq!(check_plain(&json!({"exp": u64::MAX})), Ok(()));
-        assert_eq!(check_with(&json!({"exp": u64::MAX}), &lenient(9)), Ok(()));
-        assert!(check_with(&fresh(json!({"nbf": u64::MAX})), &lenient(9)).is_err());
+        let last = (1_u64 << 53) - 1;
+        assert_eq!(check_with(&json!({"exp": last}), &lenient(9)), Ok(()));
+        assert!(check_with(&fresh(json!({"nbf": last})), &lenient(9)).is_err());
+    }
+
+    #[test]
+    fn a_time_before_1970_is_past() {
+        for past in [json!(-1), json!(-0.5), json!(-9_007_199_254_740_991_i64)] {
+            let claims = fresh(json!({"nbf": past, "iat": past}));
+            assert_eq!(check_plain(&claims), Ok(()), "{past}");
+            let error = check_plain(&json!({"exp": past})).unwrap_err();
+            assert!(matches!(error, ClaimError::Expired { .. }), "{past}");
+        }
     }
 
     #[test]

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{self, IgnoredAny, MapAccess, Visitor};
+use serde::de::{self, MapAccess, Visitor};
 
+use super::json::{self, Unique};
 use super::{algorithm, shown};
 use crate::config::Algorithm;
 
@@ -21,13 +22,9 @@ pub(super) struct Header<'a> {
 impl<'a> Header<'a> {
     /// Reads the decoded header. The error is fit for a log.
     pub(super) fn read(json: &'a [u8]) -> Result<Self, String> {
+        json::begins_object(json)?;
         let written: Written<'a> =
-            serde_json::from_slice(json).map_err(|error| match error.classify() {
-                serde_json::error::Category::Data => error.to_string(),
-                serde_json::error::Category::Io
-                | serde_json::error::Category::Syntax
-                | serde_json::error::Category::Eof => "not a JSON object".to_owned(),
-            })?;
+            serde_json::from_slice(json).map_err(|error| error.to_string())?;
         let Some(name) = written.alg else {
             return Err("`alg` is missing".to_owned());
         };
@@ -69,11 +66,6 @@ impl<'de> Visitor<'de> for Members {
         formatter.write_str("a JSON object")
     }
 
-    // serde_json names the value it did not expect; that is text of the token and stays out of the log.
-    fn visit_str<E: de::Error>(self, _: &str) -> Result<Self::Value, E> {
-        Err(E::custom("not a JSON object"))
-    }
-
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
         let mut written = Written::default();
         let mut others = BTreeSet::new();
@@ -88,7 +80,8 @@ impl<'de> Visitor<'de> for Members {
                 // RFC 7797: it would change which bytes are signed.
                 "b64" => return Err(de::Error::custom("`b64` is not supported")),
                 _ => {
-                    access.next_value::<IgnoredAny>()?;
+                    // Nobody looks at it, but whoever did must not be able to read it in two ways.
+                    access.next_value_seed(Unique)?;
                     if let Some(twice) = others.replace(name) {
                         return Err(de::Error::custom(format_args!(
                             "member {} occurs twice",
@@ -165,6 +158,28 @@ mod tests {
         ] {
             assert!(refused(json).contains("occurs twice"), "{json}");
         }
+    }
+
+    #[test]
+    fn members_that_nobody_looks_at_are_judged_as_strictly_as_the_payload() {
+        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        for value in [
+            r#"{"a":1,"a":2}"#,
+            r#"[{"a":1,"\u0061":2}]"#,
+            r#""\ud800""#,
+            r#"{"\udc00":1}"#,
+            "1e400",
+            "-1e400",
+            "01",
+            &deep,
+        ] {
+            refused(&format!(r#"{{"alg":"HS256","x":{value}}}"#));
+        }
+        for value in [&b"\"\xff\""[..], b"\"\xed\xa0\x80\"", b"{\"\xc0\xae\":1}"] {
+            let header = [&b"{\"alg\":\"HS256\",\"x\":"[..], value, b"}"].concat();
+            assert!(Header::read(&header).is_err(), "{value:?}");
+        }
+        refused("{\"alg\":\"HS256\",\"\\ud800\":1}");
     }
 
     #[test]

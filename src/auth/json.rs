@@ -10,9 +10,7 @@ use super::shown;
 /// Reads a JSON object (RFC 8259) and refuses duplicate names at any depth (RFC 7519 section 4).
 /// The error is fit for a log: of the text it carries at most the duplicate name.
 pub(super) fn object(text: &[u8]) -> Result<Map<String, Value>, String> {
-    if text.trim_ascii_start().first() != Some(&b'{') {
-        return Err("not a JSON object".to_owned());
-    }
+    begins_object(text)?;
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let value = Unique
         .deserialize(&mut deserializer)
@@ -26,8 +24,16 @@ pub(super) fn object(text: &[u8]) -> Result<Map<String, Value>, String> {
     }
 }
 
+/// Before it is read, for `serde_json` names the value that it did not expect, which is text of the token.
+pub(super) fn begins_object(text: &[u8]) -> Result<(), String> {
+    match text.trim_ascii_start().first() {
+        Some(b'{') => Ok(()),
+        Some(_) | None => Err("not a JSON object".to_owned()),
+    }
+}
+
 /// Reads a value as `serde_json::Value` does, which itself would keep the last of two members.
-struct Unique;
+pub(super) struct Unique;
 
 impl<'de> DeserializeSeed<'de> for Unique {
     type Value = Value;

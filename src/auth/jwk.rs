@@ -1,10 +1,13 @@
 //! One key of a JWK set (RFC 7517), each judged on its own. jsonwebtoken's types are not used: they leave `alg`,
 //! `use`, `key_ops` and `crv` unchecked and reject a whole set for one bad member.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::error::Category;
+use serde_json::value::RawValue;
 
 use super::keys::{Key, KeyError};
 use super::material::Material;
@@ -12,7 +15,7 @@ use super::{algorithm, json, shown};
 use crate::config::Algorithm;
 
 /// More keys than any issuer has; a token without `kid` is tried against each.
-const MAX_KEYS: usize = 100;
+pub(super) const MAX_KEYS: usize = 100;
 
 /// The members of a key as written (RFC 7517 section 4, RFC 7518 section 6, RFC 8037 section 2).
 #[derive(Deserialize)]
@@ -37,24 +40,56 @@ pub(super) struct Jwk {
     pub(super) qi: Option<String>,
 }
 
-/// The keys of a set, or the one key.
-pub(super) fn members(text: &[u8]) -> Result<Vec<Value>, KeyError> {
-    let mut object = json::object(text).map_err(KeyError::Jwks)?;
-    match object.remove("keys") {
-        Some(Value::Array(keys)) if keys.len() > MAX_KEYS => Err(KeyError::Jwks(format!(
-            "it has {} keys, at most {MAX_KEYS} are accepted",
-            keys.len()
-        ))),
-        Some(Value::Array(keys)) => Ok(keys),
-        Some(_) => Err(KeyError::Jwks("`keys` is not an array".to_owned())),
-        None if object.contains_key("kty") => Ok(vec![Value::Object(object)]),
-        None => Err(KeyError::Jwks("it has neither `keys` nor `kty`".to_owned())),
+/// A JWK set (RFC 7517 section 5), its keys unread: one that cannot be read is no reason to lose the others.
+#[derive(Deserialize)]
+struct Set<'a> {
+    #[serde(borrow)]
+    keys: Option<Vec<&'a RawValue>>,
+}
+
+/// The keys of a set, or the one key, each as it is written.
+pub(super) fn members(text: &[u8]) -> Result<Vec<&str>, KeyError> {
+    json::begins_object(text).map_err(KeyError::Jwks)?;
+    let set: Set<'_> = serde_json::from_slice(text).map_err(|error| match error.classify() {
+        // What serde says would repeat what stands there.
+        Category::Data => KeyError::Jwks("`keys` is not an array, or occurs twice".to_owned()),
+        Category::Io | Category::Syntax | Category::Eof => KeyError::Jwks(error.to_string()),
+    })?;
+    if let Some(keys) = set.keys {
+        return Ok(keys.into_iter().map(RawValue::get).collect());
+    }
+    let one = std::str::from_utf8(text).map_err(|error| KeyError::Jwks(error.to_string()))?;
+    Ok(vec![one])
+}
+
+/// What a key holds that only its owner may know (RFC 7518 section 6, RFC 8037 section 2), whether it can be used or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holds {
+    /// What anyone may know.
+    Public,
+    /// What can sign besides.
+    Private,
+    /// What verifies and signs.
+    Secret,
+}
+
+/// What stands in a key, by the names of its members.
+pub(super) fn holds(member: &str) -> Holds {
+    const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "priv"];
+    // Of a key that cannot be read so far, nothing can be said, and nobody can use it.
+    let names: BTreeMap<String, &RawValue> = serde_json::from_str(member).unwrap_or_default();
+    if names.contains_key("k") {
+        Holds::Secret
+    } else if PRIVATE.iter().any(|name| names.contains_key(*name)) {
+        Holds::Private
+    } else {
+        Holds::Public
     }
 }
 
 /// The key, when it may verify tokens with one of the allowed algorithms (all, when `allowed` is empty).
-pub(super) fn read(member: Value, allowed: &[Algorithm]) -> Result<Key, KeyError> {
-    let jwk = Jwk::from_value(member)?;
+pub(super) fn read(member: &str, allowed: &[Algorithm]) -> Result<Key, KeyError> {
+    let jwk = Jwk::read(member)?;
     jwk.may("verify")?;
     let material = jwk.material()?;
     let Some(made_for) = jwk.algorithm()? else {
@@ -71,9 +106,10 @@ pub(super) fn read(member: Value, allowed: &[Algorithm]) -> Result<Key, KeyError
 }
 
 impl Jwk {
-    pub(super) fn from_value(member: Value) -> Result<Self, KeyError> {
+    pub(super) fn read(member: &str) -> Result<Self, KeyError> {
+        let member = json::object(member.as_bytes()).map_err(KeyError::Jwk)?;
         // serde would show the value that it did not expect, which may be a private member.
-        serde_json::from_value(member)
+        serde_json::from_value(member.into())
             .map_err(|_| KeyError::Jwk("it lacks `kty`, or a member has the wrong type".to_owned()))
     }
 
@@ -108,7 +144,7 @@ impl Jwk {
     /// The secret or the public half.
     pub(super) fn material(&self) -> Result<Material, KeyError> {
         match (self.kty.as_str(), self.crv.as_deref()) {
-            ("oct", _) => Ok(Material::Secret(octets("k", self.k.as_ref())?)),
+            ("oct", _) => Material::secret(octets("k", self.k.as_ref())?),
             ("RSA", _) => Ok(Material::Rsa {
                 n: magnitude("n", self.n.as_ref())?,
                 e: magnitude("e", self.e.as_ref())?,

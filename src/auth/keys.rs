@@ -1,7 +1,8 @@
 //! The keys of one issuer: what each is for is judged once, when it is loaded (RFC 8725 section 3.1).
 
+use super::algorithm;
+use super::jwk::{self, Holds};
 use super::material::{Material, Verifier};
-use super::{algorithm, jwk};
 use crate::config::Algorithm;
 
 /// Why key material cannot be used.
@@ -21,8 +22,10 @@ pub enum KeyError {
         found: usize,
     },
     /// A public key used as a secret would let anyone sign.
-    #[error("the secret is a PEM file; name a public key with `public_key_file`")]
-    SecretIsPem,
+    #[error(
+        "the secret is a public or private key; a secret is random bytes, a public key is named with `public_key_file` or `jwks_file`"
+    )]
+    SecretIsKey,
     /// An algorithm of another kind of key.
     #[error("{} cannot be used with {kind}", algorithm::name(*.algorithm))]
     WrongKind {
@@ -59,6 +62,9 @@ pub enum KeyError {
     /// Not odd, 1, or longer than 33 bits.
     #[error("the RSA exponent is not an odd number from 3 to 33 bits")]
     RsaExponent,
+    /// Anyone can make signatures that it accepts.
+    #[error("it is an Ed25519 key of small order, or not in its canonical form")]
+    WeakEd25519,
     /// Not a point of the curve, or of the wrong size.
     #[error("it is not a valid {0}")]
     Invalid(&'static str),
@@ -69,7 +75,7 @@ pub enum KeyError {
     #[error("{0}")]
     Jwk(String),
     /// Every key of a set was skipped.
-    #[error("no key of the set can be used: {}", .0.join("; "))]
+    #[error("no key of the set can be used{}{}", if .0.is_empty() { ", it is empty" } else { ": " }, .0.join("; "))]
     NoKey(Vec<String>),
 }
 
@@ -86,10 +92,7 @@ pub struct IssuerKeys {
 impl IssuerKeys {
     /// A shared secret. `allowed` empty means every HS algorithm that it is long enough for (RFC 7518 section 3.2).
     pub fn from_secret(secret: &[u8], allowed: &[Algorithm]) -> Result<Self, KeyError> {
-        if secret.trim_ascii_start().starts_with(b"-----BEGIN ") {
-            return Err(KeyError::SecretIsPem);
-        }
-        Self::from_material(&Material::Secret(secret.to_vec()), allowed)
+        Self::from_material(&Material::secret(secret.to_vec())?, allowed)
     }
 
     /// A public key (SPKI or PKCS#1) or a certificate in PEM; of a chain, the first certificate.
@@ -97,20 +100,42 @@ impl IssuerKeys {
         Self::from_material(&Material::from_pem(pem)?, allowed)
     }
 
-    /// A JWK or JWK set (RFC 7517). A key that cannot be used is skipped with a warning; it is an error when none is left.
+    /// A JWK or JWK set (RFC 7517), of which the first 100 keys count. A key that cannot be read or used is skipped with
+    /// a warning; it is an error when none is left.
     pub fn from_jwks(json: &[u8], allowed: &[Algorithm]) -> Result<Self, KeyError> {
         let mut keys = Vec::new();
         let mut warnings = Vec::new();
-        for (index, member) in jwk::members(json)?.into_iter().enumerate() {
+        let members = jwk::members(json)?;
+        let mut holds_secret = false;
+        // Those that are not used too: whoever can read the file can read them.
+        for (index, member) in members.iter().enumerate() {
+            let holds = jwk::holds(member);
+            holds_secret |= holds != Holds::Public;
+            if holds == Holds::Private && index < jwk::MAX_KEYS {
+                let number = index + 1;
+                warnings.push(format!(
+                    "key {number} holds a private key; only the public half is needed here"
+                ));
+            }
+        }
+        for (index, member) in members.iter().take(jwk::MAX_KEYS).enumerate() {
             match jwk::read(member, allowed) {
                 Ok(key) => keys.push(key),
                 Err(problem) => warnings.push(format!("key {} is skipped: {problem}", index + 1)),
             }
         }
+        if members.len() > jwk::MAX_KEYS {
+            warnings.push(format!(
+                "of the {} keys of the set only the first {} are used",
+                members.len(),
+                jwk::MAX_KEYS
+            ));
+        }
         if keys.is_empty() {
             return Err(KeyError::NoKey(warnings));
         }
         Ok(Self {
+            holds_secret,
             warnings,
             ..Self::from_keys(keys)
         })
@@ -121,7 +146,7 @@ impl IssuerKeys {
         &self.warnings
     }
 
-    /// Whether whoever can read the keys could also sign.
+    /// Whether whoever can read the keys, those of a set that are not used too, could also sign.
     pub fn holds_secret(&self) -> bool {
         self.holds_secret
     }
@@ -269,7 +294,7 @@ mod tests {
     fn a_public_key_is_no_secret() {
         for key in [&RSA, &P256, &ED25519] {
             let result = IssuerKeys::from_secret(key.public_pem.as_bytes(), &[]);
-            assert_eq!(result.unwrap_err(), KeyError::SecretIsPem);
+            assert_eq!(result.unwrap_err(), KeyError::SecretIsKey);
         }
     }
 
@@ -379,6 +404,46 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_cannot_be_read_does_not_cost_the_others() {
+        let good = &P256.public_jwk;
+        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        for bad in [
+            r#"{"kty":"EC","kty":"EC"}"#,
+            r#"{"kty":"EC","x":"\ud800"}"#,
+            r#"{"kty":"EC","more":1e400}"#,
+            r#"{"kty":"EC","more":{"a":1,"a":2}}"#,
+            "7",
+            "null",
+            "[]",
+            &deep,
+        ] {
+            let text = format!(r#"{{"keys":[{bad},{good}],"more":{bad}}}"#);
+            let keys = IssuerKeys::from_jwks(text.as_bytes(), &[]).unwrap();
+            assert_eq!(served(&keys), [Algorithm::Es256], "{bad}");
+            let warnings = keys.warnings();
+            assert!(
+                warnings.len() == 1 && warnings[0].starts_with("key 1 is skipped: "),
+                "{warnings:?}"
+            );
+        }
+        // One that stands alone is as bad as a set of nothing else.
+        let error = IssuerKeys::from_jwks(br#"{"kty":"EC","kty":"EC"}"#, &[]).unwrap_err();
+        assert!(matches!(error, KeyError::NoKey(_)), "{error}");
+    }
+
+    #[test]
+    fn the_first_hundred_keys_of_a_set_count() {
+        let many = vec![P256.public_jwk.clone(); 101];
+        let keys = set(&many).unwrap();
+        assert_eq!(served(&keys).len(), 100);
+        assert_eq!(
+            keys.warnings(),
+            ["of the 101 keys of the set only the first 100 are used"]
+        );
+        assert!(set(&many[..100]).unwrap().warnings().is_empty());
+    }
+
+    #[test]
     fn a_set_without_a_usable_key_is_an_error() {
         assert_eq!(set(&[]).unwrap_err(), KeyError::NoKey(Vec::new()));
         let only = [Algorithm::Es256];
@@ -389,7 +454,9 @@ mod tests {
                 .to_string()
                 .contains("an RSA key serves none of the allowed")
         );
-        for text in ["", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[],"keys":[]}"#] {
+        let error = IssuerKeys::from_jwks(b"{}", &[]).unwrap_err();
+        assert!(matches!(error, KeyError::NoKey(_)), "{error}");
+        for text in ["", "[]", r#"{"keys":{}}"#, r#"{"keys":[],"keys":[]}"#] {
             let error = IssuerKeys::from_jwks(text.as_bytes(), &[]).unwrap_err();
             assert!(matches!(error, KeyError::Jwks(_)), "{text}: {error}");
         }
@@ -435,11 +502,67 @@ mod tests {
     }
 
     #[test]
+    fn an_ed25519_key_that_anyone_can_sign_for_is_refused() {
+        let key = |x: &[u8]| json!({"kty": "OKP", "crv": "Ed25519", "x": base64url(x)});
+        let little_endian = |low: u8, rest: u8, high: u8| {
+            let mut bytes = [rest; 32];
+            bytes[0] = low;
+            bytes[31] = high;
+            bytes
+        };
+        let order_8 = |text: &str| -> [u8; 32] {
+            let byte = |place| u8::from_str_radix(&text[place..place + 2], 16).unwrap();
+            std::array::from_fn(|index| byte(2 * index))
+        };
+        let mut weak = vec![
+            order_8("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
+            order_8("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"),
+            little_endian(0, 0, 0),
+            little_endian(1, 0, 0),
+        ];
+        // From p - 1, which has order 2, to what is written with more than p.
+        weak.extend((0xec..=0xff).map(|low| little_endian(low, 0xff, 0x7f)));
+        for mut x in weak {
+            assert!(skipped(&key(&x)).contains("small order"), "{x:?}");
+            x[31] |= 0x80;
+            assert!(skipped(&key(&x)).contains("small order"), "{x:?}");
+        }
+        assert!(set(std::slice::from_ref(&ED25519.public_jwk)).is_ok());
+    }
+
+    #[test]
     fn a_symmetric_jwk_is_a_secret_and_bound_by_its_size() {
         let key = json!({"kty": "oct", "k": base64url(SECRET), "alg": "HS512"});
         assert!(set(&[key]).unwrap().holds_secret());
         let key = json!({"kty": "oct", "k": base64url(&SECRET[..16])});
         assert!(skipped(&key).contains("HS256 needs at least 32"));
+    }
+
+    #[test]
+    fn a_set_with_a_private_or_secret_member_is_a_secret() {
+        for (bad, is_warned) in [
+            (with(&P256.public_jwk, json!({"d": "AAAA"})), true),
+            (json!({"kty": "RSA", "p": "AAAA", "use": "enc"}), true),
+            (json!({"kty": "unheard", "priv": "AAAA"}), true),
+            (json!({"kty": "oct", "k": "AAAA"}), false),
+            (json!({"kty": "oct", "k": [], "use": "enc"}), false),
+        ] {
+            let keys = set(&[P384.public_jwk.clone(), bad.clone()]).unwrap();
+            assert!(keys.holds_secret(), "{bad}");
+            let told = |warning: &String| warning.contains("key 2 holds a private key");
+            assert_eq!(keys.warnings().iter().any(told), is_warned, "{bad}");
+        }
+        let doubled = format!(r#"{{"keys":[{},{{"d":1,"d":2}}]}}"#, P384.public_jwk);
+        let keys = IssuerKeys::from_jwks(doubled.as_bytes(), &[]).unwrap();
+        assert!(keys.holds_secret());
+    }
+
+    #[test]
+    fn a_symmetric_jwk_that_holds_a_public_key_is_skipped() {
+        for key in [RSA.public_pem.as_str(), &P256.public_jwk.to_string()] {
+            let key = json!({"kty": "oct", "k": base64url(key)});
+            assert!(skipped(&key).contains("is a public or private key"));
+        }
     }
 
     #[test]

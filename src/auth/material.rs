@@ -6,8 +6,8 @@ use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{self, ParsedPublicKey, RsaPublicKeyComponents};
 use jsonwebtoken::DecodingKey;
 
-use super::algorithm;
 use super::keys::KeyError;
+use super::{algorithm, secret};
 use crate::config::Algorithm;
 
 /// A key that was parsed for one algorithm. aws-lc-rs is used without jsonwebtoken around it, because that
@@ -31,6 +31,7 @@ impl Verifier {
 /// What a key is made of, before it is known what it will be used for.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Material {
+    /// Made by [`Material::secret`] only.
     Secret(Vec<u8>),
     /// Big-endian without leading zeros.
     Rsa {
@@ -50,6 +51,14 @@ impl fmt::Debug for Material {
 }
 
 impl Material {
+    /// A shared secret, which must not be a key in disguise.
+    pub(super) fn secret(secret: Vec<u8>) -> Result<Self, KeyError> {
+        if secret::is_key(&secret) {
+            return Err(KeyError::SecretIsKey);
+        }
+        Ok(Self::Secret(secret))
+    }
+
     /// A public key (SPKI or PKCS#1) or a certificate in PEM; of a chain, the first certificate.
     pub(super) fn from_pem(pem: &[u8]) -> Result<Self, KeyError> {
         let blocks = pem::parse_many(pem).map_err(|_| KeyError::Pem)?;
@@ -152,6 +161,7 @@ impl Material {
                 ParsedPublicKey::new(&signature::ECDSA_P384_SHA384_FIXED, point)
             }
             Self::Ed25519(octets) if octets.len() == ED25519_KEY => {
+                judge_ed25519(octets)?;
                 ParsedPublicKey::new(&signature::ED25519, octets)
             }
             Self::P256(_) | Self::P384(_) | Self::Ed25519(_) => {
@@ -189,6 +199,42 @@ fn judge_rsa(n: &[u8], e: &[u8]) -> Result<(), KeyError> {
     let is_long = e.len() > 5 || (e.len() == 5 && e.first() > Some(&1));
     if is_long || e == [1] || e.last().is_none_or(|byte| byte % 2 == 0) {
         return Err(KeyError::RsaExponent);
+    }
+    Ok(())
+}
+
+/// For a point of small order a signature can be made without a key, and a point that is written in two ways is two keys;
+/// aws-lc-rs takes both (RFC 8032 section 5.1.3).
+fn judge_ed25519(octets: &[u8]) -> Result<(), KeyError> {
+    /// The y of the four points of order 8, little-endian; those of order 1, 2 and 4 have y = 1, -1 and 0.
+    const ORDER_8: [[u8; 32]; 2] = [
+        [
+            0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef,
+            0x98, 0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88,
+            0x6d, 0x53, 0xfc, 0x05,
+        ],
+        [
+            0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10,
+            0x67, 0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77,
+            0x92, 0xac, 0x03, 0x7a,
+        ],
+    ];
+    let mut y = octets.to_vec();
+    // The highest bit is the sign of x.
+    if let Some(last) = y.last_mut() {
+        *last &= 0x7f;
+    }
+    let is_weak = match y.as_slice() {
+        [low, middle @ .., high] => {
+            // p = 2²⁵⁵ - 19 ends in 0xed: -1 is just below it, and what is not below it has a shorter form.
+            let is_high = *low >= 0xec && *high == 0x7f && middle.iter().all(|byte| *byte == 0xff);
+            let is_low = *low <= 1 && *high == 0 && middle.iter().all(|byte| *byte == 0);
+            is_high || is_low || ORDER_8.iter().any(|each| *each == *y)
+        }
+        [] | [_] => true,
+    };
+    if is_weak {
+        return Err(KeyError::WeakEd25519);
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ mod keys;
 mod material;
 mod path;
 mod rules;
+mod secret;
 mod signing;
 mod token;
 
@@ -22,7 +23,7 @@ use std::sync::Arc;
 pub use claims::{ClaimError, Claims};
 pub use guard::{Guard, GuardError};
 pub use keys::{IssuerKeys, KeyError};
-pub use path::PathError;
+pub use path::{PathError, canonical as canonical_path};
 pub use rules::RuleError;
 pub use signing::{SignError, SigningKey};
 pub use token::{MAX_TOKEN, TokenError, Unverified, inspect};
@@ -54,9 +55,9 @@ pub enum Verdict {
 /// Why a request may not pass: what its client is told and what the log is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// 400, 401 or 403.
+    /// 400, 401, 403 or 414.
     pub status: u16,
-    /// The value of `WWW-Authenticate` (RFC 6750 section 3); not for 400.
+    /// The value of `WWW-Authenticate` (RFC 6750 section 3); for 401 and 403.
     pub challenge: Option<String>,
     /// `detail` of the JSON body.
     pub detail: &'static str,

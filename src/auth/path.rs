@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 
 /// Why a path has more than one reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +58,41 @@ pub(super) fn normalise(path: &str) -> Result<Cow<'_, str>, PathError> {
     Ok(decoded)
 }
 
+/// What stands in a path as it is: `pchar` and `/` (RFC 3986 section 3.3).
+const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b':')
+    .remove(b'@')
+    .remove(b'/');
+
+/// The one way to write the path that was judged, when it was written otherwise. An application that routes on the
+/// path as it is written would else serve another route than the one whose rule decided. Beyond RFC 3986 section 6.2.2
+/// it takes `%21` for `!` too: rules, which are written decoded, cannot tell them apart.
+pub fn canonical(path: &str) -> Option<String> {
+    let is_plain =
+        |byte: u8| byte == b'/' || byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    if path.bytes().all(is_plain) {
+        return None;
+    }
+    let decoded: Cow<'_, [u8]> = percent_decode_str(path).into();
+    let canonical = percent_encode(&decoded, IN_PATH).to_string();
+    (canonical != path).then_some(canonical)
+}
+
 fn digit(byte: Option<u8>) -> Option<u8> {
     let digit = char::from(byte?).to_digit(16)?;
     u8::try_from(digit).ok()
@@ -94,12 +129,12 @@ fn segments(decoded: &str) -> Result<(), PathError> {
 
 #[cfg(test)]
 mod tests {
-    use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+    use percent_encoding::utf8_percent_encode;
     use proptest::prelude::*;
 
     use super::*;
 
-    const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/');
+    const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/');
 
     #[test]
     fn a_plain_path_is_not_copied() {
@@ -153,13 +188,44 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_path_is_written_in_one_way() {
+        for (path, written) in [
+            ("/status/%32%30%30", Some("/status/200")),
+            ("/a%2db%7e", Some("/a-b~")),
+            ("/caf%c3%a9", Some("/caf%C3%A9")),
+            ("/café", Some("/caf%C3%A9")),
+            ("/a%21%40", Some("/a!@")),
+            ("/{x}[1]", Some("/%7Bx%7D%5B1%5D")),
+            ("/a%3f%23%25", Some("/a%3F%23%25")),
+            ("/a-b_c.d~e/", None),
+            ("/a!$&'()*+,=:@", None),
+            ("/caf%C3%A9/100%25", None),
+            ("/a%20b%3Fc", None),
+        ] {
+            assert_eq!(canonical(path).as_deref(), written, "{path}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn paths_that_are_judged_alike_are_written_alike(path in "/(\\PC|[%/.0-9a-fA-F]){0,24}") {
+            if let Ok(judged) = normalise(&path) {
+                let written = canonical(&path).unwrap_or_else(|| path.clone());
+                prop_assert_eq!(normalise(&written), Ok(judged.clone()));
+                prop_assert_eq!(canonical(&written), None);
+                let encoded = utf8_percent_encode(&judged, ENCODED).to_string();
+                prop_assert_eq!(canonical(&encoded).unwrap_or(encoded), written.as_str());
+                prop_assert!(written.parse::<http::uri::PathAndQuery>().is_ok());
+            }
+        }
+
         #[test]
         fn no_path_makes_it_panic_and_none_that_passes_has_a_second_reading(path in "/(\\PC|[%/.;\\\\0-9a-fA-F]){0,24}") {
             if let Ok(once) = normalise(&path) {
                 prop_assert!(once.split('/').all(|segment| segment != ".." && segment != "."));
                 prop_assert!(!once.contains("//") && !once.contains('\\') && !once.contains(';'));
-                let encoded = utf8_percent_encode(&once, IN_PATH).to_string();
+                let encoded = utf8_percent_encode(&once, ENCODED).to_string();
                 prop_assert_eq!(normalise(&encoded), Ok(once));
             }
         }

@@ -61,7 +61,7 @@ impl fmt::Debug for SigningKey {
 impl SigningKey {
     /// A shared secret, for every HS algorithm that it is long enough for (RFC 7518 section 3.2).
     pub fn from_secret(secret: &[u8]) -> Result<Self, KeyError> {
-        let material = Material::Secret(secret.to_vec());
+        let material = Material::secret(secret.to_vec())?;
         material.serves(Algorithm::Hs256)?;
         let serves = |algorithm: &Algorithm| material.serves(*algorithm).is_ok();
         let algorithms = algorithm::ALL.into_iter().filter(serves).collect();
@@ -99,7 +99,7 @@ impl SigningKey {
         let (Some(member), true) = (members.pop(), members.is_empty()) else {
             return Err(KeyError::Jwks("one key is needed to sign".to_owned()));
         };
-        let jwk = Jwk::from_value(member)?;
+        let jwk = Jwk::read(member)?;
         jwk.may("sign")?;
         let made_for = jwk.algorithm()?;
         let mut key = Self::from_members(&jwk)?;
@@ -341,6 +341,8 @@ mod tests {
             assert!(SigningKey::from_jwk(text.as_bytes()).is_err(), "{text}");
         }
         assert!(SigningKey::from_secret(&SECRET[..31]).is_err());
+        let error = SigningKey::from_secret(P256.public_pem.as_bytes()).unwrap_err();
+        assert_eq!(error, KeyError::SecretIsKey);
     }
 
     #[test]

@@ -117,18 +117,23 @@ pub(super) fn verify(
     // Read before the signature is checked, because `iss` chooses the keys. Nothing of it is believed yet.
     let payload = json::object(&decode(parts.payload, "payload")?).map_err(TokenError::Payload)?;
 
-    // Who is named by `iss` comes first, so that in a draw its reason is the one that is told.
     let iss = payload.get("iss").and_then(Value::as_str);
-    let named = issuers
-        .iter()
-        .filter(|issuer| issuer.policy.issuer.is_some());
-    let named = named.filter(|issuer| issuer.policy.issuer.as_deref() == iss);
-    let unnamed = issuers
-        .iter()
-        .filter(|issuer| issuer.policy.issuer.is_none());
+    let has_name = |issuer: &&TrustedIssuer| issuer.policy.issuer.is_some();
+    let is_named =
+        |issuer: &&TrustedIssuer| has_name(issuer) && issuer.policy.issuer.as_deref() == iss;
+    // Who names itself is the only one to speak in its name (RFC 8725 section 3.8): an issuer that names none would
+    // else pass off its tokens as those of another, and by its own policy.
+    let is_taken = issuers.iter().any(|issuer| is_named(&issuer));
+    let may_speak = |issuer: &&TrustedIssuer| {
+        if is_taken {
+            is_named(issuer)
+        } else {
+            !has_name(issuer)
+        }
+    };
 
     let mut reason = None;
-    for issuer in named.chain(unnamed) {
+    for issuer in issuers.iter().filter(may_speak) {
         let verdict = signed_by(issuer, &header, parts.signed, &signature)
             .and_then(|()| accepted_by(issuer, &header, &payload, now));
         match verdict {

@@ -8,13 +8,14 @@ use super::document::Document;
 use super::errors::Problems;
 use super::file::File;
 use super::key::{KeyPath, Step};
-use super::known::{self, Known};
+use super::known::{self, Kind, Known};
 
 /// The longest value that a message repeats, in characters.
 const FOUND_MAX: usize = 60;
 
 /// Reads the keys. A value that is no good is noted and left out, and its default stands in for it.
 pub(super) fn decode(document: &mut Document, problems: &mut Problems) -> File {
+    refuse_arrays(document, problems);
     // Serde stops at the first error, so what caused it is taken out and the rest is read again.
     loop {
         let mut unknown = Vec::new();
@@ -41,6 +42,32 @@ pub(super) fn decode(document: &mut Document, problems: &mut Problems) -> File {
         note_wrong(&path, error.message(), document, problems);
         if document.remove(&key).is_none() {
             return File::default();
+        }
+    }
+}
+
+/// Serde would take an array for a table, its items for the keys in the order in which `file` declares them.
+fn refuse_arrays(document: &mut Document, problems: &mut Problems) {
+    let in_sections = |known: &Known| known.kind != Kind::OfItem;
+    for known in known::all().into_iter().filter(in_sections) {
+        let steps = known.names.into_iter().map(Step::Key);
+        let key: KeyPath = steps.collect();
+        let section = key.parent().unwrap_or_default();
+        let mut arrays = Vec::new();
+        if let Some(Value::Array(_)) = document.value(&section) {
+            arrays.push(section);
+        }
+        if let (Kind::ArrayOfTables, Some(Value::Array(items))) = (known.kind, document.value(&key))
+        {
+            let is_array = |(_, item): &(usize, &Value)| item.is_array();
+            let found = items.iter().enumerate().filter(is_array);
+            arrays.extend(found.map(|(index, _)| key.item(index)));
+        }
+        for path in &arrays {
+            note_wrong(path, ", expected a table", document, problems);
+        }
+        for path in &arrays {
+            document.remove(&path.nearest_key());
         }
     }
 }

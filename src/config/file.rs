@@ -10,7 +10,9 @@ use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 
 use super::notation::{Octal, OneOrMany, Period, Text, Whole};
-use super::{Access, Algorithm, AppKind, Balance, Format, Level, Strategy, WorkerCount};
+use super::{
+    Access, Algorithm, AppKind, Balance, Format, LEEWAY_MAX, Level, Strategy, WorkerCount,
+};
 
 const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;
@@ -273,7 +275,7 @@ pub(super) struct Issuer {
     pub jwks_file: Option<Text>,
     /// Make `secret_file`, with a random secret, when it is missing. For development.
     pub create_missing: bool,
-    /// The `iss` that its tokens must carry; when absent `iss` is not looked at.
+    /// The `iss` that its tokens must carry; when absent, any that no other issuer has.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub issuer: Option<Text>,
@@ -281,8 +283,8 @@ pub(super) struct Issuer {
     pub audience: OneOrMany<Text>,
     /// Algorithms that its keys may be used with; when empty, what each key is made for.
     pub algorithms: OneOrMany<Algorithm>,
-    /// Clock difference that is forgiven.
-    pub leeway: Period<0, { 10 * MINUTE }>,
+    /// Clock difference that is forgiven, in whole seconds.
+    pub leeway: Period<0, { LEEWAY_MAX.as_secs() * SECOND }>,
     /// Claims that must be present.
     pub require: OneOrMany<Text>,
     /// Values of the `typ` header that are accepted; when empty, any.

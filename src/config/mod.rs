@@ -270,19 +270,22 @@ pub struct Issuer {
     pub name: String,
     /// Where its keys are.
     pub keys: KeySource,
-    /// The `iss` its tokens must carry; when absent `iss` is not looked at.
+    /// The `iss` its tokens must carry; when absent, any that no other issuer has.
     pub issuer: Option<String>,
     /// `aud` must hold one of these; when empty a token must not carry an `aud`.
     pub audience: Vec<String>,
     /// Algorithms its keys may be used with; when empty, what each key is made for.
     pub algorithms: Vec<Algorithm>,
-    /// Clock difference that is forgiven.
+    /// Clock difference that is forgiven: whole seconds, for tokens are judged by the second, up to [`LEEWAY_MAX`].
     pub leeway: Duration,
     /// Claims that must be present, of any name.
     pub require: Vec<String>,
     /// Values of the `typ` header that are accepted, compared without case and `application/`; empty: any.
     pub typ: Vec<String>,
 }
+
+/// The most that a clock may be wrong: 10 minutes.
+pub const LEEWAY_MAX: Duration = Duration::from_mins(10);
 
 /// Where the keys of an issuer are.
 #[derive(Debug, Clone, PartialEq, Eq)]

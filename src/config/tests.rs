@@ -104,6 +104,19 @@ audience = [1]
 }
 
 #[test]
+fn an_array_is_no_table() {
+    assert_snapshot!(refused("http = ['1s', '2s', '0s']\nauth.issuer = [['a'], { secret_file = 'a' }, []]"), @r#"
+    config: /srv/app.toml:1:8: `http` must be a table, found `["1s", "2s", "0s"]`
+    config: /srv/app.toml:2:16: `auth.issuer[0]` must be a table, found `["a"]`
+    config: /srv/app.toml:2:46: `auth.issuer[2]` must be a table, found `[]`
+    "#);
+    assert_snapshot!(refused("auth = ['realm']\n[[log]]"), @r#"
+    config: /srv/app.toml:1:8: `auth` must be a table, found `["realm"]`
+    config: /srv/app.toml:2:1: `log` must be a table, found `[{}]`
+    "#);
+}
+
+#[test]
 fn an_unknown_key_is_told_with_the_nearest_known_one() {
     assert_snapshot!(refused(r#"
 bind = "127.0.0.1:80"
@@ -179,8 +192,7 @@ fn what_is_hardly_meant_is_warned_of() {
     config: /srv/app.toml:1:21: `http.drain_linger` is longer than `workers.graceful_timeout`, which ends it
     config: there is no `[[auth.rule]]`: every request will be refused
     "#);
-    assert_snapshot!(warned("[[auth.rule]]\npath = '/'\naccess = 'optional'\nscopes = 'a'\n[[auth.rule]]\npath = '/me'"), @r#"
-    config: /srv/app.toml:1:1: `auth.rule[0]` lets requests without a token through, whatever it asks of those with one
-    config: /srv/app.toml:5:1: `auth.rule[1]` needs a token, but there is no `[[auth.issuer]]` that could sign one
+    assert_snapshot!(warned("[[auth.rule]]\npath = '/'\naccess = 'optional'\n[[auth.rule]]\npath = '/me'"), @r#"
+    config: /srv/app.toml:4:1: `auth.rule[1]` needs a token, but there is no `[[auth.issuer]]` that could sign one
     "#);
 }

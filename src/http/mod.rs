@@ -1,9 +1,10 @@
-//! The way of one request, in order: request id, scoreboard, forged fields, token and rules, application, answer.
+//! The way of one request, in order: request id, scoreboard, forged fields, token and rules, path, application, answer.
 
 pub mod activity;
 mod body;
 mod identity_fields;
 mod reply;
+mod target;
 mod track;
 
 use std::convert::Infallible;
@@ -25,7 +26,7 @@ use tokio::sync::Notify;
 use track::{Access, Track};
 
 use crate::app::{AppService, BoxError, RequestBody};
-use crate::auth::{Guard, RequestView, UnixTime, Verdict};
+use crate::auth::{Claims, Guard, Refusal, RequestView, UnixTime, Verdict};
 use crate::logging::cut;
 use crate::scoreboard::{RequestId, SeatWriter};
 use crate::sys::clock;
@@ -116,8 +117,8 @@ impl<S: AppService> Pipeline<S> {
         let mut track = self.track(id, &request, origin);
         let (mut head, body) = request.into_parts();
         identity_fields::remove_forged(&mut head.headers);
-        let answer = match self.judge(&head) {
-            Verdict::Refuse(refusal) => {
+        let answer = match self.admit(&mut head) {
+            Err(refusal) => {
                 self.seat.refused();
                 tracing::info!(
                     request = %id,
@@ -129,7 +130,7 @@ impl<S: AppService> Pipeline<S> {
                 );
                 Err(reply::refusal(&refusal))
             }
-            Verdict::Pass(claims) => {
+            Ok(claims) => {
                 if let Some(claims) = claims {
                     track.subject(|| claims.subject().map(|subject| cut(subject).to_owned()));
                     head.extensions.insert(claims);
@@ -169,6 +170,18 @@ impl<S: AppService> Pipeline<S> {
             })
         });
         Track::begin(id, Arc::clone(&origin.activity), in_flight, access)
+    }
+
+    /// Judges a request; of one that may pass, the path becomes the one that was judged.
+    fn admit(&self, head: &mut http::request::Parts) -> Result<Option<Arc<Claims>>, Refusal> {
+        let claims = match self.judge(head) {
+            Verdict::Pass(claims) => claims,
+            Verdict::Refuse(refusal) => return Err(refusal),
+        };
+        if let Some(uri) = target::canonical(&head.uri)? {
+            head.uri = uri;
+        }
+        Ok(claims)
     }
 
     fn judge(&self, head: &http::request::Parts) -> Verdict {

@@ -226,10 +226,13 @@ impl Master {
             (false, true) => SlotEnd::Nothing,
             (false, false) => SlotEnd::Slot,
         };
-        let others = Some(generation) == self.supervisor.serving();
+        let others = self.supervisor.workers().any(|other| {
+            let accepts = matches!(other.state, State::Accepting { .. });
+            accepts && other.generation == generation && other.id != id
+        });
         let heir = self.heir_of(generation);
         let close = self.listeners.to_close(end, &heir, others);
-        self.listeners.give_up(&close, slot.0);
+        self.listeners.give_up(&close, id, slot.0);
         tracing::debug!(worker = id.0, ?close, "worker drains");
         self.tell(id, &ToWorker::Drain { close });
     }

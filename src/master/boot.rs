@@ -25,7 +25,7 @@ use crate::sys::identity::{self, Identity, IdentityError};
 use crate::sys::machine::Processors;
 use crate::sys::process::{self, ProcessId};
 use crate::sys::signals::Signals;
-use crate::sys::systemd::{self, Notifier};
+use crate::sys::systemd::{self, InheritedSocket, Notifier};
 use crate::sys::{clock, poll};
 
 /// Workers of a master that was killed need this long to notice, in the worst case; until then they hold its ports.
@@ -41,6 +41,23 @@ pub struct ServiceManager {
     pub listen_fdnames: Option<String>,
     pub watchdog_usec: Option<String>,
     pub watchdog_pid: Option<String>,
+}
+
+/// The listening sockets that this process was started with.
+#[derive(Debug)]
+pub struct Inherited(Vec<InheritedSocket>);
+
+impl Inherited {
+    /// Takes them. First thing in the process: what it opens itself must not be taken for passed.
+    pub fn take(manager: &ServiceManager) -> Self {
+        let mut sockets = systemd::take_inherited_sockets(
+            manager.listen_pid.as_deref(),
+            manager.listen_fds.as_deref(),
+            manager.listen_fdnames.as_deref(),
+        );
+        sockets.extend(systemd::take_other_sockets(&sockets));
+        Self(sockets)
+    }
 }
 
 /// A master that cannot start. Nothing was left behind.
@@ -72,6 +89,7 @@ impl Master {
         loaded: Loaded,
         loader: Loader,
         manager: &ServiceManager,
+        inherited: Inherited,
     ) -> Result<Self, StartError> {
         let signals = Signals::take_over()
             .map_err(|errno| StartError::System("take over the signals", errno.into()))?;
@@ -79,18 +97,13 @@ impl Master {
             tracing::warn!(%error, "cannot raise the limit on open descriptors");
         }
         let processors = Processors::available();
-        let inherited = systemd::take_inherited_sockets(
-            manager.listen_pid.as_deref(),
-            manager.listen_fds.as_deref(),
-            manager.listen_fdnames.as_deref(),
-        );
         let (pinned, policy) = pin(loaded, processors)?;
         let config = &pinned.loaded.config;
         let control = patiently(
             || ControlServer::open(&socket_of(config)),
             SocketPathError::may_pass,
         )?;
-        let mut listeners = Listeners::new(inherited);
+        let mut listeners = Listeners::new(inherited.0);
         patiently(
             || listeners.open(&config.server, policy.workers),
             ListenError::may_pass,

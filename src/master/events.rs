@@ -118,13 +118,10 @@ impl Master {
             };
             // Its last words may have arrived together with its end.
             self.hear(id);
-            let slot = self.crew.get(id).map(|hand| hand.slot);
             let words = self.bury(id, ending);
             self.feed(Event::Exited(id, words));
             self.note_who_serves();
-            if let Some(slot) = slot {
-                self.listeners.worker_left(slot.0);
-            }
+            self.listeners.worker_left(id);
             self.close_unused_slots();
         }
     }
@@ -135,7 +132,7 @@ impl Master {
         };
         hand.send();
         for message in hand.receive() {
-            self.feed(match message {
+            let event = match message {
                 ToMaster::Ready => Event::Ready(id),
                 ToMaster::ServedOut => {
                     self.note_replacement(id, "max_requests");
@@ -145,7 +142,12 @@ impl Master {
                     tracing::error!(worker = id.0, reason, "worker cannot boot");
                     Event::BootFailed(id, reason)
                 }
-            });
+                ToMaster::Emptied { listener } => {
+                    self.listeners.emptied(&listener, id);
+                    continue;
+                }
+            };
+            self.feed(event);
         }
     }
 

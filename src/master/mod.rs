@@ -8,6 +8,7 @@ mod crew;
 mod deaths;
 mod events;
 mod listeners;
+mod slot_sockets;
 mod socket_path;
 mod status;
 
@@ -18,7 +19,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use boot::{ServiceManager, StartError, control_socket_path, identity_of};
+pub use boot::{Inherited, ServiceManager, StartError, control_socket_path, identity_of};
 use control::ControlServer;
 use crew::Crew;
 use deaths::Deaths;
@@ -192,6 +193,7 @@ impl Master {
             for action in self.supervisor.handle(now, event) {
                 self.perform(action, &mut events);
             }
+            self.close_unused_slots();
         }
     }
 
@@ -224,6 +226,8 @@ impl Master {
 
     /// The last words: callers learn the outcome, files that say that this master runs go.
     fn finish(mut self, reason: ExitReason) -> Ending {
+        // Whoever asks from now on finds nobody, instead of somebody who does not answer.
+        self.control.stop_listening();
         for caller in std::mem::take(&mut self.stop_callers) {
             self.control.answer(caller, Ok("stopped".to_owned()));
         }

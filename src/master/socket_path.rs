@@ -94,10 +94,6 @@ impl SocketPath {
             .ok()
             .map(|metadata| (metadata.dev(), metadata.ino()));
     }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
 }
 
 impl Drop for SocketPath {

@@ -146,7 +146,7 @@ fn a_worker_that_a_real_time_signal_ends_is_replaced() {
 
 #[test]
 fn a_death_is_noticed_though_the_parent_of_the_master_ignores_sigchld() {
-    let server = Setup::new().by(["env", "--ignore-signal=CHLD"]).start();
+    let server = Setup::new().under(&["env", "--ignore-signal=CHLD"]).start();
     kill_and_wait(&server, 0);
 }
 

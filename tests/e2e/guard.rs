@@ -267,6 +267,22 @@ fn fields_that_claim_an_identity_never_reach_the_application() {
     }
 }
 
+/// An application that routes on the path as written must not take another route than the rule that decided.
+#[test]
+fn the_application_gets_the_path_that_was_judged() {
+    let mut setup = Setup::new();
+    setup.config.set_auth(
+        "[[auth.rule]]\npath = \"/headers\"\naccess = \"public\"\n[[auth.rule]]\npath = \"/**\"\n",
+    );
+    let server = setup.start();
+    let seen = ask(&server.address(), "/%68eader%73?a=%61", &[]).json();
+    assert_eq!(
+        (&seen["path"], &seen["query"]),
+        (&json!("/headers"), &json!("a=%61"))
+    );
+    assert_eq!(ask(&server.address(), "/%68eader", &[]).status, 401);
+}
+
 #[test]
 fn a_token_issued_by_the_command_passes_and_one_that_verifies_there_too() {
     let server = start();

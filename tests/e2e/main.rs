@@ -16,6 +16,7 @@ mod identity;
 mod listeners;
 mod logs;
 mod notify;
+mod pid1;
 mod recycle;
 mod reload;
 mod request_timeout;

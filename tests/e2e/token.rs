@@ -33,15 +33,19 @@ impl Place {
         path
     }
 
-    /// `destrier token verify LINE`; a blank ends a word.
+    /// `destrier LINE`; a blank ends a word.
     #[track_caller]
-    fn verify(&self, line: &str) -> Outcome {
+    fn destrier(&self, line: &str) -> Outcome {
         let mut command = command::command(&destrier());
         command
-            .args(["token", "verify"])
             .args(line.split_whitespace())
             .current_dir(self.0.path());
         command::run(command)
+    }
+
+    #[track_caller]
+    fn verify(&self, line: &str) -> Outcome {
+        self.destrier(&format!("token verify {line}"))
     }
 
     /// With the set as it is, and this token.
@@ -172,6 +176,62 @@ fn a_pipe_gives_keys_and_tokens() {
 }
 
 #[test]
+fn a_private_key_is_found_behind_other_text() {
+    let place = Place::new();
+    place.destrier("key generate ES256 --out key.pem");
+    let pem = fs::read_to_string(place.0.path().join("key.pem")).unwrap();
+    place.put(
+        "bag",
+        0o600,
+        format!("Bag Attributes\n    friendlyName: x\n{pem}"),
+    );
+    let issued = place.destrier("token issue --key bag --sub u");
+    assert_eq!(issued.code, Some(0), "{issued:?}");
+    place.put("issued", 0o644, &issued.stdout);
+    let verified = place.verify("--public-key key.pem.pub --token-file issued");
+    assert_eq!(verified.code, Some(0), "{verified:?}");
+}
+
+#[test]
+fn a_public_key_signs_nothing_as_a_secret() {
+    let place = Place::new();
+    place.destrier("key generate ES256 --out key.pem");
+    let pem = fs::read_to_string(place.0.path().join("key.pem.pub")).unwrap();
+    place.put("commented", 0o600, format!("# our key\n{pem}"));
+    for line in [
+        "token issue --key commented --sub u",
+        "token verify --secret commented --token-file token",
+    ] {
+        let outcome = place.destrier(line);
+        assert_eq!(outcome.code, Some(2), "{line}: {outcome:?}");
+    }
+}
+
+#[test]
+fn leeway_is_a_number_of_seconds_or_a_duration() {
+    let place = Place::new();
+    let now = clock::unix().as_secs();
+    let claims = json!({"sub": "u", "exp": now - 5, "nbf": now + 40});
+    let key = EncodingKey::from_secret(SECRET);
+    place.put(
+        "late",
+        0o644,
+        encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap(),
+    );
+    for (leeway, code) in [
+        ("60", 0),
+        ("60s", 0),
+        ("1m", 0),
+        ("600", 0),
+        ("0", 1),
+        ("6", 1),
+    ] {
+        let outcome = place.verify(&format!("--jwks set --leeway {leeway} --token-file late"));
+        assert_eq!(outcome.code, Some(code), "{leeway}: {outcome:?}");
+    }
+}
+
+#[test]
 fn wrong_usage_is_not_a_verdict_on_the_token() {
     let place = Place::new();
     for line in [
@@ -181,6 +241,9 @@ fn wrong_usage_is_not_a_verdict_on_the_token() {
         "--jwks token --token-file token",
         "--jwks set --alg none --token-file token",
         "--jwks set --leeway soon --token-file token",
+        "--jwks set --leeway 601 --token-file token",
+        "--jwks set --leeway 1.5 --token-file token",
+        "--jwks set --leeway 500ms --token-file token",
         "--jwks set --claim x --token-file token",
         "--jwks set --unheard",
     ] {

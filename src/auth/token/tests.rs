@@ -313,6 +313,29 @@ fn an_issuer_vouches_only_for_its_own_iss() {
 }
 
 #[test]
+fn an_issuer_without_iss_cannot_speak_in_the_name_of_another() {
+    let strict = Issuer {
+        issuer: Some("A".to_owned()),
+        require: vec!["tenant".to_owned()],
+        ..issuer("a")
+    };
+    let issuers = [
+        named("any", None, public(&P256)),
+        TrustedIssuer::new(strict, public(&P384)),
+    ];
+    let header = json!({"alg": "ES256"});
+    let token = |claims| sign(&P256.signs, &header, &fresh(claims));
+    for claims in [json!({}), json!({"iss": "B"})] {
+        assert!(verify(token(claims).as_bytes(), &issuers, NOW).is_ok());
+    }
+    let error = refused(&token(json!({"iss": "A"})), &issuers);
+    assert_eq!(
+        error.to_string(),
+        "issuer a: ES256 is not allowed for its keys"
+    );
+}
+
+#[test]
 fn one_issuer_that_accepts_is_enough() {
     let issuers = [
         named("a", None, public(&P256)),

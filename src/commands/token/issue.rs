@@ -40,15 +40,16 @@ fn signer(args: &TokenIssueArgs) -> Result<(SigningKey, Option<Issuer>), Command
     }
 }
 
-/// A key file of any kind: PEM, JWK or secret, told apart by how it begins.
+/// A key file of any kind: PEM, which other text may precede, JWK or secret.
 fn read_key(path: &Path) -> Result<SigningKey, CommandError> {
+    const PEM: &[u8] = b"-----BEGIN ";
     let failed = |error: KeyError| wrong(&format!("`{}`: {error}", path.display()));
     let file = KeyFile::read(path).map_err(|error| wrong(&error))?;
-    let start = file.bytes().trim_ascii_start();
+    let begins_pem = |window: &[u8]| window == PEM;
     // That anybody can read it is not what is wrong with a public key, so what it holds is judged first.
-    let key = if start.starts_with(b"-----BEGIN ") {
+    let key = if file.bytes().windows(PEM.len()).any(begins_pem) {
         SigningKey::from_pem(file.bytes())
-    } else if start.starts_with(b"{") {
+    } else if file.bytes().trim_ascii_start().starts_with(b"{") {
         SigningKey::from_jwk(file.bytes())
     } else {
         SigningKey::from_secret(file.secret().map_err(|error| wrong(&error))?)

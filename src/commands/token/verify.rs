@@ -1,10 +1,12 @@
 //! `destrier token verify`: the same check as in a worker.
 
+use std::time::Duration;
+
 use super::{now, parse_algorithm, parse_claim, parse_duration, read_token};
 use crate::auth::{Claims, Guard};
 use crate::cli::{ConfigArgs, TokenVerifyArgs};
 use crate::commands::{CommandError, load_config, misconfigured, print, tell};
-use crate::config::{Auth, Issuer, KeySource};
+use crate::config::{Auth, Issuer, KeySource, LEEWAY_MAX};
 use crate::key_files::{self, LoadError, MissingSecret};
 
 /// Prints the claims of a valid token; one that is not valid is a failure that says why.
@@ -58,10 +60,7 @@ fn guard(args: &TokenVerifyArgs) -> Result<Guard, CommandError> {
         issuer: args.issuer.clone(),
         audience: args.audience.clone(),
         algorithms: algorithms.collect::<Result<_, _>>()?,
-        leeway: leeway
-            .map(|text| parse_duration("--leeway", text))
-            .transpose()?
-            .unwrap_or_default(),
+        leeway: leeway.map(parse_leeway).transpose()?.unwrap_or_default(),
         require: args.require.clone(),
         typ: args.typ.clone(),
     };
@@ -82,6 +81,18 @@ fn guard(args: &TokenVerifyArgs) -> Result<Guard, CommandError> {
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
         wrong(&lines.join("\n"))
     })
+}
+
+/// As strict as `leeway` of the configuration.
+fn parse_leeway(text: &str) -> Result<Duration, CommandError> {
+    let leeway = parse_duration("--leeway", text)?;
+    if leeway > LEEWAY_MAX || leeway.subsec_nanos() != 0 {
+        return Err(wrong(&format!(
+            "`--leeway` must be whole seconds, at most {}, found `{text}`",
+            humantime::format_duration(LEEWAY_MAX)
+        )));
+    }
+    Ok(leeway)
 }
 
 fn configured(args: &TokenVerifyArgs) -> Result<Guard, CommandError> {

@@ -34,6 +34,16 @@ secret_file = 3
 }
 
 #[test]
+fn leeway_is_whole_seconds() {
+    let issuer = |leeway| format!("[[auth.issuer]]\nsecret_file = 'a'\nleeway = {leeway}");
+    assert_snapshot!(refused(&issuer("'500ms'")), @r#"config: /srv/app.toml:3:10: `auth.issuer[0].leeway` must be whole seconds, found `"500ms"`"#);
+    assert_snapshot!(refused(&issuer("1.5")), @"config: /srv/app.toml:3:10: `auth.issuer[0].leeway` must be whole seconds, found `1.5`");
+    for leeway in ["0", "'1s 0ms'", "2.0", "'10m'"] {
+        accepted(&issuer(leeway));
+    }
+}
+
+#[test]
 fn issuers_have_names_of_their_own() {
     assert_snapshot!(refused(r#"
 [[auth.issuer]]

@@ -148,7 +148,8 @@ fn process() -> impl Strategy<Value = Process> {
 }
 
 fn auth() -> impl Strategy<Value = Auth> {
-    let issuers = collection::vec((text(), texts(), time(), texts()), 0..3);
+    let leeway = (0..=600_u64).prop_map(|seconds| Period(Duration::from_secs(seconds)));
+    let issuers = collection::vec((text(), texts(), leeway, texts()), 0..3);
     let rules = collection::vec((texts(), texts(), claims()), 0..3);
     (text(), issuers, rules).prop_map(|(realm, issuers, rules)| Auth {
         realm,

@@ -35,6 +35,10 @@ impl Check<'_> {
             let key = KeyPath::from("auth.issuer").item(index);
             let keys = self.key_source(&key, issuer);
             self.algorithms(&key, issuer);
+            if issuer.leeway.0.subsec_nanos() != 0 {
+                // Tokens are judged by the second, so that a fraction would be forgotten without a word.
+                self.refuse(&key.child("leeway"), "must be whole seconds", None);
+            }
             let name = issuer.name.as_ref().or(issuer.issuer.as_ref());
             let name = name.map_or_else(|| key.to_string(), text);
             if issuers.iter().any(|other| other.name == name) {
@@ -189,9 +193,10 @@ impl Check<'_> {
                 }
                 Access::Optional => {
                     let message = format!(
-                        "`{key}` lets requests without a token through, whatever it asks of those with one"
+                        "`{key}` lets requests without a token through, so it cannot have `scopes`, `roles` or `claims`"
                     );
-                    self.warn(key, message, None);
+                    let hint = "leave `access` out: the default needs a token".to_owned();
+                    self.refuse_with(key, message, Some(hint));
                 }
                 Access::Token => {}
             }

@@ -1,6 +1,5 @@
 //! A server that was really started: its configuration, its log, its notifications, its processes, and its end.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::fd::OwnedFd;
@@ -30,11 +29,11 @@ use super::{PATIENCE, eventually, os, within};
 pub(crate) struct Setup {
     pub(crate) config: Config,
     program: PathBuf,
+    /// What becomes the program: `taskset` and its like.
+    launcher: Vec<&'static str>,
     env: Vec<(String, String)>,
     /// Listening sockets that it inherits as descriptors 3 and 4, with their names.
     passed: Option<[(OwnedFd, &'static str); 2]>,
-    /// A command that becomes the program.
-    launcher: Vec<String>,
     reads_log: bool,
     folder: Arc<TempDir>,
 }
@@ -55,9 +54,9 @@ impl Setup {
         Self {
             config: Config::new(folder.path()),
             program,
+            launcher: Vec::new(),
             env: Vec::new(),
             passed: None,
-            launcher: Vec::new(),
             reads_log: true,
             folder: Arc::new(folder),
         }
@@ -77,15 +76,15 @@ impl Setup {
         self
     }
 
-    /// Passes sockets as systemd does (`sd_listen_fds(3)`).
-    pub(crate) fn pass(mut self, sockets: [(OwnedFd, &'static str); 2]) -> Self {
-        self.passed = Some(sockets);
+    /// Starts it through a program that becomes it.
+    pub(crate) fn under(mut self, launcher: &[&'static str]) -> Self {
+        self.launcher = launcher.to_vec();
         self
     }
 
-    /// Starts it by `words`, a command such as `env` that changes itself and then becomes the program.
-    pub(crate) fn by<const N: usize>(mut self, words: [&str; N]) -> Self {
-        self.launcher = words.map(str::to_owned).to_vec();
+    /// Passes sockets as systemd does (`sd_listen_fds(3)`).
+    pub(crate) fn pass(mut self, sockets: [(OwnedFd, &'static str); 2]) -> Self {
+        self.passed = Some(sockets);
         self
     }
 
@@ -108,17 +107,19 @@ impl Setup {
         self.config.write();
         let notify = self.folder().join(format!("notify{}", fastrand::u64(..)));
         let notifications = listen(&notify);
-        let mut command = if let Some(sockets) = self.passed {
-            passing(sockets, &self.program)
-        } else {
-            let mut words = self.launcher.iter().map(OsStr::new);
-            let first = words.next().unwrap_or(self.program.as_os_str());
-            let mut command = command::command(Path::new(first));
-            command.args(words).stdout(Stdio::null());
-            if !self.launcher.is_empty() {
-                command.arg(&self.program);
+        let mut command = match (self.passed, self.launcher.as_slice()) {
+            (Some(sockets), _) => passing(sockets, &self.program),
+            (None, [launcher, options @ ..]) => {
+                let mut command = command::command(Path::new(launcher));
+                command.args(options).arg(&self.program);
+                command.stdout(Stdio::null());
+                command
             }
-            command
+            (None, []) => {
+                let mut command = command::command(&self.program);
+                command.stdout(Stdio::null());
+                command
+            }
         };
         command
             .args(["run", "-c"])
@@ -245,9 +246,9 @@ impl Server {
         Setup {
             config: self.config.clone(),
             program: self.program.clone(),
+            launcher: Vec::new(),
             env: Vec::new(),
             passed: None,
-            launcher: Vec::new(),
             reads_log: true,
             folder: Arc::clone(&self.folder),
         }
