@@ -109,7 +109,7 @@ fn a_group_alone_leaves_no_other_group_and_is_warned_of() {
         return;
     }
     let server = Setup::new()
-        .by(["setpriv", "--groups", "4,5"])
+        .under(&["setpriv", "--groups", "4,5"])
         .set("process.group", "54322")
         .start();
     server.assert_said("workers stay root");
@@ -119,7 +119,7 @@ fn a_group_alone_leaves_no_other_group_and_is_warned_of() {
 #[test]
 fn a_master_without_privileges_may_name_the_user_it_runs_as() {
     let Some(user) = unprivileged() else { return };
-    let setup = Setup::new().set("process.user", "nobody").by([
+    let setup = Setup::new().set("process.user", "nobody").under(&[
         "setpriv",
         "--reuid=nobody",
         "--regid=nogroup",
@@ -128,7 +128,7 @@ fn a_master_without_privileges_may_name_the_user_it_runs_as() {
     chown(setup.folder(), Some(user.uid.as_raw()), None).unwrap();
     let server = setup.launch();
     server.until_workers(2);
-    let other = Setup::new().set("process.user", "daemon").by([
+    let other = Setup::new().set("process.user", "daemon").under(&[
         "setpriv",
         "--reuid=nobody",
         "--regid=nogroup",
