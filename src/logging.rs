@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::Layered;
 use tracing_subscriber::layer::SubscriberExt;
@@ -38,9 +37,6 @@ type WithFormat = Layered<reload::Layer<Dynamic, Registry>, Registry>;
 /// How soon a log that nobody reads is tried again.
 pub const RETRY: Duration = Duration::from_millis(20);
 
-/// Lines have begun to wait. Nobody listens in the master, whose loop asks each time it turns.
-static SOME_WAIT: Notify = Notify::const_new();
-
 /// The log of this process.
 static LOG: OnceLock<State> = OnceLock::new();
 
@@ -59,6 +55,7 @@ struct Queue {
     is_json: bool,
     waiting: VecDeque<Vec<u8>>,
     lost: u64,
+    when_lines_wait: Option<fn()>,
 }
 
 /// Starts logging as `config` says. Once in a process's life; children inherit it.
@@ -91,6 +88,7 @@ pub fn change(config: &Log) -> io::Result<()> {
             let mut new = Queue::open(config)?;
             // What still waits here nobody reads there.
             new.lost = queue.lost + queue.waiting.len() as u64;
+            new.when_lines_wait = queue.when_lines_wait;
             *queue = new;
         }
         queue.is_json = !is_human(config);
@@ -146,13 +144,11 @@ pub fn flush() -> bool {
     })
 }
 
-/// In a worker: writes the lines that wait as soon as they are read on. Sleeps while none do; never ends.
-pub async fn flush_forever() {
-    loop {
-        SOME_WAIT.notified().await;
-        while flush() {
-            tokio::time::sleep(RETRY).await;
-        }
+/// Has `callback` called when lines begin to wait, by whoever logs them. The master needs none: its loop asks each time it
+/// turns.
+pub fn when_lines_wait(callback: fn()) {
+    if let Some(mut queue) = LOG.get().map(State::queue) {
+        queue.when_lines_wait = Some(callback);
     }
 }
 
@@ -176,6 +172,7 @@ impl Queue {
             is_json: !is_human(config),
             waiting: VecDeque::new(),
             lost: 0,
+            when_lines_wait: None,
         })
     }
 
@@ -189,8 +186,8 @@ impl Queue {
         self.queue_lost();
         self.waiting.push_back(line);
         self.flush();
-        if !self.waiting.is_empty() {
-            SOME_WAIT.notify_one();
+        if let (false, Some(callback)) = (self.waiting.is_empty(), self.when_lines_wait) {
+            callback();
         }
     }
 

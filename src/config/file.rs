@@ -161,7 +161,8 @@ impl Default for Reload {
 #[serde(default, expecting = "a table")]
 #[schemars(deny_unknown_fields)]
 pub(super) struct Process {
-    /// The user that workers run as, by name or number. Needs a master that was started by root.
+    /// The user that workers run as, by name or number. Another one than the master's needs a master that runs as root, and a
+    /// number that no account has needs `group`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub user: Option<Text>,

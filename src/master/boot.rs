@@ -18,7 +18,7 @@ use super::deaths::Deaths;
 use super::listeners::{ListenError, Listeners};
 use super::socket_path::SocketPathError;
 use super::{Loaded, Loader, LoaderBox, Master, Pinned, Systemd};
-use crate::config::{Config, Strategy, WorkerCount};
+use crate::config::{Config, Process, Strategy, WorkerCount};
 use crate::scoreboard::{SEATS, Scoreboard};
 use crate::supervisor::{self, Generation, Lifetime, Policy, Scale, Supervisor};
 use crate::sys::identity::{self, Identity, IdentityError};
@@ -191,19 +191,27 @@ fn seed() -> u64 {
     now ^ u64::from(ProcessId::own().number()).rotate_left(32)
 }
 
-/// Looks up what a generation names in the system, and says what the supervisor must know of it.
-pub(super) fn pin(
-    loaded: Loaded,
-    processors: Processors,
-) -> Result<(Pinned, Policy), IdentityError> {
-    let config = &loaded.config;
-    let process = &config.process;
-    let identity = Identity::find(
+/// Who workers shall be.
+///
+/// # Errors
+/// Names that do not exist, and what only root can do.
+pub fn identity_of(process: &Process) -> Result<Identity, IdentityError> {
+    Identity::find(
         process.user.as_deref(),
         process.group.as_deref(),
         process.groups.as_deref(),
         process.umask,
-    )?;
+    )
+}
+
+/// Looks up what a generation names in the system, and says what the supervisor must know of it.
+pub(super) fn pin(
+    mut loaded: Loaded,
+    processors: Processors,
+) -> Result<(Pinned, Policy), IdentityError> {
+    let config = &loaded.config;
+    let identity = identity_of(&config.process)?;
+    let warning = identity.warning().map(str::to_owned);
     let policy = Policy {
         workers: worker_count(config.workers.count, processors),
         strategy: match config.reload.strategy {
@@ -223,6 +231,7 @@ pub(super) fn pin(
             jitter_max: config.workers.max_lifetime_jitter,
         }),
     };
+    loaded.warnings.extend(warning);
     Ok((Pinned { loaded, identity }, policy))
 }
 

@@ -3,6 +3,7 @@
 mod accept;
 mod connection;
 mod drain;
+mod log;
 mod orders;
 
 use std::io;
@@ -104,7 +105,7 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
             return WorkerExit::BootFailed;
         }
     };
-    tokio::spawn(logging::flush_forever());
+    log::start();
     let listeners = std::mem::take(&mut task.listeners);
     let service = match boot(&task, app, &mut orders).await {
         Booted::Ready(service) => service,

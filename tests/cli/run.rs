@@ -127,7 +127,7 @@ fn privileges_that_an_ordinary_user_does_not_have_are_named() {
     assert_snapshot!(run_as_nobody(&place, "--bind 127.0.0.1:0"), @r#"
     exit 2
     --- stderr
-    `process.user` and `process.group` need a master that runs as root, this one has user id 65534
+    `process.user`, `process.group` and `process.groups` need a master that runs as root, this one has user id 65534 and group id 65534
     "#);
     // Containers often let everybody have every port.
     let first = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();

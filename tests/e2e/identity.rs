@@ -82,6 +82,65 @@ fn groups_can_be_chosen() {
 }
 
 #[test]
+fn a_number_without_an_account_does_not_leave_a_worker_in_roots_group() {
+    if unprivileged().is_none() {
+        return;
+    }
+    let setup = Setup::new().set("process.user", "54321");
+    let refused = setup.launch();
+    assert_eq!(refused.wait_for_exit(PATIENCE), Some(2));
+    refused.assert_said("`process.group` must be set");
+    let checked = refused.cli(["check"]);
+    assert_eq!(checked.code, Some(2), "{checked:?}");
+    assert!(
+        checked.stderr.contains("`process.group` must be set"),
+        "{checked:?}"
+    );
+    let server = refused.another().set("process.group", "54322").start();
+    for pid in server.pids() {
+        assert_eq!(os::status_line(pid, "Gid"), "54322 54322 54322 54322");
+        assert_eq!(os::status_line(pid, "Groups"), "54322");
+    }
+}
+
+#[test]
+fn a_group_alone_leaves_no_other_group_and_is_warned_of() {
+    if unprivileged().is_none() {
+        return;
+    }
+    let server = Setup::new()
+        .under(&["setpriv", "--groups", "4,5"])
+        .set("process.group", "54322")
+        .start();
+    server.assert_said("workers stay root");
+    assert_eq!(os::status_line(server.pids()[0], "Groups"), "54322");
+}
+
+#[test]
+fn a_master_without_privileges_may_name_the_user_it_runs_as() {
+    let Some(user) = unprivileged() else { return };
+    let setup = Setup::new().set("process.user", "nobody").under(&[
+        "setpriv",
+        "--reuid=nobody",
+        "--regid=nogroup",
+        "--clear-groups",
+    ]);
+    chown(setup.folder(), Some(user.uid.as_raw()), None).unwrap();
+    let server = setup.launch();
+    server.until_workers(2);
+    let other = Setup::new().set("process.user", "daemon").under(&[
+        "setpriv",
+        "--reuid=nobody",
+        "--regid=nogroup",
+        "--clear-groups",
+    ]);
+    chown(other.folder(), Some(user.uid.as_raw()), None).unwrap();
+    let refused = other.launch();
+    assert_eq!(refused.wait_for_exit(PATIENCE), Some(2));
+    refused.assert_said("need a master that runs as root");
+}
+
+#[test]
 fn a_user_that_does_not_exist_is_refused_by_name() {
     let server = Setup::new().set("process.user", "nobdoy").launch();
     assert_eq!(server.wait_for_exit(PATIENCE), Some(2));
