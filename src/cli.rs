@@ -31,8 +31,9 @@ Examples:
   destrier token verify <token.txt
   destrier token verify --jwks keys.json --alg ES256,EdDSA --issuer https://login.example --audience api <token.txt
 
-Without a key on the command line the issuers of the configuration judge, each by its own policy. `exp` is always
-required. Exit codes: 0 valid, 1 not valid, also when no key of the set can be used, 2 wrong usage.";
+Without a key on the command line the issuers of the configuration judge, each by its own policy.
+`exp` is always required.
+Exit codes: 0 valid, 1 not valid, also when no key of the set can be used, 2 wrong usage.";
 
 const GENERATE: &str = "\
 Examples:
