@@ -28,6 +28,13 @@ pub enum ToWorker {
 pub enum ToMaster {
     /// It has booted and could serve.
     Ready,
+    /// It has taken everything out of the accept queue of a listener that it was told to close: the listener may stop now.
+    Emptied {
+        /// As [`ToWorker::Drain`] named it.
+        listener: String,
+    },
+    /// It has answered as many requests as it may: it serves on until another one takes its place.
+    ServedOut,
     /// It cannot boot.
     Failed {
         /// Why, for the operator.

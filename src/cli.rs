@@ -10,8 +10,8 @@ Start:       destrier check && destrier run
 Operate:     destrier status; destrier reload; destrier stop
 Try a token: destrier token issue --sub alice | destrier token verify
 
-Every key of a section of the configuration is also an environment variable: DESTRIER_WORKERS__COUNT=4 is `count`
-in [workers]. `destrier config show` tells what is in force and where it came from.
+Every key of a section of the configuration is also an environment variable: DESTRIER_WORKERS__COUNT=4 is `count` in [workers]. \
+`destrier config show` tells what is in force and where it came from.
 
 Exit codes: 0 stopped or done as asked, 1 failed, 2 wrong usage or configuration, 3 the application failed to boot.";
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::Layered;
@@ -12,14 +13,29 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::config::{Format, Level, Log};
+use crate::sys::clock;
+use crate::sys::identity::Identity;
 use crate::sys::output::Output;
 use crate::sys::process::Keep;
+
+/// What a client may make a field of a log line long, in bytes. A line of at most 4096 goes into a pipe whole or not at
+/// all (`PIPE_BUF`, pipe(7)), and a pipe is what all workers share; so no client can tear the lines of others.
+const FIELD_MAX: usize = 1024;
+
+/// The start of `text`, as much of it as a log line may hold.
+pub fn cut(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(FIELD_MAX))
+        .unwrap_or(text)
+}
 
 /// Lines that wait for a reader who does not read; those after them are counted and lost.
 const WAITING_MAX: usize = 1024;
 
 type Dynamic = Box<dyn Layer<Registry> + Send + Sync>;
 type WithFormat = Layered<reload::Layer<Dynamic, Registry>, Registry>;
+
+/// How soon a log that nobody reads is tried again.
+pub const RETRY: Duration = Duration::from_millis(20);
 
 /// The log of this process.
 static LOG: OnceLock<State> = OnceLock::new();
@@ -36,8 +52,10 @@ struct State {
 struct Queue {
     output: Output,
     path: Option<PathBuf>,
+    is_json: bool,
     waiting: VecDeque<Vec<u8>>,
     lost: u64,
+    when_lines_wait: Option<fn()>,
 }
 
 /// Starts logging as `config` says. Once in a process's life; children inherit it.
@@ -47,7 +65,7 @@ struct Queue {
 pub fn start(config: &Log) -> io::Result<()> {
     let (layer, format) = reload::Layer::new(layer(config));
     let (filter, level) = reload::Layer::new(level_filter(config.level));
-    let queue = Mutex::new(Queue::open(config.file.clone())?);
+    let queue = Mutex::new(Queue::open(config)?);
     LOG.set(State {
         queue,
         format,
@@ -66,8 +84,14 @@ pub fn change(config: &Log) -> io::Result<()> {
     if let Some(state) = LOG.get() {
         let mut queue = state.queue();
         if queue.path != config.file {
-            *queue = Queue::open(config.file.clone())?;
+            queue.flush();
+            let mut new = Queue::open(config)?;
+            // What still waits here nobody reads there.
+            new.lost = queue.lost + queue.waiting.len() as u64;
+            new.when_lines_wait = queue.when_lines_wait;
+            *queue = new;
         }
+        queue.is_json = !is_human(config);
         drop(queue);
         state
             .format
@@ -92,6 +116,12 @@ pub fn reopen() -> io::Result<()> {
     Ok(())
 }
 
+/// Gives the log file to `identity`: a worker opens it anew by itself, with the privileges it has left.
+pub fn hand_over(identity: &Identity) -> io::Result<()> {
+    LOG.get()
+        .map_or(Ok(()), |state| state.queue().output.hand_over(identity))
+}
+
 /// The descriptor that lines go to, for a child that shall go on writing to it.
 pub fn descriptor() -> Option<Keep> {
     LOG.get().map(|state| Keep::new(&state.queue().output))
@@ -101,6 +131,7 @@ pub fn descriptor() -> Option<Keep> {
 pub fn after_fork() {
     if let Some(mut queue) = LOG.get().map(State::queue) {
         queue.waiting.clear();
+        queue.lost = 0;
     }
 }
 
@@ -113,6 +144,14 @@ pub fn flush() -> bool {
     })
 }
 
+/// Has `callback` called when lines begin to wait, by whoever logs them. The master needs none: its loop asks each time it
+/// turns.
+pub fn when_lines_wait(callback: fn()) {
+    if let Some(mut queue) = LOG.get().map(State::queue) {
+        queue.when_lines_wait = Some(callback);
+    }
+}
+
 impl State {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         // A panic while a line was queued leaves a queue that can be used.
@@ -121,7 +160,8 @@ impl State {
 }
 
 impl Queue {
-    fn open(path: Option<PathBuf>) -> io::Result<Self> {
+    fn open(config: &Log) -> io::Result<Self> {
+        let path = config.file.clone();
         let output = match &path {
             Some(path) => Output::file(path)?,
             None => Output::standard_error()?,
@@ -129,26 +169,46 @@ impl Queue {
         Ok(Self {
             output,
             path,
+            is_json: !is_human(config),
             waiting: VecDeque::new(),
             lost: 0,
+            when_lines_wait: None,
         })
     }
 
     fn push(&mut self, line: Vec<u8>) {
+        // It may be read on by now.
+        self.flush();
         if self.waiting.len() >= WAITING_MAX {
             self.lost += 1;
             return;
         }
-        if self.lost > 0 {
-            let lost = std::mem::take(&mut self.lost);
-            self.waiting
-                .push_back(format!("{lost} log lines were lost: nobody reads them\n").into_bytes());
-        }
+        self.queue_lost();
         self.waiting.push_back(line);
         self.flush();
+        if let (false, Some(callback)) = (self.waiting.is_empty(), self.when_lines_wait) {
+            callback();
+        }
     }
 
+    /// Says how many lines are missing here, if any are.
+    fn queue_lost(&mut self) {
+        if self.lost > 0 {
+            let line = lost(std::mem::take(&mut self.lost), self.is_json);
+            self.waiting.push_back(line);
+        }
+    }
+
+    /// Writes what can be written; once there is room for all of it, also how many lines there was none for.
     fn flush(&mut self) {
+        self.write();
+        if self.waiting.is_empty() && self.lost > 0 {
+            self.queue_lost();
+            self.write();
+        }
+    }
+
+    fn write(&mut self) {
         while let Some(line) = self.waiting.front_mut() {
             match self.output.write(line) {
                 Ok(written) if written < line.len() => drop(line.drain(..written)),
@@ -159,6 +219,19 @@ impl Queue {
             }
         }
     }
+}
+
+/// A line that says how many others there are not, in the form of those.
+fn lost(lines: u64, is_json: bool) -> Vec<u8> {
+    let now = humantime::format_rfc3339_micros(std::time::UNIX_EPOCH + clock::unix());
+    let message = "log lines were lost: nobody read them";
+    let line = if is_json {
+        let line = serde_json::json!({"timestamp": now.to_string(), "level": "WARN", "message": message, "lines": lines});
+        line.to_string()
+    } else {
+        format!("{now}  WARN {message} lines={lines}")
+    };
+    (line + "\n").into_bytes()
 }
 
 /// One line on its way; handed over whole when it is dropped, so that lines of several processes do not mix.
@@ -184,16 +257,23 @@ impl Drop for Line {
     }
 }
 
-fn layer(config: &Log) -> Dynamic {
-    let terminal = config.file.is_none() && io::stderr().is_terminal();
-    let human = match config.format {
-        Format::Auto => terminal,
+fn is_terminal(config: &Log) -> bool {
+    config.file.is_none() && io::stderr().is_terminal()
+}
+
+fn is_human(config: &Log) -> bool {
+    match config.format {
+        Format::Auto => is_terminal(config),
         Format::Human => true,
         Format::Json => false,
-    };
+    }
+}
+
+fn layer(config: &Log) -> Dynamic {
     let plain = fmt::layer().with_writer(Line::default);
-    if human {
-        let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    if is_human(config) {
+        let colour = is_terminal(config)
+            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         plain.with_target(false).with_ansi(colour).boxed()
     } else {
         plain

@@ -59,10 +59,11 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
     ("logging", &["config", "sys"], &["tokio", "hyper"]),
     // `config`: what an application may know when it boots. `auth`: the claims that the demo shows.
     ("app", &["auth", "config"], &["nix"]),
-    // `auth`: the verdict. `app`: what is called. `scoreboard`: what is noted. `sys`: the clock.
+    // `auth`: the verdict. `app`: what is called. `logging`: how long a field may be. `scoreboard`: what is noted.
+    // `sys`: the clock.
     (
         "http",
-        &["app", "auth", "scoreboard", "sys"],
+        &["app", "auth", "logging", "scoreboard", "sys"],
         &["nix", "std::fs"],
     ),
     // `http`, `app`: what is served. `auth`: the guard is handed through. `channel`: orders. `config`: limits.

@@ -13,8 +13,10 @@ pub(super) fn run(master: &MasterArgs, request: &Request) -> Result<ExitCode, Co
             super::print(&format!("{done}\n"))?;
             Ok(ExitCode::Success)
         }
-        Answer::Failed(reason) => Err(failure(reason)),
-        Answer::Status(_) => Err(failure("the master answered something else".to_owned())),
+        Answer::Failed(reason) => Err(CommandError::failure(reason)),
+        Answer::Status(_) => Err(CommandError::failure(
+            "the master answered something else".to_owned(),
+        )),
     }
 }
 
@@ -29,19 +31,14 @@ pub(super) fn ask(master: &MasterArgs, request: &Request) -> Result<Answer, Comm
     let path = control_socket_path(&located.file, located.control_socket.as_deref());
     control::ask(&path, request).map_err(|error| match located.errors {
         // The socket may be somewhere else: the file would say where.
-        Some(errors) => errors.into(),
+        Some(errors) => CommandError::usage(format!("{errors}\n{SAY_WHERE}")),
         None if located.control_socket.is_none() && matches!(error, AskError::NotRunning(_)) => {
-            failure(format!("{error}\n{USERS_PLACE}"))
+            CommandError::failure(format!("{error}\n{USERS_PLACE}"))
         }
-        None => failure(error.to_string()),
+        None => CommandError::failure(error.to_string()),
     })
 }
 
+const SAY_WHERE: &str =
+    "hint: `DESTRIER_PROCESS__CONTROL_SOCKET=PATH` finds the master whatever the file says";
 const USERS_PLACE: &str = "hint: if one does, ask as the user that started it, or set `process.control_socket`: its default place depends on the user";
-
-fn failure(message: String) -> CommandError {
-    CommandError {
-        code: ExitCode::Failure,
-        message,
-    }
-}

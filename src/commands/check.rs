@@ -6,7 +6,8 @@ use super::{CommandError, misconfigured, print, read_config, tell};
 use crate::cli::ConfigArgs;
 use crate::config::{Config, WorkerCount};
 use crate::key_files::{self, MissingSecret};
-use crate::sys::identity;
+use crate::master::identity_of;
+use crate::sys::identity::{self, IdentityError};
 
 /// Checks the configuration and the files it names, and changes nothing; says what it would serve, warnings on standard
 /// error.
@@ -32,6 +33,9 @@ pub(super) fn run(args: &ConfigArgs) -> Result<(), CommandError> {
     for warning in guard.warnings() {
         tell(&format!("warning: {warning}"));
     }
+    if let Some(warning) = check_identity(&loaded.config)? {
+        tell(&format!("warning: {warning}"));
+    }
     for (issuer, file) in key_files::to_be_made(auth) {
         let (issuer, file) = (&issuer.name, file.display());
         tell(&format!(
@@ -39,6 +43,16 @@ pub(super) fn run(args: &ConfigArgs) -> Result<(), CommandError> {
         ));
     }
     print(&summary(&loaded.config))
+}
+
+/// Whether workers can become what they shall be; a warning where only this user, who need not be the one that starts the
+/// server, cannot have it so.
+fn check_identity(config: &Config) -> Result<Option<String>, CommandError> {
+    match identity_of(&config.process) {
+        Ok(identity) => Ok(identity.warning().map(str::to_owned)),
+        Err(error @ IdentityError::NotRoot(..)) => Ok(Some(error.to_string())),
+        Err(error) => Err(misconfigured(&[error.to_string()])),
+    }
 }
 
 /// Users, groups and folders that the start would miss.

@@ -12,13 +12,15 @@ use crate::cli::ConfigArgs;
 use crate::config::{self, Bind, Sources};
 use crate::logging;
 use crate::master::{
-    Assignment, Ending, ListenError, Loaded, Master, Serve, ServiceManager, SocketPathError,
-    StartError,
+    Assignment, Ending, Inherited, ListenError, Loaded, Master, Serve, ServiceManager,
+    SocketPathError, StartError,
 };
 use crate::worker::{self, Task};
 
 /// Serves `app` as the configuration says.
 pub(super) fn run<A: App>(args: &ConfigArgs, app: A) -> Result<ExitCode, CommandError> {
+    let manager = service_manager();
+    let inherited = Inherited::take(&manager);
     let sources = super::sources(args)?;
     let app = Rc::new(app);
     let loaded = read(&sources, &app)?;
@@ -30,7 +32,7 @@ pub(super) fn run<A: App>(args: &ConfigArgs, app: A) -> Result<ExitCode, Command
         },
     })?;
     let loader = move || read(&sources, &app).map_err(|error| error.message);
-    let master = Master::start(loaded, Box::new(loader), &service_manager())
+    let master = Master::start(loaded, Box::new(loader), &manager, inherited)
         .map_err(|error| cannot_start(&error))?;
     match master.run() {
         Ending::Stopped => Ok(ExitCode::Success),

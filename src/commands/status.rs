@@ -57,7 +57,7 @@ fn shown(status: &Status) -> String {
     });
     if let Some(reload) = &status.last_reload {
         let outcome = match (&reload.error, reload.generation) {
-            (Some(error), _) => format!("failed: {error}"),
+            (Some(error), _) => format!("failed: {}", error.replace('\n', "\n           ")),
             (None, Some(generation)) => format!("generation {generation} took over"),
             (None, None) => "done".to_owned(),
         };

@@ -19,8 +19,14 @@ use crate::sys::clock;
 pub(super) fn run(command: &TokenCommand) -> Result<ExitCode, CommandError> {
     match command {
         TokenCommand::Issue(args) => issue::run(args)?,
-        TokenCommand::Verify(args) => verify::run(args)?,
-        TokenCommand::Inspect(args) => inspect::run(args)?,
+        TokenCommand::Verify(args) => {
+            refuse_on_command_line(&args.token)?;
+            verify::run(args)?;
+        }
+        TokenCommand::Inspect(args) => {
+            refuse_on_command_line(args)?;
+            inspect::run(args)?;
+        }
     }
     Ok(ExitCode::Success)
 }
@@ -29,15 +35,19 @@ fn now() -> UnixTime {
     UnixTime(clock::unix().as_secs())
 }
 
+fn refuse_on_command_line(input: &TokenInput) -> Result<(), CommandError> {
+    if input.on_command_line.is_empty() {
+        return Ok(());
+    }
+    Err(CommandError::usage(
+        "token: a token on the command line is shown to every user of this machine; pass it on standard input or with `--token-file`",
+    ))
+}
+
 /// The token that the arguments lead to, without white space around it. No message repeats it.
 fn read_token(input: &TokenInput) -> Result<Vec<u8>, CommandError> {
     // White space around the longest token is still read, so that too long is told from cut off.
     const MOST: usize = 2 * MAX_TOKEN;
-    if !input.on_command_line.is_empty() {
-        return Err(CommandError::usage(
-            "token: a token on the command line is shown to every user of this machine; pass it on standard input or with `--token-file`",
-        ));
-    }
     let path = &input.token_file;
     let is_standard_input = path.as_os_str() == "-";
     let name = if is_standard_input {

@@ -28,12 +28,25 @@ pub(super) struct Document {
 /// Reads `text` as TOML; the name is for messages and for the paths in it.
 pub(super) fn parse(name: &Path, text: &str, problems: &mut Problems) -> Option<Document> {
     let lines = Lines::new(name, text);
+    // What was recovered after an error is a guess, and so is every error that reading on would find.
+    let (document, errors) = recover(name, text, &lines);
+    for (span, message) in &errors {
+        problems.note(Some(lines.origin(span)), message, None);
+    }
+    errors.is_empty().then_some(document)
+}
+
+/// What `text` may mean, whatever is wrong with it.
+pub(super) fn guess(name: &Path, text: &str) -> Document {
+    recover(name, text, &Lines::new(name, text)).0
+}
+
+fn recover(name: &Path, text: &str, lines: &Lines<'_>) -> (Document, Vec<(Range<usize>, String)>) {
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut places = BTreeMap::new();
     lines.locate_table(table.get_ref(), &KeyPath::default(), &mut places);
     let values = Table::deserialize(Deserializer::from(table));
-    // What was recovered after an error is a guess, and so is every error that reading on would find.
-    let errors: Vec<(Range<usize>, String)> = match (&values, errors.as_slice()) {
+    let errors = match (&values, errors.as_slice()) {
         (Ok(_), []) => Vec::new(),
         // A number is the only thing that TOML's grammar allows and its values have no room for.
         (Err(error), []) => vec![(
@@ -45,17 +58,13 @@ pub(super) fn parse(name: &Path, text: &str, problems: &mut Problems) -> Option<
             .map(|error| lines.syntax_error(error))
             .collect(),
     };
-    for (span, message) in &errors {
-        problems.note(Some(lines.origin(span)), message, None);
-    }
-    let file = path::absolute(name).unwrap_or_else(|_| name.to_owned());
-    let values = values.ok().filter(|_| errors.is_empty())?;
-    Some(Document {
-        file,
-        values,
+    let document = Document {
+        file: path::absolute(name).unwrap_or_else(|_| name.to_owned()),
+        values: values.unwrap_or_default(),
         places,
         texts: BTreeMap::new(),
-    })
+    };
+    (document, errors)
 }
 
 impl Document {

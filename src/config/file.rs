@@ -106,6 +106,14 @@ pub(super) struct Workers {
     pub backoff_max: Period<1, HOUR>,
     /// A worker that lived this long counts as healthy again.
     pub backoff_reset: Period<1, DAY>,
+    /// A worker that has answered so many requests is replaced, without a gap; 0: never.
+    pub max_requests: Whole<0, 1_000_000_000>,
+    /// Up to so many requests more, different for each worker, so that they do not go together.
+    pub max_requests_jitter: Whole<0, 1_000_000_000>,
+    /// A worker that has served for so long is replaced, without a gap; 0s: never.
+    pub max_lifetime: Period<0, { 365 * DAY }>,
+    /// Up to so much longer, different for each worker.
+    pub max_lifetime_jitter: Period<0, DAY>,
 }
 
 impl Default for Workers {
@@ -117,6 +125,10 @@ impl Default for Workers {
             backoff_initial: Period(Duration::from_millis(100)),
             backoff_max: Period(Duration::from_secs(30)),
             backoff_reset: Period(Duration::from_mins(1)),
+            max_requests: Whole(0),
+            max_requests_jitter: Whole(0),
+            max_lifetime: Period(Duration::ZERO),
+            max_lifetime_jitter: Period(Duration::ZERO),
         }
     }
 }
@@ -149,7 +161,8 @@ impl Default for Reload {
 #[serde(default, expecting = "a table")]
 #[schemars(deny_unknown_fields)]
 pub(super) struct Process {
-    /// The user that workers run as, by name or number. Needs a master that was started by root.
+    /// The user that workers run as, by name or number. Another one than the master's needs a master that runs as root, and a
+    /// number that no account has needs `group`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub user: Option<Text>,
@@ -193,6 +206,8 @@ impl Default for Process {
 pub(super) struct Http {
     /// From the first byte of a request until its last header; then 408.
     pub header_timeout: Period<1, HOUR>,
+    /// How long the application may take until its answer begins; then the client gets 504. 0s: for ever.
+    pub request_timeout: Period<0, DAY>,
     /// How long a connection may wait for its next request.
     pub keep_alive: Period<1, DAY>,
     /// How long an idle connection is still served after its worker was told to go.
@@ -203,6 +218,7 @@ impl Default for Http {
     fn default() -> Self {
         Self {
             header_timeout: Period(Duration::from_secs(10)),
+            request_timeout: Period(Duration::from_mins(1)),
             keep_alive: Period(Duration::from_secs(75)),
             drain_linger: Period(Duration::from_secs(1)),
         }

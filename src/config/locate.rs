@@ -1,7 +1,7 @@
 //! Where the master of a configuration can be reached, found even in a file that has errors: somebody who has broken a
 //! file must still be able to ask, reload and stop the server that runs.
 
-use std::path::{self, PathBuf};
+use std::path::PathBuf;
 
 use super::errors::{ConfigErrors, Problems};
 use super::notation::Text;
@@ -15,7 +15,7 @@ pub struct Located {
     pub file: PathBuf,
     /// `process.control_socket`.
     pub control_socket: Option<PathBuf>,
-    /// What is wrong with the file, as far as it kept the socket from being found.
+    /// What is wrong with the file when it is no TOML, so that the rest is a guess.
     pub errors: Option<ConfigErrors>,
 }
 
@@ -28,13 +28,9 @@ pub fn locate(sources: &Sources) -> Result<Located, ConfigErrors> {
     let Some((name, text)) = sources::read(sources, &mut problems) else {
         return Err(problems.into_errors());
     };
-    let Some(mut document) = document::parse(&name, &text, &mut problems) else {
-        // No TOML at all: the place that follows from the file's name is left.
-        return Ok(Located {
-            file: path::absolute(&name).unwrap_or(name),
-            control_socket: None,
-            errors: Some(problems.into_errors()),
-        });
+    let (mut document, errors) = match document::parse(&name, &text, &mut problems) {
+        Some(document) => (document, None),
+        None => (document::guess(&name, &text), Some(problems.into_errors())),
     };
     let mut ignored = Problems::default();
     document.override_with(sources, &mut ignored);
@@ -46,6 +42,6 @@ pub fn locate(sources: &Sources) -> Result<Located, ConfigErrors> {
             .process
             .control_socket
             .map(|Text(path)| PathBuf::from(path)),
-        errors: None,
+        errors,
     })
 }

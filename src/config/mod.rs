@@ -183,6 +183,14 @@ pub struct Workers {
     pub backoff_max: Duration,
     /// A worker that lived this long has proved healthy: the next crash counts as the first.
     pub backoff_reset: Duration,
+    /// A worker that has answered so many requests is replaced; 0: never.
+    pub max_requests: u32,
+    /// Up to so many more, different for each worker.
+    pub max_requests_jitter: u32,
+    /// A worker that has served for so long is replaced.
+    pub max_lifetime: Option<Duration>,
+    /// Up to so much longer, different for each worker.
+    pub max_lifetime_jitter: Duration,
 }
 
 /// `workers.count`.
@@ -237,6 +245,8 @@ pub struct Process {
 pub struct Http {
     /// From the first byte of a request until its last header.
     pub header_timeout: Duration,
+    /// From the last header of a request until its answer begins.
+    pub request_timeout: Option<Duration>,
     /// How long a connection may wait for its next request.
     pub keep_alive: Duration,
     /// How long an idle connection is still served after its worker was told to drain.

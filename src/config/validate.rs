@@ -122,6 +122,10 @@ impl Check<'_> {
             backoff_initial: workers.backoff_initial.0,
             backoff_max: workers.backoff_max.0,
             backoff_reset: workers.backoff_reset.0,
+            max_requests: workers.max_requests.0,
+            max_requests_jitter: workers.max_requests_jitter.0,
+            max_lifetime: Some(workers.max_lifetime.0).filter(|lifetime| !lifetime.is_zero()),
+            max_lifetime_jitter: workers.max_lifetime_jitter.0,
         }
     }
 
@@ -167,6 +171,7 @@ impl Check<'_> {
         }
         Http {
             header_timeout: http.header_timeout.0,
+            request_timeout: Some(http.request_timeout.0).filter(|time| !time.is_zero()),
             keep_alive: http.keep_alive.0,
             drain_linger: http.drain_linger.0,
         }

@@ -47,6 +47,8 @@ pub enum Judgement {
     Wait(Duration),
     /// End it; nothing is lost.
     Close,
+    /// End it; its client reads no answers, or begins requests that it does not finish.
+    Cut,
     /// End it with 408 (RFC 9110 section 15.5.9): its client began a request and did not finish its head.
     TimedOut,
 }
@@ -119,6 +121,10 @@ impl Activity {
     ) -> Judgement {
         match self.due(limits, linger_until) {
             Some(due) if due > now => Judgement::Wait(due),
+            // In the middle of an answer there is no place for another one.
+            Some(_) if self.phase() == Phase::Head && self.write_blocked.load(Relaxed) => {
+                Judgement::Cut
+            }
             Some(_) if self.phase() == Phase::Head => Judgement::TimedOut,
             Some(_) => Judgement::Close,
             // The client reads the last answer; nobody tells when it is done, and a drain waits for that.

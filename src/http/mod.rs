@@ -15,6 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 pub use body::ResponseBody;
 use bytes::Bytes;
@@ -22,10 +23,12 @@ use http::header::{AUTHORIZATION, CONNECTION};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 pub use reply::request_timeout;
+use tokio::sync::Notify;
 use track::{Access, Track};
 
 use crate::app::{AppService, BoxError, RequestBody};
 use crate::auth::{Claims, Guard, Refusal, RequestView, UnixTime, Verdict};
+use crate::logging::cut;
 use crate::scoreboard::{RequestId, SeatWriter};
 use crate::sys::clock;
 use activity::Activity;
@@ -36,11 +39,24 @@ pub struct Pipeline<S> {
     guard: Arc<Guard>,
     app: S,
     seat: SeatWriter,
-    access_log: bool,
+    settings: Settings,
+    /// Wakes whoever waits for the worker to have served enough.
+    served_out: Notify,
     /// Answers say `Connection: close` from now on.
     draining: AtomicBool,
     id_high: u64,
     id_low: AtomicU64,
+}
+
+/// What of the configuration concerns every request.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Whether each request gets a line in the log.
+    pub access_log: bool,
+    /// From the last header of a request until its answer begins.
+    pub request_timeout: Option<Duration>,
+    /// So many requests are enough for one worker.
+    pub max_requests: Option<u64>,
 }
 
 /// The connection that a request came on.
@@ -58,14 +74,15 @@ impl<S: AppService> Pipeline<S> {
         guard: Arc<Guard>,
         app: S,
         seat: SeatWriter,
-        access_log: bool,
+        settings: Settings,
         request_ids: u64,
     ) -> Self {
         Self {
             guard,
             app,
             seat,
-            access_log,
+            settings,
+            served_out: Notify::new(),
             draining: AtomicBool::new(false),
             id_high: request_ids,
             id_low: AtomicU64::new(1),
@@ -75,6 +92,11 @@ impl<S: AppService> Pipeline<S> {
     /// From now on each answer ends its connection (RFC 9112 section 9.6).
     pub fn start_draining(&self) {
         self.draining.store(true, Relaxed);
+    }
+
+    /// Returns when `max_requests` have begun.
+    pub async fn served_out(&self) {
+        self.served_out.notified().await;
     }
 
     /// Answers one request. Whatever goes wrong is an answer too.
@@ -90,6 +112,9 @@ impl<S: AppService> Pipeline<S> {
             high: self.id_high,
             low: self.id_low.fetch_add(1, Relaxed),
         };
+        if Some(id.low) == self.settings.max_requests {
+            self.served_out.notify_one();
+        }
         let mut track = self.track(id, &request, origin);
         let (mut head, body) = request.into_parts();
         identity_fields::remove_forged(&mut head.headers);
@@ -103,17 +128,17 @@ impl<S: AppService> Pipeline<S> {
                 self.seat.refused();
                 tracing::info!(
                     request = %id,
-                    method = head.method.as_str(),
-                    path = head.uri.path(),
+                    method = cut(head.method.as_str()),
+                    path = cut(head.uri.path()),
                     status = refusal.status,
-                    reason = refusal.reason,
+                    reason = cut(&refusal.reason),
                     "refused"
                 );
                 Err(reply::refusal(&refusal))
             }
             Ok(claims) => {
                 if let Some(claims) = claims {
-                    track.subject(|| claims.subject().map(str::to_owned));
+                    track.subject(|| claims.subject().map(|subject| cut(subject).to_owned()));
                     head.extensions.insert(claims);
                 }
                 head.extensions.insert(id);
@@ -139,11 +164,11 @@ impl<S: AppService> Pipeline<S> {
         let started = clock::monotonic();
         let (method, path) = (request.method(), request.uri().path());
         let in_flight = self.seat.begin(id, method.as_str(), path, started);
-        let access = self.access_log.then(|| {
+        let access = self.settings.access_log.then(|| {
             Box::new(Access {
                 peer: origin.peer,
                 method: method.clone(),
-                path: path.to_owned(),
+                path: cut(path).to_owned(),
                 started,
                 subject: None,
                 status: StatusCode::INTERNAL_SERVER_ERROR,
@@ -199,6 +224,7 @@ impl<S: AppService> Pipeline<S> {
         request: Request<RequestBody>,
         id: RequestId,
     ) -> Result<Response<S::Body>, Response<Bytes>> {
+        let named = (request.method().clone(), request.uri().clone());
         let mut app = self.app.clone();
         let answering = async move {
             poll_fn(|context| app.poll_ready(context)).await?;
@@ -211,7 +237,17 @@ impl<S: AppService> Pipeline<S> {
                 Err(panic) => std::task::Poll::Ready(Err(panic)),
             }
         });
-        match caught.await {
+        let Some(outcome) = self.in_time(caught).await else {
+            let (method, uri) = named;
+            tracing::error!(
+                request = %id,
+                method = cut(method.as_str()),
+                path = cut(uri.path()),
+                "the application did not answer in time"
+            );
+            return Err(reply::request_timed_out());
+        };
+        match outcome {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => {
                 let error: BoxError = error.into();
@@ -223,6 +259,14 @@ impl<S: AppService> Pipeline<S> {
                 tracing::error!(request = %id, "the application panicked");
                 Err(reply::application_failed())
             }
+        }
+    }
+
+    /// What `answering` comes to, unless it takes longer than `request_timeout`; then it is dropped.
+    async fn in_time<T>(&self, answering: impl Future<Output = T>) -> Option<T> {
+        match self.settings.request_timeout {
+            Some(limit) => tokio::time::timeout(limit, answering).await.ok(),
+            None => Some(answering.await),
         }
     }
 

@@ -26,6 +26,15 @@ pub(super) fn application_failed() -> Response<Bytes> {
     )
 }
 
+/// The answer to a request on which the application took too long.
+pub(super) fn request_timed_out() -> Response<Bytes> {
+    json(
+        StatusCode::GATEWAY_TIMEOUT,
+        "The application did not answer in time.",
+        "request_timed_out",
+    )
+}
+
 fn json(status: StatusCode, detail: &str, code: &str) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(body(detail, code)));
     *response.status_mut() = status;

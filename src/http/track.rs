@@ -8,6 +8,7 @@ use http::{Method, StatusCode};
 
 use super::activity::Activity;
 use crate::app::BoxError;
+use crate::logging::cut;
 use crate::scoreboard::{InFlight, RequestId};
 use crate::sys::clock;
 
@@ -84,7 +85,7 @@ impl Drop for Track {
                 target: "access",
                 request = %self.id,
                 client = access.peer.map(tracing::field::display),
-                method = access.method.as_str(),
+                method = cut(access.method.as_str()),
                 path = access.path,
                 status = access.status.as_u16(),
                 bytes = access.bytes,

@@ -35,6 +35,7 @@ impl Master {
                 worker,
                 queue_has_heir,
             } => self.drain(worker, queue_has_heir),
+            Action::Outlived(worker) => self.note_replacement(worker, "max_lifetime"),
             Action::Quit(worker) => {
                 self.tell_to_go(worker);
                 self.tell(worker, &ToWorker::Quit);
@@ -199,6 +200,13 @@ impl Master {
         }
     }
 
+    pub(super) fn note_replacement(&self, id: WorkerId, reason: &str) {
+        if let Some(hand) = self.crew.get(id) {
+            let pid = hand.pid.number();
+            tracing::info!(worker = id.0, pid, reason, "worker shall be replaced");
+        }
+    }
+
     fn tell_to_go(&mut self, id: WorkerId) {
         if let Some(hand) = self.crew.get_mut(id) {
             hand.told_to_go = true;
@@ -218,10 +226,13 @@ impl Master {
             (false, true) => SlotEnd::Nothing,
             (false, false) => SlotEnd::Slot,
         };
-        let others = Some(generation) == self.supervisor.serving();
+        let others = self.supervisor.workers().any(|other| {
+            let accepts = matches!(other.state, State::Accepting { .. });
+            accepts && other.generation == generation && other.id != id
+        });
         let heir = self.heir_of(generation);
         let close = self.listeners.to_close(end, &heir, others);
-        self.listeners.give_up(&close, slot.0);
+        self.listeners.give_up(&close, id, slot.0);
         tracing::debug!(worker = id.0, ?close, "worker drains");
         self.tell(id, &ToWorker::Drain { close });
     }
@@ -326,13 +337,10 @@ impl Master {
         self.control.answer(caller, outcome);
     }
 
-    /// Workers open the log file anew by themselves, with the privileges they have left.
+    /// Whoever serves must be able to open the log file anew.
     pub(super) fn hand_over_log_file(&self) -> io::Result<()> {
-        let Some(Pinned { loaded, identity }) = self.serving() else {
-            return Ok(());
-        };
-        let file = &loaded.config.log.file;
-        file.as_deref().map_or(Ok(()), |file| identity.own(file))
+        self.serving()
+            .map_or(Ok(()), |pinned| logging::hand_over(&pinned.identity))
     }
 
     /// The generation in force.

@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use nix::libc;
 
 use super::control::ControlServer;
 use super::crew::Crew;
@@ -14,14 +18,14 @@ use super::deaths::Deaths;
 use super::listeners::{ListenError, Listeners};
 use super::socket_path::SocketPathError;
 use super::{Loaded, Loader, LoaderBox, Master, Pinned, Systemd};
-use crate::config::{Config, Strategy, WorkerCount};
+use crate::config::{Config, Process, Strategy, WorkerCount};
 use crate::scoreboard::{SEATS, Scoreboard};
-use crate::supervisor::{self, Generation, Policy, Scale, Supervisor};
+use crate::supervisor::{self, Generation, Lifetime, Policy, Scale, Supervisor};
 use crate::sys::identity::{self, Identity, IdentityError};
 use crate::sys::machine::Processors;
 use crate::sys::process::{self, ProcessId};
 use crate::sys::signals::Signals;
-use crate::sys::systemd::{self, Notifier};
+use crate::sys::systemd::{self, InheritedSocket, Notifier};
 use crate::sys::{clock, poll};
 
 /// Workers of a master that was killed need this long to notice, in the worst case; until then they hold its ports.
@@ -37,6 +41,23 @@ pub struct ServiceManager {
     pub listen_fdnames: Option<String>,
     pub watchdog_usec: Option<String>,
     pub watchdog_pid: Option<String>,
+}
+
+/// The listening sockets that this process was started with.
+#[derive(Debug)]
+pub struct Inherited(Vec<InheritedSocket>);
+
+impl Inherited {
+    /// Takes them. First thing in the process: what it opens itself must not be taken for passed.
+    pub fn take(manager: &ServiceManager) -> Self {
+        let mut sockets = systemd::take_inherited_sockets(
+            manager.listen_pid.as_deref(),
+            manager.listen_fds.as_deref(),
+            manager.listen_fdnames.as_deref(),
+        );
+        sockets.extend(systemd::take_other_sockets(&sockets));
+        Self(sockets)
+    }
 }
 
 /// A master that cannot start. Nothing was left behind.
@@ -68,6 +89,7 @@ impl Master {
         loaded: Loaded,
         loader: Loader,
         manager: &ServiceManager,
+        inherited: Inherited,
     ) -> Result<Self, StartError> {
         let signals = Signals::take_over()
             .map_err(|errno| StartError::System("take over the signals", errno.into()))?;
@@ -75,18 +97,13 @@ impl Master {
             tracing::warn!(%error, "cannot raise the limit on open descriptors");
         }
         let processors = Processors::available();
-        let inherited = systemd::take_inherited_sockets(
-            manager.listen_pid.as_deref(),
-            manager.listen_fds.as_deref(),
-            manager.listen_fdnames.as_deref(),
-        );
         let (pinned, policy) = pin(loaded, processors)?;
         let config = &pinned.loaded.config;
         let control = patiently(
             || ControlServer::open(&socket_of(config)),
             SocketPathError::may_pass,
         )?;
-        let mut listeners = Listeners::new(inherited);
+        let mut listeners = Listeners::new(inherited.0);
         patiently(
             || listeners.open(&config.server, policy.workers),
             ListenError::may_pass,
@@ -96,8 +113,7 @@ impl Master {
         }
         let pid_file = config.process.pid_file.clone();
         if let Some(path) = &pid_file {
-            fs::write(path, format!("{}\n", ProcessId::own()))
-                .map_err(|error| StartError::PidFile(path.clone(), error))?;
+            write_pid_file(path).map_err(|error| StartError::PidFile(path.clone(), error))?;
         }
         let scoreboard = Scoreboard::new()
             .map_err(|error| StartError::System("share memory with workers", error))?;
@@ -141,6 +157,18 @@ impl Master {
     }
 }
 
+/// A link is not followed: in a folder that others may write to it could name any file.
+fn write_pid_file(path: &Path) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o644)
+        .custom_flags(libc::O_NOFOLLOW);
+    writeln!(options.open(path)?, "{}", ProcessId::own())
+}
+
 /// Tries again for a moment what fails because a master that was killed has left workers which are about to go.
 fn patiently<T, E>(
     mut attempt: impl FnMut() -> Result<T, E>,
@@ -163,19 +191,27 @@ fn seed() -> u64 {
     now ^ u64::from(ProcessId::own().number()).rotate_left(32)
 }
 
-/// Looks up what a generation names in the system, and says what the supervisor must know of it.
-pub(super) fn pin(
-    loaded: Loaded,
-    processors: Processors,
-) -> Result<(Pinned, Policy), IdentityError> {
-    let config = &loaded.config;
-    let process = &config.process;
-    let identity = Identity::find(
+/// Who workers shall be.
+///
+/// # Errors
+/// Names that do not exist, and what only root can do.
+pub fn identity_of(process: &Process) -> Result<Identity, IdentityError> {
+    Identity::find(
         process.user.as_deref(),
         process.group.as_deref(),
         process.groups.as_deref(),
         process.umask,
-    )?;
+    )
+}
+
+/// Looks up what a generation names in the system, and says what the supervisor must know of it.
+pub(super) fn pin(
+    mut loaded: Loaded,
+    processors: Processors,
+) -> Result<(Pinned, Policy), IdentityError> {
+    let config = &loaded.config;
+    let identity = identity_of(&config.process)?;
+    let warning = identity.warning().map(str::to_owned);
     let policy = Policy {
         workers: worker_count(config.workers.count, processors),
         strategy: match config.reload.strategy {
@@ -190,7 +226,12 @@ pub(super) fn pin(
         backoff_initial: config.workers.backoff_initial,
         backoff_max: config.workers.backoff_max,
         backoff_reset: config.workers.backoff_reset,
+        lifetime: config.workers.max_lifetime.map(|at_least| Lifetime {
+            at_least,
+            jitter_max: config.workers.max_lifetime_jitter,
+        }),
     };
+    loaded.warnings.extend(warning);
     Ok((Pinned { loaded, identity }, policy))
 }
 
@@ -255,12 +296,12 @@ fn socket_of(config: &Config) -> PathBuf {
 }
 
 /// Where commands reach the master of the configuration `file`: `process.control_socket`, else a place in the runtime
-/// directory that is named after the file, so that a command with the same `-c` finds it.
+/// directory, so that a command with the same `-c` finds it. `/etc/destrier/web.toml` is reached at `web.sock` there;
+/// for a file elsewhere a digest of its folder is added, for every checkout may have a `web.toml`.
 pub fn control_socket_path(file: &Path, configured: Option<&Path>) -> PathBuf {
     if let Some(path) = configured {
         return path.to_owned();
     }
-    let stem = file.file_stem().unwrap_or_else(|| OsStr::new("destrier"));
     let folder = if identity::effective_user() == 0 {
         PathBuf::from("/run/destrier")
     } else if let Some(folder) = std::env::var_os("XDG_RUNTIME_DIR") {
@@ -268,9 +309,22 @@ pub fn control_socket_path(file: &Path, configured: Option<&Path>) -> PathBuf {
     } else {
         PathBuf::from(format!("/tmp/destrier-{}", identity::effective_user()))
     };
+    folder.join(control_socket_name(file))
+}
+
+fn control_socket_name(file: &Path) -> OsString {
+    let file = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    let stem = file.file_stem().unwrap_or_else(|| OsStr::new("destrier"));
     let mut name = stem.to_owned();
+    if let Some(folder) = file.parent()
+        && folder != Path::new("/etc/destrier")
+    {
+        let digest = digest(&SHA256, folder.as_os_str().as_bytes());
+        let start = digest.as_ref().first_chunk().copied().unwrap_or_default();
+        name.push(format!("-{:08x}", u32::from_be_bytes(start)));
+    }
     name.push(".sock");
-    folder.join(name)
+    name
 }
 
 /// Makes the folder of a socket; one that is there already must be ours or root's, for whoever owns it owns the socket.
@@ -289,9 +343,18 @@ pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::worker_count;
+    use super::{control_socket_name, worker_count};
     use crate::config::WorkerCount;
     use crate::sys::machine::Processors;
+
+    #[test]
+    fn two_files_of_one_name_have_two_control_sockets() {
+        let name = |file: &str| control_socket_name(file.as_ref());
+        assert_eq!(name("/etc/destrier/web.toml"), "web.sock");
+        assert_ne!(name("/srv/one/web.toml"), name("/srv/two/web.toml"));
+        let other = name("/srv/one/web.toml").into_string().expect("ASCII");
+        assert!(other.starts_with("web-") && other.len() == "web-01234567.sock".len());
+    }
 
     #[test]
     fn auto_is_a_worker_for_each_processor_that_may_be_used() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -103,10 +103,11 @@ pub fn ask(path: &Path, request: &Request) -> Result<Answer, AskError> {
 /// The master's side.
 #[derive(Debug)]
 pub(super) struct ControlServer {
-    listener: UnixListener,
+    /// With its place in the file system, until the end.
+    listener: Option<(UnixListener, SocketPath)>,
     clients: BTreeMap<Caller, Client>,
     last_caller: Caller,
-    path: SocketPath,
+    path: PathBuf,
 }
 
 #[derive(Debug)]
@@ -133,20 +134,26 @@ impl ControlServer {
             })?;
         claimed.made();
         Ok(Self {
-            listener: UnixListener::from(socket),
+            listener: Some((UnixListener::from(socket), claimed)),
             clients: BTreeMap::new(),
             last_caller: Caller(0),
-            path: claimed,
+            path: path.to_owned(),
         })
     }
 
     pub(super) fn path(&self) -> &Path {
-        self.path.path()
+        &self.path
+    }
+
+    /// Lets no more clients in.
+    pub(super) fn stop_listening(&mut self) {
+        self.listener = None;
     }
 
     /// The listener, unless there are enough clients.
     pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        (self.clients.len() < CLIENTS_MAX).then(|| self.listener.as_fd())
+        let (listener, _) = self.listener.as_ref()?;
+        (self.clients.len() < CLIENTS_MAX).then(|| listener.as_fd())
     }
 
     pub(super) fn clients(&self) -> impl Iterator<Item = (Caller, BorrowedFd<'_>, Interest)> {
@@ -164,7 +171,11 @@ impl ControlServer {
 
     /// Takes a client in, if it is root or of this process's own user: the mode of the socket says so, this proves it.
     pub(super) fn accept(&mut self) {
-        let Ok((stream, _)) = self.listener.accept() else {
+        let accepted = self
+            .listener
+            .as_ref()
+            .map(|(listener, _)| listener.accept());
+        let Some(Ok((stream, _))) = accepted else {
             return;
         };
         let allowed = socket::peer_credentials(&stream)

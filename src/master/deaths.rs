@@ -15,6 +15,9 @@ use crate::sys::process::Ending;
 /// How often deaths are summed up while they are too many to tell one by one.
 const SUMMARY_EVERY: Duration = Duration::from_mins(1);
 
+/// Requests that a death report names; a line of the log shall go into a pipe whole (`PIPE_BUF`, pipe(7)).
+const NAMED_MAX: usize = 16;
+
 /// What the master remembers of workers that died.
 #[derive(Debug)]
 pub(super) struct Deaths {
@@ -62,22 +65,13 @@ impl Deaths {
     /// The kernel counts the processes it killed for want of memory, not which; proof for one that SIGKILL ended.
     fn out_of_memory(&mut self, ending: Ending) -> OutOfMemory {
         let counted = self.memory_kills.since_last();
-        match (ending, counted) {
-            (
-                Ending::Killed {
-                    signal: Signal::SIGKILL,
-                    ..
-                },
-                Some(true),
-            ) => OutOfMemory::Yes,
-            (
-                Ending::Killed {
-                    signal: Signal::SIGKILL,
-                    ..
-                },
-                None,
-            ) => OutOfMemory::Unknown,
-            (Ending::Killed { .. } | Ending::Exited(_), _) => OutOfMemory::No,
+        if !ending.is_by(Signal::SIGKILL) {
+            return OutOfMemory::No;
+        }
+        match counted {
+            Some(true) => OutOfMemory::Yes,
+            Some(false) => OutOfMemory::No,
+            None => OutOfMemory::Unknown,
         }
     }
 
@@ -150,10 +144,10 @@ impl Master {
     }
 }
 
-/// The requests that were in flight, oldest first: method, path, age, id.
+/// The oldest requests that were in flight: method, path, age, id.
 fn requests_in_words(seat: &SeatView) -> String {
     let now = clock::monotonic();
-    let words = seat.requests.iter().map(|request| {
+    let words = seat.requests.iter().take(NAMED_MAX).map(|request| {
         let age = now.saturating_sub(request.started).as_millis();
         format!("{} {} {age}ms {}", request.method, request.path, request.id)
     });

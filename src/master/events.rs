@@ -97,7 +97,7 @@ impl Master {
                 Signal::SIGHUP => self.feed(Event::ReloadRequested(None)),
                 Signal::SIGTERM => self.stop(StopManner::Graceful),
                 Signal::SIGINT | Signal::SIGQUIT => self.stop(StopManner::Fast),
-                Signal::SIGUSR1 => self.reopen_logs(),
+                Signal::SIGUSR1 => drop(self.reopen_logs()),
                 Signal::SIGTTIN => self.feed(Event::ScaleRequested(Scale::Up, None)),
                 Signal::SIGTTOU => self.feed(Event::ScaleRequested(Scale::Down, None)),
                 // A terminal sends it whenever its window changes.
@@ -118,13 +118,10 @@ impl Master {
             };
             // Its last words may have arrived together with its end.
             self.hear(id);
-            let slot = self.crew.get(id).map(|hand| hand.slot);
             let words = self.bury(id, ending);
             self.feed(Event::Exited(id, words));
             self.note_who_serves();
-            if let Some(slot) = slot {
-                self.listeners.worker_left(slot.0);
-            }
+            self.listeners.worker_left(id);
             self.close_unused_slots();
         }
     }
@@ -135,13 +132,22 @@ impl Master {
         };
         hand.send();
         for message in hand.receive() {
-            self.feed(match message {
+            let event = match message {
                 ToMaster::Ready => Event::Ready(id),
+                ToMaster::ServedOut => {
+                    self.note_replacement(id, "max_requests");
+                    Event::ReplacementWanted(id)
+                }
                 ToMaster::Failed { reason } => {
                     tracing::error!(worker = id.0, reason, "worker cannot boot");
                     Event::BootFailed(id, reason)
                 }
-            });
+                ToMaster::Emptied { listener } => {
+                    self.listeners.emptied(&listener, id);
+                    continue;
+                }
+            };
+            self.feed(event);
         }
     }
 
@@ -170,9 +176,8 @@ impl Master {
                 });
             }
             Request::Reopen {} => {
-                self.reopen_logs();
-                self.control
-                    .answer(caller, Ok("log files opened anew".to_owned()));
+                let outcome = self.reopen_logs();
+                self.control.answer(caller, outcome);
             }
         }
     }
@@ -182,13 +187,20 @@ impl Master {
         self.feed(Event::StopRequested(manner));
     }
 
-    fn reopen_logs(&mut self) {
-        match logging::reopen().and_then(|()| self.hand_over_log_file()) {
-            Ok(()) => tracing::info!("log files opened anew"),
+    fn reopen_logs(&mut self) -> Result<String, String> {
+        let result = logging::reopen().and_then(|()| self.hand_over_log_file());
+        self.crew.tell_all(&ToWorker::ReopenLogs);
+        match result {
+            Ok(()) => {
+                tracing::info!("log files opened anew");
+                Ok("log files opened anew".to_owned())
+            }
             Err(error) => {
-                tracing::error!(%error, "cannot open the log file anew, the old one stays in use");
+                let reason =
+                    format!("cannot open the log file anew, the old one stays in use: {error}");
+                tracing::error!("{reason}");
+                Err(reason)
             }
         }
-        self.crew.tell_all(&ToWorker::ReopenLogs);
     }
 }

@@ -5,11 +5,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
+use super::slot_sockets::{SlotSockets, stop_listening};
 use super::socket_path::{SocketPath, SocketPathError};
 use crate::config::{Balance, Bind, Server};
+use crate::supervisor::WorkerId;
 use crate::sys::identity::{self, IdentityError};
 use crate::sys::listener::{self, ListeningSocket};
-use crate::sys::systemd::{self, InheritedSocket};
+use crate::sys::systemd::InheritedSocket;
 
 /// Every socket that listens.
 #[derive(Debug)]
@@ -26,48 +28,24 @@ pub(super) struct Listeners {
 #[derive(Debug)]
 struct Listener {
     bind: Bind,
-    backlog: u32,
     kind: Kind,
 }
 
 #[derive(Debug)]
 enum Kind {
-    /// One `SO_REUSEPORT` socket for each slot.
-    PerSlot {
-        /// With the port that the kernel chose where 0 was asked for.
-        address: SocketAddr,
-        v6_only: bool,
-        /// In the order of the kernel's table: appended on listen, the last one fills the gap on close.
-        sockets: Vec<SlotSocket>,
-    },
+    /// A socket for each slot.
+    PerSlot(SlotSockets),
     /// One socket for everybody.
     Shared {
         socket: OwnedFd,
         address: Option<SocketAddr>,
         path: Option<SocketPath>,
         inherited: bool,
-        /// As in [`SlotSocket`]; who wants the address once more gets another socket.
+        /// Workers were told to empty its queue; who wants the address once more gets another socket.
         is_leaving: bool,
+        /// Those of them that are still at it.
+        emptied_by: BTreeSet<WorkerId>,
     },
-}
-
-/// The socket of a slot.
-#[derive(Debug)]
-struct SlotSocket {
-    slot: u16,
-    socket: OwnedFd,
-    /// A worker was told to empty its queue and to stop it from listening; whoever fills the slot next gets another one.
-    is_leaving: bool,
-}
-
-impl SlotSocket {
-    fn new(slot: u16, socket: OwnedFd) -> Self {
-        Self {
-            slot,
-            socket,
-            is_leaving: false,
-        }
-    }
 }
 
 /// What ends together with a worker.
@@ -142,8 +120,8 @@ impl Listeners {
         let per_slot = matches!(bind, Bind::Tcp(_)) && server.balance == Balance::PerWorker;
         let there = |listener: &&Listener| listener.bind == *bind && !listener.kind.is_leaving();
         if let Some(there) = self.open.iter().find(there) {
-            let same = per_slot == matches!(there.kind, Kind::PerSlot { .. })
-                || !matches!(bind, Bind::Tcp(_));
+            let same =
+                per_slot == matches!(there.kind, Kind::PerSlot(_)) || !matches!(bind, Bind::Tcp(_));
             return if same {
                 Ok(())
             } else {
@@ -179,32 +157,20 @@ impl Listeners {
                     path: Some(claimed),
                     inherited: false,
                     is_leaving: false,
+                    emptied_by: BTreeSet::new(),
                 }]
             }
             Bind::Fd(_) | Bind::Systemd(_) => self.passed(bind)?,
         };
         self.open.extend(kinds.into_iter().map(|kind| Listener {
             bind: bind.clone(),
-            backlog: server.backlog,
             kind,
         }));
         Ok(())
     }
 
     /// The sockets that were passed under `bind`: by number, or all that carry the name.
-    fn passed(&mut self, bind: &Bind) -> Result<Vec<Kind>, ListenError> {
-        if let Bind::Fd(number) = bind
-            && !self.inherited.iter().any(|socket| socket.number == *number)
-            && let Some(socket) = i32::try_from(*number)
-                .ok()
-                .and_then(systemd::take_descriptor)
-        {
-            self.inherited.push(InheritedSocket {
-                name: String::new(),
-                number: *number,
-                socket,
-            });
-        }
+    fn passed(&self, bind: &Bind) -> Result<Vec<Kind>, ListenError> {
         let wanted = self.inherited.iter().filter(|socket| match bind {
             Bind::Fd(number) => socket.number == *number,
             Bind::Systemd(name) => socket.name == *name,
@@ -215,12 +181,16 @@ impl Listeners {
             .map(|socket| {
                 listener::set_nonblocking(&socket.socket)?;
                 let address = listener::local_address(&socket.socket)?;
+                if address.is_some() {
+                    listener::set_nodelay(&socket.socket)?;
+                }
                 Ok(Kind::Shared {
                     socket: socket.socket.try_clone()?,
                     address,
                     path: None,
                     inherited: true,
                     is_leaving: false,
+                    emptied_by: BTreeSet::new(),
                 })
             })
             .collect::<io::Result<_>>()
@@ -232,7 +202,7 @@ impl Listeners {
         }
     }
 
-    /// Names of passed sockets that no `bind` uses.
+    /// Names of sockets that systemd passed and no `bind` uses.
     pub(super) fn unused(&self) -> Vec<String> {
         let used = |socket: &&InheritedSocket| {
             !self.open.iter().any(|listener| match &listener.bind {
@@ -243,6 +213,7 @@ impl Listeners {
         };
         self.inherited
             .iter()
+            .filter(|socket| !socket.name.is_empty())
             .filter(used)
             .map(|socket| socket.name.clone())
             .collect()
@@ -257,32 +228,17 @@ impl Listeners {
         wanted
             .map(|listener| {
                 let name = listener.bind.to_string();
-                let (socket, shared) = match &mut listener.kind {
-                    Kind::Shared { socket, .. } => (socket.try_clone()?, true),
-                    Kind::PerSlot {
-                        address,
-                        v6_only,
-                        sockets,
-                    } => {
-                        let there = sockets
-                            .iter()
-                            .find(|there| there.slot == slot && !there.is_leaving);
-                        let lent = if let Some(there) = there {
-                            there.socket.try_clone()?
-                        } else {
-                            let backlog = listener.backlog;
-                            let socket = listener::listen_tcp(*address, backlog, true, *v6_only)?;
-                            let lent = socket.try_clone()?;
-                            sockets.push(SlotSocket::new(slot, socket));
-                            lent
-                        };
-                        (lent, false)
-                    }
+                let (socket, shared, inherited) = match &mut listener.kind {
+                    Kind::Shared {
+                        socket, inherited, ..
+                    } => (socket.try_clone()?, true, *inherited),
+                    Kind::PerSlot(sockets) => (sockets.lend(slot)?, false, false),
                 };
                 Ok(ListeningSocket {
                     name,
                     socket,
                     shared,
+                    inherited,
                 })
             })
             .collect::<io::Result<Vec<_>>>()
@@ -299,27 +255,9 @@ impl Listeners {
     }
 
     fn steer(&mut self) {
-        for listener in &mut self.open {
-            let Kind::PerSlot { sockets, .. } = &mut listener.kind else {
-                continue;
-            };
-            // The kernel has taken them out of its table.
-            remove(sockets, |there| {
-                there.is_leaving && !listener::is_listening(&there.socket)
-            });
-            let serving = self.serving.get(&listener.bind);
-            let gets_some = |there: &SlotSocket| {
-                !there.is_leaving && serving.is_none_or(|slots| slots.contains(&there.slot))
-            };
-            let indices: Vec<u32> = (0..)
-                .zip(&*sockets)
-                .filter(|(_, there)| gets_some(there))
-                .map(|(index, _)| index)
-                .collect();
-            let Some(there) = sockets.iter().find(|there| gets_some(there)) else {
-                continue;
-            };
-            if let Err(error) = listener::steer(&there.socket, &indices)
+        for listener in &self.open {
+            if let Kind::PerSlot(sockets) = &listener.kind
+                && let Err(error) = sockets.steer(self.serving.get(&listener.bind))
                 && !self.cannot_steer
             {
                 self.cannot_steer = true;
@@ -343,63 +281,107 @@ impl Listeners {
                 ) => false,
                 (_, SlotEnd::Everything) => true,
                 (Kind::Shared { .. }, SlotEnd::Slot | SlotEnd::Nothing) => !has_heir && !others,
-                (Kind::PerSlot { .. }, SlotEnd::Nothing) => !has_heir,
-                (Kind::PerSlot { .. }, SlotEnd::Slot) => true,
+                (Kind::PerSlot(_), SlotEnd::Nothing) => !has_heir,
+                (Kind::PerSlot(_), SlotEnd::Slot) => true,
             }
         });
         ending.map(|listener| listener.bind.to_string()).collect()
     }
 
-    /// The worker in `slot` closes the listeners `names`: nobody shall come to them any more, be it by the file system,
-    /// and nobody gets them again.
-    pub(super) fn give_up(&mut self, names: &[String], slot: u16) {
+    /// The worker `id`, in `slot`, empties the queues of the listeners `names`: nobody shall come to them any more, be it by
+    /// the file system, and nobody gets them again.
+    pub(super) fn give_up(&mut self, names: &[String], id: WorkerId, slot: u16) {
         for listener in &mut self.open {
             if !names.contains(&listener.bind.to_string()) {
                 continue;
             }
             match &mut listener.kind {
                 Kind::Shared {
-                    path, is_leaving, ..
+                    path,
+                    is_leaving,
+                    emptied_by,
+                    ..
                 } => {
                     *path = None;
                     *is_leaving = true;
+                    emptied_by.insert(id);
                 }
-                Kind::PerSlot { sockets, .. } => sockets
-                    .iter_mut()
-                    .filter(|there| there.slot == slot)
-                    .for_each(|there| there.is_leaving = true),
+                Kind::PerSlot(sockets) => sockets.give_up(slot, id),
             }
         }
         self.steer();
     }
 
-    /// A worker in `slot` has ended: what it was to close is closed, also where it was killed before it could.
-    pub(super) fn worker_left(&mut self, slot: u16) {
-        self.remove_slots(|there| there.is_leaving && there.slot == slot);
-    }
-
-    /// Closes the sockets of slots at and above `slots`; those that are given up are their workers' to close.
-    pub(super) fn close_slots(&mut self, slots: u16) {
-        self.remove_slots(|there| !there.is_leaving && there.slot >= slots);
-    }
-
-    fn remove_slots(&mut self, which: impl Fn(&SlotSocket) -> bool) {
+    /// The worker has emptied the queue of the listener `name`. It is stopped here and not in the worker, so that the
+    /// order in which sockets leave the kernel's table is known.
+    pub(super) fn emptied(&mut self, name: &str, id: WorkerId) {
         for listener in &mut self.open {
-            if let Kind::PerSlot { sockets, .. } = &mut listener.kind {
-                remove(sockets, &which);
+            if listener.bind.to_string() != name {
+                continue;
+            }
+            match &mut listener.kind {
+                Kind::Shared {
+                    socket, emptied_by, ..
+                } => {
+                    // One is enough: it stops for all of them.
+                    if emptied_by.contains(&id) {
+                        stop_listening(socket);
+                        emptied_by.clear();
+                    }
+                }
+                Kind::PerSlot(sockets) => drop(sockets.stop_emptied_by(id)),
             }
         }
         self.steer();
     }
 
-    /// Closes the listeners that no generation names any more, and those that were given up.
+    /// The worker has ended: what it was to empty is closed, also where it was killed before it could.
+    pub(super) fn worker_left(&mut self, id: WorkerId) {
+        for listener in &mut self.open {
+            if let Kind::Shared {
+                socket, emptied_by, ..
+            } = &mut listener.kind
+                && emptied_by.remove(&id)
+                && emptied_by.is_empty()
+            {
+                stop_listening(socket);
+            }
+        }
+        self.stop_slots(|sockets| sockets.stop_emptied_by(id));
+    }
+
+    /// Closes the sockets of slots at and above `slots`, except for those that a worker empties.
+    pub(super) fn close_slots(&mut self, slots: u16) {
+        self.stop_slots(|sockets| sockets.stop_from(slots));
+    }
+
+    fn stop_slots(&mut self, stop: impl Fn(&mut SlotSockets) -> bool) {
+        let mut stopped = false;
+        for listener in &mut self.open {
+            if let Kind::PerSlot(sockets) = &mut listener.kind {
+                stopped |= stop(sockets);
+            }
+        }
+        if stopped {
+            self.steer();
+        }
+    }
+
+    /// Closes the listeners that no generation names any more, and those that were given up, once nobody empties them.
     pub(super) fn close_unnamed(&mut self, named: &BTreeSet<Bind>) {
         self.open.retain(|listener| {
             let is_named = named.contains(&listener.bind);
             if !is_named {
                 tracing::info!(address = %listener.bind, "no longer listening");
             }
-            is_named && !listener.kind.is_leaving()
+            match &listener.kind {
+                Kind::Shared {
+                    is_leaving: true,
+                    emptied_by,
+                    ..
+                } => !emptied_by.is_empty(),
+                Kind::Shared { .. } | Kind::PerSlot(_) => is_named,
+            }
         });
     }
 
@@ -407,14 +389,17 @@ impl Listeners {
     pub(super) fn describe(&self) -> Vec<(String, String)> {
         let describe = |listener: &Listener| {
             let address = match &listener.kind {
-                Kind::PerSlot { address, .. } => Some(address),
-                Kind::Shared { address, .. } => address.as_ref(),
+                Kind::PerSlot(sockets) => Some(sockets.address()),
+                Kind::Shared { address, .. } => *address,
             };
             let bind = listener.bind.to_string();
-            let address = address.map_or_else(|| bind.clone(), ToString::to_string);
+            let address = address.map_or_else(|| bind.clone(), |address| address.to_string());
             (bind, address)
         };
-        let stays = |listener: &&Listener| !listener.kind.is_leaving();
+        let stays = |listener: &&Listener| match &listener.kind {
+            Kind::Shared { is_leaving, .. } => !is_leaving,
+            Kind::PerSlot(sockets) => !sockets.are_given_up(),
+        };
         self.open.iter().filter(stays).map(describe).collect()
     }
 }
@@ -422,16 +407,9 @@ impl Listeners {
 impl Kind {
     fn is_leaving(&self) -> bool {
         match self {
-            Self::PerSlot { .. } => false,
+            Self::PerSlot(_) => false,
             Self::Shared { is_leaving, .. } => *is_leaving,
         }
-    }
-}
-
-/// As the kernel does it: the last one fills the gap.
-fn remove(sockets: &mut Vec<SlotSocket>, which: impl Fn(&SlotSocket) -> bool) {
-    while let Some(index) = sockets.iter().position(&which) {
-        sockets.swap_remove(index);
     }
 }
 
@@ -440,25 +418,17 @@ fn open_tcp(address: SocketAddr, server: &Server, slots: u16, per_slot: bool) ->
     // `[::]` takes IPv4 as well, unless the configuration names an IPv4 address for the same port.
     let v6_only = address.is_ipv6() && server.bind.iter().any(same_port);
     listener::assert_unused(address, v6_only)?;
-    let first = listener::listen_tcp(address, server.backlog, per_slot, v6_only)?;
-    let address = listener::local_address(&first)?.unwrap_or(address);
-    if !per_slot {
-        return Ok(Kind::Shared {
-            socket: first,
-            address: Some(address),
-            path: None,
-            inherited: false,
-            is_leaving: false,
-        });
+    if per_slot {
+        let sockets = SlotSockets::open(address, v6_only, server.backlog, slots)?;
+        return Ok(Kind::PerSlot(sockets));
     }
-    let mut sockets = vec![SlotSocket::new(0, first)];
-    for slot in 1..slots {
-        let socket = listener::listen_tcp(address, server.backlog, true, v6_only)?;
-        sockets.push(SlotSocket::new(slot, socket));
-    }
-    Ok(Kind::PerSlot {
-        address,
-        v6_only,
-        sockets,
+    let socket = listener::listen_tcp(address, server.backlog, false, v6_only)?;
+    Ok(Kind::Shared {
+        address: listener::local_address(&socket)?,
+        socket,
+        path: None,
+        inherited: false,
+        is_leaving: false,
+        emptied_by: BTreeSet::new(),
     })
 }

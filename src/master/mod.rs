@@ -8,6 +8,7 @@ mod crew;
 mod deaths;
 mod events;
 mod listeners;
+mod slot_sockets;
 mod socket_path;
 mod status;
 
@@ -18,7 +19,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use boot::{ServiceManager, StartError, control_socket_path};
+pub use boot::{Inherited, ServiceManager, StartError, control_socket_path, identity_of};
 use control::ControlServer;
 use crew::Crew;
 use deaths::Deaths;
@@ -192,6 +193,7 @@ impl Master {
             for action in self.supervisor.handle(now, event) {
                 self.perform(action, &mut events);
             }
+            self.close_unused_slots();
         }
     }
 
@@ -200,13 +202,11 @@ impl Master {
     }
 
     fn next_wake_up(&self, logs_wait: bool) -> Option<Now> {
-        /// How soon a log that nobody reads is tried again.
-        const LOG_RETRY: Duration = Duration::from_millis(20);
         let sign_of_life = self
             .systemd
             .watchdog
             .map(|_| self.systemd.next_sign_of_life);
-        let log_retry = logs_wait.then(|| self.now() + LOG_RETRY);
+        let log_retry = logs_wait.then(|| self.now() + logging::RETRY);
         self.supervisor
             .next_deadline()
             .into_iter()
@@ -226,6 +226,8 @@ impl Master {
 
     /// The last words: callers learn the outcome, files that say that this master runs go.
     fn finish(mut self, reason: ExitReason) -> Ending {
+        // Whoever asks from now on finds nobody, instead of somebody who does not answer.
+        self.control.stop_listening();
         for caller in std::mem::take(&mut self.stop_callers) {
             self.control.answer(caller, Ok("stopped".to_owned()));
         }

@@ -3,14 +3,14 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
+use nix::libc;
 
 use super::boot::make_folder;
 use crate::sys::process::ProcessId;
-use crate::sys::socket::peer_credentials;
+use crate::sys::socket::{connect_at_once, peer_credentials};
 
 /// A path that this process owns until it is dropped. A lock beside it, `PATH.lock`, keeps two starting servers apart;
 /// the kernel releases it when the owner dies, however it dies.
@@ -64,15 +64,16 @@ impl SocketPath {
             Ok(metadata) if !metadata.file_type().is_socket() => {
                 return Err(SocketPathError::NotASocket(path.to_owned()));
             }
-            Ok(_) => match UnixStream::connect(path) {
+            Ok(_) => match connect_at_once(path) {
                 // Somebody listens without our lock: a server of another kind.
                 Ok(stream) => {
                     let owner = peer_credentials(&stream)
                         .map_or_else(|_| "unknown".to_owned(), |peer| peer.pid.to_string());
-                    return Err(SocketPathError::InUse {
-                        path: path.to_owned(),
-                        owner,
-                    });
+                    return Err(in_use(path, &owner));
+                }
+                // Its accept queue is full: it listens, but does not keep up, or hangs.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(in_use(path, "unknown"));
                 }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                     fs::remove_file(path).map_err(failed)?;
@@ -93,10 +94,6 @@ impl SocketPath {
             .ok()
             .map(|metadata| (metadata.dev(), metadata.ino()));
     }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
 }
 
 impl Drop for SocketPath {
@@ -107,6 +104,13 @@ impl Drop for SocketPath {
         if there.is_some() && there == self.made {
             let _already_gone = fs::remove_file(&self.path);
         }
+    }
+}
+
+fn in_use(path: &Path, owner: &str) -> SocketPathError {
+    SocketPathError::InUse {
+        path: path.to_owned(),
+        owner: owner.to_owned(),
     }
 }
 
@@ -125,15 +129,13 @@ fn lock(path: &Path) -> Result<Flock<File>, SocketPathError> {
         .write(true)
         .create(true)
         .truncate(false)
-        .mode(0o600);
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW);
     let mut file = options.open(&lock_path).map_err(failed)?;
     let mut owner = String::new();
     file.read_to_string(&mut owner).map_err(failed)?;
-    let mut lock =
-        Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| SocketPathError::InUse {
-            path: path.to_owned(),
-            owner: owner.trim().to_owned(),
-        })?;
+    let mut lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        .map_err(|_| in_use(path, owner.trim()))?;
     lock.set_len(0)
         .and_then(|()| lock.rewind())
         .map_err(failed)?;

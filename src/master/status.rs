@@ -213,7 +213,7 @@ fn because(wanted: u16, count: WorkerCount, processors: Processors) -> String {
                 .quota
                 .map_or_else(|| "none".to_owned(), |quota| format!("{quota:.2}"));
             format!(
-                "auto = {configured}: {} processors by affinity, cgroup quota {quota}",
+                "auto = {configured}: processors by affinity {}, by cgroup quota {quota}",
                 processors.affinity
             )
         }

@@ -41,8 +41,12 @@ fn delay(exponent: u32, policy: &Policy, seed: u64) -> Duration {
         .backoff_initial
         .saturating_mul(factor)
         .min(policy.backoff_max);
+    plain + spread(plain / 4, seed)
+}
+
+/// A part of `most`, in sixteenths, that `seed` chooses.
+pub(super) fn spread(most: Duration, seed: u64) -> Duration {
     let mut hasher = DefaultHasher::new();
     seed.hash(&mut hasher);
-    let sixteenths_of_a_quarter = u32::try_from(hasher.finish() % 17).unwrap_or(0);
-    plain + plain / 64 * sixteenths_of_a_quarter
+    most / 16 * u32::try_from(hasher.finish() % 17).unwrap_or(0)
 }

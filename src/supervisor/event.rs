@@ -62,6 +62,17 @@ pub struct Policy {
     pub backoff_max: Duration,
     /// A worker that was ready for so long has proved healthy.
     pub backoff_reset: Duration,
+    /// A worker that has accepted for so long is replaced.
+    pub lifetime: Option<Lifetime>,
+}
+
+/// How long a worker may serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetime {
+    /// At least this long.
+    pub at_least: Duration,
+    /// At most so much longer, different for each worker, so that they do not go together.
+    pub jitter_max: Duration,
 }
 
 /// How a candidate takes over.
@@ -89,6 +100,8 @@ pub enum Event {
     BootFailed(WorkerId, String),
     /// The kernel reported its end; in words, as in "killed by SIGSEGV".
     Exited(WorkerId, String),
+    /// The worker serves, and shall do so until another one has taken its place.
+    ReplacementWanted(WorkerId),
     /// Put the configuration on disk into force.
     ReloadRequested(Option<Caller>),
     /// Answer to [`Action::Prepare`]: it is valid, its listeners are open.
@@ -161,6 +174,8 @@ pub enum Action {
         /// Whether the connections that wait in its slot's accept queue have somebody else to serve them.
         queue_has_heir: bool,
     },
+    /// The worker has lived long enough: it serves until its replacement does.
+    Outlived(WorkerId),
     /// Tell the worker to exit without finishing anything.
     Quit(WorkerId),
     /// SIGKILL.

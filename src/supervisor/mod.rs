@@ -26,8 +26,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use backoff::Backoff;
 pub use event::{
-    Action, Caller, Done, Event, ExitReason, Generation, KillReason, Now, Policy, Scale, Slot,
-    StopManner, Strategy, WorkerId,
+    Action, Caller, Done, Event, ExitReason, Generation, KillReason, Lifetime, Now, Policy, Scale,
+    Slot, StopManner, Strategy, WorkerId,
 };
 use reload::Candidate;
 use shutdown::Stopping;
@@ -128,6 +128,7 @@ impl Supervisor {
                 self.on_boot_failed(now, worker, &reason, &mut actions);
             }
             Event::Exited(worker, ending) => self.on_exited(now, worker, &ending, &mut actions),
+            Event::ReplacementWanted(worker) => self.on_replacement_wanted(worker),
             Event::ReloadRequested(caller) => {
                 self.reload_waiting.get_or_insert_default().extend(caller);
             }
@@ -220,6 +221,15 @@ impl Supervisor {
             {
                 self.boots = Backoff::default();
             }
+        }
+    }
+
+    fn on_replacement_wanted(&mut self, id: WorkerId) {
+        // One that does not serve yet, or no more, need not be waited for.
+        if let Some(worker) = self.workers.get_mut(&id)
+            && worker.is_accepting()
+        {
+            worker.is_outgoing = true;
         }
     }
 

@@ -1,6 +1,9 @@
 //! Compares what is wanted with what runs: the only place that starts and retires workers.
 
-use super::event::{Action, Done, Generation, KillReason, Now, Slot, StopManner, WorkerId};
+use super::backoff::spread;
+use super::event::{
+    Action, Done, Generation, KillReason, Now, Slot, StopManner, Strategy, WorkerId,
+};
 use super::reload::answer;
 use super::worker::{State, Worker};
 use super::{Backoff, Line, Supervisor};
@@ -11,10 +14,10 @@ impl Supervisor {
             return;
         }
         if self.stopping.is_none() {
-            self.let_ready_workers_accept(actions);
+            self.let_ready_workers_accept(now, actions);
             self.commit_when_complete(actions);
             // The commit may have lifted what held them back.
-            self.let_ready_workers_accept(actions);
+            self.let_ready_workers_accept(now, actions);
             self.begin_waiting_reload(actions);
             self.open_slots();
         }
@@ -51,12 +54,48 @@ impl Supervisor {
         for (line, is_candidate) in self.lines() {
             for slot in line.slots() {
                 if self.wants(slot, line.generation)
-                    && self.workers_of(slot, line.generation).next().is_none()
+                    && self.lacks_worker(slot, line.generation)
                     && (is_candidate || self.may_spawn_at(slot).is_some_and(|at| at <= now))
                 {
                     self.spawn(now, slot, &line, actions);
                 }
             }
+        }
+    }
+
+    /// Whether a worker must be spawned there: because there is none, or because the one that is there shall go and it
+    /// is its turn. Replacements go one by one, or as many at once as a reload may leave slots unserved.
+    fn lacks_worker(&self, slot: Slot, generation: Generation) -> bool {
+        let mut there = self.workers_of(slot, generation).peekable();
+        if there.peek().is_none() {
+            return true;
+        }
+        // A candidate has other worries: its workers are replaced once it serves.
+        there.all(|worker| worker.is_outgoing)
+            && self.serving() == Some(generation)
+            && self.replacements_under_way() < self.replacements_at_once()
+    }
+
+    /// Slots of the serving generation whose worker shall go and whose next one does not accept yet.
+    fn replacements_under_way(&self) -> usize {
+        let Some(line) = &self.serving else {
+            return 0;
+        };
+        let under_way = |slot: &Slot| {
+            let workers = || self.workers_of(*slot, line.generation);
+            workers().any(|worker| worker.is_outgoing)
+                && workers().any(|worker| !worker.is_outgoing && !worker.is_accepting())
+        };
+        line.slots().filter(under_way).count()
+    }
+
+    fn replacements_at_once(&self) -> usize {
+        let strategy = self.serving.as_ref().map(|line| line.policy.strategy);
+        match strategy {
+            Some(Strategy::Rolling {
+                max_unavailable, ..
+            }) => usize::from(max_unavailable.max(1)),
+            Some(Strategy::BlueGreen) | None => 1,
         }
     }
 
@@ -84,6 +123,12 @@ impl Supervisor {
                 spawned: now,
                 graceful_timeout: line.policy.graceful_timeout,
                 state,
+                is_outgoing: false,
+                lifetime: line.policy.lifetime.map(|lifetime| {
+                    let jitter = spread(lifetime.jitter_max, self.seed ^ id.0.rotate_left(16));
+                    lifetime.at_least + jitter
+                }),
+                outlived: None,
             },
         );
         actions.push(Action::Spawn {
@@ -115,13 +160,13 @@ impl Supervisor {
         let line = self.serving.as_ref()?;
         line.slots()
             .filter(|slot| self.wants(*slot, line.generation))
-            .filter(|slot| self.workers_of(*slot, line.generation).next().is_none())
+            .filter(|slot| self.lacks_worker(*slot, line.generation))
             .filter_map(|slot| self.may_spawn_at(slot))
             .min()
     }
 
     /// A candidate that takes over as a whole waits for its commit; everyone else who is wanted may start.
-    fn let_ready_workers_accept(&mut self, actions: &mut Vec<Action>) {
+    fn let_ready_workers_accept(&mut self, now: Now, actions: &mut Vec<Action>) {
         let candidate = self.candidate.as_ref().filter(|_| !self.is_rolling());
         let held_back = candidate.map(|candidate| candidate.line.generation);
         let free: Vec<WorkerId> = self
@@ -137,6 +182,7 @@ impl Supervisor {
                 && let State::Waiting { since } = worker.state
             {
                 worker.state = State::Accepting { since };
+                worker.outlived = worker.lifetime.map(|lifetime| now + lifetime);
                 actions.push(Action::Accept(id));
             }
         }
@@ -146,7 +192,8 @@ impl Supervisor {
         let unwanted: Vec<WorkerId> = self
             .workers
             .values()
-            .filter(|worker| !worker.is_leaving() && !self.wants(worker.slot, worker.generation))
+            .filter(|worker| !worker.is_leaving())
+            .filter(|worker| worker.is_outgoing || !self.wants(worker.slot, worker.generation))
             .filter(|worker| !worker.is_accepting() || self.can_be_spared(worker))
             .map(|worker| worker.id)
             .collect();
@@ -165,15 +212,15 @@ impl Supervisor {
             .map(|(line, _)| line.generation)
             .filter(|line| self.wants(slot, *line))
             .collect();
-        let stop_first = self
-            .candidate
-            .as_ref()
-            .is_some_and(|candidate| candidate.stop_first.contains(&slot));
+        let stop_first = self.candidate.as_ref().is_some_and(|candidate| {
+            candidate.line.generation != worker.generation && candidate.stop_first.contains(&slot)
+        });
         wanted.is_empty()
             || stop_first
             || wanted
                 .iter()
-                .any(|line| self.workers_of(slot, *line).any(Worker::is_accepting))
+                .flat_map(|line| self.workers_of(slot, *line))
+                .any(|heir| heir.is_accepting() && heir.is_staying())
     }
 
     fn retire(&mut self, now: Now, id: WorkerId, actions: &mut Vec<Action>) {

@@ -136,11 +136,18 @@ impl Supervisor {
         self.workers.remove(&id);
     }
 
-    /// Kills whoever is past its time.
+    /// Kills whoever is past its time, and notes whoever has served for long enough.
     pub(super) fn expire(&mut self, now: Now, actions: &mut Vec<Action>) {
         let stop_until = self.stopping.as_ref().map(|stopping| stopping.until);
         let mut timed_out = Vec::new();
         for worker in self.workers.values_mut() {
+            if worker.is_accepting()
+                && !worker.is_outgoing
+                && worker.outlived.is_some_and(|time| time <= now)
+            {
+                worker.is_outgoing = true;
+                actions.push(Action::Outlived(worker.id));
+            }
             let reason = match worker.state {
                 State::Killed { .. } => continue,
                 _ if stop_until.is_some_and(|until| until <= now) => KillReason::Stop,

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::event::{
-    Action, Caller, Event, ExitReason, Generation, Now, Policy, Scale, Slot, StopManner, Strategy,
-    WorkerId,
+    Action, Caller, Event, ExitReason, Generation, Lifetime, Now, Policy, Scale, Slot, StopManner,
+    Strategy, WorkerId,
 };
 use super::{State, Supervisor};
 
@@ -27,6 +27,8 @@ struct Tally {
     kills: u64,
     scales: u64,
     pauses: u64,
+    replacements_wanted: u64,
+    outlived: u64,
     degradations: u64,
     recoveries: u64,
     failed_starts: u64,
@@ -67,7 +69,7 @@ fn simulation() {
 }
 
 impl Tally {
-    fn counts(&mut self) -> [(&'static str, &mut u64); 13] {
+    fn counts(&mut self) -> [(&'static str, &mut u64); 15] {
         [
             ("steps", &mut self.steps),
             ("commits", &mut self.commits),
@@ -78,6 +80,8 @@ impl Tally {
             ("kills", &mut self.kills),
             ("scales", &mut self.scales),
             ("pauses", &mut self.pauses),
+            ("replacements_wanted", &mut self.replacements_wanted),
+            ("outlived", &mut self.outlived),
             ("degradations", &mut self.degradations),
             ("recoveries", &mut self.recoveries),
             ("failed_starts", &mut self.failed_starts),
@@ -109,7 +113,8 @@ struct Process {
     slot: Slot,
     generation: Generation,
     accepting: bool,
-    told_to_go: bool,
+    /// Told to, or by itself because it cannot boot.
+    goes: bool,
     killed: bool,
     was_ready: bool,
     /// How long it takes to finish when told to drain; `None`: for ever.
@@ -170,6 +175,10 @@ fn random_policy(random: &mut fastrand::Rng) -> Policy {
         backoff_initial: Duration::from_millis(100),
         backoff_max: Duration::from_secs(30),
         backoff_reset: Duration::from_mins(1),
+        lifetime: (random.u8(0..3) == 0).then(|| Lifetime {
+            at_least: Duration::from_secs(random.u64(5..100)),
+            jitter_max: Duration::from_secs(random.u64(0..20)),
+        }),
     }
 }
 
@@ -210,6 +219,10 @@ impl World {
         while self.exit.is_none() {
             tally.steps += 1;
             assert!(tally.steps < 100_000, "the history does not end");
+            // Workers with a lifetime follow one another for ever.
+            if self.now > Duration::from_mins(15) && self.stop_by.is_none() {
+                self.stop(StopManner::Graceful, tally);
+            }
             let deadline = self.supervisor.next_deadline();
             let next = self.agenda.keys().next().copied();
             match (deadline, next) {
@@ -265,8 +278,9 @@ impl World {
                 }
             }
             Happening::BootFails(id) => {
-                if self.processes.contains_key(&id) {
+                if let Some(process) = self.processes.get_mut(&id) {
                     tally.boot_failures += 1;
+                    process.goes = true;
                     let ends = self.now + Duration::from_millis(self.random.u64(0..3_000));
                     self.schedule(ends, Happening::Ends(id));
                     self.step(Event::BootFailed(id, "no database".to_owned()), tally);
@@ -274,7 +288,7 @@ impl World {
             }
             Happening::Ends(id) => {
                 if let Some(process) = self.processes.remove(&id) {
-                    if process.was_ready && !process.told_to_go && !process.killed {
+                    if process.was_ready && !process.goes && !process.killed {
                         tally.crashes += 1;
                     }
                     self.step(Event::Exited(id, "exit code 1".to_owned()), tally);
@@ -285,7 +299,18 @@ impl World {
     }
 
     fn operate(&mut self, tally: &mut Tally) {
-        match self.random.u8(0..12) {
+        match self.random.u8(0..16) {
+            12..16 => {
+                let serve = self
+                    .processes
+                    .iter()
+                    .filter(|(_, process)| process.accepting);
+                let serve: Vec<WorkerId> = serve.map(|(id, _)| *id).collect();
+                for id in serve.into_iter().take(self.random.usize(1..4)) {
+                    tally.replacements_wanted += 1;
+                    self.step(Event::ReplacementWanted(id), tally);
+                }
+            }
             0..6 => {
                 let caller = self.maybe_caller();
                 self.step(Event::ReloadRequested(caller), tally);
@@ -405,14 +430,14 @@ impl World {
                 queue_has_heir: _,
             } => {
                 self.process(id).accepting = false;
-                self.process(id).told_to_go = true;
+                self.process(id).goes = true;
                 if let Some(time) = self.process(id).drains_in {
                     self.schedule(self.now + time, Happening::Ends(id));
                 }
             }
             Action::Quit(id) => {
                 self.process(id).accepting = false;
-                self.process(id).told_to_go = true;
+                self.process(id).goes = true;
                 if self.random.bool() {
                     self.schedule(self.now + Duration::from_millis(20), Happening::Ends(id));
                 }
@@ -426,6 +451,7 @@ impl World {
                 let ends = self.now + self.process(id).dies_in;
                 self.schedule(ends, Happening::Ends(id));
             }
+            Action::Outlived(_) => tally.outlived += 1,
             Action::Commit(_) => tally.commits += 1,
             Action::RollBack(..) => tally.rollbacks += 1,
             Action::Forget(generation) => {
@@ -460,7 +486,7 @@ impl World {
             slot,
             generation,
             accepting: false,
-            told_to_go: false,
+            goes: false,
             killed: false,
             was_ready: false,
             drains_in: (self.random.u8(0..10) > 0)
@@ -516,11 +542,31 @@ impl World {
         if stopping || self.supervisor.wanted() == 0 {
             return;
         }
+        let under_way = self.replacements_under_way();
+        assert!(
+            under_way <= self.max_unavailable().max(1),
+            "{under_way} replacements at once"
+        );
         assert!(
             self.unserved.len() <= self.max_unavailable(),
             "slots were given up: {:?}",
             self.unserved
         );
+    }
+
+    /// How many slots of the serving generation have a worker that accepts and one that is on its way there.
+    fn replacements_under_way(&self) -> usize {
+        let serving = self.supervisor.serving();
+        let slots = |accepting: bool| -> BTreeSet<Slot> {
+            let there = self.processes.values().filter(|process| {
+                Some(process.generation) == serving
+                    && process.accepting == accepting
+                    && !process.goes
+                    && !process.killed
+            });
+            there.map(|process| process.slot).collect()
+        };
+        slots(true).intersection(&slots(false)).count()
     }
 
     /// How many slots the strategies of this history let go without a worker.

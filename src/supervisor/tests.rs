@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::event::{
-    Action, Caller, Done, Event, ExitReason, Generation, KillReason, Now, Policy, Scale, Slot,
-    StopManner, Strategy, WorkerId,
+    Action, Caller, Done, Event, ExitReason, Generation, KillReason, Lifetime, Now, Policy, Scale,
+    Slot, StopManner, Strategy, WorkerId,
 };
 use super::{State, Supervisor};
 
@@ -25,6 +25,7 @@ fn policy(workers: u16) -> Policy {
         backoff_initial: at_ms(100),
         backoff_max: at(30),
         backoff_reset: at(60),
+        lifetime: None,
     }
 }
 
@@ -638,4 +639,97 @@ fn a_generation_is_forgotten_when_its_last_worker_has_gone() {
         supervisor.handle(at(7), died(1)),
         [Action::Forget(Generation(1))]
     );
+}
+
+#[test]
+fn a_worker_that_shall_be_replaced_serves_until_its_replacement_does() {
+    let mut supervisor = serving(policy(2));
+    let actions = supervisor.handle(at(5), Event::ReplacementWanted(id(1)));
+    assert_eq!(spawned(&actions), [(3, 0, 1)]);
+    assert_eq!(drained(&actions), [0; 0]);
+    let actions = supervisor.handle(at(6), Event::Ready(id(3)));
+    assert_eq!(
+        actions,
+        [
+            Action::Accept(id(3)),
+            Action::Drain {
+                worker: id(1),
+                queue_has_heir: true
+            }
+        ]
+    );
+}
+
+#[test]
+fn replacements_go_one_by_one() {
+    let mut supervisor = serving(policy(3));
+    let mut actions = Vec::new();
+    for worker in 1..=3 {
+        actions.extend(supervisor.handle(at(5), Event::ReplacementWanted(id(worker))));
+    }
+    assert_eq!(spawned(&actions), [(4, 0, 1)]);
+    let actions = supervisor.handle(at(6), Event::Ready(id(4)));
+    assert_eq!(drained(&actions), [1]);
+    assert_eq!(spawned(&actions), [(5, 1, 1)]);
+    let actions = supervisor.handle(at(7), Event::Ready(id(5)));
+    assert_eq!(
+        (drained(&actions), spawned(&actions)),
+        (vec![2], vec![(6, 2, 1)])
+    );
+}
+
+#[test]
+fn a_replacement_that_cannot_boot_is_tried_again_and_the_old_worker_serves_on() {
+    let mut supervisor = serving(policy(1));
+    let _actions = supervisor.handle(at(5), Event::ReplacementWanted(id(1)));
+    let _actions = supervisor.handle(at(6), Event::BootFailed(id(2), "no database".to_owned()));
+    let actions = supervisor.handle(at(6), Event::Exited(id(2), "exit code 3".to_owned()));
+    assert_eq!((drained(&actions), spawned(&actions)), (vec![], vec![]));
+    let next = supervisor.next_deadline().expect("another attempt");
+    let actions = supervisor.handle(next, Event::DeadlinePassed);
+    assert_eq!(spawned(&actions), [(3, 0, 1)]);
+}
+
+#[test]
+fn a_worker_that_has_lived_long_enough_is_replaced() {
+    let lifetime = Lifetime {
+        at_least: at(100),
+        jitter_max: at(16),
+    };
+    let mut supervisor = serving(Policy {
+        lifetime: Some(lifetime),
+        ..policy(1)
+    });
+    let due = supervisor.next_deadline().expect("an end");
+    assert!((at(101)..=at(117)).contains(&due), "{due:?}");
+    let actions = supervisor.handle(due, Event::DeadlinePassed);
+    assert_eq!(actions.first(), Some(&Action::Outlived(id(1))));
+    assert_eq!(spawned(&actions), [(2, 0, 1)]);
+    let actions = supervisor.handle(due + at(1), Event::Ready(id(2)));
+    assert_eq!(drained(&actions), [1]);
+}
+
+#[test]
+fn a_worker_that_does_not_serve_cannot_ask_to_be_replaced() {
+    let mut supervisor = Supervisor::new(policy(1), 7);
+    let _actions = supervisor.handle(at(0), Event::DeadlinePassed);
+    assert_eq!(
+        supervisor.handle(at(1), Event::ReplacementWanted(id(1))),
+        []
+    );
+    assert_eq!(
+        supervisor.handle(at(1), Event::ReplacementWanted(id(99))),
+        []
+    );
+}
+
+#[test]
+fn a_reload_takes_over_from_workers_that_were_to_be_replaced() {
+    let mut supervisor = serving(policy(1));
+    let _actions = supervisor.handle(at(5), Event::ReplacementWanted(id(1)));
+    let actions = reload(&mut supervisor, at(6), policy(1));
+    assert_eq!(spawned(&actions), [(3, 0, 2)]);
+    let actions = supervisor.handle(at(7), Event::Ready(id(3)));
+    assert_eq!(drained(&actions), [1]);
+    assert!(actions.contains(&Action::Kill(id(2), KillReason::Unwanted)));
 }

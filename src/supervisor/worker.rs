@@ -14,6 +14,12 @@ pub(super) struct Worker {
     /// From the order to drain until SIGKILL.
     pub(super) graceful_timeout: Duration,
     pub(super) state: State,
+    /// It serves until another one has taken its place.
+    pub(super) is_outgoing: bool,
+    /// From the order to accept until it has lived long enough.
+    pub(super) lifetime: Option<Duration>,
+    /// When it will have.
+    pub(super) outlived: Option<Now>,
 }
 
 /// Where in its life a worker is.
@@ -88,6 +94,11 @@ impl Worker {
         }
     }
 
+    /// Fills its slot for good: not on its way out, and not about to be.
+    pub(super) fn is_staying(&self) -> bool {
+        !self.is_leaving() && !self.is_outgoing
+    }
+
     /// For how long it has been ready; `None` when it is not.
     pub(super) fn healthy_for(&self, now: Now) -> Option<Duration> {
         match self.state {
@@ -102,6 +113,7 @@ impl Worker {
     pub(super) fn deadline(&self) -> Option<Now> {
         match self.state {
             State::Booting { until } | State::Draining { until, .. } => Some(until),
+            State::Accepting { .. } if !self.is_outgoing => self.outlived,
             State::Waiting { .. } | State::Accepting { .. } | State::Killed { .. } => None,
         }
     }

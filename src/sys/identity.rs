@@ -2,11 +2,14 @@
 
 use std::ffi::CString;
 use std::io;
-use std::path::Path;
+use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, Group, Uid, User, geteuid, getgrouplist, setgroups, setresgid, setresuid};
+use nix::unistd::{
+    Gid, Group, Uid, User, getegid, geteuid, getgrouplist, getgroups, setgroups, setresgid,
+    setresuid,
+};
 
 /// What a worker shall be to the system.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,11 +29,14 @@ pub enum IdentityError {
     /// No such group.
     #[error("`{0}`: there is no group `{1}`")]
     NoGroup(&'static str, String),
+    /// A number that no account has: nothing says which group goes with it.
+    #[error("`process.user`: no account has the number `{0}`, so `process.group` must be set")]
+    NoPrimaryGroup(Uid),
     /// Only root may become somebody else.
     #[error(
-        "`process.user` and `process.group` need a master that runs as root, this one has user id {0}"
+        "`process.user`, `process.group` and `process.groups` need a master that runs as root, this one has user id {0} and group id {1}"
     )]
-    NotRoot(u32),
+    NotRoot(Uid, Gid),
     /// The user database could not be read.
     #[error("`{0}`: cannot look up `{1}`: {2}")]
     LookUp(&'static str, String, Errno),
@@ -75,44 +81,70 @@ impl Identity {
         let found = user
             .map(|name| find_user("process.user", name))
             .transpose()?;
-        let mut gid = group_name
+        let group = group_name
             .map(|name| group("process.group", name))
             .transpose()?;
-        let mut supplementary = groups
+        let groups = groups
             .map(|names| {
                 names
                     .iter()
-                    .map(|name| group("process.groups", name))
+                    .map(|name| self::group("process.groups", name))
                     .collect::<Result<Vec<_>, _>>()
             })
             .transpose()?;
-        if let Some((_, account)) = &found {
-            gid = gid.or_else(|| account.as_ref().map(|account| account.gid));
-            if supplementary.is_none() {
-                supplementary = Some(account.as_ref().map_or_else(Vec::new, supplementary_groups));
-            }
+        let only_root_can_change_groups = groups.as_ref().is_some_and(|groups| !are_own(groups));
+        let identity = Self::complete(found, group, groups, mask)?;
+        let (own_user, own_group) = (geteuid(), getegid());
+        let is_another = identity.user.is_some_and(|user| user != own_user)
+            || identity.group.is_some_and(|group| group != own_group)
+            || only_root_can_change_groups;
+        if is_another && !own_user.is_root() {
+            return Err(IdentityError::NotRoot(own_user, own_group));
         }
-        let uid = found.map(|(uid, _)| uid);
-        let changes =
-            uid.is_some_and(|uid| uid != geteuid()) || gid.is_some() && !geteuid().is_root();
-        if changes && !geteuid().is_root() {
-            return Err(IdentityError::NotRoot(geteuid().as_raw()));
+        Ok(identity)
+    }
+
+    /// What the operator should look at, for it is hardly what was meant.
+    pub fn warning(&self) -> Option<&'static str> {
+        let has_groups = self.group.is_some() || self.groups.is_some();
+        (geteuid().is_root() && self.user.is_none() && has_groups).then_some(
+            "`process.group` or `process.groups` without `process.user`: workers stay root",
+        )
+    }
+
+    /// What follows from what was named: with root's group or supplementary groups left over, a worker would keep a part
+    /// of root's privileges.
+    fn complete(
+        user: Option<(Uid, Option<User>)>,
+        group: Option<Gid>,
+        groups: Option<Vec<Gid>>,
+        mask: u32,
+    ) -> Result<Self, IdentityError> {
+        let account = user.as_ref().and_then(|(_, account)| account.as_ref());
+        let group = group.or_else(|| account.map(|account| account.gid));
+        if let (Some((uid, _)), None) = (&user, group) {
+            return Err(IdentityError::NoPrimaryGroup(*uid));
         }
+        let groups = groups.or_else(|| match (account, group) {
+            (Some(account), _) => Some(supplementary_groups(account)),
+            (None, Some(group)) => Some(vec![group]),
+            (None, None) => None,
+        });
         Ok(Self {
-            user: uid,
-            group: gid,
-            groups: supplementary,
+            user: user.map(|(uid, _)| uid),
+            group,
+            groups,
             umask: Mode::from_bits_truncate(mask),
         })
     }
 
-    /// Gives the file at `path` to it, so that it can open the file once it has no privileges any more.
-    pub fn own(&self, path: &Path) -> io::Result<()> {
+    /// Gives an open file to it. The descriptor and not a path: nobody can exchange what it names.
+    pub fn own(&self, file: impl AsFd) -> io::Result<()> {
         if self.user.is_none() && self.group.is_none() {
             return Ok(());
         }
         let (user, group) = (self.user.map(Uid::as_raw), self.group.map(Gid::as_raw));
-        std::os::unix::fs::chown(path, user, group)
+        std::os::unix::fs::fchown(file, user, group)
     }
 
     /// Becomes it, for good: groups first, for a user without privileges may not change them; then no execve(2) may
@@ -134,6 +166,16 @@ impl Identity {
     }
 }
 
+fn are_own(groups: &[Gid]) -> bool {
+    let sorted = |groups: &[Gid]| {
+        let mut groups: Vec<_> = groups.iter().map(|group| group.as_raw()).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        groups
+    };
+    getgroups().is_ok_and(|own| sorted(&own) == sorted(groups))
+}
+
 fn supplementary_groups(account: &User) -> Vec<Gid> {
     let name = CString::new(account.name.as_bytes()).unwrap_or_default();
     getgrouplist(&name, account.gid).unwrap_or_else(|_| vec![account.gid])
@@ -142,4 +184,30 @@ fn supplementary_groups(account: &User) -> Vec<Gid> {
 /// The user this process acts as.
 pub fn effective_user() -> u32 {
     geteuid().as_raw()
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::unistd::{Gid, Uid};
+
+    use super::{Identity, IdentityError};
+
+    #[test]
+    fn a_number_without_an_account_needs_a_group_and_gets_no_other_one() {
+        let user = Uid::from_raw(54321);
+        let complete = |group| Identity::complete(Some((user, None)), group, None, 0);
+        assert_eq!(complete(None), Err(IdentityError::NoPrimaryGroup(user)));
+        let group = Gid::from_raw(54322);
+        let identity = complete(Some(group)).unwrap();
+        assert_eq!(identity.groups, Some(vec![group]));
+    }
+
+    #[test]
+    fn a_group_alone_takes_the_place_of_all_others() {
+        let group = Gid::from_raw(54322);
+        let identity = Identity::complete(None, Some(group), None, 0).unwrap();
+        assert_eq!(identity.groups, Some(vec![group]));
+        let nothing = Identity::complete(None, None, None, 0).unwrap();
+        assert_eq!(nothing.groups, None);
+    }
 }

@@ -57,6 +57,11 @@ pub fn is_listening(socket: impl AsFd) -> bool {
     socket.is_listener().unwrap_or(false) && socket.r#type().is_ok_and(|kind| kind == Type::STREAM)
 }
 
+/// Has connections accepted from `socket`, a TCP one, send small answers at once (`TCP_NODELAY`, tcp(7)).
+pub fn set_nodelay(socket: impl AsFd) -> io::Result<()> {
+    SockRef::from(&socket.as_fd()).set_tcp_nodelay(true)
+}
+
 /// Makes `socket` return at once when nothing waits.
 pub fn set_nonblocking(socket: impl AsFd) -> io::Result<()> {
     SockRef::from(&socket.as_fd()).set_nonblocking(true)
@@ -212,4 +217,6 @@ pub struct ListeningSocket {
     pub socket: OwnedFd,
     /// Whether other workers take connections from the same socket.
     pub shared: bool,
+    /// Whether somebody outside listens on it too, and goes on when this server ends.
+    pub inherited: bool,
 }

@@ -1,18 +1,23 @@
-//! Writing to an inherited descriptor without ever blocking on it.
+//! Where a log goes: opened so that nobody can misdirect it, written to without ever blocking.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{MsgFlags, send};
+
+use super::identity::{self, Identity};
 
 /// A place for bytes that takes what it can at once.
 #[derive(Debug)]
 pub enum Output {
-    /// A pipe, terminal or file, on a file description of its own so that `O_NONBLOCK` concerns nobody else.
+    /// A regular file that has one name.
+    File(File),
+    /// A pipe, a terminal, or whatever else standard error is, on a file description of its own so that `O_NONBLOCK` concerns nobody else.
     Stream(File),
     /// A socket, as systemd connects standard error to the journal.
     Socket(OwnedFd),
@@ -41,21 +46,49 @@ impl Output {
         ))
     }
 
-    /// The file at `path`, appended to, made when missing with mode 0640.
+    /// The file at `path`, appended to, made when missing with mode 0640; a named pipe or a device is as good.
+    ///
+    /// # Errors
+    /// open(2); also a link, or a file with a second name. Whoever may write to the folder of the log, as its workers often
+    /// may, could otherwise have a master that is root write to any file, and even give it away.
     pub fn file(path: &Path) -> io::Result<Self> {
+        let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
         let mut options = OpenOptions::new();
+        options.append(true);
+        if names_device(path) {
+            return options.custom_flags(flags).open(path).map(Self::Stream);
+        }
         options
             .create(true)
-            .append(true)
             .mode(0o640)
-            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
-        options.open(path).map(Self::Stream)
+            .custom_flags(flags | libc::O_NOFOLLOW);
+        let file = options.open(path).map_err(explain_link)?;
+        let metadata = file.metadata()?;
+        let kind = metadata.file_type();
+        if kind.is_fifo() || kind.is_char_device() {
+            return Ok(Self::Stream(file));
+        }
+        if !kind.is_file() {
+            return Err(refusal("it is neither a file nor a pipe"));
+        }
+        match metadata.nlink() {
+            0 | 1 => Ok(Self::File(file)),
+            _ => Err(refusal("it has a second name (a hard link)")),
+        }
+    }
+
+    /// Gives a regular file to `identity`, which can then open it without privileges. Anything else stays whose it is.
+    pub fn hand_over(&self, identity: &Identity) -> io::Result<()> {
+        match self {
+            Self::File(file) => identity.own(file),
+            Self::Stream(_) | Self::Socket(_) => Ok(()),
+        }
     }
 
     /// Writes a part of `bytes` at least, or fails with `WouldBlock`.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Stream(file) => file.write(bytes),
+            Self::File(file) | Self::Stream(file) => file.write(bytes),
             Self::Socket(socket) => {
                 let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
                 send(socket.as_raw_fd(), bytes, flags).map_err(io::Error::from)
@@ -67,8 +100,81 @@ impl Output {
 impl AsFd for Output {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Self::Stream(file) => file.as_fd(),
+            Self::File(file) | Self::Stream(file) => file.as_fd(),
             Self::Socket(socket) => socket.as_fd(),
+        }
+    }
+}
+
+/// Whether `path` is a link such as `/dev/stderr`, or one to it as container images have for their logs: it names a device
+/// or an open descriptor, and nobody but root and this user could make it.
+fn names_device(path: &Path) -> bool {
+    let (Some(folder), Ok(target)) = (path.parent(), fs::read_link(path)) else {
+        return false;
+    };
+    let is_safe = fs::metadata(folder).is_ok_and(|metadata| {
+        let owner = metadata.uid();
+        (owner == 0 || owner == identity::effective_user()) && metadata.mode() & 0o022 == 0
+    });
+    let is_of_the_kernel = |path: &Path| path.starts_with("/dev") || path.starts_with("/proc");
+    is_safe && (folder.starts_with("/proc") || is_of_the_kernel(&folder.join(target)))
+}
+
+fn explain_link(error: io::Error) -> io::Error {
+    if error.raw_os_error() == Some(Errno::ELOOP as i32) {
+        refusal("it is a link, which is not followed; name what it points to")
+    } else {
+        error
+    }
+}
+
+fn refusal(reason: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, OpenOptions};
+    use std::os::unix::fs::{OpenOptionsExt, symlink};
+    use std::path::Path;
+
+    use nix::libc;
+    use nix::sys::stat::Mode;
+    use nix::unistd::mkfifo;
+
+    use super::Output;
+
+    fn refused(path: &Path) -> String {
+        Output::file(path).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn a_log_file_that_is_a_link_or_has_a_second_name_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let [log, link, victim] = ["log", "link", "victim"].map(|name| folder.path().join(name));
+        assert!(matches!(Output::file(&log), Ok(Output::File(_))));
+        assert!(matches!(Output::file(&log), Ok(Output::File(_))));
+        symlink(&victim, &link).unwrap();
+        assert!(refused(&link).contains("is a link"));
+        assert!(!victim.exists());
+        fs::hard_link(&log, &victim).unwrap();
+        assert!(refused(&log).contains("second name"));
+    }
+
+    #[test]
+    fn pipes_and_devices_are_logged_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let [pipe, link] = ["pipe", "link"].map(|name| folder.path().join(name));
+        mkfifo(&pipe, Mode::S_IRWXU).unwrap();
+        let mut reader = OpenOptions::new();
+        let _reader = reader
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(&pipe)
+            .unwrap();
+        symlink("/dev/null", &link).unwrap();
+        for path in [&pipe, &link, Path::new("/dev/null")] {
+            assert!(matches!(Output::file(path), Ok(Output::Stream(_))));
         }
     }
 }

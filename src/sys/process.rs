@@ -6,9 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
+use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, dup2_stdin, getpid, getppid};
 
 use super::signals;
@@ -42,23 +42,47 @@ pub enum Ending {
     Exited(i32),
     /// This signal ended it.
     Killed {
-        /// The signal.
-        signal: Signal,
+        /// Its number: a real-time signal has no name.
+        signal: i32,
         /// Whether a core was dumped.
         core: bool,
     },
 }
 
+impl Ending {
+    /// Whether `signal` ended it.
+    pub fn is_by(self, signal: Signal) -> bool {
+        match self {
+            Self::Exited(_) => false,
+            Self::Killed { signal: by, .. } => by == signal as i32,
+        }
+    }
+
+    /// From a status of `waitpid(2)`; `None` for a stop or a continuation, which is no end.
+    fn from_status(status: i32) -> Option<Self> {
+        if libc::WIFEXITED(status) {
+            Some(Self::Exited(libc::WEXITSTATUS(status)))
+        } else if libc::WIFSIGNALED(status) {
+            Some(Self::Killed {
+                signal: libc::WTERMSIG(status),
+                core: libc::WCOREDUMP(status),
+            })
+        } else {
+            None
+        }
+    }
+}
+
 impl fmt::Display for Ending {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+        match *self {
             Self::Exited(code) => write!(formatter, "exit code {code}"),
-            Self::Killed {
-                signal,
-                core: false,
-            } => write!(formatter, "killed by {signal}"),
-            Self::Killed { signal, core: true } => {
-                write!(formatter, "killed by {signal}, core dumped")
+            Self::Killed { signal, core } => {
+                match Signal::try_from(signal) {
+                    Ok(signal) => write!(formatter, "killed by {signal}"),
+                    Err(_) => write!(formatter, "killed by signal {signal}"),
+                }?;
+                formatter.write_str(if core { ", core dumped" } else { "" })
             }
         }
     }
@@ -139,8 +163,7 @@ fn close_all_but(keep: &[RawFd]) -> nix::Result<()> {
     for fd in kept.into_iter().chain([u32::MAX]) {
         if first < fd {
             // SAFETY: the child owns all its descriptors; whoever holds one of these in memory never runs again in it.
-            let result =
-                unsafe { nix::libc::syscall(nix::libc::SYS_close_range, first, fd - 1, 0) };
+            let result = unsafe { libc::syscall(libc::SYS_close_range, first, fd - 1, 0) };
             Errno::result(result)?;
         }
         first = fd.saturating_add(1);
@@ -151,7 +174,7 @@ fn close_all_but(keep: &[RawFd]) -> nix::Result<()> {
 /// Ends this process at once: no destructor, no exit handler of the process that it was forked from.
 fn exit_child(code: u8) -> ! {
     // SAFETY: _exit(2) is always allowed.
-    unsafe { nix::libc::_exit(code.into()) }
+    unsafe { libc::_exit(code.into()) }
 }
 
 /// How many threads this process has; 1 when /proc cannot be read.
@@ -176,22 +199,18 @@ pub fn kill_now(process: ProcessId) -> nix::Result<()> {
 /// A child that has ended, if there is one: also a process that this one adopted as PID 1.
 pub fn reap() -> Option<(ProcessId, Ending)> {
     loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, code)) => {
-                return Some((ProcessId(pid), Ending::Exited(code)));
+        let mut status = 0;
+        // SAFETY: the kernel writes an int into `status`, which lives as long as the call. (nix's own waitpid knows no
+        // real-time signals: it would reap the child and then not say which.)
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+        match Errno::result(pid) {
+            Ok(0) => return None,
+            Ok(pid) => {
+                if let Some(ending) = Ending::from_status(status) {
+                    return Some((ProcessId(Pid::from_raw(pid)), ending));
+                }
             }
-            Ok(WaitStatus::Signaled(pid, signal, core)) => {
-                return Some((ProcessId(pid), Ending::Killed { signal, core }));
-            }
-            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return None,
             Err(Errno::EINTR) => {}
-            // A stop or a continuation is no end.
-            Ok(
-                WaitStatus::Stopped(..)
-                | WaitStatus::PtraceEvent(..)
-                | WaitStatus::PtraceSyscall(_)
-                | WaitStatus::Continued(_),
-            ) => {}
             Err(_) => return None,
         }
     }
@@ -205,5 +224,25 @@ pub fn raise_descriptor_limit() -> nix::Result<()> {
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
     } else {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Ending;
+
+    #[test]
+    fn an_ending_names_the_signal_or_its_number() {
+        let words = |status| Ending::from_status(status).map(|ending| ending.to_string());
+        assert_eq!(words(7 << 8).as_deref(), Some("exit code 7"));
+        assert_eq!(words(9).as_deref(), Some("killed by SIGKILL"));
+        assert_eq!(
+            words(0x8b).as_deref(),
+            Some("killed by SIGSEGV, core dumped")
+        );
+        assert_eq!(words(36).as_deref(), Some("killed by signal 36"));
+        // Stopped by SIGSTOP; continued.
+        assert_eq!(words(0x137f), None);
+        assert_eq!(words(0xffff), None);
     }
 }

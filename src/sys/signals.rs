@@ -15,6 +15,10 @@ pub struct Signals(SignalFd);
 impl Signals {
     /// Blocks every signal from here on, but for the one that asks for a core, and opens the descriptor they are read from.
     pub fn take_over() -> nix::Result<Self> {
+        // A parent that ignores SIGCHLD hands that on through execve(2); the kernel would then bury children unseen.
+        let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+        // SAFETY: the default action runs no code of this process.
+        unsafe { sigaction(Signal::SIGCHLD, &default) }?;
         let mut all = SigSet::all();
         // systemd sends it to a service that gives no sign of life, which would not read it either (WatchdogSignal=).
         all.remove(Signal::SIGABRT);
@@ -36,42 +40,50 @@ impl Signals {
     }
 }
 
-/// What a worker ignores: the terminal, the service manager and the operator address the master, which tells its workers
-/// what to do. SIGTERM among them: a manager that sends it to every process of the service must not cut requests.
-const IGNORED_BY_WORKERS: [Signal; 10] = [
+/// What leaves a worker cold: the terminal, the service manager and the operator address the master, which tells its workers
+/// what to do. SIGTERM among them: a manager that sends it to every process of the service must not cut requests. They have
+/// a handler that does nothing, for what the application starts would inherit an ignored signal, but no handler (execve(2)).
+const HANDLED_BY_DOING_NOTHING: [Signal; 8] = [
     Signal::SIGHUP,
     Signal::SIGINT,
     Signal::SIGQUIT,
     Signal::SIGTERM,
+    Signal::SIGTSTP,
     Signal::SIGUSR1,
     Signal::SIGUSR2,
-    Signal::SIGTTIN,
-    Signal::SIGTTOU,
     Signal::SIGWINCH,
-    Signal::SIGPIPE,
 ];
 
-/// Gives a forked child its own signal behaviour: every disposition is the default one, but for those that a worker
-/// ignores and for [`PARENT_DIED`], then everything is unblocked.
+/// What a worker truly ignores. With a handler for SIGTTOU, a line that it logs to a terminal from the background would be
+/// tried again for ever (`stty tostop`, `tty_check_change` in the kernel); SIGPIPE is ignored in every Rust program.
+const IGNORED_BY_WORKERS: [Signal; 3] = [Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGPIPE];
+
+/// Gives a forked child its own signal behaviour: every disposition is the default one, but for those that leave a worker
+/// cold and for [`PARENT_DIED`], then everything is unblocked.
 pub(super) fn reset_in_child() -> nix::Result<()> {
-    let action = |handler| SigAction::new(handler, SaFlags::empty(), SigSet::empty());
     for signal in Signal::iterator() {
         // The kernel lets nobody change what these two do.
         if [Signal::SIGKILL, Signal::SIGSTOP].contains(&signal) {
             continue;
         }
-        let handler = if signal == PARENT_DIED {
-            SigHandler::Handler(parent_died)
+        let (handler, flags) = if signal == PARENT_DIED {
+            (SigHandler::Handler(parent_died), SaFlags::empty())
+        } else if HANDLED_BY_DOING_NOTHING.contains(&signal) {
+            (SigHandler::Handler(do_nothing), SaFlags::SA_RESTART)
         } else if IGNORED_BY_WORKERS.contains(&signal) {
-            SigHandler::SigIgn
+            (SigHandler::SigIgn, SaFlags::empty())
         } else {
-            SigHandler::SigDfl
+            (SigHandler::SigDfl, SaFlags::empty())
         };
-        // SAFETY: `parent_died` only calls setitimer, a plain system call that touches no state of this process.
-        unsafe { sigaction(signal, &action(handler)) }?;
+        let action = SigAction::new(handler, flags, SigSet::empty());
+        // SAFETY: `parent_died` only calls setitimer, a plain system call that touches no state of this process;
+        // `do_nothing` does nothing.
+        unsafe { sigaction(signal, &action) }?;
     }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
 }
+
+extern "C" fn do_nothing(_: nix::libc::c_int) {}
 
 /// Sent by the kernel to a worker whose master has died (`PR_SET_PDEATHSIG`).
 pub(super) const PARENT_DIED: Signal = Signal::SIGPROF;

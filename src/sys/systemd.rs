@@ -1,7 +1,7 @@
 //! What systemd and a service say to each other: `sd_notify(3)`, `sd_listen_fds(3)`, `sd_watchdog_enabled(3)`.
 
 use std::ffi::OsStr;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
-use super::clock;
+use super::{clock, listener};
 
 /// The first descriptor that is passed (`sd_listen_fds(3)`).
 const FIRST: RawFd = 3;
@@ -58,7 +58,7 @@ pub fn watchdog_interval(usec: Option<&str>, pid: Option<&str>) -> Option<Durati
 /// A socket that this process inherited, with the name it was given.
 #[derive(Debug)]
 pub struct InheritedSocket {
-    /// `FileDescriptorName=`; `unknown` when there is none.
+    /// `FileDescriptorName=`; `unknown` when there is none, empty when it was not systemd that passed the socket.
     pub name: String,
     /// Its number when it was passed.
     pub number: u32,
@@ -94,10 +94,38 @@ pub fn take_inherited_sockets(
         .collect()
 }
 
+/// Takes the other listening sockets that this process was started with, nameless, for whoever knows their numbers. Before
+/// it opens anything itself: its own descriptors would be taken for passed ones.
+pub fn take_other_sockets(taken: &[InheritedSocket]) -> Vec<InheritedSocket> {
+    // Without /proc (a bare chroot) only what systemd announces can be known.
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else {
+        return Vec::new();
+    };
+    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let numbers: Vec<RawFd> = numbers.filter(|number| *number >= FIRST).collect();
+    numbers
+        .into_iter()
+        .filter(|number| {
+            !taken
+                .iter()
+                .any(|socket| socket.number == number.unsigned_abs())
+        })
+        // SAFETY: a number that is not open any more, as that of the folder just read, only makes the question fail.
+        .filter(|number| listener::is_listening(unsafe { BorrowedFd::borrow_raw(*number) }))
+        .filter_map(|number| {
+            take_descriptor(number).map(|socket| InheritedSocket {
+                name: String::new(),
+                number: number.unsigned_abs(),
+                socket,
+            })
+        })
+        .collect()
+}
+
 /// Takes the descriptor `number`, if it is open, and has it closed on exec.
-pub fn take_descriptor(number: RawFd) -> Option<OwnedFd> {
+fn take_descriptor(number: RawFd) -> Option<OwnedFd> {
     // SAFETY: fcntl fails on a number that is not open, and then the borrow is not used further.
-    let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(number) };
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
     fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).ok()?;
     // SAFETY: it is open (just seen) and the caller takes each number once; nobody else in this process knows it.
     Some(unsafe { OwnedFd::from_raw_fd(number) })

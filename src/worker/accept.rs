@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ pub(super) struct Listener {
     /// only where the socket is in the epoll that sleeps, not in one nested in the event loop's.
     is_shared: bool,
     is_unix: bool,
+    is_inherited: bool,
 }
 
 /// How taking connections ends.
@@ -49,7 +51,7 @@ pub(super) enum Ending {
     Leave,
     /// Nobody comes after: empty the queue, then stop the socket from listening.
     Close,
-    /// As `Close`, but without waiting for handshakes: the next master wants the port.
+    /// There is no master any more, and the next one wants the port: stop the socket from listening at once.
     CloseNow,
 }
 
@@ -57,6 +59,8 @@ pub(super) enum Ending {
 #[derive(Debug)]
 pub(super) struct Accepting {
     pub(super) name: String,
+    /// Somebody outside listens on it too.
+    pub(super) is_inherited: bool,
     ending: oneshot::Sender<Ending>,
     task: JoinHandle<()>,
 }
@@ -64,10 +68,15 @@ pub(super) struct Accepting {
 impl Accepting {
     /// Takes connections and serves them, until told to end.
     pub(super) fn start<S: AppService>(listener: Listener, serving: Arc<Serving<S>>) -> Self {
-        let name = listener.name.clone();
+        let (name, is_inherited) = (listener.name.clone(), listener.is_inherited);
         let (ending, told) = oneshot::channel();
         let task = tokio::spawn(take_connections(listener, serving, told));
-        Self { name, ending, task }
+        Self {
+            name,
+            is_inherited,
+            ending,
+            task,
+        }
     }
 
     /// Ends it; returns when no connection will come from it any more.
@@ -85,6 +94,7 @@ impl Listener {
             is_unix: listener::local_address(&socket.socket)?.is_none(),
             socket: readiness::readable(socket.socket)?,
             is_shared: socket.shared,
+            is_inherited: socket.inherited,
         })
     }
 
@@ -108,6 +118,14 @@ impl Listener {
         loop {
             let mut ready = self.socket.readable().await?;
             match listener::accept(self.socket()) {
+                // Another worker has stopped a Unix socket that both share from listening. accept(2) says no more than that
+                // nothing waits, and the readiness is for good: to try again would be to try for ever.
+                Err(error)
+                    if error.kind() == io::ErrorKind::WouldBlock
+                        && ready.ready().is_read_closed() =>
+                {
+                    return Err(io::ErrorKind::InvalidInput.into());
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
                 result => return result,
             }
@@ -133,8 +151,8 @@ async fn take_connections<S: AppService>(
     };
     match ending {
         Ending::Leave => {}
-        Ending::Close => close(&listener, &serving, HANDSHAKE_GRACE).await,
-        Ending::CloseNow => close(&listener, &serving, Duration::ZERO).await,
+        Ending::Close => empty(&listener, &serving).await,
+        Ending::CloseNow => stop(&listener, &serving),
     }
 }
 
@@ -188,14 +206,15 @@ fn start<S: AppService>(
     }
 }
 
-/// Nobody takes over: everything that waits, or is about to, is taken; then the socket listens no longer, in no process.
-async fn close<S: AppService>(listener: &Listener, serving: &Arc<Serving<S>>, grace: Duration) {
+/// Nobody takes over: everything that waits, or is about to, is taken; then the master is told, which stops the socket
+/// from listening. Until it has, whatever arrives all the same is taken too.
+async fn empty<S: AppService>(listener: &Listener, serving: &Arc<Serving<S>>) {
     if !listener.is_unix
         && let Err(error) = listener::refuse_new(listener.socket())
     {
         tracing::warn!(listener = listener.name, %error, "cannot refuse new connections before closing");
     }
-    let all_taken = async {
+    let until_it_listens_no_longer = async {
         loop {
             let accepted = listener.accept().await;
             if take(listener, accepted, serving).await.is_err() {
@@ -203,11 +222,24 @@ async fn close<S: AppService>(listener: &Listener, serving: &Arc<Serving<S>>, gr
             }
         }
     };
-    let _grace_over = tokio::time::timeout(grace, all_taken).await;
+    let mut taking = pin!(until_it_listens_no_longer);
+    if tokio::time::timeout(HANDSHAKE_GRACE, &mut taking)
+        .await
+        .is_ok()
+    {
+        return;
+    }
+    // Nobody listens to it any more when the worker is about to exit.
+    let _leaving = serving.emptied.send(listener.name.clone());
+    taking.await;
+}
+
+/// Stops the socket from listening, in every process, and takes what waited before.
+fn stop<S: AppService>(listener: &Listener, serving: &Arc<Serving<S>>) {
     while let Ok((socket, peer)) = listener::accept(listener.socket()) {
         start(listener, socket, peer, serving);
     }
     if let Err(error) = listener::stop_listening(listener.socket()) {
-        tracing::debug!(listener = listener.name, %error, "was closed by another worker");
+        tracing::debug!(listener = listener.name, %error, "was stopped by another worker");
     }
 }

@@ -13,7 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Sleep};
 
 use super::drain::Open;
@@ -24,6 +24,9 @@ use crate::scoreboard::SeatWriter;
 use crate::sys::clock;
 use crate::sys::socket::has_unread_bytes;
 
+/// A client that was told that its time is up has this long to take note.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// What all connections of a worker share.
 #[derive(Debug)]
 pub(super) struct Serving<S> {
@@ -33,6 +36,8 @@ pub(super) struct Serving<S> {
     pub(super) linger: Duration,
     pub(super) draining: watch::Sender<bool>,
     pub(super) open: Open,
+    /// Names of listeners whose accept queue was emptied for good.
+    pub(super) emptied: mpsc::UnboundedSender<String>,
     pub(super) seat: SeatWriter,
 }
 
@@ -118,11 +123,15 @@ async fn serve<S: AppService>(
                         }
                         return serve_again(stream, peer, serving).await;
                     }
+                    Judgement::Cut => return,
                     Judgement::TimedOut => {
                         let mut stream = connection.into_parts().io.into_inner().stream;
                         // Whether the client still listens is its affair.
-                        let _gone = stream.write_all(&request_timeout()).await;
-                        let _gone = stream.shutdown().await;
+                        let last_words = async {
+                            let _gone = stream.write_all(&request_timeout()).await;
+                            let _gone = stream.shutdown().await;
+                        };
+                        let _gone = tokio::time::timeout(LAST_WORDS, last_words).await;
                         return;
                     }
                 }

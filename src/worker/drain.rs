@@ -45,11 +45,11 @@ impl Drop for Entered {
     }
 }
 
-/// Finishes everything: each listener of `accepting` ends as `ending` says for its name, answers end their
+/// Finishes everything: each listener of `accepting` ends as `ending` says, answers end their
 /// connections, idle connections go after the linger. Returns when nothing is left.
 pub(super) async fn drain<S: AppService>(
     accepting: Vec<Accepting>,
-    ending: impl Fn(&str) -> Ending,
+    ending: impl Fn(&Accepting) -> Ending,
     serving: &Serving<S>,
 ) {
     serving.seat.set_accepting(false);
@@ -58,7 +58,7 @@ pub(super) async fn drain<S: AppService>(
     // All at once: the grace for handshakes passes once, not once for each.
     let mut endings = tokio::task::JoinSet::new();
     for listener in accepting {
-        let ending = ending(&listener.name);
+        let ending = ending(&listener);
         endings.spawn(listener.end(ending));
     }
     while endings.join_next().await.is_some() {}

@@ -3,6 +3,7 @@
 mod accept;
 mod connection;
 mod drain;
+mod log;
 mod orders;
 
 use std::io;
@@ -14,14 +15,14 @@ use std::time::Duration;
 use accept::{Accepting, Ending, Listener};
 use connection::Serving;
 use orders::Orders;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::app::{App, AppService, Boot, BoxError};
 use crate::auth::Guard;
 use crate::channel::{ToMaster, ToWorker};
 use crate::config::Config;
-use crate::http::Pipeline;
 use crate::http::activity::Limits;
+use crate::http::{Pipeline, Settings};
 use crate::logging;
 use crate::scoreboard::SeatWriter;
 use crate::sys::identity::Identity;
@@ -104,9 +105,10 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
             return WorkerExit::BootFailed;
         }
     };
+    log::start();
     let listeners = std::mem::take(&mut task.listeners);
-    let serving = match boot(&task, app, &mut orders).await {
-        Booted::Ready(serving) => serving,
+    let service = match boot(&task, app, &mut orders).await {
+        Booted::Ready(service) => service,
         Booted::Failed(reason) => {
             orders.say(&ToMaster::Failed { reason }).await;
             return WorkerExit::BootFailed;
@@ -114,7 +116,9 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
         Booted::NotWanted => return WorkerExit::Done,
     };
     orders.say(&ToMaster::Ready).await;
-    serve(&task, listeners, &serving, &mut orders).await;
+    let (emptied, queues_emptied) = mpsc::unbounded_channel();
+    let serving = Arc::new(serving(&task, service, emptied));
+    serve(&task, listeners, &serving, queues_emptied, &mut orders).await;
     WorkerExit::Done
 }
 
@@ -128,7 +132,7 @@ fn become_worker(task: &mut Task) -> io::Result<Orders> {
 
 /// What came of the boot.
 enum Booted<S> {
-    Ready(Arc<Serving<S>>),
+    Ready(S),
     Failed(String),
     NotWanted,
 }
@@ -141,7 +145,7 @@ async fn boot<A: App>(task: &Task, app: &A, orders: &mut Orders) -> Booted<A::Se
     };
     tokio::select! {
         service = app.boot(context) => match service {
-            Ok(service) => Booted::Ready(Arc::new(serving(task, service))),
+            Ok(service) => Booted::Ready(service),
             Err(error) => Booted::Failed(with_causes(&error)),
         },
         order = orders.next_to_leave() => {
@@ -151,7 +155,11 @@ async fn boot<A: App>(task: &Task, app: &A, orders: &mut Orders) -> Booted<A::Se
     }
 }
 
-fn serving<S: AppService>(task: &Task, service: S) -> Serving<S> {
+fn serving<S: AppService>(
+    task: &Task,
+    service: S,
+    emptied: mpsc::UnboundedSender<String>,
+) -> Serving<S> {
     let config = &task.config;
     let guard = Arc::clone(&task.guard);
     Serving {
@@ -159,7 +167,7 @@ fn serving<S: AppService>(task: &Task, service: S) -> Serving<S> {
             guard,
             service,
             task.seat.clone(),
-            config.log.access,
+            settings(config),
             request_ids(),
         ),
         limits: Limits {
@@ -169,7 +177,25 @@ fn serving<S: AppService>(task: &Task, service: S) -> Serving<S> {
         linger: config.http.drain_linger,
         draining: watch::Sender::new(false),
         open: drain::Open::default(),
+        emptied,
         seat: task.seat.clone(),
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    let (least, jitter_max) = (
+        config.workers.max_requests,
+        config.workers.max_requests_jitter,
+    );
+    // As in `request_ids`: without random numbers the workers go together.
+    let random = getrandom::u32().unwrap_or_default();
+    let jitter = random
+        .checked_rem(jitter_max.saturating_add(1))
+        .unwrap_or(0);
+    Settings {
+        access_log: config.log.access,
+        request_timeout: config.http.request_timeout,
+        max_requests: (least > 0).then(|| u64::from(least) + u64::from(jitter)),
     }
 }
 
@@ -178,24 +204,32 @@ async fn serve<S: AppService>(
     task: &Task,
     sockets: Vec<ListeningSocket>,
     serving: &Arc<Serving<S>>,
+    mut emptied: mpsc::UnboundedReceiver<String>,
     orders: &mut Orders,
 ) {
     let mut sockets = sockets;
     let mut accepting = Vec::new();
     let close = loop {
-        match orders.next().await {
+        let order = tokio::select! {
+            order = orders.next() => order,
+            () = serving.pipeline.served_out() => {
+                orders.say(&ToMaster::ServedOut).await;
+                continue;
+            }
+        };
+        match order {
             Some(ToWorker::Accept) => {
                 task.seat.set_accepting(true);
                 accepting.extend(accept_from(std::mem::take(&mut sockets), task, serving));
             }
             Some(ToWorker::Drain { close }) => break close,
-            Some(ToWorker::ReopenLogs) => reopen_logs(task.worker),
+            Some(ToWorker::ReopenLogs) => reopen_logs(),
             Some(ToWorker::Quit) => return,
             None => return leave_as_orphan(task.worker, accepting, serving).await,
         }
     };
-    let ending = |name: &str| {
-        if close.iter().any(|closing| closing == name) {
+    let ending = |listener: &Accepting| {
+        if close.contains(&listener.name) {
             Ending::Close
         } else {
             Ending::Leave
@@ -205,9 +239,10 @@ async fn serve<S: AppService>(
     loop {
         tokio::select! {
             () = &mut drained => return,
+            Some(listener) = emptied.recv() => orders.say(&ToMaster::Emptied { listener }).await,
             order = orders.next() => match order {
                 Some(ToWorker::Accept | ToWorker::Drain { .. }) => {}
-                Some(ToWorker::ReopenLogs) => reopen_logs(task.worker),
+                Some(ToWorker::ReopenLogs) => reopen_logs(),
                 Some(ToWorker::Quit) => return,
                 None => {
                     let _out_of_time = tokio::time::timeout(ORPHAN_GRACE, drained).await;
@@ -240,7 +275,15 @@ async fn leave_as_orphan<S: AppService>(
     serving: &Serving<S>,
 ) {
     tracing::error!(worker, "the master is gone, leaving");
-    let drained = drain::drain(accepting, |_| Ending::CloseNow, serving);
+    // What somebody outside listens on too is not this server's to stop.
+    let ending = |listener: &Accepting| {
+        if listener.is_inherited {
+            Ending::Leave
+        } else {
+            Ending::CloseNow
+        }
+    };
+    let drained = drain::drain(accepting, ending, serving);
     let _out_of_time = tokio::time::timeout(ORPHAN_GRACE, drained).await;
 }
 
@@ -250,9 +293,9 @@ fn request_ids() -> u64 {
     getrandom::u64().unwrap_or_default()
 }
 
-fn reopen_logs(worker: u64) {
+fn reopen_logs() {
     if let Err(error) = logging::reopen() {
-        tracing::error!(worker, %error, "cannot open the log file anew, the old one stays in use");
+        tracing::error!(%error, "cannot open the log file anew, the old one stays in use");
     }
 }
 

@@ -49,8 +49,9 @@ impl Orders {
     pub(super) async fn next_to_leave(&mut self) -> Option<ToWorker> {
         loop {
             match self.next().await {
-                // Nothing was written yet that a rotation could have moved, and nobody is told to accept before it is ready.
-                Some(ToWorker::ReopenLogs | ToWorker::Accept) => {}
+                Some(ToWorker::ReopenLogs) => super::reopen_logs(),
+                // Nobody is told to accept before it is ready.
+                Some(ToWorker::Accept) => {}
                 order @ (Some(ToWorker::Drain { .. } | ToWorker::Quit) | None) => return order,
             }
         }

@@ -161,3 +161,18 @@ fn an_answer_that_was_under_way_when_the_drain_began_ends_its_connection() {
     assert!(rest.len() > 33_000_000, "{}", rest.len());
     assert!(took < Duration::from_secs(5), "{took:?}");
 }
+
+#[test]
+fn an_answer_that_is_being_read_is_not_broken_by_a_head_that_does_not_end() {
+    let server = Setup::new().set("http.header_timeout", "300ms").start();
+    let mut stream = raw(&server);
+    stream
+        .write_all(b"GET /big?n=33554432 HTTP/1.1\r\nhost: test\r\n\r\n")
+        .unwrap();
+    stream.read_exact(&mut [0; 1024]).unwrap();
+    stream.write_all(b"GET /hello HTTP/1.1\r\n").unwrap();
+    // Longer than the head may take: another connection says when.
+    assert_eq!(rest(raw(&server)), "");
+    let text = rest(stream);
+    assert!(!text.contains("408"), "{} bytes", text.len());
+}

@@ -135,6 +135,22 @@ fn a_death_report_names_the_exit_code_or_the_signal_of_the_application() {
 }
 
 #[test]
+fn a_worker_that_a_real_time_signal_ends_is_replaced() {
+    let server = Setup::new().start();
+    let killed = server.pids()[0];
+    os::kill_by_number(killed, 36);
+    let line = server.wait_for_log(Mark::START, "worker died");
+    assert_eq!(line["ending"], "killed by signal 36");
+    assert!(!server.until_workers(2).contains(&killed));
+}
+
+#[test]
+fn a_death_is_noticed_though_the_parent_of_the_master_ignores_sigchld() {
+    let server = Setup::new().under(&["env", "--ignore-signal=CHLD"]).start();
+    kill_and_wait(&server, 0);
+}
+
+#[test]
 fn the_server_goes_with_its_master_and_a_new_one_starts_at_once() {
     for balance in ["per-worker", "shared"] {
         let mut setup = Setup::new()
@@ -242,6 +258,9 @@ fn a_worker_that_is_stopped_by_a_signal_is_nothing_to_report() {
         Signal::SIGQUIT,
         Signal::SIGUSR1,
         Signal::SIGUSR2,
+        Signal::SIGTERM,
+        Signal::SIGTSTP,
+        Signal::SIGTTOU,
     ] {
         assert!(os::send(pid, signal));
     }

@@ -1,7 +1,8 @@
 //! Workers give up root's privileges for good.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -9,7 +10,7 @@ use nix::unistd::User;
 
 use crate::support::client;
 use crate::support::server::{Setup, accepting};
-use crate::support::{eventually, os, within};
+use crate::support::{PATIENCE, eventually, os, within};
 
 /// The user that workers become; `None`, said aloud, where tests do not run as root.
 #[expect(clippy::print_stderr, reason = "a test that was skipped must be seen")]
@@ -81,12 +82,68 @@ fn groups_can_be_chosen() {
 }
 
 #[test]
+fn a_number_without_an_account_does_not_leave_a_worker_in_roots_group() {
+    if unprivileged().is_none() {
+        return;
+    }
+    let setup = Setup::new().set("process.user", "54321");
+    let refused = setup.launch();
+    assert_eq!(refused.wait_for_exit(PATIENCE), Some(2));
+    refused.assert_said("`process.group` must be set");
+    let checked = refused.cli(["check"]);
+    assert_eq!(checked.code, Some(2), "{checked:?}");
+    assert!(
+        checked.stderr.contains("`process.group` must be set"),
+        "{checked:?}"
+    );
+    let server = refused.another().set("process.group", "54322").start();
+    for pid in server.pids() {
+        assert_eq!(os::status_line(pid, "Gid"), "54322 54322 54322 54322");
+        assert_eq!(os::status_line(pid, "Groups"), "54322");
+    }
+}
+
+#[test]
+fn a_group_alone_leaves_no_other_group_and_is_warned_of() {
+    if unprivileged().is_none() {
+        return;
+    }
+    let server = Setup::new()
+        .under(&["setpriv", "--groups", "4,5"])
+        .set("process.group", "54322")
+        .start();
+    server.assert_said("workers stay root");
+    assert_eq!(os::status_line(server.pids()[0], "Groups"), "54322");
+}
+
+#[test]
+fn a_master_without_privileges_may_name_the_user_it_runs_as() {
+    let Some(user) = unprivileged() else { return };
+    let setup = Setup::new().set("process.user", "nobody").under(&[
+        "setpriv",
+        "--reuid=nobody",
+        "--regid=nogroup",
+        "--clear-groups",
+    ]);
+    chown(setup.folder(), Some(user.uid.as_raw()), None).unwrap();
+    let server = setup.launch();
+    server.until_workers(2);
+    let other = Setup::new().set("process.user", "daemon").under(&[
+        "setpriv",
+        "--reuid=nobody",
+        "--regid=nogroup",
+        "--clear-groups",
+    ]);
+    chown(other.folder(), Some(user.uid.as_raw()), None).unwrap();
+    let refused = other.launch();
+    assert_eq!(refused.wait_for_exit(PATIENCE), Some(2));
+    refused.assert_said("need a master that runs as root");
+}
+
+#[test]
 fn a_user_that_does_not_exist_is_refused_by_name() {
     let server = Setup::new().set("process.user", "nobdoy").launch();
-    assert!(matches!(
-        server.wait_for_exit(crate::support::PATIENCE),
-        Some(1 | 2)
-    ));
+    assert_eq!(server.wait_for_exit(PATIENCE), Some(2));
     server.assert_said("nobdoy");
 }
 
@@ -141,4 +198,42 @@ fn workers_without_privileges_follow_a_rotation_of_the_log() {
     });
     assert_eq!(fs::metadata(&current).unwrap().uid(), user.uid.as_raw());
     assert_eq!(accepting(&server.status()).len(), 2);
+}
+
+#[test]
+fn whoever_owns_the_folder_of_the_log_cannot_have_other_files_given_away() {
+    let Some(user) = unprivileged() else { return };
+    let mut setup = Setup::new()
+        .set("process.user", "nobody")
+        .set("log.file", "logs/app.log");
+    open_folder(&setup);
+    let [logs, victim, never] = ["logs", "victim", "never"].map(|name| setup.folder().join(name));
+    fs::create_dir(&logs).unwrap();
+    chown(&logs, Some(user.uid.as_raw()), None).unwrap();
+    fs::write(&victim, "root's own").unwrap();
+    let log = logs.join("app.log");
+    let misdirect = |to: &Path| {
+        let _there_is_none = fs::remove_file(&log);
+        symlink(to, &log).unwrap();
+    };
+    misdirect(&never);
+    let refused = setup.launch();
+    assert_eq!(refused.wait_for_exit(PATIENCE), Some(2));
+    refused.assert_said("it is a link");
+    fs::remove_file(&log).unwrap();
+    setup = refused.another();
+    let server = setup.start();
+    misdirect(&victim);
+    let outcome = server.cli(["reopen"]);
+    assert_eq!(outcome.code, Some(1), "{outcome:?}");
+    assert!(outcome.stderr.contains("it is a link"), "{outcome:?}");
+    fs::remove_file(&log).unwrap();
+    // Two names of one file: a folder on the same file system is all it takes.
+    fs::hard_link(&victim, &log).unwrap();
+    server.cli(["reopen"]);
+    server.reload();
+    server.until_workers(2);
+    assert_eq!(fs::metadata(&victim).unwrap().uid(), 0);
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "root's own");
+    assert!(!never.exists());
 }

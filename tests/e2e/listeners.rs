@@ -2,16 +2,19 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 
+use destrier::sys::listener;
+use nix::errno::Errno;
 use nix::sys::signal::Signal;
+use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
 
-use crate::support::PATIENCE;
 use crate::support::client::{self, Address};
 use crate::support::journal::Mark;
 use crate::support::server::{Server, Setup};
+use crate::support::{PATIENCE, eventually, os};
 
 #[test]
 fn every_kind_of_address_serves() {
@@ -147,6 +150,31 @@ fn a_unix_socket_of_another_program_is_left_alone() {
 }
 
 #[test]
+fn a_unix_socket_whose_owner_hangs_is_left_alone() {
+    let setup = Setup::new();
+    let path = setup.folder().join("app.sock");
+    let socket = || {
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        socket::socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap()
+    };
+    let (owner, address) = (socket(), UnixAddr::new(&path).unwrap());
+    socket::bind(owner.as_raw_fd(), &address).unwrap();
+    socket::listen(&owner, Backlog::new(1).unwrap()).unwrap();
+    let mut waiting = Vec::new();
+    let full = std::iter::repeat_with(|| {
+        waiting.push(socket());
+        socket::connect(waiting.last().unwrap().as_raw_fd(), &address)
+    })
+    .find(Result::is_err);
+    assert_eq!(full, Some(Err(Errno::EAGAIN)));
+    let bind = format!("unix:{}", path.display());
+    let server = setup.set("server.bind", bind).launch();
+    assert_eq!(server.wait_for_exit(PATIENCE), Some(1));
+    server.assert_said("belongs to a server that runs: process unknown");
+    assert!(path.exists());
+}
+
+#[test]
 fn a_stale_socket_is_taken_over_and_a_file_is_not() {
     let setup = Setup::new();
     let path = setup.folder().join("app.sock");
@@ -195,4 +223,38 @@ fn descriptors_do_not_pile_up_over_reloads() {
     assert_eq!(server.pids().into_iter().map(count).max(), of_worker);
     // One more is the connection of the status that was just asked for.
     assert!(count(server.pid) <= of_master + 1);
+}
+
+#[test]
+fn a_passed_socket_goes_on_listening_when_the_master_is_killed() {
+    let web = TcpListener::bind("127.0.0.1:0").unwrap();
+    let admin = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = activated(&["systemd:web"], &web, &admin);
+    server.wait_until_ready();
+    let workers = server.pids();
+    os::kill(server.pid);
+    eventually("the workers are gone", || {
+        (!workers.iter().any(|pid| os::is_alive(*pid))).then_some(())
+    });
+    assert!(listener::is_listening(&web), "the orphans stopped it");
+}
+
+#[test]
+fn a_descriptor_of_the_servers_own_is_no_passed_socket() {
+    let mut server = Setup::new().start();
+    // The control listener, and whatever else is open, is among the first of them.
+    for number in 3..12 {
+        server
+            .config
+            .set("server.bind", format!("fd:{number}"))
+            .write();
+        let outcome = server.cli(["reload"]);
+        assert_eq!(outcome.code, Some(1), "{number}: {outcome:?}");
+        assert!(
+            outcome.stderr.contains("no listening socket was passed"),
+            "{outcome:?}"
+        );
+    }
+    assert_eq!(server.cli(["stop"]).code, Some(0));
+    assert_eq!(server.wait_for_exit(PATIENCE), Some(0));
 }

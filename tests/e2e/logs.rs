@@ -121,3 +121,55 @@ fn a_log_that_nobody_reads_holds_up_nothing() {
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait_for_exit(crate::support::PATIENCE), Some(0));
 }
+
+#[test]
+fn a_log_is_whole_again_when_it_is_read_on() {
+    let mut server = Setup::new()
+        .set("log.access", true)
+        .set("workers.count", 1)
+        .leave_log_unread()
+        .start();
+    let load = Load::start(&server.address(), Plan::FIFTY);
+    // More than fit into the pipe and into the memory of the worker.
+    load.wait_for_answers(3000);
+    let asked = load.finish().answered;
+    server.read_log();
+    eventually("each request is told or counted as lost", || {
+        let lines = server.log.since(Mark::START);
+        let told = lines.iter().filter(|line| line["message"] == "request");
+        let lost: u64 = lines.iter().filter_map(|line| line["lines"].as_u64()).sum();
+        (lost > 0 && told.count() as u64 + lost == asked).then_some(())
+    });
+    let mark = server.log.mark();
+    client::get(&server.address(), "/hello").unwrap();
+    server.wait_for_log(mark, "request");
+}
+
+#[test]
+fn a_hostile_path_neither_tears_lines_nor_makes_one_of_its_own() {
+    let server = Setup::new()
+        .set("log.access", true)
+        .set("workers.count", 3)
+        .start();
+    let path = format!("/{}", "%22%0A%7Blevel".repeat(900));
+    let clients: Vec<_> = (0..12)
+        .map(|_| {
+            let (address, path) = (server.address(), path.clone());
+            std::thread::spawn(move || {
+                for _ in 0..40 {
+                    let _refused = client::get(&address, &path);
+                }
+            })
+        })
+        .collect();
+    for client in clients {
+        client.join().unwrap();
+    }
+    let lines = eventually("a line for each request", || {
+        let lines = server.log.since(Mark::START);
+        let requests = lines.iter().filter(|line| line["message"] == "request");
+        (requests.count() == 480).then_some(lines)
+    });
+    let torn = lines.iter().find(|line| line["timestamp"].is_null());
+    assert_eq!(torn, None);
+}

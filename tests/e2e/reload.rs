@@ -49,6 +49,7 @@ fn ten_reloads_lose_nothing(strategy: &str, balance: &str) {
     }
     let report = load.finish();
     report.assert_nothing_lost();
+    report.assert_nobody_waited();
     assert_eq!(report.closed_while_idle, 0, "{report:?}");
     assert!(report.by_pid.len() >= 20, "{report:?}");
 }

@@ -1,11 +1,16 @@
 //! The number of workers and the addresses can change without a request being lost.
 
-use std::net::TcpListener;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+use destrier::master::Status;
+use nix::sys::signal::Signal;
 
 use crate::support::client::{self, Address, Failure};
 use crate::support::load::{Load, Plan};
 use crate::support::server::Setup;
-use crate::support::{eventually, os};
+use crate::support::{PATIENCE, eventually, os, timed};
 
 #[test]
 fn scaling_up_and_down_loses_nothing() {
@@ -21,6 +26,7 @@ fn scaling_up_and_down_loses_nothing() {
         server.until_workers(1);
         let report = load.finish();
         report.assert_nothing_lost();
+        report.assert_nobody_waited();
         assert_eq!(report.closed_while_idle, 0, "{balance}: {report:?}");
     }
 }
@@ -166,4 +172,97 @@ fn a_rolling_reload_that_drops_an_address_and_fails_keeps_it() {
             }
         }
     }
+}
+
+/// The kernel numbers the sockets of an address, and a socket that stops listening hands its number to the last one.
+#[test]
+fn connections_find_the_workers_that_serve_after_slots_were_given_up_and_taken_again() {
+    let server = Setup::new()
+        .set("workers.count", 4)
+        .set("workers.backoff_initial", "10s")
+        .start();
+    for _ in 0..3 {
+        server.cli(["scale", "2"]);
+        server.cli(["scale", "4"]);
+    }
+    let victim = |status: &Status| {
+        let mut there = status
+            .workers
+            .iter()
+            .filter(|worker| worker.slot == 2 && worker.state == "accepting");
+        there.next().map(|worker| worker.pid)
+    };
+    // The first death is replaced at once, the second after ten seconds: until then the slot has nobody.
+    for _ in 0..2 {
+        let pid = server.until("a worker in slot 2", victim);
+        os::kill(pid);
+        server.until("its end", |status| {
+            (victim(status) != Some(pid)).then_some(())
+        });
+    }
+    for _ in 0..60 {
+        let (answer, took) = timed(|| client::get(&server.address(), "/hello"));
+        assert!(
+            answer.is_ok() && took < Duration::from_secs(1),
+            "{answer:?} {took:?}"
+        );
+    }
+}
+
+#[test]
+fn clients_of_a_slot_that_nobody_will_fill_are_not_left_waiting() {
+    let server = Setup::new()
+        .set("workers.backoff_initial", "1h")
+        .set("workers.backoff_max", "1h")
+        .start();
+    let Address::Tcp(address) = server.address() else {
+        panic!("a port was asked for");
+    };
+    let in_slot = |status: &Status| {
+        let mut there = status
+            .workers
+            .iter()
+            .filter(|worker| worker.slot == 1 && worker.state == "accepting");
+        there.next().map(|worker| worker.pid)
+    };
+    // Stopped, the worker takes nothing: what is for its slot waits in its queue when it is killed.
+    let first = server.until("a worker in slot 1", in_slot);
+    os::kill(first);
+    let second = server.until("its replacement", |status| {
+        in_slot(status).filter(|pid| *pid != first)
+    });
+    os::send(second, Signal::SIGSTOP);
+    let waiting: Vec<TcpStream> = (0..20)
+        .map(|_| TcpStream::connect(address).unwrap())
+        .collect();
+    os::kill(second);
+    server.until("nobody in slot 1", |status| {
+        in_slot(status).is_none().then_some(())
+    });
+    assert_eq!(server.cli(["scale", "1"]).code, Some(0));
+    for mut stream in waiting {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        // Answered, or reset at once; never left alone.
+        let asked = stream.write_all(b"GET /hello HTTP/1.1\r\nhost: test\r\n\r\n");
+        let heard = asked.and_then(|()| stream.read(&mut [0; 64]));
+        let left_alone = heard
+            .as_ref()
+            .is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+        assert!(!left_alone, "{heard:?}");
+    }
+}
+
+#[test]
+fn auto_follows_the_affinity_and_says_so() {
+    let setup = Setup::new().set("workers.count", "auto");
+    let server = setup.under(&["taskset", "--cpu-list", "0"]).start();
+    let status = server.status();
+    assert_eq!(status.workers_wanted, 1);
+    assert!(
+        status
+            .workers_because
+            .starts_with("auto = 1: processors by affinity 1, by cgroup quota "),
+        "{}",
+        status.workers_because
+    );
 }

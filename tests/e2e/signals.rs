@@ -3,6 +3,7 @@
 use nix::sys::signal::Signal;
 
 use crate::support::client;
+use crate::support::os;
 use crate::support::server::Setup;
 
 #[test]
@@ -46,6 +47,31 @@ fn winch_drains_the_workers_and_keeps_the_clients_until_some_come_back() {
         for client in waiting {
             client.join().unwrap().unwrap();
         }
+    }
+}
+
+#[test]
+fn a_server_is_not_suspended_by_ctrl_z() {
+    let server = Setup::new().start();
+    let mark = server.log.mark();
+    os::send_to_group(server.pid, Signal::SIGTSTP);
+    server.wait_for_log(mark, "no meaning here, ignored");
+    for pid in server.pids() {
+        assert!(!os::is_stopped(pid));
+    }
+    client::get(&server.address(), "/hello").unwrap();
+}
+
+#[test]
+fn what_the_application_starts_inherits_no_ignored_signal_of_ours() {
+    let server = Setup::new().start();
+    let bit = |signal: Signal| 1_u64 << (signal as i32 - 1);
+    let ignored = [Signal::SIGPIPE, Signal::SIGTTIN, Signal::SIGTTOU].map(bit);
+    for pid in server.pids() {
+        let mask = u64::from_str_radix(&os::status_line(pid, "SigIgn"), 16).unwrap();
+        // Real-time signals are as the parent of the master left them.
+        assert_eq!(mask & 0x7fff_ffff, ignored.iter().sum::<u64>());
+        assert_eq!(os::status_line(pid, "SigBlk"), "0".repeat(16));
     }
 }
 

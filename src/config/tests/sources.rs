@@ -168,6 +168,10 @@ fn what_is_in_force_is_shown_with_its_origin() {
     workers.backoff_initial = "100ms"    # default
     workers.backoff_max = "30s"          # default
     workers.backoff_reset = "1m"         # default
+    workers.max_requests = 0             # default
+    workers.max_requests_jitter = 0      # default
+    workers.max_lifetime = "0s"          # default
+    workers.max_lifetime_jitter = "0s"   # default
     reload.strategy = "blue-green"       # default
     reload.max_surge = 1                 # default
     reload.max_unavailable = 0           # default
@@ -178,6 +182,7 @@ fn what_is_in_force_is_shown_with_its_origin() {
     # process.pid_file is not set
     # process.control_socket is not set
     http.header_timeout = "10s"          # default
+    http.request_timeout = "1m"          # default
     http.keep_alive = "1m 15s"           # default
     http.drain_linger = "1s"             # default
     auth.realm = "destrier"              # default

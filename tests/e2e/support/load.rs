@@ -73,6 +73,12 @@ pub(crate) struct Report {
 }
 
 impl Report {
+    /// That nobody had to knock twice: a client whose SYN is not answered tries again after a second.
+    #[track_caller]
+    pub(crate) fn assert_nobody_waited(&self) {
+        assert!(self.longest < Duration::from_millis(950), "{self:?}");
+    }
+
     pub(crate) fn failures(&self) -> u64 {
         self.failed.values().sum()
     }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
 
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
@@ -11,14 +12,30 @@ pub(crate) fn send(pid: u32, signal: Signal) -> bool {
     signal::kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal).is_ok()
 }
 
+/// Sends `signal` to the process group that `pid` leads, as a terminal does.
+pub(crate) fn send_to_group(pid: u32, signal: Signal) {
+    signal::killpg(Pid::from_raw(i32::try_from(pid).unwrap()), signal).unwrap();
+}
+
 /// SIGKILL.
 pub(crate) fn kill(pid: u32) {
     send(pid, Signal::SIGKILL);
 }
 
+/// Sends the signal of this number, which may be a real-time one.
+pub(crate) fn kill_by_number(pid: u32, signal: i32) {
+    let words = ["-c".to_owned(), format!("kill -{signal} {pid}")];
+    assert!(Command::new("sh").args(words).status().unwrap().success());
+}
+
 /// Whether the process runs; one that only waits to be reaped does not.
 pub(crate) fn is_alive(pid: u32) -> bool {
     state(pid).is_some_and(|state| state != 'Z' && state != 'X')
+}
+
+/// Whether a signal has stopped the process.
+pub(crate) fn is_stopped(pid: u32) -> bool {
+    state(pid) == Some('T')
 }
 
 /// The letter of `proc_pid_stat(5)`.

@@ -29,6 +29,8 @@ use super::{PATIENCE, eventually, os, within};
 pub(crate) struct Setup {
     pub(crate) config: Config,
     program: PathBuf,
+    /// What becomes the program: `taskset` and its like.
+    launcher: Vec<&'static str>,
     env: Vec<(String, String)>,
     /// Listening sockets that it inherits as descriptors 3 and 4, with their names.
     passed: Option<[(OwnedFd, &'static str); 2]>,
@@ -52,6 +54,7 @@ impl Setup {
         Self {
             config: Config::new(folder.path()),
             program,
+            launcher: Vec::new(),
             env: Vec::new(),
             passed: None,
             reads_log: true,
@@ -70,6 +73,12 @@ impl Setup {
 
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts it through a program that becomes it.
+    pub(crate) fn under(mut self, launcher: &[&'static str]) -> Self {
+        self.launcher = launcher.to_vec();
         self
     }
 
@@ -98,12 +107,19 @@ impl Setup {
         self.config.write();
         let notify = self.folder().join(format!("notify{}", fastrand::u64(..)));
         let notifications = listen(&notify);
-        let mut command = if let Some(sockets) = self.passed {
-            passing(sockets, &self.program)
-        } else {
-            let mut command = command::command(&self.program);
-            command.stdout(Stdio::null());
-            command
+        let mut command = match (self.passed, self.launcher.as_slice()) {
+            (Some(sockets), _) => passing(sockets, &self.program),
+            (None, [launcher, options @ ..]) => {
+                let mut command = command::command(Path::new(launcher));
+                command.args(options).arg(&self.program);
+                command.stdout(Stdio::null());
+                command
+            }
+            (None, []) => {
+                let mut command = command::command(&self.program);
+                command.stdout(Stdio::null());
+                command
+            }
         };
         command
             .args(["run", "-c"])
@@ -121,7 +137,7 @@ impl Setup {
             log: spawned.log,
             notifications,
             ended: spawned.ended,
-            _unread: spawned.unread,
+            unread: spawned.unread,
         }
     }
 }
@@ -202,7 +218,7 @@ pub(crate) struct Server {
     pub(crate) log: Arc<Journal<Value>>,
     pub(crate) notifications: Arc<Journal<String>>,
     ended: Arc<Journal<ExitStatus>>,
-    _unread: Option<ChildStderr>,
+    unread: Option<ChildStderr>,
 }
 
 impl Server {
@@ -230,6 +246,7 @@ impl Server {
         Setup {
             config: self.config.clone(),
             program: self.program.clone(),
+            launcher: Vec::new(),
             env: Vec::new(),
             passed: None,
             reads_log: true,
@@ -338,6 +355,11 @@ impl Server {
                 None => Address::Tcp(listener.address.parse().unwrap()),
             })
             .collect()
+    }
+
+    /// Begins to read the log that was left unread until now.
+    pub(crate) fn read_log(&mut self) {
+        read(self.unread.take().unwrap(), Arc::clone(&self.log));
     }
 
     /// The first log line with this message since `mark`.

@@ -1,0 +1,215 @@
+//! `destrier config`: the values in force with their origins, and a schema that knows the files we ship.
+
+use std::collections::BTreeSet;
+
+use insta::assert_snapshot;
+use serde_json::Value;
+
+use crate::place::{Place, masked};
+
+#[test]
+fn show_tells_each_value_and_where_it_came_from() {
+    let place = Place::new();
+    place.write(
+        "app.toml",
+        r#"[workers]
+count = 2
+boot_timeout = 5
+[log]
+file = "app.log"
+[[auth.issuer]]
+name = "main"
+jwks_file = "keys.json"
+[[auth.rule]]
+path = "/**"
+methods = "GET"
+"#,
+    );
+    let mut command = place.command("config show -c app.toml --workers auto --log-level debug");
+    command.env("DESTRIER_HTTP__KEEP_ALIVE", "5s");
+    command.env("DESTRIER_WORKERS__COUNT", "9");
+    // The column of the origins depends on how long the name of the test's folder is.
+    let _masks = masked(&[(" +# ", "  # ")]);
+    assert_snapshot!(place.outcome(command), @r#"
+    exit 0
+    --- stdout
+    server.bind = ["127.0.0.1:8000"]  # default
+    server.backlog = 2048  # default
+    server.balance = "per-worker"  # default
+    server.unix_mode = "0660"  # default
+    # server.unix_owner is not set
+    # server.unix_group is not set
+    workers.count = "auto"  # --workers
+    workers.boot_timeout = "5s"  # app.toml:3:16
+    workers.graceful_timeout = "30s"  # default
+    workers.backoff_initial = "100ms"  # default
+    workers.backoff_max = "30s"  # default
+    workers.backoff_reset = "1m"  # default
+    workers.max_requests = 0  # default
+    workers.max_requests_jitter = 0  # default
+    workers.max_lifetime = "0s"  # default
+    workers.max_lifetime_jitter = "0s"  # default
+    reload.strategy = "blue-green"  # default
+    reload.max_surge = 1  # default
+    reload.max_unavailable = 0  # default
+    # process.user is not set
+    # process.group is not set
+    # process.groups is not set
+    process.umask = "0022"  # default
+    # process.pid_file is not set
+    # process.control_socket is not set
+    http.header_timeout = "10s"  # default
+    http.request_timeout = "1m"  # default
+    http.keep_alive = "5s"  # DESTRIER_HTTP__KEEP_ALIVE
+    http.drain_linger = "1s"  # default
+    auth.realm = "destrier"  # default
+    app.kind = "demo"  # default
+    app.faults = false  # default
+    log.level = "debug"  # --log-level
+    log.format = "auto"  # default
+    log.file = "/srv/app.log"  # app.toml:5:8
+    log.access = false  # default
+
+    [[auth.issuer]]
+    name = "main"  # app.toml:7:8
+    # secret_file is not set
+    # public_key_file is not set
+    jwks_file = "/srv/keys.json"  # app.toml:8:13
+    create_missing = false  # default
+    # issuer is not set
+    audience = []  # default
+    algorithms = []  # default
+    leeway = "0s"  # default
+    require = []  # default
+    typ = []  # default
+
+    [[auth.rule]]
+    path = "/**"  # app.toml:10:8
+    methods = ["GET"]  # app.toml:11:11
+    access = "token"  # default
+    scopes = []  # default
+    roles = []  # default
+    claims = {}  # default
+    "#);
+}
+
+#[test]
+fn what_show_tells_is_a_configuration_that_says_the_same() {
+    let place = Place::new();
+    let demo = std::fs::read_to_string("config/demo.toml").unwrap();
+    place.write("demo.toml", demo);
+    let shown = place.run("config show -c demo.toml").data();
+    place.write("shown.toml", shown);
+    let without_origins = |text: String| {
+        let value = |line: &str| line.split("  # ").next().unwrap().trim_end().to_owned();
+        text.lines().map(value).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        without_origins(place.run("config show -c shown.toml").data()),
+        without_origins(place.read("shown.toml"))
+    );
+}
+
+#[test]
+fn show_refuses_what_check_refuses() {
+    let place = Place::new();
+    place.write("app.toml", "workers.count = 0\n");
+    let outcome = place.run("config show -c app.toml");
+    assert_eq!(outcome, place.run("check -c app.toml"));
+    assert_eq!(outcome.code, Some(2));
+}
+
+#[test]
+fn a_reader_who_has_seen_enough_is_no_failure() {
+    let place = Place::new();
+    let mut command = place.command("config schema");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    command.stdout(writer).stderr(std::process::Stdio::piped());
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(output.stderr, b"");
+}
+
+#[test]
+fn a_full_disk_is_a_failure() {
+    let place = Place::new();
+    let mut command = place.command("config schema");
+    command.stdout(
+        std::fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .unwrap(),
+    );
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "cannot write to standard output: No space left on device (os error 28)\n"
+    );
+}
+
+#[test]
+fn the_schema_knows_every_key_of_the_shipped_files_and_no_other() {
+    let schema: Value = serde_json::from_str(&Place::new().run("config schema").data()).unwrap();
+    assert_eq!(
+        schema["$schema"],
+        "https://json-schema.org/draft/2020-12/schema"
+    );
+    let known = keys_of_schema(&schema);
+    let reference = std::fs::read_to_string("config/reference.toml").unwrap();
+    let uncommented = reference.lines().map(|line| match line.strip_prefix('#') {
+        Some(code) if code.starts_with(|c: char| c == '[' || c.is_ascii_lowercase()) => code,
+        Some(_) | None => line,
+    });
+    let uncommented = uncommented.collect::<Vec<_>>().join("\n");
+    let reference = toml::from_str(&uncommented).unwrap();
+    assert_eq!(keys_of_file(&reference), known);
+    let demo = std::fs::read_to_string("config/demo.toml").unwrap();
+    let demo = keys_of_file(&toml::from_str(&demo).unwrap());
+    assert!(demo.is_subset(&known), "{demo:?}");
+}
+
+/// `section.key`, and `section.array.key` for the tables of arrays. Each has a description and may stand alone in its
+/// section, which refuses any other.
+fn keys_of_schema(schema: &Value) -> BTreeSet<String> {
+    let mut keys = BTreeSet::new();
+    let mut note = |path: String, schema: &Value| {
+        assert!(schema["description"].is_string(), "{path}");
+        keys.insert(path);
+    };
+    assert_eq!(schema["additionalProperties"], false);
+    for (section, schema) in schema["properties"].as_object().unwrap() {
+        assert_eq!(schema["additionalProperties"], false, "{section}");
+        for (key, schema) in schema["properties"].as_object().unwrap() {
+            match schema["items"]["properties"].as_object() {
+                Some(members) => {
+                    assert_eq!(schema["items"]["additionalProperties"], false, "{key}");
+                    for (member, schema) in members {
+                        note(format!("{section}.{key}.{member}"), schema);
+                    }
+                }
+                None => note(format!("{section}.{key}"), schema),
+            }
+        }
+    }
+    keys
+}
+
+fn keys_of_file(file: &toml::Table) -> BTreeSet<String> {
+    let mut keys = BTreeSet::new();
+    for (section, table) in file {
+        for (key, value) in table.as_table().unwrap() {
+            let tables = value.as_array().into_iter().flatten();
+            let members = tables.filter_map(toml::Value::as_table).flatten();
+            let members: Vec<_> = members
+                .map(|(member, _)| format!("{section}.{key}.{member}"))
+                .collect();
+            if members.is_empty() {
+                keys.insert(format!("{section}.{key}"));
+            }
+            keys.extend(members);
+        }
+    }
+    keys
+}

@@ -1,0 +1,310 @@
+//! `--help` teaches, and what is typed wrongly is answered with what could have been meant.
+
+use insta::assert_snapshot;
+
+use crate::place::Place;
+
+#[test]
+fn help_of_the_program() {
+    assert_snapshot!(Place::new().run("--help"), @r#"
+    exit 0
+    --- stdout
+    Serves applications behind verified JSON Web Tokens: a master process that supervises workers
+
+    Usage: destrier <COMMAND>
+
+    Commands:
+      run     Start the master in the foreground and serve until told to stop
+      check   Check the configuration and the files it names; shows every error
+      status  Show what runs now
+      reload  Put the configuration on disk into force; exits non-zero, with the reason, when the old
+              one stays
+      scale   Change the number of workers until the next reload
+      stop    Stop the master and its workers; requests in flight are finished
+      reopen  Open the log files anew, after they were rotated
+      config  The configuration: what is in force and what may be written
+      token   Tokens: issue, verify, inspect
+      key     Keys that sign tokens
+      help    Print this message or the help of the given subcommand(s)
+
+    Options:
+      -h, --help     Print help
+      -V, --version  Print version
+
+    Start:       destrier check && destrier run
+    Operate:     destrier status; destrier reload; destrier stop
+    Try a token: destrier token issue --sub alice | destrier token verify
+
+    Every key of a section of the configuration is also an environment variable:
+    DESTRIER_WORKERS__COUNT=4 is `count` in [workers]. `destrier config show` tells what is in force and
+    where it came from.
+
+    Exit codes: 0 stopped or done as asked, 1 failed, 2 wrong usage or configuration, 3 the application
+    failed to boot.
+    "#);
+}
+
+#[test]
+fn help_of_run() {
+    assert_snapshot!(Place::new().run("run --help"), @r#"
+    exit 0
+    --- stdout
+    Start the master in the foreground and serve until told to stop
+
+    Usage: destrier run [OPTIONS]
+
+    Options:
+      -c, --config <FILE>      The configuration file [default: destrier.toml here, else
+                               /etc/destrier/destrier.toml]
+          --bind <ADDRESS>     Listen here instead of `server.bind`: HOST:PORT, unix:PATH, fd:N,
+                               systemd:NAME; may be given several times
+          --workers <N>        Instead of `workers.count`: a number or auto
+          --log-level <LEVEL>  Instead of `log.level`: error, warn, info, debug, trace
+      -h, --help               Print help
+      -V, --version            Print version
+
+    Signals: TERM stops when the requests in flight are done, INT and QUIT at once, HUP reloads, USR1
+    opens the log anew.
+
+    The configuration may be written as `destrier config schema` says; `destrier check` finds every
+    mistake in it.
+    "#);
+}
+
+#[test]
+fn help_of_what_asks_the_master() {
+    let place = Place::new();
+    assert_snapshot!(place.run("status --help"), @r#"
+    exit 0
+    --- stdout
+    Show what runs now
+
+    Usage: destrier status [OPTIONS]
+
+    Options:
+      -c, --config <FILE>  The configuration file it runs with [default: destrier.toml here, else
+                           /etc/destrier/destrier.toml]
+          --json           As JSON
+      -h, --help           Print help
+      -V, --version        Print version
+    "#);
+    assert_snapshot!(place.run("scale --help"), @r#"
+    exit 0
+    --- stdout
+    Change the number of workers until the next reload
+
+    Usage: destrier scale [OPTIONS] <WORKERS>
+
+    Arguments:
+      <WORKERS>  How many shall serve, 1 to 512
+
+    Options:
+      -c, --config <FILE>  The configuration file it runs with [default: destrier.toml here, else
+                           /etc/destrier/destrier.toml]
+      -h, --help           Print help
+      -V, --version        Print version
+    "#);
+    assert_snapshot!(place.run("stop --help"), @r#"
+    exit 0
+    --- stdout
+    Stop the master and its workers; requests in flight are finished
+
+    Usage: destrier stop [OPTIONS]
+
+    Options:
+      -c, --config <FILE>  The configuration file it runs with [default: destrier.toml here, else
+                           /etc/destrier/destrier.toml]
+          --fast           Do not wait for requests in flight
+      -h, --help           Print help
+      -V, --version        Print version
+    "#);
+}
+
+#[test]
+fn help_of_token() {
+    let place = Place::new();
+    assert_snapshot!(place.run("token issue --help"), @r#"
+    exit 0
+    --- stdout
+    Sign a token with the key of an issuer of the configuration, or with a key file
+
+    Usage: destrier token issue [OPTIONS] --sub <NAME>
+
+    Options:
+      -c, --config <FILE>       The configuration that names the issuers [default: as for run]
+          --issuer <NAME>       The issuer in whose name it is signed [default: the first that has a
+                                secret]
+          --key <FILE>          Sign with the private key (PEM or JWK) or the secret in this file;
+                                alone, or as --issuer
+          --alg <ALG>           The algorithm [default: what the key is made for]
+          --sub <NAME>          The subject (`sub`)
+          --scope <NAME>        A scope to grant; may be given several times
+          --ttl <DURATION>      How long it is valid, as in 5m or 1h [default: 5m]
+          --audience <NAME>     The audience (`aud`); may be given several times [default: the issuer's]
+          --claim <NAME=VALUE>  One more claim; the value is JSON, or text when it is not; may be given
+                                several times
+          --kid <ID>            The `kid` header
+      -h, --help                Print help
+      -V, --version             Print version
+
+    Examples:
+      destrier token issue --sub alice --scope admin
+      destrier token issue --sub alice --key private.pem --audience api --claim 'roles=["ops"]'
+      destrier token issue --sub alice --issuer login --key login.private.pem
+    "#);
+    assert_snapshot!(place.run("token verify --help"), @r#"
+    exit 0
+    --- stdout
+    Check a token exactly as a worker would; exits 0 when it is valid, 1 when not, and says why
+
+    Usage: destrier token verify [OPTIONS]
+
+    Options:
+      -c, --config <FILE>       Use the issuers of this configuration [default when no key is named: as
+                                for run]
+          --jwks <FILE>         The file of a JWK or JWK set
+          --public-key <FILE>   The file of a public key or certificate in PEM
+          --secret <FILE>       The file of a shared secret
+          --alg <LIST>          Algorithms that are accepted, separated by commas [default: what each
+                                key is made for]
+          --token-file <FILE>   The file that holds the token; `-` is standard input [default: -]
+          --leeway <DURATION>   Clock difference that is forgiven, as in 30s; a bare number is seconds
+          --issuer <NAME>       The `iss` it must carry
+          --audience <NAME>     An `aud` that is accepted; may be given several times
+          --require <NAME>      A claim that must be present; may be given several times
+          --typ <TYPE>          A `typ` header that is accepted; may be given several times
+          --claim <NAME=VALUE>  A claim that must have this value; the value is JSON, or text when it is
+                                not; may be given several times
+      -h, --help                Print help
+      -V, --version             Print version
+
+    Examples:
+      destrier token verify <token.txt
+      destrier token verify --jwks keys.json --alg ES256,EdDSA --issuer https://login.example --audience
+      api <token.txt
+
+    Without a key on the command line the issuers of the configuration judge, each by its own policy.
+    "#);
+    assert_snapshot!(place.run("token inspect --help"), @r#"
+    exit 0
+    --- stdout
+    Show what a token says, without checking it
+
+    Usage: destrier token inspect [OPTIONS]
+
+    Options:
+          --token-file <FILE>  The file that holds the token; `-` is standard input [default: -]
+      -h, --help               Print help
+      -V, --version            Print version
+    "#);
+}
+
+#[test]
+fn help_of_key() {
+    assert_snapshot!(Place::new().run("key generate --help"), @r#"
+    exit 0
+    --- stdout
+    Make a key, readable by its owner only
+
+    Usage: destrier key generate [OPTIONS] --out <FILE> <ALGORITHM>
+
+    Arguments:
+      <ALGORITHM>  What it is for; an RSA key serves RS256 to PS512 [possible values: HS256, HS384,
+                   HS512, RS256, ES256, ES384, EdDSA]
+
+    Options:
+      -o, --out <FILE>         Where the secret or private key goes; an existing file is never
+                               overwritten
+          --public-out <FILE>  Where the public key goes [default: FILE.pub]; a shared secret has none
+      -h, --help               Print help
+      -V, --version            Print version
+
+    Examples:
+      destrier key generate HS256 --out demo.secret
+      destrier key generate ES256 --out private.pem --public-out public.pem
+    "#);
+}
+
+#[test]
+fn help_is_data_only_when_it_was_asked_for() {
+    let place = Place::new();
+    let asked = place.run("--help");
+    for line in ["", "token", "config", "key"] {
+        let outcome = place.run(line);
+        assert_eq!(outcome.code, Some(2), "{line}");
+        assert_eq!(outcome.stdout, "", "{line}");
+        assert!(outcome.stderr.contains("Usage: destrier"), "{line}");
+    }
+    assert_eq!(place.run("").stderr, asked.stdout);
+    assert_eq!(place.run("help").stdout, asked.stdout);
+    for line in ["check", "reload", "reopen", "config show", "config schema"] {
+        let help = place.run(&format!("{line} --help")).data();
+        assert!(help.contains(&format!("Usage: destrier {line}")), "{help}");
+    }
+    assert!(place.run("--version").data().starts_with("destrier 0."));
+}
+
+#[test]
+fn what_is_typed_wrongly_is_answered_with_what_could_have_been_meant() {
+    let place = Place::new();
+    assert_snapshot!(place.run("reloads"), @r#"
+    exit 2
+    --- stderr
+    error: unrecognized subcommand 'reloads'
+
+      tip: a similar subcommand exists: 'reload'
+
+    Usage: destrier <COMMAND>
+
+    For more information, try '--help'.
+    "#);
+    assert_snapshot!(place.run("status --jsno"), @r#"
+    exit 2
+    --- stderr
+    error: unexpected argument '--jsno' found
+
+      tip: a similar argument exists: '--json'
+
+    Usage: destrier status --json
+
+    For more information, try '--help'.
+    "#);
+    assert_snapshot!(place.run("scale"), @r#"
+    exit 2
+    --- stderr
+    error: the following required arguments were not provided:
+      <WORKERS>
+
+    Usage: destrier scale <WORKERS>
+
+    For more information, try '--help'.
+    "#);
+    assert_snapshot!(place.run("scale 0"), @r#"
+    exit 2
+    --- stderr
+    error: invalid value '0' for '<WORKERS>': 0 is not in 1..=512
+
+    For more information, try '--help'.
+    "#);
+    assert_snapshot!(place.run("scale 513"), @r#"
+    exit 2
+    --- stderr
+    error: invalid value '513' for '<WORKERS>': 513 is not in 1..=512
+
+    For more information, try '--help'.
+    "#);
+    assert_snapshot!(place.run("scale -1"), @r#"
+    exit 2
+    --- stderr
+    error: invalid value '-1' for '<WORKERS>': -1 is not in 1..=512
+
+    For more information, try '--help'.
+    "#);
+    assert_snapshot!(place.run("scale many"), @r#"
+    exit 2
+    --- stderr
+    error: invalid value 'many' for '<WORKERS>': invalid digit found in string
+
+    For more information, try '--help'.
+    "#);
+}
