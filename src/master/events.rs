@@ -39,7 +39,7 @@ impl Master {
         let mut sources = vec![read(What::Signals, self.signals.descriptor())];
         sources.extend(
             self.control
-                .descriptor()
+                .descriptor(self.now())
                 .map(|descriptor| read(What::ControlListener, descriptor)),
         );
         sources.extend(
@@ -69,7 +69,7 @@ impl Master {
     pub(super) fn take_in(&mut self, what: What) {
         match what {
             What::Signals => self.take_in_signals(),
-            What::ControlListener => self.control.accept(),
+            What::ControlListener => self.control.accept(self.now()),
             What::ControlClient(caller) => {
                 for request in self.control.serve(caller) {
                     self.obey(caller, &request);
@@ -81,8 +81,9 @@ impl Master {
 
     fn take_in_signals(&mut self) {
         while let Some(signal) = self.signals.next() {
-            // Two are the kernel's, not an operator's. To log that a log's reader has gone would raise the next SIGPIPE.
-            if !matches!(signal, Signal::SIGCHLD | Signal::SIGPIPE) {
+            // Not an operator's. To log that a log's reader has gone would raise the next SIGPIPE.
+            let is_silent = [Signal::SIGCHLD, Signal::SIGPIPE, Signal::SIGCONT].contains(&signal);
+            if !is_silent {
                 tracing::info!(signal = signal.as_str(), "received");
             }
             #[expect(

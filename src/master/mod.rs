@@ -212,6 +212,7 @@ impl Master {
             .into_iter()
             .chain(sign_of_life)
             .chain(log_retry)
+            .chain(self.control.end_of_pause(self.now()))
             .min()
     }
 
