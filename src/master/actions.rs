@@ -160,6 +160,7 @@ impl Master {
         keep.extend(listeners.iter().map(|listener| Keep::new(&listener.socket)));
         keep.extend(logging::descriptor());
         let assignment = Assignment {
+            master: ProcessId::own(),
             worker: id.0,
             slot: slot.0,
             generation: generation.0,

@@ -27,11 +27,13 @@ use crate::logging;
 use crate::scoreboard::SeatWriter;
 use crate::sys::identity::Identity;
 use crate::sys::listener::ListeningSocket;
-use crate::sys::process;
+use crate::sys::process::{self, ProcessId};
 
 /// Everything that a worker needs.
 #[derive(Debug)]
 pub struct Task {
+    /// The process that forked it.
+    pub master: ProcessId,
     /// Its number, for logs.
     pub worker: u64,
     /// The generation it runs.
@@ -126,7 +128,7 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
 fn become_worker(task: &mut Task) -> io::Result<Orders> {
     task.identity.assume()?;
     // Only now: a change of user clears it.
-    process::die_with_parent()?;
+    process::die_with(task.master)?;
     Orders::listen_on(task.channel.try_clone()?)
 }
 
