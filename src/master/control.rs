@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Status;
+use super::boot::{assert_private, make_folder};
 use super::socket_path::{SocketPath, SocketPathError};
 use crate::channel::{self, Decoder};
 use crate::supervisor::{Caller, Now};
@@ -130,14 +131,17 @@ struct Client {
 impl ControlServer {
     /// Listens on `path`, for its owner only.
     pub(super) fn open(path: &Path) -> Result<Self, SocketPathError> {
+        let failed = |error| SocketPathError::Io {
+            path: path.to_owned(),
+            error,
+        };
+        if let Some(folder) = path.parent() {
+            make_folder(folder)
+                .and_then(|()| assert_private(folder))
+                .map_err(failed)?;
+        }
         let mut claimed = SocketPath::claim(path)?;
-        let socket: OwnedFd =
-            listener::listen_unix(path, 64, 0o600, None, None).map_err(|error| {
-                SocketPathError::Io {
-                    path: path.to_owned(),
-                    error,
-                }
-            })?;
+        let socket: OwnedFd = listener::listen_unix(path, 64, 0o600, None, None).map_err(failed)?;
         claimed.made();
         Ok(Self {
             listener: Some((UnixListener::from(socket), claimed)),

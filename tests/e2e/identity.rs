@@ -143,6 +143,22 @@ fn a_master_without_privileges_may_name_the_user_it_runs_as() {
 }
 
 #[test]
+fn a_unix_socket_belongs_to_whom_the_configuration_says() {
+    let Some(user) = unprivileged() else { return };
+    let setup = Setup::new()
+        .set("server.unix_owner", "nobody")
+        .set("server.unix_group", "daemon")
+        .set("server.unix_mode", "0620");
+    let path = setup.folder().join("app.sock");
+    let bind = format!("unix:{}", path.display());
+    let _server = setup.set("server.bind", bind).start();
+    let socket = fs::metadata(&path).unwrap();
+    assert_eq!(socket.uid(), user.uid.as_raw());
+    assert_ne!(socket.gid(), 0);
+    assert_eq!(socket.mode() & 0o7777, 0o620);
+}
+
+#[test]
 fn a_log_pipe_of_another_user_that_nobody_reads_holds_up_nothing() {
     let Some(user) = unprivileged() else { return };
     let setup = Setup::new()
