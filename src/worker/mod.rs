@@ -88,7 +88,12 @@ pub fn run<A: App>(task: Task, app: &A) -> WorkerExit {
         .enable_all()
         .build();
     let exit = match runtime {
-        Ok(runtime) => runtime.block_on(live(task, app)),
+        Ok(runtime) => {
+            let exit = runtime.block_on(live(task, app));
+            // What the application does on threads of its own could go on for ever.
+            runtime.shutdown_background();
+            exit
+        }
         Err(error) => {
             // Without a runtime there is no way to tell the master but the exit itself.
             tracing::error!(worker, %error, "cannot start the event loop");
