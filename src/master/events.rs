@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 
 use super::Master;
 use super::control::{Answer, Request};
+use super::deaths::OutOfMemory;
 use crate::channel::{ToMaster, ToWorker};
 use crate::logging;
 use crate::supervisor::{Caller, Event, Scale, StopManner, WorkerId};
@@ -111,15 +112,28 @@ impl Master {
 
     /// Every child that has ended: one SIGCHLD may stand for many.
     fn reap(&mut self) {
+        let mut ended = Vec::new();
         while let Some((pid, ending)) = process::reap() {
-            let Some(id) = self.crew.find(pid) else {
+            if let Some(id) = self.crew.find(pid) {
+                ended.push((id, ending));
+            } else {
                 // As PID 1 the master inherits every orphan of its container.
                 tracing::debug!(pid = pid.number(), %ending, "an adopted process ended");
-                continue;
+            }
+        }
+        let killed = ended
+            .iter()
+            .filter(|(_, ending)| ending.is_by(Signal::SIGKILL));
+        let out_of_memory = self.deaths.out_of_memory(killed.count() as u64);
+        for (id, ending) in ended {
+            let out_of_memory = if ending.is_by(Signal::SIGKILL) {
+                out_of_memory
+            } else {
+                OutOfMemory::No
             };
             // Its last words may have arrived together with its end.
             self.hear(id);
-            let words = self.bury(id, ending);
+            let words = self.bury(id, ending, out_of_memory);
             self.feed(Event::Exited(id, words));
             self.note_who_serves();
             self.listeners.worker_left(id);
