@@ -31,7 +31,8 @@ Examples:
   destrier token verify <token.txt
   destrier token verify --jwks keys.json --alg ES256,EdDSA --issuer https://login.example --audience api <token.txt
 
-Without a key on the command line the issuers of the configuration judge, each by its own policy.";
+Without a key on the command line the issuers of the configuration judge, each by its own policy. `exp` is always
+required. Exit codes: 0 valid, 1 not valid, also when no key of the set can be used, 2 wrong usage.";
 
 const GENERATE: &str = "\
 Examples:
@@ -233,7 +234,7 @@ pub struct TokenVerifyArgs {
     /// Which token
     #[command(flatten)]
     pub token: TokenInput,
-    /// Clock difference that is forgiven, as in 30s; a bare number is seconds
+    /// Clock difference that is forgiven, as in 30s, up to 10m; a bare number is seconds
     #[arg(long, value_name = "DURATION", requires = "key_source")]
     pub leeway: Option<String>,
     /// The `iss` it must carry
@@ -248,7 +249,8 @@ pub struct TokenVerifyArgs {
     /// A `typ` header that is accepted; may be given several times
     #[arg(long, value_name = "TYPE", requires = "key_source")]
     pub typ: Vec<String>,
-    /// A claim that must have this value; the value is JSON, or text when it is not; may be given several times
+    /// A claim that must have this value, JSON or else text: `a=42` is the number, `a='"42"'` the text; may be given several
+    /// times
     #[arg(long, value_name = "NAME=VALUE")]
     pub claim: Vec<String>,
 }

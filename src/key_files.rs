@@ -11,8 +11,9 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::auth::{Guard, IssuerKeys, KeyError};
+use crate::auth::{Guard, IssuerKeys, KeyError, UnixTime};
 use crate::config::{self, Issuer, KeySource};
+use crate::sys::clock;
 
 pub(crate) use file::{KeyFile, Secrecy};
 
@@ -118,7 +119,9 @@ fn keys_in(file: &KeyFile<'_>, issuer: &Issuer) -> Result<IssuerKeys, LoadError>
         KeySource::PublicKey(_) => IssuerKeys::from_pem(file.bytes(), allowed),
         KeySource::Jwks(_) => IssuerKeys::from_jwks(file.bytes(), allowed),
     };
-    keys.map_err(|error| unusable(path_of(&issuer.keys), &error))
+    let mut keys = keys.map_err(|error| unusable(path_of(&issuer.keys), &error))?;
+    keys.warn_of_dates(UnixTime(clock::unix().as_secs()));
+    Ok(keys)
 }
 
 fn unusable(path: &Path, error: &KeyError) -> LoadError {

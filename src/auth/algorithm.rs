@@ -38,8 +38,12 @@ pub const fn name(algorithm: Algorithm) -> &'static str {
     }
 }
 
-/// The algorithm of this name, exactly as RFC 7518 writes it.
+/// The algorithm of this name, exactly as RFC 7518 and RFC 8037 write it. RFC 9864 section 2.2 calls the one kind of
+/// `EdDSA` that there is here `Ed25519`.
 pub fn by_name(text: &str) -> Option<Algorithm> {
+    if text == "Ed25519" {
+        return Some(Algorithm::EdDsa);
+    }
     ALL.into_iter().find(|algorithm| name(*algorithm) == text)
 }
 
@@ -94,6 +98,12 @@ mod tests {
         for algorithm in ALL {
             assert_eq!(by_name(name(algorithm)), Some(algorithm));
         }
+    }
+
+    #[test]
+    fn ed25519_is_the_new_name_of_eddsa() {
+        assert_eq!(by_name("Ed25519"), Some(Algorithm::EdDsa));
+        assert_eq!(by_name("Ed448"), None);
     }
 
     #[test]

@@ -147,8 +147,9 @@ impl Guard {
                 "The request has more than one Authorization header.",
                 &error,
             ),
+            // RFC 6750 section 3.1: a malformed request is not a token that is not believed.
             CredentialsError::Malformed => Refusal {
-                status: 401,
+                status: 400,
                 challenge: Some(self.challenges.invalid_request()),
                 detail: "Authorization header must contain two space-delimited values",
                 code: "bad_authorization_header",
@@ -290,13 +291,7 @@ mod tests {
 
     #[test]
     fn a_token_of_strange_characters_is_401() {
-        for field in [
-            "Bearer a,b",
-            "Bearer \"a.b.c\"",
-            "Bearer =",
-            "Bearer a.b.c\td",
-            "Bearer é",
-        ] {
+        for field in ["Bearer a,b", "Bearer \"a.b.c\"", "Bearer =", "Bearer é"] {
             let refusal = refusal(judge(&shop(), "GET /me", &[field]));
             assert_eq!((refusal.status, refusal.code), (401, "token_not_valid"));
         }
@@ -313,13 +308,15 @@ mod tests {
     }
 
     #[test]
-    fn bearer_without_one_token_is_401() {
-        for field in ["Bearer", "Bearer a b"] {
+    fn bearer_without_one_token_is_400() {
+        for field in ["Bearer", "Bearer a b", "Bearer\ta.b.c", "Bearer a.b.c\td"] {
             let refusal = refusal(judge(&shop(), "GET /me", &[field]));
             assert_eq!(
                 (refusal.status, refusal.code),
-                (401, "bad_authorization_header")
+                (400, "bad_authorization_header")
             );
+            let challenge = r#"Bearer realm="test", error="invalid_request""#;
+            assert_eq!(refusal.challenge.as_deref(), Some(challenge));
         }
     }
 

@@ -1,8 +1,9 @@
 //! The keys of one issuer: what each is for is judged once, when it is loaded (RFC 8725 section 3.1).
 
-use super::algorithm;
+use super::certificate::{Validity, is_certificate, validity};
 use super::jwk::{self, Holds};
 use super::material::{Material, Verifier};
+use super::{UnixTime, algorithm};
 use crate::config::Algorithm;
 
 /// Why key material cannot be used.
@@ -86,6 +87,8 @@ pub struct IssuerKeys {
     /// No key has a name, so a name in a token tells nothing.
     is_nameless: bool,
     holds_secret: bool,
+    /// Of the certificate that they come from.
+    validity: Option<Validity>,
     warnings: Vec<String>,
 }
 
@@ -97,7 +100,24 @@ impl IssuerKeys {
 
     /// A public key (SPKI or PKCS#1) or a certificate in PEM; of a chain, the first certificate.
     pub fn from_pem(pem: &[u8], allowed: &[Algorithm]) -> Result<Self, KeyError> {
-        Self::from_material(&Material::from_pem(pem)?, allowed)
+        let mut keys = Self::from_material(&Material::from_pem(pem)?, allowed)?;
+        let blocks = pem::parse_many(pem).map_err(|_| KeyError::Pem)?;
+        let mut certificates = blocks.iter().filter(|block| is_certificate(block));
+        keys.validity = certificates.next().and_then(validity);
+        let others = certificates.count();
+        if others > 0 {
+            keys.warnings.push(format!(
+                "of its {} certificates the key of the first is used",
+                others + 1
+            ));
+        }
+        Ok(keys)
+    }
+
+    /// Adds a warning when the keys come from a certificate that is not valid at this time.
+    pub fn warn_of_dates(&mut self, now: UnixTime) {
+        let problem = self.validity.and_then(|validity| validity.problem(now));
+        self.warnings.extend(problem.map(str::to_owned));
     }
 
     /// A JWK or JWK set (RFC 7517), of which the first 100 keys count. A key that cannot be read or used is skipped with
@@ -141,7 +161,7 @@ impl IssuerKeys {
         })
     }
 
-    /// What the operator should know: keys that were skipped.
+    /// What the operator should know: keys that were skipped, certificates.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
@@ -185,6 +205,7 @@ impl IssuerKeys {
             is_nameless: keys.iter().all(|key| key.kid.is_none()),
             holds_secret: keys.iter().any(Key::is_secret),
             keys,
+            validity: None,
             warnings: Vec::new(),
         }
     }
@@ -347,6 +368,24 @@ mod tests {
     }
 
     #[test]
+    fn a_chain_and_a_certificate_out_of_date_are_warned_of() {
+        let pem = include_str!("fixtures/p256.crt");
+        let chain = [pem, include_str!("fixtures/p384-signed-by-ed25519.crt")].concat();
+        let keys = IssuerKeys::from_pem(chain.as_bytes(), &[]).unwrap();
+        assert_eq!(served(&keys), [Algorithm::Es256]);
+        assert_eq!(
+            keys.warnings(),
+            ["of its 2 certificates the key of the first is used"]
+        );
+        let mut keys = IssuerKeys::from_pem(pem.as_bytes(), &[]).unwrap();
+        keys.warn_of_dates(UnixTime(0));
+        assert_eq!(
+            keys.warnings(),
+            ["the certificate is not valid yet; its key is used all the same"]
+        );
+    }
+
+    #[test]
     fn what_is_no_pem_is_refused() {
         for text in [
             "",
@@ -356,9 +395,13 @@ mod tests {
             let result = IssuerKeys::from_pem(text.as_bytes(), &[]);
             assert_eq!(result.unwrap_err(), KeyError::Pem, "{text}");
         }
-        let two = format!("{}\n{}", P256.public_pem, P384.public_pem);
-        let result = IssuerKeys::from_pem(two.as_bytes(), &[]);
-        assert_eq!(result.unwrap_err(), KeyError::SeveralPem(2));
+        let certificate = include_str!("fixtures/p256.crt");
+        for other in [P384.public_pem.as_str(), certificate] {
+            for two in [[&P256.public_pem, other], [other, &P256.public_pem]] {
+                let result = IssuerKeys::from_pem(two.concat().as_bytes(), &[]);
+                assert_eq!(result.unwrap_err(), KeyError::SeveralPem(2));
+            }
+        }
     }
 
     #[test]

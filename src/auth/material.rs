@@ -7,7 +7,7 @@ use aws_lc_rs::signature::{self, ParsedPublicKey, RsaPublicKeyComponents};
 use jsonwebtoken::DecodingKey;
 
 use super::keys::KeyError;
-use super::{algorithm, secret};
+use super::{algorithm, certificate, secret};
 use crate::config::Algorithm;
 
 /// A key that was parsed for one algorithm. aws-lc-rs is used without jsonwebtoken around it, because that
@@ -62,18 +62,15 @@ impl Material {
     /// A public key (SPKI or PKCS#1) or a certificate in PEM; of a chain, the first certificate.
     pub(super) fn from_pem(pem: &[u8]) -> Result<Self, KeyError> {
         let blocks = pem::parse_many(pem).map_err(|_| KeyError::Pem)?;
-        if blocks
-            .iter()
-            .any(|block| block.tag().ends_with("PRIVATE KEY"))
-        {
+        let tags = || blocks.iter().map(pem::Pem::tag);
+        if tags().any(|tag| tag.ends_with("PRIVATE KEY")) {
             return Err(KeyError::Private);
         }
-        let keys = blocks
-            .iter()
-            .filter(|block| block.tag().ends_with("PUBLIC KEY"));
-        match keys.count() {
-            0 | 1 => {}
-            several => return Err(KeyError::SeveralPem(several)),
+        // A chain of certificates stands for one key, that of its first.
+        let keys = tags().filter(|tag| tag.ends_with("PUBLIC KEY")).count();
+        let chains = usize::from(blocks.iter().any(certificate::is_certificate));
+        if keys + chains > 1 {
+            return Err(KeyError::SeveralPem(keys + chains));
         }
         // jsonwebtoken takes the first bit string, which is the key, but of a certificate it may take the
         // algorithm of the signature for that of the key. So what the octets are decides, not who found them.

@@ -1,6 +1,7 @@
 //! Who may pass: token + keys + rules + the time -> claims or a refusal. Reads no clock, no file and no socket.
 
 pub mod algorithm;
+mod certificate;
 mod challenge;
 mod claims;
 mod credentials;
@@ -57,7 +58,7 @@ pub enum Verdict {
 pub struct Refusal {
     /// 400, 401, 403 or 414.
     pub status: u16,
-    /// The value of `WWW-Authenticate` (RFC 6750 section 3); for 401 and 403.
+    /// The value of `WWW-Authenticate` (RFC 6750 section 3); for 401, 403 and a 400 about the token.
     pub challenge: Option<String>,
     /// `detail` of the JSON body.
     pub detail: &'static str,

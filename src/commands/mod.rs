@@ -140,10 +140,15 @@ pub(crate) fn misconfigured(errors: &[String]) -> CommandError {
 pub(crate) fn sources(args: &ConfigArgs) -> Result<Sources, CommandError> {
     let mut env = Vec::new();
     for (name, value) in env::vars_os() {
-        let Some(name) = name.to_str().filter(|name| name.starts_with("DESTRIER_")) else {
+        let is_ours = |name: &&str| name.to_uppercase().starts_with("DESTRIER_");
+        let Some(name) = name.to_str().filter(is_ours) else {
             continue;
         };
         let Some(value) = value.to_str() else {
+            // Only the name of one in lower case is of interest.
+            if !name.starts_with("DESTRIER_") {
+                continue;
+            }
             return Err(CommandError {
                 code: ExitCode::Usage,
                 message: format!("config: {name}: the value is not UTF-8"),

@@ -84,8 +84,10 @@ fn read_token(input: &TokenInput) -> Result<Vec<u8>, CommandError> {
 
 /// An algorithm by name; on the command line in any case.
 fn parse_algorithm(text: &str) -> Result<Algorithm, CommandError> {
-    let is_named = |each: &Algorithm| algorithm::name(*each).eq_ignore_ascii_case(text.trim());
-    algorithm::ALL.into_iter().find(is_named).ok_or_else(|| {
+    let text = text.trim();
+    let is_named = |each: &Algorithm| algorithm::name(*each).eq_ignore_ascii_case(text);
+    let known = algorithm::ALL.into_iter().find(is_named);
+    known.or_else(|| algorithm::by_name(text)).ok_or_else(|| {
         CommandError::usage(format!(
             "token: `--alg` must be one of {}, found `{text}`",
             algorithm::list(&algorithm::ALL)

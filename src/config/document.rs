@@ -8,7 +8,7 @@ use serde::Deserialize;
 use toml::de::{DeTable, Deserializer, ValueDeserializer};
 use toml::{Table, Value};
 
-use super::errors::Problems;
+use super::errors::{Problem, Problems};
 use super::key::{KeyPath, Step};
 use super::known;
 use super::origin::{Lines, Origin, Place};
@@ -68,14 +68,20 @@ fn recover(name: &Path, text: &str, lines: &Lines<'_>) -> (Document, Vec<(Range<
 }
 
 impl Document {
-    /// Lays environment variables over the file, and flags over both.
-    pub(super) fn override_with(&mut self, sources: &Sources, problems: &mut Problems) {
+    /// Lays environment variables over the file, and flags over both. Returns what to warn of.
+    pub(super) fn override_with(
+        &mut self,
+        sources: &Sources,
+        problems: &mut Problems,
+    ) -> Vec<Problem> {
         let variables = known::variables();
+        let mut warnings = Vec::new();
         for (name, text) in &sources.env {
             let Some((section, key)) = name
                 .strip_prefix("DESTRIER_")
                 .and_then(|name| name.split_once("__"))
             else {
+                warnings.extend(misspelt(name, &variables));
                 continue;
             };
             let path = KeyPath::default()
@@ -113,6 +119,7 @@ impl Document {
                 text,
             );
         }
+        warnings
     }
 
     /// Puts a value that was given as text: a TOML value (number, true, array) or else a string.
@@ -248,4 +255,17 @@ impl Document {
         };
         absolute.to_string_lossy().into_owned()
     }
+}
+
+/// What to say about a variable that has no meaning, but would have one with other underscores or in capitals.
+fn misspelt(name: &str, variables: &[String]) -> Option<Problem> {
+    let plain = |name: &str| name.to_uppercase().replace("__", "_");
+    let meant = variables
+        .iter()
+        .find(|variable| plain(variable) == plain(name))?;
+    Some(Problem {
+        origin: Some(Origin::Variable(name.to_owned())),
+        message: "this variable is not looked at".to_owned(),
+        hint: Some(format!("did you mean `{meant}`?")),
+    })
 }

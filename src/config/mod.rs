@@ -74,10 +74,11 @@ fn check(
     let Some(mut document) = document else {
         return Err(problems.into_errors());
     };
-    document.override_with(sources, &mut problems);
+    let mut warnings = document.override_with(sources, &mut problems);
     let mut file = decode::decode(&mut document, &mut problems);
     resolve::make_absolute(&mut file, &document);
-    let (config, warnings) = validate::validate(&file, &document, &mut problems);
+    let (config, doubts) = validate::validate(&file, &document, &mut problems);
+    warnings.extend(doubts);
     if !problems.is_empty() {
         return Err(problems.into_errors());
     }
@@ -321,7 +322,7 @@ pub enum Algorithm {
     Ps512,
     Es256,
     Es384,
-    #[serde(rename = "EdDSA")]
+    #[serde(rename = "EdDSA", alias = "Ed25519")]
     EdDsa,
 }
 

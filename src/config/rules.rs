@@ -46,28 +46,46 @@ pub(super) fn is_method(method: &str) -> bool {
     !method.is_empty() && method.bytes().all(is_token)
 }
 
+/// The scopes in a text: names separated by blanks, as a token carries them (RFC 6749 section 3.3). `None` when it holds
+/// none, or something that no token can carry.
+pub(super) fn scopes(text: &str) -> Option<Vec<String>> {
+    let is_allowed = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+    let scopes: Vec<String> = text
+        .split(' ')
+        .filter(|scope| !scope.is_empty())
+        .map(str::to_owned)
+        .collect();
+    let all_allowed = scopes.iter().all(|scope| scope.bytes().all(is_allowed));
+    (all_allowed && !scopes.is_empty()).then_some(scopes)
+}
+
 /// Whether every request that `later` matches is decided by `earlier`.
 pub(super) fn covers(earlier: &Rule, later: &Rule) -> bool {
+    // A rule for GET is one for HEAD too (RFC 9110 section 9.3.2).
+    let is_covered = |method: &String| {
+        let is_for = |name: &str| earlier.methods.iter().any(|each| each == name);
+        is_for(method) || (method == "HEAD" && is_for("GET"))
+    };
     let methods = earlier.methods.is_empty()
-        || (!later.methods.is_empty()
-            && later
-                .methods
-                .iter()
-                .all(|method| earlier.methods.contains(method)));
+        || (!later.methods.is_empty() && later.methods.iter().all(is_covered));
     methods && covers_path(&earlier.path, &later.path)
 }
 
 fn covers_path(earlier: &str, later: &str) -> bool {
     let mut theirs = later.split('/');
     for segment in earlier.split('/') {
+        // Nothing is part of the rest: `/admin/**` is for `/admin` too.
+        if segment == "**" {
+            return true;
+        }
         let Some(other) = theirs.next() else {
             return false;
         };
-        let is_covered = match segment {
-            "**" => return true,
+        let is_covered = if segment.starts_with('{') {
             // An empty segment, as after the slash of `/a/`, is none that a name could stand for.
-            name if name.starts_with('{') => !other.is_empty() && other != "**",
-            literal => literal == other,
+            !other.is_empty() && other != "**"
+        } else {
+            segment == other
         };
         if !is_covered {
             return false;

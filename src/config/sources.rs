@@ -1,8 +1,11 @@
 //! Where a configuration comes from, and the text of its file.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{self, Path, PathBuf};
+
+use nix::fcntl::OFlag;
 
 use super::errors::Problems;
 
@@ -21,7 +24,8 @@ pub struct Sources {
     pub workers: Option<String>,
     /// `--log-level`, in place of `log.level`.
     pub log_level: Option<String>,
-    /// Environment variables; those that are not named `DESTRIER_SECTION__KEY` are not looked at.
+    /// Environment variables. `DESTRIER_SECTION__KEY` is heeded; one that only looks like it is warned of, others are not
+    /// looked at.
     pub env: Vec<(String, String)>,
 }
 
@@ -61,10 +65,18 @@ fn first_that_exists() -> Option<PathBuf> {
 }
 
 fn read_file(name: &Path) -> io::Result<String> {
+    // The master reads it again at each reload: opening a named pipe would hold it up until somebody writes.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(name)?;
+    let kind = file.metadata()?.file_type();
+    if !kind.is_file() && !kind.is_dir() {
+        let reason = "not a regular file, which a reload could read again";
+        return Err(io::Error::other(reason));
+    }
     let mut bytes = Vec::new();
-    fs::File::open(name)?
-        .take(FILE_SIZE_MAX + 1)
-        .read_to_end(&mut bytes)?;
+    file.take(FILE_SIZE_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > FILE_SIZE_MAX {
         return Err(io::Error::other("larger than 1 MiB"));
     }

@@ -1,7 +1,8 @@
-//! The way of one request, in order: request id, scoreboard, forged fields, token and rules, path, application, answer.
+//! The way of one request, in order: request id, scoreboard, its head, forged fields, token and rules, path, application, answer.
 
 pub mod activity;
 mod body;
+mod head;
 mod identity_fields;
 mod reply;
 mod target;
@@ -117,7 +118,12 @@ impl<S: AppService> Pipeline<S> {
         let mut track = self.track(id, &request, origin);
         let (mut head, body) = request.into_parts();
         identity_fields::remove_forged(&mut head.headers);
-        let answer = match self.admit(&mut head) {
+        let malformed = head::check(&head).err();
+        let admitted = match malformed {
+            Some(malformed) => Err(malformed.into()),
+            None => self.admit(&mut head),
+        };
+        let answer = match admitted {
             Err(refusal) => {
                 self.seat.refused();
                 tracing::info!(
@@ -150,7 +156,7 @@ impl<S: AppService> Pipeline<S> {
                 response.map(|bytes| ResponseBody::own(bytes, track))
             }
         };
-        self.finish(&mut response, id);
+        self.finish(&mut response, id, malformed.is_some());
         Ok(response)
     }
 
@@ -264,14 +270,14 @@ impl<S: AppService> Pipeline<S> {
         }
     }
 
-    fn finish(&self, response: &mut Response<ResponseBody<S::Body>>, id: RequestId) {
+    fn finish(&self, response: &mut Response<ResponseBody<S::Body>>, id: RequestId, closes: bool) {
         const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
         self.seat.answered(response.status().as_u16());
         let headers = response.headers_mut();
         if let Ok(id) = HeaderValue::try_from(id.to_string()) {
             headers.insert(REQUEST_ID, id);
         }
-        if self.draining.load(Relaxed) {
+        if closes || self.draining.load(Relaxed) {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
     }

@@ -35,6 +35,32 @@ fn a_request_whose_head_does_not_end_is_answered_with_408() {
 }
 
 #[test]
+fn a_request_that_two_programs_could_read_differently_ends_its_connection() {
+    let server = Setup::new().start();
+    for head in [
+        "GET /hello HTTP/1.1\r\n\r\n",
+        "GET /hello HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
+        "GET /hello HTTP/1.1\r\nhost: a b\r\n\r\n",
+        "CONNECT a:443 HTTP/1.1\r\nhost: a:443\r\n\r\n",
+        "OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
+        "POST /echo HTTP/1.1\r\nhost: a\r\ntransfer-encoding: identity\r\n\r\n",
+        "POST /echo HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    ] {
+        let mut stream = raw(&server);
+        // What follows must not be taken for a request of its own.
+        let request = format!("{head}GET /hello HTTP/1.1\r\nhost: a\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let answer = rest(stream);
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{head}{answer}");
+        assert_eq!(answer.matches("HTTP/1.").count(), 1, "{head}{answer}");
+    }
+    let mut stream = raw(&server);
+    stream.write_all(b"GET /hello HTTP/1.0\r\n\r\n").unwrap();
+    assert!(rest(stream).starts_with("HTTP/1.0 200 "));
+}
+
+#[test]
 fn a_connection_that_says_nothing_is_closed_without_a_word() {
     let server = Setup::new().set("http.header_timeout", "300ms").start();
     assert_eq!(rest(raw(&server)), "");

@@ -232,6 +232,31 @@ fn leeway_is_a_number_of_seconds_or_a_duration() {
 }
 
 #[test]
+fn a_claim_is_compared_as_json_or_else_as_text() {
+    let place = Place::new();
+    let exp = clock::unix().as_secs() + 60;
+    let claims = json!({"exp": exp, "n": 42, "s": "42", "t": "a b", "l": ["x"]});
+    let key = EncodingKey::from_secret(SECRET);
+    place.put(
+        "some",
+        0o644,
+        encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap(),
+    );
+    for (claim, code) in [
+        ("n=42", 0),
+        ("s=\"42\"", 0),
+        ("l=[\"x\"]", 0),
+        ("s=42", 1),
+        ("n=\"42\"", 1),
+        ("l=x", 1),
+        ("m=1", 1),
+    ] {
+        let outcome = place.verify(&format!("--jwks set --claim {claim} --token-file some"));
+        assert_eq!(outcome.code, Some(code), "{claim}: {outcome:?}");
+    }
+}
+
+#[test]
 fn wrong_usage_is_not_a_verdict_on_the_token() {
     let place = Place::new();
     for line in [

@@ -62,6 +62,23 @@ fn a_token_of_every_algorithm_is_verified() {
 }
 
 #[test]
+fn ed25519_is_eddsa_in_tokens_and_keys() {
+    let payload = fresh(json!({})).to_string();
+    let eddsa = jsonwebtoken::Algorithm::EdDSA;
+    for alg in ["EdDSA", "Ed25519"] {
+        let header = json!({"alg": alg}).to_string();
+        let token = sign_text(&ED25519.signs, eddsa, &header, &payload);
+        for made_for in ["EdDSA", "Ed25519"] {
+            let issuers = jwks(&[with(&ED25519.public_jwk, json!({"alg": made_for}))]);
+            assert!(
+                verify(token.as_bytes(), &issuers, NOW).is_ok(),
+                "{alg} {made_for}"
+            );
+        }
+    }
+}
+
+#[test]
 fn alg_none_is_refused() {
     let payload = base64url(fresh(json!({})).to_string());
     for alg in ["none", "None", "NONE"] {

@@ -27,10 +27,17 @@ secret_file = 3
     config: /srv/app.toml:4:1: `auth.issuer[1]` must have only one of `secret_file`, `public_key_file` and `jwks_file`
     config: /srv/app.toml:9:18: `auth.issuer[2].create_missing` is for `secret_file` only: other keys cannot be made up
     config: /srv/app.toml:10:14: `auth.issuer[2].algorithms` must not be an HS algorithm for a `public_key_file`, found `"HS256"`
-    config: /srv/app.toml:13:33: `auth.issuer[3].algorithms[2]` must be one of `HS256`, `HS384`, `HS512`, `RS256`, `RS384`, `RS512`, `PS256`, `PS384`, `PS512`, `ES256`, `ES384`, `EdDSA`, found `"none"`
+    config: /srv/app.toml:13:33: `auth.issuer[3].algorithms[2]` must be one of `HS256`, `HS384`, `HS512`, `RS256`, `RS384`, `RS512`, `PS256`, `PS384`, `PS512`, `ES256`, `ES384`, `Ed25519`, `EdDSA`, found `"none"`
     config: /srv/app.toml:16:24: `auth.issuer[4].algorithms[1]` must be HS256, HS384 or HS512 for a `secret_file`, found `"RS256"`
     config: /srv/app.toml:18:15: `auth.issuer[5].secret_file` must be a string, found `3`
     "#);
+}
+
+#[test]
+fn ed25519_is_eddsa() {
+    let text = "[[auth.issuer]]\njwks_file = 'a'\nalgorithms = ['Ed25519', 'EdDSA']";
+    let algorithms = &accepted(text).auth.issuers[0].algorithms;
+    assert_eq!(algorithms, &[Algorithm::EdDsa, Algorithm::EdDsa]);
 }
 
 #[test]
@@ -129,6 +136,12 @@ fn a_rule_that_can_never_decide_is_refused() {
         "path = '/a/**', methods = 'GET'"
     ));
     assert!(is_covered("path = '/{x}/b'", "path = '/a/b'"));
+    assert!(is_covered("path = '/a/**'", "path = '/a'"));
+    assert!(is_covered("path = '/{x}/**'", "path = '/a'"));
+    assert!(is_covered(
+        "path = '/a', methods = 'GET'",
+        "path = '/a', methods = ['HEAD', 'GET']"
+    ));
     assert!(is_covered(
         "path = '/a', methods = ['GET', 'PUT']",
         "path = '/a', methods = 'PUT'"
@@ -141,7 +154,12 @@ fn a_rule_that_can_never_decide_is_refused() {
 
 #[test]
 fn a_rule_that_can_decide_is_accepted() {
-    assert!(!is_covered("path = '/a/**'", "path = '/a'"));
+    assert!(!is_covered("path = '/a/**'", "path = '/ab'"));
+    assert!(!is_covered("path = '/a/b/**'", "path = '/a'"));
+    assert!(!is_covered(
+        "path = '/a', methods = 'HEAD'",
+        "path = '/a', methods = 'GET'"
+    ));
     assert!(!is_covered("path = '/a/b'", "path = '/a/{x}'"));
     assert!(!is_covered("path = '/{x}'", "path = '/a/'"));
     assert!(!is_covered("path = '/{x}'", "path = '/'"));
@@ -151,6 +169,31 @@ fn a_rule_that_can_decide_is_accepted() {
         "path = '/a', methods = 'GET'",
         "path = '/a', methods = ['GET', 'PUT']"
     ));
+}
+
+#[test]
+fn scopes_are_names_that_a_token_can_carry() {
+    let scopes = |scopes: &str| {
+        let rule = format!("[[auth.rule]]\npath = '/'\nscopes = {scopes}");
+        accepted(&rule).auth.rules[0].scopes.clone()
+    };
+    assert_eq!(scopes("'read write'"), ["read", "write"]);
+    assert_eq!(scopes("['a:b  c', 'd']"), ["a:b", "c", "d"]);
+    assert_snapshot!(refused("[[auth.rule]]\npath = '/'\nscopes = ['a', 'é', 'a\"b', ' ', 'a\\b']"), @r#"
+    config: /srv/app.toml:3:16: `auth.rule[0].scopes[1]` must be names of printable ASCII without `"` and `\`, separated by blanks, found `"é"`
+    config: /srv/app.toml:3:21: `auth.rule[0].scopes[2]` must be names of printable ASCII without `"` and `\`, separated by blanks, found `'a"b'`
+    config: /srv/app.toml:3:28: `auth.rule[0].scopes[3]` must be names of printable ASCII without `"` and `\`, separated by blanks, found `" "`
+    config: /srv/app.toml:3:33: `auth.rule[0].scopes[4]` must be names of printable ASCII without `"` and `\`, separated by blanks, found `'a\b'`
+    "#);
+}
+
+#[test]
+fn an_optional_rule_asks_nothing_either() {
+    for needs in ["roles = 'a'", "scopes = 'a'", "claims.a = 1"] {
+        let rule = format!("[[auth.rule]]\npath = '/'\naccess = 'optional'\n{needs}");
+        let message = "`auth.rule[0]` is optional, so it cannot have `scopes`, `roles` or `claims`";
+        assert!(refused(&rule).contains(message), "{rule}");
+    }
 }
 
 #[test]

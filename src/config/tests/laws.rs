@@ -150,7 +150,8 @@ fn process() -> impl Strategy<Value = Process> {
 fn auth() -> impl Strategy<Value = Auth> {
     let leeway = (0..=600_u64).prop_map(|seconds| Period(Duration::from_secs(seconds)));
     let issuers = collection::vec((text(), texts(), leeway, texts()), 0..3);
-    let rules = collection::vec((texts(), texts(), claims()), 0..3);
+    let scopes = collection::vec("[!#-\\[\\]-~]{1,6}( [a-z]{1,6})?".prop_map(Text), 0..3);
+    let rules = collection::vec((scopes.prop_map(OneOrMany), texts(), claims()), 0..3);
     (text(), issuers, rules).prop_map(|(realm, issuers, rules)| Auth {
         realm,
         issuer: (0..)

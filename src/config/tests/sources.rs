@@ -78,6 +78,30 @@ fn errors_in_variables_and_flags_name_them() {
 }
 
 #[test]
+fn a_variable_that_almost_means_something_is_warned_of() {
+    let sources = environment([
+        ("DESTRIER_AUTH_REALM", "a"),
+        ("destrier_log__level", "debug"),
+        ("Destrier_Workers_Boot_Timeout", "1s"),
+        ("DESTRIER_LOG", "a"),
+        ("DESTRIER_HOME", "a"),
+        ("destrier_home", "a"),
+    ]);
+    let rule = "[[auth.rule]]\npath = '/'\naccess = 'public'";
+    let loaded = read_text(rule, &sources).unwrap();
+    assert_eq!(loaded.config, accepted(rule));
+    let lines: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert_snapshot!(lines.join("\n"), @r"
+    config: DESTRIER_AUTH_REALM: this variable is not looked at
+    hint: did you mean `DESTRIER_AUTH__REALM`?
+    config: destrier_log__level: this variable is not looked at
+    hint: did you mean `DESTRIER_LOG__LEVEL`?
+    config: Destrier_Workers_Boot_Timeout: this variable is not looked at
+    hint: did you mean `DESTRIER_WORKERS__BOOT_TIMEOUT`?
+    ");
+}
+
+#[test]
 fn a_path_is_relative_to_what_names_it() {
     let file =
         "log.file = 'a.log'\nprocess.pid_file = 'a.pid'\n[[auth.issuer]]\njwks_file = 'a.json'";
@@ -118,6 +142,10 @@ fn a_file_that_cannot_be_read_is_told_with_the_reason() {
     fs::remove_file(&name).unwrap();
     fs::create_dir(&name).unwrap();
     assert_snapshot!(load(), @r#"config: cannot read `app.toml`: is a directory"#);
+    fs::remove_dir(&name).unwrap();
+    // Nobody writes to it, and nothing waits for that.
+    nix::unistd::mkfifo(&name, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert_snapshot!(load(), @r#"config: cannot read `app.toml`: not a regular file, which a reload could read again"#);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Check, path, text, texts};
 use crate::config::key::KeyPath;
-use crate::config::notation::Text;
+use crate::config::notation::{OneOrMany, Text};
 use crate::config::{Access, Algorithm, Auth, Issuer, KeySource, Rule, file, rules};
 
 impl Check<'_> {
@@ -178,7 +178,7 @@ impl Check<'_> {
             path: pattern.clone(),
             methods: texts(&written.methods),
             access: written.access,
-            scopes: texts(&written.scopes),
+            scopes: self.scopes(&key.child("scopes"), &written.scopes),
             roles: texts(&written.roles),
             claims: self.claims(&key.child("claims"), &written.claims),
         };
@@ -202,6 +202,21 @@ impl Check<'_> {
             }
         }
         Some(rule)
+    }
+
+    fn scopes(&mut self, key: &KeyPath, written: &OneOrMany<Text>) -> Vec<String> {
+        let mut scopes = Vec::new();
+        for (index, Text(text)) in written.0.iter().enumerate() {
+            if let Some(found) = rules::scopes(text) {
+                scopes.extend(found);
+            } else {
+                let item = self.document.item(key, index);
+                let reason =
+                    "must be names of printable ASCII without `\"` and `\\`, separated by blanks";
+                self.refuse(&item, reason, None);
+            }
+        }
+        scopes
     }
 
     fn claims(
