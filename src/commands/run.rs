@@ -97,6 +97,7 @@ fn read<A: App>(sources: &Sources, app: &Rc<A>) -> Result<Loaded, CommandError> 
 fn serve<A: App>(config: Arc<config::Config>, guard: Arc<Guard>, app: Rc<A>) -> Serve {
     Rc::new(move |assignment: Assignment| {
         let Assignment {
+            master,
             worker,
             slot: _,
             generation,
@@ -106,6 +107,7 @@ fn serve<A: App>(config: Arc<config::Config>, guard: Arc<Guard>, app: Rc<A>) -> 
             identity,
         } = assignment;
         let task = Task {
+            master,
             worker,
             generation,
             config: Arc::clone(&config),

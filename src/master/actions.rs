@@ -60,7 +60,10 @@ impl Master {
             Action::Recovered => {
                 tracing::info!("recovered: workers stopped dying");
                 self.deaths.end_of_silence();
-                self.tell_systemd_that_it_serves();
+                // The end of a reload says so by itself; before that, systemd would take it for the end.
+                if !self.supervisor.is_reloading() && !self.supervisor.is_stopping() {
+                    self.tell_systemd_that_it_serves();
+                }
             }
             Action::Answer(caller, outcome) => self.answer(caller, outcome),
             Action::Exit(reason) => self.exit = Some(reason),
@@ -160,6 +163,7 @@ impl Master {
         keep.extend(listeners.iter().map(|listener| Keep::new(&listener.socket)));
         keep.extend(logging::descriptor());
         let assignment = Assignment {
+            master: ProcessId::own(),
             worker: id.0,
             slot: slot.0,
             generation: generation.0,

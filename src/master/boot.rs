@@ -341,6 +341,21 @@ pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
 }
 
+/// A folder in which others could put their socket in the place of ours is none for the control socket: commands would be
+/// told what they like. With the sticky bit only the owner of a socket can.
+pub(super) fn assert_private(folder: &Path) -> io::Result<()> {
+    let mode = fs::metadata(folder)?.mode();
+    if mode & 0o022 == 0 || mode & 0o1000 != 0 {
+        return Ok(());
+    }
+    let message = format!(
+        "others may write to `{}` (mode {:04o}) and put a socket of theirs in its place; chmod go-w, or name another `process.control_socket`",
+        folder.display(),
+        mode & 0o7777
+    );
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
+}
+
 #[cfg(test)]
 mod tests {
     use super::{control_socket_name, worker_count};

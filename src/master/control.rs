@@ -5,19 +5,24 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::Status;
+use super::boot::{assert_private, make_folder};
 use super::socket_path::{SocketPath, SocketPathError};
 use crate::channel::{self, Decoder};
-use crate::supervisor::Caller;
+use crate::supervisor::{Caller, Now};
 use crate::sys::listener;
 use crate::sys::poll::Interest;
 use crate::sys::{identity, socket};
 
 /// Clients at once; those beyond wait in the accept queue.
 const CLIENTS_MAX: usize = 64;
+
+/// How soon a client is taken in where there was no descriptor for it.
+const ACCEPT_RETRY: Duration = Duration::from_secs(1);
 
 /// A client that does not read its answers is not listened to beyond this many bytes.
 const UNSENT_MAX: usize = 1 << 20;
@@ -108,6 +113,8 @@ pub(super) struct ControlServer {
     clients: BTreeMap<Caller, Client>,
     last_caller: Caller,
     path: PathBuf,
+    /// Until then nobody is taken in: there was no descriptor left for it.
+    pause: Option<Now>,
 }
 
 #[derive(Debug)]
@@ -124,20 +131,24 @@ struct Client {
 impl ControlServer {
     /// Listens on `path`, for its owner only.
     pub(super) fn open(path: &Path) -> Result<Self, SocketPathError> {
+        let failed = |error| SocketPathError::Io {
+            path: path.to_owned(),
+            error,
+        };
+        if let Some(folder) = path.parent() {
+            make_folder(folder)
+                .and_then(|()| assert_private(folder))
+                .map_err(failed)?;
+        }
         let mut claimed = SocketPath::claim(path)?;
-        let socket: OwnedFd =
-            listener::listen_unix(path, 64, 0o600, None, None).map_err(|error| {
-                SocketPathError::Io {
-                    path: path.to_owned(),
-                    error,
-                }
-            })?;
+        let socket: OwnedFd = listener::listen_unix(path, 64, 0o600, None, None).map_err(failed)?;
         claimed.made();
         Ok(Self {
             listener: Some((UnixListener::from(socket), claimed)),
             clients: BTreeMap::new(),
             last_caller: Caller(0),
             path: path.to_owned(),
+            pause: None,
         })
     }
 
@@ -150,10 +161,16 @@ impl ControlServer {
         self.listener = None;
     }
 
-    /// The listener, unless there are enough clients.
-    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+    /// The listener, unless there are enough clients, or as many as can be for the moment.
+    pub(super) fn descriptor(&self, now: Now) -> Option<BorrowedFd<'_>> {
         let (listener, _) = self.listener.as_ref()?;
-        (self.clients.len() < CLIENTS_MAX).then(|| listener.as_fd())
+        let takes_more = self.clients.len() < CLIENTS_MAX && self.end_of_pause(now).is_none();
+        takes_more.then(|| listener.as_fd())
+    }
+
+    /// When those who wait shall be looked at again, if that is not now.
+    pub(super) fn end_of_pause(&self, now: Now) -> Option<Now> {
+        self.pause.filter(|end| *end > now)
     }
 
     pub(super) fn clients(&self) -> impl Iterator<Item = (Caller, BorrowedFd<'_>, Interest)> {
@@ -170,13 +187,13 @@ impl ControlServer {
     }
 
     /// Takes a client in, if it is root or of this process's own user: the mode of the socket says so, this proves it.
-    pub(super) fn accept(&mut self) {
-        let accepted = self
-            .listener
-            .as_ref()
-            .map(|(listener, _)| listener.accept());
-        let Some(Ok((stream, _))) = accepted else {
+    pub(super) fn accept(&mut self, now: Now) {
+        let Some((listener, _)) = &self.listener else {
             return;
+        };
+        let stream = match listener.accept() {
+            Ok((stream, _)) => stream,
+            Err(error) => return self.wait_after(&error, now),
         };
         let allowed = socket::peer_credentials(&stream)
             .is_ok_and(|peer| peer.uid == 0 || peer.uid == identity::effective_user());
@@ -195,13 +212,23 @@ impl ControlServer {
         self.clients.insert(self.last_caller, client);
     }
 
+    /// A client that has left again is nothing; one for which there is no descriptor would wake the master for ever.
+    fn wait_after(&mut self, error: &io::Error, now: Now) {
+        let nothing = [io::ErrorKind::WouldBlock, io::ErrorKind::ConnectionAborted];
+        if !nothing.contains(&error.kind()) {
+            tracing::warn!(%error, "cannot take in a client of the control socket, tried again in a moment");
+            self.pause = Some(now + ACCEPT_RETRY);
+        }
+    }
+
     /// Sends and receives; returns what the client asks for.
     pub(super) fn serve(&mut self, caller: Caller) -> Vec<Request> {
         let Some(client) = self.clients.get_mut(&caller) else {
             return Vec::new();
         };
         let mut requests = Vec::new();
-        let still_there = client.send() && client.receive(&mut requests);
+        let still_there =
+            client.send() && (client.reads_too_little() || client.receive(&mut requests));
         client.unanswered += requests.len();
         if !still_there || client.is_done() {
             self.clients.remove(&caller);
@@ -235,6 +262,11 @@ impl Client {
     /// Nothing is left to say to it, and it has nothing more to say.
     fn is_done(&self) -> bool {
         self.has_finished && self.unanswered == 0 && self.outgoing.is_empty()
+    }
+
+    /// What it asks for waits until it has read what it asked for before.
+    fn reads_too_little(&self) -> bool {
+        self.outgoing.len() > UNSENT_MAX
     }
 
     /// Sends what there is room for; returns whether the client is still there.

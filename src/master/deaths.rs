@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
-
 use super::Master;
 use super::crew::Hand;
 use crate::scoreboard::SeatView;
@@ -29,13 +27,23 @@ pub(super) struct Deaths {
 
 /// Who ended a worker that SIGKILL ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum OutOfMemory {
+pub(super) enum OutOfMemory {
     Yes,
     No,
     Unknown,
 }
 
 impl OutOfMemory {
+    /// The kernel counts the processes that it killed for want of memory, not which: proof where it killed at least as many
+    /// as have died.
+    fn judge(kills: Option<u64>, killed: u64) -> Self {
+        match kills {
+            Some(0) => Self::No,
+            Some(kills) if kills >= killed => Self::Yes,
+            Some(_) | None => Self::Unknown,
+        }
+    }
+
     fn word(self) -> &'static str {
         match self {
             Self::Yes => "yes",
@@ -62,17 +70,9 @@ impl Deaths {
         self.untold = 0;
     }
 
-    /// The kernel counts the processes it killed for want of memory, not which; proof for one that SIGKILL ended.
-    fn out_of_memory(&mut self, ending: Ending) -> OutOfMemory {
-        let counted = self.memory_kills.since_last();
-        if !ending.is_by(Signal::SIGKILL) {
-            return OutOfMemory::No;
-        }
-        match counted {
-            Some(true) => OutOfMemory::Yes,
-            Some(false) => OutOfMemory::No,
-            None => OutOfMemory::Unknown,
-        }
+    /// What is known of `killed` workers that SIGKILL has ended since the last call.
+    pub(super) fn out_of_memory(&mut self, killed: u64) -> OutOfMemory {
+        OutOfMemory::judge(self.memory_kills.since_last(), killed)
     }
 
     fn count_untold(&mut self, now: Now, words: &str) {
@@ -87,14 +87,18 @@ impl Deaths {
 
 impl Master {
     /// Takes a dead worker off the lists and reports its end. Returns how it ended, in words.
-    pub(super) fn bury(&mut self, id: WorkerId, ending: Ending) -> String {
+    pub(super) fn bury(
+        &mut self,
+        id: WorkerId,
+        ending: Ending,
+        out_of_memory: OutOfMemory,
+    ) -> String {
         let Some(hand) = self.crew.leave(id) else {
             return ending.to_string();
         };
         let seat = self.scoreboard.view(hand.seat);
         self.scoreboard.close_seat(hand.seat);
         self.crew.give_back(hand.seat);
-        let out_of_memory = self.deaths.out_of_memory(ending);
         let words = match out_of_memory {
             OutOfMemory::Yes => format!("{ending}, out of memory"),
             OutOfMemory::No | OutOfMemory::Unknown => ending.to_string(),
@@ -152,4 +156,18 @@ fn requests_in_words(seat: &SeatView) -> String {
         format!("{} {} {age}ms {}", request.method, request.path, request.id)
     });
     words.collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::OutOfMemory;
+
+    #[test]
+    fn a_kill_for_want_of_memory_is_told_where_it_is_certain() {
+        assert_eq!(OutOfMemory::judge(Some(0), 1), OutOfMemory::No);
+        assert_eq!(OutOfMemory::judge(Some(1), 1), OutOfMemory::Yes);
+        assert_eq!(OutOfMemory::judge(Some(3), 2), OutOfMemory::Yes);
+        assert_eq!(OutOfMemory::judge(Some(1), 2), OutOfMemory::Unknown);
+        assert_eq!(OutOfMemory::judge(None, 1), OutOfMemory::Unknown);
+    }
 }

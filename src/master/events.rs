@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 
 use super::Master;
 use super::control::{Answer, Request};
+use super::deaths::OutOfMemory;
 use crate::channel::{ToMaster, ToWorker};
 use crate::logging;
 use crate::supervisor::{Caller, Event, Scale, StopManner, WorkerId};
@@ -39,7 +40,7 @@ impl Master {
         let mut sources = vec![read(What::Signals, self.signals.descriptor())];
         sources.extend(
             self.control
-                .descriptor()
+                .descriptor(self.now())
                 .map(|descriptor| read(What::ControlListener, descriptor)),
         );
         sources.extend(
@@ -69,7 +70,7 @@ impl Master {
     pub(super) fn take_in(&mut self, what: What) {
         match what {
             What::Signals => self.take_in_signals(),
-            What::ControlListener => self.control.accept(),
+            What::ControlListener => self.control.accept(self.now()),
             What::ControlClient(caller) => {
                 for request in self.control.serve(caller) {
                     self.obey(caller, &request);
@@ -81,8 +82,9 @@ impl Master {
 
     fn take_in_signals(&mut self) {
         while let Some(signal) = self.signals.next() {
-            // Two are the kernel's, not an operator's. To log that a log's reader has gone would raise the next SIGPIPE.
-            if !matches!(signal, Signal::SIGCHLD | Signal::SIGPIPE) {
+            // Not an operator's. To log that a log's reader has gone would raise the next SIGPIPE.
+            let is_silent = [Signal::SIGCHLD, Signal::SIGPIPE, Signal::SIGCONT].contains(&signal);
+            if !is_silent {
                 tracing::info!(signal = signal.as_str(), "received");
             }
             #[expect(
@@ -110,15 +112,28 @@ impl Master {
 
     /// Every child that has ended: one SIGCHLD may stand for many.
     fn reap(&mut self) {
+        let mut ended = Vec::new();
         while let Some((pid, ending)) = process::reap() {
-            let Some(id) = self.crew.find(pid) else {
+            if let Some(id) = self.crew.find(pid) {
+                ended.push((id, ending));
+            } else {
                 // As PID 1 the master inherits every orphan of its container.
                 tracing::debug!(pid = pid.number(), %ending, "an adopted process ended");
-                continue;
+            }
+        }
+        let killed = ended
+            .iter()
+            .filter(|(_, ending)| ending.is_by(Signal::SIGKILL));
+        let out_of_memory = self.deaths.out_of_memory(killed.count() as u64);
+        for (id, ending) in ended {
+            let out_of_memory = if ending.is_by(Signal::SIGKILL) {
+                out_of_memory
+            } else {
+                OutOfMemory::No
             };
             // Its last words may have arrived together with its end.
             self.hear(id);
-            let words = self.bury(id, ending);
+            let words = self.bury(id, ending, out_of_memory);
             self.feed(Event::Exited(id, words));
             self.note_who_serves();
             self.listeners.worker_left(id);

@@ -35,6 +35,7 @@ use crate::supervisor::{Caller, Event, ExitReason, Generation, Now, Supervisor};
 use crate::sys::identity::Identity;
 use crate::sys::listener::ListeningSocket;
 use crate::sys::machine::Processors;
+use crate::sys::process::ProcessId;
 use crate::sys::signals::Signals;
 use crate::sys::systemd::Notifier;
 use crate::sys::{clock, poll};
@@ -68,6 +69,8 @@ impl std::fmt::Debug for Loaded {
 /// What a worker is given.
 #[derive(Debug)]
 pub struct Assignment {
+    /// This process.
+    pub master: ProcessId,
     /// Its number, for logs.
     pub worker: u64,
     /// The slot it fills.
@@ -212,6 +215,7 @@ impl Master {
             .into_iter()
             .chain(sign_of_life)
             .chain(log_retry)
+            .chain(self.control.end_of_pause(self.now()))
             .min()
     }
 

@@ -6,7 +6,10 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, open};
 use nix::libc;
+use nix::sys::stat::{Mode, fstat, umask};
+use nix::unistd::{Gid, Uid, fchownat};
 use socket2::{Domain, SockFilter, SockRef, Socket, Type};
 
 /// Opens a TCP socket that listens on `address`. With `one_of_several`, more of them may listen on it and the kernel
@@ -68,7 +71,8 @@ pub fn set_nonblocking(socket: impl AsFd) -> io::Result<()> {
 }
 
 /// Opens a Unix socket that listens on `path`, which must not exist. Owner and mode are in place before anybody can
-/// connect, for a connection needs a socket that listens.
+/// connect, for a connection needs a socket that listens. This process has one thread, for the mode is set by its umask(2):
+/// a chmod(2) of the path could meet something that somebody else has put there.
 pub fn listen_unix(
     path: &Path,
     backlog: u32,
@@ -76,15 +80,27 @@ pub fn listen_unix(
     owner: Option<u32>,
     group: Option<u32>,
 ) -> io::Result<OwnedFd> {
-    use std::os::unix::fs::{PermissionsExt, chown};
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
-    socket.bind(&socket2::SockAddr::unix(path)?)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    let address = socket2::SockAddr::unix(path)?;
+    let before = umask(Mode::from_bits_truncate(!mode & 0o777));
+    let bound = socket.bind(&address);
+    umask(before);
+    bound?;
     if owner.is_some() || group.is_some() {
-        chown(path, owner, group)?;
+        give_socket(path, owner.map(Uid::from_raw), group.map(Gid::from_raw))?;
     }
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     Ok(socket.into())
+}
+
+/// Changes who owns the socket at `path`: what is there is looked at once, and only if it is a socket given away.
+fn give_socket(path: &Path, owner: Option<Uid>, group: Option<Gid>) -> io::Result<()> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let there = open(path, flags, Mode::empty())?;
+    if fstat(&there)?.st_mode & libc::S_IFMT != libc::S_IFSOCK {
+        return Err(io::Error::other("something else has taken its place"));
+    }
+    Ok(fchownat(&there, "", owner, group, AtFlags::AT_EMPTY_PATH)?)
 }
 
 /// Among the sockets of one `SO_REUSEPORT` group, new connections go only to those whose `indices` in the kernel's order

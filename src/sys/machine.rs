@@ -106,11 +106,11 @@ impl MemoryKills {
         }
     }
 
-    /// Whether there was one since the last call; `None` when the cgroup does not say.
-    pub fn since_last(&mut self) -> Option<bool> {
+    /// How many there were since the last call; `None` when the cgroup does not say.
+    pub fn since_last(&mut self) -> Option<u64> {
         let now = memory_kills()?;
         let before = self.last.replace(now)?;
-        Some(now > before)
+        Some(now.saturating_sub(before))
     }
 }
 

@@ -5,12 +5,14 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{MsgFlags, send};
 
 use super::identity::{self, Identity};
+use super::poll::{self, Interest};
 
 /// A place for bytes that takes what it can at once.
 #[derive(Debug)]
@@ -19,6 +21,8 @@ pub enum Output {
     File(File),
     /// A pipe, a terminal, or whatever else standard error is, on a file description of its own so that `O_NONBLOCK` concerns nobody else.
     Stream(File),
+    /// The same where that cannot be had, as with a pipe of another user: on the file description that others have too.
+    Shared(File),
     /// A socket, as systemd connects standard error to the journal.
     Socket(OwnedFd),
 }
@@ -34,16 +38,17 @@ impl Output {
         {
             return Ok(Self::Socket(own));
         }
-        // Opening it anew makes the description of our own; where that is not allowed, the shared one has to do.
+        // Opening it anew makes a description of our own.
         let path = format!("/proc/self/fd/{}", own.as_raw_fd());
         let mut options = OpenOptions::new();
         options
             .write(true)
             .append(true)
             .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
-        Ok(Self::Stream(
-            options.open(path).unwrap_or_else(|_| File::from(own)),
-        ))
+        Ok(match options.open(path) {
+            Ok(file) => Self::Stream(file),
+            Err(_) => Self::Shared(File::from(own)),
+        })
     }
 
     /// The file at `path`, appended to, made when missing with mode 0640; a named pipe or a device is as good.
@@ -81,7 +86,7 @@ impl Output {
     pub fn hand_over(&self, identity: &Identity) -> io::Result<()> {
         match self {
             Self::File(file) => identity.own(file),
-            Self::Stream(_) | Self::Socket(_) => Ok(()),
+            Self::Stream(_) | Self::Shared(_) | Self::Socket(_) => Ok(()),
         }
     }
 
@@ -89,6 +94,15 @@ impl Output {
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::File(file) | Self::Stream(file) => file.write(bytes),
+            Self::Shared(file) => {
+                let entry = [(file.as_fd(), Interest::Write)];
+                if poll::wait(&entry, Some(Duration::ZERO))?.is_empty() {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                // That much a pipe takes at once when it takes any (pipe(7)).
+                let at_once = bytes.len().min(libc::PIPE_BUF);
+                file.write(bytes.get(..at_once).unwrap_or(bytes))
+            }
             Self::Socket(socket) => {
                 let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
                 send(socket.as_raw_fd(), bytes, flags).map_err(io::Error::from)
@@ -100,7 +114,7 @@ impl Output {
 impl AsFd for Output {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Self::File(file) | Self::Stream(file) => file.as_fd(),
+            Self::File(file) | Self::Stream(file) | Self::Shared(file) => file.as_fd(),
             Self::Socket(socket) => socket.as_fd(),
         }
     }

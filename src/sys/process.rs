@@ -184,8 +184,16 @@ fn thread_count() -> usize {
 }
 
 /// Has the kernel tell this worker when its master dies. After a change of user, which clears it.
-pub fn die_with_parent() -> nix::Result<()> {
-    nix::sys::prctl::set_pdeathsig(signals::PARENT_DIED)
+///
+/// # Errors
+/// prctl(2)'s own, or `ESRCH` when `master` has died already, of which the kernel would tell nobody.
+pub fn die_with(master: ProcessId) -> nix::Result<()> {
+    nix::sys::prctl::set_pdeathsig(signals::PARENT_DIED)?;
+    if getppid() == master.0 {
+        Ok(())
+    } else {
+        Err(Errno::ESRCH)
+    }
 }
 
 /// Sends SIGKILL. A process that has ended already is no error.

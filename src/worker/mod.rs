@@ -27,11 +27,13 @@ use crate::logging;
 use crate::scoreboard::SeatWriter;
 use crate::sys::identity::Identity;
 use crate::sys::listener::ListeningSocket;
-use crate::sys::process;
+use crate::sys::process::{self, ProcessId};
 
 /// Everything that a worker needs.
 #[derive(Debug)]
 pub struct Task {
+    /// The process that forked it.
+    pub master: ProcessId,
     /// Its number, for logs.
     pub worker: u64,
     /// The generation it runs.
@@ -86,7 +88,12 @@ pub fn run<A: App>(task: Task, app: &A) -> WorkerExit {
         .enable_all()
         .build();
     let exit = match runtime {
-        Ok(runtime) => runtime.block_on(live(task, app)),
+        Ok(runtime) => {
+            let exit = runtime.block_on(live(task, app));
+            // What the application does on threads of its own could go on for ever.
+            runtime.shutdown_background();
+            exit
+        }
         Err(error) => {
             // Without a runtime there is no way to tell the master but the exit itself.
             tracing::error!(worker, %error, "cannot start the event loop");
@@ -126,7 +133,7 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
 fn become_worker(task: &mut Task) -> io::Result<Orders> {
     task.identity.assume()?;
     // Only now: a change of user clears it.
-    process::die_with_parent()?;
+    process::die_with(task.master)?;
     Orders::listen_on(task.channel.try_clone()?)
 }
 

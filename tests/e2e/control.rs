@@ -1,12 +1,16 @@
 //! Commands reach the master, are answered when the thing has happened, and cannot disturb it.
 
 use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::support::PATIENCE;
 use crate::support::client;
+use crate::support::journal::Mark;
+use crate::support::os;
 use crate::support::server::Setup;
 
 #[test]
@@ -42,7 +46,7 @@ fn totals_outlive_the_workers_that_counted_them() {
     }
     server.reload();
     server.until_workers(2);
-    crate::support::os::kill(server.pids()[0]);
+    os::kill(server.pids()[0]);
     server.until("a replacement", |status| {
         status
             .workers
@@ -96,6 +100,44 @@ fn what_is_no_request_is_answered_and_disturbs_nobody() {
     server.reload();
     drop(silent);
     assert_eq!(server.status().generation, Some(2));
+}
+
+#[test]
+fn a_client_that_has_said_everything_still_gets_its_answer() {
+    let server = Setup::faulty().start();
+    server.let_boot("wait");
+    let mut stream = UnixStream::connect(server.config.control_socket()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(b"{\"command\":\"reload\"}\n").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    server.until("a reload", |status| {
+        (status.state == "reloading").then_some(())
+    });
+    server.let_boot("ok");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "{\"done\":\"generation 2 serves\"}\n");
+}
+
+#[test]
+fn clients_beyond_the_limit_on_descriptors_wait_and_cost_nothing() {
+    let server = Setup::new().under(&["prlimit", "--nofile=40"]).start();
+    let clients: Vec<_> = (0..50)
+        .map(|_| UnixStream::connect(server.config.control_socket()).unwrap())
+        .collect();
+    server.wait_for_log(
+        Mark::START,
+        "cannot take in a client of the control socket, tried again in a moment",
+    );
+    let (before, mark) = (os::processor_time(server.pid), server.log.mark());
+    let nothing = |_: &Value| false;
+    server
+        .log
+        .wait_for(mark, Duration::from_millis(500), nothing);
+    let spent = os::processor_time(server.pid).saturating_sub(before);
+    assert!(spent < Duration::from_millis(100), "{spent:?}");
+    drop(clients);
+    server.until_workers(2);
 }
 
 #[test]

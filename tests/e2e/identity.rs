@@ -1,7 +1,9 @@
 //! Workers give up root's privileges for good.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
@@ -138,6 +140,51 @@ fn a_master_without_privileges_may_name_the_user_it_runs_as() {
     let refused = other.launch();
     assert_eq!(refused.wait_for_exit(PATIENCE), Some(2));
     refused.assert_said("need a master that runs as root");
+}
+
+#[test]
+fn a_unix_socket_belongs_to_whom_the_configuration_says() {
+    let Some(user) = unprivileged() else { return };
+    let setup = Setup::new()
+        .set("server.unix_owner", "nobody")
+        .set("server.unix_group", "daemon")
+        .set("server.unix_mode", "0620");
+    let path = setup.folder().join("app.sock");
+    let bind = format!("unix:{}", path.display());
+    let _server = setup.set("server.bind", bind).start();
+    let socket = fs::metadata(&path).unwrap();
+    assert_eq!(socket.uid(), user.uid.as_raw());
+    assert_ne!(socket.gid(), 0);
+    assert_eq!(socket.mode() & 0o7777, 0o620);
+}
+
+#[test]
+fn a_log_pipe_of_another_user_that_nobody_reads_holds_up_nothing() {
+    let Some(user) = unprivileged() else { return };
+    let setup = Setup::new()
+        .set("workers.count", 1)
+        .leave_log_unread()
+        .under(&[
+            "setpriv",
+            "--reuid=nobody",
+            "--regid=nogroup",
+            "--clear-groups",
+        ]);
+    chown(setup.folder(), Some(user.uid.as_raw()), None).unwrap();
+    let server = setup.launch();
+    server.until_workers(1);
+    let mut stream = UnixStream::connect(server.config.control_socket()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut answers = BufReader::new(stream.try_clone().unwrap());
+    // Each is a line of the log, and together they are far more than a pipe holds.
+    for _ in 0..1000 {
+        stream
+            .write_all(b"{\"command\":\"scale\",\"workers\":1}\n")
+            .unwrap();
+        let mut answer = String::new();
+        answers.read_line(&mut answer).unwrap();
+        assert!(answer.contains("done"), "{answer}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 
 use destrier::sys::listener;
 use nix::errno::Errno;
@@ -147,6 +148,32 @@ fn a_unix_socket_of_another_program_is_left_alone() {
     let bind = format!("unix:{}", path.display());
     assert_refused(Setup::new().set("server.bind", bind), std::process::id());
     assert!(path.exists());
+}
+
+#[test]
+fn a_folder_that_others_may_write_to_is_one_for_applications_but_none_for_the_control_socket() {
+    let mode = |folder: &Path, mode| {
+        fs::create_dir_all(folder).unwrap();
+        fs::set_permissions(folder, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let setup = Setup::new().set("process.control_socket", "run/control.sock");
+    let run = setup.folder().join("run");
+    mode(&run, 0o775);
+    let refused = setup.launch();
+    assert_eq!(refused.wait_for_exit(PATIENCE), Some(1));
+    refused.assert_said("others may write to");
+    // As /tmp is: everybody may add to it, nobody may take away what is another's.
+    mode(&run, 0o1777);
+    let bind = format!("unix:{}", run.join("app/app.sock").display());
+    mode(&run.join("app"), 0o775);
+    let server = refused
+        .another()
+        .set("server.bind", bind)
+        .set("process.control_socket", "control.sock")
+        .start();
+    client::get(&server.address(), "/hello").unwrap();
+    let second = refused.another().launch();
+    second.wait_for_notification(Mark::START, "READY=1");
 }
 
 #[test]

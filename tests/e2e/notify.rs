@@ -6,8 +6,8 @@ use destrier::sys::clock;
 use nix::sys::signal::Signal;
 
 use crate::support::journal::Mark;
-use crate::support::server::Setup;
-use crate::support::{PATIENCE, eventually};
+use crate::support::server::{Setup, accepting};
+use crate::support::{PATIENCE, eventually, os};
 
 #[test]
 fn a_reload_is_announced_with_its_time_and_followed_by_ready() {
@@ -34,6 +34,31 @@ fn a_reload_that_fails_ends_in_ready_too_and_says_why() {
     let ready = server.wait_for_notification(mark, "READY=1\n");
     assert!(ready.contains("the last reload failed"), "{ready}");
     assert_eq!(ready.lines().count(), 2, "{ready}");
+}
+
+#[test]
+fn workers_that_recover_during_a_reload_do_not_end_it_for_systemd() {
+    let server = Setup::faulty()
+        .set("workers.backoff_initial", "1ms")
+        .set("workers.backoff_reset", "1s")
+        .start();
+    for _ in 0..3 {
+        let before = server.pids();
+        os::kill(before[0]);
+        server.until("a replacement", |status| {
+            let pids = accepting(status);
+            (pids.len() == 2 && pids[0] != before[0]).then_some(())
+        });
+    }
+    assert_eq!(server.status().state, "degraded");
+    server.let_boot("wait");
+    let (mark, log) = (server.notifications.mark(), server.log.mark());
+    server.signal(Signal::SIGHUP);
+    server.wait_for_notification(mark, "RELOADING=1\n");
+    server.wait_for_log(log, "recovered: workers stopped dying");
+    server.let_boot("ok");
+    let ready = server.wait_for_notification(mark, "READY=1\n");
+    assert!(ready.contains("generation 2"), "{ready}");
 }
 
 #[test]

@@ -14,6 +14,19 @@ use crate::support::{eventually, os, timed};
 const MARGIN: Duration = Duration::from_secs(1);
 
 #[test]
+fn a_thread_of_the_application_that_never_ends_holds_up_no_stop() {
+    let setup = Setup::faulty();
+    std::fs::write(setup.folder().join("boot"), "block").unwrap();
+    let server = setup.start();
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait_for_exit(Duration::from_secs(5)), Some(0));
+    assert_eq!(
+        server.count_log(Mark::START, "killed: its time to drain is over"),
+        0
+    );
+}
+
+#[test]
 fn term_finishes_the_requests_in_flight() {
     let server = Setup::new().set("workers.count", 1).start();
     let clients: Vec<_> = (0..6)

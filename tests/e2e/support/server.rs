@@ -255,7 +255,7 @@ impl Server {
     }
 
     /// What the faulty application does when it boots from now on: `ok`, `wait` (for another word), `once` (then `fail`), `fail`, `exit`,
-    /// `hang`, or `stall`, which hangs so that no order is heard.
+    /// `hang`, `stall`, which hangs so that no order is heard, or `block`, which boots and has a thread that never ends.
     pub(crate) fn let_boot(&self, what: &str) {
         fs::write(self.folder().join("boot"), what).unwrap();
     }
