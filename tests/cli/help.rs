@@ -185,7 +185,8 @@ fn help_of_token() {
       api <token.txt
 
     Without a key on the command line the issuers of the configuration judge, each by its own policy.
-    `exp` is always required.
+    A token must have `exp`, whatever is asked for.
+
     Exit codes: 0 valid, 1 not valid, also when no key of the set can be used, 2 wrong usage.
     "#);
     assert_snapshot!(place.run("token inspect --help"), @r#"
