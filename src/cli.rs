@@ -31,8 +31,10 @@ Examples:
   destrier token verify <token.txt
   destrier token verify --jwks keys.json --alg ES256,EdDSA --issuer https://login.example --audience api <token.txt
 
-Without a key on the command line the issuers of the configuration judge, each by its own policy. `exp` is always
-required. Exit codes: 0 valid, 1 not valid, also when no key of the set can be used, 2 wrong usage.";
+Without a key on the command line the issuers of the configuration judge, each by its own policy.
+A token must have `exp`, whatever is asked for.
+
+Exit codes: 0 valid, 1 not valid, also when no key of the set can be used, 2 wrong usage.";
 
 const GENERATE: &str = "\
 Examples:
@@ -249,8 +251,7 @@ pub struct TokenVerifyArgs {
     /// A `typ` header that is accepted; may be given several times
     #[arg(long, value_name = "TYPE", requires = "key_source")]
     pub typ: Vec<String>,
-    /// A claim that must have this value, JSON or else text: `a=42` is the number, `a='"42"'` the text; may be given several
-    /// times
+    /// A claim that must have this value, JSON or else text: `a=42` is the number, `a='"42"'` the text; may be given several times
     #[arg(long, value_name = "NAME=VALUE")]
     pub claim: Vec<String>,
 }

@@ -220,7 +220,7 @@ fn script(exchanges: &[Exchange]) -> String {
         script += command;
         script += if is_server {
             " >server.log 2>&1 &\nserver=$!\n\
-             until grep -q ' serving ' server.log; do kill -0 $server || exit 1; read -rt 0.02 <> <(:); done\n\
+             until grep -qs ' serving ' server.log; do kill -0 $server || exit 1; read -rt 0.02 <> <(:); done\n\
              cat server.log\n"
         } else {
             "\n"

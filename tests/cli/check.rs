@@ -166,7 +166,7 @@ roles = ["ops"]
     --- stderr
     config: app.toml:1:1: `auth.issuer[0]` must have only one of `secret_file`, `public_key_file` and `jwks_file`
     config: app.toml:5:1: `auth.issuer[1]` must have one of `secret_file`, `public_key_file` and `jwks_file`
-    config: app.toml:10:24: `auth.issuer[2].algorithms[1]` must be one of `HS256`, `HS384`, `HS512`, `RS256`, `RS384`, `RS512`, `PS256`, `PS384`, `PS512`, `ES256`, `ES384`, `EdDSA`, found `"none"`
+    config: app.toml:10:24: `auth.issuer[2].algorithms[1]` must be one of `HS256`, `HS384`, `HS512`, `RS256`, `RS384`, `RS512`, `PS256`, `PS384`, `PS512`, `ES256`, `ES384`, `Ed25519`, `EdDSA`, found `"none"`
     config: app.toml:12:8: `auth.issuer[3]` is called `c`, as is one before it
     hint: give each issuer a `name` of its own
     config: app.toml:14:18: `auth.issuer[3].create_missing` is for `secret_file` only: other keys cannot be made up
@@ -180,7 +180,7 @@ roles = ["ops"]
     config: app.toml:31:1: `auth.rule[6]` can never decide: `auth.rule[5]` matches all its requests first
     hint: the first rule that matches decides: put the narrower one first
     config: app.toml:33:1: `auth.rule[7]` must have a `path`
-    config: app.toml:35:1: `auth.rule[8]` lets requests without a token through, so it cannot have `scopes`, `roles` or `claims`
+    config: app.toml:35:1: `auth.rule[8]` is optional, so it cannot have `scopes`, `roles` or `claims`
     hint: leave `access` out: the default needs a token
     "#);
 }

@@ -168,13 +168,14 @@ fn help_of_token() {
           --alg <LIST>          Algorithms that are accepted, separated by commas [default: what each
                                 key is made for]
           --token-file <FILE>   The file that holds the token; `-` is standard input [default: -]
-          --leeway <DURATION>   Clock difference that is forgiven, as in 30s; a bare number is seconds
+          --leeway <DURATION>   Clock difference that is forgiven, as in 30s, up to 10m; a bare number
+                                is seconds
           --issuer <NAME>       The `iss` it must carry
           --audience <NAME>     An `aud` that is accepted; may be given several times
           --require <NAME>      A claim that must be present; may be given several times
           --typ <TYPE>          A `typ` header that is accepted; may be given several times
-          --claim <NAME=VALUE>  A claim that must have this value; the value is JSON, or text when it is
-                                not; may be given several times
+          --claim <NAME=VALUE>  A claim that must have this value, JSON or else text: `a=42` is the
+                                number, `a='"42"'` the text; may be given several times
       -h, --help                Print help
       -V, --version             Print version
 
@@ -184,6 +185,9 @@ fn help_of_token() {
       api <token.txt
 
     Without a key on the command line the issuers of the configuration judge, each by its own policy.
+    A token must have `exp`, whatever is asked for.
+
+    Exit codes: 0 valid, 1 not valid, also when no key of the set can be used, 2 wrong usage.
     "#);
     assert_snapshot!(place.run("token inspect --help"), @r#"
     exit 0

@@ -182,24 +182,17 @@ impl Check<'_> {
             roles: texts(&written.roles),
             claims: self.claims(&key.child("claims"), &written.claims),
         };
-        if rules::has_needs(&rule) {
-            match rule.access {
-                Access::Public => {
-                    let message = format!(
-                        "`{key}` is public, so it cannot have `scopes`, `roles` or `claims`"
-                    );
-                    let hint = "leave `access` out: the default needs a token".to_owned();
-                    self.refuse_with(key, message, Some(hint));
-                }
-                Access::Optional => {
-                    let message = format!(
-                        "`{key}` lets requests without a token through, so it cannot have `scopes`, `roles` or `claims`"
-                    );
-                    let hint = "leave `access` out: the default needs a token".to_owned();
-                    self.refuse_with(key, message, Some(hint));
-                }
-                Access::Token => {}
-            }
+        let access = match rule.access {
+            Access::Public => Some("public"),
+            Access::Optional => Some("optional"),
+            Access::Token => None,
+        };
+        // A request without a token would be let through, whatever is asked of those with one.
+        if let Some(access) = access.filter(|_| rules::has_needs(&rule)) {
+            let message =
+                format!("`{key}` is {access}, so it cannot have `scopes`, `roles` or `claims`");
+            let hint = "leave `access` out: the default needs a token".to_owned();
+            self.refuse_with(key, message, Some(hint));
         }
         Some(rule)
     }
