@@ -373,7 +373,7 @@ pub(super) struct Log {
     pub level: Level,
     /// How lines look; `auto`: for reading on a terminal, JSON otherwise.
     pub format: Format,
-    /// Where they go; standard error when absent. Opened anew on SIGUSR1.
+    /// Where they go; standard error when absent. Opened anew on SIGUSR1. A link is followed to a device such as /dev/stdout only.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub file: Option<Text>,
