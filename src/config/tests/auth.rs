@@ -191,7 +191,7 @@ fn scopes_are_names_that_a_token_can_carry() {
 fn an_optional_rule_asks_nothing_either() {
     for needs in ["roles = 'a'", "scopes = 'a'", "claims.a = 1"] {
         let rule = format!("[[auth.rule]]\npath = '/'\naccess = 'optional'\n{needs}");
-        let message = "`auth.rule[0]` lets requests without a token through, so it cannot have";
+        let message = "`auth.rule[0]` is optional, so it cannot have";
         assert!(refused(&rule).contains(message), "{rule}");
     }
 }
