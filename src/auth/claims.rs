@@ -104,6 +104,13 @@ pub enum ClaimError {
     UnexpectedAudience,
 }
 
+/// When a payload that passed [`check`] is expired, leeway included.
+pub(super) fn expiry(claims: &Map<String, Value>, issuer: &Issuer) -> i64 {
+    let leeway = i64::try_from(issuer.leeway.as_secs()).unwrap_or(i64::MAX);
+    let expiry = date(claims, "exp").ok().flatten();
+    expiry.map_or(i64::MIN, |expiry| expiry.saturating_add(leeway))
+}
+
 /// Checks a payload against the policy of an issuer.
 pub(super) fn check(
     claims: &Map<String, Value>,

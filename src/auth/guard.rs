@@ -8,7 +8,8 @@ use super::claims::Claims;
 use super::credentials::{self, Credentials, CredentialsError};
 use super::keys::IssuerKeys;
 use super::rules::{self, Need, Rule, RuleError, Unmet};
-use super::token::{self, TokenError, TrustedIssuer};
+use super::token::{self, Accepted, MAX_TOKEN, TokenError, TrustedIssuer};
+use super::verified::{Fingerprint, VerifiedTokens};
 use super::{Refusal, RequestView, UnixTime, Verdict, path};
 use crate::config;
 
@@ -42,6 +43,7 @@ pub struct Guard {
     issuers: Vec<TrustedIssuer>,
     rules: Vec<Rule>,
     warnings: Vec<String>,
+    verified: VerifiedTokens,
 }
 
 impl Guard {
@@ -80,6 +82,7 @@ impl Guard {
             issuers,
             rules,
             warnings,
+            verified: VerifiedTokens::new(),
         })
     }
 
@@ -98,7 +101,21 @@ impl Guard {
 
     /// The claims of a token that one of the issuers signed and accepts; no rule is looked at.
     pub fn verify(&self, token: &[u8], now: UnixTime) -> Result<Arc<Claims>, TokenError> {
-        token::verify(token, &self.issuers, now).map(Arc::new)
+        // One that is too long is refused before it costs a digest.
+        let fingerprint = (token.len() <= MAX_TOKEN)
+            .then(|| Fingerprint::of(token))
+            .flatten();
+        if let Some(fingerprint) = &fingerprint
+            && let Some(claims) = self.verified.find(fingerprint, now)
+        {
+            return Ok(claims);
+        }
+        let Accepted { claims, until } = token::verify(token, &self.issuers, now)?;
+        let claims = Arc::new(claims);
+        if let Some(fingerprint) = fingerprint {
+            self.verified.keep(fingerprint, &claims, now, until);
+        }
+        Ok(claims)
     }
 
     fn decide(
@@ -424,5 +441,26 @@ mod tests {
         };
         assert!(Guard::new(&config, Vec::new()).is_err());
         assert!(Guard::new(&config, vec![secret_keys(), secret_keys()]).is_err());
+    }
+
+    #[test]
+    fn a_token_that_was_verified_before_still_expires() {
+        let guard = shop();
+        let token = hs256(&fresh(json!({"sub": "u", "exp": NOW.0 + 10})));
+        let me = |now| {
+            let field = format!("Bearer {token}");
+            let view = RequestView {
+                method: "GET",
+                path: "/me",
+                authorization: &[field.as_bytes()],
+            };
+            guard.judge(&view, UnixTime(now))
+        };
+        for now in [NOW.0, NOW.0, NOW.0 + 9] {
+            assert!(matches!(me(now), Verdict::Pass(Some(_))), "{now}");
+        }
+        for now in [NOW.0 + 10, NOW.0 + 1000] {
+            assert!(matches!(me(now), Verdict::Refuse(_)), "{now}");
+        }
     }
 }

@@ -18,6 +18,7 @@ mod rules;
 mod secret;
 mod signing;
 mod token;
+mod verified;
 
 use std::sync::Arc;
 

@@ -104,12 +104,20 @@ impl TokenError {
     }
 }
 
+/// A token that an issuer signed and accepts.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    pub(super) claims: Claims,
+    /// From then on it has expired: `exp` and the issuer's leeway.
+    pub(super) until: i64,
+}
+
 /// The claims, when one of the issuers signed the token and accepts it.
 pub(super) fn verify(
     token: &[u8],
     issuers: &[TrustedIssuer],
     now: UnixTime,
-) -> Result<Claims, TokenError> {
+) -> Result<Accepted, TokenError> {
     let parts = Parts::split(token)?;
     let header_json = decode(parts.header, "header")?;
     let header = Header::read(&header_json).map_err(TokenError::Header)?;
@@ -137,7 +145,10 @@ pub(super) fn verify(
         let verdict = signed_by(issuer, &header, parts.signed, &signature)
             .and_then(|()| accepted_by(issuer, &header, &payload, now));
         match verdict {
-            Ok(()) => return Ok(Claims::new(payload)),
+            Ok(until) => {
+                let claims = Claims::new(payload);
+                return Ok(Accepted { claims, until });
+            }
             Err(error) => {
                 let furthest = reason.as_ref().map(TokenError::progress);
                 if furthest < Some(error.progress()) {
@@ -239,7 +250,7 @@ fn accepted_by(
     header: &Header<'_>,
     payload: &Map<String, Value>,
     now: UnixTime,
-) -> Result<(), TokenError> {
+) -> Result<i64, TokenError> {
     let typ = header.typ.as_deref();
     let accepted = &issuer.policy.typ;
     let is_accepted = accepted.is_empty()
@@ -253,7 +264,8 @@ fn accepted_by(
     claims::check(payload, &issuer.policy, now).map_err(|error| TokenError::Claims {
         issuer: issuer.policy.name.clone(),
         error,
-    })
+    })?;
+    Ok(claims::expiry(payload, &issuer.policy))
 }
 
 /// RFC 7515 section 4.1.9: a media type, whose `application/` may be left out.
