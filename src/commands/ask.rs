@@ -14,9 +14,7 @@ pub(super) fn run(master: &MasterArgs, request: &Request) -> Result<ExitCode, Co
             Ok(ExitCode::Success)
         }
         Answer::Failed(reason) => Err(CommandError::failure(reason)),
-        Answer::Status(_) => Err(CommandError::failure(
-            "the master answered something else".to_owned(),
-        )),
+        Answer::Status(_) => Err(CommandError::failure("the master answered something else")),
     }
 }
 

@@ -108,10 +108,7 @@ impl CommandError {
 
 impl From<ConfigErrors> for CommandError {
     fn from(errors: ConfigErrors) -> Self {
-        Self {
-            code: ExitCode::Usage,
-            message: errors.to_string(),
-        }
+        Self::usage(errors.to_string())
     }
 }
 
@@ -149,10 +146,8 @@ pub(crate) fn sources(args: &ConfigArgs) -> Result<Sources, CommandError> {
             if !name.starts_with("DESTRIER_") {
                 continue;
             }
-            return Err(CommandError {
-                code: ExitCode::Usage,
-                message: format!("config: {name}: the value is not UTF-8"),
-            });
+            let message = format!("config: {name}: the value is not UTF-8");
+            return Err(CommandError::usage(message));
         };
         env.push((name.to_owned(), value.to_owned()));
     }
@@ -172,10 +167,9 @@ pub(crate) fn print(text: &str) -> Result<(), CommandError> {
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush());
     match written {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CommandError {
-            code: ExitCode::Failure,
-            message: format!("cannot write to standard output: {error}"),
-        }),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CommandError::failure(
+            format!("cannot write to standard output: {error}"),
+        )),
         Ok(()) | Err(_) => Ok(()),
     }
 }

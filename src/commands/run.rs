@@ -24,12 +24,11 @@ pub(super) fn run<A: App>(args: &ConfigArgs, app: A) -> Result<ExitCode, Command
     let sources = super::sources(args)?;
     let app = Rc::new(app);
     let loaded = read(&sources, &app)?;
-    logging::start(&loaded.config.log).map_err(|error| CommandError {
-        code: ExitCode::Usage,
-        message: match &loaded.config.log.file {
+    logging::start(&loaded.config.log).map_err(|error| {
+        CommandError::usage(match &loaded.config.log.file {
             Some(path) => format!("cannot open `log.file` `{}`: {error}", path.display()),
             None => format!("cannot log to standard error: {error}"),
-        },
+        })
     })?;
     let loader = move || read(&sources, &app).map_err(|error| error.message);
     let master = Master::start(loaded, Box::new(loader), &manager, inherited)

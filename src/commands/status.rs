@@ -14,10 +14,7 @@ pub(super) fn run(master: &MasterArgs, json: bool) -> Result<ExitCode, CommandEr
     let status = match super::ask::ask(master, &Request::Status {})? {
         Answer::Status(status) => status,
         Answer::Done(message) | Answer::Failed(message) => {
-            return Err(CommandError {
-                code: ExitCode::Failure,
-                message,
-            });
+            return Err(CommandError::failure(message));
         }
     };
     let text = if json {

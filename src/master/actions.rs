@@ -384,7 +384,7 @@ impl Master {
         self.listeners.set_serving(serving);
     }
 
-    /// Closes listeners that no generation names, and sockets of slots that nobody fills or shall fill.
+    /// Closes listeners that no generation names.
     fn close_unused_listeners(&mut self) {
         if self.supervisor.is_stopping() {
             return;
@@ -395,9 +395,9 @@ impl Master {
             .flat_map(|pinned| pinned.loaded.config.server.bind.clone())
             .collect();
         self.listeners.close_unnamed(&named);
-        self.close_unused_slots();
     }
 
+    /// Closes the sockets of slots that nobody fills or shall fill.
     pub(super) fn close_unused_slots(&mut self) {
         if self.supervisor.is_stopping() {
             return;

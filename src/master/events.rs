@@ -137,7 +137,6 @@ impl Master {
             self.feed(Event::Exited(id, words));
             self.note_who_serves();
             self.listeners.worker_left(id);
-            self.close_unused_slots();
         }
     }
 

@@ -255,8 +255,8 @@ impl Listeners {
     }
 
     fn steer(&mut self) {
-        for listener in &self.open {
-            if let Kind::PerSlot(sockets) = &listener.kind
+        for listener in &mut self.open {
+            if let Kind::PerSlot(sockets) = &mut listener.kind
                 && let Err(error) = sockets.steer(self.serving.get(&listener.bind))
                 && !self.cannot_steer
             {

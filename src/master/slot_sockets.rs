@@ -20,6 +20,8 @@ pub(super) struct SlotSockets {
     backlog: u32,
     /// In the order of the kernel.
     sockets: Vec<SlotSocket>,
+    /// The slots that get new connections; all while it is absent.
+    serving: Option<BTreeSet<u16>>,
 }
 
 #[derive(Debug)]
@@ -51,6 +53,7 @@ impl SlotSockets {
             v6_only,
             backlog,
             sockets: Vec::new(),
+            serving: None,
         };
         opened.append(0, first);
         for slot in 1..slots {
@@ -87,17 +90,26 @@ impl SlotSockets {
     }
 
     /// From now on new connections go to the slots `serving`; to all when it is absent.
-    pub(super) fn steer(&self, serving: Option<&BTreeSet<u16>>) -> io::Result<()> {
-        let indices: Vec<u32> = (0..)
-            .zip(&self.sockets)
-            .filter(|(_, there)| there.gets_connections(serving))
-            .map(|(index, _)| index)
+    pub(super) fn steer(&mut self, serving: Option<&BTreeSet<u16>>) -> io::Result<()> {
+        self.serving = serving.cloned();
+        self.steer_but_to(None)
+    }
+
+    /// New connections go where they shall, but for the socket of this number.
+    fn steer_but_to(&self, left_out: Option<usize>) -> io::Result<()> {
+        let gets_some = |number: usize, there: &SlotSocket| {
+            Some(number) != left_out && there.gets_connections(self.serving.as_ref())
+        };
+        let numbered = self.sockets.iter().enumerate();
+        let chosen: Vec<(usize, &SlotSocket)> = numbered
+            .filter(|(number, there)| gets_some(*number, there))
             .collect();
-        let mut sockets = self.sockets.iter();
-        match sockets.find(|there| there.gets_connections(serving)) {
-            Some(there) => listener::steer(&there.socket, &indices),
-            None => Ok(()),
-        }
+        let Some((_, there)) = chosen.first() else {
+            return Ok(());
+        };
+        let numbers = chosen.iter().map(|(number, _)| u32::try_from(*number));
+        let numbers: Vec<u32> = numbers.filter_map(Result::ok).collect();
+        listener::steer(&there.socket, &numbers)
     }
 
     /// The worker empties the queue of its slot, and nobody gets that socket again.
@@ -126,8 +138,14 @@ impl SlotSockets {
 
     fn stop(&mut self, which: impl Fn(&SlotSocket) -> bool) -> bool {
         let before = self.sockets.len();
-        while let Some(index) = self.sockets.iter().position(&which) {
-            stop_listening(&self.sockets.swap_remove(index).socket);
+        while let Some(number) = self.sockets.iter().position(&which) {
+            // The last one is about to take this number. For the moment in between its old number names nobody, and the
+            // kernel would send connections anywhere: also to a socket that lets none in, whose client tries again after
+            // a second. Where this fails it is for good, and `steer` has said so.
+            let last = self.sockets.len().saturating_sub(1);
+            let _cannot_steer = self.steer_but_to(Some(last));
+            stop_listening(&self.sockets.swap_remove(number).socket);
+            let _cannot_steer = self.steer_but_to(None);
         }
         self.sockets.len() < before
     }
