@@ -20,6 +20,8 @@ pub enum ToWorker {
     Quit,
     /// Open the log files anew.
     ReopenLogs,
+    /// Take this in: it shows that the event loop turns.
+    ShowLife,
 }
 
 /// What a worker tells the master.

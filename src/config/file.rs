@@ -114,6 +114,8 @@ pub(super) struct Workers {
     pub max_lifetime: Period<0, { 365 * DAY }>,
     /// Up to so much longer, different for each worker.
     pub max_lifetime_jitter: Period<0, DAY>,
+    /// A worker whose event loop has not turned for so long serves nobody: it is aborted and replaced; 0s: never.
+    pub hang_timeout: Period<0, DAY>,
 }
 
 impl Default for Workers {
@@ -129,6 +131,7 @@ impl Default for Workers {
             max_requests_jitter: Whole(0),
             max_lifetime: Period(Duration::ZERO),
             max_lifetime_jitter: Period(Duration::ZERO),
+            hang_timeout: Period(Duration::from_mins(1)),
         }
     }
 }

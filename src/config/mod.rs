@@ -191,6 +191,8 @@ pub struct Workers {
     pub max_lifetime: Option<Duration>,
     /// Up to so much longer, different for each worker.
     pub max_lifetime_jitter: Duration,
+    /// A worker whose event loop has not turned for so long is aborted.
+    pub hang_timeout: Option<Duration>,
 }
 
 /// `workers.count`.

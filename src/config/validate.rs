@@ -1,6 +1,7 @@
 //! From a `File` to a [`Config`]: what one value cannot tell about itself, and what several must agree on.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::document::Document;
 use super::errors::{Problem, Problems};
@@ -11,6 +12,9 @@ use super::origin::Origin;
 use super::{App, Bind, Config, Http, Log, Process, Reload, Server, Workers, bind, decode};
 
 mod auth;
+
+/// Below it, a busy machine would look like a worker that hangs.
+const HANG_TIMEOUT_MIN: Duration = Duration::from_millis(100);
 
 /// Checks what was decoded. The configuration is of use only when no problem was noted.
 pub(super) fn validate(
@@ -115,6 +119,11 @@ impl Check<'_> {
             let key = self.given(&["workers.backoff_initial", "workers.backoff_max"]);
             self.refuse_with(&key, message, None);
         }
+        let hang_timeout = Some(workers.hang_timeout.0).filter(|time| !time.is_zero());
+        if hang_timeout.is_some_and(|time| time < HANG_TIMEOUT_MIN) {
+            let reason = "must be 0s or at least 100ms";
+            self.refuse(&"workers.hang_timeout".into(), reason, None);
+        }
         Workers {
             count: workers.count,
             boot_timeout: workers.boot_timeout.0,
@@ -126,6 +135,7 @@ impl Check<'_> {
             max_requests_jitter: workers.max_requests_jitter.0,
             max_lifetime: Some(workers.max_lifetime.0).filter(|lifetime| !lifetime.is_zero()),
             max_lifetime_jitter: workers.max_lifetime_jitter.0,
+            hang_timeout,
         }
     }
 

@@ -15,6 +15,7 @@ use nix::libc;
 use super::control::ControlServer;
 use super::crew::Crew;
 use super::deaths::Deaths;
+use super::hangs::HangWatch;
 use super::listeners::{ListenError, Listeners};
 use super::socket_path::SocketPathError;
 use super::{Loaded, Loader, LoaderBox, Master, Pinned, Systemd};
@@ -147,6 +148,7 @@ impl Master {
             signals,
             scoreboard,
             deaths: Deaths::new(),
+            hangs: HangWatch::default(),
             systemd,
             processors,
             last_reload: None,

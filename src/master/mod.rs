@@ -7,7 +7,9 @@ pub mod control;
 mod crew;
 mod deaths;
 mod events;
+mod hangs;
 mod listeners;
+mod rounds;
 mod slot_sockets;
 mod socket_path;
 mod status;
@@ -23,6 +25,7 @@ pub use boot::{Inherited, ServiceManager, StartError, control_socket_path, ident
 use control::ControlServer;
 use crew::Crew;
 use deaths::Deaths;
+use hangs::HangWatch;
 pub use listeners::ListenError;
 use listeners::Listeners;
 pub use socket_path::SocketPathError;
@@ -101,6 +104,7 @@ pub struct Master {
     signals: Signals,
     scoreboard: Arc<Scoreboard>,
     deaths: Deaths,
+    hangs: HangWatch,
     systemd: Systemd,
     processors: Processors,
     last_reload: Option<ReloadOutcome>,
@@ -184,6 +188,7 @@ impl Master {
                 self.take_in(what);
             }
             self.give_sign_of_life();
+            self.make_rounds();
             self.feed(Event::DeadlinePassed);
         }
     }
@@ -215,6 +220,7 @@ impl Master {
             .into_iter()
             .chain(sign_of_life)
             .chain(log_retry)
+            .chain(self.next_round())
             .chain(self.control.end_of_pause(self.now()))
             .min()
     }

@@ -84,7 +84,7 @@ pub struct WorkerStatus {
     pub slot: u16,
     /// The generation it runs.
     pub generation: u64,
-    /// `booting`, `ready`, `accepting`, `draining`, `failed` or `killed`.
+    /// `booting`, `ready`, `accepting`, `draining`, `failed`, `hung` or `killed`.
     pub state: String,
     /// Since it was spawned.
     pub uptime: f64,

@@ -1,7 +1,7 @@
 //! Where each figure lies in the shared words. Changing anything here means a new [`VERSION`].
 
 /// The layout's number, in the first word: a reader of another version keeps away.
-pub(super) const VERSION: u64 = 1;
+pub(super) const VERSION: u64 = 2;
 
 /// Workers that can exist at once: those of a generation and of the ones that still drain.
 pub const SEATS: usize = 2048;
@@ -35,6 +35,8 @@ pub(super) enum Figure {
     Refused,
     /// 1 while the worker takes connections.
     Accepting,
+    /// Since when the event loop has not been seen to turn, in monotonic nanoseconds; 0 while it waits for something to do.
+    BusySince,
 }
 
 impl Figure {
@@ -103,5 +105,5 @@ pub(super) const fn named(seat: usize, entry: usize) -> usize {
 }
 
 const _: () =
-    assert!((Figure::Accepting as usize) < FIGURES && total(Figure::Accepting) < SEATS_USED);
+    assert!((Figure::BusySince as usize) < FIGURES && total(Figure::BusySince) < SEATS_USED);
 const _: () = assert!(PATH_MAX.is_multiple_of(8) && REQUESTS_NAMED <= u32::BITS as usize);

@@ -25,6 +25,7 @@ use crate::http::activity::Limits;
 use crate::http::{Pipeline, Settings};
 use crate::logging;
 use crate::scoreboard::SeatWriter;
+use crate::sys::clock;
 use crate::sys::identity::Identity;
 use crate::sys::listener::ListeningSocket;
 use crate::sys::process::{self, ProcessId};
@@ -84,10 +85,7 @@ pub fn run<A: App>(task: Task, app: &A) -> WorkerExit {
         let message = panic.payload_as_str().unwrap_or("no message");
         tracing::error!(worker, place, message, "panic");
     }));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let exit = match runtime {
+    let exit = match event_loop(&task.seat) {
         Ok(runtime) => {
             let exit = runtime.block_on(live(task, app));
             // What the application does on threads of its own could go on for ever.
@@ -102,6 +100,18 @@ pub fn run<A: App>(task: Task, app: &A) -> WorkerExit {
     };
     logging::flush();
     exit
+}
+
+/// The event loop. It notes when it begins to wait and when it has something to do again, so that the master sees one that
+/// does not turn any more without ever waking one that waits.
+fn event_loop(seat: &SeatWriter) -> io::Result<tokio::runtime::Runtime> {
+    let (waits, turns) = (seat.clone(), seat.clone());
+    seat.turns(clock::monotonic_coarse());
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .on_thread_park(move || waits.waits())
+        .on_thread_unpark(move || turns.turns(clock::monotonic_coarse()))
+        .build()
 }
 
 async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
@@ -134,7 +144,7 @@ fn become_worker(task: &mut Task) -> io::Result<Orders> {
     task.identity.assume()?;
     // Only now: a change of user clears it.
     process::die_with(task.master)?;
-    Orders::listen_on(task.channel.try_clone()?)
+    Orders::listen_on(task.channel.try_clone()?, task.seat.clone())
 }
 
 /// What came of the boot.
@@ -231,6 +241,7 @@ async fn serve<S: AppService>(
             }
             Some(ToWorker::Drain { close }) => break close,
             Some(ToWorker::ReopenLogs) => reopen_logs(),
+            Some(ToWorker::ShowLife) => {}
             Some(ToWorker::Quit) => return,
             None => return leave_as_orphan(task.worker, accepting, serving).await,
         }
@@ -248,7 +259,7 @@ async fn serve<S: AppService>(
             () = &mut drained => return,
             Some(listener) = emptied.recv() => orders.say(&ToMaster::Emptied { listener }).await,
             order = orders.next() => match order {
-                Some(ToWorker::Accept | ToWorker::Drain { .. }) => {}
+                Some(ToWorker::Accept | ToWorker::Drain { .. } | ToWorker::ShowLife) => {}
                 Some(ToWorker::ReopenLogs) => reopen_logs(),
                 Some(ToWorker::Quit) => return,
                 None => {

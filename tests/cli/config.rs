@@ -49,6 +49,7 @@ methods = "GET"
     workers.max_requests_jitter = 0  # default
     workers.max_lifetime = "0s"  # default
     workers.max_lifetime_jitter = "0s"  # default
+    workers.hang_timeout = "1m"  # default
     reload.strategy = "blue-green"  # default
     reload.max_surge = 1  # default
     reload.max_unavailable = 0  # default

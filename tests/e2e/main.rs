@@ -12,6 +12,7 @@ mod connections;
 mod control;
 mod crash;
 mod guard;
+mod hang;
 mod identity;
 mod listeners;
 mod logs;

@@ -172,6 +172,7 @@ fn what_is_in_force_is_shown_with_its_origin() {
     workers.max_requests_jitter = 0      # default
     workers.max_lifetime = "0s"          # default
     workers.max_lifetime_jitter = "0s"   # default
+    workers.hang_timeout = "1m"          # default
     reload.strategy = "blue-green"       # default
     reload.max_surge = 1                 # default
     reload.max_unavailable = 0           # default
