@@ -193,6 +193,12 @@ pub struct Workers {
     pub max_lifetime_jitter: Duration,
     /// A worker whose event loop has not turned for so long is aborted.
     pub hang_timeout: Option<Duration>,
+    /// A worker that holds more memory than this, in bytes, is replaced.
+    pub max_memory: Option<u64>,
+    /// When it does so in so many measurements in a row.
+    pub max_memory_samples: u32,
+    /// From one measurement to the next.
+    pub memory_interval: Duration,
 }
 
 /// `workers.count`.

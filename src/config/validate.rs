@@ -136,6 +136,9 @@ impl Check<'_> {
             max_lifetime: Some(workers.max_lifetime.0).filter(|lifetime| !lifetime.is_zero()),
             max_lifetime_jitter: workers.max_lifetime_jitter.0,
             hang_timeout,
+            max_memory: Some(workers.max_memory.0).filter(|bytes| *bytes > 0),
+            max_memory_samples: workers.max_memory_samples.0,
+            memory_interval: workers.memory_interval.0,
         }
     }
 

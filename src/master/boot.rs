@@ -17,6 +17,7 @@ use super::crew::Crew;
 use super::deaths::Deaths;
 use super::hangs::HangWatch;
 use super::listeners::{ListenError, Listeners};
+use super::memory::MemoryWatch;
 use super::socket_path::SocketPathError;
 use super::{Loaded, Loader, LoaderBox, Master, Pinned, Systemd};
 use crate::config::{Config, Process, Strategy, WorkerCount};
@@ -149,6 +150,7 @@ impl Master {
             scoreboard,
             deaths: Deaths::new(),
             hangs: HangWatch::default(),
+            memory: MemoryWatch::default(),
             systemd,
             processors,
             last_reload: None,

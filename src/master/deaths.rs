@@ -99,6 +99,7 @@ impl Master {
         let seat = self.scoreboard.view(hand.seat);
         self.scoreboard.close_seat(hand.seat);
         self.crew.give_back(hand.seat);
+        self.memory.forget(id);
         let words = match out_of_memory {
             OutOfMemory::Yes => format!("{ending}, out of memory"),
             OutOfMemory::No | OutOfMemory::Unknown => ending.to_string(),

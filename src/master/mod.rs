@@ -9,6 +9,7 @@ mod deaths;
 mod events;
 mod hangs;
 mod listeners;
+mod memory;
 mod rounds;
 mod slot_sockets;
 mod socket_path;
@@ -28,8 +29,11 @@ use deaths::Deaths;
 use hangs::HangWatch;
 pub use listeners::ListenError;
 use listeners::Listeners;
+use memory::MemoryWatch;
 pub use socket_path::SocketPathError;
-pub use status::{ListenerStatus, ReloadStatus, RequestStatus, Status, Totals, WorkerStatus};
+pub use status::{
+    ListenerStatus, MemoryStatus, ReloadStatus, RequestStatus, Status, Totals, WorkerStatus,
+};
 
 use crate::config::Config;
 use crate::logging;
@@ -105,6 +109,7 @@ pub struct Master {
     scoreboard: Arc<Scoreboard>,
     deaths: Deaths,
     hangs: HangWatch,
+    memory: MemoryWatch,
     systemd: Systemd,
     processors: Processors,
     last_reload: Option<ReloadOutcome>,

@@ -25,10 +25,10 @@ use crate::http::activity::Limits;
 use crate::http::{Pipeline, Settings};
 use crate::logging;
 use crate::scoreboard::SeatWriter;
-use crate::sys::clock;
 use crate::sys::identity::Identity;
 use crate::sys::listener::ListeningSocket;
 use crate::sys::process::{self, ProcessId};
+use crate::sys::{clock, process_memory};
 
 /// Everything that a worker needs.
 #[derive(Debug)]
@@ -242,6 +242,10 @@ async fn serve<S: AppService>(
             Some(ToWorker::Drain { close }) => break close,
             Some(ToWorker::ReopenLogs) => reopen_logs(),
             Some(ToWorker::ShowLife) => {}
+            Some(ToWorker::TellMemory) => {
+                let pss = own_memory().await;
+                orders.say(&ToMaster::Memory { pss }).await;
+            }
             Some(ToWorker::Quit) => return,
             None => return leave_as_orphan(task.worker, accepting, serving).await,
         }
@@ -259,7 +263,12 @@ async fn serve<S: AppService>(
             () = &mut drained => return,
             Some(listener) = emptied.recv() => orders.say(&ToMaster::Emptied { listener }).await,
             order = orders.next() => match order {
-                Some(ToWorker::Accept | ToWorker::Drain { .. } | ToWorker::ShowLife) => {}
+                Some(
+                    ToWorker::Accept
+                    | ToWorker::Drain { .. }
+                    | ToWorker::ShowLife
+                    | ToWorker::TellMemory,
+                ) => {}
                 Some(ToWorker::ReopenLogs) => reopen_logs(),
                 Some(ToWorker::Quit) => return,
                 None => {
@@ -309,6 +318,12 @@ async fn leave_as_orphan<S: AppService>(
 fn request_ids() -> u64 {
     // A kernel without random numbers does not exist here (getrandom(2)); ids would then only count.
     getrandom::u64().unwrap_or_default()
+}
+
+/// What this worker holds in memory, in bytes. On a thread of its own: the kernel takes milliseconds for it.
+async fn own_memory() -> Option<u64> {
+    let share = tokio::task::spawn_blocking(process_memory::own_share).await;
+    share.ok()?.ok()
 }
 
 fn reopen_logs() {

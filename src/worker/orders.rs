@@ -60,7 +60,7 @@ impl Orders {
             match self.next().await {
                 Some(ToWorker::ReopenLogs) => super::reopen_logs(),
                 // Nobody is told to accept before it is ready.
-                Some(ToWorker::Accept | ToWorker::ShowLife) => {}
+                Some(ToWorker::Accept | ToWorker::ShowLife | ToWorker::TellMemory) => {}
                 order @ (Some(ToWorker::Drain { .. } | ToWorker::Quit) | None) => return order,
             }
         }

@@ -16,6 +16,7 @@ mod hang;
 mod identity;
 mod listeners;
 mod logs;
+mod memory;
 mod notify;
 mod pid1;
 mod recycle;
