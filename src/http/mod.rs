@@ -19,7 +19,7 @@ use std::time::Duration;
 
 pub use body::ResponseBody;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONNECTION};
+use http::header::{AUTHORIZATION, CONNECTION, HOST};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 pub use reply::request_timeout;
@@ -27,7 +27,7 @@ use tokio::sync::Notify;
 use track::{Access, Track};
 
 use crate::app::{AppService, BoxError, RequestBody};
-use crate::auth::{Claims, Guard, Refusal, RequestView, UnixTime, Verdict};
+use crate::auth::{Guard, Passed, Refusal, RequestView, UnixTime, Verdict};
 use crate::logging::cut;
 use crate::scoreboard::{RequestId, SeatWriter};
 use crate::sys::clock;
@@ -136,7 +136,10 @@ impl<S: AppService> Pipeline<S> {
                 );
                 Err(reply::refusal(&refusal))
             }
-            Ok(claims) => {
+            Ok(Passed { claims, audited }) => {
+                if let Some(refusal) = audited {
+                    self.note_audit(&refusal, &head, id);
+                }
                 if let Some(claims) = claims {
                     track.subject(|| claims.subject().map(|subject| cut(subject).to_owned()));
                     head.extensions.insert(claims);
@@ -179,15 +182,28 @@ impl<S: AppService> Pipeline<S> {
     }
 
     /// Judges a request; of one that may pass, the path becomes the one that was judged.
-    fn admit(&self, head: &mut http::request::Parts) -> Result<Option<Arc<Claims>>, Refusal> {
-        let claims = match self.judge(head) {
-            Verdict::Pass(claims) => claims,
+    fn admit(&self, head: &mut http::request::Parts) -> Result<Passed, Refusal> {
+        let passed = match self.judge(head) {
+            Verdict::Pass(passed) => passed,
             Verdict::Refuse(refusal) => return Err(refusal),
         };
         if let Some(uri) = target::canonical(&head.uri)? {
             head.uri = uri;
         }
-        Ok(claims)
+        Ok(passed)
+    }
+
+    /// What a rule would have refused, were it not an audit.
+    fn note_audit(&self, refusal: &Refusal, head: &http::request::Parts, id: RequestId) {
+        self.seat.audited();
+        tracing::info!(
+            request = %id,
+            method = cut(head.method.as_str()),
+            path = cut(head.uri.path()),
+            status = refusal.status,
+            reason = cut(&refusal.reason),
+            "would be refused, but the rule is an audit"
+        );
     }
 
     fn judge(&self, head: &http::request::Parts) -> Verdict {
@@ -213,6 +229,7 @@ impl<S: AppService> Pipeline<S> {
         let view = RequestView {
             method: head.method.as_str(),
             path: head.uri.path(),
+            host: head.headers.get(HOST).and_then(|host| host.to_str().ok()),
             authorization,
         };
         self.guard.judge(&view, UnixTime(clock::unix().as_secs()))

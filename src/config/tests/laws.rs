@@ -192,5 +192,12 @@ fn claims() -> impl Strategy<Value = BTreeMap<String, toml::Value>> {
             map.prop_map(|map| toml::Value::Table(map.into_iter().collect())),
         ]
     });
-    collection::btree_map(any::<String>(), value, 0..3)
+    // A table of its own says how a claim is compared.
+    let test = value.prop_map(|value| match value {
+        toml::Value::Table(_) => {
+            toml::Value::Table([("equals".to_owned(), value)].into_iter().collect())
+        }
+        value => value,
+    });
+    collection::btree_map(any::<String>(), test, 0..3)
 }
