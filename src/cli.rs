@@ -65,7 +65,6 @@ pub struct Cli {
 
 /// One subcommand.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one, once in a process")]
 pub enum Command {
     /// Start the master in the foreground and serve until told to stop
     #[command(after_help = RUN)]

@@ -1,5 +1,7 @@
 //! `destrier auth explain`: the rules of the configuration, tried on a request that nobody sends.
 
+use serde_json::Value;
+
 use super::{CommandError, ExitCode, misconfigured, print, token};
 use crate::auth::{Explanation, Passed, Refusal, RequestView, Verdict};
 use crate::cli::{AuthCommand, AuthExplainArgs, ConfigArgs};
@@ -53,23 +55,18 @@ fn shown(explanation: &Explanation, rules: &[Rule]) -> String {
         (None, Some(_)) => "none is for this request, so it is refused".to_owned(),
         (None, None) => "none was asked".to_owned(),
     };
-    let mut text = format!("path      {path}\nrule      {rule}\n");
+    let mut lines = vec![format!("path      {path}"), format!("rule      {rule}")];
     match &explanation.verdict {
         Verdict::Pass(Passed { claims, audited }) => {
             let claims = claims.as_ref().map_or_else(
                 || "without claims".to_owned(),
-                |claims| {
-                    format!(
-                        "with the claims {}",
-                        serde_json::Value::from(claims.as_map().clone())
-                    )
-                },
+                |claims| format!("with the claims {}", Value::from(claims.as_map().clone())),
             );
-            text += &format!("verdict   passes, {claims}\n");
-            if let Some(refusal) = audited {
+            lines.push(format!("verdict   passes, {claims}"));
+            lines.extend(audited.as_ref().map(|refusal| {
                 let Refusal { status, reason, .. } = refusal;
-                text += &format!("audit     would be refused with {status}: {reason}\n");
-            }
+                format!("audit     would be refused with {status}: {reason}")
+            }));
         }
         Verdict::Refuse(refusal) => {
             let Refusal {
@@ -79,14 +76,12 @@ fn shown(explanation: &Explanation, rules: &[Rule]) -> String {
                 code,
                 reason,
             } = refusal;
-            text += &format!("verdict   refused with {status}: {reason}\n");
-            text += &format!("client    code `{code}`, detail `{detail}`\n");
-            if let Some(challenge) = challenge {
-                text += &format!("challenge {challenge}\n");
-            }
+            lines.push(format!("verdict   refused with {status}: {reason}"));
+            lines.push(format!("client    code `{code}`, detail `{detail}`"));
+            lines.extend(challenge.as_ref().map(|value| format!("challenge {value}")));
         }
     }
-    text
+    lines.join("\n") + "\n"
 }
 
 /// A rule in one line.
@@ -121,10 +116,7 @@ fn claim(name: &str, test: &ClaimTest) -> String {
         ClaimTest::Equals(value) => format!("`{name}` = {value}"),
         ClaimTest::Contains(value) => format!("`{name}` containing {value}"),
         ClaimTest::OneOf(values) => {
-            format!(
-                "`{name}` one of {}",
-                serde_json::Value::from(values.clone())
-            )
+            format!("`{name}` one of {}", Value::from(values.clone()))
         }
     }
 }

@@ -345,7 +345,7 @@ pub struct Rule {
     pub roles: Vec<String>,
     /// What claims must hold, by name or by dotted path into a nested claim (`realm_access.roles`).
     pub claims: BTreeMap<String, ClaimTest>,
-    /// How long ago the user may have logged in (`auth_time` of OpenID Connect Core section 2).
+    /// How long ago the user may have logged in (`auth_time`, `OpenID` Connect Core section 2).
     pub max_age: Option<Duration>,
     /// What this rule would refuse is logged and counted, and passes.
     pub audit: bool,

@@ -102,7 +102,7 @@ fn passes(value: &Value, test: &ClaimTest) -> bool {
     }
 }
 
-/// Whether `auth_time` (OpenID Connect Core 1.0 section 2) is at most `max_age` ago.
+/// Whether `auth_time` (`OpenID` Connect Core 1.0 section 2) is at most `max_age` ago.
 fn has_logged_in(claims: &Claims, max_age: Duration, now: UnixTime) -> bool {
     let oldest = now.0.saturating_sub(max_age.as_secs());
     let time = claims.get("auth_time").and_then(Value::as_f64);
@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn a_login_must_be_recent() {
         let mut rule = rule("/a", &[], Access::Token);
-        rule.max_age = Some(Duration::from_secs(60));
+        rule.max_age = Some(Duration::from_mins(1));
         assert_eq!(unmet(&rule, &json!({"auth_time": NOW.0 - 60})), None);
         for time in [json!(NOW.0 - 61), json!(null), json!("x"), json!(-1)] {
             assert!(

@@ -193,11 +193,13 @@ fn claims() -> impl Strategy<Value = BTreeMap<String, toml::Value>> {
         ]
     });
     // A table of its own says how a claim is compared.
-    let test = value.prop_map(|value| match value {
-        toml::Value::Table(_) => {
-            toml::Value::Table([("equals".to_owned(), value)].into_iter().collect())
+    let test = value.prop_map(|value| {
+        if value.is_table() {
+            let form = [("equals".to_owned(), value)];
+            toml::Value::Table(form.into_iter().collect())
+        } else {
+            value
         }
-        value => value,
     });
     collection::btree_map(any::<String>(), test, 0..3)
 }
