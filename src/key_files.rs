@@ -388,6 +388,7 @@ mod tests {
             scopes: Vec::new(),
             roles: Vec::new(),
             claims: std::collections::BTreeMap::new(),
+            request_timeout: None,
         }];
         assert_eq!(load(&config, MissingSecret::Make).unwrap_err().len(), 4);
     }

@@ -129,6 +129,7 @@ pub(super) fn rule(path: &str, methods: &[&str], access: Access) -> Rule {
         scopes: Vec::new(),
         roles: Vec::new(),
         claims: std::collections::BTreeMap::new(),
+        request_timeout: None,
     }
 }
 

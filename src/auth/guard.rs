@@ -93,10 +93,7 @@ impl Guard {
 
     /// Judges one request.
     pub fn judge(&self, request: &RequestView<'_>, now: UnixTime) -> Verdict {
-        match self.decide(request, now) {
-            Ok(claims) => Verdict::Pass(claims),
-            Err(refusal) => Verdict::Refuse(refusal),
-        }
+        self.decide(request, now).unwrap_or_else(Verdict::Refuse)
     }
 
     /// The claims of a token that one of the issuers signed and accepts; no rule is looked at.
@@ -118,14 +115,24 @@ impl Guard {
         Ok(claims)
     }
 
-    fn decide(
+    fn decide(&self, request: &RequestView<'_>, now: UnixTime) -> Result<Verdict, Refusal> {
+        let path = path::normalise(request.path)
+            .map_err(|error| bad_request("The path of the request is ambiguous.", &error))?;
+        let rule = rules::find(&self.rules, request.method, &path);
+        let claims = self.satisfy(rule.map(|rule| &rule.need), request, now)?;
+        Ok(Verdict::Pass {
+            claims,
+            request_timeout: rule.and_then(|rule| rule.request_timeout),
+        })
+    }
+
+    /// The claims of the request's token, if what is needed lets it pass.
+    fn satisfy(
         &self,
+        need: Option<&Need>,
         request: &RequestView<'_>,
         now: UnixTime,
     ) -> Result<Option<Arc<Claims>>, Refusal> {
-        let path = path::normalise(request.path)
-            .map_err(|error| bad_request("The path of the request is ambiguous.", &error))?;
-        let need = rules::find(&self.rules, request.method, &path);
         if let Some(Need::Nothing) = need {
             return Ok(None);
         }
@@ -220,6 +227,8 @@ fn bad_request(detail: &'static str, reason: &dyn fmt::Display) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::json;
 
     use super::super::fixtures::{NOW, fresh, guard, hs256, issuer, rule, secret_keys};
@@ -255,7 +264,14 @@ mod tests {
     fn refusal(verdict: Verdict) -> Refusal {
         match verdict {
             Verdict::Refuse(refusal) => refusal,
-            Verdict::Pass(claims) => panic!("passed with {claims:?}"),
+            Verdict::Pass { claims, .. } => panic!("passed with {claims:?}"),
+        }
+    }
+
+    fn claims(verdict: Verdict) -> Option<Arc<Claims>> {
+        match verdict {
+            Verdict::Pass { claims, .. } => claims,
+            Verdict::Refuse(refusal) => panic!("refused: {refusal:?}"),
         }
     }
 
@@ -266,18 +282,30 @@ mod tests {
     #[test]
     fn a_public_route_does_not_look_at_the_token() {
         for authorization in [&[][..], &["Bearer rubbish"], &["Bearer a", "Bearer b"]] {
-            let verdict = judge(&shop(), "GET /", authorization);
-            assert!(matches!(verdict, Verdict::Pass(None)));
+            assert!(claims(judge(&shop(), "GET /", authorization)).is_none());
         }
     }
 
     #[test]
     fn a_valid_token_passes_with_its_claims() {
         let verdict = judge(&shop(), "GET /me", &[&bearer(json!({"sub": "u"}))]);
-        let Verdict::Pass(Some(claims)) = verdict else {
-            panic!("{verdict:?}")
+        assert_eq!(claims(verdict).unwrap().subject(), Some("u"));
+    }
+
+    #[test]
+    fn the_rule_that_decides_says_how_long_the_answer_may_take() {
+        let mut patient = rule("/report", &["GET"], Access::Public);
+        patient.request_timeout = Some(Duration::from_secs(600));
+        let rules = vec![patient, rule("/**", &[], Access::Public)];
+        let guard = guard(Vec::new(), rules);
+        let time = |target| match judge(&guard, target, &[]) {
+            Verdict::Pass {
+                request_timeout, ..
+            } => request_timeout,
+            Verdict::Refuse(refusal) => panic!("refused: {refusal:?}"),
         };
-        assert_eq!(claims.subject(), Some("u"));
+        assert_eq!(time("GET /report"), Some(Duration::from_secs(600)));
+        assert_eq!(time("POST /report"), None);
     }
 
     #[test]
@@ -339,12 +367,9 @@ mod tests {
 
     #[test]
     fn an_optional_route_takes_no_token_or_a_valid_one() {
-        assert!(matches!(
-            judge(&shop(), "GET /feed", &[]),
-            Verdict::Pass(None)
-        ));
+        assert!(claims(judge(&shop(), "GET /feed", &[])).is_none());
         let verdict = judge(&shop(), "GET /feed", &[&bearer(json!({}))]);
-        assert!(matches!(verdict, Verdict::Pass(Some(_))));
+        assert!(claims(verdict).is_some());
         let refusal = refusal(judge(&shop(), "GET /feed", &["Bearer rubbish"]));
         assert_eq!(refusal.status, 401);
     }
@@ -360,7 +385,7 @@ mod tests {
         );
         let granted = bearer(json!({"scope": "x orders:read"}));
         let verdict = judge(&shop(), "HEAD /orders/1", &[&granted]);
-        assert!(matches!(verdict, Verdict::Pass(Some(_))));
+        assert!(claims(verdict).is_some());
     }
 
     #[test]
@@ -457,7 +482,7 @@ mod tests {
             guard.judge(&view, UnixTime(now))
         };
         for now in [NOW.0, NOW.0, NOW.0 + 9] {
-            assert!(matches!(me(now), Verdict::Pass(Some(_))), "{now}");
+            assert!(claims(me(now)).is_some(), "{now}");
         }
         for now in [NOW.0 + 10, NOW.0 + 1000] {
             assert!(matches!(me(now), Verdict::Refuse(_)), "{now}");

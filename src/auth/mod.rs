@@ -21,6 +21,7 @@ mod token;
 mod verified;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use claims::{ClaimError, Claims};
 pub use guard::{Guard, GuardError};
@@ -48,8 +49,13 @@ pub struct RequestView<'a> {
 /// What came of a request.
 #[derive(Debug, Clone)]
 pub enum Verdict {
-    /// It may pass; with the claims when a token was looked at.
-    Pass(Option<Arc<Claims>>),
+    /// It may pass.
+    Pass {
+        /// What its token says; `None` when none was looked at.
+        claims: Option<Arc<Claims>>,
+        /// How long its answer may be waited for, as its rule says; `None`: for ever.
+        request_timeout: Option<Duration>,
+    },
     /// It may not.
     Refuse(Refusal),
 }

@@ -1,6 +1,7 @@
 //! What a request needs: the first rule whose pattern and method fit decides.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -37,7 +38,8 @@ pub enum RuleError {
 pub(super) struct Rule {
     pattern: Pattern,
     methods: Vec<String>,
-    need: Need,
+    pub(super) need: Need,
+    pub(super) request_timeout: Option<Duration>,
 }
 
 /// What a rule asks for.
@@ -89,6 +91,7 @@ impl Rule {
             pattern: Pattern::new(&rule.path)?,
             methods: rule.methods.clone(),
             need,
+            request_timeout: rule.request_timeout,
         })
     }
 
@@ -99,10 +102,9 @@ impl Rule {
     }
 }
 
-/// What the first fitting rule asks for; `None` when there is none. The path must be normalised.
-pub(super) fn find<'a>(rules: &'a [Rule], method: &str, path: &str) -> Option<&'a Need> {
-    let rule = rules.iter().find(|rule| rule.is_for(method, path));
-    rule.map(|rule| &rule.need)
+/// The first rule that fits; `None` when there is none. The path must be normalised.
+pub(super) fn find<'a>(rules: &'a [Rule], method: &str, path: &str) -> Option<&'a Rule> {
+    rules.iter().find(|rule| rule.is_for(method, path))
 }
 
 impl Requirements {
@@ -295,12 +297,10 @@ mod tests {
             Rule::new(&rule("/a/**", &[], Access::Optional)).unwrap(),
             Rule::new(&rule("/a/b", &[], Access::Token)).unwrap(),
         ];
-        assert!(matches!(find(&rules, "GET", "/a/b"), Some(Need::Nothing)));
-        assert!(matches!(
-            find(&rules, "POST", "/a/b"),
-            Some(Need::TokenIfPresent)
-        ));
-        assert!(find(&rules, "GET", "/b").is_none());
+        let need = |method, path| find(&rules, method, path).map(|rule| &rule.need);
+        assert!(matches!(need("GET", "/a/b"), Some(Need::Nothing)));
+        assert!(matches!(need("POST", "/a/b"), Some(Need::TokenIfPresent)));
+        assert!(need("GET", "/b").is_none());
     }
 
     #[test]

@@ -329,6 +329,10 @@ pub(super) struct Rule {
     /// Claims that must have exactly these values.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub claims: BTreeMap<String, toml::Value>,
+    /// As `http.request_timeout`, which it replaces where it is given. 0s: for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Period<0, DAY>")]
+    pub request_timeout: Option<Period<0, DAY>>,
 }
 
 impl Default for Rule {
@@ -340,6 +344,7 @@ impl Default for Rule {
             scopes: OneOrMany::default(),
             roles: OneOrMany::default(),
             claims: BTreeMap::new(),
+            request_timeout: None,
         }
     }
 }

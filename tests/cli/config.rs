@@ -90,6 +90,7 @@ methods = "GET"
     scopes = []  # default
     roles = []  # default
     claims = {}  # default
+    # request_timeout is not set
     "#);
 }
 

@@ -213,5 +213,6 @@ fn what_is_in_force_is_shown_with_its_origin() {
     scopes = []                          # default
     roles = []                           # default
     claims = { "x.y" = 1 }               # /srv/app.toml:7:10
+    # request_timeout is not set
     "#);
 }
