@@ -392,6 +392,7 @@ mod tests {
             audit: false,
             roles: Vec::new(),
             claims: std::collections::BTreeMap::new(),
+            request_timeout: None,
         }];
         assert_eq!(load(&config, MissingSecret::Make).unwrap_err().len(), 4);
     }

@@ -133,6 +133,7 @@ pub(super) fn rule(path: &str, methods: &[&str], access: Access) -> Rule {
         claims: std::collections::BTreeMap::new(),
         max_age: None,
         audit: false,
+        request_timeout: None,
     }
 }
 

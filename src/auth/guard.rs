@@ -134,18 +134,19 @@ impl Guard {
     }
 
     fn judge_by(&self, rule: Option<&Rule>, request: &RequestView<'_>, now: UnixTime) -> Verdict {
-        let mut claims = None;
-        match self.decide(rule.map(|rule| &rule.need), request, now, &mut claims) {
-            Ok(()) => Verdict::Pass(Passed {
-                claims,
-                audited: None,
-            }),
-            Err(refusal) if rule.is_some_and(|rule| rule.is_audit) => Verdict::Pass(Passed {
-                claims,
-                audited: Some(refusal),
-            }),
-            Err(refusal) => Verdict::Refuse(refusal),
+        let mut passed = Passed {
+            request_timeout: rule.and_then(|rule| rule.request_timeout),
+            ..Passed::default()
+        };
+        let need = rule.map(|rule| &rule.need);
+        match self.decide(need, request, now, &mut passed.claims) {
+            Ok(()) => {}
+            Err(refusal) if rule.is_some_and(|rule| rule.is_audit) => {
+                passed.audited = Some(refusal);
+            }
+            Err(refusal) => return Verdict::Refuse(refusal),
         }
+        Verdict::Pass(passed)
     }
 
     /// Whether the request has what is needed. `claims` are those of its token, as soon as it is believed.
@@ -266,6 +267,8 @@ fn bad_request(detail: &'static str, reason: &dyn fmt::Display) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::json;
 
     use super::super::fixtures::{NOW, fresh, guard, hs256, issuer, rule, secret_keys};
@@ -323,8 +326,7 @@ mod tests {
     #[test]
     fn a_public_route_does_not_look_at_the_token() {
         for authorization in [&[][..], &["Bearer rubbish"], &["Bearer a", "Bearer b"]] {
-            let verdict = judge(&shop(), "GET /", authorization);
-            assert!(claims(verdict).is_none());
+            assert!(claims(judge(&shop(), "GET /", authorization)).is_none());
         }
     }
 
@@ -333,6 +335,20 @@ mod tests {
         let verdict = judge(&shop(), "GET /me", &[&bearer(json!({"sub": "u"}))]);
         let claims = claims(verdict).expect("claims");
         assert_eq!(claims.subject(), Some("u"));
+    }
+
+    #[test]
+    fn the_rule_that_decides_says_how_long_the_answer_may_take() {
+        let mut patient = rule("/report", &["GET"], Access::Public);
+        patient.request_timeout = Some(Duration::from_mins(10));
+        let rules = vec![patient, rule("/**", &[], Access::Public)];
+        let guard = guard(Vec::new(), rules);
+        let time = |target| match judge(&guard, target, &[]) {
+            Verdict::Pass(passed) => passed.request_timeout,
+            Verdict::Refuse(refusal) => panic!("refused: {refusal:?}"),
+        };
+        assert_eq!(time("GET /report"), Some(Duration::from_mins(10)));
+        assert_eq!(time("POST /report"), None);
     }
 
     #[test]
@@ -511,7 +527,7 @@ mod tests {
     #[test]
     fn a_login_that_is_too_old_asks_for_another_one() {
         let mut pay = rule("/pay", &[], Access::Token);
-        pay.max_age = Some(std::time::Duration::from_mins(5));
+        pay.max_age = Some(Duration::from_mins(5));
         let guard = guard(vec![(issuer("a"), secret_keys())], vec![pay]);
         let old = bearer(json!({"auth_time": NOW.0 - 301}));
         let refusal = refusal(judge(&guard, "GET /pay", &[&old]));

@@ -21,6 +21,7 @@ mod token;
 mod verified;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use claims::{ClaimError, Claims};
 pub use guard::{Guard, GuardError};
@@ -63,6 +64,8 @@ pub struct Passed {
     pub claims: Option<Arc<Claims>>,
     /// Why the rule, which is an audit, would have refused it.
     pub audited: Option<Refusal>,
+    /// How long its answer may be waited for, as its rule says; absent: for ever.
+    pub request_timeout: Option<Duration>,
 }
 
 /// How a verdict came about.

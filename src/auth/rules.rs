@@ -4,6 +4,8 @@ mod host;
 mod pattern;
 mod requirements;
 
+use std::time::Duration;
+
 use pattern::Pattern;
 pub(super) use requirements::{Requirements, Unmet};
 
@@ -42,6 +44,7 @@ pub(super) struct Rule {
     pub(super) need: Need,
     /// What it would refuse passes.
     pub(super) is_audit: bool,
+    pub(super) request_timeout: Option<Duration>,
 }
 
 /// What a rule asks for.
@@ -69,6 +72,7 @@ impl Rule {
             hosts: rule.hosts.clone(),
             need,
             is_audit: rule.audit,
+            request_timeout: rule.request_timeout,
         })
     }
 

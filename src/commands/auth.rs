@@ -57,7 +57,9 @@ fn shown(explanation: &Explanation, rules: &[Rule]) -> String {
     };
     let mut lines = vec![format!("path      {path}"), format!("rule      {rule}")];
     match &explanation.verdict {
-        Verdict::Pass(Passed { claims, audited }) => {
+        Verdict::Pass(Passed {
+            claims, audited, ..
+        }) => {
             let claims = claims.as_ref().map_or_else(
                 || "without claims".to_owned(),
                 |claims| format!("with the claims {}", Value::from(claims.as_map().clone())),

@@ -338,6 +338,10 @@ pub(super) struct Rule {
     pub max_age: Period<0, { 365 * DAY }>,
     /// Log and count what this rule would refuse, and let it pass.
     pub audit: bool,
+    /// As `http.request_timeout`, which it replaces where it is given. 0s: for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Period<0, DAY>")]
+    pub request_timeout: Option<Period<0, DAY>>,
 }
 
 impl Default for Rule {
@@ -353,6 +357,7 @@ impl Default for Rule {
             claims: BTreeMap::new(),
             max_age: Period(Duration::ZERO),
             audit: false,
+            request_timeout: None,
         }
     }
 }

@@ -245,7 +245,7 @@ pub struct Process {
 pub struct Http {
     /// From the first byte of a request until its last header.
     pub header_timeout: Duration,
-    /// From the last header of a request until its answer begins.
+    /// From the last header of a request until its answer begins, where its rule says nothing else.
     pub request_timeout: Option<Duration>,
     /// How long a connection may wait for its next request.
     pub keep_alive: Duration,
@@ -349,6 +349,8 @@ pub struct Rule {
     pub max_age: Option<Duration>,
     /// What this rule would refuse is logged and counted, and passes.
     pub audit: bool,
+    /// From the last header of a request until its answer begins: its own, else `http.request_timeout`.
+    pub request_timeout: Option<Duration>,
 }
 
 /// What a claim must hold.

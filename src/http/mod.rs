@@ -48,13 +48,13 @@ pub struct Pipeline<S> {
     id_low: AtomicU64,
 }
 
-/// What of the configuration concerns every request.
+/// What concerns every request of a worker.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
+    /// The worker's number, for logs.
+    pub worker: u64,
     /// Whether each request gets a line in the log.
     pub access_log: bool,
-    /// From the last header of a request until its answer begins.
-    pub request_timeout: Option<Duration>,
     /// So many requests are enough for one worker.
     pub max_requests: Option<u64>,
 }
@@ -136,7 +136,11 @@ impl<S: AppService> Pipeline<S> {
                 );
                 Err(reply::refusal(&refusal))
             }
-            Ok(Passed { claims, audited }) => {
+            Ok(Passed {
+                claims,
+                audited,
+                request_timeout,
+            }) => {
                 if let Some(refusal) = audited {
                     self.note_audit(&refusal, &head, id);
                 }
@@ -145,8 +149,8 @@ impl<S: AppService> Pipeline<S> {
                     head.extensions.insert(claims);
                 }
                 head.extensions.insert(id);
-                self.call(Request::from_parts(head, RequestBody::new(body)), id)
-                    .await
+                let request = Request::from_parts(head, RequestBody::new(body));
+                self.call(request, id, request_timeout, &track).await
             }
         };
         let mut response = match answer {
@@ -172,13 +176,12 @@ impl<S: AppService> Pipeline<S> {
                 peer: origin.peer,
                 method: method.clone(),
                 path: cut(path).to_owned(),
-                started,
                 subject: None,
                 status: StatusCode::INTERNAL_SERVER_ERROR,
                 bytes: 0,
             })
         });
-        Track::begin(id, Arc::clone(&origin.activity), in_flight, access)
+        Track::begin(id, started, Arc::clone(&origin.activity), in_flight, access)
     }
 
     /// Judges a request; of one that may pass, the path becomes the one that was judged.
@@ -240,6 +243,8 @@ impl<S: AppService> Pipeline<S> {
         &self,
         request: Request<RequestBody>,
         id: RequestId,
+        limit: Option<Duration>,
+        track: &Track,
     ) -> Result<Response<S::Body>, Response<Bytes>> {
         let named = (request.method().clone(), request.uri().clone());
         let mut app = self.app.clone();
@@ -254,12 +259,14 @@ impl<S: AppService> Pipeline<S> {
                 Err(panic) => std::task::Poll::Ready(Err(panic)),
             }
         });
-        let Some(outcome) = self.in_time(caught).await else {
+        let Some(outcome) = within(limit, caught).await else {
             let (method, uri) = named;
             tracing::error!(
                 request = %id,
                 method = cut(method.as_str()),
                 path = cut(uri.path()),
+                age = %track.age(),
+                worker = self.settings.worker,
                 "the application did not answer in time"
             );
             return Err(reply::request_timed_out());
@@ -279,14 +286,6 @@ impl<S: AppService> Pipeline<S> {
         }
     }
 
-    /// What `answering` comes to, unless it takes longer than `request_timeout`; then it is dropped.
-    async fn in_time<T>(&self, answering: impl Future<Output = T>) -> Option<T> {
-        match self.settings.request_timeout {
-            Some(limit) => tokio::time::timeout(limit, answering).await.ok(),
-            None => Some(answering.await),
-        }
-    }
-
     fn finish(&self, response: &mut Response<ResponseBody<S::Body>>, id: RequestId, closes: bool) {
         const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
         self.seat.answered(response.status().as_u16());
@@ -297,5 +296,13 @@ impl<S: AppService> Pipeline<S> {
         if closes || self.draining.load(Relaxed) {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
+    }
+}
+
+/// What `answering` comes to, unless it takes longer than `limit`; then it is dropped.
+async fn within<T>(limit: Option<Duration>, answering: impl Future<Output = T>) -> Option<T> {
+    match limit {
+        Some(limit) => tokio::time::timeout(limit, answering).await.ok(),
+        None => Some(answering.await),
     }
 }

@@ -94,6 +94,7 @@ methods = "GET"
     claims = {}  # default
     max_age = "0s"  # default
     audit = false  # default
+    # request_timeout is not set
     "#);
 }
 

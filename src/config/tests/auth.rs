@@ -273,3 +273,14 @@ fn a_rule_is_audited_only_where_it_could_refuse() {
     accepted("[[auth.rule]]\npath = '/'\naudit = true");
     assert_snapshot!(refused("[[auth.rule]]\npath = '/'\naccess = 'public'\naudit = true"), @"config: /srv/app.toml:4:9: `auth.rule[0]` is public, so it refuses nothing that `audit` could let pass");
 }
+
+#[test]
+fn a_rule_has_the_time_out_of_http_unless_it_has_its_own() {
+    let text = "http.request_timeout = '7s'\n[[auth.rule]]\npath = '/a'\nrequest_timeout = '5m'\n[[auth.rule]]\npath = '/b'\nrequest_timeout = 0\n[[auth.rule]]\npath = '/c'";
+    let rules = accepted(text).auth.rules;
+    let times: Vec<_> = rules.iter().map(|rule| rule.request_timeout).collect();
+    let seconds = Duration::from_secs;
+    assert_eq!(times, [Some(seconds(300)), None, Some(seconds(7))]);
+    let never = accepted("http.request_timeout = 0\n[[auth.rule]]\npath = '/a'");
+    assert_eq!(never.auth.rules[0].request_timeout, None);
+}

@@ -217,5 +217,6 @@ fn what_is_in_force_is_shown_with_its_origin() {
     claims = { "x.y" = 1 }               # /srv/app.toml:7:10
     max_age = "0s"                       # default
     audit = false                        # default
+    # request_timeout is not set
     "#);
 }

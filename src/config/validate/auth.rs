@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::{Check, path, text, texts};
+use super::{Check, path, text, texts, unless_zero};
 use crate::config::key::KeyPath;
 use crate::config::notation::{OneOrMany, Text};
 use crate::config::{Access, Algorithm, Auth, ClaimTest, Issuer, KeySource, Rule, file, rules};
 
 impl Check<'_> {
-    pub(super) fn auth(&mut self, auth: &file::Auth) -> Auth {
+    pub(super) fn auth(&mut self, auth: &file::Auth, http: &file::Http) -> Auth {
         let issuers = self.issuers(&auth.issuer);
-        let rules = self.rules(&auth.rule);
+        let rules = self.rules(&auth.rule, http);
         let first_needy = rules.iter().position(|rule| rule.access == Access::Token);
         if rules.is_empty() {
             let message = "there is no `[[auth.rule]]`: every request will be refused";
@@ -131,11 +131,11 @@ impl Check<'_> {
         }
     }
 
-    fn rules(&mut self, written: &[file::Rule]) -> Vec<Rule> {
+    fn rules(&mut self, written: &[file::Rule], http: &file::Http) -> Vec<Rule> {
         let mut rules: Vec<(KeyPath, Rule)> = Vec::new();
         for (index, rule) in written.iter().enumerate() {
             let key = KeyPath::from("auth.rule").item(index);
-            let Some(rule) = self.rule(&key, rule) else {
+            let Some(rule) = self.rule(&key, rule, http) else {
                 continue;
             };
             if let Some((earlier, _)) = rules
@@ -153,7 +153,7 @@ impl Check<'_> {
         rules.into_iter().map(|(_, rule)| rule).collect()
     }
 
-    fn rule(&mut self, key: &KeyPath, written: &file::Rule) -> Option<Rule> {
+    fn rule(&mut self, key: &KeyPath, written: &file::Rule, http: &file::Http) -> Option<Rule> {
         let at = key.child("path");
         let Some(Text(pattern)) = &written.path else {
             if !self.problems.concern(&at) {
@@ -188,6 +188,12 @@ impl Check<'_> {
             claims: self.claims(&key.child("claims"), &written.claims),
             max_age: Some(written.max_age.0).filter(|age| !age.is_zero()),
             audit: written.audit,
+            request_timeout: unless_zero(
+                written
+                    .request_timeout
+                    .as_ref()
+                    .map_or(http.request_timeout.0, |time| time.0),
+            ),
         };
         if rule.audit && rule.access == Access::Public {
             let message =
