@@ -186,6 +186,10 @@ fn what_is_in_force_is_shown_with_its_origin() {
     http.keep_alive = "1m 15s"           # default
     http.drain_linger = "1s"             # default
     auth.realm = "destrier"              # default
+    auth.token_from = ["authorization"]  # default
+    auth.trusted_origins = []            # default
+    # auth.csrf_cookie is not set
+    # auth.csrf_header is not set
     app.kind = "demo"                    # default
     app.faults = false                   # default
     log.level = "info"                   # default
@@ -218,5 +222,6 @@ fn what_is_in_force_is_shown_with_its_origin() {
     max_age = "0s"                       # default
     audit = false                        # default
     # request_timeout is not set
+    # query_token is not set
     "#);
 }
