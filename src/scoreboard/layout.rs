@@ -13,7 +13,7 @@ pub const REQUESTS_NAMED: usize = 32;
 pub const PATH_MAX: usize = 96;
 
 /// Before the first seat: the version, the totals of the dead in the order of [`Figure`], the number of seats used.
-pub(super) const HEAD: usize = 16;
+pub(super) const HEAD: usize = 32;
 
 /// Seats at and above this number have never been used, so nobody needs to look there.
 pub(super) const SEATS_USED: usize = HEAD - 1;
@@ -33,6 +33,7 @@ pub(super) enum Figure {
     ClientError,
     ServerError,
     Refused,
+    Audited,
     /// 1 while the worker takes connections.
     Accepting,
     /// Since when the event loop has not been seen to turn, in monotonic nanoseconds; 0 while it waits for something to do.
@@ -41,7 +42,7 @@ pub(super) enum Figure {
 
 impl Figure {
     /// Those that only grow, and are kept when their worker dies.
-    pub(super) const COUNTERS: [Self; 7] = [
+    pub(super) const COUNTERS: [Self; 8] = [
         Self::ConnectionsTotal,
         Self::Informational,
         Self::Success,
@@ -49,6 +50,7 @@ impl Figure {
         Self::ClientError,
         Self::ServerError,
         Self::Refused,
+        Self::Audited,
     ];
 
     pub(super) fn of_status(status: u16) -> Self {
