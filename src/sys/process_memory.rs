@@ -21,8 +21,8 @@ pub fn resident(process: ProcessId) -> io::Result<u64> {
 }
 
 /// What this process has in memory, in bytes, with pages that it shares divided by the number of those who share them: its
-/// proportional set (`/proc/self/smaps_rollup`, `proc_pid_smaps(5)`). The kernel walks all page tables for it, milliseconds for
-/// a gibibyte, under a lock that the process itself needs to map memory. A process may always read its own.
+/// proportional set (`/proc/self/smaps_rollup`, `proc_pid_smaps(5)`). The kernel walks all page tables for it, some 35 ms for
+/// a gibibyte of small pages, under a lock that the process itself needs to map memory. A process may always read its own.
 ///
 /// # Errors
 /// No /proc, or a kernel without that file.

@@ -321,7 +321,8 @@ fn request_ids() -> u64 {
     getrandom::u64().unwrap_or_default()
 }
 
-/// What this worker holds in memory, in bytes. On a thread of its own: the kernel takes milliseconds for it.
+/// What this worker holds in memory, in bytes. On a thread of its own: the kernel takes tens of milliseconds for a
+/// gibibyte, which no request shall wait for.
 async fn own_memory() -> Option<u64> {
     let share = tokio::task::spawn_blocking(process_memory::own_share).await;
     share.ok()?.ok()
