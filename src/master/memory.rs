@@ -29,13 +29,15 @@ pub(super) struct Held {
     pub(super) above: u32,
     /// Some measurement was below it.
     pub(super) was_below: bool,
+    /// Its answer has not come yet.
+    is_asked: bool,
     is_reported: bool,
 }
 
 /// What a measurement means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Judgement {
-    /// Below the limit, or reported before.
+    /// Nothing is to be done: it is below the limit, or was asked or reported before.
     Enough,
     /// The RSS is above the limit: the worker's own word decides.
     Ask,
@@ -77,13 +79,14 @@ impl MemoryWatch {
     pub(super) fn take_rss(&mut self, id: WorkerId, rss: Option<u64>, limit: Limit) -> Judgement {
         let held = self.held_by(id);
         held.rss = rss;
-        if held.is_reported {
+        if held.is_reported || held.is_asked {
             Judgement::Enough
         } else if rss.is_some_and(|rss| rss <= limit.bytes) {
             // The PSS is never more than the RSS.
             held.pss = None;
             held.take_sample(false, limit)
         } else {
+            held.is_asked = true;
             Judgement::Ask
         }
     }
@@ -92,6 +95,7 @@ impl MemoryWatch {
     pub(super) fn take_pss(&mut self, id: WorkerId, pss: Option<u64>, limit: Limit) -> Judgement {
         let held = self.held_by(id);
         held.pss = pss;
+        held.is_asked = false;
         match pss.or(held.rss) {
             _ if held.is_reported => Judgement::Enough,
             // Nobody knows.
@@ -214,10 +218,11 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_gives_no_answer_is_not_judged() {
+    fn a_worker_that_gives_no_answer_is_neither_judged_nor_asked_again() {
         let mut watch = MemoryWatch::default();
+        assert_eq!(watch.take_rss(ONE, Some(500), LIMIT), Judgement::Ask);
         for _ in 0..5 {
-            assert_eq!(watch.take_rss(ONE, Some(500), LIMIT), Judgement::Ask);
+            assert_eq!(watch.take_rss(ONE, Some(500), LIMIT), Judgement::Enough);
         }
         assert_eq!(watch.take_pss(ONE, Some(500), LIMIT), Judgement::Above(1));
     }
