@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::boot::pin;
 use super::crew::Hand;
 use super::listeners::SlotEnd;
-use super::{Assignment, Master, Pinned, ReloadOutcome};
+use super::{Assignment, Master, Pinned, Purpose, ReloadOutcome};
 use crate::channel::ToWorker;
 use crate::config::Bind;
 use crate::logging;
@@ -74,7 +74,7 @@ impl Master {
     fn prepare(&mut self) -> Event {
         tracing::info!("reload begins");
         self.systemd.notifier.send_reloading();
-        let result = (self.loader.0)().and_then(|loaded| {
+        let result = (self.loader.0)(Purpose::Force).and_then(|loaded| {
             let before = self
                 .serving()
                 .map(|pinned| Arc::clone(&pinned.loaded.config));

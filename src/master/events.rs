@@ -172,6 +172,12 @@ impl Master {
                 let status = Answer::Status(Box::new(self.status()));
                 self.control.send(caller, &status);
             }
+            Request::Plan {} => {
+                let answer = self
+                    .plan()
+                    .map_or_else(Answer::Failed, |plan| Answer::Plan(Box::new(plan)));
+                self.control.send(caller, &answer);
+            }
             Request::Reload {} => {
                 tracing::info!("reload asked for by command");
                 self.feed(Event::ReloadRequested(Some(caller)));

@@ -17,6 +17,7 @@ mod listeners;
 mod logs;
 mod notify;
 mod pid1;
+mod plan;
 mod recycle;
 mod reload;
 mod request_timeout;
