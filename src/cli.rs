@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 const OVERVIEW: &str = "\
 Start:       destrier check && destrier run
-Operate:     destrier status; destrier reload; destrier stop
+Operate:     destrier status; destrier plan; destrier reload; destrier stop
 Try a token: destrier token issue --sub alice | destrier token verify
 
 Every key of a section of the configuration is also an environment variable: DESTRIER_WORKERS__COUNT=4 is `count` in [workers]. \

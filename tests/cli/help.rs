@@ -34,7 +34,7 @@ fn help_of_the_program() {
       -V, --version  Print version
 
     Start:       destrier check && destrier run
-    Operate:     destrier status; destrier reload; destrier stop
+    Operate:     destrier status; destrier plan; destrier reload; destrier stop
     Try a token: destrier token issue --sub alice | destrier token verify
 
     Every key of a section of the configuration is also an environment variable:
