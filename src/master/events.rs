@@ -133,10 +133,14 @@ impl Master {
             };
             // Its last words may have arrived together with its end.
             self.hear(id);
+            let slot = self.crew.get(id).map(|hand| hand.slot);
             let words = self.bury(id, ending, out_of_memory);
             self.feed(Event::Exited(id, words));
             self.note_who_serves();
             self.listeners.worker_left(id);
+            if let Some(slot) = slot {
+                self.hand_over_queues(slot);
+            }
         }
     }
 

@@ -339,6 +339,18 @@ impl Listeners {
         self.steer();
     }
 
+    /// The queues of `slot`, which nobody serves for the moment, with the names of their listeners.
+    pub(super) fn queues_of(&self, slot: u16) -> Vec<(Bind, OwnedFd)> {
+        let queues = self.open.iter().filter_map(|listener| {
+            let queue = match &listener.kind {
+                Kind::PerSlot(sockets) => sockets.queue_of(slot)?.ok()?,
+                Kind::Shared { .. } => return None,
+            };
+            Some((listener.bind.clone(), queue))
+        });
+        queues.collect()
+    }
+
     /// The worker has ended: what it was to empty is closed, also where it was killed before it could.
     pub(super) fn worker_left(&mut self, id: WorkerId) {
         for listener in &mut self.open {

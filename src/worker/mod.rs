@@ -7,6 +7,7 @@ mod log;
 mod orders;
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::sync::Arc;
@@ -230,6 +231,9 @@ async fn serve<S: AppService>(
                 task.seat.set_accepting(true);
                 accepting.extend(accept_from(std::mem::take(&mut sockets), task, serving));
             }
+            Some(ToWorker::TakeOver { listener }) => {
+                take_over(listener, orders.take_descriptor(), serving);
+            }
             Some(ToWorker::Drain { close }) => break close,
             Some(ToWorker::ReopenLogs) => reopen_logs(),
             Some(ToWorker::Quit) => return,
@@ -249,7 +253,7 @@ async fn serve<S: AppService>(
             () = &mut drained => return,
             Some(listener) = emptied.recv() => orders.say(&ToMaster::Emptied { listener }).await,
             order = orders.next() => match order {
-                Some(ToWorker::Accept | ToWorker::Drain { .. }) => {}
+                Some(ToWorker::Accept | ToWorker::Drain { .. } | ToWorker::TakeOver { .. }) => {}
                 Some(ToWorker::ReopenLogs) => reopen_logs(),
                 Some(ToWorker::Quit) => return,
                 None => {
@@ -274,6 +278,23 @@ fn accept_from<S: AppService>(
         }
     };
     sockets.into_iter().filter_map(start).collect()
+}
+
+/// Serves what waits for a worker that has died. Without a socket there is nothing to serve.
+fn take_over<S: AppService>(name: String, socket: Option<OwnedFd>, serving: &Arc<Serving<S>>) {
+    let Some(socket) = socket else {
+        return;
+    };
+    let listener = Listener::new(ListeningSocket {
+        name,
+        socket,
+        shared: false,
+        inherited: false,
+    });
+    match listener {
+        Ok(listener) => accept::take_over(listener, Arc::clone(serving)),
+        Err(error) => tracing::warn!(%error, "cannot serve what waits for a worker that has died"),
+    }
 }
 
 /// The next master wants the ports at once; requests in flight get what little time there is.
