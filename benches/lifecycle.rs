@@ -281,7 +281,9 @@ impl Phase {
         let mut moments: Vec<Duration> = answered.map(|sample| sample.ended).collect();
         moments.extend([self.began, self.ended]);
         moments.sort_unstable();
-        let gaps = moments.windows(2).map(|pair| pair[1] - pair[0]);
+        let gaps = moments
+            .windows(2)
+            .map(|pair| pair[1].saturating_sub(pair[0]));
         milliseconds(gaps.max().unwrap_or_default())
     }
 

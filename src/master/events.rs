@@ -207,6 +207,8 @@ impl Master {
     }
 
     fn stop(&mut self, manner: StopManner) {
+        // Somebody must serve what waits for a worker that has died, and soon there will be nobody who is told to.
+        self.reap();
         self.systemd.notifier.send("STOPPING=1\nSTATUS=Stopping");
         self.feed(Event::StopRequested(manner));
     }

@@ -94,6 +94,22 @@ fn what_waits_for_a_killed_worker_is_served_by_another_one() {
     }
 }
 
+#[test]
+fn a_stop_that_is_heard_of_before_a_death_serves_what_waits_for_the_dead_too() {
+    let server = Setup::new().start();
+    let killed = server.pids()[1];
+    let clients = clients_of_a_worker_that_hangs(&server, killed);
+    // The kernel tells the signals in the order of their numbers: TERM before CHLD.
+    server.signal(Signal::SIGSTOP);
+    eventually("the stop", || os::is_stopped(server.pid).then_some(()));
+    os::kill(killed);
+    eventually("the death", || (!os::is_alive(killed)).then_some(()));
+    server.signal(Signal::SIGTERM);
+    server.signal(Signal::SIGCONT);
+    assert_all_answered(clients);
+    assert_eq!(server.wait_for_exit(PATIENCE), Some(0));
+}
+
 /// Nobody was turned away, nobody waited in vain.
 #[track_caller]
 fn assert_only_cut(failures: &BTreeSet<Failure>) {
