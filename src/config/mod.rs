@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 mod bind;
 mod decode;
+mod difference;
 mod document;
 mod errors;
 mod file;
@@ -37,10 +38,11 @@ mod validate;
 use document::Document;
 use errors::Problems;
 
+pub use difference::{Difference, differences};
 pub use errors::{ConfigErrors, Problem};
 pub use locate::{Located, locate};
 pub use origin::Origin;
-pub use show::{Setting, shown};
+pub use show::{Overridden, Setting, shown};
 pub use sources::Sources;
 
 /// Reads, merges and checks the configuration.
@@ -87,6 +89,7 @@ fn check(
         config,
         warnings,
         settings: show::settings(&file, &document),
+        overridden: document.overridden(),
     })
 }
 
@@ -104,6 +107,8 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
     /// Every key with its value in force and where that came from.
     pub settings: Vec<Setting>,
+    /// What the file says in vain.
+    pub overridden: Vec<Overridden>,
 }
 
 /// Everything destrier was told, with every default filled in. Nothing checks it again.
