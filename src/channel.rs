@@ -35,6 +35,8 @@ pub enum ToMaster {
     },
     /// It has answered as many requests as it may: it serves on until another one takes its place.
     ServedOut,
+    /// One of its requests is stuck: it serves on until another one takes its place.
+    Stuck,
     /// It cannot boot.
     Failed {
         /// Why, for the operator.

@@ -22,5 +22,6 @@ pub mod worker;
 
 pub use app::{App, Boot, BoxError, RequestBody};
 pub use auth::Claims;
+pub use http::InProgress;
 pub use scoreboard::RequestId;
 pub use server::Server;

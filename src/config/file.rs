@@ -356,7 +356,7 @@ impl Default for Rule {
 pub(super) struct App {
     /// Which application.
     pub kind: AppKind,
-    /// Whether the fault routes of the demo (crash, hang, leak, exit) exist.
+    /// Whether the fault routes of the demo (crash, hang, leak, exit, stuck) exist.
     pub faults: bool,
 }
 

@@ -362,7 +362,7 @@ pub enum Access {
 pub struct App {
     /// Which application.
     pub kind: AppKind,
-    /// Whether the demo's fault routes (crash, hang, leak, exit) exist.
+    /// Whether the demo's fault routes (crash, hang, leak, exit, stuck) exist.
     pub faults: bool,
 }
 

@@ -4,6 +4,7 @@ pub mod activity;
 mod body;
 mod head;
 mod identity_fields;
+mod in_progress;
 mod reply;
 mod target;
 mod track;
@@ -22,6 +23,7 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONNECTION};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
+pub use in_progress::InProgress;
 pub use reply::request_timeout;
 use tokio::sync::Notify;
 use track::{Access, Track};
@@ -32,6 +34,7 @@ use crate::logging::cut;
 use crate::scoreboard::{RequestId, SeatWriter};
 use crate::sys::clock;
 use activity::Activity;
+use in_progress::Overdue;
 
 /// What every request of one worker goes through.
 #[derive(Debug)]
@@ -42,6 +45,8 @@ pub struct Pipeline<S> {
     settings: Settings,
     /// Wakes whoever waits for the worker to have served enough.
     served_out: Notify,
+    /// Wakes whoever waits for a request to be stuck.
+    stuck: Arc<Notify>,
     /// Answers say `Connection: close` from now on.
     draining: AtomicBool,
     id_high: u64,
@@ -90,6 +95,7 @@ impl<S: AppService> Pipeline<S> {
             seat,
             settings,
             served_out: Notify::new(),
+            stuck: Arc::new(Notify::new()),
             draining: AtomicBool::new(false),
             id_high: request_ids,
             id_low: AtomicU64::new(1),
@@ -104,6 +110,11 @@ impl<S: AppService> Pipeline<S> {
     /// Returns when `max_requests` have begun.
     pub async fn served_out(&self) {
         self.served_out.notified().await;
+    }
+
+    /// Returns when a request is stuck: its client was answered with 504, and the application works on.
+    pub async fn stuck(&self) {
+        self.stuck.notified().await;
     }
 
     /// Answers one request. Whatever goes wrong is an answer too.
@@ -149,8 +160,11 @@ impl<S: AppService> Pipeline<S> {
                     head.extensions.insert(claims);
                 }
                 head.extensions.insert(id);
+                if let Some(in_progress) = track.in_progress() {
+                    head.extensions.insert(in_progress);
+                }
                 let request = Request::from_parts(head, RequestBody::new(body));
-                self.call(request, id, admitted.request_timeout, &track)
+                self.call(request, id, admitted.request_timeout, &mut track)
                     .await
             }
         };
@@ -237,7 +251,7 @@ impl<S: AppService> Pipeline<S> {
         request: Request<RequestBody>,
         id: RequestId,
         limit: Option<Duration>,
-        track: &Track,
+        track: &mut Track,
     ) -> Result<Response<S::Body>, Response<Bytes>> {
         let named = (request.method().clone(), request.uri().clone());
         let mut app = self.app.clone();
@@ -254,14 +268,15 @@ impl<S: AppService> Pipeline<S> {
         });
         let Some(outcome) = within(limit, caught).await else {
             let (method, uri) = named;
-            tracing::error!(
-                request = %id,
-                method = cut(method.as_str()),
-                path = cut(uri.path()),
-                age = %track.age(),
-                worker = self.settings.worker,
-                "the application did not answer in time"
-            );
+            let (started, working) = track.give_up();
+            self.give_up(Overdue {
+                worker: self.settings.worker,
+                id,
+                method,
+                uri,
+                started,
+                working,
+            });
             return Err(reply::request_timed_out());
         };
         match outcome {
@@ -277,6 +292,17 @@ impl<S: AppService> Pipeline<S> {
                 Err(reply::application_failed())
             }
         }
+    }
+
+    /// A request was answered with 504, and the application's future is about to be dropped.
+    fn give_up(&self, overdue: Overdue) {
+        overdue.tell();
+        let stuck = Arc::clone(&self.stuck);
+        tokio::spawn(async move {
+            if overdue.is_stuck().await {
+                stuck.notify_one();
+            }
+        });
     }
 
     fn finish(&self, response: &mut Response<ResponseBody<S::Body>>, id: RequestId, closes: bool) {

@@ -152,6 +152,10 @@ impl Master {
                     self.note_replacement(id, "max_requests");
                     Event::ReplacementWanted(id)
                 }
+                ToMaster::Stuck => {
+                    self.note_replacement(id, "a request is stuck");
+                    Event::ReplacementWanted(id)
+                }
                 ToMaster::Failed { reason } => {
                     tracing::error!(worker = id.0, reason, "worker cannot boot");
                     Event::BootFailed(id, reason)

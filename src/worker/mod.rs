@@ -217,11 +217,17 @@ async fn serve<S: AppService>(
 ) {
     let mut sockets = sockets;
     let mut accepting = Vec::new();
+    let mut told_that_stuck = false;
     let close = loop {
         let order = tokio::select! {
             order = orders.next() => order,
             () = serving.pipeline.served_out() => {
                 orders.say(&ToMaster::ServedOut).await;
+                continue;
+            }
+            () = serving.pipeline.stuck(), if !told_that_stuck => {
+                orders.say(&ToMaster::Stuck).await;
+                told_that_stuck = true;
                 continue;
             }
         };

@@ -43,6 +43,7 @@ enum Route {
     Hang,
     Leak,
     Exit,
+    Stuck,
 }
 
 const ROUTES: [(&str, Route); 12] = [
@@ -61,11 +62,12 @@ const ROUTES: [(&str, Route); 12] = [
 ];
 
 /// Only with `app.faults`.
-const FAULTS: [(&str, Route); 4] = [
+const FAULTS: [(&str, Route); 5] = [
     ("/fault/crash", Route::Crash),
     ("/fault/hang", Route::Hang),
     ("/fault/leak", Route::Leak),
     ("/fault/exit", Route::Exit),
+    ("/fault/stuck", Route::Stuck),
 ];
 
 /// Boots it, in a worker.
@@ -145,6 +147,10 @@ async fn answer(route: Route, code: Option<&str>, request: Request<RequestBody>)
         Route::Hang => faults::hang(),
         Route::Leak => with_query(&request, |query: Leak| faults::leak(query.mb)),
         Route::Exit => with_query(&request, |query: Exit| faults::exit(query.code)),
+        Route::Stuck => match query(&request) {
+            Ok(Stuck { ms }) => faults::stuck(request, ms).await,
+            Err(refused) => refused,
+        },
     }
 }
 
@@ -163,7 +169,8 @@ fn allows(route: Route, method: &Method) -> bool {
         | Route::Crash
         | Route::Hang
         | Route::Leak
-        | Route::Exit => matches!(*method, Method::GET | Method::HEAD | Method::POST),
+        | Route::Exit
+        | Route::Stuck => matches!(*method, Method::GET | Method::HEAD | Method::POST),
     }
 }
 
@@ -201,6 +208,13 @@ struct Leak {
 struct Exit {
     #[serde(default)]
     code: u8,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stuck {
+    /// Milliseconds; for ever when absent.
+    ms: Option<u64>,
 }
 
 fn with_query<Q: DeserializeOwned>(
