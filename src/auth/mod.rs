@@ -42,6 +42,8 @@ pub struct RequestView<'a> {
     pub method: &'a str,
     /// The path of the request target, as received (percent-encoded), without the query.
     pub path: &'a str,
+    /// The value of the `Host` field; absent where there is none, as HTTP/1.0 allows.
+    pub host: Option<&'a str>,
     /// The values of every `Authorization` field.
     pub authorization: &'a [&'a [u8]],
 }
@@ -50,14 +52,31 @@ pub struct RequestView<'a> {
 #[derive(Debug, Clone)]
 pub enum Verdict {
     /// It may pass.
-    Pass {
-        /// What its token says; `None` when none was looked at.
-        claims: Option<Arc<Claims>>,
-        /// How long its answer may be waited for, as its rule says; `None`: for ever.
-        request_timeout: Option<Duration>,
-    },
+    Pass(Passed),
     /// It may not.
     Refuse(Refusal),
+}
+
+/// A request that may pass.
+#[derive(Debug, Clone, Default)]
+pub struct Passed {
+    /// What its token says; absent where none was needed or looked at.
+    pub claims: Option<Arc<Claims>>,
+    /// Why the rule, which is an audit, would have refused it.
+    pub audited: Option<Refusal>,
+    /// How long its answer may be waited for, as its rule says; `None`: for ever.
+    pub request_timeout: Option<Duration>,
+}
+
+/// How a verdict came about.
+#[derive(Debug, Clone)]
+pub struct Explanation {
+    /// The path that was judged: decoded. Absent when it has more than one reading.
+    pub path: Option<String>,
+    /// The place of the rule that decided, from 0, as in the configuration; absent when none is for the request.
+    pub rule: Option<usize>,
+    /// What came of it.
+    pub verdict: Verdict,
 }
 
 /// Why a request may not pass: what its client is told and what the log is told.

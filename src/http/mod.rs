@@ -20,7 +20,7 @@ use std::time::Duration;
 
 pub use body::ResponseBody;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONNECTION};
+use http::header::{AUTHORIZATION, CONNECTION, HOST};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 pub use in_progress::InProgress;
@@ -29,7 +29,7 @@ use tokio::sync::Notify;
 use track::{Access, Track};
 
 use crate::app::{AppService, BoxError, RequestBody};
-use crate::auth::{Claims, Guard, Refusal, RequestView, UnixTime, Verdict};
+use crate::auth::{Guard, Passed, Refusal, RequestView, UnixTime, Verdict};
 use crate::logging::cut;
 use crate::scoreboard::{RequestId, SeatWriter};
 use crate::sys::clock;
@@ -71,13 +71,6 @@ pub struct Origin {
     pub peer: Option<SocketAddr>,
     /// What the connection is doing.
     pub activity: Arc<Activity>,
-}
-
-/// A request that may pass.
-struct Admitted {
-    claims: Option<Arc<Claims>>,
-    /// From its last header until its answer begins.
-    request_timeout: Option<Duration>,
 }
 
 impl<S: AppService> Pipeline<S> {
@@ -154,8 +147,15 @@ impl<S: AppService> Pipeline<S> {
                 );
                 Err(reply::refusal(&refusal))
             }
-            Ok(admitted) => {
-                if let Some(claims) = admitted.claims {
+            Ok(Passed {
+                claims,
+                audited,
+                request_timeout,
+            }) => {
+                if let Some(refusal) = audited {
+                    self.note_audit(&refusal, &head, id);
+                }
+                if let Some(claims) = claims {
                     track.subject(|| claims.subject().map(|subject| cut(subject).to_owned()));
                     head.extensions.insert(claims);
                 }
@@ -164,8 +164,7 @@ impl<S: AppService> Pipeline<S> {
                     head.extensions.insert(in_progress);
                 }
                 let request = Request::from_parts(head, RequestBody::new(body));
-                self.call(request, id, admitted.request_timeout, &mut track)
-                    .await
+                self.call(request, id, request_timeout, &mut track).await
             }
         };
         let mut response = match answer {
@@ -200,21 +199,28 @@ impl<S: AppService> Pipeline<S> {
     }
 
     /// Judges a request; of one that may pass, the path becomes the one that was judged.
-    fn admit(&self, head: &mut http::request::Parts) -> Result<Admitted, Refusal> {
-        let admitted = match self.judge(head) {
-            Verdict::Pass {
-                claims,
-                request_timeout,
-            } => Admitted {
-                claims,
-                request_timeout,
-            },
+    fn admit(&self, head: &mut http::request::Parts) -> Result<Passed, Refusal> {
+        let passed = match self.judge(head) {
+            Verdict::Pass(passed) => passed,
             Verdict::Refuse(refusal) => return Err(refusal),
         };
         if let Some(uri) = target::canonical(&head.uri)? {
             head.uri = uri;
         }
-        Ok(admitted)
+        Ok(passed)
+    }
+
+    /// What a rule would have refused, were it not an audit.
+    fn note_audit(&self, refusal: &Refusal, head: &http::request::Parts, id: RequestId) {
+        self.seat.audited();
+        tracing::info!(
+            request = %id,
+            method = cut(head.method.as_str()),
+            path = cut(head.uri.path()),
+            status = refusal.status,
+            reason = cut(&refusal.reason),
+            "would be refused, but the rule is an audit"
+        );
     }
 
     fn judge(&self, head: &http::request::Parts) -> Verdict {
@@ -240,6 +246,7 @@ impl<S: AppService> Pipeline<S> {
         let view = RequestView {
             method: head.method.as_str(),
             path: head.uri.path(),
+            host: head.headers.get(HOST).and_then(|host| host.to_str().ok()),
             authorization,
         };
         self.guard.judge(&view, UnixTime(clock::unix().as_secs()))
