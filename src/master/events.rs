@@ -200,11 +200,6 @@ impl Master {
         }
     }
 
-    fn stop(&mut self, manner: StopManner) {
-        self.systemd.notifier.send("STOPPING=1\nSTATUS=Stopping");
-        self.feed(Event::StopRequested(manner));
-    }
-
     fn reopen_logs(&mut self) -> Result<String, String> {
         let result = logging::reopen().and_then(|()| self.hand_over_log_file());
         self.crew.tell_all(&ToWorker::ReopenLogs);

@@ -11,6 +11,7 @@ mod listeners;
 mod slot_sockets;
 mod socket_path;
 mod status;
+mod stop;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::unix::net::UnixStream;
@@ -26,7 +27,10 @@ use deaths::Deaths;
 pub use listeners::ListenError;
 use listeners::Listeners;
 pub use socket_path::SocketPathError;
-pub use status::{ListenerStatus, ReloadStatus, RequestStatus, Status, Totals, WorkerStatus};
+pub use status::{
+    ListenerStatus, ReloadStatus, RequestStatus, Status, StopPhase, StopStatus, Totals,
+    WorkerStatus,
+};
 
 use crate::config::Config;
 use crate::logging;

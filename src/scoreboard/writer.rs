@@ -112,6 +112,11 @@ impl SeatWriter {
         least.map_or(0, |least| own.saturating_sub(least))
     }
 
+    /// Whether the master has announced that the server is about to stop.
+    pub fn stop_is_announced(&self) -> bool {
+        self.scoreboard.word(layout::STOPPING).load(Relaxed) == 1
+    }
+
     fn take_entry(&self) -> Option<usize> {
         // A request may end in another thread: its place is free when that has been said there.
         let free = self.free.load(Acquire);

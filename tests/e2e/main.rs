@@ -25,4 +25,5 @@ mod serve;
 mod signals;
 mod stop;
 mod support;
+mod term_timeline;
 mod token;

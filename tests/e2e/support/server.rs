@@ -254,7 +254,7 @@ impl Server {
         }
     }
 
-    /// What the faulty application does when it boots from now on: `ok`, `wait` (for another word), `once` (then `fail`), `fail`, `exit`,
+    /// What the faulty application does when it boots from now on: `ok`, `wait` (for another word), `once` (then `fail`), `one` (then `wait`), `fail`, `exit`,
     /// `hang`, `stall`, which hangs so that no order is heard, or `block`, which boots and has a thread that never ends.
     pub(crate) fn let_boot(&self, what: &str) {
         fs::write(self.folder().join("boot"), what).unwrap();
