@@ -255,13 +255,19 @@ fn a_term_in_the_middle_of_a_rolling_reload_leaves_no_slot_unserved() {
     // The old generation's worker boots for its slot; until it serves, that of the new one does.
     assert_eq!(accepting(&server.status()).len(), 2);
     server.let_boot("ok");
-    server.until("the old generation in both slots", |status| {
-        assert_eq!(accepting(status).len(), 2, "{status:?}");
+    let mut back = server.until("the old generation in both slots", |status| {
+        let pids = accepting(status);
+        assert_eq!(pids.len(), 2, "{status:?}");
         let mut serving = status
             .workers
             .iter()
             .filter(|worker| worker.state == "accepting");
-        serving.all(|worker| worker.generation == 1).then_some(())
+        serving.all(|worker| worker.generation == 1).then_some(pids)
+    });
+    eventually("an answer of each of them", || {
+        let answered = client::get(&server.address(), "/pid").unwrap().pid();
+        back.retain(|pid| Some(*pid) != answered);
+        back.is_empty().then_some(())
     });
     assert_delayed(&server);
     assert_eq!(server.wait_for_exit(DELAY + GRACE + MARGIN), Some(0));
