@@ -251,6 +251,18 @@ pub(super) struct Health {
 pub(super) struct Auth {
     /// Named to clients that come without a valid token.
     pub realm: Text,
+    /// Where a token may stand: `authorization`, `cookie:NAME`, `header:NAME`, `protocol:NAME`.
+    pub token_from: OneOrMany<Text>,
+    /// Origins whose pages may make requests with the token in a cookie, beside the host itself: `https://app.example.com`.
+    pub trusted_origins: OneOrMany<Text>,
+    /// A cookie whose value `csrf_header` repeats proves the same where the browser sends neither Origin nor Referer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
+    pub csrf_cookie: Option<Text>,
+    /// See `csrf_cookie`; the two stand together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
+    pub csrf_header: Option<Text>,
     /// The parties whose tokens are believed.
     pub issuer: Vec<Issuer>,
     /// What requests need: the first rule that matches decides, a request that none matches is refused.
@@ -261,6 +273,10 @@ impl Default for Auth {
     fn default() -> Self {
         Self {
             realm: Text("destrier".to_owned()),
+            token_from: OneOrMany(vec![Text("authorization".to_owned())]),
+            trusted_origins: OneOrMany::default(),
+            csrf_cookie: None,
+            csrf_header: None,
             issuer: Vec::new(),
             rule: Vec::new(),
         }
@@ -306,6 +322,9 @@ pub(super) struct Issuer {
     pub leeway: Period<0, { LEEWAY_MAX.as_secs() * SECOND }>,
     /// Claims that must be present.
     pub require: OneOrMany<Text>,
+    /// What claims of all its tokens must hold; written as `auth.rule.claims`.
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub claims: BTreeMap<String, toml::Value>,
     /// Values of the `typ` header that are accepted; when empty, any.
     pub typ: OneOrMany<Text>,
 }
@@ -323,6 +342,7 @@ impl Default for Issuer {
             algorithms: OneOrMany::default(),
             leeway: Period(Duration::ZERO),
             require: OneOrMany::default(),
+            claims: BTreeMap::new(),
             typ: OneOrMany::default(),
         }
     }
@@ -361,6 +381,10 @@ pub(super) struct Rule {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Period<0, DAY>")]
     pub request_timeout: Option<Period<0, DAY>>,
+    /// The parameter of the query that may hold the token; it stands in logs and histories. Not set: none may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
+    pub query_token: Option<Text>,
 }
 
 impl Default for Rule {
@@ -377,6 +401,7 @@ impl Default for Rule {
             max_age: Period(Duration::ZERO),
             audit: false,
             request_timeout: None,
+            query_token: None,
         }
     }
 }

@@ -66,6 +66,10 @@ methods = "GET"
     http.stream_grace = "10s"  # default
     # health.readiness_path is not set
     auth.realm = "destrier"  # default
+    auth.token_from = ["authorization"]  # default
+    auth.trusted_origins = []  # default
+    # auth.csrf_cookie is not set
+    # auth.csrf_header is not set
     app.kind = "demo"  # default
     app.faults = false  # default
     log.level = "debug"  # --log-level
@@ -84,6 +88,7 @@ methods = "GET"
     algorithms = []  # default
     leeway = "0s"  # default
     require = []  # default
+    claims = {}  # default
     typ = []  # default
 
     [[auth.rule]]
@@ -98,6 +103,7 @@ methods = "GET"
     max_age = "0s"  # default
     audit = false  # default
     # request_timeout is not set
+    # query_token is not set
     "#);
 }
 

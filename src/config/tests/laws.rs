@@ -175,6 +175,7 @@ fn auth() -> impl Strategy<Value = Auth> {
                 ..Rule::default()
             })
             .collect(),
+        ..Auth::default()
     })
 }
 

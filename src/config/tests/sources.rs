@@ -189,6 +189,10 @@ fn what_is_in_force_is_shown_with_its_origin() {
     http.stream_grace = "10s"            # default
     # health.readiness_path is not set
     auth.realm = "destrier"              # default
+    auth.token_from = ["authorization"]  # default
+    auth.trusted_origins = []            # default
+    # auth.csrf_cookie is not set
+    # auth.csrf_header is not set
     app.kind = "demo"                    # default
     app.faults = false                   # default
     log.level = "info"                   # default
@@ -207,6 +211,7 @@ fn what_is_in_force_is_shown_with_its_origin() {
     algorithms = []                      # default
     leeway = "0s"                        # default
     require = []                         # default
+    claims = {}                          # default
     typ = []                             # default
 
     [[auth.rule]]
@@ -221,5 +226,6 @@ fn what_is_in_force_is_shown_with_its_origin() {
     max_age = "0s"                       # default
     audit = false                        # default
     # request_timeout is not set
+    # query_token is not set
     "#);
 }
