@@ -15,7 +15,9 @@ use nix::libc;
 use super::control::ControlServer;
 use super::crew::Crew;
 use super::deaths::Deaths;
+use super::hangs::HangWatch;
 use super::listeners::{ListenError, Listeners};
+use super::memory::MemoryWatch;
 use super::socket_path::SocketPathError;
 use super::{Loaded, Loader, LoaderBox, Master, Pinned, Systemd};
 use crate::config::{Config, Process, Strategy, WorkerCount};
@@ -147,6 +149,8 @@ impl Master {
             signals,
             scoreboard,
             deaths: Deaths::new(),
+            hangs: HangWatch::default(),
+            memory: MemoryWatch::default(),
             systemd,
             processors,
             last_reload: None,

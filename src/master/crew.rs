@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use crate::channel::{self, Decoder, ToMaster, ToWorker};
 use crate::supervisor::{Generation, Now, Slot, WorkerId};
@@ -20,6 +21,8 @@ pub(super) struct Hand {
     pub(super) spawned: Now,
     /// The master ordered its end, so the end is no surprise.
     pub(super) told_to_go: bool,
+    /// It was aborted because its event loop had not turned for so long.
+    pub(super) hung_for: Option<Duration>,
     pub(super) channel: Option<UnixStream>,
     incoming: Decoder<ToMaster>,
     outgoing: Vec<u8>,
@@ -100,6 +103,7 @@ impl Hand {
             seat,
             spawned,
             told_to_go: false,
+            hung_for: None,
             channel: Some(channel),
             incoming: Decoder::default(),
             outgoing: Vec::new(),

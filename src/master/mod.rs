@@ -7,8 +7,11 @@ pub mod control;
 mod crew;
 mod deaths;
 mod events;
+mod hangs;
 mod listeners;
+mod memory;
 mod plan;
+mod rounds;
 mod slot_sockets;
 mod socket_path;
 mod status;
@@ -24,13 +27,17 @@ pub use boot::{Inherited, ServiceManager, StartError, control_socket_path, ident
 use control::ControlServer;
 use crew::Crew;
 use deaths::Deaths;
+use hangs::HangWatch;
 pub use listeners::ListenError;
 use listeners::Listeners;
+use memory::MemoryWatch;
 pub use plan::{
     Change, Effect, KeyFilePlan, ListenerEffect, ListenerPlan, Outcome, Plan, WorkersPlan,
 };
 pub use socket_path::SocketPathError;
-pub use status::{ListenerStatus, ReloadStatus, RequestStatus, Status, Totals, WorkerStatus};
+pub use status::{
+    ListenerStatus, MemoryStatus, ReloadStatus, RequestStatus, Status, Totals, WorkerStatus,
+};
 
 use crate::config::{Config, Overridden, Setting};
 use crate::logging;
@@ -120,6 +127,8 @@ pub struct Master {
     signals: Signals,
     scoreboard: Arc<Scoreboard>,
     deaths: Deaths,
+    hangs: HangWatch,
+    memory: MemoryWatch,
     systemd: Systemd,
     processors: Processors,
     last_reload: Option<ReloadOutcome>,
@@ -203,6 +212,7 @@ impl Master {
                 self.take_in(what);
             }
             self.give_sign_of_life();
+            self.make_rounds();
             self.feed(Event::DeadlinePassed);
         }
     }
@@ -234,6 +244,7 @@ impl Master {
             .into_iter()
             .chain(sign_of_life)
             .chain(log_retry)
+            .chain(self.next_round())
             .chain(self.control.end_of_pause(self.now()))
             .min()
     }

@@ -13,7 +13,7 @@ pub const REQUESTS_NAMED: usize = 32;
 pub const PATH_MAX: usize = 96;
 
 /// Before the first seat: the version, the totals of the dead in the order of [`Figure`], the number of seats used.
-pub(super) const HEAD: usize = 16;
+pub(super) const HEAD: usize = 32;
 
 /// Seats at and above this number have never been used, so nobody needs to look there.
 pub(super) const SEATS_USED: usize = HEAD - 1;
@@ -36,6 +36,8 @@ pub(super) enum Figure {
     Audited,
     /// 1 while the worker takes connections.
     Accepting,
+    /// Since when the event loop has not been seen to turn, in monotonic nanoseconds; 0 while it waits for something to do.
+    BusySince,
 }
 
 impl Figure {
@@ -105,5 +107,5 @@ pub(super) const fn named(seat: usize, entry: usize) -> usize {
 }
 
 const _: () =
-    assert!((Figure::Accepting as usize) < FIGURES && total(Figure::Accepting) < SEATS_USED);
+    assert!((Figure::BusySince as usize) < FIGURES && total(Figure::BusySince) < SEATS_USED);
 const _: () = assert!(PATH_MAX.is_multiple_of(8) && REQUESTS_NAMED <= u32::BITS as usize);

@@ -9,7 +9,8 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 
 use crate::channel::{self, Decoder, ToMaster, ToWorker};
-use crate::sys::socket;
+use crate::scoreboard::SeatWriter;
+use crate::sys::{clock, socket};
 
 /// What the master says, and a way to answer.
 #[derive(Debug)]
@@ -18,16 +19,17 @@ pub(super) struct Orders {
     incoming: Decoder<ToWorker>,
     /// What came along with orders, in their order.
     descriptors: VecDeque<OwnedFd>,
+    seat: SeatWriter,
 }
 
 impl Orders {
     /// `channel` is non-blocking.
-    pub(super) fn listen_on(channel: StdUnixStream) -> io::Result<Self> {
-        let channel = UnixStream::from_std(channel)?;
+    pub(super) fn listen_on(channel: StdUnixStream, seat: SeatWriter) -> io::Result<Self> {
         Ok(Self {
-            channel,
+            channel: UnixStream::from_std(channel)?,
             incoming: Decoder::default(),
             descriptors: VecDeque::new(),
+            seat,
         })
     }
 
@@ -36,11 +38,15 @@ impl Orders {
         self.descriptors.pop_front()
     }
 
-    /// The next order; `None` when the master is gone. Can be dropped while it waits.
+    /// The next order; `None` when the master is gone. Can be dropped while it waits. An event loop that never waits for
+    /// anything to do, because there is always something, is seen to turn by taking an order in.
     pub(super) async fn next(&mut self) -> Option<ToWorker> {
         loop {
             match self.incoming.next_message() {
-                Some(Ok(order)) => return Some(order),
+                Some(Ok(order)) => {
+                    self.seat.turns(clock::monotonic_coarse());
+                    return Some(order);
+                }
                 Some(Err(error)) => {
                     // A master that cannot be understood cannot be obeyed.
                     tracing::error!(%error, "the master says what no master says");
@@ -69,7 +75,12 @@ impl Orders {
             match self.next().await {
                 Some(ToWorker::ReopenLogs) => super::reopen_logs(),
                 // Nobody is told to accept before it is ready, or to take over before it accepts.
-                Some(ToWorker::Accept | ToWorker::TakeOver { .. }) => {}
+                Some(
+                    ToWorker::Accept
+                    | ToWorker::TakeOver { .. }
+                    | ToWorker::ShowLife
+                    | ToWorker::TellMemory,
+                ) => {}
                 order @ (Some(ToWorker::Drain { .. } | ToWorker::Quit) | None) => return order,
             }
         }
