@@ -10,16 +10,17 @@ use tokio::net::UnixStream;
 
 use crate::channel::{self, Decoder, ToMaster, ToWorker};
 use crate::scoreboard::SeatWriter;
-use crate::sys::{clock, socket};
+use crate::sys::clock;
+use crate::sys::socket;
 
 /// What the master says, and a way to answer.
 #[derive(Debug)]
 pub(super) struct Orders {
     channel: UnixStream,
     incoming: Decoder<ToWorker>,
+    seat: SeatWriter,
     /// What came along with orders, in their order.
     descriptors: VecDeque<OwnedFd>,
-    seat: SeatWriter,
 }
 
 impl Orders {
@@ -28,8 +29,8 @@ impl Orders {
         Ok(Self {
             channel: UnixStream::from_std(channel)?,
             incoming: Decoder::default(),
-            descriptors: VecDeque::new(),
             seat,
+            descriptors: VecDeque::new(),
         })
     }
 
