@@ -20,6 +20,8 @@ pub enum ToWorker {
     TakeOver {
         /// As the configuration names it.
         listener: String,
+        /// Which slot.
+        slot: u16,
     },
     /// Exit without finishing anything.
     Quit,
@@ -41,6 +43,13 @@ pub enum ToMaster {
     Emptied {
         /// As [`ToWorker::Drain`] named it.
         listener: String,
+    },
+    /// It has taken what waited there, as [`ToWorker::TakeOver`] said: the listener may stop now.
+    TookOver {
+        /// As it was named.
+        listener: String,
+        /// Which slot.
+        slot: u16,
     },
     /// It has answered as many requests as it may: it serves on until another one takes its place.
     ServedOut,

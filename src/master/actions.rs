@@ -408,12 +408,14 @@ impl Master {
         for (bind, queue) in self.listeners.queues_of(slot.0) {
             let serve_it = workers().filter(|it| self.binds_of(it.generation).contains(&bind));
             if let Some(heir) = serve_it.min_by_key(connections) {
-                handed.push((heir.id, bind.to_string(), queue));
+                handed.push((heir.id, bind, queue));
             }
         }
-        for (heir, listener, queue) in handed {
+        for (heir, bind, queue) in handed {
             if let Some(hand) = self.crew.get_mut(heir) {
-                hand.tell_with(&ToWorker::TakeOver { listener }, queue);
+                let (listener, slot) = (bind.to_string(), slot.0);
+                hand.tell_with(&ToWorker::TakeOver { listener, slot }, queue);
+                self.listeners.note_heir(bind, slot, heir);
             }
         }
     }

@@ -168,6 +168,11 @@ impl Master {
                     self.take_memory(id, pss);
                     continue;
                 }
+                ToMaster::TookOver { listener, slot } => {
+                    self.listeners.taken_over(&listener, slot, id);
+                    self.close_unused_slots();
+                    continue;
+                }
                 ToMaster::Emptied { listener } => {
                     self.listeners.emptied(&listener, id);
                     continue;
