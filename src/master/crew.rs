@@ -19,8 +19,8 @@ pub(super) struct Hand {
     /// The master ordered its end, so the end is no surprise.
     pub(super) told_to_go: bool,
     pub(super) channel: Option<UnixStream>,
-    incoming: Decoder<ToMaster>,
-    outgoing: Vec<u8>,
+    pub(super) incoming: Decoder<ToMaster>,
+    pub(super) outgoing: Vec<u8>,
 }
 
 /// All of them.
@@ -41,6 +41,11 @@ impl Crew {
     /// A seat for one more worker.
     pub(super) fn take_seat(&mut self) -> Option<usize> {
         self.free_seats.pop_first()
+    }
+
+    /// The seat on which a worker sits already.
+    pub(super) fn take_this_seat(&mut self, seat: usize) -> Option<usize> {
+        self.free_seats.take(&seat)
     }
 
     /// A seat whose worker was never born, or has died.

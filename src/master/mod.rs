@@ -11,6 +11,7 @@ mod listeners;
 mod slot_sockets;
 mod socket_path;
 mod status;
+mod upgrade;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::unix::net::UnixStream;
@@ -27,8 +28,14 @@ pub use listeners::ListenError;
 use listeners::Listeners;
 pub use socket_path::SocketPathError;
 pub use status::{ListenerStatus, ReloadStatus, RequestStatus, Status, Totals, WorkerStatus};
+use upgrade::Upgrade;
+pub use upgrade::{
+    KnownGenerations, Offer, OfferError, Program, STATE_VERSION, StateError, Takeover,
+};
 
-use crate::config::Config;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Config, Text};
 use crate::logging;
 use crate::scoreboard::{Scoreboard, SeatWriter};
 use crate::supervisor::{Caller, Event, ExitReason, Generation, Now, Supervisor};
@@ -40,8 +47,9 @@ use crate::sys::signals::Signals;
 use crate::sys::systemd::Notifier;
 use crate::sys::{clock, poll};
 
-/// Reads the configuration and everything it names; called for the start and for each reload.
-pub type Loader = Box<dyn Fn() -> Result<Loaded, String>>;
+/// Reads the configuration on disk and everything it names, for the start and for each reload; or a configuration that was
+/// read before, from its text.
+pub type Loader = Box<dyn Fn(Option<&Text>) -> Result<Loaded, String>>;
 
 /// What a worker process does, from the fork to its exit code. Called in the child.
 pub type Serve = Rc<dyn Fn(Assignment) -> u8>;
@@ -51,6 +59,8 @@ pub type Serve = Rc<dyn Fn(Assignment) -> u8>;
 pub struct Loaded {
     /// The configuration.
     pub config: Arc<Config>,
+    /// What it was read from.
+    pub text: Text,
     /// What its workers do.
     pub serve: Serve,
     /// What the operator should look at; the generation works all the same.
@@ -108,6 +118,7 @@ pub struct Master {
     stop_callers: Vec<Caller>,
     pid_file: Option<PathBuf>,
     exit: Option<ExitReason>,
+    upgrade: Upgrade,
 }
 
 /// The loader, which has nothing to show.
@@ -144,7 +155,8 @@ pub enum Ending {
 }
 
 /// What came of the last reload.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct ReloadOutcome {
     at: Now,
     result: Result<Generation, String>,
@@ -185,6 +197,7 @@ impl Master {
             }
             self.give_sign_of_life();
             self.feed(Event::DeadlinePassed);
+            self.go_on_with_upgrade();
         }
     }
 
@@ -215,6 +228,7 @@ impl Master {
             .into_iter()
             .chain(sign_of_life)
             .chain(log_retry)
+            .chain(self.upgrade.deadline())
             .chain(self.control.end_of_pause(self.now()))
             .min()
     }

@@ -1,7 +1,7 @@
 //! Where each figure lies in the shared words. Changing anything here means a new [`VERSION`].
 
 /// The layout's number, in the first word: a reader of another version keeps away.
-pub(super) const VERSION: u64 = 1;
+pub const VERSION: u64 = 1;
 
 /// Workers that can exist at once: those of a generation and of the ones that still drain.
 pub const SEATS: usize = 2048;
@@ -48,6 +48,25 @@ impl Figure {
         Self::ServerError,
         Self::Refused,
     ];
+
+    /// What a total is called where another layout may be: never changes.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Pid => "pid",
+            Self::Slot => "slot",
+            Self::Generation => "generation",
+            Self::Connections => "connections",
+            Self::InFlight => "in_flight",
+            Self::ConnectionsTotal => "connections_total",
+            Self::Informational => "informational",
+            Self::Success => "success",
+            Self::Redirection => "redirection",
+            Self::ClientError => "client_error",
+            Self::ServerError => "server_error",
+            Self::Refused => "refused",
+            Self::Accepting => "accepting",
+        }
+    }
 
     pub(super) fn of_status(status: u16) -> Self {
         match status {

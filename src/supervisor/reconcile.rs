@@ -18,6 +18,7 @@ impl Supervisor {
             self.commit_when_complete(actions);
             // The commit may have lifted what held them back.
             self.let_ready_workers_accept(now, actions);
+            self.begin_waiting_upgrade(actions);
             self.begin_waiting_reload(actions);
             self.open_slots();
         }
