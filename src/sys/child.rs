@@ -9,13 +9,14 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, killpg, sigprocmask};
 use nix::unistd::Pid;
 
 use super::process::ProcessId;
 
-/// So much of what it says is kept, of each stream.
-const KEPT_MAX: usize = 4096;
+/// So much of each stream is listened to; one that goes on is closed.
+const KEPT_MAX: usize = 16 * 1024;
 
 /// A program that runs. Its end is whoever reaps children told.
 #[derive(Debug)]
@@ -52,13 +53,15 @@ impl Child {
         for name in without {
             command.env_remove(name);
         }
-        let mut child = command
+        command
             .args(arguments)
             .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .process_group(0)
-            .spawn()?;
+            .process_group(0);
+        // SAFETY: `prepare` makes two system calls and touches nothing that a fork could leave half done.
+        unsafe { command.pre_exec(prepare) };
+        let mut child = command.spawn()?;
         let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
         Ok(Self {
             pid: ProcessId::from_number(pid),
@@ -100,6 +103,13 @@ impl Child {
     }
 }
 
+/// In the child: std hands the mask of this process on, in which everything is blocked; and nobody would end a program that
+/// hangs when this one is gone.
+fn prepare() -> io::Result<()> {
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+    Ok(prctl::set_pdeathsig(Signal::SIGKILL)?)
+}
+
 impl Stream {
     fn new(pipe: Option<OwnedFd>) -> io::Result<Self> {
         if let Some(pipe) = &pipe {
@@ -112,19 +122,13 @@ impl Stream {
     }
 
     fn read(&mut self) {
-        // A pipe holds 64 KiB: one that is filled all the time is left for the next turn.
         let mut bytes = [0; 4096];
-        for _ in 0..16 {
-            let Some(pipe) = &mut self.pipe else {
-                return;
-            };
+        while let Some(pipe) = &mut self.pipe {
             match pipe.read(&mut bytes) {
-                Ok(0) => self.pipe = None,
-                Ok(count) => {
-                    let room = KEPT_MAX.saturating_sub(self.text.len());
-                    let kept = bytes.get(..count.min(room)).unwrap_or_default();
-                    self.text.extend_from_slice(kept);
-                }
+                Ok(count) if count == 0 || self.text.len() >= KEPT_MAX => self.pipe = None,
+                Ok(count) => self
+                    .text
+                    .extend_from_slice(bytes.get(..count).unwrap_or_default()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(_) => self.pipe = None,

@@ -26,3 +26,5 @@ mod signals;
 mod stop;
 mod support;
 mod token;
+mod upgrade;
+mod upgrade_refused;

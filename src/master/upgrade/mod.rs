@@ -171,7 +171,7 @@ impl Master {
         }
         // Its last words may have arrived together with its end.
         preflight.child.listen();
-        let verdict = judge(ending, preflight.child.output(), preflight.child.errors());
+        let verdict = judge(ending, preflight.child.output(), &preflight.child.errors());
         let program = preflight.program.clone();
         match verdict {
             Ok(readiness) => {

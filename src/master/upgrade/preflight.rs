@@ -77,16 +77,24 @@ impl Stamp {
     }
 }
 
+/// So much of a program's complaint is repeated, in bytes: a line of the log shall go into a pipe whole (`PIPE_BUF`,
+/// pipe(7)).
+const COMPLAINT_MAX: usize = 2048;
+
 /// What the end of a program that was asked means.
-pub(super) fn judge(ending: Ending, output: &[u8], errors: String) -> Result<Readiness, Reason> {
+pub(super) fn judge(ending: Ending, output: &[u8], errors: &str) -> Result<Readiness, Reason> {
     if ending != Ending::Exited(0) {
         return Err(if errors.is_empty() {
             Reason::Silent(ending)
         } else {
-            Reason::Refused(ending, errors)
+            let complaint = errors.get(..errors.floor_char_boundary(COMPLAINT_MAX));
+            Reason::Refused(ending, complaint.unwrap_or_default().to_owned())
         });
     }
-    let readiness: Readiness = serde_json::from_slice(output).map_err(|_| Reason::NoAnswer)?;
+    // An application of somebody else may have things of its own to say before.
+    let mut lines = output.split(|byte| *byte == b'\n');
+    let readiness: Option<Readiness> = lines.find_map(|line| serde_json::from_slice(line).ok());
+    let readiness = readiness.ok_or(Reason::NoAnswer)?;
     if readiness.state_version == STATE_VERSION {
         Ok(readiness)
     } else {
@@ -99,7 +107,7 @@ mod tests {
     use super::{Ending, judge};
 
     fn verdict(ending: Ending, output: &str, errors: &str) -> String {
-        match judge(ending, output.as_bytes(), errors.to_owned()) {
+        match judge(ending, output.as_bytes(), errors) {
             Ok(readiness) => format!("destrier {} can", readiness.destrier),
             Err(reason) => reason.to_string(),
         }
@@ -110,6 +118,8 @@ mod tests {
         let well = Ending::Exited(0);
         let can = r#"{"destrier":"9.9.9","state_version":1}"#;
         assert_eq!(verdict(well, can, "warning: old"), "destrier 9.9.9 can");
+        let banner = format!("Prices 2.0\n{can}\n");
+        assert_eq!(verdict(well, &banner, ""), "destrier 9.9.9 can");
         assert_eq!(
             verdict(Ending::Exited(1), can, ""),
             "exit code 1, and it said nothing"
