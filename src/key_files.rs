@@ -385,9 +385,14 @@ mod tests {
             path: "no-slash".to_owned(),
             methods: Vec::new(),
             access: config::Access::Public,
+            hosts: Vec::new(),
             scopes: Vec::new(),
+            any_scopes: Vec::new(),
+            max_age: None,
+            audit: false,
             roles: Vec::new(),
             claims: std::collections::BTreeMap::new(),
+            request_timeout: None,
         }];
         assert_eq!(load(&config, MissingSecret::Make).unwrap_err().len(), 4);
     }

@@ -125,10 +125,15 @@ pub(super) fn rule(path: &str, methods: &[&str], access: Access) -> Rule {
     Rule {
         path: path.to_owned(),
         methods: methods.iter().map(|&method| method.to_owned()).collect(),
+        hosts: Vec::new(),
         access,
         scopes: Vec::new(),
+        any_scopes: Vec::new(),
         roles: Vec::new(),
         claims: std::collections::BTreeMap::new(),
+        max_age: None,
+        audit: false,
+        request_timeout: None,
     }
 }
 

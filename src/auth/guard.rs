@@ -1,5 +1,6 @@
 //! Keys and rules together: the verdict on one request.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -7,10 +8,11 @@ use super::challenge::Challenges;
 use super::claims::Claims;
 use super::credentials::{self, Credentials, CredentialsError};
 use super::keys::IssuerKeys;
+use super::path::{self, PathError};
 use super::rules::{self, Need, Rule, RuleError, Unmet};
 use super::token::{self, Accepted, MAX_TOKEN, TokenError, TrustedIssuer};
 use super::verified::{Fingerprint, VerifiedTokens};
-use super::{Refusal, RequestView, UnixTime, Verdict, path};
+use super::{Explanation, Passed, Refusal, RequestView, UnixTime, Verdict};
 use crate::config;
 
 /// Why keys and rules do not make a guard.
@@ -93,9 +95,22 @@ impl Guard {
 
     /// Judges one request.
     pub fn judge(&self, request: &RequestView<'_>, now: UnixTime) -> Verdict {
-        match self.decide(request, now) {
-            Ok(claims) => Verdict::Pass(claims),
-            Err(refusal) => Verdict::Refuse(refusal),
+        let path = match path::normalise(request.path) {
+            Ok(path) => path,
+            Err(error) => return Verdict::Refuse(ambiguous(error)),
+        };
+        let rule = rules::find(&self.rules, request.method, &path, request.host);
+        self.judge_by(rule.map(|(_, rule)| rule), request, now)
+    }
+
+    /// As [`Self::judge`], and says how the verdict came about.
+    pub fn explain(&self, request: &RequestView<'_>, now: UnixTime) -> Explanation {
+        let path = path::normalise(request.path).ok();
+        let find = |path: &_| rules::find(&self.rules, request.method, path, request.host);
+        Explanation {
+            rule: path.as_deref().and_then(find).map(|(index, _)| index),
+            path: path.map(Cow::into_owned),
+            verdict: self.judge(request, now),
         }
     }
 
@@ -118,21 +133,37 @@ impl Guard {
         Ok(claims)
     }
 
+    fn judge_by(&self, rule: Option<&Rule>, request: &RequestView<'_>, now: UnixTime) -> Verdict {
+        let mut passed = Passed {
+            request_timeout: rule.and_then(|rule| rule.request_timeout),
+            ..Passed::default()
+        };
+        let need = rule.map(|rule| &rule.need);
+        match self.decide(need, request, now, &mut passed.claims) {
+            Ok(()) => {}
+            Err(refusal) if rule.is_some_and(|rule| rule.is_audit) => {
+                passed.audited = Some(refusal);
+            }
+            Err(refusal) => return Verdict::Refuse(refusal),
+        }
+        Verdict::Pass(passed)
+    }
+
+    /// Whether the request has what is needed. `claims` are those of its token, as soon as it is believed.
     fn decide(
         &self,
+        need: Option<&Need>,
         request: &RequestView<'_>,
         now: UnixTime,
-    ) -> Result<Option<Arc<Claims>>, Refusal> {
-        let path = path::normalise(request.path)
-            .map_err(|error| bad_request("The path of the request is ambiguous.", &error))?;
-        let need = rules::find(&self.rules, request.method, &path);
+        claims: &mut Option<Arc<Claims>>,
+    ) -> Result<(), Refusal> {
         if let Some(Need::Nothing) = need {
-            return Ok(None);
+            return Ok(());
         }
         let credentials = credentials::read(request.authorization);
         let token = match (credentials.map_err(|error| self.unreadable(error))?, need) {
             (Credentials::Bearer(token), _) => token,
-            (Credentials::Absent, Some(Need::TokenIfPresent)) => return Ok(None),
+            (Credentials::Absent, Some(Need::TokenIfPresent)) => return Ok(()),
             // With no issuer a token would not help.
             (Credentials::Absent, None) if self.issuers.is_empty() => {
                 return Err(self.forbidden(&[], &NO_RULE));
@@ -142,20 +173,32 @@ impl Guard {
                 return Err(self.not_authenticated());
             }
         };
-        let claims = self
+        let verified = self
             .verify(token, now)
             .map_err(|error| self.invalid(error.to_string()))?;
+        let verified = &*claims.insert(verified);
         match need {
-            Some(Need::Nothing | Need::TokenIfPresent) => {}
-            Some(Need::Token(requirements)) => {
-                requirements.check(&claims).map_err(|unmet| match unmet {
-                    Unmet::Scopes { needed, .. } => self.forbidden(needed, &unmet),
-                    Unmet::Roles(_) | Unmet::Claim(_) => self.forbidden(&[], &unmet),
-                })?;
-            }
-            None => return Err(self.forbidden(&[], &NO_RULE)),
+            Some(Need::Nothing | Need::TokenIfPresent) => Ok(()),
+            Some(Need::Token(requirements)) => requirements
+                .check(verified, now)
+                .map_err(|unmet| self.insufficient(&unmet)),
+            None => Err(self.forbidden(&[], &NO_RULE)),
         }
-        Ok(Some(claims))
+    }
+
+    fn insufficient(&self, unmet: &Unmet<'_>) -> Refusal {
+        match unmet {
+            Unmet::Scopes { needed, .. } => self.forbidden(needed, unmet),
+            // Which of them the client shall ask for is not ours to say: a challenge names scopes that are all needed.
+            Unmet::AnyScope(_) | Unmet::Roles(_) | Unmet::Claim(_) => self.forbidden(&[], unmet),
+            Unmet::LoginTooOld { max_age } => Refusal {
+                status: 401,
+                challenge: Some(self.challenges.insufficient_user_authentication(*max_age)),
+                detail: "A more recent login is needed.",
+                code: "login_too_old",
+                reason: unmet.to_string(),
+            },
+        }
     }
 
     fn unreadable(&self, error: CredentialsError) -> Refusal {
@@ -206,6 +249,10 @@ impl Guard {
     }
 }
 
+fn ambiguous(error: PathError) -> Refusal {
+    bad_request("The path of the request is ambiguous.", &error)
+}
+
 const NO_RULE: &str = "no rule is for this method and path";
 
 fn bad_request(detail: &'static str, reason: &dyn fmt::Display) -> Refusal {
@@ -220,6 +267,8 @@ fn bad_request(detail: &'static str, reason: &dyn fmt::Display) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::json;
 
     use super::super::fixtures::{NOW, fresh, guard, hs256, issuer, rule, secret_keys};
@@ -247,6 +296,7 @@ mod tests {
         let request = RequestView {
             method,
             path,
+            host: Some("api.example"),
             authorization: &authorization,
         };
         guard.judge(&request, NOW)
@@ -255,7 +305,17 @@ mod tests {
     fn refusal(verdict: Verdict) -> Refusal {
         match verdict {
             Verdict::Refuse(refusal) => refusal,
-            Verdict::Pass(claims) => panic!("passed with {claims:?}"),
+            Verdict::Pass(passed) => panic!("{passed:?}"),
+        }
+    }
+
+    fn claims(verdict: Verdict) -> Option<Arc<Claims>> {
+        match verdict {
+            Verdict::Pass(passed) => {
+                assert_eq!(passed.audited, None);
+                passed.claims
+            }
+            Verdict::Refuse(refusal) => panic!("{refusal:?}"),
         }
     }
 
@@ -266,18 +326,29 @@ mod tests {
     #[test]
     fn a_public_route_does_not_look_at_the_token() {
         for authorization in [&[][..], &["Bearer rubbish"], &["Bearer a", "Bearer b"]] {
-            let verdict = judge(&shop(), "GET /", authorization);
-            assert!(matches!(verdict, Verdict::Pass(None)));
+            assert!(claims(judge(&shop(), "GET /", authorization)).is_none());
         }
     }
 
     #[test]
     fn a_valid_token_passes_with_its_claims() {
         let verdict = judge(&shop(), "GET /me", &[&bearer(json!({"sub": "u"}))]);
-        let Verdict::Pass(Some(claims)) = verdict else {
-            panic!("{verdict:?}")
-        };
+        let claims = claims(verdict).expect("claims");
         assert_eq!(claims.subject(), Some("u"));
+    }
+
+    #[test]
+    fn the_rule_that_decides_says_how_long_the_answer_may_take() {
+        let mut patient = rule("/report", &["GET"], Access::Public);
+        patient.request_timeout = Some(Duration::from_mins(10));
+        let rules = vec![patient, rule("/**", &[], Access::Public)];
+        let guard = guard(Vec::new(), rules);
+        let time = |target| match judge(&guard, target, &[]) {
+            Verdict::Pass(passed) => passed.request_timeout,
+            Verdict::Refuse(refusal) => panic!("refused: {refusal:?}"),
+        };
+        assert_eq!(time("GET /report"), Some(Duration::from_mins(10)));
+        assert_eq!(time("POST /report"), None);
     }
 
     #[test]
@@ -339,12 +410,9 @@ mod tests {
 
     #[test]
     fn an_optional_route_takes_no_token_or_a_valid_one() {
-        assert!(matches!(
-            judge(&shop(), "GET /feed", &[]),
-            Verdict::Pass(None)
-        ));
+        assert!(claims(judge(&shop(), "GET /feed", &[])).is_none());
         let verdict = judge(&shop(), "GET /feed", &[&bearer(json!({}))]);
-        assert!(matches!(verdict, Verdict::Pass(Some(_))));
+        assert!(claims(verdict).is_some());
         let refusal = refusal(judge(&shop(), "GET /feed", &["Bearer rubbish"]));
         assert_eq!(refusal.status, 401);
     }
@@ -360,7 +428,7 @@ mod tests {
         );
         let granted = bearer(json!({"scope": "x orders:read"}));
         let verdict = judge(&shop(), "HEAD /orders/1", &[&granted]);
-        assert!(matches!(verdict, Verdict::Pass(Some(_))));
+        assert!(claims(verdict).is_some());
     }
 
     #[test]
@@ -433,6 +501,65 @@ mod tests {
     }
 
     #[test]
+    fn an_audited_rule_says_what_it_would_refuse_and_lets_it_pass() {
+        let mut admin = rule("/admin", &[], Access::Token);
+        admin.roles = vec!["admin".to_owned()];
+        admin.audit = true;
+        let guard = guard(vec![(issuer("a"), secret_keys())], vec![admin]);
+        let passed = |authorization: &[&str]| match judge(&guard, "GET /admin", authorization) {
+            Verdict::Pass(passed) => passed,
+            Verdict::Refuse(refusal) => panic!("{refusal:?}"),
+        };
+        let status = |passed: &Passed| passed.audited.as_ref().map(|refusal| refusal.status);
+        let without = passed(&[]);
+        assert_eq!((status(&without), without.claims), (Some(401), None));
+        let wrong = passed(&["Bearer a.b.c"]);
+        assert_eq!((status(&wrong), wrong.claims), (Some(401), None));
+        // Who it is is certain; what it may is not.
+        let powerless = passed(&[&bearer(json!({"sub": "u"}))]);
+        assert_eq!(status(&powerless), Some(403));
+        assert!(powerless.claims.is_some());
+        assert_eq!(status(&passed(&[&bearer(json!({"roles": "admin"}))])), None);
+        // What has two readings was judged by no rule.
+        assert_eq!(refusal(judge(&guard, "GET //admin", &[])).status, 400);
+    }
+
+    #[test]
+    fn a_login_that_is_too_old_asks_for_another_one() {
+        let mut pay = rule("/pay", &[], Access::Token);
+        pay.max_age = Some(Duration::from_mins(5));
+        let guard = guard(vec![(issuer("a"), secret_keys())], vec![pay]);
+        let old = bearer(json!({"auth_time": NOW.0 - 301}));
+        let refusal = refusal(judge(&guard, "GET /pay", &[&old]));
+        assert_eq!((refusal.status, refusal.code), (401, "login_too_old"));
+        assert_eq!(
+            refusal.challenge.as_deref(),
+            Some(r#"Bearer realm="test", error="insufficient_user_authentication", max_age=300"#)
+        );
+        let recent = bearer(json!({"auth_time": NOW.0 - 300}));
+        assert!(claims(judge(&guard, "GET /pay", &[&recent])).is_some());
+    }
+
+    #[test]
+    fn an_explanation_names_the_path_and_the_rule() {
+        let guard = shop();
+        let explain = |method, path| {
+            let view = RequestView {
+                method,
+                path,
+                host: None,
+                authorization: &[],
+            };
+            let Explanation { path, rule, .. } = guard.explain(&view, NOW);
+            (path, rule)
+        };
+        let path = |path: &str| Some(path.to_owned());
+        assert_eq!(explain("GET", "/%6de"), (path("/me"), Some(1)));
+        assert_eq!(explain("PUT", "/orders/1"), (path("/orders/1"), None));
+        assert_eq!(explain("GET", "/a//b"), (None, None));
+    }
+
+    #[test]
     fn keys_and_issuers_must_be_as_many() {
         let config = config::Auth {
             realm: "test".to_owned(),
@@ -452,12 +579,13 @@ mod tests {
             let view = RequestView {
                 method: "GET",
                 path: "/me",
+                host: None,
                 authorization: &[field.as_bytes()],
             };
             guard.judge(&view, UnixTime(now))
         };
         for now in [NOW.0, NOW.0, NOW.0 + 9] {
-            assert!(matches!(me(now), Verdict::Pass(Some(_))), "{now}");
+            assert!(claims(me(now)).is_some(), "{now}");
         }
         for now in [NOW.0 + 10, NOW.0 + 1000] {
             assert!(matches!(me(now), Verdict::Refuse(_)), "{now}");

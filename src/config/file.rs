@@ -320,15 +320,28 @@ pub(super) struct Rule {
     pub path: Option<Text>,
     /// Methods it is for; when empty, all.
     pub methods: OneOrMany<Text>,
+    /// Hosts it is for, without port: `api.example.com`, `*.example.com`; when empty, all.
+    pub hosts: OneOrMany<Text>,
     /// Whether a token is needed.
     pub access: Access,
     /// Scopes that must all be granted.
     pub scopes: OneOrMany<Text>,
+    /// Scopes of which one must be granted.
+    pub any_scopes: OneOrMany<Text>,
     /// Roles of which one must be held.
     pub roles: OneOrMany<Text>,
-    /// Claims that must have exactly these values.
+    /// What claims must hold, by name or dotted path: exactly a value, or `{ contains = … }`, `{ one_of = […] }`,
+    /// `{ equals = … }`.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub claims: BTreeMap<String, toml::Value>,
+    /// How long ago the user may have logged in, by the claim `auth_time`; 0s: any time.
+    pub max_age: Period<0, { 365 * DAY }>,
+    /// Log and count what this rule would refuse, and let it pass.
+    pub audit: bool,
+    /// As `http.request_timeout`, which it replaces where it is given. 0s: for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Period<0, DAY>")]
+    pub request_timeout: Option<Period<0, DAY>>,
 }
 
 impl Default for Rule {
@@ -336,10 +349,15 @@ impl Default for Rule {
         Self {
             path: None,
             methods: OneOrMany::default(),
+            hosts: OneOrMany::default(),
             access: Access::Token,
             scopes: OneOrMany::default(),
+            any_scopes: OneOrMany::default(),
             roles: OneOrMany::default(),
             claims: BTreeMap::new(),
+            max_age: Period(Duration::ZERO),
+            audit: false,
+            request_timeout: None,
         }
     }
 }

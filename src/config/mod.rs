@@ -253,7 +253,7 @@ pub struct Process {
 pub struct Http {
     /// From the first byte of a request until its last header.
     pub header_timeout: Duration,
-    /// From the last header of a request until its answer begins.
+    /// From the last header of a request until its answer begins, where its rule says nothing else.
     pub request_timeout: Option<Duration>,
     /// How long a connection may wait for its next request.
     pub keep_alive: Duration,
@@ -341,14 +341,35 @@ pub struct Rule {
     pub path: String,
     /// Methods it is for; empty: all.
     pub methods: Vec<String>,
+    /// Hosts it is for, in lower case: `api.example.com`, or `*.example.com` for every host below it; empty: all.
+    pub hosts: Vec<String>,
     /// Whether a token is needed.
     pub access: Access,
     /// Scopes that must all be granted (`scope` or `scp`).
     pub scopes: Vec<String>,
+    /// Scopes of which one must be granted.
+    pub any_scopes: Vec<String>,
     /// Roles of which one must be held (`roles`).
     pub roles: Vec<String>,
-    /// Claims that must have exactly these values.
-    pub claims: BTreeMap<String, serde_json::Value>,
+    /// What claims must hold, by name or by dotted path into a nested claim (`realm_access.roles`).
+    pub claims: BTreeMap<String, ClaimTest>,
+    /// How long ago the user may have logged in (`auth_time`, `OpenID` Connect Core section 2).
+    pub max_age: Option<Duration>,
+    /// What this rule would refuse is logged and counted, and passes.
+    pub audit: bool,
+    /// From the last header of a request until its answer begins: its own, else `http.request_timeout`.
+    pub request_timeout: Option<Duration>,
+}
+
+/// What a claim must hold.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ClaimTest {
+    /// Exactly this value.
+    Equals(serde_json::Value),
+    /// A list with this item; or a text of names separated by blanks, with this name.
+    Contains(serde_json::Value),
+    /// One of these values.
+    OneOf(Vec<serde_json::Value>),
 }
 
 /// `auth.rule.access`.

@@ -16,6 +16,8 @@ pub(super) enum Malformed {
     SeveralHosts,
     #[error("the Host field is not a host with or without a port")]
     Host,
+    #[error("the Host field is not the host of the target")]
+    OtherHost,
     #[error("this is no proxy: CONNECT is not served")]
     Connect,
     #[error("the target `*` is not served")]
@@ -47,9 +49,31 @@ pub(super) fn check(head: &Parts) -> Result<(), Malformed> {
         (None, _) if head.version < Version::HTTP_11 => Ok(()),
         (None, _) => Err(Malformed::NoHost),
         (Some(_), Some(_)) => Err(Malformed::SeveralHosts),
-        (Some(host), None) if is_host(host.as_bytes()) => Ok(()),
-        (Some(_), None) => Err(Malformed::Host),
+        (Some(host), None) if !is_host(host.as_bytes()) => Err(Malformed::Host),
+        (Some(host), None) => match head.uri.authority() {
+            // RFC 9112 section 3.2.2: the target's own host counts, but an application may look at the field.
+            Some(target) if !same_host(target, head.uri.scheme_str(), host.as_bytes()) => {
+                Err(Malformed::OtherHost)
+            }
+            Some(_) | None => Ok(()),
+        },
     }
+}
+
+/// Whether an absolute target and the Host field name one host. `:80` after a name is no other one for `http`.
+fn same_host(target: &Authority, scheme: Option<&str>, host: &[u8]) -> bool {
+    let default = match scheme {
+        Some("https") => ":443",
+        Some(_) | None => ":80",
+    };
+    let Ok(host) = std::str::from_utf8(host) else {
+        return false;
+    };
+    let plain = |text: &str| {
+        let text = text.strip_suffix(default).unwrap_or(text);
+        text.strip_suffix(':').unwrap_or(text).to_ascii_lowercase()
+    };
+    plain(target.as_str()) == plain(host)
 }
 
 /// `uri-host [ ":" port ]` (RFC 9110 section 7.2). It is empty when the target has no authority.
@@ -107,6 +131,22 @@ mod tests {
             assert_eq!(with(version, &[b"a", b"a"]), Err(Malformed::SeveralHosts));
             assert_eq!(with(version, &[b"a b"]), Err(Malformed::Host));
         }
+    }
+
+    #[test]
+    fn an_absolute_target_and_the_host_field_agree() {
+        let with =
+            |target, host: &str| checked("GET", target, Version::HTTP_11, &[host.as_bytes()]);
+        for host in ["a.example", "A.Example", "a.example:80", "a.example:"] {
+            assert_eq!(with("http://a.example/x", host), Ok(()), "{host}");
+        }
+        assert_eq!(with("http://a.example:8000/", "a.example:8000"), Ok(()));
+        for host in ["b.example", "", "a.example:8000", "a.example.org"] {
+            let checked = with("http://a.example/x", host);
+            assert_eq!(checked, Err(Malformed::OtherHost), "{host}");
+        }
+        let user = with("http://user@a.example/", "a.example");
+        assert_eq!(user, Err(Malformed::OtherHost));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 pub use body::ResponseBody;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONNECTION};
+use http::header::{AUTHORIZATION, CONNECTION, HOST};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 pub use reply::request_timeout;
@@ -27,7 +27,7 @@ use tokio::sync::Notify;
 use track::{Access, Track};
 
 use crate::app::{AppService, BoxError, RequestBody};
-use crate::auth::{Claims, Guard, Refusal, RequestView, UnixTime, Verdict};
+use crate::auth::{Guard, Passed, Refusal, RequestView, UnixTime, Verdict};
 use crate::logging::cut;
 use crate::scoreboard::{RequestId, SeatWriter};
 use crate::sys::clock;
@@ -48,13 +48,13 @@ pub struct Pipeline<S> {
     id_low: AtomicU64,
 }
 
-/// What of the configuration concerns every request.
+/// What concerns every request of a worker.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
+    /// The worker's number, for logs.
+    pub worker: u64,
     /// Whether each request gets a line in the log.
     pub access_log: bool,
-    /// From the last header of a request until its answer begins.
-    pub request_timeout: Option<Duration>,
     /// So many requests are enough for one worker.
     pub max_requests: Option<u64>,
 }
@@ -136,14 +136,21 @@ impl<S: AppService> Pipeline<S> {
                 );
                 Err(reply::refusal(&refusal))
             }
-            Ok(claims) => {
+            Ok(Passed {
+                claims,
+                audited,
+                request_timeout,
+            }) => {
+                if let Some(refusal) = audited {
+                    self.note_audit(&refusal, &head, id);
+                }
                 if let Some(claims) = claims {
                     track.subject(|| claims.subject().map(|subject| cut(subject).to_owned()));
                     head.extensions.insert(claims);
                 }
                 head.extensions.insert(id);
-                self.call(Request::from_parts(head, RequestBody::new(body)), id)
-                    .await
+                let request = Request::from_parts(head, RequestBody::new(body));
+                self.call(request, id, request_timeout, &track).await
             }
         };
         let mut response = match answer {
@@ -169,25 +176,37 @@ impl<S: AppService> Pipeline<S> {
                 peer: origin.peer,
                 method: method.clone(),
                 path: cut(path).to_owned(),
-                started,
                 subject: None,
                 status: StatusCode::INTERNAL_SERVER_ERROR,
                 bytes: 0,
             })
         });
-        Track::begin(id, Arc::clone(&origin.activity), in_flight, access)
+        Track::begin(id, started, Arc::clone(&origin.activity), in_flight, access)
     }
 
     /// Judges a request; of one that may pass, the path becomes the one that was judged.
-    fn admit(&self, head: &mut http::request::Parts) -> Result<Option<Arc<Claims>>, Refusal> {
-        let claims = match self.judge(head) {
-            Verdict::Pass(claims) => claims,
+    fn admit(&self, head: &mut http::request::Parts) -> Result<Passed, Refusal> {
+        let passed = match self.judge(head) {
+            Verdict::Pass(passed) => passed,
             Verdict::Refuse(refusal) => return Err(refusal),
         };
         if let Some(uri) = target::canonical(&head.uri)? {
             head.uri = uri;
         }
-        Ok(claims)
+        Ok(passed)
+    }
+
+    /// What a rule would have refused, were it not an audit.
+    fn note_audit(&self, refusal: &Refusal, head: &http::request::Parts, id: RequestId) {
+        self.seat.audited();
+        tracing::info!(
+            request = %id,
+            method = cut(head.method.as_str()),
+            path = cut(head.uri.path()),
+            status = refusal.status,
+            reason = cut(&refusal.reason),
+            "would be refused, but the rule is an audit"
+        );
     }
 
     fn judge(&self, head: &http::request::Parts) -> Verdict {
@@ -213,6 +232,7 @@ impl<S: AppService> Pipeline<S> {
         let view = RequestView {
             method: head.method.as_str(),
             path: head.uri.path(),
+            host: head.headers.get(HOST).and_then(|host| host.to_str().ok()),
             authorization,
         };
         self.guard.judge(&view, UnixTime(clock::unix().as_secs()))
@@ -223,6 +243,8 @@ impl<S: AppService> Pipeline<S> {
         &self,
         request: Request<RequestBody>,
         id: RequestId,
+        limit: Option<Duration>,
+        track: &Track,
     ) -> Result<Response<S::Body>, Response<Bytes>> {
         let named = (request.method().clone(), request.uri().clone());
         let mut app = self.app.clone();
@@ -237,12 +259,14 @@ impl<S: AppService> Pipeline<S> {
                 Err(panic) => std::task::Poll::Ready(Err(panic)),
             }
         });
-        let Some(outcome) = self.in_time(caught).await else {
+        let Some(outcome) = within(limit, caught).await else {
             let (method, uri) = named;
             tracing::error!(
                 request = %id,
                 method = cut(method.as_str()),
                 path = cut(uri.path()),
+                age = %track.age(),
+                worker = self.settings.worker,
                 "the application did not answer in time"
             );
             return Err(reply::request_timed_out());
@@ -262,14 +286,6 @@ impl<S: AppService> Pipeline<S> {
         }
     }
 
-    /// What `answering` comes to, unless it takes longer than `request_timeout`; then it is dropped.
-    async fn in_time<T>(&self, answering: impl Future<Output = T>) -> Option<T> {
-        match self.settings.request_timeout {
-            Some(limit) => tokio::time::timeout(limit, answering).await.ok(),
-            None => Some(answering.await),
-        }
-    }
-
     fn finish(&self, response: &mut Response<ResponseBody<S::Body>>, id: RequestId, closes: bool) {
         const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
         self.seat.answered(response.status().as_u16());
@@ -280,5 +296,13 @@ impl<S: AppService> Pipeline<S> {
         if closes || self.draining.load(Relaxed) {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
+    }
+}
+
+/// What `answering` comes to, unless it takes longer than `limit`; then it is dropped.
+async fn within<T>(limit: Option<Duration>, answering: impl Future<Output = T>) -> Option<T> {
+    match limit {
+        Some(limit) => tokio::time::timeout(limit, answering).await.ok(),
+        None => Some(answering.await),
     }
 }

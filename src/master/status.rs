@@ -71,6 +71,9 @@ pub struct Totals {
     pub by_status_class: [u64; 5],
     /// Of those: refused for the token, or for want of one.
     pub refused: u64,
+    /// Of those: passed, though a rule that is an audit would have refused them.
+    #[serde(default)]
+    pub audited: u64,
 }
 
 /// A worker.
@@ -144,6 +147,7 @@ impl Master {
                 requests: counters.requests(),
                 by_status_class: counters.by_status_class,
                 refused: counters.refused,
+                audited: counters.audited,
             },
             workers: self
                 .supervisor

@@ -1,7 +1,7 @@
 //! Where each figure lies in the shared words. Changing anything here means a new [`VERSION`].
 
 /// The layout's number, in the first word: a reader of another version keeps away.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 
 /// Workers that can exist at once: those of a generation and of the ones that still drain.
 pub const SEATS: usize = 2048;
@@ -33,13 +33,14 @@ pub(super) enum Figure {
     ClientError,
     ServerError,
     Refused,
+    Audited,
     /// 1 while the worker takes connections.
     Accepting,
 }
 
 impl Figure {
     /// Those that only grow, and are kept when their worker dies.
-    pub(super) const COUNTERS: [Self; 7] = [
+    pub(super) const COUNTERS: [Self; 8] = [
         Self::ConnectionsTotal,
         Self::Informational,
         Self::Success,
@@ -47,6 +48,7 @@ impl Figure {
         Self::ClientError,
         Self::ServerError,
         Self::Refused,
+        Self::Audited,
     ];
 
     /// What a total is called where another layout may be: never changes.
@@ -65,6 +67,7 @@ impl Figure {
             Self::ServerError => "server_error",
             Self::Refused => "refused",
             Self::Accepting => "accepting",
+            Self::Audited => "audited",
         }
     }
 

@@ -34,6 +34,8 @@ pub struct Counters {
     pub by_status_class: [u64; 5],
     /// Requests refused for their token or for want of one; they are among the 4xx.
     pub refused: u64,
+    /// Requests that passed only because the rule is an audit.
+    pub audited: u64,
 }
 
 /// A request that was in flight when its seat was read.
@@ -128,5 +130,6 @@ fn counters(read: impl Fn(Figure) -> u64) -> Counters {
             read(Figure::ServerError),
         ],
         refused: read(Figure::Refused),
+        audited: read(Figure::Audited),
     }
 }

@@ -78,6 +78,11 @@ impl SeatWriter {
         self.add(Figure::Refused);
     }
 
+    /// A rule that is an audit would have refused a request.
+    pub fn audited(&self) {
+        self.add(Figure::Audited);
+    }
+
     /// A connection was accepted.
     pub fn connection_opened(&self) -> Connection {
         self.add(Figure::ConnectionsTotal);

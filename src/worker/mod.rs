@@ -174,7 +174,7 @@ fn serving<S: AppService>(
             guard,
             service,
             task.seat.clone(),
-            settings(config),
+            settings(task),
             request_ids(),
         ),
         limits: Limits {
@@ -189,7 +189,8 @@ fn serving<S: AppService>(
     }
 }
 
-fn settings(config: &Config) -> Settings {
+fn settings(task: &Task) -> Settings {
+    let config = &task.config;
     let (least, jitter_max) = (
         config.workers.max_requests,
         config.workers.max_requests_jitter,
@@ -200,8 +201,8 @@ fn settings(config: &Config) -> Settings {
         .checked_rem(jitter_max.saturating_add(1))
         .unwrap_or(0);
     Settings {
+        worker: task.worker,
         access_log: config.log.access,
-        request_timeout: config.http.request_timeout,
         max_requests: (least > 0).then(|| u64::from(least) + u64::from(jitter)),
     }
 }

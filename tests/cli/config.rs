@@ -86,10 +86,15 @@ methods = "GET"
     [[auth.rule]]
     path = "/**"  # app.toml:10:8
     methods = ["GET"]  # app.toml:11:11
+    hosts = []  # default
     access = "token"  # default
     scopes = []  # default
+    any_scopes = []  # default
     roles = []  # default
     claims = {}  # default
+    max_age = "0s"  # default
+    audit = false  # default
+    # request_timeout is not set
     "#);
 }
 

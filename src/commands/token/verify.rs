@@ -17,7 +17,7 @@ pub(super) fn run(args: &TokenVerifyArgs) -> Result<(), CommandError> {
     for warning in guard.warnings() {
         tell(&format!("warning: {warning}"));
     }
-    let token = read_token(&args.token)?;
+    let token = read_token(&args.token.token_file)?;
 
     let claims = guard
         .verify(&token, now())

@@ -209,9 +209,14 @@ fn what_is_in_force_is_shown_with_its_origin() {
     [[auth.rule]]
     path = "/"                           # /srv/app.toml:6:8
     methods = []                         # default
+    hosts = []                           # default
     access = "token"                     # default
     scopes = []                          # default
+    any_scopes = []                      # default
     roles = []                           # default
     claims = { "x.y" = 1 }               # /srv/app.toml:7:10
+    max_age = "0s"                       # default
+    audit = false                        # default
+    # request_timeout is not set
     "#);
 }
