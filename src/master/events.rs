@@ -187,6 +187,12 @@ impl Master {
                 tracing::info!("reload asked for by command");
                 self.feed(Event::ReloadRequested(Some(caller)));
             }
+            Request::Upgrade {
+                program: Some(ref program),
+            } if program.is_relative() => {
+                let reason = format!("`{}` does not begin at the root", program.display());
+                self.control.answer(caller, Err(reason));
+            }
             Request::Upgrade { ref program } => {
                 tracing::info!("upgrade asked for by command");
                 self.feed(Event::UpgradeRequested {

@@ -392,3 +392,46 @@ fn take_deaths(state: &state::Deaths) -> Deaths {
         next_summary,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use super::{Legacy, state, take_crew};
+    use crate::supervisor::{Generation, Slot, WorkerId};
+
+    fn hand(worker: u64, seat: usize) -> state::Hand {
+        state::Hand {
+            worker: WorkerId(worker),
+            pid: 4711,
+            slot: Slot(0),
+            generation: Generation(1),
+            seat,
+            spawned: Duration::ZERO,
+            told_to_go: false,
+            channel: None,
+            unread: b"{\"type\":\"re".to_vec(),
+            unsent: Vec::new(),
+        }
+    }
+
+    fn seats(scoreboard_is_fresh: bool) -> (Vec<usize>, Option<usize>) {
+        let mut legacy = Legacy::claim(&BTreeSet::new()).expect("nothing to claim");
+        let hands = vec![hand(1, 3), hand(2, 5000)];
+        let hands = if scoreboard_is_fresh {
+            hands
+        } else {
+            hands.into_iter().take(1).collect()
+        };
+        let mut crew = take_crew(hands, scoreboard_is_fresh, &mut legacy).expect("adopted");
+        let seats = crew.iter().map(|(_, hand)| hand.seat).collect();
+        (seats, crew.take_seat())
+    }
+
+    #[test]
+    fn a_worker_keeps_its_seat_and_gets_another_one_on_another_scoreboard() {
+        assert_eq!(seats(false), (vec![3], Some(0)));
+        assert_eq!(seats(true), (vec![0, 1], Some(2)));
+    }
+}

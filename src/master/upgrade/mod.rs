@@ -11,7 +11,7 @@ mod state;
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
 pub use adopt::{KnownGenerations, Takeover};
@@ -87,7 +87,7 @@ impl Upgrade {
     }
 
     /// Readable when the program that is asked says something.
-    pub(super) fn descriptors(&self) -> impl Iterator<Item = std::os::fd::BorrowedFd<'_>> {
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.asked()
             .into_iter()
             .flat_map(|preflight| preflight.child.descriptors())
@@ -219,7 +219,6 @@ impl Master {
         };
         let event = self.upgrade_failed(&error);
         self.feed(event);
-        self.tell_systemd_that_it_serves();
     }
 
     /// Does not return where it succeeds.
@@ -229,7 +228,6 @@ impl Master {
             Ok(_) => return Reason::Changed,
             Err(error) => return Reason::Start(error),
         }
-        self.systemd.notifier.send_reloading();
         logging::flush();
         let (state, mut luggage) = self.pack();
         let state = state
@@ -242,6 +240,9 @@ impl Master {
         };
         let number = luggage.pack(state.as_fd()).to_string();
         let arguments = program.call(&["--resume", &number]);
-        Reason::Exec(luggage.exec(program.path().as_os_str(), &arguments))
+        self.systemd.notifier.send_reloading();
+        let error = luggage.exec(program.path().as_os_str(), &arguments);
+        self.tell_systemd_that_it_serves();
+        Reason::Exec(error)
     }
 }

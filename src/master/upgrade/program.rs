@@ -33,6 +33,14 @@ impl Program {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn called(path: &str, arguments: &[&str]) -> Self {
+        Self {
+            path: path.into(),
+            arguments: arguments.iter().map(OsString::from).collect(),
+        }
+    }
+
     /// The same call of another file; of this one where none is named.
     pub(super) fn or(&self, file: Option<PathBuf>) -> Self {
         let mut program = self.clone();
@@ -82,10 +90,7 @@ mod tests {
 
     #[test]
     fn another_file_is_called_in_the_same_way_and_by_its_own_name() {
-        let program = Program {
-            path: "/usr/bin/destrier".into(),
-            arguments: vec!["destrier".into(), "run".into()],
-        };
+        let program = Program::called("/usr/bin/destrier", &["destrier", "run"]);
         assert_eq!(program.or(None), program);
         let other = program.or(Some("/opt/new".into()));
         assert_eq!(other.path(), "/opt/new");
