@@ -22,11 +22,11 @@ The configuration may be written as `destrier config schema` says; `destrier che
 
 const UPGRADE: &str = "\
 Examples:
-  destrier upgrade                                the file was replaced, or a link to it re-pointed
-  destrier upgrade --binary /opt/destrier-2/bin/destrier
+  destrier upgrade                               the file was replaced or its link moved
+  destrier upgrade --binary /opt/new/destrier    another file
 
 The new program is asked first: it reads the configuration, the keys and the state of the master. When it cannot go on, \
-everything stays as it is and the reason is told. Then the master becomes it, with the same process id, listeners, \
+everything stays as it is and the reason is told. Else the master becomes it, with the same process id, listeners, \
 connections and workers, and a reload replaces the workers. No request is lost.
 
 Exit codes: 0 the workers of the new program serve, 1 they do not, and the reason says which program is the master.";
@@ -93,7 +93,7 @@ pub enum Command {
     },
     /// Put the configuration on disk into force; exits non-zero, with the reason, when the old one stays
     Reload(MasterArgs),
-    /// Go on as another program with the same process id: a new version, or the same one anew
+    /// Go on as a new program without a restart: the same process id, no request lost
     #[command(after_help = UPGRADE)]
     Upgrade {
         /// Which master
