@@ -104,6 +104,9 @@ impl Master {
                 // systemd sends it after SIGTERM, a shell when it takes a job up again: nothing is to be done.
                 Signal::SIGCONT => {}
                 Signal::SIGHUP => self.feed(Event::ReloadRequested(None)),
+                Signal::SIGUSR2 if self.supervisor.awaits_preflight() => {
+                    tracing::warn!("an upgrade is under way already");
+                }
                 Signal::SIGUSR2 => self.feed(Event::UpgradeRequested {
                     caller: None,
                     program: None,

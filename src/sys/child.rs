@@ -39,10 +39,6 @@ impl Child {
     ///
     /// # Errors
     /// fork(2) and execve(2).
-    #[expect(
-        clippy::zombie_processes,
-        reason = "the master reaps every child that ends"
-    )]
     pub fn start(
         path: &Path,
         arguments: impl IntoIterator<Item = OsString>,

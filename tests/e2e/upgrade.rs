@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -267,7 +267,7 @@ fn what_was_possible_before_an_upgrade_is_possible_after_it() {
 
 /// A program that does `meanwhile` in the place of the master, before it goes on as destrier: by builtins of the shell
 /// only, for it would reap the workers together with a child of its own.
-fn slow_to_become(server: &Server, program: PathBuf, meanwhile: &str) -> PathBuf {
+fn slow_to_become(server: &Server, program: &Path, meanwhile: &str) -> PathBuf {
     let program = program.display();
     script(
         &server.folder().join("slow"),
@@ -283,7 +283,7 @@ fn a_worker_that_dies_while_the_master_becomes_another_program_is_reaped_and_rep
     let until_dead = format!(
         "kill -9 {killed}; until while read -r line; do case $line in State:*Z*) break;; esac; done </proc/{killed}/status && case $line in State:*Z*) true;; *) false;; esac; do :; done"
     );
-    let program = slow_to_become(&server, command::faulty(), &until_dead);
+    let program = slow_to_become(&server, &command::faulty(), &until_dead);
     // The workers of the new program wait, so that the old generation must stand in.
     server.let_boot("wait");
     thread::scope(|scope| {
@@ -293,14 +293,14 @@ fn a_worker_that_dies_while_the_master_becomes_another_program_is_reaped_and_rep
         let outcome = upgrade.join().unwrap();
         assert_eq!(outcome.code, Some(0), "{outcome:?}");
     });
-    assert!(!std::path::Path::new(&format!("/proc/{killed}")).exists());
+    assert!(!Path::new(&format!("/proc/{killed}")).exists());
     assert!(!served_by(&server, 2).contains(&before[1]));
 }
 
 #[test]
 fn a_signal_that_arrives_while_the_master_becomes_another_program_is_obeyed() {
     let server = Setup::new().start();
-    let program = slow_to_become(&server, command::destrier(), "kill -TERM $$");
+    let program = slow_to_become(&server, &command::destrier(), "kill -TERM $$");
     let outcome = server.upgrade_to(&program);
     assert_eq!(outcome.code, Some(1), "{outcome:?}");
     assert!(outcome.stderr.contains("stopping"), "{outcome:?}");
@@ -339,6 +339,39 @@ fn a_worker_that_does_not_drain_is_killed_by_the_new_program() {
     server.wait_for_log(Mark::START, "killed: its time to drain is over");
     assert!(stuck.join().unwrap().is_err());
     server.until_workers(1);
+}
+
+#[test]
+fn a_worker_that_boots_is_adopted_and_serves_when_it_is_ready() {
+    let server = Setup::faulty().start();
+    let victim = server.pids()[0];
+    server.let_boot("wait");
+    os::kill(victim);
+    let booting = |status: &Status| {
+        let mut there = status.workers.iter();
+        there.find_map(|worker| (worker.state == "booting").then_some(worker.pid))
+    };
+    let booting = server.until("a replacement that boots", booting);
+    thread::scope(|scope| {
+        let upgrade = scope.spawn(|| server.cli(["upgrade"]));
+        server.until("workers of the new program", |status| {
+            let new = status
+                .workers
+                .iter()
+                .filter(|worker| worker.generation == 2);
+            (new.count() == 2).then_some(())
+        });
+        // The candidates give up, the one that was adopted may stay.
+        for worker in server.status().workers {
+            if worker.generation == 2 {
+                os::kill(worker.pid);
+            }
+        }
+        assert_eq!(upgrade.join().unwrap().code, Some(1));
+    });
+    server.let_boot("ok");
+    let serves = server.until_workers(2);
+    assert!(serves.contains(&booting), "{booting} not among {serves:?}");
 }
 
 #[test]
@@ -493,7 +526,7 @@ fn no_order_of_upgrades_and_other_orders_loses_anything() {
                 1 => server.signal(Signal::SIGTTOU),
                 2 => server.signal(Signal::SIGHUP),
                 3 => drop(server.cli(["upgrade"])),
-                4 => drop(server.upgrade_to(std::path::Path::new("/bin/false"))),
+                4 => drop(server.upgrade_to(Path::new("/bin/false"))),
                 _ => server.signal(Signal::SIGUSR2),
             }
             load.wait_for_answers(random.u64(1..60));

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::program::Program;
 use super::state::{self, State, StateError};
 use crate::channel::Decoder;
 use crate::config::{Format, Level, Log};
@@ -169,18 +168,13 @@ impl Master {
             pid = ProcessId::own().number(),
             version = env!("CARGO_PKG_VERSION"),
             before = version,
-            program = %master.upgrade.program().path().display(),
+            program = %master.program().path().display(),
             "upgrade: this process goes on as another program"
         );
         // To set the action of SIGCHLD discards one that is pending: whoever has died meanwhile must be looked for.
         master.reap();
         master.feed(Event::Upgraded);
         Ok(master)
-    }
-
-    /// What runs, for answers and logs.
-    pub(in crate::master) fn program(&self) -> &Program {
-        self.upgrade.program()
     }
 }
 

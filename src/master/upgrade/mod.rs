@@ -63,10 +63,6 @@ impl Upgrade {
         }
     }
 
-    pub(super) fn program(&self) -> &Program {
-        &self.program
-    }
-
     fn next_program(&self) -> Program {
         match &self.stage {
             Stage::Passed(program, _) => program.clone(),
@@ -101,6 +97,11 @@ impl Upgrade {
 }
 
 impl Master {
+    /// What runs, for answers and logs.
+    pub(super) fn program(&self) -> &Program {
+        &self.upgrade.program
+    }
+
     /// Asks the program `named`, or the one that runs, whether it can go on with the state of this moment.
     pub(super) fn begin_preflight(&mut self, named: Option<PathBuf>, events: &mut VecDeque<Event>) {
         let program = self.upgrade.program.or(named);

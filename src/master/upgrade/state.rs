@@ -26,6 +26,10 @@ pub(super) type Number = i32;
 /// The state of a master. Times are monotonic: as the machine counts where it says so, else since the start.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "read before the rest, also by programs that know nothing else of it"
+)]
 pub(super) struct State {
     pub(super) state_version: u32,
     /// Of the destrier that wrote it.
