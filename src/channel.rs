@@ -20,6 +20,10 @@ pub enum ToWorker {
     Quit,
     /// Open the log files anew.
     ReopenLogs,
+    /// Take this in: it shows that the event loop turns.
+    ShowLife,
+    /// Answer [`ToMaster::Memory`].
+    TellMemory,
 }
 
 /// What a worker tells the master.
@@ -35,6 +39,11 @@ pub enum ToMaster {
     },
     /// It has answered as many requests as it may: it serves on until another one takes its place.
     ServedOut,
+    /// What it holds in memory.
+    Memory {
+        /// In bytes, what is shared divided by the number of those who share it; absent where the kernel does not tell.
+        pss: Option<u64>,
+    },
     /// It cannot boot.
     Failed {
         /// Why, for the operator.

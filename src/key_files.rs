@@ -271,12 +271,13 @@ mod tests {
             algorithms: Vec::new(),
             leeway: Duration::ZERO,
             require: Vec::new(),
+            claims: std::collections::BTreeMap::new(),
             typ: Vec::new(),
         };
         config::Auth {
             realm: "test".to_owned(),
             issuers: keys.into_iter().map(issuer).collect(),
-            rules: Vec::new(),
+            ..config::Auth::default()
         }
     }
 
@@ -390,6 +391,7 @@ mod tests {
             any_scopes: Vec::new(),
             max_age: None,
             audit: false,
+            query_token: None,
             roles: Vec::new(),
             claims: std::collections::BTreeMap::new(),
             request_timeout: None,

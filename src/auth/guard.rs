@@ -4,16 +4,19 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use http::header::HOST;
+
 use super::challenge::Challenges;
 use super::claims::Claims;
 use super::credentials::{self, Credentials, CredentialsError};
+use super::csrf::{Csrf, CsrfError};
 use super::keys::IssuerKeys;
 use super::path::{self, PathError};
 use super::rules::{self, Need, Rule, RuleError, Unmet};
 use super::token::{self, Accepted, MAX_TOKEN, TokenError, TrustedIssuer};
 use super::verified::{Fingerprint, VerifiedTokens};
 use super::{Explanation, Passed, Refusal, RequestView, UnixTime, Verdict};
-use crate::config;
+use crate::config::{self, TokenSource};
 
 /// Why keys and rules do not make a guard.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +47,8 @@ pub struct Guard {
     challenges: Challenges,
     issuers: Vec<TrustedIssuer>,
     rules: Vec<Rule>,
+    token_from: Vec<TokenSource>,
+    csrf: Csrf,
     warnings: Vec<String>,
     verified: VerifiedTokens,
 }
@@ -83,6 +88,8 @@ impl Guard {
             challenges: Challenges::new(&config.realm),
             issuers,
             rules,
+            token_from: config.token_from.clone(),
+            csrf: Csrf::new(config),
             warnings,
             verified: VerifiedTokens::new(),
         })
@@ -99,14 +106,14 @@ impl Guard {
             Ok(path) => path,
             Err(error) => return Verdict::Refuse(ambiguous(error)),
         };
-        let rule = rules::find(&self.rules, request.method, &path, request.host);
+        let rule = self.find(request, &path);
         self.judge_by(rule.map(|(_, rule)| rule), request, now)
     }
 
     /// As [`Self::judge`], and says how the verdict came about.
     pub fn explain(&self, request: &RequestView<'_>, now: UnixTime) -> Explanation {
         let path = path::normalise(request.path).ok();
-        let find = |path: &_| rules::find(&self.rules, request.method, path, request.host);
+        let find = |path: &str| self.find(request, path);
         Explanation {
             rule: path.as_deref().and_then(find).map(|(index, _)| index),
             path: path.map(Cow::into_owned),
@@ -133,13 +140,20 @@ impl Guard {
         Ok(claims)
     }
 
+    fn find(&self, request: &RequestView<'_>, path: &str) -> Option<(usize, &Rule)> {
+        let host = request
+            .headers
+            .get(HOST)
+            .and_then(|host| host.to_str().ok());
+        rules::find(&self.rules, request.method, path, host)
+    }
+
     fn judge_by(&self, rule: Option<&Rule>, request: &RequestView<'_>, now: UnixTime) -> Verdict {
         let mut passed = Passed {
             request_timeout: rule.and_then(|rule| rule.request_timeout),
             ..Passed::default()
         };
-        let need = rule.map(|rule| &rule.need);
-        match self.decide(need, request, now, &mut passed.claims) {
+        match self.decide(rule, request, now, &mut passed.claims) {
             Ok(()) => {}
             Err(refusal) if rule.is_some_and(|rule| rule.is_audit) => {
                 passed.audited = Some(refusal);
@@ -152,17 +166,24 @@ impl Guard {
     /// Whether the request has what is needed. `claims` are those of its token, as soon as it is believed.
     fn decide(
         &self,
-        need: Option<&Need>,
+        rule: Option<&Rule>,
         request: &RequestView<'_>,
         now: UnixTime,
         claims: &mut Option<Arc<Claims>>,
     ) -> Result<(), Refusal> {
+        let need = rule.map(|rule| &rule.need);
         if let Some(Need::Nothing) = need {
             return Ok(());
         }
-        let credentials = credentials::read(request.authorization);
-        let token = match (credentials.map_err(|error| self.unreadable(error))?, need) {
-            (Credentials::Bearer(token), _) => token,
+        let in_query = rule.and_then(|rule| rule.query_token.as_deref());
+        let credentials = credentials::find(request, &self.token_from, in_query);
+        let token = match (credentials.map_err(|error| self.unreadable(&error))?, need) {
+            (Credentials::Token { token, is_ambient }, _) => {
+                if is_ambient {
+                    self.csrf.check(request).map_err(forged)?;
+                }
+                token
+            }
             (Credentials::Absent, Some(Need::TokenIfPresent)) => return Ok(()),
             // With no issuer a token would not help.
             (Credentials::Absent, None) if self.issuers.is_empty() => {
@@ -174,7 +195,7 @@ impl Guard {
             }
         };
         let verified = self
-            .verify(token, now)
+            .verify(&token, now)
             .map_err(|error| self.invalid(error.to_string()))?;
         let verified = &*claims.insert(verified);
         match need {
@@ -201,12 +222,15 @@ impl Guard {
         }
     }
 
-    fn unreadable(&self, error: CredentialsError) -> Refusal {
+    fn unreadable(&self, error: &CredentialsError) -> Refusal {
         match error {
-            CredentialsError::Several => bad_request(
-                "The request has more than one Authorization header.",
-                &error,
-            ),
+            CredentialsError::SeveralFields => {
+                bad_request("The request has more than one Authorization header.", error)
+            }
+            CredentialsError::Several => Refusal {
+                challenge: Some(self.challenges.invalid_request()),
+                ..bad_request("The request has more than one token.", error)
+            },
             // RFC 6750 section 3.1: a malformed request is not a token that is not believed.
             CredentialsError::Malformed => Refusal {
                 status: 400,
@@ -253,6 +277,17 @@ fn ambiguous(error: PathError) -> Refusal {
     bad_request("The path of the request is ambiguous.", &error)
 }
 
+/// The words are those of Django REST Framework.
+fn forged(error: CsrfError) -> Refusal {
+    Refusal {
+        status: 403,
+        challenge: None,
+        detail: "CSRF Failed: the request was not made by this site.",
+        code: "permission_denied",
+        reason: error.to_string(),
+    }
+}
+
 const NO_RULE: &str = "no rule is for this method and path";
 
 fn bad_request(detail: &'static str, reason: &dyn fmt::Display) -> Refusal {
@@ -269,9 +304,11 @@ fn bad_request(detail: &'static str, reason: &dyn fmt::Display) -> Refusal {
 mod tests {
     use std::time::Duration;
 
+    use http::header::{AUTHORIZATION, COOKIE, ORIGIN};
+    use http::{HeaderMap, HeaderValue};
     use serde_json::json;
 
-    use super::super::fixtures::{NOW, fresh, guard, hs256, issuer, rule, secret_keys};
+    use super::super::fixtures::{NOW, auth, fresh, guard, hs256, issuer, rule, secret_keys};
     use super::*;
     use crate::config::Access;
 
@@ -290,16 +327,22 @@ mod tests {
         guard(vec![(issuer("a"), secret_keys())], rules)
     }
 
-    fn judge(guard: &Guard, target: &str, authorization: &[&str]) -> Verdict {
-        let (method, path) = target.split_once(' ').unwrap();
-        let authorization: Vec<_> = authorization.iter().map(|field| field.as_bytes()).collect();
-        let request = RequestView {
+    fn view<'a>(method: &'a str, path: &'a str, headers: &'a HeaderMap) -> RequestView<'a> {
+        RequestView {
             method,
             path,
-            host: Some("api.example"),
-            authorization: &authorization,
-        };
-        guard.judge(&request, NOW)
+            query: None,
+            headers,
+        }
+    }
+
+    fn judge(guard: &Guard, target: &str, authorization: &[&str]) -> Verdict {
+        let (method, path) = target.split_once(' ').unwrap();
+        let headers = authorization.iter().map(|field| {
+            let field = HeaderValue::from_bytes(field.as_bytes()).unwrap();
+            (AUTHORIZATION, field)
+        });
+        guard.judge(&view(method, path, &headers.collect()), NOW)
     }
 
     fn refusal(verdict: Verdict) -> Refusal {
@@ -396,6 +439,55 @@ mod tests {
     }
 
     #[test]
+    fn a_token_in_a_cookie_needs_a_request_that_the_site_made() {
+        let config = config::Auth {
+            token_from: vec![
+                TokenSource::Authorization,
+                TokenSource::Cookie("at".to_owned()),
+            ],
+            rules: vec![rule("/me", &[], Access::Token)],
+            issuers: vec![issuer("a")],
+            ..auth()
+        };
+        let guard = Guard::new(&config, vec![secret_keys()]).unwrap();
+        let token = hs256(&fresh(json!({})));
+        let ask = |method, origin: Option<&'static str>| {
+            let cookie = HeaderValue::try_from(format!("at={token}")).unwrap();
+            let mut headers = HeaderMap::from_iter([
+                (COOKIE, cookie),
+                (HOST, HeaderValue::from_static("api.example")),
+            ]);
+            headers.extend(origin.map(|origin| (ORIGIN, HeaderValue::from_static(origin))));
+            guard.judge(&view(method, "/me", &headers), NOW)
+        };
+        assert!(claims(ask("GET", None)).is_some());
+        assert!(claims(ask("POST", Some("https://api.example"))).is_some());
+        for origin in [None, Some("https://evil.example")] {
+            let refusal = refusal(ask("POST", origin));
+            assert_eq!((refusal.status, refusal.code), (403, "permission_denied"));
+        }
+    }
+
+    #[test]
+    fn a_token_in_the_query_counts_only_where_the_rule_names_its_parameter() {
+        let mut download = rule("/download", &["GET"], Access::Token);
+        download.query_token = Some("token".to_owned());
+        let rules = vec![download, rule("/me", &[], Access::Token)];
+        let guard = guard(vec![(issuer("a"), secret_keys())], rules);
+        let query = format!("x=1&token={}", hs256(&fresh(json!({}))));
+        let headers = HeaderMap::new();
+        let ask = |path| {
+            let request = RequestView {
+                query: Some(&query),
+                ..view("GET", path, &headers)
+            };
+            guard.judge(&request, NOW)
+        };
+        assert!(claims(ask("/download")).is_some());
+        assert_eq!(refusal(ask("/me")).code, "not_authenticated");
+    }
+
+    #[test]
     fn bearer_without_one_token_is_400() {
         for field in ["Bearer", "Bearer a b", "Bearer\ta.b.c", "Bearer a.b.c\td"] {
             let refusal = refusal(judge(&shop(), "GET /me", &[field]));
@@ -479,13 +571,12 @@ mod tests {
     #[test]
     fn every_bad_rule_is_told() {
         let config = config::Auth {
-            realm: "test".to_owned(),
-            issuers: Vec::new(),
             rules: vec![
                 rule("a", &[], Access::Token),
                 rule("/a", &[], Access::Token),
                 rule("/*", &[], Access::Token),
             ],
+            ..auth()
         };
         let errors = Guard::new(&config, Vec::new()).unwrap_err();
         let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
@@ -544,13 +635,8 @@ mod tests {
     fn an_explanation_names_the_path_and_the_rule() {
         let guard = shop();
         let explain = |method, path| {
-            let view = RequestView {
-                method,
-                path,
-                host: None,
-                authorization: &[],
-            };
-            let Explanation { path, rule, .. } = guard.explain(&view, NOW);
+            let headers = HeaderMap::new();
+            let Explanation { path, rule, .. } = guard.explain(&view(method, path, &headers), NOW);
             (path, rule)
         };
         let path = |path: &str| Some(path.to_owned());
@@ -562,9 +648,8 @@ mod tests {
     #[test]
     fn keys_and_issuers_must_be_as_many() {
         let config = config::Auth {
-            realm: "test".to_owned(),
             issuers: vec![issuer("a")],
-            rules: Vec::new(),
+            ..auth()
         };
         assert!(Guard::new(&config, Vec::new()).is_err());
         assert!(Guard::new(&config, vec![secret_keys(), secret_keys()]).is_err());
@@ -575,14 +660,9 @@ mod tests {
         let guard = shop();
         let token = hs256(&fresh(json!({"sub": "u", "exp": NOW.0 + 10})));
         let me = |now| {
-            let field = format!("Bearer {token}");
-            let view = RequestView {
-                method: "GET",
-                path: "/me",
-                host: None,
-                authorization: &[field.as_bytes()],
-            };
-            guard.judge(&view, UnixTime(now))
+            let field = HeaderValue::try_from(format!("Bearer {token}")).unwrap();
+            let headers = HeaderMap::from_iter([(AUTHORIZATION, field)]);
+            guard.judge(&view("GET", "/me", &headers), UnixTime(now))
         };
         for now in [NOW.0, NOW.0, NOW.0 + 9] {
             assert!(claims(me(now)).is_some(), "{now}");

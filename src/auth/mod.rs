@@ -1,10 +1,13 @@
 //! Who may pass: token + keys + rules + the time -> claims or a refusal. Reads no clock, no file and no socket.
 
 pub mod algorithm;
+mod authority;
+mod bearer;
 mod certificate;
 mod challenge;
 mod claims;
 mod credentials;
+mod csrf;
 #[cfg(test)]
 mod fixtures;
 mod guard;
@@ -23,6 +26,9 @@ mod verified;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
+
+pub use authority::is_host_of;
 pub use claims::{ClaimError, Claims};
 pub use guard::{Guard, GuardError};
 pub use keys::{IssuerKeys, KeyError};
@@ -42,10 +48,10 @@ pub struct RequestView<'a> {
     pub method: &'a str,
     /// The path of the request target, as received (percent-encoded), without the query.
     pub path: &'a str,
-    /// The value of the `Host` field; absent where there is none, as HTTP/1.0 allows.
-    pub host: Option<&'a str>,
-    /// The values of every `Authorization` field.
-    pub authorization: &'a [&'a [u8]],
+    /// What stands after the `?`, as received.
+    pub query: Option<&'a str>,
+    /// Its fields.
+    pub headers: &'a HeaderMap,
 }
 
 /// What came of a request.

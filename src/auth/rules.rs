@@ -45,6 +45,8 @@ pub(super) struct Rule {
     /// What it would refuse passes.
     pub(super) is_audit: bool,
     pub(super) request_timeout: Option<Duration>,
+    /// The parameter of the query that may hold the token.
+    pub(super) query_token: Option<String>,
 }
 
 /// What a rule asks for.
@@ -73,6 +75,7 @@ impl Rule {
             need,
             is_audit: rule.audit,
             request_timeout: rule.request_timeout,
+            query_token: rule.query_token.clone(),
         })
     }
 

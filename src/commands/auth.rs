@@ -1,11 +1,13 @@
 //! `destrier auth explain`: the rules of the configuration, tried on a request that nobody sends.
 
+use http::header::{AUTHORIZATION, COOKIE, HOST, SEC_WEBSOCKET_PROTOCOL};
+use http::{HeaderMap, HeaderValue};
 use serde_json::Value;
 
 use super::{CommandError, ExitCode, misconfigured, print, token};
 use crate::auth::{Explanation, Passed, Refusal, RequestView, Verdict};
 use crate::cli::{AuthCommand, AuthExplainArgs, ConfigArgs};
-use crate::config::{Access, ClaimTest, Rule};
+use crate::config::{Access, ClaimTest, Rule, TokenSource};
 use crate::key_files::{self, MissingSecret};
 
 pub(super) fn run(command: &AuthCommand) -> Result<ExitCode, CommandError> {
@@ -22,19 +24,15 @@ fn explain(args: &AuthExplainArgs) -> Result<ExitCode, CommandError> {
     })?;
     let guard = key_files::load(&config.auth, MissingSecret::StandIn)
         .map_err(|errors| misconfigured(&errors))?;
-    let token = args.token_file.as_deref().map(token::read_token);
-    let authorization = token
-        .transpose()?
-        .map(|token| [b"Bearer ", &*token].concat());
-    let authorization: Vec<&[u8]> = authorization.iter().map(Vec::as_slice).collect();
+    let (path, query) = match args.path.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (args.path.as_str(), None),
+    };
     let request = RequestView {
         method: &args.method,
-        path: args
-            .path
-            .split_once('?')
-            .map_or(&*args.path, |(path, _)| path),
-        host: args.host.as_deref(),
-        authorization: &authorization,
+        path,
+        query,
+        headers: &headers(args, &config.auth.token_from)?,
     };
     let explanation = guard.explain(&request, token::now());
     print(&shown(&explanation, &config.auth.rules))?;
@@ -42,6 +40,32 @@ fn explain(args: &AuthExplainArgs) -> Result<ExitCode, CommandError> {
         Verdict::Pass(_) => ExitCode::Success,
         Verdict::Refuse(_) => ExitCode::Failure,
     })
+}
+
+/// What the arguments ask about, with the token in the first place where one is looked for.
+fn headers(args: &AuthExplainArgs, places: &[TokenSource]) -> Result<HeaderMap, CommandError> {
+    let unusable =
+        |name: &str| CommandError::usage(format!("auth: `{name}` is no value of a field"));
+    let mut headers = HeaderMap::new();
+    if let Some(host) = &args.host {
+        let host = HeaderValue::from_str(host).map_err(|_| unusable("--host"))?;
+        headers.insert(HOST, host);
+    }
+    if let Some(file) = &args.token_file {
+        let token = token::read_token(file)?;
+        let (name, prefix) = match places.first() {
+            Some(TokenSource::Cookie(name)) => (COOKIE, format!("{name}=")),
+            Some(TokenSource::Header(name)) => {
+                let name = name.parse().map_err(|_| unusable("auth.token_from"))?;
+                (name, String::new())
+            }
+            Some(TokenSource::Protocol(name)) => (SEC_WEBSOCKET_PROTOCOL, format!("{name}, ")),
+            Some(TokenSource::Authorization) | None => (AUTHORIZATION, "Bearer ".to_owned()),
+        };
+        let value = HeaderValue::from_bytes(&[prefix.as_bytes(), &token].concat());
+        headers.insert(name, value.map_err(|_| unusable("--token-file"))?);
+    }
+    Ok(headers)
 }
 
 fn shown(explanation: &Explanation, rules: &[Rule]) -> String {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use comfy_table::{Table, presets};
 
 use super::{CommandError, ExitCode};
@@ -82,6 +83,7 @@ fn workers(status: &Status) -> String {
         "CONNS",
         "BUSY",
         "REQUESTS",
+        "MEMORY",
         "OLDEST REQUEST",
     ]);
     for worker in &status.workers {
@@ -89,6 +91,10 @@ fn workers(status: &Status) -> String {
             .requests_in_flight
             .first()
             .map(|request| format!("{} {} {}", request.method, request.path, span(request.age)));
+        let memory = worker.memory.as_ref().map(|memory| {
+            let bytes = ByteSize(memory.pss.unwrap_or(memory.rss));
+            bytes.display().iec_short().to_string()
+        });
         table.add_row([
             worker.worker.to_string(),
             worker.pid.to_string(),
@@ -99,6 +105,7 @@ fn workers(status: &Status) -> String {
             worker.connections.to_string(),
             worker.in_flight.to_string(),
             worker.requests.to_string(),
+            memory.unwrap_or_default(),
             oldest.unwrap_or_default(),
         ]);
     }

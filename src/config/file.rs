@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 
-use super::notation::{Octal, OneOrMany, Period, Text, Whole};
+use super::notation::{Octal, OneOrMany, Period, Size, Text, Whole};
 use super::{
     Access, Algorithm, AppKind, Balance, Format, LEEWAY_MAX, Level, Strategy, WorkerCount,
 };
@@ -18,6 +18,7 @@ const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
+const MEBIBYTE: u64 = 1 << 20;
 
 /// The configuration of destrier.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -114,6 +115,14 @@ pub(super) struct Workers {
     pub max_lifetime: Period<0, { 365 * DAY }>,
     /// Up to so much longer, different for each worker.
     pub max_lifetime_jitter: Period<0, DAY>,
+    /// A worker whose event loop has not turned for so long serves nobody: it is aborted and replaced; 0s: never.
+    pub hang_timeout: Period<0, DAY>,
+    /// A worker that holds more memory than this is replaced, without a gap; 0: never. Memory that workers share counts by its share.
+    pub max_memory: Size<MEBIBYTE, { 1 << 50 }>,
+    /// When it holds more in so many measurements in a row: a moment's need is no leak.
+    pub max_memory_samples: Whole<1, 1_000>,
+    /// From one measurement to the next.
+    pub memory_interval: Period<100, HOUR>,
 }
 
 impl Default for Workers {
@@ -129,6 +138,10 @@ impl Default for Workers {
             max_requests_jitter: Whole(0),
             max_lifetime: Period(Duration::ZERO),
             max_lifetime_jitter: Period(Duration::ZERO),
+            hang_timeout: Period(Duration::from_mins(1)),
+            max_memory: Size(0),
+            max_memory_samples: Whole(3),
+            memory_interval: Period(Duration::from_secs(5)),
         }
     }
 }
@@ -232,6 +245,18 @@ impl Default for Http {
 pub(super) struct Auth {
     /// Named to clients that come without a valid token.
     pub realm: Text,
+    /// Where a token may stand: `authorization`, `cookie:NAME`, `header:NAME`, `protocol:NAME`.
+    pub token_from: OneOrMany<Text>,
+    /// Origins whose pages may make requests with the token in a cookie, beside the host itself: `https://app.example.com`.
+    pub trusted_origins: OneOrMany<Text>,
+    /// A cookie whose value `csrf_header` repeats proves the same where the browser sends neither Origin nor Referer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
+    pub csrf_cookie: Option<Text>,
+    /// See `csrf_cookie`; the two stand together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
+    pub csrf_header: Option<Text>,
     /// The parties whose tokens are believed.
     pub issuer: Vec<Issuer>,
     /// What requests need: the first rule that matches decides, a request that none matches is refused.
@@ -242,6 +267,10 @@ impl Default for Auth {
     fn default() -> Self {
         Self {
             realm: Text("destrier".to_owned()),
+            token_from: OneOrMany(vec![Text("authorization".to_owned())]),
+            trusted_origins: OneOrMany::default(),
+            csrf_cookie: None,
+            csrf_header: None,
             issuer: Vec::new(),
             rule: Vec::new(),
         }
@@ -287,6 +316,9 @@ pub(super) struct Issuer {
     pub leeway: Period<0, { LEEWAY_MAX.as_secs() * SECOND }>,
     /// Claims that must be present.
     pub require: OneOrMany<Text>,
+    /// What claims of all its tokens must hold; written as `auth.rule.claims`.
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub claims: BTreeMap<String, toml::Value>,
     /// Values of the `typ` header that are accepted; when empty, any.
     pub typ: OneOrMany<Text>,
 }
@@ -304,6 +336,7 @@ impl Default for Issuer {
             algorithms: OneOrMany::default(),
             leeway: Period(Duration::ZERO),
             require: OneOrMany::default(),
+            claims: BTreeMap::new(),
             typ: OneOrMany::default(),
         }
     }
@@ -342,6 +375,10 @@ pub(super) struct Rule {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Period<0, DAY>")]
     pub request_timeout: Option<Period<0, DAY>>,
+    /// The parameter of the query that may hold the token; it stands in logs and histories. Not set: none may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
+    pub query_token: Option<Text>,
 }
 
 impl Default for Rule {
@@ -358,6 +395,7 @@ impl Default for Rule {
             max_age: Period(Duration::ZERO),
             audit: false,
             request_timeout: None,
+            query_token: None,
         }
     }
 }

@@ -31,6 +31,7 @@ mod show;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod token_source;
 mod validate;
 
 use errors::Problems;
@@ -199,6 +200,14 @@ pub struct Workers {
     pub max_lifetime: Option<Duration>,
     /// Up to so much longer, different for each worker.
     pub max_lifetime_jitter: Duration,
+    /// A worker whose event loop has not turned for so long is aborted.
+    pub hang_timeout: Option<Duration>,
+    /// A worker that holds more memory than this, in bytes, is replaced.
+    pub max_memory: Option<u64>,
+    /// When it does so in so many measurements in a row.
+    pub max_memory_samples: u32,
+    /// From one measurement to the next.
+    pub memory_interval: Duration,
 }
 
 /// `workers.count`.
@@ -262,14 +271,43 @@ pub struct Http {
 }
 
 /// `[auth]`: who may sign tokens and what they allow.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Auth {
     /// Named in the `WWW-Authenticate` challenge (RFC 6750 section 3).
     pub realm: String,
+    /// Where a token may stand in a request.
+    pub token_from: Vec<TokenSource>,
+    /// Origins beside the host that was asked, `https://app.example.com`, whose pages may make requests with the token in a
+    /// cookie.
+    pub trusted_origins: Vec<String>,
+    /// What proves that the site made such a request, where the browser does not say.
+    pub double_submit: Option<DoubleSubmit>,
     /// Who may sign.
     pub issuers: Vec<Issuer>,
     /// What a request needs; the first that matches decides, none that matches refuses.
     pub rules: Vec<Rule>,
+}
+
+/// One entry of `auth.token_from`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenSource {
+    /// The Authorization field, after `Bearer` (RFC 6750 section 2.1).
+    Authorization,
+    /// The cookie of this name.
+    Cookie(String),
+    /// The field of this name, in lower case; its value is the token.
+    Header(String),
+    /// The WebSocket subprotocol after the one of this name.
+    Protocol(String),
+}
+
+/// `auth.csrf_cookie` and `auth.csrf_header`: a field repeats the value of a cookie, which only a page of the site can read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DoubleSubmit {
+    /// The name of the cookie.
+    pub cookie: String,
+    /// The name of the field, in lower case.
+    pub header: String,
 }
 
 /// `[[auth.issuer]]`: one party whose tokens are believed.
@@ -289,6 +327,8 @@ pub struct Issuer {
     pub leeway: Duration,
     /// Claims that must be present, of any name.
     pub require: Vec<String>,
+    /// What claims must hold, by name or dotted path.
+    pub claims: BTreeMap<String, ClaimTest>,
     /// Values of the `typ` header that are accepted, compared without case and `application/`; empty: any.
     pub typ: Vec<String>,
 }
@@ -359,6 +399,8 @@ pub struct Rule {
     pub audit: bool,
     /// From the last header of a request until its answer begins: its own, else `http.request_timeout`.
     pub request_timeout: Option<Duration>,
+    /// The parameter of the query that may hold the token.
+    pub query_token: Option<String>,
 }
 
 /// What a claim must hold.

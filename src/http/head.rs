@@ -3,9 +3,9 @@
 use http::header::HOST;
 use http::request::Parts;
 use http::uri::Authority;
-use http::{Method, Version};
+use http::{HeaderValue, Method, Version};
 
-use crate::auth::Refusal;
+use crate::auth::{self, Refusal};
 
 /// Why a head is not served. Two programs could take it for two different requests, so its connection ends too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +44,10 @@ pub(super) fn check(head: &Parts) -> Result<(), Malformed> {
     if head.uri.path() == "*" {
         return Err(Malformed::Asterisk);
     }
+    let names = |target: &Authority, host: &HeaderValue| {
+        let is_host_of = |host: &str| auth::is_host_of(target, head.uri.scheme_str(), host);
+        host.to_str().is_ok_and(is_host_of)
+    };
     let mut hosts = head.headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
         (None, _) if head.version < Version::HTTP_11 => Ok(()),
@@ -52,28 +56,10 @@ pub(super) fn check(head: &Parts) -> Result<(), Malformed> {
         (Some(host), None) if !is_host(host.as_bytes()) => Err(Malformed::Host),
         (Some(host), None) => match head.uri.authority() {
             // RFC 9112 section 3.2.2: the target's own host counts, but an application may look at the field.
-            Some(target) if !same_host(target, head.uri.scheme_str(), host.as_bytes()) => {
-                Err(Malformed::OtherHost)
-            }
+            Some(target) if !names(target, host) => Err(Malformed::OtherHost),
             Some(_) | None => Ok(()),
         },
     }
-}
-
-/// Whether an absolute target and the Host field name one host. `:80` after a name is no other one for `http`.
-fn same_host(target: &Authority, scheme: Option<&str>, host: &[u8]) -> bool {
-    let default = match scheme {
-        Some("https") => ":443",
-        Some(_) | None => ":80",
-    };
-    let Ok(host) = std::str::from_utf8(host) else {
-        return false;
-    };
-    let plain = |text: &str| {
-        let text = text.strip_suffix(default).unwrap_or(text);
-        text.strip_suffix(':').unwrap_or(text).to_ascii_lowercase()
-    };
-    plain(target.as_str()) == plain(host)
 }
 
 /// `uri-host [ ":" port ]` (RFC 9110 section 7.2). It is empty when the target has no authority.

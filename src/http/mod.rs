@@ -1,4 +1,4 @@
-//! The way of one request, in order: request id, scoreboard, its head, forged fields, token and rules, path, application, answer.
+//! The way of one request, in order: request id, scoreboard, its head, token and rules, path, forged fields, application, answer.
 
 pub mod activity;
 mod body;
@@ -19,7 +19,7 @@ use std::time::Duration;
 
 pub use body::ResponseBody;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONNECTION, HOST};
+use http::header::CONNECTION;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 pub use reply::request_timeout;
@@ -117,7 +117,6 @@ impl<S: AppService> Pipeline<S> {
         }
         let mut track = self.track(id, &request, origin);
         let (mut head, body) = request.into_parts();
-        identity_fields::remove_forged(&mut head.headers);
         let malformed = head::check(&head).err();
         let admitted = match malformed {
             Some(malformed) => Err(malformed.into()),
@@ -184,7 +183,7 @@ impl<S: AppService> Pipeline<S> {
         Track::begin(id, started, Arc::clone(&origin.activity), in_flight, access)
     }
 
-    /// Judges a request; of one that may pass, the path becomes the one that was judged.
+    /// Judges a request; of one that may pass, the path becomes the one that was judged, and forged fields go.
     fn admit(&self, head: &mut http::request::Parts) -> Result<Passed, Refusal> {
         let passed = match self.judge(head) {
             Verdict::Pass(passed) => passed,
@@ -193,6 +192,8 @@ impl<S: AppService> Pipeline<S> {
         if let Some(uri) = target::canonical(&head.uri)? {
             head.uri = uri;
         }
+        // Only now: a token may stand in such a field, as in `X-Auth-Token`.
+        identity_fields::remove_forged(&mut head.headers);
         Ok(passed)
     }
 
@@ -210,30 +211,11 @@ impl<S: AppService> Pipeline<S> {
     }
 
     fn judge(&self, head: &http::request::Parts) -> Verdict {
-        // Two are as bad as many: the guard refuses more than one.
-        let mut fields = head
-            .headers
-            .get_all(AUTHORIZATION)
-            .iter()
-            .map(HeaderValue::as_bytes);
-        let authorization: [&[u8]; 2];
-        let one: [&[u8]; 1];
-        let authorization: &[&[u8]] = match (fields.next(), fields.next()) {
-            (Some(first), Some(second)) => {
-                authorization = [first, second];
-                &authorization
-            }
-            (Some(first), None) => {
-                one = [first];
-                &one
-            }
-            (None, _) => &[],
-        };
         let view = RequestView {
             method: head.method.as_str(),
             path: head.uri.path(),
-            host: head.headers.get(HOST).and_then(|host| host.to_str().ok()),
-            authorization,
+            query: head.uri.query(),
+            headers: &head.headers,
         };
         self.guard.judge(&view, UnixTime(clock::unix().as_secs()))
     }

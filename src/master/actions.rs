@@ -42,6 +42,7 @@ impl Master {
                 self.tell_to_go(worker);
                 self.tell(worker, &ToWorker::Quit);
             }
+            Action::Abort(worker) => self.abort(worker),
             Action::Kill(worker, reason) => self.kill(worker, reason),
             Action::Commit(generation) => self.commit(generation),
             Action::RollBack(generation, reason) => self.roll_back(generation, reason),
@@ -201,7 +202,7 @@ impl Master {
         }
     }
 
-    fn tell(&mut self, id: WorkerId, message: &ToWorker) {
+    pub(super) fn tell(&mut self, id: WorkerId, message: &ToWorker) {
         if let Some(hand) = self.crew.get_mut(id) {
             hand.tell(message);
         }
@@ -255,6 +256,11 @@ impl Master {
                 worker = id.0,
                 pid = pid.number(),
                 "killed: not ready within `workers.boot_timeout`"
+            ),
+            KillReason::Hung => tracing::error!(
+                worker = id.0,
+                pid = pid.number(),
+                "killed: its event loop hangs, and SIGABRT did not end it"
             ),
             KillReason::GracefulTimeout | KillReason::Stop => {
                 tracing::warn!(

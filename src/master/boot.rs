@@ -15,7 +15,9 @@ use nix::libc;
 use super::control::ControlServer;
 use super::crew::Crew;
 use super::deaths::Deaths;
+use super::hangs::HangWatch;
 use super::listeners::{ListenError, Listeners};
+use super::memory::MemoryWatch;
 use super::socket_path::SocketPathError;
 use super::{Loaded, Loader, LoaderBox, Master, Pinned, Program, Systemd, Upgrade};
 use crate::config::{Config, Process, Strategy, WorkerCount};
@@ -141,6 +143,8 @@ impl Master {
             signals,
             scoreboard,
             deaths: Deaths::new(),
+            hangs: HangWatch::default(),
+            memory: MemoryWatch::default(),
             systemd: systemd_of(manager),
             processors,
             last_reload: None,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use crate::channel::{self, Decoder, ToMaster, ToWorker};
 use crate::supervisor::{Generation, Now, Slot, WorkerId};
@@ -18,6 +19,8 @@ pub(super) struct Hand {
     pub(super) spawned: Now,
     /// The master ordered its end, so the end is no surprise.
     pub(super) told_to_go: bool,
+    /// It was aborted because its event loop had not turned for so long.
+    pub(super) hung_for: Option<Duration>,
     pub(super) channel: Option<UnixStream>,
     pub(super) incoming: Decoder<ToMaster>,
     pub(super) outgoing: Vec<u8>,
@@ -101,6 +104,7 @@ impl Hand {
             seat,
             spawned,
             told_to_go: false,
+            hung_for: None,
             channel: Some(channel),
             incoming: Decoder::default(),
             outgoing: Vec::new(),

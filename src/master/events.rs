@@ -170,6 +170,10 @@ impl Master {
                     tracing::error!(worker = id.0, reason, "worker cannot boot");
                     Event::BootFailed(id, reason)
                 }
+                ToMaster::Memory { pss } => {
+                    self.take_memory(id, pss);
+                    continue;
+                }
                 ToMaster::Emptied { listener } => {
                     self.listeners.emptied(&listener, id);
                     continue;

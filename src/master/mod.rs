@@ -7,7 +7,10 @@ pub mod control;
 mod crew;
 mod deaths;
 mod events;
+mod hangs;
 mod listeners;
+mod memory;
+mod rounds;
 mod slot_sockets;
 mod socket_path;
 mod status;
@@ -20,20 +23,24 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 pub use boot::{Inherited, ServiceManager, StartError, control_socket_path, identity_of};
 use control::ControlServer;
 use crew::Crew;
 use deaths::Deaths;
+use hangs::HangWatch;
 pub use listeners::ListenError;
 use listeners::Listeners;
+use memory::MemoryWatch;
 pub use socket_path::SocketPathError;
-pub use status::{ListenerStatus, ReloadStatus, RequestStatus, Status, Totals, WorkerStatus};
+pub use status::{
+    ListenerStatus, MemoryStatus, ReloadStatus, RequestStatus, Status, Totals, WorkerStatus,
+};
 use upgrade::Upgrade;
 pub use upgrade::{
     KnownGenerations, Offer, OfferError, Program, STATE_VERSION, StateError, Takeover,
 };
-
-use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Text};
 use crate::logging;
@@ -111,6 +118,8 @@ pub struct Master {
     signals: Signals,
     scoreboard: Arc<Scoreboard>,
     deaths: Deaths,
+    hangs: HangWatch,
+    memory: MemoryWatch,
     systemd: Systemd,
     processors: Processors,
     last_reload: Option<ReloadOutcome>,
@@ -196,6 +205,7 @@ impl Master {
                 self.take_in(what);
             }
             self.give_sign_of_life();
+            self.make_rounds();
             self.feed(Event::DeadlinePassed);
             self.go_on_with_upgrade();
         }
@@ -229,6 +239,7 @@ impl Master {
             .chain(sign_of_life)
             .chain(log_retry)
             .chain(self.upgrade.deadline())
+            .chain(self.next_round())
             .chain(self.control.end_of_pause(self.now()))
             .min()
     }

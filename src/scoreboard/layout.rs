@@ -13,7 +13,7 @@ pub const REQUESTS_NAMED: usize = 32;
 pub const PATH_MAX: usize = 96;
 
 /// Before the first seat: the version, the totals of the dead in the order of [`Figure`], the number of seats used.
-pub(super) const HEAD: usize = 16;
+pub(super) const HEAD: usize = 32;
 
 /// Seats at and above this number have never been used, so nobody needs to look there.
 pub(super) const SEATS_USED: usize = HEAD - 1;
@@ -36,10 +36,12 @@ pub(super) enum Figure {
     Audited,
     /// 1 while the worker takes connections.
     Accepting,
+    /// Since when the event loop has not been seen to turn, in monotonic nanoseconds; 0 while it waits for something to do.
+    BusySince,
 }
 
 impl Figure {
-    /// Those that only grow, and are kept when their worker dies.
+    /// Those that only grow, and are kept when their worker dies. An upgrade to another layout knows them by their names.
     pub(super) const COUNTERS: [Self; 8] = [
         Self::ConnectionsTotal,
         Self::Informational,
@@ -50,26 +52,6 @@ impl Figure {
         Self::Refused,
         Self::Audited,
     ];
-
-    /// What a total is called where another layout may be: never changes.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Pid => "pid",
-            Self::Slot => "slot",
-            Self::Generation => "generation",
-            Self::Connections => "connections",
-            Self::InFlight => "in_flight",
-            Self::ConnectionsTotal => "connections_total",
-            Self::Informational => "informational",
-            Self::Success => "success",
-            Self::Redirection => "redirection",
-            Self::ClientError => "client_error",
-            Self::ServerError => "server_error",
-            Self::Refused => "refused",
-            Self::Accepting => "accepting",
-            Self::Audited => "audited",
-        }
-    }
 
     pub(super) fn of_status(status: u16) -> Self {
         match status {
@@ -125,5 +107,5 @@ pub(super) const fn named(seat: usize, entry: usize) -> usize {
 }
 
 const _: () =
-    assert!((Figure::Accepting as usize) < FIGURES && total(Figure::Accepting) < SEATS_USED);
+    assert!((Figure::BusySince as usize) < FIGURES && total(Figure::BusySince) < SEATS_USED);
 const _: () = assert!(PATH_MAX.is_multiple_of(8) && REQUESTS_NAMED <= u32::BITS as usize);

@@ -65,14 +65,14 @@ impl Scoreboard {
                 .map(|seat| self.figure(*seat, figure).load(Relaxed));
             living.sum::<u64>() + self.word(layout::total(figure)).load(Relaxed)
         };
-        let totals = Figure::COUNTERS.map(|figure| (figure.name().to_owned(), count(figure)));
+        let totals = Figure::COUNTERS.map(|figure| (format!("{figure:?}"), count(figure)));
         totals.into()
     }
 
     /// Adds what an earlier scoreboard of another layout has counted; names that this one does not know are dropped.
     pub fn add_totals(&self, totals: &BTreeMap<String, u64>) {
         for figure in Figure::COUNTERS {
-            let counted = totals.get(figure.name()).copied().unwrap_or(0);
+            let counted = totals.get(&format!("{figure:?}")).copied().unwrap_or(0);
             self.word(layout::total(figure)).fetch_add(counted, Relaxed);
         }
     }
@@ -230,6 +230,21 @@ mod tests {
         assert_eq!((busy.surplus(), beside.surplus()), (2, 1));
         idle.set_accepting(false);
         assert_eq!(busy.surplus(), 1);
+    }
+
+    #[test]
+    fn an_event_loop_is_busy_until_it_waits() {
+        let scoreboard = Scoreboard::new().expect("memory");
+        scoreboard.open_seat(1, 42, 0, 1);
+        let writer = scoreboard.writer(1);
+        assert_eq!(scoreboard.busy_since(1), None);
+        writer.turns(Duration::from_secs(7));
+        assert_eq!(scoreboard.busy_since(1), Some(Duration::from_secs(7)));
+        writer.waits();
+        assert_eq!(scoreboard.busy_since(1), None);
+        writer.turns(Duration::from_secs(8));
+        scoreboard.close_seat(1);
+        assert_eq!(scoreboard.busy_since(1), None);
     }
 
     #[test]

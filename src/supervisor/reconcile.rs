@@ -274,6 +274,7 @@ impl Supervisor {
                         State::Booting { .. }
                         | State::Waiting { .. }
                         | State::Draining { .. }
+                        | State::Hung { .. }
                         | State::Killed { .. } => None,
                     })?;
             if self.crashes.contains_key(&slot) {

@@ -28,6 +28,7 @@ use crate::scoreboard::SeatWriter;
 use crate::sys::identity::Identity;
 use crate::sys::listener::ListeningSocket;
 use crate::sys::process::{self, ProcessId};
+use crate::sys::{clock, process_memory};
 
 /// Everything that a worker needs.
 #[derive(Debug)]
@@ -84,10 +85,7 @@ pub fn run<A: App>(task: Task, app: &A) -> WorkerExit {
         let message = panic.payload_as_str().unwrap_or("no message");
         tracing::error!(worker, place, message, "panic");
     }));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let exit = match runtime {
+    let exit = match event_loop(&task.seat) {
         Ok(runtime) => {
             let exit = runtime.block_on(live(task, app));
             // What the application does on threads of its own could go on for ever.
@@ -102,6 +100,18 @@ pub fn run<A: App>(task: Task, app: &A) -> WorkerExit {
     };
     logging::flush();
     exit
+}
+
+/// The event loop. It notes when it begins to wait and when it has something to do again, so that the master sees one that
+/// does not turn any more without ever waking one that waits.
+fn event_loop(seat: &SeatWriter) -> io::Result<tokio::runtime::Runtime> {
+    let (waits, turns) = (seat.clone(), seat.clone());
+    seat.turns(clock::monotonic_coarse());
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .on_thread_park(move || waits.waits())
+        .on_thread_unpark(move || turns.turns(clock::monotonic_coarse()))
+        .build()
 }
 
 async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
@@ -134,7 +144,7 @@ fn become_worker(task: &mut Task) -> io::Result<Orders> {
     task.identity.assume()?;
     // Only now: a change of user clears it.
     process::die_with(task.master)?;
-    Orders::listen_on(task.channel.try_clone()?)
+    Orders::listen_on(task.channel.try_clone()?, task.seat.clone())
 }
 
 /// What came of the boot.
@@ -232,6 +242,11 @@ async fn serve<S: AppService>(
             }
             Some(ToWorker::Drain { close }) => break close,
             Some(ToWorker::ReopenLogs) => reopen_logs(),
+            Some(ToWorker::ShowLife) => {}
+            Some(ToWorker::TellMemory) => {
+                let pss = own_memory().await;
+                orders.say(&ToMaster::Memory { pss }).await;
+            }
             Some(ToWorker::Quit) => return,
             None => return leave_as_orphan(task.worker, accepting, serving).await,
         }
@@ -249,7 +264,12 @@ async fn serve<S: AppService>(
             () = &mut drained => return,
             Some(listener) = emptied.recv() => orders.say(&ToMaster::Emptied { listener }).await,
             order = orders.next() => match order {
-                Some(ToWorker::Accept | ToWorker::Drain { .. }) => {}
+                Some(
+                    ToWorker::Accept
+                    | ToWorker::Drain { .. }
+                    | ToWorker::ShowLife
+                    | ToWorker::TellMemory,
+                ) => {}
                 Some(ToWorker::ReopenLogs) => reopen_logs(),
                 Some(ToWorker::Quit) => return,
                 None => {
@@ -299,6 +319,13 @@ async fn leave_as_orphan<S: AppService>(
 fn request_ids() -> u64 {
     // A kernel without random numbers does not exist here (getrandom(2)); ids would then only count.
     getrandom::u64().unwrap_or_default()
+}
+
+/// What this worker holds in memory, in bytes. On a thread of its own: the kernel takes tens of milliseconds for a
+/// gibibyte, which no request shall wait for.
+async fn own_memory() -> Option<u64> {
+    let share = tokio::task::spawn_blocking(process_memory::own_share).await;
+    share.ok()?.ok()
 }
 
 fn reopen_logs() {

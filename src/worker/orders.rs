@@ -6,27 +6,36 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use tokio::net::UnixStream;
 
 use crate::channel::{self, Decoder, ToMaster, ToWorker};
+use crate::scoreboard::SeatWriter;
+use crate::sys::clock;
 
 /// What the master says, and a way to answer.
 #[derive(Debug)]
 pub(super) struct Orders {
     channel: UnixStream,
     incoming: Decoder<ToWorker>,
+    seat: SeatWriter,
 }
 
 impl Orders {
     /// `channel` is non-blocking.
-    pub(super) fn listen_on(channel: StdUnixStream) -> io::Result<Self> {
-        let channel = UnixStream::from_std(channel)?;
-        let incoming = Decoder::default();
-        Ok(Self { channel, incoming })
+    pub(super) fn listen_on(channel: StdUnixStream, seat: SeatWriter) -> io::Result<Self> {
+        Ok(Self {
+            channel: UnixStream::from_std(channel)?,
+            incoming: Decoder::default(),
+            seat,
+        })
     }
 
-    /// The next order; `None` when the master is gone. Can be dropped while it waits.
+    /// The next order; `None` when the master is gone. Can be dropped while it waits. An event loop that never waits for
+    /// anything to do, because there is always something, is seen to turn by taking an order in.
     pub(super) async fn next(&mut self) -> Option<ToWorker> {
         loop {
             match self.incoming.next_message() {
-                Some(Ok(order)) => return Some(order),
+                Some(Ok(order)) => {
+                    self.seat.turns(clock::monotonic_coarse());
+                    return Some(order);
+                }
                 Some(Err(error)) => {
                     // A master that cannot be understood cannot be obeyed.
                     tracing::error!(%error, "the master says what no master says");
@@ -51,7 +60,7 @@ impl Orders {
             match self.next().await {
                 Some(ToWorker::ReopenLogs) => super::reopen_logs(),
                 // Nobody is told to accept before it is ready.
-                Some(ToWorker::Accept) => {}
+                Some(ToWorker::Accept | ToWorker::ShowLife | ToWorker::TellMemory) => {}
                 order @ (Some(ToWorker::Drain { .. } | ToWorker::Quit) | None) => return order,
             }
         }

@@ -49,6 +49,10 @@ methods = "GET"
     workers.max_requests_jitter = 0  # default
     workers.max_lifetime = "0s"  # default
     workers.max_lifetime_jitter = "0s"  # default
+    workers.hang_timeout = "1m"  # default
+    workers.max_memory = 0  # default
+    workers.max_memory_samples = 3  # default
+    workers.memory_interval = "5s"  # default
     reload.strategy = "blue-green"  # default
     reload.max_surge = 1  # default
     reload.max_unavailable = 0  # default
@@ -63,6 +67,10 @@ methods = "GET"
     http.keep_alive = "5s"  # DESTRIER_HTTP__KEEP_ALIVE
     http.drain_linger = "1s"  # default
     auth.realm = "destrier"  # default
+    auth.token_from = ["authorization"]  # default
+    auth.trusted_origins = []  # default
+    # auth.csrf_cookie is not set
+    # auth.csrf_header is not set
     app.kind = "demo"  # default
     app.faults = false  # default
     log.level = "debug"  # --log-level
@@ -81,6 +89,7 @@ methods = "GET"
     algorithms = []  # default
     leeway = "0s"  # default
     require = []  # default
+    claims = {}  # default
     typ = []  # default
 
     [[auth.rule]]
@@ -95,6 +104,7 @@ methods = "GET"
     max_age = "0s"  # default
     audit = false  # default
     # request_timeout is not set
+    # query_token is not set
     "#);
 }
 

@@ -327,3 +327,48 @@ fn an_audited_rule_lets_pass_what_it_would_refuse_and_says_so() {
     assert_eq!(status("a.int.example:80"), 200);
     assert_eq!(status("int.example"), 401);
 }
+
+#[test]
+fn a_cookie_is_as_good_as_a_bearer_token_but_not_for_other_sites() {
+    let mut setup = Setup::new().set("workers.count", 1);
+    setup.config.set_auth(
+        "[auth]\ntoken_from = [\"authorization\", \"cookie:at\", \"header:X-Auth-Token\"]\n\
+         [[auth.issuer]]\nsecret_file = \"secret\"\n[[auth.rule]]\npath = \"/**\"\n",
+    );
+    let secret = setup.folder().join("secret");
+    std::fs::write(&secret, SECRET).unwrap();
+    keep_private(&secret);
+    let server = setup.start();
+    let address = server.address();
+    let now = clock::unix().as_secs();
+    let token = by_secret(&json!({"sub": "alice", "exp": now + 300}));
+    let cookie = format!("at={token}");
+    let me = ask(&address, "/me", &[("cookie", &cookie)]);
+    assert_eq!(
+        (me.status, &me.json()["claims"]["sub"]),
+        (200, &json!("alice"))
+    );
+    let post = |origin: &str| {
+        let request = Request::post("/echo")
+            .header("host", "shop.example")
+            .header("cookie", &cookie)
+            .header("origin", origin);
+        let request: Request<Empty<Bytes>> = request.body(Empty::new()).unwrap();
+        Blocking::open(&address)
+            .unwrap()
+            .send(request)
+            .unwrap()
+            .status
+    };
+    assert_eq!(post("https://shop.example"), 200);
+    assert_eq!(post("https://evil.example"), 403);
+    let both = [
+        ("cookie", &*cookie),
+        ("authorization", &*format!("Bearer {token}")),
+    ];
+    assert_eq!(ask(&address, "/me", &both).status, 400);
+    // A field that only destrier may set towards the application may carry a token towards destrier.
+    let headers = ask(&address, "/headers", &[("x-auth-token", &token)]);
+    assert_eq!(headers.status, 200);
+    assert!(!headers.json().to_string().contains(&token), "{headers:?}");
+}

@@ -284,3 +284,38 @@ fn a_rule_has_the_time_out_of_http_unless_it_has_its_own() {
     let never = accepted("http.request_timeout = 0\n[[auth.rule]]\npath = '/a'");
     assert_eq!(never.auth.rules[0].request_timeout, None);
 }
+
+#[test]
+fn a_token_stands_in_places_that_have_names() {
+    let text = "[auth]\ntoken_from = ['authorization', 'cookie:at', 'header:X-Token', 'protocol:bearer']\ntrusted_origins = 'HTTPS://app.example:8443'\ncsrf_cookie = 'csrftoken'\ncsrf_header = 'X-CSRFToken'";
+    let auth = accepted(text).auth;
+    assert_eq!(
+        auth.token_from,
+        [
+            TokenSource::Authorization,
+            TokenSource::Cookie("at".to_owned()),
+            TokenSource::Header("x-token".to_owned()),
+            TokenSource::Protocol("bearer".to_owned()),
+        ]
+    );
+    assert_eq!(auth.trusted_origins, ["https://app.example:8443"]);
+    assert_eq!(auth.double_submit.unwrap().header, "x-csrftoken");
+    assert_snapshot!(refused("[auth]\ntoken_from = ['bearer', 'cookie', 'cookie:', 'header:a b', 'header:Cookie', 'cookie:a', 'cookie:a']\ntrusted_origins = ['app.example', 'https://a/', 'https://*.a', 'ftp://a', 'https://a:0']\ncsrf_cookie = 'a'"), @r#"
+    config: /srv/app.toml:2:15: `auth.token_from[0]` must be `authorization`, `cookie:NAME`, `header:NAME` or `protocol:NAME`, found `"bearer"`
+    config: /srv/app.toml:2:25: `auth.token_from[1]` must have a name of letters, digits and `-`, `_`, `.` after the colon, found `"cookie"`
+    config: /srv/app.toml:2:35: `auth.token_from[2]` must have a name of letters, digits and `-`, `_`, `.` after the colon, found `"cookie:"`
+    config: /srv/app.toml:2:46: `auth.token_from[3]` must have a name of letters, digits and `-`, `_`, `.` after the colon, found `"header:a b"`
+    config: /srv/app.toml:2:60: `auth.token_from[4]` must not be a field that has a meaning of its own, found `"header:Cookie"`
+    config: /srv/app.toml:2:89: `auth.token_from[6]` repeats `cookie:a`
+    config: /srv/app.toml:3:20: `auth.trusted_origins[0]` must be an origin, such as `https://app.example.com`, found `"app.example"`
+    config: /srv/app.toml:3:35: `auth.trusted_origins[1]` must be an origin, such as `https://app.example.com`, found `"https://a/"`
+    config: /srv/app.toml:3:49: `auth.trusted_origins[2]` must be an origin, such as `https://app.example.com`, found `"https://*.a"`
+    config: /srv/app.toml:3:64: `auth.trusted_origins[3]` must be an origin, such as `https://app.example.com`, found `"ftp://a"`
+    config: /srv/app.toml:3:75: `auth.trusted_origins[4]` must be an origin, such as `https://app.example.com`, found `"https://a:0"`
+    config: /srv/app.toml:4:15: `auth.csrf_cookie` and `auth.csrf_header` must be set together
+    "#);
+    assert_snapshot!(refused("[auth]\ntoken_from = []\n[[auth.rule]]\npath = '/'\naccess = 'public'\nquery_token = 'x'"), @r#"
+    config: /srv/app.toml:2:14: `auth.token_from` must have at least one place, found `[]`
+    config: /srv/app.toml:6:15: `auth.rule[0].query_token` must be the name of a parameter, of a rule that looks at a token, found `"x"`
+    "#);
+}

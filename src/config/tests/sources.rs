@@ -172,6 +172,10 @@ fn what_is_in_force_is_shown_with_its_origin() {
     workers.max_requests_jitter = 0      # default
     workers.max_lifetime = "0s"          # default
     workers.max_lifetime_jitter = "0s"   # default
+    workers.hang_timeout = "1m"          # default
+    workers.max_memory = 0               # default
+    workers.max_memory_samples = 3       # default
+    workers.memory_interval = "5s"       # default
     reload.strategy = "blue-green"       # default
     reload.max_surge = 1                 # default
     reload.max_unavailable = 0           # default
@@ -186,6 +190,10 @@ fn what_is_in_force_is_shown_with_its_origin() {
     http.keep_alive = "1m 15s"           # default
     http.drain_linger = "1s"             # default
     auth.realm = "destrier"              # default
+    auth.token_from = ["authorization"]  # default
+    auth.trusted_origins = []            # default
+    # auth.csrf_cookie is not set
+    # auth.csrf_header is not set
     app.kind = "demo"                    # default
     app.faults = false                   # default
     log.level = "info"                   # default
@@ -204,6 +212,7 @@ fn what_is_in_force_is_shown_with_its_origin() {
     algorithms = []                      # default
     leeway = "0s"                        # default
     require = []                         # default
+    claims = {}                          # default
     typ = []                             # default
 
     [[auth.rule]]
@@ -218,5 +227,6 @@ fn what_is_in_force_is_shown_with_its_origin() {
     max_age = "0s"                       # default
     audit = false                        # default
     # request_timeout is not set
+    # query_token is not set
     "#);
 }

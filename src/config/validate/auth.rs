@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use super::{Check, path, text, texts, unless_zero};
 use crate::config::key::KeyPath;
 use crate::config::notation::{OneOrMany, Text};
-use crate::config::{Access, Algorithm, Auth, ClaimTest, Issuer, KeySource, Rule, file, rules};
+use crate::config::{
+    Access, Algorithm, Auth, ClaimTest, DoubleSubmit, Issuer, KeySource, Rule, TokenSource, file,
+    rules, token_source,
+};
 
 impl Check<'_> {
     pub(super) fn auth(&mut self, auth: &file::Auth, http: &file::Http) -> Auth {
@@ -24,9 +27,69 @@ impl Check<'_> {
         }
         Auth {
             realm: text(&auth.realm),
+            token_from: self.token_from(&auth.token_from),
+            trusted_origins: self.origins(&auth.trusted_origins),
+            double_submit: self.double_submit(auth),
             issuers,
             rules,
         }
+    }
+
+    fn token_from(&mut self, written: &OneOrMany<Text>) -> Vec<TokenSource> {
+        let key = KeyPath::from("auth.token_from");
+        if written.0.is_empty() {
+            self.refuse(&key, "must have at least one place", None);
+        }
+        let mut sources = Vec::new();
+        for (index, Text(text)) in written.0.iter().enumerate() {
+            let item = self.document.item(&key, index);
+            match token_source::parse(text) {
+                Ok(source) if sources.contains(&source) => {
+                    self.refuse_with(&item, format!("`{item}` repeats `{text}`"), None);
+                }
+                Ok(source) => sources.push(source),
+                Err(reason) => self.refuse(&item, reason, None),
+            }
+        }
+        sources
+    }
+
+    fn origins(&mut self, written: &OneOrMany<Text>) -> Vec<String> {
+        let key = KeyPath::from("auth.trusted_origins");
+        let mut origins = Vec::new();
+        for (index, Text(text)) in written.0.iter().enumerate() {
+            if let Some(origin) = token_source::origin(text) {
+                origins.push(origin);
+            } else {
+                let item = self.document.item(&key, index);
+                let reason = "must be an origin, such as `https://app.example.com`";
+                self.refuse(&item, reason, None);
+            }
+        }
+        origins
+    }
+
+    fn double_submit(&mut self, auth: &file::Auth) -> Option<DoubleSubmit> {
+        let (cookie, header) = match (&auth.csrf_cookie, &auth.csrf_header) {
+            (Some(Text(cookie)), Some(Text(header))) => (cookie, header),
+            (None, None) => return None,
+            (Some(_), None) | (None, Some(_)) => {
+                let key = self.given(&["auth.csrf_cookie", "auth.csrf_header"]);
+                let message = "`auth.csrf_cookie` and `auth.csrf_header` must be set together";
+                self.refuse_with(&key, message.to_owned(), None);
+                return None;
+            }
+        };
+        for (key, name) in [("auth.csrf_cookie", cookie), ("auth.csrf_header", header)] {
+            if !token_source::is_name(name) {
+                let reason = "must be a name of letters, digits and `-`, `_`, `.`";
+                self.refuse(&key.into(), reason, None);
+            }
+        }
+        Some(DoubleSubmit {
+            cookie: cookie.clone(),
+            header: header.to_ascii_lowercase(),
+        })
     }
 
     fn issuers(&mut self, written: &[file::Issuer]) -> Vec<Issuer> {
@@ -50,6 +113,7 @@ impl Check<'_> {
                     Some(hint),
                 );
             }
+            let claims = self.claims(&key.child("claims"), &issuer.claims);
             issuers.extend(keys.map(|keys| Issuer {
                 name,
                 keys,
@@ -58,6 +122,7 @@ impl Check<'_> {
                 algorithms: issuer.algorithms.0.clone(),
                 leeway: issuer.leeway.0,
                 require: texts(&issuer.require),
+                claims,
                 typ: texts(&issuer.typ),
             }));
         }
@@ -194,7 +259,14 @@ impl Check<'_> {
                     .as_ref()
                     .map_or(http.request_timeout.0, |time| time.0),
             ),
+            query_token: written.query_token.as_ref().map(text),
         };
+        if let Some(name) = &rule.query_token
+            && (rule.access == Access::Public || !token_source::is_name(name))
+        {
+            let reason = "must be the name of a parameter, of a rule that looks at a token";
+            self.refuse(&key.child("query_token"), reason, None);
+        }
         if rule.audit && rule.access == Access::Public {
             let message =
                 format!("`{key}` is public, so it refuses nothing that `audit` could let pass");

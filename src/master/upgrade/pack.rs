@@ -30,6 +30,8 @@ impl Master {
             signals: _,
             scoreboard,
             deaths,
+            hangs,
+            memory,
             // In the environment, which is handed on.
             systemd: _,
             processors: _,
@@ -63,6 +65,8 @@ impl Master {
                 totals: scoreboard.totals(&seats),
             },
             deaths: pack_deaths(deaths),
+            hangs: hangs.clone(),
+            memory: memory.clone(),
             last_reload: last_reload.clone(),
             stop_callers: stop_callers.clone(),
             pid_file: pid_file.clone(),
@@ -226,6 +230,7 @@ fn pack_hand<'a>(worker: WorkerId, hand: &'a crew::Hand, luggage: &mut Luggage<'
         seat,
         spawned,
         told_to_go,
+        hung_for,
         channel,
         incoming,
         outgoing,
@@ -238,6 +243,7 @@ fn pack_hand<'a>(worker: WorkerId, hand: &'a crew::Hand, luggage: &mut Luggage<'
         seat: *seat,
         spawned: *spawned,
         told_to_go: *told_to_go,
+        hung_for: *hung_for,
         channel: channel
             .as_ref()
             .map(|channel| luggage.pack(channel.as_fd())),

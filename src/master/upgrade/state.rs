@@ -15,6 +15,8 @@ use super::program::Program;
 use crate::config::{Bind, Text};
 use crate::logging::Unwritten;
 use crate::master::ReloadOutcome;
+use crate::master::hangs::HangWatch;
+use crate::master::memory::MemoryWatch;
 use crate::supervisor::{Caller, Generation, Now, Slot, Supervisor, WorkerId};
 
 /// The number of the shape below.
@@ -46,6 +48,8 @@ pub(super) struct State {
     pub(super) crew: Vec<Hand>,
     pub(super) scoreboard: Scoreboard,
     pub(super) deaths: Deaths,
+    pub(super) hangs: HangWatch,
+    pub(super) memory: MemoryWatch,
     pub(super) last_reload: Option<ReloadOutcome>,
     pub(super) stop_callers: Vec<Caller>,
     pub(super) pid_file: Option<PathBuf>,
@@ -146,6 +150,7 @@ pub(super) struct Hand {
     pub(super) seat: usize,
     pub(super) spawned: Now,
     pub(super) told_to_go: bool,
+    pub(super) hung_for: Option<Duration>,
     pub(super) channel: Option<Number>,
     pub(super) unread: Vec<u8>,
     pub(super) unsent: Vec<u8>,
@@ -233,6 +238,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::master::hangs::Seen;
+    use crate::master::memory::Limit;
     use crate::supervisor::{Event, Policy, Strategy};
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -271,7 +278,24 @@ mod tests {
         }
     }
 
+    fn watches() -> (HangWatch, MemoryWatch) {
+        let (mut hangs, mut memory) = (HangWatch::default(), MemoryWatch::default());
+        let seen = Seen {
+            worker: WorkerId(2),
+            timeout: SECOND,
+            busy_since: Some(Duration::ZERO),
+        };
+        let _asked = hangs.look(SECOND, &[seen]);
+        let limit = Limit {
+            bytes: 1,
+            samples: 3,
+        };
+        let _asked = memory.take_rss(WorkerId(2), Some(4096), limit);
+        (hangs, memory)
+    }
+
     fn state() -> State {
+        let (hangs, memory) = watches();
         let slots = Kind::PerSlot {
             address: ([127, 0, 0, 1], 8000).into(),
             v6_only: false,
@@ -342,6 +366,7 @@ mod tests {
                 seat: 0,
                 spawned: SECOND,
                 told_to_go: false,
+                hung_for: None,
                 channel: Some(12),
                 unread: Vec::new(),
                 unsent: Vec::new(),
@@ -356,6 +381,8 @@ mod tests {
                 untold: 0,
                 next_summary: Duration::ZERO,
             },
+            hangs,
+            memory,
             last_reload: Some(ReloadOutcome {
                 at: SECOND,
                 result: Ok(Generation(1)),
@@ -403,9 +430,11 @@ mod tests {
         generations {"1":{"file":"/etc/destrier.toml","text":"workers.count = 1"}}
         listeners {"open":[{"bind":{"Tcp":"127.0.0.1:8000"},"kind":{"PerSlot":{"address":"127.0.0.1:8000","v6_only":false,"backlog":2048,"sockets":[{"slot":0,"socket":5,"emptied_by":null}],"serving":[0]}}},{"bind":{"Unix":"/run/app.sock"},"kind":{"Shared":{"socket":6,"address":null,"path":{"path":"/run/app.sock","made":[1,2],"lock":7},"inherited":false,"is_leaving":false,"emptied_by":[9]}}}],"inherited":[{"name":"http","number":3,"socket":8}],"serving":[[{"Tcp":"127.0.0.1:8000"},[0]]],"cannot_steer":false}
         control {"listener":[9,{"path":"/run/control.sock","made":[1,2],"lock":10}],"clients":[{"caller":1,"stream":11,"unread":[123],"unsent":[],"unanswered":1,"has_finished":false}],"last_caller":1,"path":"/run/control.sock","pause":null}
-        crew [{"worker":2,"pid":4711,"slot":0,"generation":1,"seat":0,"spawned":1,"told_to_go":false,"channel":12,"unread":[],"unsent":[]}]
+        crew [{"worker":2,"pid":4711,"slot":0,"generation":1,"seat":0,"spawned":1,"told_to_go":false,"hung_for":null,"channel":12,"unread":[],"unsent":[]}]
         scoreboard {"memory":12,"layout":1,"totals":{"success":3}}
         deaths {"memory_kills":0,"untold":0,"next_summary":0}
+        hangs {"looked":1,"suspects":{"2":{"busy_since":0,"until":1}}}
+        memory {"looked":0,"held":{"2":{"rss":4096,"pss":null,"above":0,"was_below":false,"is_asked":true,"is_reported":false}},"is_blindness_told":false}
         last_reload {"at":1,"result":{"Ok":1}}
         stop_callers []
         pid_file null
