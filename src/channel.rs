@@ -16,6 +16,11 @@ pub enum ToWorker {
         /// Listeners that nobody will serve after this worker: empty their accept queues, then stop them from listening.
         close: Vec<String>,
     },
+    /// Take what waits in the accept queue of another slot, whose worker has died. Its socket comes along with the message.
+    TakeOver {
+        /// As the configuration names it.
+        listener: String,
+    },
     /// Exit without finishing anything.
     Quit,
     /// Open the log files anew.

@@ -9,10 +9,11 @@ use super::{CommandError, ExitCode};
 use crate::app::App;
 use crate::auth::Guard;
 use crate::cli::RunArgs;
-use crate::config::{self, Bind, Log, Sources, Text};
+use crate::config::{self, Bind, Log, Sources};
+use crate::key_files::{self, MissingSecret};
 use crate::logging;
 use crate::master::{
-    Assignment, Ending, Inherited, ListenError, Loaded, Loader, Master, Program, Serve,
+    Assignment, Ending, Inherited, ListenError, Loaded, Loader, Master, Program, Purpose, Serve,
     ServiceManager, SocketPathError, StartError, Takeover,
 };
 use crate::worker::{self, Task};
@@ -36,7 +37,7 @@ fn start<A: App>(args: &RunArgs, app: A) -> Result<Master, CommandError> {
     let inherited = Inherited::take(&manager);
     let sources = super::sources(&args.config)?;
     let app = Rc::new(app);
-    let loaded = read(&sources, &app)?;
+    let loaded = read(&sources, &app, Purpose::Force)?;
     start_log(&loaded.config.log)?;
     let loader = loader(sources, app);
     Master::start(loaded, loader, &manager, inherited, program)
@@ -69,14 +70,7 @@ fn start_log(log: &Log) -> Result<(), CommandError> {
 }
 
 fn loader<A: App>(sources: Sources, app: Rc<A>) -> Loader {
-    Box::new(move |text: Option<&Text>| {
-        let loaded = match text {
-            Some(text) => config::read_again(text.clone(), &sources).map_err(CommandError::from),
-            None => config::read(&sources).map_err(CommandError::from),
-        };
-        let loaded = loaded.and_then(|loaded| complete(loaded, &app));
-        loaded.map_err(|error| error.message)
-    })
+    Box::new(move |purpose| read(&sources, &app, purpose).map_err(|error| error.message))
 }
 
 /// A service manager starts again what failed, but not what only another configuration can help.
@@ -116,18 +110,28 @@ fn hint(error: &StartError) -> Option<&'static str> {
 }
 
 /// One generation: the configuration, the keys it names, and what its workers shall do with them.
-fn read<A: App>(sources: &Sources, app: &Rc<A>) -> Result<Loaded, CommandError> {
-    complete(config::read(sources)?, app)
-}
-
-fn complete<A: App>(loaded: config::Loaded, app: &Rc<A>) -> Result<Loaded, CommandError> {
+fn read<A: App>(
+    sources: &Sources,
+    app: &Rc<A>,
+    purpose: Purpose<'_>,
+) -> Result<Loaded, CommandError> {
+    let loaded = match purpose {
+        Purpose::Force | Purpose::Look => config::read(sources)?,
+        Purpose::Resume(text) => config::read_again(text.clone(), sources)?,
+    };
     let config::Loaded {
         config,
         warnings,
         text,
-        settings: _,
+        settings,
+        overridden,
     } = loaded;
-    let guard = super::load_guard(&config)?;
+    let missing = match purpose {
+        Purpose::Force | Purpose::Resume(_) => MissingSecret::Make,
+        Purpose::Look => MissingSecret::StandIn,
+    };
+    let (guard, key_digests) = key_files::load_with_digests(&config.auth, missing)
+        .map_err(|errors| super::misconfigured(&errors))?;
     let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     warnings.extend(guard.warnings().iter().cloned());
     let config = Arc::new(config);
@@ -137,6 +141,9 @@ fn complete<A: App>(loaded: config::Loaded, app: &Rc<A>) -> Result<Loaded, Comma
         text,
         serve,
         warnings,
+        settings,
+        overridden,
+        key_digests,
     })
 }
 

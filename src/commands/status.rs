@@ -17,6 +17,7 @@ pub(super) fn run(master: &MasterArgs, json: bool) -> Result<ExitCode, CommandEr
         Answer::Done(message) | Answer::Failed(message) => {
             return Err(CommandError::failure(message));
         }
+        Answer::Plan(_) => return Err(CommandError::failure(super::ask::SOMETHING_ELSE)),
     };
     let text = if json {
         serde_json::to_string_pretty(&status).unwrap_or_default() + "\n"

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 mod bind;
 mod decode;
+mod difference;
 mod document;
 mod errors;
 mod file;
@@ -36,10 +37,11 @@ mod validate;
 
 use errors::Problems;
 
+pub use difference::{Difference, differences};
 pub use errors::{ConfigErrors, Problem};
 pub use locate::{Located, locate};
 pub use origin::Origin;
-pub use show::{Setting, shown};
+pub use show::{Overridden, Setting, shown};
 pub use sources::{Sources, Text};
 
 /// Reads, merges and checks the configuration.
@@ -92,6 +94,7 @@ fn check(text: Text, mut problems: Problems, sources: &Sources) -> Result<Loaded
         config,
         warnings,
         settings: show::settings(&file, &document),
+        overridden: document.overridden(),
         text,
     })
 }
@@ -112,6 +115,8 @@ pub struct Loaded {
     pub settings: Vec<Setting>,
     /// What it was read from.
     pub text: Text,
+    /// What the file says in vain.
+    pub overridden: Vec<Overridden>,
 }
 
 /// Everything destrier was told, with every default filled in. Nothing checks it again.

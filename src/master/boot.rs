@@ -268,6 +268,19 @@ pub(super) fn worker_count(count: WorkerCount, processors: Processors) -> u16 {
 
 /// What belongs to the master itself stays as it was at the start; a reload that would change it is refused, by name.
 pub(super) fn assert_reloadable(before: &Config, after: &Config) -> Result<(), String> {
+    let names = fixed_keys_that_differ(before, after);
+    if names.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    Err(format!(
+        "{} cannot change by a reload; restart to change it",
+        names.join(", ")
+    ))
+}
+
+/// The keys that only a restart changes, and that differ.
+pub(super) fn fixed_keys_that_differ(before: &Config, after: &Config) -> Vec<&'static str> {
     let (old, new) = (&before.process, &after.process);
     let server = (&before.server, &after.server);
     let changed = [
@@ -288,18 +301,8 @@ pub(super) fn assert_reloadable(before: &Config, after: &Config) -> Result<(), S
             server.0.unix_group != server.1.unix_group,
         ),
     ];
-    let names: Vec<String> = changed
-        .iter()
-        .filter(|(_, is)| *is)
-        .map(|(name, _)| format!("`{name}`"))
-        .collect();
-    if names.is_empty() {
-        return Ok(());
-    }
-    Err(format!(
-        "{} cannot change by a reload; restart to change it",
-        names.join(", ")
-    ))
+    let changed = changed.into_iter().filter(|(_, is)| *is);
+    changed.map(|(name, _)| name).collect()
 }
 
 fn socket_of(config: &Config) -> PathBuf {

@@ -10,6 +10,7 @@ mod events;
 mod hangs;
 mod listeners;
 mod memory;
+mod plan;
 mod rounds;
 mod slot_sockets;
 mod socket_path;
@@ -33,6 +34,9 @@ use hangs::HangWatch;
 pub use listeners::ListenError;
 use listeners::Listeners;
 use memory::MemoryWatch;
+pub use plan::{
+    Change, Effect, KeyFilePlan, ListenerEffect, ListenerPlan, Outcome, Plan, WorkersPlan,
+};
 pub use socket_path::SocketPathError;
 pub use status::{
     ListenerStatus, MemoryStatus, ReloadStatus, RequestStatus, Status, Totals, WorkerStatus,
@@ -42,7 +46,7 @@ pub use upgrade::{
     KnownGenerations, Offer, OfferError, Program, STATE_VERSION, StateError, Takeover,
 };
 
-use crate::config::{Config, Text};
+use crate::config::{Config, Overridden, Setting, Text};
 use crate::logging;
 use crate::scoreboard::{Scoreboard, SeatWriter};
 use crate::supervisor::{Caller, Event, ExitReason, Generation, Now, Supervisor};
@@ -54,9 +58,19 @@ use crate::sys::signals::Signals;
 use crate::sys::systemd::Notifier;
 use crate::sys::{clock, poll};
 
-/// Reads the configuration on disk and everything it names, for the start and for each reload; or a configuration that was
-/// read before, from its text.
-pub type Loader = Box<dyn Fn(Option<&Text>) -> Result<Loaded, String>>;
+/// Reads a configuration and everything it names; called for each reload and each plan, and after an upgrade.
+pub type Loader = Box<dyn Fn(Purpose<'_>) -> Result<Loaded, String>>;
+
+/// What a configuration is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose<'a> {
+    /// To be put into force: what it needs and may make is made.
+    Force,
+    /// To be looked at: nothing is made, and the generation is never put into force.
+    Look,
+    /// To go on with one that is in force: its file as it was read then.
+    Resume(&'a Text),
+}
 
 /// What a worker process does, from the fork to its exit code. Called in the child.
 pub type Serve = Rc<dyn Fn(Assignment) -> u8>;
@@ -72,6 +86,12 @@ pub struct Loaded {
     pub serve: Serve,
     /// What the operator should look at; the generation works all the same.
     pub warnings: Vec<String>,
+    /// Every key of the configuration with its value, for the comparison with what lies on disk later.
+    pub settings: Vec<Setting>,
+    /// What the file says in vain.
+    pub overridden: Vec<Overridden>,
+    /// SHA-256 of the key file of each issuer in `config.auth`, in their order; none for a secret that is yet to be made.
+    pub key_digests: Vec<Option<[u8; 32]>>,
 }
 
 impl std::fmt::Debug for Loaded {

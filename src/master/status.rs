@@ -228,7 +228,7 @@ impl Master {
 }
 
 /// How the number of workers came about, for an operator who wonders.
-fn because(wanted: u16, count: WorkerCount, processors: Processors) -> String {
+pub(super) fn because(wanted: u16, count: WorkerCount, processors: Processors) -> String {
     let configured = super::boot::worker_count(count, processors);
     let origin = match count {
         WorkerCount::Fixed(count) => format!("workers.count = {count}"),

@@ -7,6 +7,7 @@ mod log;
 mod orders;
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::sync::Arc;
@@ -240,6 +241,9 @@ async fn serve<S: AppService>(
                 task.seat.set_accepting(true);
                 accepting.extend(accept_from(std::mem::take(&mut sockets), task, serving));
             }
+            Some(ToWorker::TakeOver { listener }) => {
+                take_over(listener, orders.take_descriptor(), serving);
+            }
             Some(ToWorker::Drain { close }) => break close,
             Some(ToWorker::ReopenLogs) => reopen_logs(),
             Some(ToWorker::ShowLife) => {}
@@ -267,6 +271,7 @@ async fn serve<S: AppService>(
                 Some(
                     ToWorker::Accept
                     | ToWorker::Drain { .. }
+                    | ToWorker::TakeOver { .. }
                     | ToWorker::ShowLife
                     | ToWorker::TellMemory,
                 ) => {}
@@ -294,6 +299,23 @@ fn accept_from<S: AppService>(
         }
     };
     sockets.into_iter().filter_map(start).collect()
+}
+
+/// Serves what waits for a worker that has died. Without a socket there is nothing to serve.
+fn take_over<S: AppService>(name: String, socket: Option<OwnedFd>, serving: &Arc<Serving<S>>) {
+    let Some(socket) = socket else {
+        return;
+    };
+    let listener = Listener::new(ListeningSocket {
+        name,
+        socket,
+        shared: false,
+        inherited: false,
+    });
+    match listener {
+        Ok(listener) => accept::take_over(listener, Arc::clone(serving)),
+        Err(error) => tracing::warn!(%error, "cannot serve what waits for a worker that has died"),
+    }
 }
 
 /// The next master wants the ports at once; requests in flight get what little time there is.

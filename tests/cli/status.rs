@@ -10,7 +10,7 @@ use crate::support::command;
 use crate::support::server::{Server, Setup};
 
 /// What differs from run to run of a server.
-const RUNS: [(&str, &str); 4] = [
+pub(crate) const RUNS: [(&str, &str); 4] = [
     (r"master \d+", "master [pid]"),
     (r"\b\d+(ms|s|m)( \d+(ms|s|m))*\b", "[span]"),
     (r"127\.0\.0\.1:[1-9]\d+", "127.0.0.1:[port]"),
@@ -19,7 +19,7 @@ const RUNS: [(&str, &str); 4] = [
 ];
 
 #[track_caller]
-fn asked<const N: usize>(server: &Server, words: [&str; N]) -> Outcome {
+pub(crate) fn asked<const N: usize>(server: &Server, words: [&str; N]) -> Outcome {
     let command::Outcome {
         code,
         stdout,
@@ -45,6 +45,8 @@ fn without_a_master_each_command_says_so() {
     "#);
     for line in [
         "status --json",
+        "plan",
+        "plan --json",
         "reload",
         "scale 3",
         "stop",

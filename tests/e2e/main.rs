@@ -19,6 +19,7 @@ mod logs;
 mod memory;
 mod notify;
 mod pid1;
+mod plan;
 mod recycle;
 mod reload;
 mod request_timeout;

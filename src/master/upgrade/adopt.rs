@@ -19,7 +19,7 @@ use crate::master::deaths::Deaths;
 use crate::master::listeners::{Kind, Listener, Listeners};
 use crate::master::slot_sockets::{SlotSocket, SlotSockets};
 use crate::master::socket_path::SocketPath;
-use crate::master::{Loaded, Loader, LoaderBox, Master, Upgrade};
+use crate::master::{Loaded, Loader, LoaderBox, Master, Purpose, Upgrade};
 use crate::scoreboard::{SEATS, Scoreboard};
 use crate::supervisor::{Event, Generation};
 use crate::sys::handover::{self, Legacy};
@@ -58,13 +58,13 @@ impl Takeover {
     /// reload that completes the upgrade. A text that this program does not accept any more is replaced by what is on disk.
     pub fn load(&self, loader: &Loader) -> KnownGenerations {
         let mut problems = Vec::new();
-        let mut load = |generation: Generation, text| match loader(Some(text)) {
+        let mut load = |generation: Generation, text| match loader(Purpose::Resume(text)) {
             Ok(loaded) => Some(loaded),
             Err(reason) => {
                 problems.push(format!(
                     "generation {generation} cannot be had as it was, what is on disk stands for it: {reason}"
                 ));
-                loader(None)
+                loader(Purpose::Force)
                     .inspect_err(|error| problems.push(error.clone()))
                     .ok()
             }
@@ -220,6 +220,7 @@ fn take_crew(
             channel,
             unread,
             unsent,
+            passing,
         } = hand;
         let seat = if scoreboard_is_fresh {
             crew.take_seat()
@@ -229,6 +230,8 @@ fn take_crew(
         let mut incoming = Decoder::default();
         incoming.push(&unread);
         let channel = channel.map(|channel| legacy.take(channel)).transpose()?;
+        let passing = passing.into_iter();
+        let passing = passing.map(|(before, number)| Ok((before, legacy.take(number)?)));
         crew.join(
             worker,
             Hand {
@@ -242,6 +245,7 @@ fn take_crew(
                 channel: channel.map(UnixStream::from),
                 incoming,
                 outgoing: unsent,
+                passing: passing.collect::<io::Result<_>>()?,
             },
         );
     }
@@ -414,6 +418,7 @@ mod tests {
             channel: None,
             unread: b"{\"type\":\"re".to_vec(),
             unsent: Vec::new(),
+            passing: Vec::new(),
         }
     }
 

@@ -234,6 +234,7 @@ fn pack_hand<'a>(worker: WorkerId, hand: &'a crew::Hand, luggage: &mut Luggage<'
         channel,
         incoming,
         outgoing,
+        passing,
     } = hand;
     Hand {
         worker,
@@ -249,6 +250,10 @@ fn pack_hand<'a>(worker: WorkerId, hand: &'a crew::Hand, luggage: &mut Luggage<'
             .map(|channel| luggage.pack(channel.as_fd())),
         unread: incoming.unread().to_vec(),
         unsent: outgoing.clone(),
+        passing: passing
+            .iter()
+            .map(|(before, descriptor)| (*before, luggage.pack(descriptor.as_fd())))
+            .collect(),
     }
 }
 

@@ -154,6 +154,8 @@ pub(super) struct Hand {
     pub(super) channel: Option<Number>,
     pub(super) unread: Vec<u8>,
     pub(super) unsent: Vec<u8>,
+    /// How much of `unsent` is written before each.
+    pub(super) passing: Vec<(usize, Number)>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -370,6 +372,7 @@ mod tests {
                 channel: Some(12),
                 unread: Vec::new(),
                 unsent: Vec::new(),
+                passing: vec![(0, 5)],
             }],
             scoreboard: Scoreboard {
                 memory: 12,
@@ -430,7 +433,7 @@ mod tests {
         generations {"1":{"file":"/etc/destrier.toml","text":"workers.count = 1"}}
         listeners {"open":[{"bind":{"Tcp":"127.0.0.1:8000"},"kind":{"PerSlot":{"address":"127.0.0.1:8000","v6_only":false,"backlog":2048,"sockets":[{"slot":0,"socket":5,"emptied_by":null}],"serving":[0]}}},{"bind":{"Unix":"/run/app.sock"},"kind":{"Shared":{"socket":6,"address":null,"path":{"path":"/run/app.sock","made":[1,2],"lock":7},"inherited":false,"is_leaving":false,"emptied_by":[9]}}}],"inherited":[{"name":"http","number":3,"socket":8}],"serving":[[{"Tcp":"127.0.0.1:8000"},[0]]],"cannot_steer":false}
         control {"listener":[9,{"path":"/run/control.sock","made":[1,2],"lock":10}],"clients":[{"caller":1,"stream":11,"unread":[123],"unsent":[],"unanswered":1,"has_finished":false}],"last_caller":1,"path":"/run/control.sock","pause":null}
-        crew [{"worker":2,"pid":4711,"slot":0,"generation":1,"seat":0,"spawned":1,"told_to_go":false,"hung_for":null,"channel":12,"unread":[],"unsent":[]}]
+        crew [{"worker":2,"pid":4711,"slot":0,"generation":1,"seat":0,"spawned":1,"told_to_go":false,"hung_for":null,"channel":12,"unread":[],"unsent":[],"passing":[[0,5]]}]
         scoreboard {"memory":12,"layout":1,"totals":{"success":3}}
         deaths {"memory_kills":0,"untold":0,"next_summary":0}
         hangs {"looked":1,"suspects":{"2":{"busy_since":0,"until":1}}}
