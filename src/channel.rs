@@ -53,6 +53,8 @@ pub enum ToMaster {
     },
     /// It has answered as many requests as it may: it serves on until another one takes its place.
     ServedOut,
+    /// One of its requests is stuck: it serves on until another one takes its place.
+    Stuck,
     /// What it holds in memory.
     Memory {
         /// In bytes, what is shared divided by the number of those who share it; absent where the kernel does not tell.

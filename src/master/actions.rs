@@ -226,7 +226,7 @@ impl Master {
         };
         // Before the worker stops, so that nothing new arrives where nobody will look.
         self.note_who_serves();
-        let end = match (self.supervisor.is_stopping(), queue_has_heir) {
+        let end = match (self.supervisor.is_draining(), queue_has_heir) {
             (true, _) => SlotEnd::Everything,
             (false, true) => SlotEnd::Nothing,
             (false, false) => SlotEnd::Slot,
@@ -422,7 +422,7 @@ impl Master {
 
     /// Closes listeners that no generation names.
     fn close_unused_listeners(&mut self) {
-        if self.supervisor.is_stopping() {
+        if self.supervisor.is_draining() {
             return;
         }
         let named: BTreeSet<Bind> = self
@@ -435,7 +435,7 @@ impl Master {
 
     /// Closes the sockets of slots that nobody fills or shall fill.
     pub(super) fn close_unused_slots(&mut self) {
-        if self.supervisor.is_stopping() {
+        if self.supervisor.is_draining() {
             return;
         }
         let filled = self

@@ -15,6 +15,7 @@ mod rounds;
 mod slot_sockets;
 mod socket_path;
 mod status;
+mod stop;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::unix::net::UnixStream;
@@ -36,7 +37,8 @@ pub use plan::{
 };
 pub use socket_path::SocketPathError;
 pub use status::{
-    ListenerStatus, MemoryStatus, ReloadStatus, RequestStatus, Status, Totals, WorkerStatus,
+    ListenerStatus, MemoryStatus, ReloadStatus, RequestStatus, Status, StopPhase, StopStatus,
+    Totals, WorkerStatus,
 };
 
 use crate::config::{Config, Overridden, Setting};

@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
 use super::drain::Open;
@@ -35,7 +35,6 @@ pub(super) struct Serving<S> {
     pub(super) limits: Limits,
     /// How long an idle connection stays when the worker drains: a request may be on its way.
     pub(super) linger: Duration,
-    pub(super) draining: watch::Sender<bool>,
     pub(super) open: Open,
     /// What the master shall know of accept queues.
     pub(super) words: mpsc::UnboundedSender<ToMaster>,
@@ -88,9 +87,10 @@ async fn serve<S: AppService>(
         .header_read_timeout(None)
         .serve_connection(TokioIo::new(stream), service);
     let mut timer = Timer::new(clock::monotonic() + serving.limits.header_timeout);
-    let mut draining = serving.draining.subscribe();
+    let draining = serving.pipeline.draining();
+    let mut drain_begun = pin!(draining.begun());
     let mut linger_until = draining
-        .borrow()
+        .is_draining()
         .then(|| clock::monotonic() + serving.linger);
     loop {
         tokio::select! {
@@ -102,7 +102,7 @@ async fn serve<S: AppService>(
                 }
                 return;
             }
-            _ = draining.changed(), if linger_until.is_none() => {
+            () = &mut drain_begun, if linger_until.is_none() => {
                 linger_until = Some(clock::monotonic() + serving.linger);
                 timer.look_again_at(clock::monotonic());
                 // An answer whose head has gone out cannot say `Connection: close` any more; hyper ends the connection

@@ -16,7 +16,7 @@ use std::time::Duration;
 use accept::{Accepting, Ending, Listener};
 use connection::Serving;
 use orders::Orders;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::app::{App, AppService, Boot, BoxError};
 use crate::auth::Guard;
@@ -71,6 +71,9 @@ impl From<WorkerExit> for u8 {
         }
     }
 }
+
+/// An event stream is ended at least so long before its worker would be killed, so that it ends whole.
+const STREAM_MARGIN: Duration = Duration::from_millis(500);
 
 /// A worker whose master has died exits within this time, whatever its clients do.
 const ORPHAN_GRACE: Duration = Duration::from_millis(500);
@@ -193,7 +196,6 @@ fn serving<S: AppService>(
             keep_alive: config.http.keep_alive,
         },
         linger: config.http.drain_linger,
-        draining: watch::Sender::new(false),
         open: drain::Open::default(),
         words,
         seat: task.seat.clone(),
@@ -213,6 +215,13 @@ fn settings(task: &Task) -> Settings {
         .unwrap_or(0);
     Settings {
         worker: task.worker,
+        readiness_path: config.health.readiness_path.clone(),
+        stream_grace: config.http.stream_grace.min(
+            config
+                .workers
+                .graceful_timeout
+                .saturating_sub(STREAM_MARGIN),
+        ),
         access_log: config.log.access,
         max_requests: (least > 0).then(|| u64::from(least) + u64::from(jitter)),
     }
@@ -228,6 +237,7 @@ async fn serve<S: AppService>(
 ) {
     let mut sockets = sockets;
     let mut accepting = Vec::new();
+    let mut told_that_stuck = false;
     let close = loop {
         let order = tokio::select! {
             order = orders.next() => order,
@@ -237,6 +247,11 @@ async fn serve<S: AppService>(
             }
             () = serving.pipeline.served_out() => {
                 orders.say(&ToMaster::ServedOut).await;
+                continue;
+            }
+            () = serving.pipeline.stuck(), if !told_that_stuck => {
+                orders.say(&ToMaster::Stuck).await;
+                told_that_stuck = true;
                 continue;
             }
         };
