@@ -7,8 +7,8 @@ use comfy_table::{Table, presets};
 
 use super::{CommandError, ExitCode};
 use crate::cli::MasterArgs;
-use crate::master::Status;
 use crate::master::control::{Answer, Request};
+use crate::master::{Status, StopPhase};
 
 /// Asks and shows.
 pub(super) fn run(master: &MasterArgs, json: bool) -> Result<ExitCode, CommandError> {
@@ -43,6 +43,18 @@ fn shown(status: &Status) -> String {
             status.workers_wanted, status.workers_because
         ),
     ];
+    if let Some(stop) = &status.stop {
+        let ends = format!("ends in {} at the latest", span(stop.ends_in));
+        lines.push(match (stop.phase, stop.drains_in) {
+            (StopPhase::Delay, Some(drains_in)) => {
+                format!(
+                    "stop       serves for {}, then drains; {ends}",
+                    span(drains_in)
+                )
+            }
+            (StopPhase::Delay | StopPhase::Draining, _) => format!("stop       drains; {ends}"),
+        });
+    }
     for listener in &status.listeners {
         lines.push(if listener.bind == listener.address {
             format!("listening  {}", listener.bind)

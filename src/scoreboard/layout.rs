@@ -1,7 +1,7 @@
 //! Where each figure lies in the shared words. Changing anything here means a new [`VERSION`].
 
 /// The layout's number, in the first word: a reader of another version keeps away.
-pub const VERSION: u64 = 2;
+pub const VERSION: u64 = 3;
 
 /// Workers that can exist at once: those of a generation and of the ones that still drain.
 pub const SEATS: usize = 2048;
@@ -14,6 +14,9 @@ pub const PATH_MAX: usize = 96;
 
 /// Before the first seat: the version, the totals of the dead in the order of [`Figure`], the number of seats used.
 pub(super) const HEAD: usize = 32;
+
+/// 1 from the order to stop on; only the master writes it.
+pub(super) const STOPPING: usize = HEAD - 2;
 
 /// Seats at and above this number have never been used, so nobody needs to look there.
 pub(super) const SEATS_USED: usize = HEAD - 1;
@@ -107,5 +110,5 @@ pub(super) const fn named(seat: usize, entry: usize) -> usize {
 }
 
 const _: () =
-    assert!((Figure::BusySince as usize) < FIGURES && total(Figure::BusySince) < SEATS_USED);
+    assert!((Figure::BusySince as usize) < FIGURES && total(Figure::BusySince) < STOPPING);
 const _: () = assert!(PATH_MAX.is_multiple_of(8) && REQUESTS_NAMED <= u32::BITS as usize);

@@ -28,6 +28,7 @@ mod serve;
 mod signals;
 mod stop;
 mod support;
+mod term_timeline;
 mod token;
 mod upgrade;
 mod upgrade_refused;

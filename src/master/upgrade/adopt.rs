@@ -257,6 +257,7 @@ fn take_listeners(state: state::Listeners, legacy: &mut Legacy) -> io::Result<Li
         open,
         inherited,
         serving,
+        heirs,
         cannot_steer,
     } = state;
     let mut listeners = Listeners::new(Vec::new());
@@ -278,6 +279,7 @@ fn take_listeners(state: state::Listeners, legacy: &mut Legacy) -> io::Result<Li
         });
     }
     listeners.serving = serving.into_iter().collect();
+    listeners.heirs = heirs;
     listeners.cannot_steer = cannot_steer;
     Ok(listeners)
 }

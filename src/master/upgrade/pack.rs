@@ -82,6 +82,7 @@ fn pack_listeners<'a>(listeners: &'a listeners::Listeners, luggage: &mut Luggage
         open,
         inherited,
         serving,
+        heirs,
         cannot_steer,
     } = listeners;
     Listeners {
@@ -108,6 +109,7 @@ fn pack_listeners<'a>(listeners: &'a listeners::Listeners, luggage: &mut Luggage
             .iter()
             .map(|(bind, slots)| (bind.clone(), slots.clone()))
             .collect(),
+        heirs: heirs.clone(),
         cannot_steer: *cannot_steer,
     }
 }

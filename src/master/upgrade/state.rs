@@ -62,6 +62,7 @@ pub(super) struct Listeners {
     pub(super) open: Vec<Listener>,
     pub(super) inherited: Vec<Inherited>,
     pub(super) serving: Vec<(Bind, BTreeSet<u16>)>,
+    pub(super) heirs: BTreeSet<(Bind, u16, WorkerId)>,
     pub(super) cannot_steer: bool,
 }
 
@@ -252,6 +253,7 @@ mod tests {
             strategy: Strategy::BlueGreen,
             boot_timeout: SECOND,
             graceful_timeout: SECOND,
+            drain_delay: SECOND,
             backoff_initial: SECOND,
             backoff_max: SECOND,
             backoff_reset: SECOND,
@@ -343,7 +345,8 @@ mod tests {
                     number: 3,
                     socket: 8,
                 }],
-                serving: vec![(tcp, BTreeSet::from([0]))],
+                serving: vec![(tcp.clone(), BTreeSet::from([0]))],
+                heirs: BTreeSet::from([(tcp, 1, WorkerId(2))]),
                 cannot_steer: false,
             },
             control: Control {
@@ -429,9 +432,9 @@ mod tests {
         program {"path":{"Unix":[47,117,115,114,47,98,105,110,47,100,101,115,116,114,105,101,114]},"arguments":[{"Unix":[100,101,115,116,114,105,101,114]},{"Unix":[114,117,110]}]}
         descriptors [5,6,7,8,9,10,11,12]
         started 1
-        supervisor {"serving":{"generation":1,"policy":{"workers":1,"strategy":"BlueGreen","boot_timeout":1,"graceful_timeout":1,"backoff_initial":1,"backoff_max":1,"backoff_reset":1,"lifetime":null},"wanted":1,"paused":false},"candidate":null,"workers":{"2":{"id":2,"slot":0,"generation":1,"spawned":1,"graceful_timeout":1,"state":{"Booting":{"until":2}},"is_outgoing":false,"lifetime":null,"outlived":null}},"crashes":{"0":{"failures":1,"not_before":1}},"boots":{"failures":0,"not_before":0},"degraded":false,"reload_waiting":null,"preparing":null,"upgrade":{"Preflight":{"callers":[1]}},"scaling":[],"stopping":null,"known":[1],"last_worker":2,"last_generation":1,"seed":7,"exited":false}
+        supervisor {"serving":{"generation":1,"policy":{"workers":1,"strategy":"BlueGreen","boot_timeout":1,"graceful_timeout":1,"drain_delay":1,"backoff_initial":1,"backoff_max":1,"backoff_reset":1,"lifetime":null},"wanted":1,"paused":false},"candidate":null,"workers":{"2":{"id":2,"slot":0,"generation":1,"spawned":1,"graceful_timeout":1,"state":{"Booting":{"until":2}},"is_outgoing":false,"lifetime":null,"outlived":null}},"crashes":{"0":{"failures":1,"not_before":1}},"boots":{"failures":0,"not_before":0},"degraded":false,"reload_waiting":null,"preparing":null,"upgrade":{"Preflight":{"callers":[1]}},"scaling":[],"stopping":null,"known":[1],"last_worker":2,"last_generation":1,"seed":7,"exited":false}
         generations {"1":{"file":"/etc/destrier.toml","text":"workers.count = 1"}}
-        listeners {"open":[{"bind":{"Tcp":"127.0.0.1:8000"},"kind":{"PerSlot":{"address":"127.0.0.1:8000","v6_only":false,"backlog":2048,"sockets":[{"slot":0,"socket":5,"emptied_by":null}],"serving":[0]}}},{"bind":{"Unix":"/run/app.sock"},"kind":{"Shared":{"socket":6,"address":null,"path":{"path":"/run/app.sock","made":[1,2],"lock":7},"inherited":false,"is_leaving":false,"emptied_by":[9]}}}],"inherited":[{"name":"http","number":3,"socket":8}],"serving":[[{"Tcp":"127.0.0.1:8000"},[0]]],"cannot_steer":false}
+        listeners {"open":[{"bind":{"Tcp":"127.0.0.1:8000"},"kind":{"PerSlot":{"address":"127.0.0.1:8000","v6_only":false,"backlog":2048,"sockets":[{"slot":0,"socket":5,"emptied_by":null}],"serving":[0]}}},{"bind":{"Unix":"/run/app.sock"},"kind":{"Shared":{"socket":6,"address":null,"path":{"path":"/run/app.sock","made":[1,2],"lock":7},"inherited":false,"is_leaving":false,"emptied_by":[9]}}}],"inherited":[{"name":"http","number":3,"socket":8}],"serving":[[{"Tcp":"127.0.0.1:8000"},[0]]],"heirs":[[{"Tcp":"127.0.0.1:8000"},1,2]],"cannot_steer":false}
         control {"listener":[9,{"path":"/run/control.sock","made":[1,2],"lock":10}],"clients":[{"caller":1,"stream":11,"unread":[123],"unsent":[],"unanswered":1,"has_finished":false}],"last_caller":1,"path":"/run/control.sock","pause":null}
         crew [{"worker":2,"pid":4711,"slot":0,"generation":1,"seat":0,"spawned":1,"told_to_go":false,"hung_for":null,"channel":12,"unread":[],"unsent":[],"passing":[[0,5]]}]
         scoreboard {"memory":12,"layout":1,"totals":{"success":3}}
