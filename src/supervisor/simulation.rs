@@ -594,14 +594,18 @@ impl World {
             }
             Action::Degraded { .. } => tally.degradations += 1,
             Action::Recovered => tally.recoveries += 1,
-            Action::Answer(caller, outcome) => {
+            Action::AnswerUpgrade(caller, outcome) => {
                 assert!(
                     outcome.is_err() || !self.supervisor.is_stopping(),
                     "{caller:?} was served though the master is stopping"
                 );
                 assert!(self.waiting.remove(&caller), "{caller:?} is answered twice");
             }
-            Action::AnswerUpgrade(caller, _) => {
+            Action::Answer(caller, outcome) => {
+                assert!(
+                    outcome.is_err() || !self.supervisor.is_stopping(),
+                    "{caller:?} was served though the master is stopping"
+                );
                 assert!(self.waiting.remove(&caller), "{caller:?} is answered twice");
             }
             Action::Exit(reason) => self.exit = Some(reason),

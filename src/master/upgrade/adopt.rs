@@ -279,7 +279,7 @@ fn take_listeners(state: state::Listeners, legacy: &mut Legacy) -> io::Result<Li
         });
     }
     listeners.serving = serving.into_iter().collect();
-    listeners.heirs = heirs.into_iter().collect();
+    listeners.heirs = heirs;
     listeners.cannot_steer = cannot_steer;
     Ok(listeners)
 }

@@ -109,7 +109,7 @@ fn pack_listeners<'a>(listeners: &'a listeners::Listeners, luggage: &mut Luggage
             .iter()
             .map(|(bind, slots)| (bind.clone(), slots.clone()))
             .collect(),
-        heirs: heirs.iter().cloned().collect(),
+        heirs: heirs.clone(),
         cannot_steer: *cannot_steer,
     }
 }

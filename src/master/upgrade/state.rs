@@ -62,7 +62,7 @@ pub(super) struct Listeners {
     pub(super) open: Vec<Listener>,
     pub(super) inherited: Vec<Inherited>,
     pub(super) serving: Vec<(Bind, BTreeSet<u16>)>,
-    pub(super) heirs: Vec<(Bind, u16, WorkerId)>,
+    pub(super) heirs: BTreeSet<(Bind, u16, WorkerId)>,
     pub(super) cannot_steer: bool,
 }
 
@@ -346,7 +346,7 @@ mod tests {
                     socket: 8,
                 }],
                 serving: vec![(tcp.clone(), BTreeSet::from([0]))],
-                heirs: vec![(tcp, 1, WorkerId(2))],
+                heirs: BTreeSet::from([(tcp, 1, WorkerId(2))]),
                 cannot_steer: false,
             },
             control: Control {
