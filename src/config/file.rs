@@ -114,6 +114,11 @@ pub(super) struct Workers {
     pub max_lifetime: Period<0, { 365 * DAY }>,
     /// Up to so much longer, different for each worker.
     pub max_lifetime_jitter: Period<0, DAY>,
+    /// Whether a request that three workers died of within `poison_window` is answered with 503 and not tried again for as long.
+    /// The same request: method, path, query, and issuer and subject of the token.
+    pub poison_guard: bool,
+    /// How long such deaths are remembered, and how long after the last one the request is blocked.
+    pub poison_window: Period<SECOND, DAY>,
 }
 
 impl Default for Workers {
@@ -129,6 +134,8 @@ impl Default for Workers {
             max_requests_jitter: Whole(0),
             max_lifetime: Period(Duration::ZERO),
             max_lifetime_jitter: Period(Duration::ZERO),
+            poison_guard: false,
+            poison_window: Period(Duration::from_mins(10)),
         }
     }
 }

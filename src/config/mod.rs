@@ -191,6 +191,10 @@ pub struct Workers {
     pub max_lifetime: Option<Duration>,
     /// Up to so much longer, different for each worker.
     pub max_lifetime_jitter: Duration,
+    /// Whether a request that workers died of again and again is blocked for a while.
+    pub poison_guard: bool,
+    /// How long such deaths are remembered, and how long after the last one the request is blocked.
+    pub poison_window: Duration,
 }
 
 /// `workers.count`.

@@ -126,6 +126,8 @@ impl Check<'_> {
             max_requests_jitter: workers.max_requests_jitter.0,
             max_lifetime: Some(workers.max_lifetime.0).filter(|lifetime| !lifetime.is_zero()),
             max_lifetime_jitter: workers.max_lifetime_jitter.0,
+            poison_guard: workers.poison_guard,
+            poison_window: workers.poison_window.0,
         }
     }
 

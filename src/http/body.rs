@@ -10,12 +10,21 @@ use super::track::Track;
 use crate::app::BoxError;
 
 pin_project_lite::pin_project! {
-    /// The body of an answer. The request counts as in flight until it is dropped.
+    /// The body of an answer. The request counts as in flight until it is dropped, and what the application's body does is done
+    /// for the request.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]
         content: Content<B>,
         track: Track,
+    }
+
+    impl<B> PinnedDrop for ResponseBody<B> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            let _executing = this.track.in_flight().executing();
+            this.content.set(Content::Own { bytes: None });
+        }
     }
 }
 
@@ -55,7 +64,10 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.project();
         let polled = match this.content.project() {
-            ContentProjection::App { body } => body.poll_frame(context).map_err(Into::into),
+            ContentProjection::App { body } => {
+                let _executing = this.track.in_flight().executing();
+                body.poll_frame(context).map_err(Into::into)
+            }
             ContentProjection::Own { bytes } => {
                 Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
             }
@@ -71,14 +83,20 @@ where
 
     fn is_end_stream(&self) -> bool {
         match &self.content {
-            Content::App { body } => body.is_end_stream(),
+            Content::App { body } => {
+                let _executing = self.track.in_flight().executing();
+                body.is_end_stream()
+            }
             Content::Own { bytes } => bytes.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
-            Content::App { body } => body.size_hint(),
+            Content::App { body } => {
+                let _executing = self.track.in_flight().executing();
+                body.size_hint()
+            }
             Content::Own { bytes } => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64)
             }

@@ -1,7 +1,10 @@
-//! The way of one request, in order: request id, scoreboard, its head, forged fields, token and rules, path, application, answer.
+//! The way of one request, in order: request id, scoreboard, its head, forged fields, token and rules, path, whether it ended
+//! workers before, application, answer.
 
 pub mod activity;
 mod body;
+mod executed;
+mod fingerprint;
 mod head;
 mod identity_fields;
 mod reply;
@@ -19,6 +22,7 @@ use std::time::Duration;
 
 pub use body::ResponseBody;
 use bytes::Bytes;
+use executed::Executed;
 use http::header::{AUTHORIZATION, CONNECTION};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -57,6 +61,8 @@ pub struct Settings {
     pub request_timeout: Option<Duration>,
     /// So many requests are enough for one worker.
     pub max_requests: Option<u64>,
+    /// Whether a request that ended workers again and again is blocked for a while.
+    pub poison_guard: bool,
 }
 
 /// The connection that a request came on.
@@ -137,13 +143,18 @@ impl<S: AppService> Pipeline<S> {
                 Err(reply::refusal(&refusal))
             }
             Ok(claims) => {
+                let blocked = self.blocked(&head, claims.as_deref(), &track, id);
                 if let Some(claims) = claims {
                     track.subject(|| claims.subject().map(|subject| cut(subject).to_owned()));
                     head.extensions.insert(claims);
                 }
                 head.extensions.insert(id);
-                self.call(Request::from_parts(head, RequestBody::new(body)), id)
-                    .await
+                if let Some(response) = blocked {
+                    Err(response)
+                } else {
+                    let request = Request::from_parts(head, RequestBody::new(body));
+                    self.call(request, id, &track).await
+                }
             }
         };
         let mut response = match answer {
@@ -218,19 +229,48 @@ impl<S: AppService> Pipeline<S> {
         self.guard.judge(&view, UnixTime(clock::unix().as_secs()))
     }
 
+    /// The answer to a request that ended workers again and again; none when it may be tried.
+    fn blocked(
+        &self,
+        head: &http::request::Parts,
+        claims: Option<&Claims>,
+        track: &Track,
+        id: RequestId,
+    ) -> Option<Response<Bytes>> {
+        if !self.settings.poison_guard {
+            return None;
+        }
+        let fingerprint = fingerprint::of(head, claims);
+        track.in_flight().set_fingerprint(fingerprint);
+        let until = self.seat.blocked_until(fingerprint)?;
+        // The master takes it off the list when it wakes up for that.
+        let left = until.checked_sub(clock::monotonic())?;
+        self.seat.blocked();
+        tracing::info!(
+            request = %id,
+            method = cut(head.method.as_str()),
+            path = cut(head.uri.path()),
+            status = StatusCode::SERVICE_UNAVAILABLE.as_u16(),
+            reason = "workers died of it: `workers.poison_guard`",
+            "blocked"
+        );
+        Some(reply::blocked(left))
+    }
+
     /// The application's answer; or ours, when it failed. A panic costs the request that caused it and no other.
     async fn call(
         &self,
         request: Request<RequestBody>,
         id: RequestId,
+        track: &Track,
     ) -> Result<Response<S::Body>, Response<Bytes>> {
         let named = (request.method().clone(), request.uri().clone());
-        let mut app = self.app.clone();
-        let answering = async move {
+        let answering = async {
+            let mut app = self.app.clone();
             poll_fn(|context| app.poll_ready(context)).await?;
             app.call(request).await
         };
-        let mut answering = pin!(answering);
+        let mut answering = pin!(Executed::new(answering, track.in_flight()));
         let caught = poll_fn(|context| {
             match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(context))) {
                 Ok(polled) => polled.map(Ok),

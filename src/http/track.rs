@@ -17,7 +17,7 @@ use crate::sys::clock;
 pub(super) struct Track {
     id: RequestId,
     activity: Arc<Activity>,
-    _in_flight: InFlight,
+    in_flight: InFlight,
     access: Option<Box<Access>>,
 }
 
@@ -44,9 +44,14 @@ impl Track {
         Self {
             id,
             activity,
-            _in_flight: in_flight,
+            in_flight,
             access,
         }
+    }
+
+    /// Its note on the scoreboard.
+    pub(super) fn in_flight(&self) -> &InFlight {
+        &self.in_flight
     }
 
     /// The token named this subject.

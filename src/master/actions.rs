@@ -246,6 +246,7 @@ impl Master {
             return;
         };
         hand.told_to_go = true;
+        hand.killed = Some(reason);
         let pid = hand.pid;
         match reason {
             KillReason::BootTimeout => tracing::error!(

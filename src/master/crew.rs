@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 
 use crate::channel::{self, Decoder, ToMaster, ToWorker};
-use crate::supervisor::{Generation, Now, Slot, WorkerId};
+use crate::supervisor::{Generation, KillReason, Now, Slot, WorkerId};
 use crate::sys::process::ProcessId;
 
 /// One worker process.
@@ -18,6 +18,8 @@ pub(super) struct Hand {
     pub(super) spawned: Now,
     /// The master ordered its end, so the end is no surprise.
     pub(super) told_to_go: bool,
+    /// Why the master sent it SIGKILL.
+    pub(super) killed: Option<KillReason>,
     pub(super) channel: Option<UnixStream>,
     incoming: Decoder<ToMaster>,
     outgoing: Vec<u8>,
@@ -96,6 +98,7 @@ impl Hand {
             seat,
             spawned,
             told_to_go: false,
+            killed: None,
             channel: Some(channel),
             incoming: Decoder::default(),
             outgoing: Vec::new(),

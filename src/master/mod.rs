@@ -5,12 +5,14 @@ mod actions;
 mod boot;
 pub mod control;
 mod crew;
+mod death_report;
 mod deaths;
 mod events;
 mod listeners;
 mod slot_sockets;
 mod socket_path;
 mod status;
+mod suspects;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::unix::net::UnixStream;
@@ -22,6 +24,7 @@ use std::time::Duration;
 pub use boot::{Inherited, ServiceManager, StartError, control_socket_path, identity_of};
 use control::ControlServer;
 use crew::Crew;
+pub use death_report::DeathStatus;
 use deaths::Deaths;
 pub use listeners::ListenError;
 use listeners::Listeners;
@@ -184,6 +187,7 @@ impl Master {
                 self.take_in(what);
             }
             self.give_sign_of_life();
+            self.lift_blocks();
             self.feed(Event::DeadlinePassed);
         }
     }
@@ -215,6 +219,7 @@ impl Master {
             .into_iter()
             .chain(sign_of_life)
             .chain(log_retry)
+            .chain(self.deaths.next_deadline())
             .chain(self.control.end_of_pause(self.now()))
             .min()
     }

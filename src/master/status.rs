@@ -1,9 +1,12 @@
 //! What runs now, for `destrier status`.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Master, ReloadOutcome};
+use super::{DeathStatus, Master, ReloadOutcome};
 use crate::config::WorkerCount;
+use crate::scoreboard::RequestInFlight;
 use crate::supervisor::WorkerView;
 use crate::sys::clock;
 use crate::sys::machine::Processors;
@@ -38,6 +41,8 @@ pub struct Status {
     pub totals: Totals,
     /// Every worker process, oldest first.
     pub workers: Vec<WorkerStatus>,
+    /// The last workers that died, newest first.
+    pub deaths: Vec<DeathStatus>,
 }
 
 /// A listener.
@@ -71,6 +76,8 @@ pub struct Totals {
     pub by_status_class: [u64; 5],
     /// Of those: refused for the token, or for want of one.
     pub refused: u64,
+    /// Of those: not served because workers had died of the same request (`workers.poison_guard`).
+    pub blocked: u64,
 }
 
 /// A worker.
@@ -111,6 +118,18 @@ pub struct RequestStatus {
     pub age: f64,
 }
 
+impl RequestStatus {
+    /// As it is at `now`, monotonic.
+    pub(super) fn new(request: &RequestInFlight, now: Duration) -> Self {
+        Self {
+            id: request.id.to_string(),
+            method: request.method.clone(),
+            path: request.path.clone(),
+            age: now.saturating_sub(request.started).as_secs_f64(),
+        }
+    }
+}
+
 impl Master {
     pub(super) fn status(&self) -> Status {
         let seats: Vec<usize> = self.crew.iter().map(|(_, hand)| hand.seat).collect();
@@ -144,12 +163,14 @@ impl Master {
                 requests: counters.requests(),
                 by_status_class: counters.by_status_class,
                 refused: counters.refused,
+                blocked: counters.blocked,
             },
             workers: self
                 .supervisor
                 .workers()
                 .filter_map(|worker| self.worker_status(&worker))
                 .collect(),
+            deaths: self.deaths.statuses(self.now()),
         }
     }
 
@@ -182,12 +203,7 @@ impl Master {
         let hand = self.crew.get(worker.id)?;
         let seat = self.scoreboard.view(hand.seat);
         let now = clock::monotonic();
-        let requests = seat.requests.iter().map(|request| RequestStatus {
-            id: request.id.to_string(),
-            method: request.method.clone(),
-            path: request.path.clone(),
-            age: now.saturating_sub(request.started).as_secs_f64(),
-        });
+        let requests = seat.requests.iter();
         Some(WorkerStatus {
             worker: worker.id.0,
             pid: hand.pid.number(),
@@ -198,7 +214,9 @@ impl Master {
             connections: seat.connections,
             in_flight: seat.in_flight,
             requests: seat.counters.requests(),
-            requests_in_flight: requests.collect(),
+            requests_in_flight: requests
+                .map(|request| RequestStatus::new(request, now))
+                .collect(),
         })
     }
 }

@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "system calls live here and nowhere else")]
 
 pub mod clock;
+pub mod crash;
 pub mod identity;
 pub mod listener;
 pub mod machine;

@@ -25,6 +25,7 @@ use crate::http::activity::Limits;
 use crate::http::{Pipeline, Settings};
 use crate::logging;
 use crate::scoreboard::SeatWriter;
+use crate::sys::crash;
 use crate::sys::identity::Identity;
 use crate::sys::listener::ListeningSocket;
 use crate::sys::process::{self, ProcessId};
@@ -84,6 +85,10 @@ pub fn run<A: App>(task: Task, app: &A) -> WorkerExit {
         let message = panic.payload_as_str().unwrap_or("no message");
         tracing::error!(worker, place, message, "panic");
     }));
+    // The event loop runs on this thread.
+    if let Err(error) = crash::watch(task.master, task.seat.crash_note()) {
+        tracing::warn!(worker, %error, "cannot watch for crashes, death reports will not know their cause");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -203,6 +208,7 @@ fn settings(config: &Config) -> Settings {
         access_log: config.log.access,
         request_timeout: config.http.request_timeout,
         max_requests: (least > 0).then(|| u64::from(least) + u64::from(jitter)),
+        poison_guard: config.workers.poison_guard,
     }
 }
 

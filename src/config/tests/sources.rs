@@ -172,6 +172,8 @@ fn what_is_in_force_is_shown_with_its_origin() {
     workers.max_requests_jitter = 0      # default
     workers.max_lifetime = "0s"          # default
     workers.max_lifetime_jitter = "0s"   # default
+    workers.poison_guard = false         # default
+    workers.poison_window = "10m"        # default
     reload.strategy = "blue-green"       # default
     reload.max_surge = 1                 # default
     reload.max_unavailable = 0           # default
