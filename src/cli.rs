@@ -36,6 +36,13 @@ A token must have `exp`, whatever is asked for.
 
 Exit codes: 0 valid, 1 not valid, also when no key of the set can be used, 2 wrong usage.";
 
+const EXPLAIN: &str = "\
+Examples:
+  destrier auth explain GET /admin/users
+  destrier token issue --sub alice --scope admin | destrier auth explain DELETE /admin/users/7 --token-file -
+
+Exit codes: 0 the request would pass, 1 it would be refused, 2 wrong usage or configuration.";
+
 const GENERATE: &str = "\
 Examples:
   destrier key generate HS256 --out demo.secret
@@ -58,7 +65,6 @@ pub struct Cli {
 
 /// One subcommand.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one, once in a process")]
 pub enum Command {
     /// Start the master in the foreground and serve until told to stop
     #[command(after_help = RUN)]
@@ -101,6 +107,12 @@ pub enum Command {
         /// What to do
         #[command(subcommand)]
         command: ConfigCommand,
+    },
+    /// Who may pass: try the rules of the configuration
+    Auth {
+        /// What to do
+        #[command(subcommand)]
+        command: AuthCommand,
     },
     /// Tokens: issue, verify, inspect
     Token {
@@ -148,6 +160,32 @@ pub enum ConfigCommand {
     Show(ConfigArgs),
     /// The JSON Schema of the configuration file
     Schema,
+}
+
+/// `destrier auth`.
+#[derive(Debug, Subcommand)]
+pub enum AuthCommand {
+    /// Say which rule decides about a request, what comes of it, and why; nothing is sent anywhere
+    #[command(after_help = EXPLAIN)]
+    Explain(AuthExplainArgs),
+}
+
+/// `destrier auth explain`.
+#[derive(Debug, Args)]
+pub struct AuthExplainArgs {
+    /// The method, in capitals
+    pub method: String,
+    /// The path as a client would send it; a query is not looked at
+    pub path: String,
+    /// The Host field, for rules that are for some hosts only
+    #[arg(long, value_name = "HOST")]
+    pub host: Option<String>,
+    /// The file that holds the token; `-` is standard input [default: a request without a token]
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// The configuration that has the rules [default: as for run]
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// `destrier token`.

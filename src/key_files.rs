@@ -276,7 +276,7 @@ mod tests {
         config::Auth {
             realm: "test".to_owned(),
             issuers: keys.into_iter().map(issuer).collect(),
-            rules: Vec::new(),
+            ..config::Auth::default()
         }
     }
 
@@ -385,9 +385,15 @@ mod tests {
             path: "no-slash".to_owned(),
             methods: Vec::new(),
             access: config::Access::Public,
+            hosts: Vec::new(),
             scopes: Vec::new(),
+            any_scopes: Vec::new(),
+            max_age: None,
+            audit: false,
+            query_token: None,
             roles: Vec::new(),
             claims: std::collections::BTreeMap::new(),
+            request_timeout: None,
         }];
         assert_eq!(load(&config, MissingSecret::Make).unwrap_err().len(), 4);
     }

@@ -1,5 +1,7 @@
 //! The value of `WWW-Authenticate` (RFC 6750 section 3).
 
+use std::time::Duration;
+
 /// Writes challenges for one realm.
 #[derive(Debug, Clone)]
 pub(super) struct Challenges {
@@ -41,6 +43,13 @@ impl Challenges {
             challenge.push_str(&quoted(&scopes.join(" ")));
         }
         challenge
+    }
+
+    /// The token is believed, but its user must log in again: not longer than `max_age` ago (RFC 9470 section 3).
+    pub(super) fn insufficient_user_authentication(&self, max_age: Duration) -> String {
+        let missing = &self.missing;
+        let seconds = max_age.as_secs();
+        format!("{missing}, error=\"insufficient_user_authentication\", max_age={seconds}")
     }
 }
 

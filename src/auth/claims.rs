@@ -22,6 +22,15 @@ impl Claims {
         self.0.get(name)
     }
 
+    /// A claim by name, or where none is called so, by its dotted path into nested claims: `realm_access.roles`.
+    pub fn at(&self, path: &str) -> Option<&Value> {
+        self.get(path).or_else(|| {
+            let mut names = path.split('.');
+            let first = self.get(names.next()?)?;
+            names.try_fold(first, |value, name| value.as_object()?.get(name))
+        })
+    }
+
     /// `sub`: whom the token is about (RFC 7519 section 4.1.2).
     pub fn subject(&self) -> Option<&str> {
         self.get("sub").and_then(Value::as_str)

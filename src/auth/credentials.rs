@@ -1,111 +1,261 @@
-//! The `Authorization` field (RFC 9110 section 11.4, RFC 6750 section 2.1).
+//! Where a request shows its token: the `Authorization` field, a cookie, a field of its own, a WebSocket subprotocol, or a
+//! parameter of the query where a rule allows it.
+
+use std::borrow::Cow;
+
+use cookie::Cookie;
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL};
+
+use super::{RequestView, bearer};
+use crate::config::TokenSource;
 
 /// What a request presents.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Credentials<'a> {
-    /// No field, or one of another scheme, which is none of our business.
+    /// Nothing, or credentials of another kind, which are none of our business.
     Absent,
-    /// `Bearer` and one token.
-    Bearer(&'a [u8]),
+    /// One token.
+    Token {
+        token: Cow<'a, [u8]>,
+        /// A browser sends it with every request to the site, whoever made it.
+        is_ambient: bool,
+    },
 }
 
-/// Why the field cannot be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+/// Why a request does not present one token.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum CredentialsError {
-    /// Two readers could take different ones.
-    #[error("more than one Authorization field")]
+    /// Two readers could take different ones (RFC 6750 section 2).
+    #[error("more than one token")]
     Several,
-    /// Not `Bearer` and one token.
+    #[error("more than one Authorization field")]
+    SeveralFields,
     #[error("the Authorization field is not `Bearer` and one token")]
     Malformed,
 }
 
-pub(super) fn read<'a>(fields: &[&'a [u8]]) -> Result<Credentials<'a>, CredentialsError> {
-    let field = match fields {
-        [] => return Ok(Credentials::Absent),
-        [field] => field.trim_ascii(),
-        [_, _, ..] => return Err(CredentialsError::Several),
+/// The one token of the request, from those `sources`, and from the query where `in_query` names its parameter.
+pub(super) fn find<'a>(
+    request: &RequestView<'a>,
+    sources: &[TokenSource],
+    in_query: Option<&str>,
+) -> Result<Credentials<'a>, CredentialsError> {
+    let mut found = Credentials::Absent;
+    let mut take = |token: Option<Cow<'a, [u8]>>, is_ambient| match (token, &found) {
+        (None, _) => Ok(()),
+        (Some(_), Credentials::Token { .. }) => Err(CredentialsError::Several),
+        (Some(token), Credentials::Absent) => {
+            found = Credentials::Token { token, is_ambient };
+            Ok(())
+        }
     };
-    // The scheme is a token (RFC 9110 section 11.1): what follows it is told from it by the first other character.
-    let end = field.iter().position(|byte| !is_token(*byte));
-    let (scheme, rest) = field.split_at(end.unwrap_or(field.len()));
-    if !scheme.eq_ignore_ascii_case(b"Bearer") {
-        return Ok(Credentials::Absent);
+    for source in sources {
+        match source {
+            TokenSource::Authorization => take(authorization(request.headers)?, false)?,
+            TokenSource::Cookie(name) => {
+                for token in cookies(request.headers, name) {
+                    take(Some(Cow::Borrowed(token)), true)?;
+                }
+            }
+            TokenSource::Header(name) => {
+                for value in request.headers.get_all(name.as_str()) {
+                    let value = value.as_bytes().trim_ascii();
+                    take((!value.is_empty()).then_some(Cow::Borrowed(value)), false)?;
+                }
+            }
+            TokenSource::Protocol(name) => {
+                for token in protocols(request.headers, name) {
+                    take(Some(Cow::Borrowed(token)), false)?;
+                }
+            }
+        }
     }
-    let blanks = rest.iter().take_while(|byte| **byte == b' ').count();
-    let (blanks, token) = rest.split_at(blanks);
-    // Which other characters a token may have is for whoever decodes it to say.
-    if blanks.is_empty() || token.is_empty() || token.iter().any(u8::is_ascii_whitespace) {
-        Err(CredentialsError::Malformed)
-    } else {
-        Ok(Credentials::Bearer(token))
+    if let (Some(name), Some(query)) = (in_query, request.query) {
+        for (_, value) in form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == name) {
+            take(Some(Cow::Owned(value.into_owned().into_bytes())), false)?;
+        }
+    }
+    Ok(found)
+}
+
+fn authorization(fields: &HeaderMap) -> Result<Option<Cow<'_, [u8]>>, CredentialsError> {
+    let mut fields = fields.get_all(AUTHORIZATION).iter();
+    match (fields.next(), fields.next()) {
+        (None, _) => Ok(None),
+        (Some(_), Some(_)) => Err(CredentialsError::SeveralFields),
+        (Some(field), None) => bearer::token(field.as_bytes())
+            .map(|token| token.map(Cow::Borrowed))
+            .map_err(|bearer::Malformed| CredentialsError::Malformed),
     }
 }
 
-/// RFC 9110 section 5.6.2.
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+/// The values of the cookies of this name that have one (RFC 6265 section 4.2).
+pub(super) fn cookies<'a, 'n>(
+    fields: &'a HeaderMap,
+    name: &'n str,
+) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+    let texts = fields
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|field| field.to_str().ok());
+    let pairs = texts.flat_map(Cookie::split_parse).filter_map(Result::ok);
+    pairs
+        .filter(move |cookie| cookie.name() == name)
+        .filter_map(|cookie| cookie.value_raw())
+        .map(str::as_bytes)
+        .filter(|value| !value.is_empty())
+}
+
+/// What stands after `name` in the list of subprotocols (RFC 6455 section 11.3.4): the one way in which a page can send a
+/// token with a WebSocket.
+fn protocols<'a, 'n>(
+    fields: &'a HeaderMap,
+    name: &'n str,
+) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+    let texts = fields.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+    let mut names = texts
+        .filter_map(|field| field.to_str().ok())
+        .flat_map(|text| text.split(','))
+        .map(str::trim);
+    std::iter::from_fn(move || {
+        names.find(|each| *each == name)?;
+        names.next().map(str::as_bytes)
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderName, HeaderValue};
     use proptest::prelude::*;
 
     use super::*;
 
-    #[test]
-    fn the_scheme_is_read_without_case() {
-        for field in ["Bearer a.b.c", "bearer a.b.c", "BEARER  a.b.c"] {
-            assert_eq!(read(&[field.as_bytes()]), Ok(Credentials::Bearer(b"a.b.c")));
-        }
+    fn all() -> Vec<TokenSource> {
+        vec![
+            TokenSource::Authorization,
+            TokenSource::Cookie("at".to_owned()),
+            TokenSource::Header("x-token".to_owned()),
+            TokenSource::Protocol("bearer".to_owned()),
+        ]
     }
 
-    #[test]
-    fn two_authorization_fields_are_refused() {
-        assert_eq!(
-            read(&[b"Bearer a", b"Bearer a"]),
-            Err(CredentialsError::Several)
-        );
-        assert_eq!(read(&[b"Basic a", b""]), Err(CredentialsError::Several));
-    }
-
-    #[test]
-    fn another_scheme_is_as_good_as_none() {
-        for field in ["Basic dTpw", "", "BearerX a", "Digest a=b, c=d"] {
-            assert_eq!(
-                read(&[field.as_bytes()]),
-                Ok(Credentials::Absent),
-                "{field}"
+    fn find_in(
+        fields: &[(&'static str, &str)],
+        query: Option<&str>,
+        sources: &[TokenSource],
+    ) -> Result<Option<(String, bool)>, CredentialsError> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(
+                HeaderName::from_static(name),
+                HeaderValue::from_bytes(value.as_bytes()).unwrap(),
             );
         }
+        let request = RequestView {
+            method: "GET",
+            path: "/",
+            query,
+            headers: &headers,
+        };
+        let found = find(&request, sources, Some("access_token"))?;
+        Ok(match found {
+            Credentials::Absent => None,
+            Credentials::Token { token, is_ambient } => {
+                Some((String::from_utf8(token.into_owned()).unwrap(), is_ambient))
+            }
+        })
+    }
+
+    fn abc(is_ambient: bool) -> (String, bool) {
+        ("a.b.c".to_owned(), is_ambient)
     }
 
     #[test]
-    fn bearer_takes_exactly_one_token() {
-        for field in [
-            "Bearer",
-            "Bearer ",
-            "Bearer a b",
-            "Bearer a  b",
-            "bearer a b c",
-            "Bearer\ta",
-            "Bearer \ta",
-            "Bearer a\tb",
-            "Bearer,a",
-            "Bearer=a",
-            "Bearer\"a\"",
-            "Bearer, Basic dTpw",
+    fn a_token_is_found_in_each_of_its_places() {
+        let one = |name, value| find_in(&[(name, value)], None, &all());
+        assert_eq!(one("authorization", "Bearer a.b.c"), Ok(Some(abc(false))));
+        assert_eq!(one("cookie", "x=1; at=a.b.c; y"), Ok(Some(abc(true))));
+        assert_eq!(one("x-token", " a.b.c "), Ok(Some(abc(false))));
+        assert_eq!(
+            one("sec-websocket-protocol", "chat, bearer,a.b.c"),
+            Ok(Some(abc(false)))
+        );
+        assert_eq!(
+            find_in(&[], Some("x=1&access_token=a%2Eb.c"), &all()),
+            Ok(Some(abc(false)))
+        );
+    }
+
+    #[test]
+    fn a_place_that_is_not_configured_is_not_looked_at() {
+        for (name, value) in [
+            ("cookie", "at=a.b.c"),
+            ("x-token", "a.b.c"),
+            ("sec-websocket-protocol", "bearer, a.b.c"),
         ] {
-            let result = read(&[field.as_bytes()]);
-            assert_eq!(result, Err(CredentialsError::Malformed), "{field}");
+            let found = find_in(&[(name, value)], None, &[TokenSource::Authorization]);
+            assert_eq!(found, Ok(None), "{name}");
         }
+        let only_cookie = [TokenSource::Cookie("at".to_owned())];
+        let found = find_in(&[("authorization", "Bearer x")], None, &only_cookie);
+        assert_eq!(found, Ok(None));
+    }
+
+    #[test]
+    fn what_is_empty_or_called_otherwise_is_no_token() {
+        for (name, value) in [
+            ("cookie", "at=; AT=x; bat=y; at"),
+            ("x-token", ""),
+            ("sec-websocket-protocol", "bearer"),
+            ("sec-websocket-protocol", "chat, bearer2, x"),
+            ("authorization", "Basic x"),
+        ] {
+            assert_eq!(
+                find_in(&[(name, value)], None, &all()),
+                Ok(None),
+                "{name}: {value}"
+            );
+        }
+        assert_eq!(
+            find_in(&[], Some("token=x&Access_token=y"), &all()),
+            Ok(None)
+        );
+    }
+
+    #[test]
+    fn two_tokens_are_refused_wherever_they_stand_and_if_they_are_equal() {
+        let several = Err(CredentialsError::Several);
+        for fields in [
+            &[("authorization", "Bearer a"), ("cookie", "at=a")][..],
+            &[("authorization", "Bearer a"), ("x-token", "a")],
+            &[("cookie", "at=a; at=a")],
+            &[("cookie", "at=a"), ("cookie", "at=b")],
+            &[("x-token", "a"), ("x-token", "b")],
+            &[("sec-websocket-protocol", "bearer, a, bearer, b")],
+        ] {
+            assert_eq!(find_in(fields, None, &all()), several, "{fields:?}");
+        }
+        let both = find_in(
+            &[("authorization", "Bearer a")],
+            Some("access_token=a"),
+            &all(),
+        );
+        assert_eq!(both, several);
+        let twice = find_in(&[], Some("access_token=a&access_token=a"), &all());
+        assert_eq!(twice, several);
+        let fields = [("authorization", "Bearer a"), ("authorization", "Basic a")];
+        assert_eq!(
+            find_in(&fields, None, &all()),
+            Err(CredentialsError::SeveralFields)
+        );
     }
 
     proptest! {
         #[test]
-        fn no_field_makes_it_panic(field in any::<Vec<u8>>(), text in "[Bb]earer {0,2}\\PC{0,20}") {
-            prop_assert_ne!(read(&[&field]), Err(CredentialsError::Several));
-            prop_assert_ne!(read(&[text.as_bytes()]), Err(CredentialsError::Several));
+        fn no_field_makes_it_panic(cookie in "\\PC{0,20}", query in "\\PC{0,20}", protocol in "[a-z, ]{0,20}") {
+            let fields = [("cookie", cookie.as_str()), ("sec-websocket-protocol", protocol.as_str())];
+            let _found = find_in(&fields, Some(&query), &all());
         }
     }
 }

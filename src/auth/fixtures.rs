@@ -16,7 +16,7 @@ use pem::Pem;
 use serde_json::{Value, json};
 
 use super::{Guard, IssuerKeys, UnixTime};
-use crate::config::{Access, Auth, Issuer, KeySource, Rule};
+use crate::config::{Access, Auth, Issuer, KeySource, Rule, TokenSource};
 
 pub(super) const NOW: UnixTime = UnixTime(1_800_000_000);
 pub(super) const SECRET: &[u8] =
@@ -114,21 +114,36 @@ pub(super) fn secret_keys() -> IssuerKeys {
 pub(super) fn guard(issuers: Vec<(Issuer, IssuerKeys)>, rules: Vec<Rule>) -> Guard {
     let (issuers, keys) = issuers.into_iter().unzip();
     let config = Auth {
-        realm: "test".to_owned(),
         issuers,
         rules,
+        ..auth()
     };
     Guard::new(&config, keys).unwrap()
+}
+
+/// Without issuers and rules.
+pub(super) fn auth() -> Auth {
+    Auth {
+        realm: "test".to_owned(),
+        token_from: vec![TokenSource::Authorization],
+        ..Auth::default()
+    }
 }
 
 pub(super) fn rule(path: &str, methods: &[&str], access: Access) -> Rule {
     Rule {
         path: path.to_owned(),
         methods: methods.iter().map(|&method| method.to_owned()).collect(),
+        hosts: Vec::new(),
         access,
         scopes: Vec::new(),
+        any_scopes: Vec::new(),
         roles: Vec::new(),
         claims: std::collections::BTreeMap::new(),
+        max_age: None,
+        audit: false,
+        request_timeout: None,
+        query_token: None,
     }
 }
 

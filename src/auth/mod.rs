@@ -1,10 +1,13 @@
 //! Who may pass: token + keys + rules + the time -> claims or a refusal. Reads no clock, no file and no socket.
 
 pub mod algorithm;
+mod authority;
+mod bearer;
 mod certificate;
 mod challenge;
 mod claims;
 mod credentials;
+mod csrf;
 #[cfg(test)]
 mod fixtures;
 mod guard;
@@ -21,7 +24,11 @@ mod token;
 mod verified;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use http::HeaderMap;
+
+pub use authority::is_host_of;
 pub use claims::{ClaimError, Claims};
 pub use guard::{Guard, GuardError};
 pub use keys::{IssuerKeys, KeyError};
@@ -41,17 +48,41 @@ pub struct RequestView<'a> {
     pub method: &'a str,
     /// The path of the request target, as received (percent-encoded), without the query.
     pub path: &'a str,
-    /// The values of every `Authorization` field.
-    pub authorization: &'a [&'a [u8]],
+    /// What stands after the `?`, as received.
+    pub query: Option<&'a str>,
+    /// Its fields.
+    pub headers: &'a HeaderMap,
 }
 
 /// What came of a request.
 #[derive(Debug, Clone)]
 pub enum Verdict {
-    /// It may pass; with the claims when a token was looked at.
-    Pass(Option<Arc<Claims>>),
+    /// It may pass.
+    Pass(Passed),
     /// It may not.
     Refuse(Refusal),
+}
+
+/// A request that may pass.
+#[derive(Debug, Clone, Default)]
+pub struct Passed {
+    /// What its token says; absent where none was needed or looked at.
+    pub claims: Option<Arc<Claims>>,
+    /// Why the rule, which is an audit, would have refused it.
+    pub audited: Option<Refusal>,
+    /// How long its answer may be waited for, as its rule says; absent: for ever.
+    pub request_timeout: Option<Duration>,
+}
+
+/// How a verdict came about.
+#[derive(Debug, Clone)]
+pub struct Explanation {
+    /// The path that was judged: decoded. Absent when it has more than one reading.
+    pub path: Option<String>,
+    /// The place of the rule that decided, from 0, as in the configuration; absent when none is for the request.
+    pub rule: Option<usize>,
+    /// What came of it.
+    pub verdict: Verdict,
 }
 
 /// Why a request may not pass: what its client is told and what the log is told.

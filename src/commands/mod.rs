@@ -12,6 +12,7 @@ use crate::key_files::{self, MissingSecret};
 use crate::master::control::Request;
 
 mod ask;
+mod auth;
 mod check;
 mod config;
 mod key;
@@ -35,6 +36,7 @@ pub fn execute<A: App>(cli: &Cli, app: A) -> Result<ExitCode, CommandError> {
         Command::Stop { master, fast } => ask::run(master, &Request::Stop { fast: *fast }),
         Command::Reopen(args) => ask::run(args, &Request::Reopen {}),
         Command::Config { command } => config::run(command).map(|()| ExitCode::Success),
+        Command::Auth { command } => auth::run(command),
         Command::Token { command } => token::run(command),
         Command::Key { command } => key::run(command),
     }

@@ -6,6 +6,7 @@ mod verify;
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -31,7 +32,7 @@ pub(super) fn run(command: &TokenCommand) -> Result<ExitCode, CommandError> {
     Ok(ExitCode::Success)
 }
 
-fn now() -> UnixTime {
+pub(super) fn now() -> UnixTime {
     UnixTime(clock::unix().as_secs())
 }
 
@@ -44,11 +45,10 @@ fn refuse_on_command_line(input: &TokenInput) -> Result<(), CommandError> {
     ))
 }
 
-/// The token that the arguments lead to, without white space around it. No message repeats it.
-fn read_token(input: &TokenInput) -> Result<Vec<u8>, CommandError> {
+/// The token in the file `path`, `-` for standard input, without white space around it. No message repeats it.
+pub(super) fn read_token(path: &Path) -> Result<Vec<u8>, CommandError> {
     // White space around the longest token is still read, so that too long is told from cut off.
     const MOST: usize = 2 * MAX_TOKEN;
-    let path = &input.token_file;
     let is_standard_input = path.as_os_str() == "-";
     let name = if is_standard_input {
         "standard input".to_owned()

@@ -239,6 +239,18 @@ impl Default for Http {
 pub(super) struct Auth {
     /// Named to clients that come without a valid token.
     pub realm: Text,
+    /// Where a token may stand: `authorization`, `cookie:NAME`, `header:NAME`, `protocol:NAME`.
+    pub token_from: OneOrMany<Text>,
+    /// Origins whose pages may make requests with the token in a cookie, beside the host itself: `https://app.example.com`.
+    pub trusted_origins: OneOrMany<Text>,
+    /// A cookie whose value `csrf_header` repeats proves the same where the browser sends neither Origin nor Referer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
+    pub csrf_cookie: Option<Text>,
+    /// See `csrf_cookie`; the two stand together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
+    pub csrf_header: Option<Text>,
     /// The parties whose tokens are believed.
     pub issuer: Vec<Issuer>,
     /// What requests need: the first rule that matches decides, a request that none matches is refused.
@@ -249,6 +261,10 @@ impl Default for Auth {
     fn default() -> Self {
         Self {
             realm: Text("destrier".to_owned()),
+            token_from: OneOrMany(vec![Text("authorization".to_owned())]),
+            trusted_origins: OneOrMany::default(),
+            csrf_cookie: None,
+            csrf_header: None,
             issuer: Vec::new(),
             rule: Vec::new(),
         }
@@ -327,15 +343,32 @@ pub(super) struct Rule {
     pub path: Option<Text>,
     /// Methods it is for; when empty, all.
     pub methods: OneOrMany<Text>,
+    /// Hosts it is for, without port: `api.example.com`, `*.example.com`; when empty, all.
+    pub hosts: OneOrMany<Text>,
     /// Whether a token is needed.
     pub access: Access,
     /// Scopes that must all be granted.
     pub scopes: OneOrMany<Text>,
+    /// Scopes of which one must be granted.
+    pub any_scopes: OneOrMany<Text>,
     /// Roles of which one must be held.
     pub roles: OneOrMany<Text>,
-    /// Claims that must have exactly these values.
+    /// What claims must hold, by name or dotted path: exactly a value, or `{ contains = … }`, `{ one_of = […] }`,
+    /// `{ equals = … }`.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub claims: BTreeMap<String, toml::Value>,
+    /// How long ago the user may have logged in, by the claim `auth_time`; 0s: any time.
+    pub max_age: Period<0, { 365 * DAY }>,
+    /// Log and count what this rule would refuse, and let it pass.
+    pub audit: bool,
+    /// As `http.request_timeout`, which it replaces where it is given. 0s: for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Period<0, DAY>")]
+    pub request_timeout: Option<Period<0, DAY>>,
+    /// The parameter of the query that may hold the token; it stands in logs and histories. Not set: none may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
+    pub query_token: Option<Text>,
 }
 
 impl Default for Rule {
@@ -343,10 +376,16 @@ impl Default for Rule {
         Self {
             path: None,
             methods: OneOrMany::default(),
+            hosts: OneOrMany::default(),
             access: Access::Token,
             scopes: OneOrMany::default(),
+            any_scopes: OneOrMany::default(),
             roles: OneOrMany::default(),
             claims: BTreeMap::new(),
+            max_age: Period(Duration::ZERO),
+            audit: false,
+            request_timeout: None,
+            query_token: None,
         }
     }
 }

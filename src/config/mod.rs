@@ -31,6 +31,7 @@ mod show;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod token_source;
 mod validate;
 
 use document::Document;
@@ -249,7 +250,7 @@ pub struct Process {
 pub struct Http {
     /// From the first byte of a request until its last header.
     pub header_timeout: Duration,
-    /// From the last header of a request until its answer begins.
+    /// From the last header of a request until its answer begins, where its rule says nothing else.
     pub request_timeout: Option<Duration>,
     /// How long a connection may wait for its next request.
     pub keep_alive: Duration,
@@ -258,14 +259,43 @@ pub struct Http {
 }
 
 /// `[auth]`: who may sign tokens and what they allow.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Auth {
     /// Named in the `WWW-Authenticate` challenge (RFC 6750 section 3).
     pub realm: String,
+    /// Where a token may stand in a request.
+    pub token_from: Vec<TokenSource>,
+    /// Origins beside the host that was asked, `https://app.example.com`, whose pages may make requests with the token in a
+    /// cookie.
+    pub trusted_origins: Vec<String>,
+    /// What proves that the site made such a request, where the browser does not say.
+    pub double_submit: Option<DoubleSubmit>,
     /// Who may sign.
     pub issuers: Vec<Issuer>,
     /// What a request needs; the first that matches decides, none that matches refuses.
     pub rules: Vec<Rule>,
+}
+
+/// One entry of `auth.token_from`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenSource {
+    /// The Authorization field, after `Bearer` (RFC 6750 section 2.1).
+    Authorization,
+    /// The cookie of this name.
+    Cookie(String),
+    /// The field of this name, in lower case; its value is the token.
+    Header(String),
+    /// The WebSocket subprotocol after the one of this name.
+    Protocol(String),
+}
+
+/// `auth.csrf_cookie` and `auth.csrf_header`: a field repeats the value of a cookie, which only a page of the site can read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DoubleSubmit {
+    /// The name of the cookie.
+    pub cookie: String,
+    /// The name of the field, in lower case.
+    pub header: String,
 }
 
 /// `[[auth.issuer]]`: one party whose tokens are believed.
@@ -337,14 +367,37 @@ pub struct Rule {
     pub path: String,
     /// Methods it is for; empty: all.
     pub methods: Vec<String>,
+    /// Hosts it is for, in lower case: `api.example.com`, or `*.example.com` for every host below it; empty: all.
+    pub hosts: Vec<String>,
     /// Whether a token is needed.
     pub access: Access,
     /// Scopes that must all be granted (`scope` or `scp`).
     pub scopes: Vec<String>,
+    /// Scopes of which one must be granted.
+    pub any_scopes: Vec<String>,
     /// Roles of which one must be held (`roles`).
     pub roles: Vec<String>,
-    /// Claims that must have exactly these values.
-    pub claims: BTreeMap<String, serde_json::Value>,
+    /// What claims must hold, by name or by dotted path into a nested claim (`realm_access.roles`).
+    pub claims: BTreeMap<String, ClaimTest>,
+    /// How long ago the user may have logged in (`auth_time`, `OpenID` Connect Core section 2).
+    pub max_age: Option<Duration>,
+    /// What this rule would refuse is logged and counted, and passes.
+    pub audit: bool,
+    /// From the last header of a request until its answer begins: its own, else `http.request_timeout`.
+    pub request_timeout: Option<Duration>,
+    /// The parameter of the query that may hold the token.
+    pub query_token: Option<String>,
+}
+
+/// What a claim must hold.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ClaimTest {
+    /// Exactly this value.
+    Equals(serde_json::Value),
+    /// A list with this item; or a text of names separated by blanks, with this name.
+    Contains(serde_json::Value),
+    /// One of these values.
+    OneOf(Vec<serde_json::Value>),
 }
 
 /// `auth.rule.access`.

@@ -1,5 +1,7 @@
 //! `[[auth.rule]]`: whether a pattern is well formed, and whether a rule can ever decide.
 
+use std::net::Ipv6Addr;
+
 use super::Rule;
 
 /// Why `path` is no pattern; `None` when it is one.
@@ -46,6 +48,37 @@ pub(super) fn is_method(method: &str) -> bool {
     !method.is_empty() && method.bytes().all(is_token)
 }
 
+/// The host pattern as it is compared, in lower case and without the dot at its end; `None` when it is none. An address of
+/// IPv6 stands in brackets, as in the Host field.
+pub(super) fn host(text: &str) -> Option<String> {
+    let host = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    let name = host.strip_prefix("*.").unwrap_or(&host);
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    };
+    let is_address = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
+    (is_address || name.split('.').all(is_label)).then_some(host)
+}
+
+/// Whether every host that `later` names is one of `earlier`.
+fn covers_hosts(earlier: &Rule, later: &Rule) -> bool {
+    let is_covered = |host: &String| {
+        earlier.hosts.iter().any(|pattern| {
+            pattern == host
+                || pattern
+                    .strip_prefix('*')
+                    .is_some_and(|suffix| host.ends_with(suffix))
+        })
+    };
+    earlier.hosts.is_empty() || (!later.hosts.is_empty() && later.hosts.iter().all(is_covered))
+}
+
 /// The scopes in a text: names separated by blanks, as a token carries them (RFC 6749 section 3.3). `None` when it holds
 /// none, or something that no token can carry.
 pub(super) fn scopes(text: &str) -> Option<Vec<String>> {
@@ -68,7 +101,7 @@ pub(super) fn covers(earlier: &Rule, later: &Rule) -> bool {
     };
     let methods = earlier.methods.is_empty()
         || (!later.methods.is_empty() && later.methods.iter().all(is_covered));
-    methods && covers_path(&earlier.path, &later.path)
+    methods && covers_hosts(earlier, later) && covers_path(&earlier.path, &later.path)
 }
 
 fn covers_path(earlier: &str, later: &str) -> bool {
@@ -96,5 +129,9 @@ fn covers_path(earlier: &str, later: &str) -> bool {
 
 /// What a rule asks of a token.
 pub(super) fn has_needs(rule: &Rule) -> bool {
-    !(rule.scopes.is_empty() && rule.roles.is_empty() && rule.claims.is_empty())
+    !(rule.scopes.is_empty()
+        && rule.any_scopes.is_empty()
+        && rule.roles.is_empty()
+        && rule.claims.is_empty()
+        && rule.max_age.is_none())
 }

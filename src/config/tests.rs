@@ -133,7 +133,7 @@ name = "x"
 [[auth.rule]]
 path = "/"
 scope = "a"
-"quite.else" = 1
+"zzzz.zzzz.zzzz" = 1
 "#), @r#"
     config: /srv/app.toml:2:1: unknown key `bind`
     hint: did you mean `server.bind`?
@@ -150,7 +150,7 @@ scope = "a"
     hint: did you mean `auth.issuer[].name`?
     config: /srv/app.toml:15:1: unknown key `auth.rule[0].scope`
     hint: did you mean `auth.rule[0].scopes`?
-    config: /srv/app.toml:16:1: unknown key `auth.rule[0]."quite.else"`
+    config: /srv/app.toml:16:1: unknown key `auth.rule[0]."zzzz.zzzz.zzzz"`
     "#);
 }
 

@@ -1,6 +1,7 @@
 //! From a `File` to a [`Config`]: what one value cannot tell about itself, and what several must agree on.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::document::Document;
 use super::errors::{Problem, Problems};
@@ -30,7 +31,7 @@ pub(super) fn validate(
         reload: check.reload(&file.reload),
         process: check.process(&file.process),
         http: check.http(&file.http, &file.workers),
-        auth: check.auth(&file.auth),
+        auth: check.auth(&file.auth, &file.http),
         app: App {
             kind: file.app.kind,
             faults: file.app.faults,
@@ -124,7 +125,7 @@ impl Check<'_> {
             backoff_reset: workers.backoff_reset.0,
             max_requests: workers.max_requests.0,
             max_requests_jitter: workers.max_requests_jitter.0,
-            max_lifetime: Some(workers.max_lifetime.0).filter(|lifetime| !lifetime.is_zero()),
+            max_lifetime: unless_zero(workers.max_lifetime.0),
             max_lifetime_jitter: workers.max_lifetime_jitter.0,
             poison_guard: workers.poison_guard,
             poison_window: workers.poison_window.0,
@@ -173,7 +174,7 @@ impl Check<'_> {
         }
         Http {
             header_timeout: http.header_timeout.0,
-            request_timeout: Some(http.request_timeout.0).filter(|time| !time.is_zero()),
+            request_timeout: unless_zero(http.request_timeout.0),
             keep_alive: http.keep_alive.0,
             drain_linger: http.drain_linger.0,
         }
@@ -200,6 +201,11 @@ fn path(Text(path): &Text) -> PathBuf {
 
 fn texts(texts: &OneOrMany<Text>) -> Vec<String> {
     texts.0.iter().map(text).collect()
+}
+
+/// A time of which 0 means never.
+fn unless_zero(time: Duration) -> Option<Duration> {
+    Some(time).filter(|time| !time.is_zero())
 }
 
 /// A number that its type in `file` keeps below 513.

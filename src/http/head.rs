@@ -3,9 +3,9 @@
 use http::header::HOST;
 use http::request::Parts;
 use http::uri::Authority;
-use http::{Method, Version};
+use http::{HeaderValue, Method, Version};
 
-use crate::auth::Refusal;
+use crate::auth::{self, Refusal};
 
 /// Why a head is not served. Two programs could take it for two different requests, so its connection ends too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -16,6 +16,8 @@ pub(super) enum Malformed {
     SeveralHosts,
     #[error("the Host field is not a host with or without a port")]
     Host,
+    #[error("the Host field is not the host of the target")]
+    OtherHost,
     #[error("this is no proxy: CONNECT is not served")]
     Connect,
     #[error("the target `*` is not served")]
@@ -42,13 +44,21 @@ pub(super) fn check(head: &Parts) -> Result<(), Malformed> {
     if head.uri.path() == "*" {
         return Err(Malformed::Asterisk);
     }
+    let names = |target: &Authority, host: &HeaderValue| {
+        let is_host_of = |host: &str| auth::is_host_of(target, head.uri.scheme_str(), host);
+        host.to_str().is_ok_and(is_host_of)
+    };
     let mut hosts = head.headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
         (None, _) if head.version < Version::HTTP_11 => Ok(()),
         (None, _) => Err(Malformed::NoHost),
         (Some(_), Some(_)) => Err(Malformed::SeveralHosts),
-        (Some(host), None) if is_host(host.as_bytes()) => Ok(()),
-        (Some(_), None) => Err(Malformed::Host),
+        (Some(host), None) if !is_host(host.as_bytes()) => Err(Malformed::Host),
+        (Some(host), None) => match head.uri.authority() {
+            // RFC 9112 section 3.2.2: the target's own host counts, but an application may look at the field.
+            Some(target) if !names(target, host) => Err(Malformed::OtherHost),
+            Some(_) | None => Ok(()),
+        },
     }
 }
 
@@ -107,6 +117,22 @@ mod tests {
             assert_eq!(with(version, &[b"a", b"a"]), Err(Malformed::SeveralHosts));
             assert_eq!(with(version, &[b"a b"]), Err(Malformed::Host));
         }
+    }
+
+    #[test]
+    fn an_absolute_target_and_the_host_field_agree() {
+        let with =
+            |target, host: &str| checked("GET", target, Version::HTTP_11, &[host.as_bytes()]);
+        for host in ["a.example", "A.Example", "a.example:80", "a.example:"] {
+            assert_eq!(with("http://a.example/x", host), Ok(()), "{host}");
+        }
+        assert_eq!(with("http://a.example:8000/", "a.example:8000"), Ok(()));
+        for host in ["b.example", "", "a.example:8000", "a.example.org"] {
+            let checked = with("http://a.example/x", host);
+            assert_eq!(checked, Err(Malformed::OtherHost), "{host}");
+        }
+        let user = with("http://user@a.example/", "a.example");
+        assert_eq!(user, Err(Malformed::OtherHost));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The way of one request, in order: request id, scoreboard, its head, forged fields, token and rules, path, whether it ended
-//! workers before, application, answer.
+//! The way of one request, in order: request id, scoreboard, its head, token and rules, path, forged fields, whether workers
+//! died of it, application, answer.
 
 pub mod activity;
 mod body;
@@ -23,7 +23,7 @@ use std::time::Duration;
 pub use body::ResponseBody;
 use bytes::Bytes;
 use executed::Executed;
-use http::header::{AUTHORIZATION, CONNECTION};
+use http::header::CONNECTION;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 pub use reply::request_timeout;
@@ -31,7 +31,7 @@ use tokio::sync::Notify;
 use track::{Access, Track};
 
 use crate::app::{AppService, BoxError, RequestBody};
-use crate::auth::{Claims, Guard, Refusal, RequestView, UnixTime, Verdict};
+use crate::auth::{Claims, Guard, Passed, Refusal, RequestView, UnixTime, Verdict};
 use crate::logging::cut;
 use crate::scoreboard::{RequestId, SeatWriter};
 use crate::sys::clock;
@@ -52,13 +52,13 @@ pub struct Pipeline<S> {
     id_low: AtomicU64,
 }
 
-/// What of the configuration concerns every request.
+/// What concerns every request of a worker.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
+    /// The worker's number, for logs.
+    pub worker: u64,
     /// Whether each request gets a line in the log.
     pub access_log: bool,
-    /// From the last header of a request until its answer begins.
-    pub request_timeout: Option<Duration>,
     /// So many requests are enough for one worker.
     pub max_requests: Option<u64>,
     /// Whether a request that ended workers again and again is blocked for a while.
@@ -123,7 +123,6 @@ impl<S: AppService> Pipeline<S> {
         }
         let mut track = self.track(id, &request, origin);
         let (mut head, body) = request.into_parts();
-        identity_fields::remove_forged(&mut head.headers);
         let malformed = head::check(&head).err();
         let admitted = match malformed {
             Some(malformed) => Err(malformed.into()),
@@ -142,7 +141,14 @@ impl<S: AppService> Pipeline<S> {
                 );
                 Err(reply::refusal(&refusal))
             }
-            Ok(claims) => {
+            Ok(Passed {
+                claims,
+                audited,
+                request_timeout,
+            }) => {
+                if let Some(refusal) = audited {
+                    self.note_audit(&refusal, &head, id);
+                }
                 let blocked = self.blocked(&head, claims.as_deref(), &track, id);
                 if let Some(claims) = claims {
                     track.subject(|| claims.subject().map(|subject| cut(subject).to_owned()));
@@ -153,7 +159,7 @@ impl<S: AppService> Pipeline<S> {
                     Err(response)
                 } else {
                     let request = Request::from_parts(head, RequestBody::new(body));
-                    self.call(request, id, &track).await
+                    self.call(request, id, request_timeout, &track).await
                 }
             }
         };
@@ -180,51 +186,47 @@ impl<S: AppService> Pipeline<S> {
                 peer: origin.peer,
                 method: method.clone(),
                 path: cut(path).to_owned(),
-                started,
                 subject: None,
                 status: StatusCode::INTERNAL_SERVER_ERROR,
                 bytes: 0,
             })
         });
-        Track::begin(id, Arc::clone(&origin.activity), in_flight, access)
+        Track::begin(id, started, Arc::clone(&origin.activity), in_flight, access)
     }
 
-    /// Judges a request; of one that may pass, the path becomes the one that was judged.
-    fn admit(&self, head: &mut http::request::Parts) -> Result<Option<Arc<Claims>>, Refusal> {
-        let claims = match self.judge(head) {
-            Verdict::Pass(claims) => claims,
+    /// Judges a request; of one that may pass, the path becomes the one that was judged, and forged fields go.
+    fn admit(&self, head: &mut http::request::Parts) -> Result<Passed, Refusal> {
+        let passed = match self.judge(head) {
+            Verdict::Pass(passed) => passed,
             Verdict::Refuse(refusal) => return Err(refusal),
         };
         if let Some(uri) = target::canonical(&head.uri)? {
             head.uri = uri;
         }
-        Ok(claims)
+        // Only now: a token may stand in such a field, as in `X-Auth-Token`.
+        identity_fields::remove_forged(&mut head.headers);
+        Ok(passed)
+    }
+
+    /// What a rule would have refused, were it not an audit.
+    fn note_audit(&self, refusal: &Refusal, head: &http::request::Parts, id: RequestId) {
+        self.seat.audited();
+        tracing::info!(
+            request = %id,
+            method = cut(head.method.as_str()),
+            path = cut(head.uri.path()),
+            status = refusal.status,
+            reason = cut(&refusal.reason),
+            "would be refused, but the rule is an audit"
+        );
     }
 
     fn judge(&self, head: &http::request::Parts) -> Verdict {
-        // Two are as bad as many: the guard refuses more than one.
-        let mut fields = head
-            .headers
-            .get_all(AUTHORIZATION)
-            .iter()
-            .map(HeaderValue::as_bytes);
-        let authorization: [&[u8]; 2];
-        let one: [&[u8]; 1];
-        let authorization: &[&[u8]] = match (fields.next(), fields.next()) {
-            (Some(first), Some(second)) => {
-                authorization = [first, second];
-                &authorization
-            }
-            (Some(first), None) => {
-                one = [first];
-                &one
-            }
-            (None, _) => &[],
-        };
         let view = RequestView {
             method: head.method.as_str(),
             path: head.uri.path(),
-            authorization,
+            query: head.uri.query(),
+            headers: &head.headers,
         };
         self.guard.judge(&view, UnixTime(clock::unix().as_secs()))
     }
@@ -262,6 +264,7 @@ impl<S: AppService> Pipeline<S> {
         &self,
         request: Request<RequestBody>,
         id: RequestId,
+        limit: Option<Duration>,
         track: &Track,
     ) -> Result<Response<S::Body>, Response<Bytes>> {
         let named = (request.method().clone(), request.uri().clone());
@@ -277,12 +280,14 @@ impl<S: AppService> Pipeline<S> {
                 Err(panic) => std::task::Poll::Ready(Err(panic)),
             }
         });
-        let Some(outcome) = self.in_time(caught).await else {
+        let Some(outcome) = within(limit, caught).await else {
             let (method, uri) = named;
             tracing::error!(
                 request = %id,
                 method = cut(method.as_str()),
                 path = cut(uri.path()),
+                age = %track.age(),
+                worker = self.settings.worker,
                 "the application did not answer in time"
             );
             return Err(reply::request_timed_out());
@@ -302,14 +307,6 @@ impl<S: AppService> Pipeline<S> {
         }
     }
 
-    /// What `answering` comes to, unless it takes longer than `request_timeout`; then it is dropped.
-    async fn in_time<T>(&self, answering: impl Future<Output = T>) -> Option<T> {
-        match self.settings.request_timeout {
-            Some(limit) => tokio::time::timeout(limit, answering).await.ok(),
-            None => Some(answering.await),
-        }
-    }
-
     fn finish(&self, response: &mut Response<ResponseBody<S::Body>>, id: RequestId, closes: bool) {
         const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
         self.seat.answered(response.status().as_u16());
@@ -320,5 +317,13 @@ impl<S: AppService> Pipeline<S> {
         if closes || self.draining.load(Relaxed) {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
+    }
+}
+
+/// What `answering` comes to, unless it takes longer than `limit`; then it is dropped.
+async fn within<T>(limit: Option<Duration>, answering: impl Future<Output = T>) -> Option<T> {
+    match limit {
+        Some(limit) => tokio::time::timeout(limit, answering).await.ok(),
+        None => Some(answering.await),
     }
 }

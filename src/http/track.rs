@@ -16,6 +16,8 @@ use crate::sys::clock;
 #[derive(Debug)]
 pub(super) struct Track {
     id: RequestId,
+    /// When its head was complete, monotonic.
+    started: Duration,
     activity: Arc<Activity>,
     in_flight: InFlight,
     access: Option<Box<Access>>,
@@ -27,7 +29,6 @@ pub(super) struct Access {
     pub(super) peer: Option<SocketAddr>,
     pub(super) method: Method,
     pub(super) path: String,
-    pub(super) started: Duration,
     pub(super) subject: Option<String>,
     pub(super) status: StatusCode,
     pub(super) bytes: usize,
@@ -36,6 +37,7 @@ pub(super) struct Access {
 impl Track {
     pub(super) fn begin(
         id: RequestId,
+        started: Duration,
         activity: Arc<Activity>,
         in_flight: InFlight,
         access: Option<Box<Access>>,
@@ -43,6 +45,7 @@ impl Track {
         activity.begin_request();
         Self {
             id,
+            started,
             activity,
             in_flight,
             access,
@@ -52,6 +55,13 @@ impl Track {
     /// Its note on the scoreboard.
     pub(super) fn in_flight(&self) -> &InFlight {
         &self.in_flight
+    }
+
+    /// How long it has been in flight, in words.
+    pub(super) fn age(&self) -> impl std::fmt::Display + use<> {
+        let age = clock::monotonic().saturating_sub(self.started);
+        let milliseconds = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        humantime::format_duration(Duration::from_millis(milliseconds))
     }
 
     /// The token named this subject.
@@ -85,7 +95,7 @@ impl Drop for Track {
     fn drop(&mut self) {
         self.activity.end_request();
         if let Some(access) = &self.access {
-            let took = clock::monotonic().saturating_sub(access.started);
+            let took = clock::monotonic().saturating_sub(self.started);
             tracing::info!(
                 target: "access",
                 request = %self.id,

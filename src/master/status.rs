@@ -42,6 +42,7 @@ pub struct Status {
     /// Every worker process, oldest first.
     pub workers: Vec<WorkerStatus>,
     /// The last workers that died, newest first.
+    #[serde(default)]
     pub deaths: Vec<DeathStatus>,
 }
 
@@ -76,7 +77,11 @@ pub struct Totals {
     pub by_status_class: [u64; 5],
     /// Of those: refused for the token, or for want of one.
     pub refused: u64,
+    /// Of those: passed, though a rule that is an audit would have refused them.
+    #[serde(default)]
+    pub audited: u64,
     /// Of those: not served because workers had died of the same request (`workers.poison_guard`).
+    #[serde(default)]
     pub blocked: u64,
 }
 
@@ -163,6 +168,7 @@ impl Master {
                 requests: counters.requests(),
                 by_status_class: counters.by_status_class,
                 refused: counters.refused,
+                audited: counters.audited,
                 blocked: counters.blocked,
             },
             workers: self

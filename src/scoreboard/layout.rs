@@ -1,7 +1,7 @@
 //! Where each figure lies in the shared words. Changing anything here means a new [`VERSION`].
 
 /// The layout's number, in the first word: a reader of another version keeps away.
-pub(super) const VERSION: u64 = 2;
+pub(super) const VERSION: u64 = 3;
 
 /// Workers that can exist at once: those of a generation and of the ones that still drain.
 pub const SEATS: usize = 2048;
@@ -46,6 +46,7 @@ pub(super) enum Figure {
     ClientError,
     ServerError,
     Refused,
+    Audited,
     Blocked,
     /// 1 while the worker takes connections.
     Accepting,
@@ -57,7 +58,7 @@ pub(super) enum Figure {
 
 impl Figure {
     /// Those that only grow, and are kept when their worker dies.
-    pub(super) const COUNTERS: [Self; 8] = [
+    pub(super) const COUNTERS: [Self; 9] = [
         Self::ConnectionsTotal,
         Self::Informational,
         Self::Success,
@@ -65,6 +66,7 @@ impl Figure {
         Self::ClientError,
         Self::ServerError,
         Self::Refused,
+        Self::Audited,
         Self::Blocked,
     ];
 

@@ -52,6 +52,8 @@ pub struct Counters {
     pub by_status_class: [u64; 5],
     /// Requests refused for their token or for want of one; they are among the 4xx.
     pub refused: u64,
+    /// Requests that passed only because the rule is an audit.
+    pub audited: u64,
     /// Requests not served because they had ended workers; they are among the 5xx.
     pub blocked: u64,
 }
@@ -167,6 +169,7 @@ fn counters(read: impl Fn(Figure) -> u64) -> Counters {
             read(Figure::ServerError),
         ],
         refused: read(Figure::Refused),
+        audited: read(Figure::Audited),
         blocked: read(Figure::Blocked),
     }
 }

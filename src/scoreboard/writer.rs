@@ -86,6 +86,11 @@ impl SeatWriter {
         self.add(Figure::Refused);
     }
 
+    /// A rule that is an audit would have refused a request.
+    pub fn audited(&self) {
+        self.add(Figure::Audited);
+    }
+
     /// A request was not served, for it had ended workers.
     pub fn blocked(&self) {
         self.add(Figure::Blocked);

@@ -179,7 +179,7 @@ fn serving<S: AppService>(
             guard,
             service,
             task.seat.clone(),
-            settings(config),
+            settings(task),
             request_ids(),
         ),
         limits: Limits {
@@ -194,7 +194,8 @@ fn serving<S: AppService>(
     }
 }
 
-fn settings(config: &Config) -> Settings {
+fn settings(task: &Task) -> Settings {
+    let config = &task.config;
     let (least, jitter_max) = (
         config.workers.max_requests,
         config.workers.max_requests_jitter,
@@ -205,8 +206,8 @@ fn settings(config: &Config) -> Settings {
         .checked_rem(jitter_max.saturating_add(1))
         .unwrap_or(0);
     Settings {
+        worker: task.worker,
         access_log: config.log.access,
-        request_timeout: config.http.request_timeout,
         max_requests: (least > 0).then(|| u64::from(least) + u64::from(jitter)),
         poison_guard: config.workers.poison_guard,
     }

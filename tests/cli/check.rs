@@ -174,13 +174,13 @@ roles = ["ops"]
     config: app.toml:18:8: `auth.rule[1].path` may have `**` at its end only, found `"/a/**/b"`
     config: app.toml:20:8: `auth.rule[2].path` may have `{name}` as a whole segment only, found `"/x{id}"`
     config: app.toml:23:10: `auth.rule[3].access` must be one of `public`, `optional`, `token`, found `"publik"`
-    config: app.toml:24:1: `auth.rule[4]` is public, so it cannot have `scopes`, `roles` or `claims`
+    config: app.toml:24:1: `auth.rule[4]` is public, so it cannot have `scopes`, `any_scopes`, `roles`, `claims` or `max_age`
     hint: leave `access` out: the default needs a token
     config: app.toml:28:12: `auth.rule[4].methods[0]` must be a method in capitals, such as "GET", found `"get"`
     config: app.toml:31:1: `auth.rule[6]` can never decide: `auth.rule[5]` matches all its requests first
     hint: the first rule that matches decides: put the narrower one first
     config: app.toml:33:1: `auth.rule[7]` must have a `path`
-    config: app.toml:35:1: `auth.rule[8]` is optional, so it cannot have `scopes`, `roles` or `claims`
+    config: app.toml:35:1: `auth.rule[8]` is optional, so it cannot have `scopes`, `any_scopes`, `roles`, `claims` or `max_age`
     hint: leave `access` out: the default needs a token
     "#);
 }

@@ -65,6 +65,10 @@ methods = "GET"
     http.keep_alive = "5s"  # DESTRIER_HTTP__KEEP_ALIVE
     http.drain_linger = "1s"  # default
     auth.realm = "destrier"  # default
+    auth.token_from = ["authorization"]  # default
+    auth.trusted_origins = []  # default
+    # auth.csrf_cookie is not set
+    # auth.csrf_header is not set
     app.kind = "demo"  # default
     app.faults = false  # default
     log.level = "debug"  # --log-level
@@ -88,10 +92,16 @@ methods = "GET"
     [[auth.rule]]
     path = "/**"  # app.toml:10:8
     methods = ["GET"]  # app.toml:11:11
+    hosts = []  # default
     access = "token"  # default
     scopes = []  # default
+    any_scopes = []  # default
     roles = []  # default
     claims = {}  # default
+    max_age = "0s"  # default
+    audit = false  # default
+    # request_timeout is not set
+    # query_token is not set
     "#);
 }
 

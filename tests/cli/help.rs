@@ -23,6 +23,7 @@ fn help_of_the_program() {
       stop    Stop the master and its workers; requests in flight are finished
       reopen  Open the log files anew, after they were rotated
       config  The configuration: what is in force and what may be written
+      auth    Who may pass: try the rules of the configuration
       token   Tokens: issue, verify, inspect
       key     Keys that sign tokens
       help    Print this message or the help of the given subcommand(s)

@@ -167,7 +167,7 @@ fn status_is_json_for_programs() {
     assert_snapshot!(fields(&status), @"version pid uptime state generation config control_socket workers_wanted workers_because listeners last_reload totals workers deaths");
     assert_snapshot!(fields(&status["workers"][0]), @"worker pid slot generation state uptime connections in_flight requests requests_in_flight");
     assert_snapshot!(fields(&status["listeners"][0]), @"bind address");
-    assert_snapshot!(fields(&status["totals"]), @"connections requests by_status_class refused blocked");
+    assert_snapshot!(fields(&status["totals"]), @"connections requests by_status_class refused audited blocked");
     assert_eq!(status["last_reload"], Value::Null);
     server.reload();
     let status: Value = serde_json::from_str(&asked(&server, ["status", "--json"]).data()).unwrap();

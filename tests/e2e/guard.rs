@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::client::{Address, Answer, Blocking};
 use crate::support::command::{self, destrier};
+use crate::support::journal::Mark;
 use crate::support::server::{Server, Setup};
 
 /// Three parties that may sign: by secret, by PEM key, by a key set in which keys have names.
@@ -290,4 +291,84 @@ fn a_token_issued_by_the_command_passes_and_one_that_verifies_there_too() {
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     let token = outcome.stdout.trim();
     assert_eq!(with_token(&server.address(), "/admin", token).status, 200);
+}
+
+#[test]
+fn an_audited_rule_lets_pass_what_it_would_refuse_and_says_so() {
+    let mut setup = Setup::new().set("workers.count", 1);
+    setup.config.set_auth(
+        "[[auth.issuer]]\nsecret_file = \"secret\"\n[[auth.rule]]\npath = \"/hello\"\nroles = \"ops\"\naudit = true\n\
+         [[auth.rule]]\npath = \"/pid\"\nhosts = \"*.int.example\"\naccess = \"public\"\n",
+    );
+    let secret = setup.folder().join("secret");
+    std::fs::write(&secret, SECRET).unwrap();
+    keep_private(&secret);
+    let server = setup.start();
+    let address = server.address();
+    let answer = ask(&address, "/hello", &[]);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let line = server.wait_for_log(Mark::START, "would be refused, but the rule is an audit");
+    assert_eq!(
+        (&line["status"], &line["path"]),
+        (&json!(401), &json!("/hello"))
+    );
+    assert_eq!(server.status().totals.audited, 1);
+    assert_eq!(server.status().totals.refused, 0);
+    // A rule for some hosts is for no other.
+    let status = |host: &str| {
+        let request = Request::get("/pid").header("host", host);
+        let request: Request<Empty<Bytes>> = request.body(Empty::new()).unwrap();
+        Blocking::open(&address)
+            .unwrap()
+            .send(request)
+            .unwrap()
+            .status
+    };
+    assert_eq!(status("a.int.example:80"), 200);
+    assert_eq!(status("int.example"), 401);
+}
+
+#[test]
+fn a_cookie_is_as_good_as_a_bearer_token_but_not_for_other_sites() {
+    let mut setup = Setup::new().set("workers.count", 1);
+    setup.config.set_auth(
+        "[auth]\ntoken_from = [\"authorization\", \"cookie:at\", \"header:X-Auth-Token\"]\n\
+         [[auth.issuer]]\nsecret_file = \"secret\"\n[[auth.rule]]\npath = \"/**\"\n",
+    );
+    let secret = setup.folder().join("secret");
+    std::fs::write(&secret, SECRET).unwrap();
+    keep_private(&secret);
+    let server = setup.start();
+    let address = server.address();
+    let now = clock::unix().as_secs();
+    let token = by_secret(&json!({"sub": "alice", "exp": now + 300}));
+    let cookie = format!("at={token}");
+    let me = ask(&address, "/me", &[("cookie", &cookie)]);
+    assert_eq!(
+        (me.status, &me.json()["claims"]["sub"]),
+        (200, &json!("alice"))
+    );
+    let post = |origin: &str| {
+        let request = Request::post("/echo")
+            .header("host", "shop.example")
+            .header("cookie", &cookie)
+            .header("origin", origin);
+        let request: Request<Empty<Bytes>> = request.body(Empty::new()).unwrap();
+        Blocking::open(&address)
+            .unwrap()
+            .send(request)
+            .unwrap()
+            .status
+    };
+    assert_eq!(post("https://shop.example"), 200);
+    assert_eq!(post("https://evil.example"), 403);
+    let both = [
+        ("cookie", &*cookie),
+        ("authorization", &*format!("Bearer {token}")),
+    ];
+    assert_eq!(ask(&address, "/me", &both).status, 400);
+    // A field that only destrier may set towards the application may carry a token towards destrier.
+    let headers = ask(&address, "/headers", &[("x-auth-token", &token)]);
+    assert_eq!(headers.status, 200);
+    assert!(!headers.json().to_string().contains(&token), "{headers:?}");
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::Request;
 
-use crate::support::client::{self, Blocking};
+use crate::support::client::{self, Blocking, Failure};
 use crate::support::journal::Mark;
 use crate::support::server::Setup;
 use crate::support::timed;
@@ -31,9 +31,11 @@ fn a_request_that_takes_too_long_is_answered_with_504_and_its_neighbours_are_not
     assert_eq!(neighbour.join().unwrap().unwrap().status, 200);
     let line = server.wait_for_log(Mark::START, "the application did not answer in time");
     assert_eq!(
-        (&line["method"], &line["path"]),
-        (&"GET".into(), &"/slow".into())
+        (&line["method"], &line["path"], &line["worker"]),
+        (&"GET".into(), &"/slow".into(), &1.into())
     );
+    let age = humantime::parse_duration(line["age"].as_str().unwrap()).unwrap();
+    assert!(wanted.contains(&age), "{age:?}");
     assert_eq!(
         line["request"],
         answer.headers["x-request-id"].to_str().unwrap()
@@ -41,4 +43,29 @@ fn a_request_that_takes_too_long_is_answered_with_504_and_its_neighbours_are_not
     // The connection goes on, and so does the worker.
     assert!(connection.get("/hello").is_ok());
     assert_eq!(server.pids().len(), 1);
+}
+
+#[test]
+fn a_rule_may_have_a_time_out_of_its_own() {
+    const RULES: &str = r#"
+[[auth.rule]]
+path = "/slow"
+methods = "GET"
+access = "public"
+request_timeout = "300ms"
+[[auth.rule]]
+path = "/**"
+access = "public"
+request_timeout = "0s"
+"#;
+    let mut setup = Setup::new().set("http.request_timeout", "600ms");
+    setup.config.set_auth(RULES);
+    let server = setup.start();
+    let (answer, took) = timed(|| client::get(&server.address(), "/slow?ms=600000"));
+    assert_eq!(answer.unwrap_err(), Failure::NotSuccess(504));
+    assert!(took >= Duration::from_millis(290), "{took:?}");
+    let mut connection = Blocking::open(&server.address()).unwrap();
+    let patient = Request::post("/slow?ms=900").header("host", "test");
+    let answer = connection.send(patient.body(Empty::new()).unwrap());
+    assert_eq!(answer.unwrap().status, 200);
 }

@@ -11,7 +11,7 @@ use crate::commands::{CommandError, print, tell};
 
 /// Prints header, claims and times, and warns that nothing was verified.
 pub(super) fn run(args: &TokenInput) -> Result<(), CommandError> {
-    let token = read_token(args)?;
+    let token = read_token(&args.token_file)?;
     let said = auth::inspect(&token)
         .map_err(|error| CommandError::failure(format!("token cannot be read: {error}")))?;
     let shown = json!({

@@ -17,7 +17,7 @@ pub(super) fn run(args: &TokenVerifyArgs) -> Result<(), CommandError> {
     for warning in guard.warnings() {
         tell(&format!("warning: {warning}"));
     }
-    let token = read_token(&args.token)?;
+    let token = read_token(&args.token.token_file)?;
 
     let claims = guard
         .verify(&token, now())
@@ -73,9 +73,8 @@ fn guard(args: &TokenVerifyArgs) -> Result<Guard, CommandError> {
         tell(&format!("warning: {option}: {warning}"));
     }
     let auth = Auth {
-        realm: String::new(),
         issuers: vec![issuer],
-        rules: Vec::new(),
+        ..Auth::default()
     };
     Guard::new(&auth, vec![keys]).map_err(|errors| {
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();

@@ -146,6 +146,11 @@ fn a_rule_that_can_never_decide_is_refused() {
         "path = '/a', methods = ['GET', 'PUT']",
         "path = '/a', methods = 'PUT'"
     ));
+    assert!(is_covered("path = '/a'", "path = '/a', hosts = 'x.y'"));
+    assert!(is_covered(
+        "path = '/a', hosts = ['*.y', 'z']",
+        "path = '/a', hosts = ['z', 'x.y', '*.x.y']"
+    ));
     assert_snapshot!(refused("[[auth.rule]]\npath = '/**'\n[[auth.rule]]\npath = '/a'"), @r#"
     config: /srv/app.toml:3:1: `auth.rule[1]` can never decide: `auth.rule[0]` matches all its requests first
     hint: the first rule that matches decides: put the narrower one first
@@ -164,6 +169,11 @@ fn a_rule_that_can_decide_is_accepted() {
     assert!(!is_covered("path = '/{x}'", "path = '/a/'"));
     assert!(!is_covered("path = '/{x}'", "path = '/'"));
     assert!(!is_covered("path = '/a/{x}'", "path = '/a/**'"));
+    assert!(!is_covered("path = '/a', hosts = 'x.y'", "path = '/a'"));
+    assert!(!is_covered(
+        "path = '/a', hosts = '*.y'",
+        "path = '/a', hosts = 'y'"
+    ));
     assert!(!is_covered("path = '/a', methods = 'GET'", "path = '/a'"));
     assert!(!is_covered(
         "path = '/a', methods = 'GET'",
@@ -189,7 +199,13 @@ fn scopes_are_names_that_a_token_can_carry() {
 
 #[test]
 fn an_optional_rule_asks_nothing_either() {
-    for needs in ["roles = 'a'", "scopes = 'a'", "claims.a = 1"] {
+    for needs in [
+        "roles = 'a'",
+        "scopes = 'a'",
+        "any_scopes = 'a'",
+        "claims.a = 1",
+        "max_age = '1m'",
+    ] {
         let rule = format!("[[auth.rule]]\npath = '/'\naccess = 'optional'\n{needs}");
         let message = "`auth.rule[0]` is optional, so it cannot have";
         assert!(refused(&rule).contains(message), "{rule}");
@@ -199,7 +215,7 @@ fn an_optional_rule_asks_nothing_either() {
 #[test]
 fn a_public_rule_asks_nothing() {
     assert_snapshot!(refused("[[auth.rule]]\npath = '/'\naccess = 'public'\nroles = 'a'"), @r#"
-    config: /srv/app.toml:1:1: `auth.rule[0]` is public, so it cannot have `scopes`, `roles` or `claims`
+    config: /srv/app.toml:1:1: `auth.rule[0]` is public, so it cannot have `scopes`, `any_scopes`, `roles`, `claims` or `max_age`
     hint: leave `access` out: the default needs a token
     "#);
 }
@@ -210,9 +226,96 @@ fn a_claim_has_a_value_that_a_token_can_have() {
     config: /srv/app.toml:3:23: `auth.rule[0].claims.b` must be a value that JSON has, found `inf`
     config: /srv/app.toml:3:36: `auth.rule[0].claims."c.d"` must be a value that JSON has, found `[2020-01-01]`
     "#);
-    let claims = &accepted("[[auth.rule]]\npath = '/'\nclaims.a = { b = [1, 'x'] }")
-        .auth
-        .rules[0]
-        .claims;
-    assert_eq!(claims["a"], serde_json::json!({ "b": [1, "x"] }));
+}
+
+#[test]
+fn a_claim_is_compared_as_its_table_says() {
+    use serde_json::json;
+    let rule = "[[auth.rule]]\npath = '/'\n[auth.rule.claims]\na = [1, 'x']\nb = { equals = { c = 1 } }\n'd.e' = { contains = 'x' }\nf = { one_of = [1, 2] }";
+    let claims = accepted(rule).auth.rules[0].claims.clone();
+    assert_eq!(claims["a"], ClaimTest::Equals(json!([1, "x"])));
+    assert_eq!(claims["b"], ClaimTest::Equals(json!({ "c": 1 })));
+    assert_eq!(claims["d.e"], ClaimTest::Contains(json!("x")));
+    assert_eq!(claims["f"], ClaimTest::OneOf(vec![json!(1), json!(2)]));
+    assert_snapshot!(refused("[[auth.rule]]\npath = '/'\n[auth.rule.claims]\na = {}\nb = { is = 1 }\nc = { one_of = [] }\nd = { contains = 1, equals = 2 }"), @r#"
+    config: /srv/app.toml:4:5: `auth.rule[0].claims.a` must be a value, or one of `{ equals = … }`, `{ contains = … }` and `{ one_of = […] }`, found `{}`
+    config: /srv/app.toml:5:5: `auth.rule[0].claims.b` must be a value, or one of `{ equals = … }`, `{ contains = … }` and `{ one_of = […] }`, found `{ is = 1 }`
+    config: /srv/app.toml:6:5: `auth.rule[0].claims.c` must be a value, or one of `{ equals = … }`, `{ contains = … }` and `{ one_of = […] }`, found `{ one_of = [] }`
+    config: /srv/app.toml:7:5: `auth.rule[0].claims.d` must be a value, or one of `{ equals = … }`, `{ contains = … }` and `{ one_of = […] }`, found `{ contains = 1, equals = 2 }`
+    "#);
+}
+
+#[test]
+fn hosts_are_names_without_port() {
+    let rule = "[[auth.rule]]\npath = '/'\nhosts = ['API.Example.com.', '*.example.com', '[::1]', '127.0.0.1', 'localhost']";
+    let hosts = &accepted(rule).auth.rules[0].hosts;
+    let expected = [
+        "api.example.com",
+        "*.example.com",
+        "[::1]",
+        "127.0.0.1",
+        "localhost",
+    ];
+    assert_eq!(hosts, &expected);
+    for host in [
+        "a:80", "a b", "*", "*.", "a.*.b", "http://a", "a..b", "[::x]", "::1", "é",
+    ] {
+        let rule = format!("[[auth.rule]]\npath = '/'\nhosts = {host:?}");
+        assert!(
+            refused(&rule).contains("must be a host without port"),
+            "{host}"
+        );
+    }
+}
+
+#[test]
+fn a_rule_is_audited_only_where_it_could_refuse() {
+    accepted("[[auth.rule]]\npath = '/'\naudit = true");
+    assert_snapshot!(refused("[[auth.rule]]\npath = '/'\naccess = 'public'\naudit = true"), @"config: /srv/app.toml:4:9: `auth.rule[0]` is public, so it refuses nothing that `audit` could let pass");
+}
+
+#[test]
+fn a_rule_has_the_time_out_of_http_unless_it_has_its_own() {
+    let text = "http.request_timeout = '7s'\n[[auth.rule]]\npath = '/a'\nrequest_timeout = '5m'\n[[auth.rule]]\npath = '/b'\nrequest_timeout = 0\n[[auth.rule]]\npath = '/c'";
+    let rules = accepted(text).auth.rules;
+    let times: Vec<_> = rules.iter().map(|rule| rule.request_timeout).collect();
+    let seconds = Duration::from_secs;
+    assert_eq!(times, [Some(seconds(300)), None, Some(seconds(7))]);
+    let never = accepted("http.request_timeout = 0\n[[auth.rule]]\npath = '/a'");
+    assert_eq!(never.auth.rules[0].request_timeout, None);
+}
+
+#[test]
+fn a_token_stands_in_places_that_have_names() {
+    let text = "[auth]\ntoken_from = ['authorization', 'cookie:at', 'header:X-Token', 'protocol:bearer']\ntrusted_origins = 'HTTPS://app.example:8443'\ncsrf_cookie = 'csrftoken'\ncsrf_header = 'X-CSRFToken'";
+    let auth = accepted(text).auth;
+    assert_eq!(
+        auth.token_from,
+        [
+            TokenSource::Authorization,
+            TokenSource::Cookie("at".to_owned()),
+            TokenSource::Header("x-token".to_owned()),
+            TokenSource::Protocol("bearer".to_owned()),
+        ]
+    );
+    assert_eq!(auth.trusted_origins, ["https://app.example:8443"]);
+    assert_eq!(auth.double_submit.unwrap().header, "x-csrftoken");
+    assert_snapshot!(refused("[auth]\ntoken_from = ['bearer', 'cookie', 'cookie:', 'header:a b', 'header:Cookie', 'cookie:a', 'cookie:a']\ntrusted_origins = ['app.example', 'https://a/', 'https://*.a', 'ftp://a', 'https://a:0']\ncsrf_cookie = 'a'"), @r#"
+    config: /srv/app.toml:2:15: `auth.token_from[0]` must be `authorization`, `cookie:NAME`, `header:NAME` or `protocol:NAME`, found `"bearer"`
+    config: /srv/app.toml:2:25: `auth.token_from[1]` must have a name of letters, digits and `-`, `_`, `.` after the colon, found `"cookie"`
+    config: /srv/app.toml:2:35: `auth.token_from[2]` must have a name of letters, digits and `-`, `_`, `.` after the colon, found `"cookie:"`
+    config: /srv/app.toml:2:46: `auth.token_from[3]` must have a name of letters, digits and `-`, `_`, `.` after the colon, found `"header:a b"`
+    config: /srv/app.toml:2:60: `auth.token_from[4]` must not be a field that has a meaning of its own, found `"header:Cookie"`
+    config: /srv/app.toml:2:89: `auth.token_from[6]` repeats `cookie:a`
+    config: /srv/app.toml:3:20: `auth.trusted_origins[0]` must be an origin, such as `https://app.example.com`, found `"app.example"`
+    config: /srv/app.toml:3:35: `auth.trusted_origins[1]` must be an origin, such as `https://app.example.com`, found `"https://a/"`
+    config: /srv/app.toml:3:49: `auth.trusted_origins[2]` must be an origin, such as `https://app.example.com`, found `"https://*.a"`
+    config: /srv/app.toml:3:64: `auth.trusted_origins[3]` must be an origin, such as `https://app.example.com`, found `"ftp://a"`
+    config: /srv/app.toml:3:75: `auth.trusted_origins[4]` must be an origin, such as `https://app.example.com`, found `"https://a:0"`
+    config: /srv/app.toml:4:15: `auth.csrf_cookie` and `auth.csrf_header` must be set together
+    "#);
+    assert_snapshot!(refused("[auth]\ntoken_from = []\n[[auth.rule]]\npath = '/'\naccess = 'public'\nquery_token = 'x'"), @r#"
+    config: /srv/app.toml:2:14: `auth.token_from` must have at least one place, found `[]`
+    config: /srv/app.toml:6:15: `auth.rule[0].query_token` must be the name of a parameter, of a rule that looks at a token, found `"x"`
+    "#);
 }

@@ -175,6 +175,7 @@ fn auth() -> impl Strategy<Value = Auth> {
                 ..Rule::default()
             })
             .collect(),
+        ..Auth::default()
     })
 }
 
@@ -192,5 +193,14 @@ fn claims() -> impl Strategy<Value = BTreeMap<String, toml::Value>> {
             map.prop_map(|map| toml::Value::Table(map.into_iter().collect())),
         ]
     });
-    collection::btree_map(any::<String>(), value, 0..3)
+    // A table of its own says how a claim is compared.
+    let test = value.prop_map(|value| {
+        if value.is_table() {
+            let form = [("equals".to_owned(), value)];
+            toml::Value::Table(form.into_iter().collect())
+        } else {
+            value
+        }
+    });
+    collection::btree_map(any::<String>(), test, 0..3)
 }

@@ -188,6 +188,10 @@ fn what_is_in_force_is_shown_with_its_origin() {
     http.keep_alive = "1m 15s"           # default
     http.drain_linger = "1s"             # default
     auth.realm = "destrier"              # default
+    auth.token_from = ["authorization"]  # default
+    auth.trusted_origins = []            # default
+    # auth.csrf_cookie is not set
+    # auth.csrf_header is not set
     app.kind = "demo"                    # default
     app.faults = false                   # default
     log.level = "info"                   # default
@@ -211,9 +215,15 @@ fn what_is_in_force_is_shown_with_its_origin() {
     [[auth.rule]]
     path = "/"                           # /srv/app.toml:6:8
     methods = []                         # default
+    hosts = []                           # default
     access = "token"                     # default
     scopes = []                          # default
+    any_scopes = []                      # default
     roles = []                           # default
     claims = { "x.y" = 1 }               # /srv/app.toml:7:10
+    max_age = "0s"                       # default
+    audit = false                        # default
+    # request_timeout is not set
+    # query_token is not set
     "#);
 }

@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use super::{Check, path, text, texts};
+use super::{Check, path, text, texts, unless_zero};
 use crate::config::key::KeyPath;
 use crate::config::notation::{OneOrMany, Text};
-use crate::config::{Access, Algorithm, Auth, Issuer, KeySource, Rule, file, rules};
+use crate::config::{
+    Access, Algorithm, Auth, ClaimTest, DoubleSubmit, Issuer, KeySource, Rule, TokenSource, file,
+    rules, token_source,
+};
 
 impl Check<'_> {
-    pub(super) fn auth(&mut self, auth: &file::Auth) -> Auth {
+    pub(super) fn auth(&mut self, auth: &file::Auth, http: &file::Http) -> Auth {
         let issuers = self.issuers(&auth.issuer);
-        let rules = self.rules(&auth.rule);
+        let rules = self.rules(&auth.rule, http);
         let first_needy = rules.iter().position(|rule| rule.access == Access::Token);
         if rules.is_empty() {
             let message = "there is no `[[auth.rule]]`: every request will be refused";
@@ -24,9 +27,69 @@ impl Check<'_> {
         }
         Auth {
             realm: text(&auth.realm),
+            token_from: self.token_from(&auth.token_from),
+            trusted_origins: self.origins(&auth.trusted_origins),
+            double_submit: self.double_submit(auth),
             issuers,
             rules,
         }
+    }
+
+    fn token_from(&mut self, written: &OneOrMany<Text>) -> Vec<TokenSource> {
+        let key = KeyPath::from("auth.token_from");
+        if written.0.is_empty() {
+            self.refuse(&key, "must have at least one place", None);
+        }
+        let mut sources = Vec::new();
+        for (index, Text(text)) in written.0.iter().enumerate() {
+            let item = self.document.item(&key, index);
+            match token_source::parse(text) {
+                Ok(source) if sources.contains(&source) => {
+                    self.refuse_with(&item, format!("`{item}` repeats `{text}`"), None);
+                }
+                Ok(source) => sources.push(source),
+                Err(reason) => self.refuse(&item, reason, None),
+            }
+        }
+        sources
+    }
+
+    fn origins(&mut self, written: &OneOrMany<Text>) -> Vec<String> {
+        let key = KeyPath::from("auth.trusted_origins");
+        let mut origins = Vec::new();
+        for (index, Text(text)) in written.0.iter().enumerate() {
+            if let Some(origin) = token_source::origin(text) {
+                origins.push(origin);
+            } else {
+                let item = self.document.item(&key, index);
+                let reason = "must be an origin, such as `https://app.example.com`";
+                self.refuse(&item, reason, None);
+            }
+        }
+        origins
+    }
+
+    fn double_submit(&mut self, auth: &file::Auth) -> Option<DoubleSubmit> {
+        let (cookie, header) = match (&auth.csrf_cookie, &auth.csrf_header) {
+            (Some(Text(cookie)), Some(Text(header))) => (cookie, header),
+            (None, None) => return None,
+            (Some(_), None) | (None, Some(_)) => {
+                let key = self.given(&["auth.csrf_cookie", "auth.csrf_header"]);
+                let message = "`auth.csrf_cookie` and `auth.csrf_header` must be set together";
+                self.refuse_with(&key, message.to_owned(), None);
+                return None;
+            }
+        };
+        for (key, name) in [("auth.csrf_cookie", cookie), ("auth.csrf_header", header)] {
+            if !token_source::is_name(name) {
+                let reason = "must be a name of letters, digits and `-`, `_`, `.`";
+                self.refuse(&key.into(), reason, None);
+            }
+        }
+        Some(DoubleSubmit {
+            cookie: cookie.clone(),
+            header: header.to_ascii_lowercase(),
+        })
     }
 
     fn issuers(&mut self, written: &[file::Issuer]) -> Vec<Issuer> {
@@ -131,11 +194,11 @@ impl Check<'_> {
         }
     }
 
-    fn rules(&mut self, written: &[file::Rule]) -> Vec<Rule> {
+    fn rules(&mut self, written: &[file::Rule], http: &file::Http) -> Vec<Rule> {
         let mut rules: Vec<(KeyPath, Rule)> = Vec::new();
         for (index, rule) in written.iter().enumerate() {
             let key = KeyPath::from("auth.rule").item(index);
-            let Some(rule) = self.rule(&key, rule) else {
+            let Some(rule) = self.rule(&key, rule, http) else {
                 continue;
             };
             if let Some((earlier, _)) = rules
@@ -153,7 +216,7 @@ impl Check<'_> {
         rules.into_iter().map(|(_, rule)| rule).collect()
     }
 
-    fn rule(&mut self, key: &KeyPath, written: &file::Rule) -> Option<Rule> {
+    fn rule(&mut self, key: &KeyPath, written: &file::Rule, http: &file::Http) -> Option<Rule> {
         let at = key.child("path");
         let Some(Text(pattern)) = &written.path else {
             if !self.problems.concern(&at) {
@@ -174,14 +237,39 @@ impl Check<'_> {
                 self.refuse(&item, "must be a method in capitals, such as \"GET\"", None);
             }
         }
+        if written.max_age.0.subsec_nanos() != 0 {
+            self.refuse(&key.child("max_age"), "must be whole seconds", None);
+        }
         let rule = Rule {
             path: pattern.clone(),
             methods: texts(&written.methods),
+            hosts: self.hosts(&key.child("hosts"), &written.hosts),
             access: written.access,
             scopes: self.scopes(&key.child("scopes"), &written.scopes),
+            any_scopes: self.scopes(&key.child("any_scopes"), &written.any_scopes),
             roles: texts(&written.roles),
             claims: self.claims(&key.child("claims"), &written.claims),
+            max_age: Some(written.max_age.0).filter(|age| !age.is_zero()),
+            audit: written.audit,
+            request_timeout: unless_zero(
+                written
+                    .request_timeout
+                    .as_ref()
+                    .map_or(http.request_timeout.0, |time| time.0),
+            ),
+            query_token: written.query_token.as_ref().map(text),
         };
+        if let Some(name) = &rule.query_token
+            && (rule.access == Access::Public || !token_source::is_name(name))
+        {
+            let reason = "must be the name of a parameter, of a rule that looks at a token";
+            self.refuse(&key.child("query_token"), reason, None);
+        }
+        if rule.audit && rule.access == Access::Public {
+            let message =
+                format!("`{key}` is public, so it refuses nothing that `audit` could let pass");
+            self.refuse_with(&key.child("audit"), message, None);
+        }
         let access = match rule.access {
             Access::Public => Some("public"),
             Access::Optional => Some("optional"),
@@ -189,12 +277,28 @@ impl Check<'_> {
         };
         // A request without a token would be let through, whatever is asked of those with one.
         if let Some(access) = access.filter(|_| rules::has_needs(&rule)) {
-            let message =
-                format!("`{key}` is {access}, so it cannot have `scopes`, `roles` or `claims`");
+            let message = format!(
+                "`{key}` is {access}, so it cannot have `scopes`, `any_scopes`, `roles`, `claims` or `max_age`"
+            );
             let hint = "leave `access` out: the default needs a token".to_owned();
             self.refuse_with(key, message, Some(hint));
         }
         Some(rule)
+    }
+
+    fn hosts(&mut self, key: &KeyPath, written: &OneOrMany<Text>) -> Vec<String> {
+        let mut hosts = Vec::new();
+        for (index, Text(text)) in written.0.iter().enumerate() {
+            if let Some(host) = rules::host(text) {
+                hosts.push(host);
+            } else {
+                let item = self.document.item(key, index);
+                let reason =
+                    "must be a host without port, such as `api.example.com` or `*.example.com`";
+                self.refuse(&item, reason, None);
+            }
+        }
+        hosts
     }
 
     fn scopes(&mut self, key: &KeyPath, written: &OneOrMany<Text>) -> Vec<String> {
@@ -216,19 +320,41 @@ impl Check<'_> {
         &mut self,
         key: &KeyPath,
         written: &BTreeMap<String, toml::Value>,
-    ) -> BTreeMap<String, serde_json::Value> {
+    ) -> BTreeMap<String, ClaimTest> {
         let mut claims = BTreeMap::new();
         for name in written.keys() {
             let key = key.child(name);
             // As it was in the file: on the way through serde a date turns into a table.
             match self.document.value(&key).and_then(json) {
-                Some(value) => {
-                    claims.insert(name.clone(), value);
-                }
+                Some(value) => match claim_test(value) {
+                    Ok(test) => drop(claims.insert(name.clone(), test)),
+                    Err(reason) => self.refuse(&key, reason, None),
+                },
                 None => self.refuse(&key, "must be a value that JSON has", None),
             }
         }
         claims
+    }
+}
+
+/// A table says how the claim is compared; any other value is what it must be.
+fn claim_test(value: serde_json::Value) -> Result<ClaimTest, &'static str> {
+    const FORMS: &str =
+        "must be a value, or one of `{ equals = … }`, `{ contains = … }` and `{ one_of = […] }`";
+    let serde_json::Value::Object(table) = value else {
+        return Ok(ClaimTest::Equals(value));
+    };
+    let mut entries = table.into_iter();
+    match (entries.next(), entries.next()) {
+        (Some((form, value)), None) => match (form.as_str(), value) {
+            ("equals", value) => Ok(ClaimTest::Equals(value)),
+            ("contains", value) => Ok(ClaimTest::Contains(value)),
+            ("one_of", serde_json::Value::Array(values)) if !values.is_empty() => {
+                Ok(ClaimTest::OneOf(values))
+            }
+            _ => Err(FORMS),
+        },
+        _ => Err(FORMS),
     }
 }
 
