@@ -271,6 +271,7 @@ mod tests {
             algorithms: Vec::new(),
             leeway: Duration::ZERO,
             require: Vec::new(),
+            claims: std::collections::BTreeMap::new(),
             typ: Vec::new(),
         };
         config::Auth {

@@ -310,6 +310,9 @@ pub(super) struct Issuer {
     pub leeway: Period<0, { LEEWAY_MAX.as_secs() * SECOND }>,
     /// Claims that must be present.
     pub require: OneOrMany<Text>,
+    /// What claims of all its tokens must hold; written as `auth.rule.claims`.
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub claims: BTreeMap<String, toml::Value>,
     /// Values of the `typ` header that are accepted; when empty, any.
     pub typ: OneOrMany<Text>,
 }
@@ -327,6 +330,7 @@ impl Default for Issuer {
             algorithms: OneOrMany::default(),
             leeway: Period(Duration::ZERO),
             require: OneOrMany::default(),
+            claims: BTreeMap::new(),
             typ: OneOrMany::default(),
         }
     }

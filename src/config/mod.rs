@@ -315,6 +315,8 @@ pub struct Issuer {
     pub leeway: Duration,
     /// Claims that must be present, of any name.
     pub require: Vec<String>,
+    /// What claims must hold, by name or dotted path.
+    pub claims: BTreeMap<String, ClaimTest>,
     /// Values of the `typ` header that are accepted, compared without case and `application/`; empty: any.
     pub typ: Vec<String>,
 }

@@ -87,6 +87,7 @@ methods = "GET"
     algorithms = []  # default
     leeway = "0s"  # default
     require = []  # default
+    claims = {}  # default
     typ = []  # default
 
     [[auth.rule]]

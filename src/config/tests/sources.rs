@@ -210,6 +210,7 @@ fn what_is_in_force_is_shown_with_its_origin() {
     algorithms = []                      # default
     leeway = "0s"                        # default
     require = []                         # default
+    claims = {}                          # default
     typ = []                             # default
 
     [[auth.rule]]

@@ -113,6 +113,7 @@ impl Check<'_> {
                     Some(hint),
                 );
             }
+            let claims = self.claims(&key.child("claims"), &issuer.claims);
             issuers.extend(keys.map(|keys| Issuer {
                 name,
                 keys,
@@ -121,6 +122,7 @@ impl Check<'_> {
                 algorithms: issuer.algorithms.0.clone(),
                 leeway: issuer.leeway.0,
                 require: texts(&issuer.require),
+                claims,
                 typ: texts(&issuer.typ),
             }));
         }
