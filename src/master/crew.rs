@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 
+use nix::sys::signal::Signal;
+
 use crate::channel::{self, Decoder, ToMaster, ToWorker};
 use crate::supervisor::{Generation, KillReason, Now, Slot, WorkerId};
 use crate::sys::process::ProcessId;
@@ -18,8 +20,8 @@ pub(super) struct Hand {
     pub(super) spawned: Now,
     /// The master ordered its end, so the end is no surprise.
     pub(super) told_to_go: bool,
-    /// Why the master sent it SIGKILL.
-    pub(super) killed: Option<KillReason>,
+    /// Why the master sent it a signal to end it, and which.
+    pub(super) killed: Option<(KillReason, Signal)>,
     pub(super) channel: Option<UnixStream>,
     incoming: Decoder<ToMaster>,
     outgoing: Vec<u8>,

@@ -4,14 +4,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
-
 use super::Master;
 use super::crew::Hand;
 use super::death_report::{DeathReport, DeathStatus, OutOfMemory, kill_word};
 use super::suspects::{Named, Suspects};
 use crate::scoreboard::Blocked;
-use crate::supervisor::{Now, WorkerId};
+use crate::supervisor::{KillReason, Now, WorkerId};
 use crate::sys::clock;
 use crate::sys::machine::MemoryKills;
 use crate::sys::process::Ending;
@@ -108,7 +106,10 @@ impl Master {
             died_monotonic: clock::monotonic(),
             ending,
             out_of_memory,
-            killed: hand.killed.filter(|_| ending.is_by(Signal::SIGKILL)),
+            killed: hand
+                .killed
+                .filter(|(_, signal)| ending.is_by(*signal))
+                .map(|(reason, _)| reason),
             seat: self.scoreboard.view(hand.seat),
         };
         self.scoreboard.close_seat(hand.seat);
@@ -212,12 +213,19 @@ impl Master {
     }
 }
 
-/// Whether a worker ended as the master had told it to: that is no death.
+/// Whether a worker ended as the master had told it to: that is no death. One that had to be killed because it did not do in
+/// time what it should has died, whether that cost requests or not.
 fn is_as_ordered(hand: &Hand, report: &DeathReport) -> bool {
-    let is_orderly = match report.ending {
-        Ending::Exited(0) => true,
-        Ending::Exited(_) => report.seat.in_flight == 0,
-        Ending::Killed { .. } => report.seat.in_flight == 0 && report.killed.is_some(),
+    let costs_nothing = report.seat.in_flight == 0;
+    let is_orderly = match (report.ending, report.killed) {
+        (Ending::Exited(0), _) => true,
+        (Ending::Exited(_), _) => costs_nothing,
+        (Ending::Killed { .. }, Some(KillReason::Unwanted | KillReason::Stop)) => costs_nothing,
+        (
+            Ending::Killed { .. },
+            Some(KillReason::BootTimeout | KillReason::GracefulTimeout | KillReason::BootFailed)
+            | None,
+        ) => false,
     };
     hand.told_to_go && is_orderly
 }

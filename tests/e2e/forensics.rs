@@ -243,6 +243,17 @@ fn the_last_thirty_two_deaths_are_kept_the_newest_first() {
 }
 
 #[test]
+fn a_worker_that_is_killed_at_the_boot_timeout_has_died_of_that() {
+    let server = Setup::faulty().set("workers.boot_timeout", "1s").start();
+    server.let_boot("hang");
+    assert_eq!(server.cli(["reload"]).code, Some(1));
+    let death = death(&server, 1);
+    assert_eq!(death.ending, "killed by SIGKILL");
+    assert_eq!(death.killed_for.as_deref(), Some("boot_timeout"));
+    assert_eq!((death.generation, death.in_flight), (2, 0));
+}
+
+#[test]
 fn an_end_that_was_ordered_is_no_death_unless_it_cost_requests() {
     let server = Setup::new().start();
     server.reload();
