@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use comfy_table::{Table, presets};
 
 use super::{CommandError, ExitCode};
@@ -19,6 +20,7 @@ pub(super) fn run(master: &MasterArgs, json: bool) -> Result<ExitCode, CommandEr
         Answer::Done(message) | Answer::Failed(message) => {
             return Err(CommandError::failure(message));
         }
+        Answer::Plan(_) => return Err(CommandError::failure(super::ask::SOMETHING_ELSE)),
     };
     let text = if json {
         serde_json::to_string_pretty(&status).unwrap_or_default() + "\n"
@@ -143,10 +145,15 @@ fn workers(status: &Status) -> String {
         "CONNS",
         "BUSY",
         "REQUESTS",
+        "MEMORY",
         "OLDEST REQUEST",
     ]);
     for worker in &status.workers {
         let oldest = worker.requests_in_flight.first().map(in_words);
+        let memory = worker.memory.as_ref().map(|memory| {
+            let bytes = ByteSize(memory.pss.unwrap_or(memory.rss));
+            bytes.display().iec_short().to_string()
+        });
         table.add_row([
             worker.worker.to_string(),
             worker.pid.to_string(),
@@ -157,6 +164,7 @@ fn workers(status: &Status) -> String {
             worker.connections.to_string(),
             worker.in_flight.to_string(),
             worker.requests.to_string(),
+            memory.unwrap_or_default(),
             oldest.unwrap_or_default(),
         ]);
     }

@@ -40,8 +40,10 @@ pub struct DeathStatus {
     pub core_dumped: bool,
     /// Whether the kernel killed it for want of memory: `yes`, `no` or `unknown`.
     pub out_of_memory: String,
-    /// Why the master killed it: `boot_timeout`, `graceful_timeout`, `boot_failed`, `unwanted` or `stop`.
+    /// Why the master killed it: `boot_timeout`, `graceful_timeout`, `hang`, `boot_failed`, `unwanted` or `stop`.
     pub killed_for: Option<String>,
+    /// For how long its event loop had not turned when it was found to hang.
+    pub hung_for: Option<f64>,
     /// Connections that were open.
     pub connections: u64,
     /// Requests that were in flight.
@@ -74,6 +76,8 @@ pub(super) struct DeathReport {
     pub(super) out_of_memory: OutOfMemory,
     /// Why the master sent the signal that ended it.
     pub(super) killed: Option<KillReason>,
+    /// For how long its event loop had not turned when the master found that it hangs.
+    pub(super) hung_for: Option<Duration>,
     /// Its seat, as it left it.
     pub(super) seat: SeatView,
 }
@@ -199,6 +203,7 @@ impl DeathReport {
             core_dumped,
             out_of_memory: self.out_of_memory.word().to_owned(),
             killed_for: self.killed.map(|reason| kill_word(reason).to_owned()),
+            hung_for: self.hung_for.map(|time| time.as_secs_f64()),
             connections: self.seat.connections,
             in_flight: self.seat.in_flight,
             cause: cause_word(self.seat.cause.as_ref()).to_owned(),
@@ -218,6 +223,7 @@ pub(super) fn kill_word(reason: KillReason) -> &'static str {
     match reason {
         KillReason::BootTimeout => "boot_timeout",
         KillReason::GracefulTimeout => "graceful_timeout",
+        KillReason::Hung => "hang",
         KillReason::BootFailed => "boot_failed",
         KillReason::Unwanted => "unwanted",
         KillReason::Stop => "stop",
@@ -267,6 +273,7 @@ mod tests {
             ending,
             out_of_memory: OutOfMemory::No,
             killed: None,
+            hung_for: None,
             seat: SeatView {
                 pid: 42,
                 slot: 1,

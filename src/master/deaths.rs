@@ -110,10 +110,12 @@ impl Master {
                 .killed
                 .filter(|(_, signal)| ending.is_by(*signal))
                 .map(|(reason, _)| reason),
+            hung_for: hand.hung_for,
             seat: self.scoreboard.view(hand.seat),
         };
         self.scoreboard.close_seat(hand.seat);
         self.crew.give_back(hand.seat);
+        self.memory.forget(id);
         let words = report.ending_in_words();
         if is_as_ordered(&hand, &report) {
             tell_end(&report, &words);
@@ -133,12 +135,26 @@ impl Master {
             generation,
             ..
         } = *report;
-        let uptime = whole_milliseconds(report.uptime());
+        let uptime = in_words(report.uptime());
         let (connections, in_flight) = (report.seat.connections, report.seat.in_flight);
         let executing = report.executing_in_words();
         let requests = report.others_in_words();
+        let hung_for = report.hung_for.map(in_words);
         if self.supervisor.is_degraded() {
-            tracing::debug!(worker, pid, slot, generation, %uptime, ending = words, connections, in_flight, executing, requests, "worker died");
+            tracing::debug!(
+                worker,
+                pid,
+                slot,
+                generation,
+                uptime,
+                ending = words,
+                hung_for,
+                connections,
+                in_flight,
+                executing,
+                requests,
+                "worker died"
+            );
             self.deaths.count_untold(report.died, words);
             return;
         }
@@ -147,8 +163,9 @@ impl Master {
             pid,
             slot,
             generation,
-            %uptime,
+            uptime,
             ending = words,
+            hung_for,
             out_of_memory = report.out_of_memory.word(),
             killed_for = report.killed.map(kill_word),
             connections,
@@ -223,11 +240,16 @@ fn is_as_ordered(hand: &Hand, report: &DeathReport) -> bool {
         (Ending::Killed { .. }, Some(KillReason::Unwanted | KillReason::Stop)) => costs_nothing,
         (
             Ending::Killed { .. },
-            Some(KillReason::BootTimeout | KillReason::GracefulTimeout | KillReason::BootFailed)
+            Some(
+                KillReason::BootTimeout
+                | KillReason::GracefulTimeout
+                | KillReason::BootFailed
+                | KillReason::Hung,
+            )
             | None,
         ) => false,
     };
-    hand.told_to_go && is_orderly
+    hand.told_to_go && is_orderly && report.hung_for.is_none()
 }
 
 fn tell_end(report: &DeathReport, words: &str) {
@@ -238,15 +260,24 @@ fn tell_end(report: &DeathReport, words: &str) {
         generation,
         ..
     } = *report;
-    let uptime = whole_milliseconds(report.uptime());
+    let uptime = in_words(report.uptime());
     if report.ending == Ending::Exited(0) {
-        tracing::info!(worker, pid, slot, generation, %uptime, "worker finished");
+        tracing::info!(worker, pid, slot, generation, uptime, "worker finished");
     } else {
-        tracing::debug!(worker, pid, slot, generation, %uptime, ending = words, "worker ended as ordered");
+        tracing::debug!(
+            worker,
+            pid,
+            slot,
+            generation,
+            uptime,
+            ending = words,
+            "worker ended as ordered"
+        );
     }
 }
 
-fn whole_milliseconds(time: Duration) -> humantime::FormattedDuration {
+/// To the millisecond.
+pub(super) fn in_words(time: Duration) -> String {
     let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    humantime::format_duration(Duration::from_millis(milliseconds))
+    humantime::format_duration(Duration::from_millis(milliseconds)).to_string()
 }

@@ -133,10 +133,14 @@ impl Master {
             };
             // Its last words may have arrived together with its end.
             self.hear(id);
+            let slot = self.crew.get(id).map(|hand| hand.slot);
             let words = self.bury(id, ending, out_of_memory);
             self.feed(Event::Exited(id, words));
             self.note_who_serves();
             self.listeners.worker_left(id);
+            if let Some(slot) = slot {
+                self.hand_over_queues(slot);
+            }
         }
     }
 
@@ -156,6 +160,10 @@ impl Master {
                     tracing::error!(worker = id.0, reason, "worker cannot boot");
                     Event::BootFailed(id, reason)
                 }
+                ToMaster::Memory { pss } => {
+                    self.take_memory(id, pss);
+                    continue;
+                }
                 ToMaster::Emptied { listener } => {
                     self.listeners.emptied(&listener, id);
                     continue;
@@ -171,6 +179,12 @@ impl Master {
             Request::Status {} => {
                 let status = Answer::Status(Box::new(self.status()));
                 self.control.send(caller, &status);
+            }
+            Request::Plan {} => {
+                let answer = self
+                    .plan()
+                    .map_or_else(Answer::Failed, |plan| Answer::Plan(Box::new(plan)));
+                self.control.send(caller, &answer);
             }
             Request::Reload {} => {
                 tracing::info!("reload asked for by command");
@@ -197,6 +211,8 @@ impl Master {
     }
 
     fn stop(&mut self, manner: StopManner) {
+        // Somebody must serve what waits for a worker that has died, and soon there will be nobody who is told to.
+        self.reap();
         self.systemd.notifier.send("STOPPING=1\nSTATUS=Stopping");
         self.feed(Event::StopRequested(manner));
     }

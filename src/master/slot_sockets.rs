@@ -81,6 +81,13 @@ impl SlotSockets {
         Ok(lent)
     }
 
+    /// The socket of `slot`, for somebody who serves what waits in it.
+    pub(super) fn queue_of(&self, slot: u16) -> Option<io::Result<OwnedFd>> {
+        let mut sockets = self.sockets.iter();
+        let there = sockets.find(|there| there.slot == slot && there.emptied_by.is_none())?;
+        Some(there.socket.try_clone())
+    }
+
     fn append(&mut self, slot: u16, socket: OwnedFd) {
         self.sockets.push(SlotSocket {
             slot,

@@ -50,6 +50,8 @@ pub(super) enum Figure {
     Blocked,
     /// 1 while the worker takes connections.
     Accepting,
+    /// Since when the event loop has not been seen to turn, in monotonic nanoseconds; 0 while it waits for something to do.
+    BusySince,
     /// The request that the event loop is executing just now: see [`executing`].
     Executing,
     /// What the worker could tell of its own death.

@@ -103,6 +103,22 @@ fn the_request_that_a_worker_died_of_is_told_from_its_neighbours() {
 }
 
 #[test]
+fn the_request_that_a_worker_hung_in_is_told_from_its_neighbours() {
+    let server = setup().set("workers.hang_timeout", "300ms").start();
+    let clients = neighbours(&server, 5);
+    assert!(client::get(&server.address(), "/fault/hang").is_err());
+    let death = death(&server, 1);
+    lose(clients);
+    assert!(death.ending.starts_with("killed by SIGABRT"), "{death:?}");
+    assert_eq!(death.killed_for.as_deref(), Some("hang"));
+    assert!(death.hung_for >= Some(0.3), "{death:?}");
+    assert_eq!(death.cause, "request");
+    assert_eq!(death.executing.as_ref().map(path), Some("/fault/hang"));
+    let others: Vec<_> = death.others_in_flight.iter().map(path).collect();
+    assert_eq!(others, ["/slow"; 5]);
+}
+
+#[test]
 fn where_the_dying_thread_cannot_tell_no_request_is_named_as_the_cause() {
     let server = setup().start();
     let ways: [(&str, &dyn Fn(u32) -> bool); 2] = [

@@ -124,6 +124,13 @@ fn a_blocked_request_may_be_tried_again_when_the_window_has_passed() {
 }
 
 #[test]
+fn a_request_that_three_workers_hung_in_is_blocked_too() {
+    let server = setup().set("workers.hang_timeout", "200ms").start();
+    die(&server, "/fault/hang", 3);
+    assert_blocked(&server, "/fault/hang");
+}
+
+#[test]
 fn what_is_blocked_stays_so_over_a_reload_and_is_let_go_when_the_guard_is_taken_off() {
     let mut server = setup().start();
     die(&server, "/fault/crash", 3);
