@@ -20,6 +20,8 @@ pub enum ToWorker {
     TakeOver {
         /// As the configuration names it.
         listener: String,
+        /// Which slot.
+        slot: u16,
     },
     /// Exit without finishing anything.
     Quit,
@@ -42,8 +44,17 @@ pub enum ToMaster {
         /// As [`ToWorker::Drain`] named it.
         listener: String,
     },
+    /// It has taken what waited there, as [`ToWorker::TakeOver`] said: the listener may stop now.
+    TookOver {
+        /// As it was named.
+        listener: String,
+        /// Which slot.
+        slot: u16,
+    },
     /// It has answered as many requests as it may: it serves on until another one takes its place.
     ServedOut,
+    /// One of its requests is stuck: it serves on until another one takes its place.
+    Stuck,
     /// What it holds in memory.
     Memory {
         /// In bytes, what is shared divided by the number of those who share it; absent where the kernel does not tell.

@@ -121,8 +121,8 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
         &["app", "cli", "commands"],
         &["nix", "tokio", "hyper"],
     ),
-    // The map of modules, and the program.
-    ("lib", &["app", "auth", "scoreboard", "server"], &[]),
+    // The map of modules, and what an application uses of them; the program.
+    ("lib", &["app", "auth", "http", "scoreboard", "server"], &[]),
     ("main", &[], &[]),
 ];
 

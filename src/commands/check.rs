@@ -127,7 +127,7 @@ mod tests {
         let here = std::env::current_dir().unwrap().display().to_string();
         insta::assert_snapshot!(
             summary(&config).replace(&here, "/srv"),
-            @"/srv/config/demo.toml is fine: 127.0.0.1:8000, 2 workers, 1 issuer, 13 rules"
+            @"/srv/config/demo.toml is fine: 127.0.0.1:8000, 2 workers, 1 issuer, 14 rules"
         );
     }
 }

@@ -8,7 +8,7 @@ use comfy_table::{Table, presets};
 use super::{CommandError, ExitCode};
 use crate::cli::MasterArgs;
 use crate::master::control::{Answer, Request};
-use crate::master::{DeathStatus, RequestStatus, Status};
+use crate::master::{DeathStatus, RequestStatus, Status, StopPhase};
 
 /// Deaths that are shown to people; `--json` has all that are remembered.
 const DEATHS_SHOWN: usize = 5;
@@ -46,6 +46,18 @@ fn shown(status: &Status) -> String {
             status.workers_wanted, status.workers_because
         ),
     ];
+    if let Some(stop) = &status.stop {
+        let ends = format!("ends in {} at the latest", span(stop.ends_in));
+        lines.push(match (stop.phase, stop.drains_in) {
+            (StopPhase::Delay, Some(drains_in)) => {
+                format!(
+                    "stop       serves for {}, then drains; {ends}",
+                    span(drains_in)
+                )
+            }
+            (StopPhase::Delay | StopPhase::Draining, _) => format!("stop       drains; {ends}"),
+        });
+    }
     for listener in &status.listeners {
         lines.push(if listener.bind == listener.address {
             format!("listening  {}", listener.bind)

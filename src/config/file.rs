@@ -35,6 +35,8 @@ pub(super) struct File {
     pub process: Process,
     /// Limits of one HTTP connection.
     pub http: Http,
+    /// What load balancers ask.
+    pub health: Health,
     /// Who may sign tokens and what they allow.
     pub auth: Auth,
     /// What is served.
@@ -101,6 +103,8 @@ pub(super) struct Workers {
     pub boot_timeout: Period<SECOND, HOUR>,
     /// How long a worker may take to finish its requests when it is told to go; then it is killed.
     pub graceful_timeout: Period<0, DAY>,
+    /// How long everything goes on after the order to stop, while load balancers learn that it will end.
+    pub drain_delay: Period<0, HOUR>,
     /// The first wait between two replacements of a worker that keeps dying; it doubles each time.
     pub backoff_initial: Period<1, HOUR>,
     /// The longest such wait.
@@ -136,6 +140,7 @@ impl Default for Workers {
             count: WorkerCount::Auto,
             boot_timeout: Period(Duration::from_secs(30)),
             graceful_timeout: Period(Duration::from_secs(30)),
+            drain_delay: Period(Duration::ZERO),
             backoff_initial: Period(Duration::from_millis(100)),
             backoff_max: Period(Duration::from_secs(30)),
             backoff_reset: Period(Duration::from_mins(1)),
@@ -232,6 +237,8 @@ pub(super) struct Http {
     pub keep_alive: Period<1, DAY>,
     /// How long an idle connection is still served after its worker was told to go.
     pub drain_linger: Period<0, HOUR>,
+    /// How long an event stream goes on after its worker was told to go; then it is ended, so that its client connects anew.
+    pub stream_grace: Period<0, DAY>,
 }
 
 impl Default for Http {
@@ -241,8 +248,20 @@ impl Default for Http {
             request_timeout: Period(Duration::from_mins(1)),
             keep_alive: Period(Duration::from_secs(75)),
             drain_linger: Period(Duration::from_secs(1)),
+            stream_grace: Period(Duration::from_secs(10)),
         }
     }
+}
+
+/// What load balancers ask.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, expecting = "a table")]
+#[schemars(deny_unknown_fields)]
+pub(super) struct Health {
+    /// The path that is answered with 200 while the server wants requests and with 503 from the order to stop on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
+    pub readiness_path: Option<Text>,
 }
 
 /// Who may sign tokens and what they allow.
@@ -414,7 +433,7 @@ impl Default for Rule {
 pub(super) struct App {
     /// Which application.
     pub kind: AppKind,
-    /// Whether the fault routes of the demo (crash, hang, leak, exit) exist.
+    /// Whether the fault routes of the demo (crash, hang, leak, exit, stuck) exist.
     pub faults: bool,
 }
 

@@ -126,6 +126,8 @@ pub struct Config {
     pub process: Process,
     /// Limits of one HTTP connection.
     pub http: Http,
+    /// What load balancers ask.
+    pub health: Health,
     /// Who may sign tokens and what they allow.
     pub auth: Auth,
     /// What is served.
@@ -183,6 +185,8 @@ pub struct Workers {
     pub boot_timeout: Duration,
     /// From the order to drain until SIGKILL.
     pub graceful_timeout: Duration,
+    /// From the order to stop until the order to drain: everything goes on, but readiness.
+    pub drain_delay: Duration,
     /// The first wait between two replacements of a worker that keeps dying.
     pub backoff_initial: Duration,
     /// The longest such wait.
@@ -269,6 +273,15 @@ pub struct Http {
     pub keep_alive: Duration,
     /// How long an idle connection is still served after its worker was told to drain.
     pub drain_linger: Duration,
+    /// How long an event stream goes on after its worker was told to drain.
+    pub stream_grace: Duration,
+}
+
+/// `[health]`: what load balancers ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// The path on which workers say whether the server wants requests; when absent they do not.
+    pub readiness_path: Option<String>,
 }
 
 /// `[auth]`: who may sign tokens and what they allow.
@@ -432,7 +445,7 @@ pub enum Access {
 pub struct App {
     /// Which application.
     pub kind: AppKind,
-    /// Whether the demo's fault routes (crash, hang, leak, exit) exist.
+    /// Whether the demo's fault routes (crash, hang, leak, exit, stuck) exist.
     pub faults: bool,
 }
 

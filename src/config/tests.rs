@@ -214,7 +214,23 @@ fn what_is_hardly_meant_is_warned_of() {
     config: /srv/app.toml:1:21: `http.drain_linger` is longer than `workers.graceful_timeout`, which ends it
     config: there is no `[[auth.rule]]`: every request will be refused
     "#);
+    assert_snapshot!(warned("http.stream_grace = '31s'\n[[auth.rule]]\npath = '/'\naccess = 'public'"), @"config: /srv/app.toml:1:21: `http.stream_grace` is longer than `workers.graceful_timeout`, which ends it");
+    // The default gives way without a word.
+    assert_eq!(
+        warned("workers.graceful_timeout = '2s'\n[[auth.rule]]\npath = '/'\naccess = 'public'"),
+        ""
+    );
     assert_snapshot!(warned("[[auth.rule]]\npath = '/'\naccess = 'optional'\n[[auth.rule]]\npath = '/me'"), @r#"
     config: /srv/app.toml:4:1: `auth.rule[1]` needs a token, but there is no `[[auth.issuer]]` that could sign one
     "#);
+}
+
+#[test]
+fn the_path_of_readiness_is_one_path() {
+    let health = accepted("health.readiness_path = '/readyz'").health;
+    assert_eq!(health.readiness_path.as_deref(), Some("/readyz"));
+    for path in ["readyz", "/{name}", "/**", "/ready?z", "/a%20b", ""] {
+        refused(&format!("health.readiness_path = '{path}'"));
+    }
+    assert_snapshot!(refused("health.readiness_path = '/ready/**'"), @r#"config: /srv/app.toml:1:25: `health.readiness_path` must be one path, such as "/readyz", found `"/ready/**"`"#);
 }

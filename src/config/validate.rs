@@ -9,7 +9,8 @@ use super::file::{self, File};
 use super::key::KeyPath;
 use super::notation::{OneOrMany, Text};
 use super::origin::Origin;
-use super::{App, Bind, Config, Http, Log, Process, Reload, Server, Workers, bind, decode};
+use super::rules;
+use super::{App, Bind, Config, Health, Http, Log, Process, Reload, Server, Workers, bind, decode};
 
 mod auth;
 
@@ -34,6 +35,7 @@ pub(super) fn validate(
         reload: check.reload(&file.reload),
         process: check.process(&file.process),
         http: check.http(&file.http, &file.workers),
+        health: check.health(&file.health),
         auth: check.auth(&file.auth, &file.http),
         app: App {
             kind: file.app.kind,
@@ -128,6 +130,7 @@ impl Check<'_> {
             count: workers.count,
             boot_timeout: workers.boot_timeout.0,
             graceful_timeout: workers.graceful_timeout.0,
+            drain_delay: workers.drain_delay.0,
             backoff_initial: workers.backoff_initial.0,
             backoff_max: workers.backoff_max.0,
             backoff_reset: workers.backoff_reset.0,
@@ -184,11 +187,36 @@ impl Check<'_> {
                 "`http.drain_linger` is longer than `workers.graceful_timeout`, which ends it";
             self.warn(&key, message.to_owned(), None);
         }
+        // Its default is cut short without a word: see `worker`.
+        let key = KeyPath::from("http.stream_grace");
+        if http.stream_grace.0 > workers.graceful_timeout.0 && self.document.value(&key).is_some() {
+            let message =
+                "`http.stream_grace` is longer than `workers.graceful_timeout`, which ends it";
+            self.warn(&key, message.to_owned(), None);
+        }
         Http {
             header_timeout: http.header_timeout.0,
             request_timeout: unless_zero(http.request_timeout.0),
             keep_alive: http.keep_alive.0,
             drain_linger: http.drain_linger.0,
+            stream_grace: http.stream_grace.0,
+        }
+    }
+
+    fn health(&mut self, health: &file::Health) -> Health {
+        let path = health.readiness_path.as_ref().map(text);
+        if let Some(path) = &path {
+            let refused = if path.contains(['{', '}', '*', '%']) {
+                Some("must be one path, such as \"/readyz\"")
+            } else {
+                rules::refuse_pattern(path)
+            };
+            if let Some(reason) = refused {
+                self.refuse(&KeyPath::from("health.readiness_path"), reason, None);
+            }
+        }
+        Health {
+            readiness_path: path,
         }
     }
 

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use super::stream::StreamEnd;
 use super::track::Track;
 use crate::app::BoxError;
 
@@ -22,7 +23,7 @@ pin_project_lite::pin_project! {
     impl<B> PinnedDrop for ResponseBody<B> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
-            let _executing = this.track.in_flight().executing();
+            let _executing = this.track.executing();
             this.content.set(Content::Own { bytes: None });
         }
     }
@@ -32,14 +33,15 @@ pin_project_lite::pin_project! {
     #[project = ContentProjection]
     #[derive(Debug)]
     enum Content<B> {
-        App { #[pin] body: B },
+        App { #[pin] body: B, end: Option<StreamEnd> },
         Own { bytes: Option<Bytes> },
     }
 }
 
 impl<B> ResponseBody<B> {
-    pub(super) fn of_app(body: B, track: Track) -> Self {
-        let content = Content::App { body };
+    /// The application's; the answer is complete at `end`, whatever the application would still say.
+    pub(super) fn of_app(body: B, end: Option<StreamEnd>, track: Track) -> Self {
+        let content = Content::App { body, end };
         Self { content, track }
     }
 
@@ -64,10 +66,14 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.project();
         let polled = match this.content.project() {
-            ContentProjection::App { body } => {
-                let _executing = this.track.in_flight().executing();
-                body.poll_frame(context).map_err(Into::into)
-            }
+            ContentProjection::App { body, end } => match end.as_mut().map(|end| end.poll(context))
+            {
+                Some(Poll::Ready(())) => Poll::Ready(None),
+                Some(Poll::Pending) | None => {
+                    let _executing = this.track.executing();
+                    body.poll_frame(context).map_err(Into::into)
+                }
+            },
             ContentProjection::Own { bytes } => {
                 Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
             }
@@ -83,8 +89,8 @@ where
 
     fn is_end_stream(&self) -> bool {
         match &self.content {
-            Content::App { body } => {
-                let _executing = self.track.in_flight().executing();
+            Content::App { body, .. } => {
+                let _executing = self.track.executing();
                 body.is_end_stream()
             }
             Content::Own { bytes } => bytes.is_none(),
@@ -93,8 +99,8 @@ where
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
-            Content::App { body } => {
-                let _executing = self.track.in_flight().executing();
+            Content::App { body, .. } => {
+                let _executing = self.track.executing();
                 body.size_hint()
             }
             Content::Own { bytes } => {

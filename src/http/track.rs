@@ -1,15 +1,16 @@
 //! One request from its head to the last byte of its answer: seen on the scoreboard, timed, written to the access log.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 
 use super::activity::Activity;
+use super::in_progress::InProgress;
 use crate::app::BoxError;
 use crate::logging::cut;
-use crate::scoreboard::{InFlight, RequestId};
+use crate::scoreboard::{Executing, InFlight, RequestId};
 use crate::sys::clock;
 
 /// A request that is being answered; it ends when this is dropped.
@@ -19,7 +20,8 @@ pub(super) struct Track {
     /// When its head was complete, monotonic.
     started: Duration,
     activity: Arc<Activity>,
-    in_flight: InFlight,
+    /// In flight until this is gone; none once it was given up.
+    in_progress: Option<InProgress>,
     access: Option<Box<Access>>,
 }
 
@@ -47,21 +49,36 @@ impl Track {
             id,
             started,
             activity,
-            in_flight,
+            in_progress: Some(InProgress::new(in_flight)),
             access,
         }
     }
 
-    /// Its note on the scoreboard.
-    pub(super) fn in_flight(&self) -> &InFlight {
-        &self.in_flight
+    /// For the application, which may hold it longer than this.
+    pub(super) fn in_progress(&self) -> Option<InProgress> {
+        self.in_progress.clone()
     }
 
-    /// How long it has been in flight, in words.
-    pub(super) fn age(&self) -> impl std::fmt::Display + use<> {
-        let age = clock::monotonic().saturating_sub(self.started);
-        let milliseconds = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-        humantime::format_duration(Duration::from_millis(milliseconds))
+    /// Its client is answered: when it began, and a way to see whether the application still works on it.
+    pub(super) fn give_up(&mut self) -> (Duration, Weak<InFlight>) {
+        let in_progress = self.in_progress.take();
+        (
+            self.started,
+            in_progress.map(InProgress::let_go).unwrap_or_default(),
+        )
+    }
+
+    /// Code of the application runs for it, on the thread of the event loop, until what is returned is dropped.
+    pub(super) fn executing(&self) -> Option<Executing<'_>> {
+        let in_progress = self.in_progress.as_ref()?;
+        Some(in_progress.in_flight().executing())
+    }
+
+    /// By what it is known when it comes again.
+    pub(super) fn set_fingerprint(&self, fingerprint: u64) {
+        if let Some(in_progress) = &self.in_progress {
+            in_progress.in_flight().set_fingerprint(fingerprint);
+        }
     }
 
     /// The token named this subject.

@@ -228,7 +228,7 @@ impl Master {
         };
         // Before the worker stops, so that nothing new arrives where nobody will look.
         self.note_who_serves();
-        let end = match (self.supervisor.is_stopping(), queue_has_heir) {
+        let end = match (self.supervisor.is_draining(), queue_has_heir) {
             (true, _) => SlotEnd::Everything,
             (false, true) => SlotEnd::Nothing,
             (false, false) => SlotEnd::Slot,
@@ -411,19 +411,21 @@ impl Master {
         for (bind, queue) in self.listeners.queues_of(slot.0) {
             let serve_it = workers().filter(|it| self.binds_of(it.generation).contains(&bind));
             if let Some(heir) = serve_it.min_by_key(connections) {
-                handed.push((heir.id, bind.to_string(), queue));
+                handed.push((heir.id, bind, queue));
             }
         }
-        for (heir, listener, queue) in handed {
+        for (heir, bind, queue) in handed {
             if let Some(hand) = self.crew.get_mut(heir) {
-                hand.tell_with(&ToWorker::TakeOver { listener }, queue);
+                let (listener, slot) = (bind.to_string(), slot.0);
+                hand.tell_with(&ToWorker::TakeOver { listener, slot }, queue);
+                self.listeners.note_heir(bind, slot, heir);
             }
         }
     }
 
     /// Closes listeners that no generation names.
     fn close_unused_listeners(&mut self) {
-        if self.supervisor.is_stopping() {
+        if self.supervisor.is_draining() {
             return;
         }
         let named: BTreeSet<Bind> = self
@@ -436,7 +438,7 @@ impl Master {
 
     /// Closes the sockets of slots that nobody fills or shall fill.
     pub(super) fn close_unused_slots(&mut self) {
-        if self.supervisor.is_stopping() {
+        if self.supervisor.is_draining() {
             return;
         }
         let filled = self

@@ -227,6 +227,7 @@ pub(super) fn pin(
         },
         boot_timeout: config.workers.boot_timeout,
         graceful_timeout: config.workers.graceful_timeout,
+        drain_delay: config.workers.drain_delay,
         backoff_initial: config.workers.backoff_initial,
         backoff_max: config.workers.backoff_max,
         backoff_reset: config.workers.backoff_reset,

@@ -111,7 +111,7 @@ impl Master {
     }
 
     /// Every child that has ended: one SIGCHLD may stand for many.
-    fn reap(&mut self) {
+    pub(super) fn reap(&mut self) {
         let mut ended = Vec::new();
         while let Some((pid, ending)) = process::reap() {
             if let Some(id) = self.crew.find(pid) {
@@ -156,12 +156,21 @@ impl Master {
                     self.note_replacement(id, "max_requests");
                     Event::ReplacementWanted(id)
                 }
+                ToMaster::Stuck => {
+                    self.note_replacement(id, "a request is stuck");
+                    Event::ReplacementWanted(id)
+                }
                 ToMaster::Failed { reason } => {
                     tracing::error!(worker = id.0, reason, "worker cannot boot");
                     Event::BootFailed(id, reason)
                 }
                 ToMaster::Memory { pss } => {
                     self.take_memory(id, pss);
+                    continue;
+                }
+                ToMaster::TookOver { listener, slot } => {
+                    self.listeners.taken_over(&listener, slot, id);
+                    self.close_unused_slots();
                     continue;
                 }
                 ToMaster::Emptied { listener } => {
@@ -208,13 +217,6 @@ impl Master {
                 self.control.answer(caller, outcome);
             }
         }
-    }
-
-    fn stop(&mut self, manner: StopManner) {
-        // Somebody must serve what waits for a worker that has died, and soon there will be nobody who is told to.
-        self.reap();
-        self.systemd.notifier.send("STOPPING=1\nSTATUS=Stopping");
-        self.feed(Event::StopRequested(manner));
     }
 
     fn reopen_logs(&mut self) -> Result<String, String> {

@@ -23,6 +23,8 @@ pub(super) struct Listeners {
     inherited: Vec<InheritedSocket>,
     /// Slots whose worker takes connections, for each listener that has any; others get no new ones.
     serving: BTreeMap<Bind, BTreeSet<u16>>,
+    /// Slots whose queue a worker takes over: the socket goes on until it has.
+    heirs: BTreeSet<(Bind, u16, WorkerId)>,
     /// Whether the kernel was found unable to steer connections among sockets.
     cannot_steer: bool,
 }
@@ -100,6 +102,7 @@ impl Listeners {
             open: Vec::new(),
             inherited,
             serving: BTreeMap::new(),
+            heirs: BTreeSet::new(),
             cannot_steer: false,
         }
     }
@@ -363,19 +366,42 @@ impl Listeners {
                 stop_listening(socket);
             }
         }
-        self.stop_slots(|sockets| sockets.stop_emptied_by(id));
+        self.heirs.retain(|(_, _, heir)| *heir != id);
+        self.stop_slots(|_, sockets| sockets.stop_emptied_by(id));
     }
 
-    /// Closes the sockets of slots at and above `slots`, except for those that a worker empties.
+    /// A worker takes over what waits in the queue of a slot.
+    pub(super) fn note_heir(&mut self, bind: Bind, slot: u16, heir: WorkerId) {
+        self.heirs.insert((bind, slot, heir));
+    }
+
+    /// It has.
+    pub(super) fn taken_over(&mut self, name: &str, slot: u16, heir: WorkerId) {
+        let is_it = |(bind, of, by): &(Bind, u16, WorkerId)| {
+            bind.to_string() == name && *of == slot && *by == heir
+        };
+        self.heirs.retain(|heir| !is_it(heir));
+    }
+
+    /// Closes the sockets of slots at and above `slots`, except for those that a worker empties or takes over.
     pub(super) fn close_slots(&mut self, slots: u16) {
-        self.stop_slots(|sockets| sockets.stop_from(slots));
+        let heirs = std::mem::take(&mut self.heirs);
+        self.stop_slots(|bind, sockets| {
+            let is_taken_over = |slot| {
+                heirs
+                    .iter()
+                    .any(|(of, taken, _)| of == bind && *taken == slot)
+            };
+            sockets.stop_from(slots, is_taken_over)
+        });
+        self.heirs = heirs;
     }
 
-    fn stop_slots(&mut self, stop: impl Fn(&mut SlotSockets) -> bool) {
+    fn stop_slots(&mut self, stop: impl Fn(&Bind, &mut SlotSockets) -> bool) {
         let mut stopped = false;
         for listener in &mut self.open {
             if let Kind::PerSlot(sockets) = &mut listener.kind {
-                stopped |= stop(sockets);
+                stopped |= stop(&listener.bind, sockets);
             }
         }
         if stopped {

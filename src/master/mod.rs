@@ -16,6 +16,7 @@ mod rounds;
 mod slot_sockets;
 mod socket_path;
 mod status;
+mod stop;
 mod suspects;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -39,7 +40,8 @@ pub use plan::{
 };
 pub use socket_path::SocketPathError;
 pub use status::{
-    ListenerStatus, MemoryStatus, ReloadStatus, RequestStatus, Status, Totals, WorkerStatus,
+    ListenerStatus, MemoryStatus, ReloadStatus, RequestStatus, Status, StopPhase, StopStatus,
+    Totals, WorkerStatus,
 };
 
 use crate::config::{Config, Overridden, Setting};

@@ -23,6 +23,8 @@ pub struct Status {
     pub uptime: f64,
     /// `booting`, `serving`, `reloading`, `degraded`, `paused` or `stopping`.
     pub state: String,
+    /// How far the stop is, once there is one.
+    pub stop: Option<StopStatus>,
     /// The generation that serves.
     pub generation: Option<u64>,
     /// The configuration file.
@@ -44,6 +46,27 @@ pub struct Status {
     /// The last workers that died, newest first.
     #[serde(default)]
     pub deaths: Vec<DeathStatus>,
+}
+
+/// A stop.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StopStatus {
+    /// Whether it still serves.
+    pub phase: StopPhase,
+    /// How soon the workers are told to go; in the delay only.
+    pub drains_in: Option<f64>,
+    /// By then everything is over.
+    pub ends_in: f64,
+}
+
+/// The phases of a stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StopPhase {
+    /// `workers.drain_delay`: it is not ready any more, but serves.
+    Delay,
+    /// The workers were told to go.
+    Draining,
 }
 
 /// A listener.
@@ -163,6 +186,7 @@ impl Master {
             pid: ProcessId::own().number(),
             uptime: self.now().as_secs_f64(),
             state: self.state_word().to_owned(),
+            stop: self.stop_status(),
             generation: self.supervisor.serving().map(|generation| generation.0),
             config: config.map_or_else(String::new, |config| config.file.display().to_string()),
             control_socket: self.control.path().display().to_string(),

@@ -1,7 +1,7 @@
 //! Where each figure lies in the shared words. Changing anything here means a new [`VERSION`].
 
 /// The layout's number, in the first word: a reader of another version keeps away.
-pub(super) const VERSION: u64 = 3;
+pub(super) const VERSION: u64 = 4;
 
 /// Workers that can exist at once: those of a generation and of the ones that still drain.
 pub const SEATS: usize = 2048;
@@ -18,6 +18,9 @@ pub const BLOCKED_MAX: usize = 64;
 /// Before the first seat: the version, the totals of the dead in the order of [`Figure`], the number of seats used, and the
 /// requests that are blocked. Whole cache lines, as a seat is: no two workers write to the same one.
 pub(super) const HEAD: usize = (BLOCKED + BLOCKED_MAX * BLOCKED_WORDS).next_multiple_of(8);
+
+/// 1 from the order to stop on; only the master writes it.
+pub(super) const STOPPING: usize = 30;
 
 /// Seats at and above this number have never been used, so nobody needs to look there.
 pub(super) const SEATS_USED: usize = 31;
@@ -144,6 +147,6 @@ pub(super) const fn blocked(index: usize) -> usize {
 }
 
 const _: () =
-    assert!((Figure::Testimony as usize) < FIGURES && total(Figure::Testimony) < SEATS_USED);
+    assert!((Figure::Testimony as usize) < FIGURES && total(Figure::Testimony) < STOPPING);
 const _: () = assert!(HEAD.is_multiple_of(8) && SEAT.is_multiple_of(8));
 const _: () = assert!(PATH_MAX.is_multiple_of(8) && REQUESTS_NAMED <= u32::BITS as usize);

@@ -65,6 +65,11 @@ impl Scoreboard {
         self.open_seat(seat, 0, 0, 0);
     }
 
+    /// Tells every worker at once that the server is about to stop.
+    pub fn announce_stop(&self) {
+        self.word(layout::STOPPING).store(1, Relaxed);
+    }
+
     fn figure(&self, seat: usize, figure: Figure) -> &AtomicU64 {
         self.word(layout::figure(seat, figure))
     }

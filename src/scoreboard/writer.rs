@@ -2,7 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use std::time::Duration;
 
 use super::Scoreboard;
@@ -152,8 +155,14 @@ impl SeatWriter {
         least.map_or(0, |least| own.saturating_sub(least))
     }
 
+    /// Whether the master has announced that the server is about to stop.
+    pub fn stop_is_announced(&self) -> bool {
+        self.scoreboard.word(layout::STOPPING).load(Relaxed) == 1
+    }
+
     fn take_entry(&self) -> Option<usize> {
-        let free = self.free.load(Relaxed);
+        // A request may end in another thread: its place is free when that has been said there.
+        let free = self.free.load(Acquire);
         let lowest = free.trailing_zeros();
         (lowest < u32::BITS).then(|| {
             self.free.fetch_and(!(1 << lowest), Relaxed);
@@ -233,7 +242,7 @@ impl Drop for InFlight {
         if let Some(entry) = self.entry {
             let started = layout::named(self.writer.seat, entry) + Named::Started as usize;
             self.writer.scoreboard.word(started).store(0, Relaxed);
-            self.writer.free.fetch_or(1 << entry, Relaxed);
+            self.writer.free.fetch_or(1 << entry, Release);
         }
     }
 }

@@ -56,6 +56,8 @@ pub struct Policy {
     pub boot_timeout: Duration,
     /// From the order to drain until SIGKILL.
     pub graceful_timeout: Duration,
+    /// From the order to stop until the order to drain.
+    pub drain_delay: Duration,
     /// The first wait between two replacements of a worker that keeps dying.
     pub backoff_initial: Duration,
     /// The longest such wait, before jitter.

@@ -30,6 +30,7 @@ pub use event::{
     Slot, StopManner, Strategy, WorkerId,
 };
 use reload::Candidate;
+pub use shutdown::StopView;
 use shutdown::Stopping;
 use worker::Worker;
 pub use worker::{State, WorkerView};
@@ -155,7 +156,7 @@ impl Supervisor {
             .map(earlier)
             .chain(self.next_spawn())
             .chain(self.next_recovery())
-            .chain(self.stopping.as_ref().and_then(Stopping::deadline))
+            .chain(self.stopping.as_ref().map(Stopping::deadline))
             .min()
     }
 
@@ -212,6 +213,14 @@ impl Supervisor {
         self.stopping.is_some()
     }
 
+    /// How far it is on its way out, if it is.
+    pub fn stop(&self) -> Option<StopView> {
+        self.stopping.as_ref().map(|stopping| StopView {
+            drain_at: stopping.drain_at,
+            until: stopping.until,
+        })
+    }
+
     fn on_ready(&mut self, now: Now, id: WorkerId) {
         let Some(worker) = self.workers.get_mut(&id) else {
             return;
@@ -240,6 +249,9 @@ impl Supervisor {
 
     fn on_scale(&mut self, scale: Scale, caller: Option<Caller>) {
         self.scaling.extend(caller);
+        if self.stopping.is_some() {
+            return;
+        }
         let wanted = scale.apply(self.wanted());
         let candidate = self.candidate.as_mut().map(|candidate| &mut candidate.line);
         for line in self.serving.as_mut().into_iter().chain(candidate) {
@@ -250,7 +262,7 @@ impl Supervisor {
 
     /// Nobody shall serve, so a generation on its way has nothing to take over.
     fn on_pause(&mut self, now: Now, actions: &mut Vec<Action>) {
-        if let Some(line) = &mut self.serving {
+        if let Some(line) = self.serving.as_mut().filter(|_| self.stopping.is_none()) {
             line.paused = true;
             self.roll_back(now, "the workers were told to pause", actions);
         }

@@ -1,6 +1,7 @@
 //! A generation on its way to serve: how it is started, taken over or given up.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::event::{Action, Caller, Done, ExitReason, Generation, Now, Policy, Slot, Strategy};
 use super::shutdown::Stopping;
@@ -73,6 +74,7 @@ impl Supervisor {
             let grace = candidate.line.policy.graceful_timeout;
             self.stopping = Some(Stopping::graceful(
                 now,
+                Duration::ZERO,
                 grace,
                 ExitReason::BootFailed(reason.to_owned()),
             ));

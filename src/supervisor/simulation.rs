@@ -28,6 +28,7 @@ struct Tally {
     scales: u64,
     pauses: u64,
     replacements_wanted: u64,
+    crashes_in_delay: u64,
     outlived: u64,
     hangs: u64,
     degradations: u64,
@@ -70,7 +71,7 @@ fn simulation() {
 }
 
 impl Tally {
-    fn counts(&mut self) -> [(&'static str, &mut u64); 16] {
+    fn counts(&mut self) -> [(&'static str, &mut u64); 17] {
         [
             ("steps", &mut self.steps),
             ("commits", &mut self.commits),
@@ -82,6 +83,7 @@ impl Tally {
             ("scales", &mut self.scales),
             ("pauses", &mut self.pauses),
             ("replacements_wanted", &mut self.replacements_wanted),
+            ("crashes_in_delay", &mut self.crashes_in_delay),
             ("outlived", &mut self.outlived),
             ("hangs", &mut self.hangs),
             ("degradations", &mut self.degradations),
@@ -183,6 +185,7 @@ fn random_policy(random: &mut fastrand::Rng) -> Policy {
         strategy,
         boot_timeout: Duration::from_secs(random.u64(2..20)),
         graceful_timeout: Duration::from_secs(random.u64(1..30)),
+        drain_delay: Duration::from_millis(random.u64(0..2) * random.u64(0..20_000)),
         backoff_initial: Duration::from_millis(100),
         backoff_max: Duration::from_secs(30),
         backoff_reset: Duration::from_mins(1),
@@ -319,6 +322,9 @@ impl World {
                 {
                     if process.was_ready && !process.goes && !process.killed {
                         tally.crashes += 1;
+                        let delayed =
+                            self.supervisor.is_stopping() && !self.supervisor.is_draining();
+                        tally.crashes_in_delay += u64::from(delayed);
                     }
                     self.step(Event::Exited(id, "exit code 1".to_owned()), tally);
                 }
@@ -372,14 +378,12 @@ impl World {
     }
 
     fn stop(&mut self, manner: StopManner, tally: &mut Tally) {
-        let grace = self
-            .policies
-            .values()
-            .map(|policy| policy.graceful_timeout)
-            .max()
-            .expect("one at least");
+        let serving = self.supervisor.serving();
+        let (_, last) = self.policies.last_key_value().expect("one at least");
+        let policy = serving.map_or(last, |serving| &self.policies[&serving]);
         let bound = match manner {
-            StopManner::Graceful => grace,
+            // One for every state: booting, reloading, rolling back, paused, crashing.
+            StopManner::Graceful => policy.drain_delay + policy.graceful_timeout,
             StopManner::Fast => Duration::from_secs(1),
         };
         let by = self.now + bound + Duration::from_millis(500);
@@ -438,6 +442,10 @@ impl World {
     fn perform(&mut self, action: Action, answers: &mut Vec<Event>, tally: &mut Tally) {
         match action {
             Action::Prepare => {
+                assert!(
+                    !self.supervisor.is_stopping(),
+                    "a reload begins though the master is stopping"
+                );
                 let policy = random_policy(&mut self.random);
                 if self.random.u8(0..5) == 0 {
                     tally.refusals += 1;
@@ -513,7 +521,11 @@ impl World {
             }
             Action::Degraded { .. } => tally.degradations += 1,
             Action::Recovered => tally.recoveries += 1,
-            Action::Answer(caller, _) => {
+            Action::Answer(caller, outcome) => {
+                assert!(
+                    outcome.is_err() || !self.supervisor.is_stopping(),
+                    "{caller:?} was served though the master is stopping"
+                );
                 assert!(self.waiting.remove(&caller), "{caller:?} is answered twice");
             }
             Action::Exit(reason) => self.exit = Some(reason),
@@ -573,7 +585,7 @@ impl World {
     }
 
     fn check(&self, committed: bool) {
-        let stopping = self.supervisor.is_stopping();
+        let draining = self.supervisor.is_draining();
         let serving = self.supervisor.serving();
         for (id, process) in &self.processes {
             let in_time = process.aborted_until.is_none_or(|until| self.now <= until);
@@ -599,7 +611,7 @@ impl World {
                 .any(|process| process.accepting && Some(process.generation) != serving);
             assert!(!two, "two generations accept after the commit");
         }
-        if stopping || self.supervisor.wanted() == 0 {
+        if draining || self.supervisor.wanted() == 0 {
             return;
         }
         let under_way = self.replacements_under_way();
@@ -642,6 +654,7 @@ impl World {
 
     /// Notes the slots whose only worker was sent away though the slot shall be served: nobody died there, so it was a choice.
     fn note_sent_away(&mut self, sent_away: &[WorkerId]) {
+        let before = self.unserved.clone();
         for id in sent_away {
             let slot = self.processes.get(id).map(|process| process.slot);
             self.unserved.extend(slot);
@@ -655,6 +668,13 @@ impl World {
             .collect();
         self.unserved
             .retain(|slot| slot.0 < wanted && !served.contains(slot));
+        if self.supervisor.is_stopping() && !self.supervisor.is_draining() {
+            assert!(
+                self.unserved.is_subset(&before),
+                "in the delay of a stop slots were given up: {:?}",
+                self.unserved
+            );
+        }
     }
 
     /// Nothing is going to happen any more: then everyone who shall serve must serve.

@@ -22,6 +22,7 @@ fn policy(workers: u16) -> Policy {
         strategy: Strategy::BlueGreen,
         boot_timeout: at(30),
         graceful_timeout: at(20),
+        drain_delay: at(0),
         backoff_initial: at_ms(100),
         backoff_max: at(30),
         backoff_reset: at(60),
@@ -605,6 +606,111 @@ fn a_stop_during_a_reload_gives_the_reload_up_and_says_so() {
     assert!(
         actions.contains(&Action::Kill(id(2), KillReason::Unwanted)),
         "{actions:?}"
+    );
+}
+
+fn delayed(workers: u16) -> Policy {
+    Policy {
+        drain_delay: at(5),
+        ..policy(workers)
+    }
+}
+
+const REFUSED: &str = "the master is stopping";
+
+#[test]
+fn a_stop_has_a_delay_in_which_everything_goes_on() {
+    let mut supervisor = serving(delayed(2));
+    let stop = || Event::StopRequested(StopManner::Graceful);
+    assert_eq!(supervisor.handle(at(10), stop()), []);
+    assert_eq!(supervisor.next_deadline(), Some(at(15)));
+    // systemd and Kubernetes may say it twice.
+    assert_eq!(supervisor.handle(at(12), stop()), []);
+    assert_eq!(spawned(&supervisor.handle(at(12), died(2))), [(3, 1, 1)]);
+    assert_eq!(
+        accepted(&supervisor.handle(at(13), Event::Ready(id(3)))),
+        [3]
+    );
+    let actions = supervisor.handle(at(15), Event::DeadlinePassed);
+    assert_eq!(drained(&actions), [1, 3]);
+    assert_eq!(spawned(&supervisor.handle(at(16), died(3))), []);
+    assert_eq!(supervisor.next_deadline(), Some(at(35)));
+}
+
+#[test]
+fn what_is_asked_for_in_the_delay_of_a_stop_is_refused() {
+    let mut supervisor = serving(delayed(2));
+    let _actions = supervisor.handle(at(10), Event::StopRequested(StopManner::Graceful));
+    let refused = [Action::Answer(Caller(1), Err(REFUSED.to_owned()))];
+    let reload = Event::ReloadRequested(Some(Caller(1)));
+    assert_eq!(supervisor.handle(at(11), reload), refused);
+    let scale = Event::ScaleRequested(Scale::To(1), Some(Caller(1)));
+    assert_eq!(supervisor.handle(at(11), scale), refused);
+    let nothing: [Action; 0] = [];
+    for event in [Event::ReloadRequested(None), Event::PauseRequested] {
+        assert_eq!(supervisor.handle(at(12), event), nothing);
+    }
+    assert_eq!(supervisor.wanted(), 2);
+}
+
+#[test]
+fn a_stop_with_a_delay_gives_a_reload_up_and_leaves_no_slot_unserved() {
+    let mut supervisor = serving(delayed(2));
+    let _actions = reload(&mut supervisor, at(10), rolling(2, 1, 0));
+    let _actions = supervisor.handle(at(11), Event::Ready(id(3)));
+    let actions = supervisor.handle(at(12), Event::StopRequested(StopManner::Graceful));
+    assert_eq!(
+        actions,
+        [
+            Action::Answer(Caller(1), Err(REFUSED.to_owned())),
+            Action::Kill(id(4), KillReason::Unwanted),
+            Action::Spawn {
+                worker: id(5),
+                slot: Slot(0),
+                generation: Generation(1)
+            },
+        ]
+    );
+    let actions = supervisor.handle(at(13), Event::Ready(id(5)));
+    assert_eq!((accepted(&actions), drained(&actions)), (vec![5], vec![3]));
+    let actions = supervisor.handle(at(17), Event::DeadlinePassed);
+    assert_eq!(drained(&actions), [2, 5]);
+}
+
+#[test]
+fn where_nobody_serves_a_stop_has_no_delay() {
+    let mut booting = Supervisor::new(delayed(1), 7);
+    let _actions = booting.handle(at(0), Event::DeadlinePassed);
+    let actions = booting.handle(at(1), Event::StopRequested(StopManner::Graceful));
+    assert_eq!(actions, [Action::Kill(id(1), KillReason::Unwanted)]);
+    let mut paused = serving(delayed(1));
+    let _actions = paused.handle(at(5), Event::PauseRequested);
+    let _actions = paused.handle(at(6), died(1));
+    let actions = paused.handle(at(7), Event::StopRequested(StopManner::Graceful));
+    assert_eq!(actions.last(), Some(&Action::Exit(ExitReason::Stopped)));
+}
+
+#[test]
+fn a_fast_stop_cuts_the_delay_of_a_graceful_one() {
+    let mut supervisor = serving(delayed(1));
+    let _actions = supervisor.handle(at(10), Event::StopRequested(StopManner::Graceful));
+    let actions = supervisor.handle(at(11), Event::StopRequested(StopManner::Fast));
+    assert_eq!(actions, [Action::Quit(id(1))]);
+    assert_eq!(supervisor.next_deadline(), Some(at(12)));
+}
+
+#[test]
+fn a_master_without_workers_does_not_end_before_the_delay_of_its_stop() {
+    let mut supervisor = serving(delayed(1));
+    for (time, worker) in [(5, 1), (5, 2)] {
+        let _actions = supervisor.handle(at(time), died(worker));
+    }
+    assert_eq!(supervisor.workers().count(), 0, "it waits for the back-off");
+    let actions = supervisor.handle(at(5), Event::StopRequested(StopManner::Graceful));
+    assert_eq!(actions, []);
+    assert_eq!(
+        spawned(&supervisor.handle(at(6), Event::DeadlinePassed)),
+        [(3, 0, 1)]
     );
 }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 use accept::{Accepting, Ending, Listener};
 use connection::Serving;
 use orders::Orders;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::app::{App, AppService, Boot, BoxError};
 use crate::auth::Guard;
@@ -72,6 +72,9 @@ impl From<WorkerExit> for u8 {
         }
     }
 }
+
+/// An event stream is ended at least so long before its worker would be killed, so that it ends whole.
+const STREAM_MARGIN: Duration = Duration::from_millis(500);
 
 /// A worker whose master has died exits within this time, whatever its clients do.
 const ORPHAN_GRACE: Duration = Duration::from_millis(500);
@@ -139,9 +142,9 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
         Booted::NotWanted => return WorkerExit::Done,
     };
     orders.say(&ToMaster::Ready).await;
-    let (emptied, queues_emptied) = mpsc::unbounded_channel();
-    let serving = Arc::new(serving(&task, service, emptied));
-    serve(&task, listeners, &serving, queues_emptied, &mut orders).await;
+    let (words, to_be_said) = mpsc::unbounded_channel();
+    let serving = Arc::new(serving(&task, service, words));
+    serve(&task, listeners, &serving, to_be_said, &mut orders).await;
     WorkerExit::Done
 }
 
@@ -181,7 +184,7 @@ async fn boot<A: App>(task: &Task, app: &A, orders: &mut Orders) -> Booted<A::Se
 fn serving<S: AppService>(
     task: &Task,
     service: S,
-    emptied: mpsc::UnboundedSender<String>,
+    words: mpsc::UnboundedSender<ToMaster>,
 ) -> Serving<S> {
     let config = &task.config;
     let guard = Arc::clone(&task.guard);
@@ -198,9 +201,8 @@ fn serving<S: AppService>(
             keep_alive: config.http.keep_alive,
         },
         linger: config.http.drain_linger,
-        draining: watch::Sender::new(false),
         open: drain::Open::default(),
-        emptied,
+        words,
         seat: task.seat.clone(),
     }
 }
@@ -218,6 +220,13 @@ fn settings(task: &Task) -> Settings {
         .unwrap_or(0);
     Settings {
         worker: task.worker,
+        readiness_path: config.health.readiness_path.clone(),
+        stream_grace: config.http.stream_grace.min(
+            config
+                .workers
+                .graceful_timeout
+                .saturating_sub(STREAM_MARGIN),
+        ),
         access_log: config.log.access,
         max_requests: (least > 0).then(|| u64::from(least) + u64::from(jitter)),
         poison_guard: config.workers.poison_guard,
@@ -229,16 +238,26 @@ async fn serve<S: AppService>(
     task: &Task,
     sockets: Vec<ListeningSocket>,
     serving: &Arc<Serving<S>>,
-    mut emptied: mpsc::UnboundedReceiver<String>,
+    mut to_be_said: mpsc::UnboundedReceiver<ToMaster>,
     orders: &mut Orders,
 ) {
     let mut sockets = sockets;
     let mut accepting = Vec::new();
+    let mut told_that_stuck = false;
     let close = loop {
         let order = tokio::select! {
             order = orders.next() => order,
+            Some(words) = to_be_said.recv() => {
+                orders.say(&words).await;
+                continue;
+            }
             () = serving.pipeline.served_out() => {
                 orders.say(&ToMaster::ServedOut).await;
+                continue;
+            }
+            () = serving.pipeline.stuck(), if !told_that_stuck => {
+                orders.say(&ToMaster::Stuck).await;
+                told_that_stuck = true;
                 continue;
             }
         };
@@ -247,8 +266,8 @@ async fn serve<S: AppService>(
                 task.seat.set_accepting(true);
                 accepting.extend(accept_from(std::mem::take(&mut sockets), task, serving));
             }
-            Some(ToWorker::TakeOver { listener }) => {
-                take_over(listener, orders.take_descriptor(), serving);
+            Some(ToWorker::TakeOver { listener, slot }) => {
+                take_over((listener, slot), orders.take_descriptor(), serving);
             }
             Some(ToWorker::Drain { close }) => break close,
             Some(ToWorker::ReopenLogs) => reopen_logs(),
@@ -272,7 +291,7 @@ async fn serve<S: AppService>(
     loop {
         tokio::select! {
             () = &mut drained => return,
-            Some(listener) = emptied.recv() => orders.say(&ToMaster::Emptied { listener }).await,
+            Some(words) = to_be_said.recv() => orders.say(&words).await,
             order = orders.next() => match order {
                 Some(
                     ToWorker::Accept
@@ -308,7 +327,11 @@ fn accept_from<S: AppService>(
 }
 
 /// Serves what waits for a worker that has died. Without a socket there is nothing to serve.
-fn take_over<S: AppService>(name: String, socket: Option<OwnedFd>, serving: &Arc<Serving<S>>) {
+fn take_over<S: AppService>(
+    (name, slot): (String, u16),
+    socket: Option<OwnedFd>,
+    serving: &Arc<Serving<S>>,
+) {
     let Some(socket) = socket else {
         return;
     };
@@ -319,7 +342,7 @@ fn take_over<S: AppService>(name: String, socket: Option<OwnedFd>, serving: &Arc
         inherited: false,
     });
     match listener {
-        Ok(listener) => accept::take_over(listener, Arc::clone(serving)),
+        Ok(listener) => accept::take_over(listener, slot, Arc::clone(serving)),
         Err(error) => tracing::warn!(%error, "cannot serve what waits for a worker that has died"),
     }
 }

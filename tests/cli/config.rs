@@ -42,6 +42,7 @@ methods = "GET"
     workers.count = "auto"  # --workers
     workers.boot_timeout = "5s"  # app.toml:3:16
     workers.graceful_timeout = "30s"  # default
+    workers.drain_delay = "0s"  # default
     workers.backoff_initial = "100ms"  # default
     workers.backoff_max = "30s"  # default
     workers.backoff_reset = "1m"  # default
@@ -68,6 +69,8 @@ methods = "GET"
     http.request_timeout = "1m"  # default
     http.keep_alive = "5s"  # DESTRIER_HTTP__KEEP_ALIVE
     http.drain_linger = "1s"  # default
+    http.stream_grace = "10s"  # default
+    # health.readiness_path is not set
     auth.realm = "destrier"  # default
     auth.token_from = ["authorization"]  # default
     auth.trusted_origins = []  # default

@@ -101,7 +101,7 @@ fn an_idle_connection_gets_an_answer_while_its_worker_drains() {
     let old = connection.get("/pid").unwrap();
     assert!(!old.closes());
     server.reload();
-    // The order to drain may still be on its way when the reload is done.
+    // The order to drain may still be on its way.
     eventually("the last answer", || {
         let answer = connection.get("/pid").unwrap();
         assert_eq!(answer.pid(), old.pid());

@@ -95,6 +95,27 @@ fn what_waits_for_a_killed_worker_is_served_by_another_one() {
 }
 
 #[test]
+fn a_slot_that_is_given_up_listens_until_what_waits_there_was_taken_over() {
+    let server = Setup::faulty().start();
+    let address = server.address();
+    let (heir, killed) = (server.pids()[0], server.pids()[1]);
+    // The heir takes nothing over before the slot is given up.
+    assert!(os::send(heir, Signal::SIGSTOP));
+    let clients = clients_of_a_worker_that_hangs(&server, killed);
+    server.let_boot("wait");
+    let mark = server.log.mark();
+    os::kill(killed);
+    server.wait_for_log(mark, "worker spawned");
+    assert_eq!(server.cli(["scale", "1"]).code, Some(0));
+    server.until_workers(1);
+    assert!(os::send(heir, Signal::SIGCONT));
+    assert_all_answered(clients);
+    eventually("the end of the socket", || {
+        (os::listening_sockets(&address) == 1).then_some(())
+    });
+}
+
+#[test]
 fn a_stop_that_is_heard_of_before_a_death_serves_what_waits_for_the_dead_too() {
     let server = Setup::new().start();
     let killed = server.pids()[1];

@@ -30,4 +30,5 @@ mod serve;
 mod signals;
 mod stop;
 mod support;
+mod term_timeline;
 mod token;

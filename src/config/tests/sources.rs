@@ -165,6 +165,7 @@ fn what_is_in_force_is_shown_with_its_origin() {
     workers.count = 4                    # DESTRIER_WORKERS__COUNT
     workers.boot_timeout = "30s"         # default
     workers.graceful_timeout = "30s"     # default
+    workers.drain_delay = "0s"           # default
     workers.backoff_initial = "100ms"    # default
     workers.backoff_max = "30s"          # default
     workers.backoff_reset = "1m"         # default
@@ -191,6 +192,8 @@ fn what_is_in_force_is_shown_with_its_origin() {
     http.request_timeout = "1m"          # default
     http.keep_alive = "1m 15s"           # default
     http.drain_linger = "1s"             # default
+    http.stream_grace = "10s"            # default
+    # health.readiness_path is not set
     auth.realm = "destrier"              # default
     auth.token_from = ["authorization"]  # default
     auth.trusted_origins = []            # default

@@ -260,8 +260,8 @@ impl Server {
         }
     }
 
-    /// What the faulty application does when it boots from now on: `ok`, `wait` (for another word), `once` (then `fail`), `fail`, `exit`,
-    /// `hang`, `stall`, which hangs so that no order is heard, or boots and does what it should not: `block` has a thread that
+    /// What the faulty application does when it boots from now on: `ok`, `wait` (for another word), `once` (then `fail`), `one` (then
+    /// `wait`), `fail`, `exit`, `hang`, `stall`, which hangs so that no order is heard, or boots and does what it should not: `block` has a thread that
     /// never ends, `spin` an event loop that never waits, `deaf` blocks SIGABRT.
     pub(crate) fn let_boot(&self, what: &str) {
         fs::write(self.folder().join("boot"), what).unwrap();
