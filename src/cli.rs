@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 const OVERVIEW: &str = "\
 Start:       destrier check && destrier run
-Operate:     destrier status; destrier reload; destrier stop
+Operate:     destrier status; destrier plan; destrier reload; destrier stop
 Try a token: destrier token issue --sub alice | destrier token verify
 
 Every key of a section of the configuration is also an environment variable: DESTRIER_WORKERS__COUNT=4 is `count` in [workers]. \
@@ -19,6 +19,14 @@ const RUN: &str = "\
 Signals: TERM stops when the requests in flight are done, INT and QUIT at once, HUP reloads, USR1 opens the log anew.
 
 The configuration may be written as `destrier config schema` says; `destrier check` finds every mistake in it.";
+
+const PLAN: &str = "\
+The master reads the configuration and the key files as a reload would, with its own environment and arguments, and tells what it \
+would keep, restart (workers of the new generation have it), rebind (addresses are opened or closed) and refuse (only a restart \
+of the master changes it).
+
+Exit codes: 0 nothing would change, 1 no answer: no master runs, or what lies on disk is wrong; the reasons are on standard error, \
+2 something would change, or a reload would be refused. Wrong usage exits with 2 as well, with nothing on standard output.";
 
 const ISSUE: &str = "\
 Examples:
@@ -73,6 +81,16 @@ pub enum Command {
     Check(ConfigArgs),
     /// Show what runs now
     Status {
+        /// Which master
+        #[command(flatten)]
+        master: MasterArgs,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what a reload would change, and change nothing; exits 0 when that is nothing, 2 when it is something
+    #[command(after_help = PLAN)]
+    Plan {
         /// Which master
         #[command(flatten)]
         master: MasterArgs,

@@ -5,10 +5,8 @@ use std::fmt;
 use std::io::{self, Write};
 
 use crate::app::App;
-use crate::auth::Guard;
 use crate::cli::{Cli, Command, ConfigArgs};
 use crate::config::{Config, ConfigErrors, Loaded, Sources, load, read};
-use crate::key_files::{self, MissingSecret};
 use crate::master::control::Request;
 
 mod ask;
@@ -16,6 +14,7 @@ mod auth;
 mod check;
 mod config;
 mod key;
+mod plan;
 mod run;
 mod status;
 mod token;
@@ -29,6 +28,7 @@ pub fn execute<A: App>(cli: &Cli, app: A) -> Result<ExitCode, CommandError> {
         Command::Run(args) => run::run(args, app),
         Command::Check(args) => check::run(args).map(|()| ExitCode::Success),
         Command::Status { master, json } => status::run(master, *json),
+        Command::Plan { master, json } => plan::run(master, *json),
         Command::Reload(args) => ask::run(args, &Request::Reload {}),
         Command::Scale { workers, master } => {
             ask::run(master, &Request::Scale { workers: *workers })
@@ -58,6 +58,9 @@ pub enum ExitCode {
     Failure,
     /// Wrong usage or configuration.
     Usage,
+    /// Of `plan`: a reload would change something, or be refused. The code of diff tools and their like, although clap's
+    /// errors have it too.
+    Changes,
     /// The application failed to boot.
     Boot,
 }
@@ -67,7 +70,7 @@ impl From<ExitCode> for std::process::ExitCode {
         Self::from(match code {
             ExitCode::Success => 0,
             ExitCode::Failure => 1,
-            ExitCode::Usage => 2,
+            ExitCode::Usage | ExitCode::Changes => 2,
             ExitCode::Boot => 3,
         })
     }
@@ -122,11 +125,6 @@ pub(crate) fn load_config(args: &ConfigArgs) -> Result<Config, CommandError> {
 /// As [`load_config`], with how it came about.
 pub(crate) fn read_config(args: &ConfigArgs) -> Result<Loaded, CommandError> {
     Ok(read(&sources(args)?)?)
-}
-
-/// The keys and rules of `config`; reads the key files that it names, and makes those that it may.
-pub(crate) fn load_guard(config: &Config) -> Result<Guard, CommandError> {
-    key_files::load(&config.auth, MissingSecret::Make).map_err(|errors| misconfigured(&errors))
 }
 
 /// What is wrong with things that the configuration names, a line each.

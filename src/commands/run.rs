@@ -10,9 +10,10 @@ use crate::app::App;
 use crate::auth::Guard;
 use crate::cli::ConfigArgs;
 use crate::config::{self, Bind, Sources};
+use crate::key_files::{self, MissingSecret};
 use crate::logging;
 use crate::master::{
-    Assignment, Ending, Inherited, ListenError, Loaded, Master, Serve, ServiceManager,
+    Assignment, Ending, Inherited, ListenError, Loaded, Master, Purpose, Serve, ServiceManager,
     SocketPathError, StartError,
 };
 use crate::worker::{self, Task};
@@ -23,14 +24,14 @@ pub(super) fn run<A: App>(args: &ConfigArgs, app: A) -> Result<ExitCode, Command
     let inherited = Inherited::take(&manager);
     let sources = super::sources(args)?;
     let app = Rc::new(app);
-    let loaded = read(&sources, &app)?;
+    let loaded = read(&sources, &app, Purpose::Force)?;
     logging::start(&loaded.config.log).map_err(|error| {
         CommandError::usage(match &loaded.config.log.file {
             Some(path) => format!("cannot open `log.file` `{}`: {error}", path.display()),
             None => format!("cannot log to standard error: {error}"),
         })
     })?;
-    let loader = move || read(&sources, &app).map_err(|error| error.message);
+    let loader = move |purpose| read(&sources, &app, purpose).map_err(|error| error.message);
     let master = Master::start(loaded, Box::new(loader), &manager, inherited)
         .map_err(|error| cannot_start(&error))?;
     match master.run() {
@@ -77,11 +78,19 @@ fn hint(error: &StartError) -> Option<&'static str> {
 }
 
 /// One generation: the configuration, the keys it names, and what its workers shall do with them.
-fn read<A: App>(sources: &Sources, app: &Rc<A>) -> Result<Loaded, CommandError> {
+fn read<A: App>(sources: &Sources, app: &Rc<A>, purpose: Purpose) -> Result<Loaded, CommandError> {
     let config::Loaded {
-        config, warnings, ..
+        config,
+        warnings,
+        settings,
+        overridden,
     } = config::read(sources)?;
-    let guard = super::load_guard(&config)?;
+    let missing = match purpose {
+        Purpose::Force => MissingSecret::Make,
+        Purpose::Look => MissingSecret::StandIn,
+    };
+    let (guard, key_digests) = key_files::load_with_digests(&config.auth, missing)
+        .map_err(|errors| super::misconfigured(&errors))?;
     let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     warnings.extend(guard.warnings().iter().cloned());
     let config = Arc::new(config);
@@ -90,6 +99,9 @@ fn read<A: App>(sources: &Sources, app: &Rc<A>) -> Result<Loaded, CommandError> 
         config,
         serve,
         warnings,
+        settings,
+        overridden,
+        key_digests,
     })
 }
 

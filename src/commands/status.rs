@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use comfy_table::{Table, presets};
 
 use super::{CommandError, ExitCode};
@@ -16,6 +17,7 @@ pub(super) fn run(master: &MasterArgs, json: bool) -> Result<ExitCode, CommandEr
         Answer::Done(message) | Answer::Failed(message) => {
             return Err(CommandError::failure(message));
         }
+        Answer::Plan(_) => return Err(CommandError::failure(super::ask::SOMETHING_ELSE)),
     };
     let text = if json {
         serde_json::to_string_pretty(&status).unwrap_or_default() + "\n"
@@ -94,6 +96,7 @@ fn workers(status: &Status) -> String {
         "CONNS",
         "BUSY",
         "REQUESTS",
+        "MEMORY",
         "OLDEST REQUEST",
     ]);
     for worker in &status.workers {
@@ -101,6 +104,10 @@ fn workers(status: &Status) -> String {
             .requests_in_flight
             .first()
             .map(|request| format!("{} {} {}", request.method, request.path, span(request.age)));
+        let memory = worker.memory.as_ref().map(|memory| {
+            let bytes = ByteSize(memory.pss.unwrap_or(memory.rss));
+            bytes.display().iec_short().to_string()
+        });
         table.add_row([
             worker.worker.to_string(),
             worker.pid.to_string(),
@@ -111,6 +118,7 @@ fn workers(status: &Status) -> String {
             worker.connections.to_string(),
             worker.in_flight.to_string(),
             worker.requests.to_string(),
+            memory.unwrap_or_default(),
             oldest.unwrap_or_default(),
         ]);
     }

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 
-use super::notation::{Octal, OneOrMany, Period, Text, Whole};
+use super::notation::{Octal, OneOrMany, Period, Size, Text, Whole};
 use super::{
     Access, Algorithm, AppKind, Balance, Format, LEEWAY_MAX, Level, Strategy, WorkerCount,
 };
@@ -18,6 +18,7 @@ const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
+const MEBIBYTE: u64 = 1 << 20;
 
 /// The configuration of destrier.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -118,6 +119,14 @@ pub(super) struct Workers {
     pub max_lifetime: Period<0, { 365 * DAY }>,
     /// Up to so much longer, different for each worker.
     pub max_lifetime_jitter: Period<0, DAY>,
+    /// A worker whose event loop has not turned for so long serves nobody: it is aborted and replaced; 0s: never.
+    pub hang_timeout: Period<0, DAY>,
+    /// A worker that holds more memory than this is replaced, without a gap; 0: never. Memory that workers share counts by its share.
+    pub max_memory: Size<MEBIBYTE, { 1 << 50 }>,
+    /// When it holds more in so many measurements in a row: a moment's need is no leak.
+    pub max_memory_samples: Whole<1, 1_000>,
+    /// From one measurement to the next.
+    pub memory_interval: Period<100, HOUR>,
 }
 
 impl Default for Workers {
@@ -134,6 +143,10 @@ impl Default for Workers {
             max_requests_jitter: Whole(0),
             max_lifetime: Period(Duration::ZERO),
             max_lifetime_jitter: Period(Duration::ZERO),
+            hang_timeout: Period(Duration::from_mins(1)),
+            max_memory: Size(0),
+            max_memory_samples: Whole(3),
+            memory_interval: Period(Duration::from_secs(5)),
         }
     }
 }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 mod bind;
 mod decode;
+mod difference;
 mod document;
 mod errors;
 mod file;
@@ -37,10 +38,11 @@ mod validate;
 use document::Document;
 use errors::Problems;
 
+pub use difference::{Difference, differences};
 pub use errors::{ConfigErrors, Problem};
 pub use locate::{Located, locate};
 pub use origin::Origin;
-pub use show::{Setting, shown};
+pub use show::{Overridden, Setting, shown};
 pub use sources::Sources;
 
 /// Reads, merges and checks the configuration.
@@ -87,6 +89,7 @@ fn check(
         config,
         warnings,
         settings: show::settings(&file, &document),
+        overridden: document.overridden(),
     })
 }
 
@@ -104,6 +107,8 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
     /// Every key with its value in force and where that came from.
     pub settings: Vec<Setting>,
+    /// What the file says in vain.
+    pub overridden: Vec<Overridden>,
 }
 
 /// Everything destrier was told, with every default filled in. Nothing checks it again.
@@ -196,6 +201,14 @@ pub struct Workers {
     pub max_lifetime: Option<Duration>,
     /// Up to so much longer, different for each worker.
     pub max_lifetime_jitter: Duration,
+    /// A worker whose event loop has not turned for so long is aborted.
+    pub hang_timeout: Option<Duration>,
+    /// A worker that holds more memory than this, in bytes, is replaced.
+    pub max_memory: Option<u64>,
+    /// When it does so in so many measurements in a row.
+    pub max_memory_samples: u32,
+    /// From one measurement to the next.
+    pub memory_interval: Duration,
 }
 
 /// `workers.count`.

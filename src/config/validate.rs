@@ -14,6 +14,9 @@ use super::{App, Bind, Config, Health, Http, Log, Process, Reload, Server, Worke
 
 mod auth;
 
+/// Below it, a busy machine would look like a worker that hangs.
+const HANG_TIMEOUT_MIN: Duration = Duration::from_millis(100);
+
 /// Checks what was decoded. The configuration is of use only when no problem was noted.
 pub(super) fn validate(
     file: &File,
@@ -118,6 +121,11 @@ impl Check<'_> {
             let key = self.given(&["workers.backoff_initial", "workers.backoff_max"]);
             self.refuse_with(&key, message, None);
         }
+        let hang_timeout = Some(workers.hang_timeout.0).filter(|time| !time.is_zero());
+        if hang_timeout.is_some_and(|time| time < HANG_TIMEOUT_MIN) {
+            let reason = "must be 0s or at least 100ms";
+            self.refuse(&"workers.hang_timeout".into(), reason, None);
+        }
         Workers {
             count: workers.count,
             boot_timeout: workers.boot_timeout.0,
@@ -130,6 +138,10 @@ impl Check<'_> {
             max_requests_jitter: workers.max_requests_jitter.0,
             max_lifetime: unless_zero(workers.max_lifetime.0),
             max_lifetime_jitter: workers.max_lifetime_jitter.0,
+            hang_timeout,
+            max_memory: Some(workers.max_memory.0).filter(|bytes| *bytes > 0),
+            max_memory_samples: workers.max_memory_samples.0,
+            memory_interval: workers.memory_interval.0,
         }
     }
 

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use super::boot::pin;
 use super::crew::Hand;
 use super::listeners::SlotEnd;
-use super::{Assignment, Master, Pinned, ReloadOutcome};
+use super::{Assignment, Master, Pinned, Purpose, ReloadOutcome};
 use crate::channel::ToWorker;
 use crate::config::Bind;
 use crate::logging;
 use crate::supervisor::{
-    Action, Caller, Done, Event, Generation, KillReason, Slot, State, WorkerId,
+    Action, Caller, Done, Event, Generation, KillReason, Slot, State, WorkerId, WorkerView,
 };
 use crate::sys::process::{self, Keep, ProcessId};
 
@@ -40,6 +40,7 @@ impl Master {
                 self.tell_to_go(worker);
                 self.tell(worker, &ToWorker::Quit);
             }
+            Action::Abort(worker) => self.abort(worker),
             Action::Kill(worker, reason) => self.kill(worker, reason),
             Action::Commit(generation) => self.commit(generation),
             Action::RollBack(generation, reason) => self.roll_back(generation, reason),
@@ -74,7 +75,7 @@ impl Master {
     fn prepare(&mut self) -> Event {
         tracing::info!("reload begins");
         self.systemd.notifier.send_reloading();
-        let result = (self.loader.0)().and_then(|loaded| {
+        let result = (self.loader.0)(Purpose::Force).and_then(|loaded| {
             let before = self
                 .serving()
                 .map(|pinned| Arc::clone(&pinned.loaded.config));
@@ -198,7 +199,7 @@ impl Master {
         }
     }
 
-    fn tell(&mut self, id: WorkerId, message: &ToWorker) {
+    pub(super) fn tell(&mut self, id: WorkerId, message: &ToWorker) {
         if let Some(hand) = self.crew.get_mut(id) {
             hand.tell(message);
         }
@@ -252,6 +253,11 @@ impl Master {
                 worker = id.0,
                 pid = pid.number(),
                 "killed: not ready within `workers.boot_timeout`"
+            ),
+            KillReason::Hung => tracing::error!(
+                worker = id.0,
+                pid = pid.number(),
+                "killed: its event loop hangs, and SIGABRT did not end it"
             ),
             KillReason::GracefulTimeout | KillReason::Stop => {
                 tracing::warn!(
@@ -382,6 +388,36 @@ impl Master {
             }
         }
         self.listeners.set_serving(serving);
+    }
+
+    /// What waits in the queues of a slot whose worker has died need not wait for the next one, which may boot slowly, be held
+    /// back, or never come: the worker with the fewest connections serves it.
+    pub(super) fn hand_over_queues(&mut self, slot: Slot) {
+        let workers = || {
+            let workers = self.supervisor.workers();
+            workers.filter(|worker| matches!(worker.state, State::Accepting { .. }))
+        };
+        if workers().any(|worker| worker.slot == slot) {
+            return;
+        }
+        let connections = |worker: &WorkerView| {
+            let hand = self.crew.get(worker.id);
+            hand.map_or(u64::MAX, |hand| self.scoreboard.view(hand.seat).connections)
+        };
+        let mut handed = Vec::new();
+        for (bind, queue) in self.listeners.queues_of(slot.0) {
+            let serve_it = workers().filter(|it| self.binds_of(it.generation).contains(&bind));
+            if let Some(heir) = serve_it.min_by_key(connections) {
+                handed.push((heir.id, bind, queue));
+            }
+        }
+        for (heir, bind, queue) in handed {
+            if let Some(hand) = self.crew.get_mut(heir) {
+                let (listener, slot) = (bind.to_string(), slot.0);
+                hand.tell_with(&ToWorker::TakeOver { listener, slot }, queue);
+                self.listeners.note_heir(bind, slot, heir);
+            }
+        }
     }
 
     /// Closes listeners that no generation names.

@@ -15,7 +15,9 @@ use nix::libc;
 use super::control::ControlServer;
 use super::crew::Crew;
 use super::deaths::Deaths;
+use super::hangs::HangWatch;
 use super::listeners::{ListenError, Listeners};
+use super::memory::MemoryWatch;
 use super::socket_path::SocketPathError;
 use super::{Loaded, Loader, LoaderBox, Master, Pinned, Systemd};
 use crate::config::{Config, Process, Strategy, WorkerCount};
@@ -147,6 +149,8 @@ impl Master {
             signals,
             scoreboard,
             deaths: Deaths::new(),
+            hangs: HangWatch::default(),
+            memory: MemoryWatch::default(),
             systemd,
             processors,
             last_reload: None,
@@ -258,6 +262,19 @@ pub(super) fn worker_count(count: WorkerCount, processors: Processors) -> u16 {
 
 /// What belongs to the master itself stays as it was at the start; a reload that would change it is refused, by name.
 pub(super) fn assert_reloadable(before: &Config, after: &Config) -> Result<(), String> {
+    let names = fixed_keys_that_differ(before, after);
+    if names.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    Err(format!(
+        "{} cannot change by a reload; restart to change it",
+        names.join(", ")
+    ))
+}
+
+/// The keys that only a restart changes, and that differ.
+pub(super) fn fixed_keys_that_differ(before: &Config, after: &Config) -> Vec<&'static str> {
     let (old, new) = (&before.process, &after.process);
     let server = (&before.server, &after.server);
     let changed = [
@@ -278,18 +295,8 @@ pub(super) fn assert_reloadable(before: &Config, after: &Config) -> Result<(), S
             server.0.unix_group != server.1.unix_group,
         ),
     ];
-    let names: Vec<String> = changed
-        .iter()
-        .filter(|(_, is)| *is)
-        .map(|(name, _)| format!("`{name}`"))
-        .collect();
-    if names.is_empty() {
-        return Ok(());
-    }
-    Err(format!(
-        "{} cannot change by a reload; restart to change it",
-        names.join(", ")
-    ))
+    let changed = changed.into_iter().filter(|(_, is)| *is);
+    changed.map(|(name, _)| name).collect()
 }
 
 fn socket_of(config: &Config) -> PathBuf {

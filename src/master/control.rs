@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Status;
 use super::boot::{assert_private, make_folder};
 use super::socket_path::{SocketPath, SocketPathError};
+use super::{Plan, Status};
 use crate::channel::{self, Decoder};
 use crate::supervisor::{Caller, Now};
 use crate::sys::listener;
@@ -48,6 +48,8 @@ pub enum Request {
     },
     /// Open the log files anew.
     Reopen {},
+    /// What a reload would do; does nothing of it.
+    Plan {},
 }
 
 /// What came of it. Exactly one of the two is there.
@@ -60,6 +62,8 @@ pub enum Answer {
     Failed(String),
     /// What runs now.
     Status(Box<Status>),
+    /// What a reload would do.
+    Plan(Box<Plan>),
 }
 
 /// A master that cannot be asked.

@@ -111,7 +111,7 @@ impl Master {
     }
 
     /// Every child that has ended: one SIGCHLD may stand for many.
-    fn reap(&mut self) {
+    pub(super) fn reap(&mut self) {
         let mut ended = Vec::new();
         while let Some((pid, ending)) = process::reap() {
             if let Some(id) = self.crew.find(pid) {
@@ -133,10 +133,14 @@ impl Master {
             };
             // Its last words may have arrived together with its end.
             self.hear(id);
+            let slot = self.crew.get(id).map(|hand| hand.slot);
             let words = self.bury(id, ending, out_of_memory);
             self.feed(Event::Exited(id, words));
             self.note_who_serves();
             self.listeners.worker_left(id);
+            if let Some(slot) = slot {
+                self.hand_over_queues(slot);
+            }
         }
     }
 
@@ -160,6 +164,15 @@ impl Master {
                     tracing::error!(worker = id.0, reason, "worker cannot boot");
                     Event::BootFailed(id, reason)
                 }
+                ToMaster::Memory { pss } => {
+                    self.take_memory(id, pss);
+                    continue;
+                }
+                ToMaster::TookOver { listener, slot } => {
+                    self.listeners.taken_over(&listener, slot, id);
+                    self.close_unused_slots();
+                    continue;
+                }
                 ToMaster::Emptied { listener } => {
                     self.listeners.emptied(&listener, id);
                     continue;
@@ -175,6 +188,12 @@ impl Master {
             Request::Status {} => {
                 let status = Answer::Status(Box::new(self.status()));
                 self.control.send(caller, &status);
+            }
+            Request::Plan {} => {
+                let answer = self
+                    .plan()
+                    .map_or_else(Answer::Failed, |plan| Answer::Plan(Box::new(plan)));
+                self.control.send(caller, &answer);
             }
             Request::Reload {} => {
                 tracing::info!("reload asked for by command");

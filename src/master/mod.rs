@@ -7,7 +7,11 @@ pub mod control;
 mod crew;
 mod deaths;
 mod events;
+mod hangs;
 mod listeners;
+mod memory;
+mod plan;
+mod rounds;
 mod slot_sockets;
 mod socket_path;
 mod status;
@@ -24,15 +28,20 @@ pub use boot::{Inherited, ServiceManager, StartError, control_socket_path, ident
 use control::ControlServer;
 use crew::Crew;
 use deaths::Deaths;
+use hangs::HangWatch;
 pub use listeners::ListenError;
 use listeners::Listeners;
+use memory::MemoryWatch;
+pub use plan::{
+    Change, Effect, KeyFilePlan, ListenerEffect, ListenerPlan, Outcome, Plan, WorkersPlan,
+};
 pub use socket_path::SocketPathError;
 pub use status::{
-    ListenerStatus, ReloadStatus, RequestStatus, Status, StopPhase, StopStatus, Totals,
-    WorkerStatus,
+    ListenerStatus, MemoryStatus, ReloadStatus, RequestStatus, Status, StopPhase, StopStatus,
+    Totals, WorkerStatus,
 };
 
-use crate::config::Config;
+use crate::config::{Config, Overridden, Setting};
 use crate::logging;
 use crate::scoreboard::{Scoreboard, SeatWriter};
 use crate::supervisor::{Caller, Event, ExitReason, Generation, Now, Supervisor};
@@ -44,8 +53,17 @@ use crate::sys::signals::Signals;
 use crate::sys::systemd::Notifier;
 use crate::sys::{clock, poll};
 
-/// Reads the configuration and everything it names; called for the start and for each reload.
-pub type Loader = Box<dyn Fn() -> Result<Loaded, String>>;
+/// Reads the configuration and everything it names; called for each reload and each plan.
+pub type Loader = Box<dyn Fn(Purpose) -> Result<Loaded, String>>;
+
+/// What a configuration is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be put into force: what it needs and may make is made.
+    Force,
+    /// To be looked at: nothing is made, and the generation is never put into force.
+    Look,
+}
 
 /// What a worker process does, from the fork to its exit code. Called in the child.
 pub type Serve = Rc<dyn Fn(Assignment) -> u8>;
@@ -59,6 +77,12 @@ pub struct Loaded {
     pub serve: Serve,
     /// What the operator should look at; the generation works all the same.
     pub warnings: Vec<String>,
+    /// Every key of the configuration with its value, for the comparison with what lies on disk later.
+    pub settings: Vec<Setting>,
+    /// What the file says in vain.
+    pub overridden: Vec<Overridden>,
+    /// SHA-256 of the key file of each issuer in `config.auth`, in their order; none for a secret that is yet to be made.
+    pub key_digests: Vec<Option<[u8; 32]>>,
 }
 
 impl std::fmt::Debug for Loaded {
@@ -105,6 +129,8 @@ pub struct Master {
     signals: Signals,
     scoreboard: Arc<Scoreboard>,
     deaths: Deaths,
+    hangs: HangWatch,
+    memory: MemoryWatch,
     systemd: Systemd,
     processors: Processors,
     last_reload: Option<ReloadOutcome>,
@@ -188,6 +214,7 @@ impl Master {
                 self.take_in(what);
             }
             self.give_sign_of_life();
+            self.make_rounds();
             self.feed(Event::DeadlinePassed);
         }
     }
@@ -219,6 +246,7 @@ impl Master {
             .into_iter()
             .chain(sign_of_life)
             .chain(log_retry)
+            .chain(self.next_round())
             .chain(self.control.end_of_pause(self.now()))
             .min()
     }

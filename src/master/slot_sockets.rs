@@ -81,6 +81,13 @@ impl SlotSockets {
         Ok(lent)
     }
 
+    /// The socket of `slot`, for somebody who serves what waits in it.
+    pub(super) fn queue_of(&self, slot: u16) -> Option<io::Result<OwnedFd>> {
+        let mut sockets = self.sockets.iter();
+        let there = sockets.find(|there| there.slot == slot && there.emptied_by.is_none())?;
+        Some(there.socket.try_clone())
+    }
+
     fn append(&mut self, slot: u16, socket: OwnedFd) {
         self.sockets.push(SlotSocket {
             slot,
@@ -130,10 +137,11 @@ impl SlotSockets {
         self.stop(|there| there.emptied_by == Some(id))
     }
 
-    /// Stops the sockets of the slots at and above `slots`, except for those that a worker empties. Returns whether there
-    /// were any.
-    pub(super) fn stop_from(&mut self, slots: u16) -> bool {
-        self.stop(|there| there.emptied_by.is_none() && there.slot >= slots)
+    /// Stops the sockets of the slots at and above `slots`, except for those that a worker empties and those that
+    /// `is_taken_over`. Returns whether there were any.
+    pub(super) fn stop_from(&mut self, slots: u16, is_taken_over: impl Fn(u16) -> bool) -> bool {
+        let is_idle = |there: &SlotSocket| there.emptied_by.is_none() && !is_taken_over(there.slot);
+        self.stop(|there| there.slot >= slots && is_idle(there))
     }
 
     fn stop(&mut self, which: impl Fn(&SlotSocket) -> bool) -> bool {

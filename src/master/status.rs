@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::{Master, ReloadOutcome};
 use crate::config::WorkerCount;
 use crate::supervisor::WorkerView;
-use crate::sys::clock;
 use crate::sys::machine::Processors;
 use crate::sys::process::ProcessId;
+use crate::sys::{clock, process_memory};
 
 /// The answer to `status`. Fields are only ever added; times are in seconds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -110,7 +110,7 @@ pub struct WorkerStatus {
     pub slot: u16,
     /// The generation it runs.
     pub generation: u64,
-    /// `booting`, `ready`, `accepting`, `draining`, `failed` or `killed`.
+    /// `booting`, `ready`, `accepting`, `draining`, `failed`, `hung` or `killed`.
     pub state: String,
     /// Since it was spawned.
     pub uptime: f64,
@@ -120,8 +120,20 @@ pub struct WorkerStatus {
     pub in_flight: u64,
     /// Requests answered.
     pub requests: u64,
+    /// What it holds in memory; absent where the kernel does not tell.
+    pub memory: Option<MemoryStatus>,
     /// The oldest requests in flight.
     pub requests_in_flight: Vec<RequestStatus>,
+}
+
+/// What a worker holds in memory.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MemoryStatus {
+    /// Its resident set in bytes; what it shares with others counts in full.
+    pub rss: u64,
+    /// In bytes, what is shared divided by the number of those who share it; as it was measured last for `workers.max_memory`,
+    /// which is only done where `rss` is above that.
+    pub pss: Option<u64>,
 }
 
 /// A request in flight.
@@ -226,13 +238,19 @@ impl Master {
             connections: seat.connections,
             in_flight: seat.in_flight,
             requests: seat.counters.requests(),
+            memory: process_memory::resident(hand.pid)
+                .ok()
+                .map(|rss| MemoryStatus {
+                    rss,
+                    pss: self.memory.held(worker.id).and_then(|held| held.pss),
+                }),
             requests_in_flight: requests.collect(),
         })
     }
 }
 
 /// How the number of workers came about, for an operator who wonders.
-fn because(wanted: u16, count: WorkerCount, processors: Processors) -> String {
+pub(super) fn because(wanted: u16, count: WorkerCount, processors: Processors) -> String {
     let configured = super::boot::worker_count(count, processors);
     let origin = match count {
         WorkerCount::Fixed(count) => format!("workers.count = {count}"),

@@ -12,6 +12,8 @@ impl Master {
     pub(super) fn stop(&mut self, manner: StopManner) {
         // Before anything else, so that no worker calls itself ready when the order is known.
         self.scoreboard.announce_stop();
+        // Somebody must serve what waits for a worker that has died, and soon there will be nobody who is told to.
+        self.reap();
         let is_first = !self.supervisor.is_stopping();
         self.feed(Event::StopRequested(manner));
         let Some(stop) = self.supervisor.stop() else {

@@ -13,7 +13,7 @@ pub const REQUESTS_NAMED: usize = 32;
 pub const PATH_MAX: usize = 96;
 
 /// Before the first seat: the version, the totals of the dead in the order of [`Figure`], the number of seats used.
-pub(super) const HEAD: usize = 24;
+pub(super) const HEAD: usize = 32;
 
 /// 1 from the order to stop on; only the master writes it.
 pub(super) const STOPPING: usize = HEAD - 2;
@@ -39,6 +39,8 @@ pub(super) enum Figure {
     Audited,
     /// 1 while the worker takes connections.
     Accepting,
+    /// Since when the event loop has not been seen to turn, in monotonic nanoseconds; 0 while it waits for something to do.
+    BusySince,
 }
 
 impl Figure {
@@ -108,5 +110,5 @@ pub(super) const fn named(seat: usize, entry: usize) -> usize {
 }
 
 const _: () =
-    assert!((Figure::Accepting as usize) < FIGURES && total(Figure::Accepting) < STOPPING);
+    assert!((Figure::BusySince as usize) < FIGURES && total(Figure::BusySince) < STOPPING);
 const _: () = assert!(PATH_MAX.is_multiple_of(8) && REQUESTS_NAMED <= u32::BITS as usize);

@@ -173,6 +173,21 @@ mod tests {
     }
 
     #[test]
+    fn an_event_loop_is_busy_until_it_waits() {
+        let scoreboard = Scoreboard::new().expect("memory");
+        scoreboard.open_seat(1, 42, 0, 1);
+        let writer = scoreboard.writer(1);
+        assert_eq!(scoreboard.busy_since(1), None);
+        writer.turns(Duration::from_secs(7));
+        assert_eq!(scoreboard.busy_since(1), Some(Duration::from_secs(7)));
+        writer.waits();
+        assert_eq!(scoreboard.busy_since(1), None);
+        writer.turns(Duration::from_secs(8));
+        scoreboard.close_seat(1);
+        assert_eq!(scoreboard.busy_since(1), None);
+    }
+
+    #[test]
     fn the_counters_of_the_dead_stay_in_the_totals() {
         let scoreboard = Scoreboard::new().expect("memory");
         scoreboard.open_seat(1, 42, 0, 1);

@@ -99,6 +99,22 @@ impl SeatWriter {
         figure.store(accepting.into(), Relaxed);
     }
 
+    /// The event loop turns: it has something to do, or was seen to turn while it has, at `now`, monotonic.
+    pub fn turns(&self, now: Duration) {
+        let stamp = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX).max(1);
+        self.stamp(stamp);
+    }
+
+    /// The event loop waits for something to do.
+    pub fn waits(&self) {
+        self.stamp(0);
+    }
+
+    fn stamp(&self, stamp: u64) {
+        let figure = self.scoreboard.figure(self.seat, Figure::BusySince);
+        figure.store(stamp, Relaxed);
+    }
+
     /// How many connections this worker has more than the least loaded of the others that accept in its generation.
     pub fn surplus(&self) -> u64 {
         let read = |seat, figure| self.scoreboard.figure(seat, figure).load(Relaxed);

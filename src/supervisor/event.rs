@@ -102,6 +102,8 @@ pub enum Event {
     BootFailed(WorkerId, String),
     /// The kernel reported its end; in words, as in "killed by SIGSEGV".
     Exited(WorkerId, String),
+    /// The event loop of the worker does not turn any more: it serves nobody.
+    Hung(WorkerId),
     /// The worker serves, and shall do so until another one has taken its place.
     ReplacementWanted(WorkerId),
     /// Put the configuration on disk into force.
@@ -180,6 +182,8 @@ pub enum Action {
     Outlived(WorkerId),
     /// Tell the worker to exit without finishing anything.
     Quit(WorkerId),
+    /// SIGABRT, which leaves a core: the worker hangs.
+    Abort(WorkerId),
     /// SIGKILL.
     Kill(WorkerId, KillReason),
     /// The generation serves now; those before it do not.
@@ -223,6 +227,8 @@ pub enum KillReason {
     BootFailed,
     /// It was still booting when it was no longer wanted.
     Unwanted,
+    /// Its event loop hung, and SIGABRT did not end it.
+    Hung,
     /// The master stops fast.
     Stop,
 }

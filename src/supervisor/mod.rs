@@ -129,6 +129,7 @@ impl Supervisor {
                 self.on_boot_failed(now, worker, &reason, &mut actions);
             }
             Event::Exited(worker, ending) => self.on_exited(now, worker, &ending, &mut actions),
+            Event::Hung(worker) => self.on_hung(now, worker, &mut actions),
             Event::ReplacementWanted(worker) => self.on_replacement_wanted(worker),
             Event::ReloadRequested(caller) => {
                 self.reload_waiting.get_or_insert_default().extend(caller);
@@ -147,8 +148,12 @@ impl Supervisor {
 
     /// When [`Event::DeadlinePassed`] is due; `None`: only an event can change anything.
     pub fn next_deadline(&self) -> Option<Now> {
+        // A stop ends everybody when its own time is over.
+        let stop_until = self.stopping.as_ref().map(|stopping| stopping.until);
+        let earlier = |at: Now| stop_until.map_or(at, |until| at.min(until));
         let workers = self.workers.values().filter_map(Worker::deadline);
         workers
+            .map(earlier)
             .chain(self.next_spawn())
             .chain(self.next_recovery())
             .chain(self.stopping.as_ref().map(Stopping::deadline))

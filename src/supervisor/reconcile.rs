@@ -278,6 +278,7 @@ impl Supervisor {
                         State::Booting { .. }
                         | State::Waiting { .. }
                         | State::Draining { .. }
+                        | State::Hung { .. }
                         | State::Killed { .. } => None,
                     })?;
             if self.crashes.contains_key(&slot) {

@@ -13,6 +13,9 @@ const FAST: Duration = Duration::from_secs(1);
 /// A worker that said that it cannot boot has this long to exit by itself.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// A worker that hangs and was sent SIGABRT has this long to die of it.
+const ABORTED: Duration = Duration::from_secs(1);
+
 /// A process that SIGKILL has not ended by then hangs in the kernel; the master does not wait for it.
 const KILL_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -96,11 +99,9 @@ impl Supervisor {
                     until,
                     reason,
                 });
-                for worker in self
-                    .workers
-                    .values_mut()
-                    .filter(|worker| !matches!(worker.state, State::Killed { .. }))
-                {
+                for worker in self.workers.values_mut().filter(|worker| {
+                    !matches!(worker.state, State::Hung { .. } | State::Killed { .. })
+                }) {
                     actions.push(Action::Quit(worker.id));
                     worker.state = State::Draining {
                         until,
@@ -153,6 +154,26 @@ impl Supervisor {
         }
     }
 
+    /// The worker serves nobody: it goes at once, and its slot is free for another one.
+    pub(super) fn on_hung(&mut self, now: Now, id: WorkerId, actions: &mut Vec<Action>) {
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        if !worker.state.is_alive() {
+            return;
+        }
+        let healthy_for = worker.healthy_for(now);
+        worker.state = State::Hung {
+            until: now + ABORTED,
+        };
+        actions.push(Action::Abort(id));
+        // One that was leaving anyway is missed by nobody.
+        if healthy_for.is_some() {
+            let reason = "its event loop hung";
+            self.count_failure(now, id, false, healthy_for, reason, actions);
+        }
+    }
+
     pub(super) fn on_exited(
         &mut self,
         now: Now,
@@ -197,10 +218,12 @@ impl Supervisor {
                     until,
                     failed_boot: false,
                 } if until <= now => KillReason::GracefulTimeout,
+                State::Hung { until } if until <= now => KillReason::Hung,
                 State::Booting { .. }
                 | State::Waiting { .. }
                 | State::Accepting { .. }
-                | State::Draining { .. } => continue,
+                | State::Draining { .. }
+                | State::Hung { .. } => continue,
             };
             worker.state = State::Killed { since: now };
             actions.push(Action::Kill(worker.id, reason));

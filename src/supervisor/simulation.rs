@@ -30,6 +30,7 @@ struct Tally {
     replacements_wanted: u64,
     crashes_in_delay: u64,
     outlived: u64,
+    hangs: u64,
     degradations: u64,
     recoveries: u64,
     failed_starts: u64,
@@ -70,7 +71,7 @@ fn simulation() {
 }
 
 impl Tally {
-    fn counts(&mut self) -> [(&'static str, &mut u64); 16] {
+    fn counts(&mut self) -> [(&'static str, &mut u64); 17] {
         [
             ("steps", &mut self.steps),
             ("commits", &mut self.commits),
@@ -84,6 +85,7 @@ impl Tally {
             ("replacements_wanted", &mut self.replacements_wanted),
             ("crashes_in_delay", &mut self.crashes_in_delay),
             ("outlived", &mut self.outlived),
+            ("hangs", &mut self.hangs),
             ("degradations", &mut self.degradations),
             ("recoveries", &mut self.recoveries),
             ("failed_starts", &mut self.failed_starts),
@@ -119,6 +121,10 @@ struct Process {
     goes: bool,
     killed: bool,
     was_ready: bool,
+    /// It does nothing more by itself, whatever it is told.
+    hangs: bool,
+    /// By when one that was sent SIGABRT must be killed, or gone.
+    aborted_until: Option<Now>,
     /// How long it takes to finish when told to drain; `None`: for ever.
     drains_in: Option<Duration>,
     /// How long the kernel takes to end it.
@@ -131,6 +137,10 @@ enum Happening {
     Ready(WorkerId),
     BootFails(WorkerId),
     Ends(WorkerId),
+    /// It hangs from now on; it may have ended before.
+    Hangs(WorkerId),
+    /// The master has noticed that it hangs.
+    HangNoticed(WorkerId),
     Operator,
 }
 
@@ -155,6 +165,7 @@ struct World {
     /// What goes wrong in this history, in per cent.
     bad_boots: u32,
     bad_lives: u32,
+    hanging: u32,
 }
 
 fn random_policy(random: &mut fastrand::Rng) -> Policy {
@@ -191,6 +202,7 @@ impl World {
         let policy = random_policy(&mut random);
         let bad_boots = *random.choice(&[0, 2, 10, 50]).expect("not empty");
         let bad_lives = *random.choice(&[0, 10, 60]).expect("not empty");
+        let hanging = *random.choice(&[0, 0, 10, 60]).expect("not empty");
         let supervisor = Supervisor::new(policy.clone(), seed);
         let mut world = Self {
             random,
@@ -209,6 +221,7 @@ impl World {
             exit: None,
             bad_boots,
             bad_lives,
+            hanging,
         };
         for _ in 0..world.random.u8(2..12) {
             let at = Duration::from_millis(world.random.u64(0..300_000));
@@ -289,8 +302,24 @@ impl World {
                     self.step(Event::BootFailed(id, "no database".to_owned()), tally);
                 }
             }
+            Happening::Hangs(id) => {
+                if let Some(process) = self.processes.get_mut(&id)
+                    && !process.killed
+                {
+                    process.hangs = true;
+                    let after = Duration::from_millis(self.random.u64(1_000..5_000));
+                    self.schedule(self.now + after, Happening::HangNoticed(id));
+                }
+            }
+            // Also of one that has been killed meanwhile, or has ended.
+            Happening::HangNoticed(id) => self.step(Event::Hung(id), tally),
             Happening::Ends(id) => {
-                if let Some(process) = self.processes.remove(&id) {
+                let must_end = |process: &Process| {
+                    !process.hangs || process.killed || process.aborted_until.is_some()
+                };
+                if self.processes.get(&id).is_some_and(must_end)
+                    && let Some(process) = self.processes.remove(&id)
+                {
                     if process.was_ready && !process.goes && !process.killed {
                         tally.crashes += 1;
                         let delayed =
@@ -450,6 +479,24 @@ impl World {
                     self.schedule(self.now + Duration::from_millis(20), Happening::Ends(id));
                 }
             }
+            Action::Abort(id) => {
+                tally.hangs += 1;
+                let until = self.now + Duration::from_secs(1);
+                let blocks_it = self.random.u8(0..4) == 0;
+                let dies_in = self.process(id).dies_in;
+                let process = self.process(id);
+                assert!(
+                    process.hangs,
+                    "worker {id} is aborted though it does not hang"
+                );
+                assert!(!process.killed && process.aborted_until.is_none());
+                process.aborted_until = Some(until);
+                process.accepting = false;
+                process.goes = true;
+                if !blocks_it {
+                    self.schedule(self.now + dies_in, Happening::Ends(id));
+                }
+            }
             Action::Kill(id, _) => {
                 tally.kills += 1;
                 let process = self.process(id);
@@ -501,6 +548,8 @@ impl World {
             goes: false,
             killed: false,
             was_ready: false,
+            hangs: false,
+            aborted_until: None,
             drains_in: (self.random.u8(0..10) > 0)
                 .then(|| Duration::from_millis(self.random.u64(0..20_000))),
             dies_in: if lasting {
@@ -529,11 +578,22 @@ impl World {
             let life = Duration::from_millis(self.random.u64(0..100_000));
             self.schedule(boot + life, Happening::Ends(id));
         }
+        if self.random.u32(0..100) < self.hanging {
+            let life = Duration::from_millis(self.random.u64(0..100_000));
+            self.schedule(boot + life, Happening::Hangs(id));
+        }
     }
 
     fn check(&self, committed: bool) {
         let draining = self.supervisor.is_draining();
         let serving = self.supervisor.serving();
+        for (id, process) in &self.processes {
+            let in_time = process.aborted_until.is_none_or(|until| self.now <= until);
+            assert!(
+                process.killed || in_time,
+                "worker {id} was aborted and is left"
+            );
+        }
         for worker in self.supervisor.workers() {
             let process = self.processes.get(&worker.id);
             if matches!(worker.state, State::Accepting { .. }) {

@@ -839,3 +839,134 @@ fn a_reload_takes_over_from_workers_that_were_to_be_replaced() {
     assert_eq!(drained(&actions), [1]);
     assert!(actions.contains(&Action::Kill(id(2), KillReason::Unwanted)));
 }
+
+#[test]
+fn a_worker_that_hangs_is_aborted_and_replaced_at_once_and_killed_a_second_later() {
+    let mut supervisor = serving(policy(2));
+    let actions = supervisor.handle(at(100), Event::Hung(id(1)));
+    assert_eq!(actions[0], Action::Abort(id(1)));
+    // Nobody waits for it to die, nor for its replacement before it goes.
+    assert_eq!(spawned(&actions), [(3, 0, 1)]);
+    assert_eq!(supervisor.handle(at(100), Event::Hung(id(1))), []);
+    assert_eq!(supervisor.next_deadline(), Some(at(101)));
+    assert_eq!(
+        supervisor.handle(at(101), Event::DeadlinePassed),
+        [Action::Kill(id(1), KillReason::Hung)]
+    );
+    assert_eq!(supervisor.handle(at(102), died(1)), []);
+    assert_eq!(
+        accepted(&supervisor.handle(at(102), Event::Ready(id(3)))),
+        [3]
+    );
+}
+
+#[test]
+fn a_worker_that_dies_of_sigabrt_is_not_killed() {
+    let mut supervisor = serving(policy(1));
+    let _actions = supervisor.handle(at(100), Event::Hung(id(1)));
+    assert_eq!(supervisor.handle(at_ms(100_050), died(1)), []);
+    let _actions = supervisor.handle(at(101), Event::Ready(id(2)));
+    assert_eq!(supervisor.next_deadline(), None);
+}
+
+#[test]
+fn hanging_counts_as_one_crash() {
+    let mut supervisor = serving(policy(1));
+    let _actions = supervisor.handle(at(2), Event::Hung(id(1)));
+    let _actions = supervisor.handle(at(2), died(1));
+    let _actions = supervisor.handle(at(2), Event::Ready(id(2)));
+    assert!(!supervisor.is_degraded());
+    let actions = supervisor.handle(at(3), Event::Hung(id(2)));
+    assert!(actions.contains(&Action::Degraded {
+        failures: 2,
+        reason: "its event loop hung".to_owned()
+    }));
+    // The second in a row waits.
+    assert_eq!(spawned(&actions), []);
+    let _actions = supervisor.handle(at(3), died(2));
+    let next = supervisor.next_deadline().unwrap();
+    assert!(next > at(3), "{next:?}");
+    assert_eq!(
+        spawned(&supervisor.handle(next, Event::DeadlinePassed)),
+        [(3, 0, 1)]
+    );
+}
+
+#[test]
+fn a_worker_that_hangs_while_it_drains_is_aborted_and_not_replaced() {
+    let mut supervisor = serving(policy(2));
+    let _actions = supervisor.handle(at(100), Event::ScaleRequested(Scale::To(1), None));
+    assert_eq!(
+        supervisor.handle(at(101), Event::Hung(id(2))),
+        [Action::Abort(id(2))]
+    );
+    assert_eq!(supervisor.next_deadline(), Some(at(102)));
+    assert!(!supervisor.is_degraded());
+}
+
+#[test]
+fn one_that_boots_or_cannot_is_not_aborted() {
+    let mut supervisor = Supervisor::new(policy(2), 7);
+    let _actions = supervisor.handle(at(0), Event::DeadlinePassed);
+    assert_eq!(supervisor.handle(at(1), Event::Hung(id(1))), []);
+    let _actions = supervisor.handle(at(1), Event::BootFailed(id(1), "no".to_owned()));
+    assert_eq!(supervisor.handle(at(1), Event::Hung(id(1))), []);
+    assert_eq!(supervisor.handle(at(1), Event::Hung(id(9))), []);
+}
+
+#[test]
+fn a_candidate_whose_worker_hangs_is_rolled_back() {
+    let mut supervisor = serving(policy(2));
+    let _actions = reload(&mut supervisor, at(100), policy(2));
+    let _actions = supervisor.handle(at(101), Event::Ready(id(3)));
+    let actions = supervisor.handle(at(102), Event::Hung(id(3)));
+    let reason = "worker 3 died before the reload was complete: its event loop hung";
+    assert!(actions.contains(&Action::Abort(id(3))));
+    assert!(actions.contains(&Action::RollBack(Generation(2), reason.to_owned())));
+    assert_eq!(spawned(&actions), []);
+}
+
+#[test]
+fn a_stop_ends_one_that_hangs_in_its_own_time() {
+    let mut supervisor = serving(Policy {
+        graceful_timeout: at_ms(300),
+        ..policy(1)
+    });
+    let _actions = supervisor.handle(at(100), Event::Hung(id(1)));
+    let _actions = supervisor.handle(at(100), Event::StopRequested(StopManner::Graceful));
+    assert_eq!(supervisor.next_deadline(), Some(at_ms(100_300)));
+    let actions = supervisor.handle(at_ms(100_300), Event::DeadlinePassed);
+    assert!(
+        actions.contains(&Action::Kill(id(1), KillReason::Stop)),
+        "{actions:?}"
+    );
+}
+
+#[test]
+fn one_that_hangs_during_a_stop_is_aborted() {
+    let mut supervisor = serving(policy(1));
+    let _actions = supervisor.handle(at(100), Event::StopRequested(StopManner::Graceful));
+    assert_eq!(
+        supervisor.handle(at(103), Event::Hung(id(1))),
+        [Action::Abort(id(1))]
+    );
+    let actions = supervisor.handle(at(104), died(1));
+    assert_eq!(actions, [Action::Exit(ExitReason::Stopped)]);
+}
+
+#[test]
+fn one_that_hangs_while_its_replacement_boots_leaves_the_slot_to_it() {
+    let mut supervisor = serving(policy(1));
+    assert_eq!(
+        spawned(&supervisor.handle(at(100), Event::ReplacementWanted(id(1)))),
+        [(2, 0, 1)]
+    );
+    assert_eq!(
+        supervisor.handle(at(101), Event::Hung(id(1))),
+        [Action::Abort(id(1))]
+    );
+    assert_eq!(
+        accepted(&supervisor.handle(at(102), Event::Ready(id(2)))),
+        [2]
+    );
+}

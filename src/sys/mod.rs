@@ -9,6 +9,7 @@ pub mod memory;
 pub mod output;
 pub mod poll;
 pub mod process;
+pub mod process_memory;
 pub mod readiness;
 pub mod signals;
 pub mod socket;

@@ -18,6 +18,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::drain::Open;
 use crate::app::AppService;
+use crate::channel::ToMaster;
 use crate::http::activity::{Activity, Judgement, Limits, Phase};
 use crate::http::{Origin, Pipeline, request_timeout};
 use crate::scoreboard::SeatWriter;
@@ -35,8 +36,8 @@ pub(super) struct Serving<S> {
     /// How long an idle connection stays when the worker drains: a request may be on its way.
     pub(super) linger: Duration,
     pub(super) open: Open,
-    /// Names of listeners whose accept queue was emptied for good.
-    pub(super) emptied: mpsc::UnboundedSender<String>,
+    /// What the master shall know of accept queues.
+    pub(super) words: mpsc::UnboundedSender<ToMaster>,
     pub(super) seat: SeatWriter,
 }
 

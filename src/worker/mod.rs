@@ -7,6 +7,7 @@ mod log;
 mod orders;
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::scoreboard::SeatWriter;
 use crate::sys::identity::Identity;
 use crate::sys::listener::ListeningSocket;
 use crate::sys::process::{self, ProcessId};
+use crate::sys::{clock, process_memory};
 
 /// Everything that a worker needs.
 #[derive(Debug)]
@@ -87,10 +89,7 @@ pub fn run<A: App>(task: Task, app: &A) -> WorkerExit {
         let message = panic.payload_as_str().unwrap_or("no message");
         tracing::error!(worker, place, message, "panic");
     }));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let exit = match runtime {
+    let exit = match event_loop(&task.seat) {
         Ok(runtime) => {
             let exit = runtime.block_on(live(task, app));
             // What the application does on threads of its own could go on for ever.
@@ -105,6 +104,18 @@ pub fn run<A: App>(task: Task, app: &A) -> WorkerExit {
     };
     logging::flush();
     exit
+}
+
+/// The event loop. It notes when it begins to wait and when it has something to do again, so that the master sees one that
+/// does not turn any more without ever waking one that waits.
+fn event_loop(seat: &SeatWriter) -> io::Result<tokio::runtime::Runtime> {
+    let (waits, turns) = (seat.clone(), seat.clone());
+    seat.turns(clock::monotonic_coarse());
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .on_thread_park(move || waits.waits())
+        .on_thread_unpark(move || turns.turns(clock::monotonic_coarse()))
+        .build()
 }
 
 async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
@@ -126,9 +137,9 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
         Booted::NotWanted => return WorkerExit::Done,
     };
     orders.say(&ToMaster::Ready).await;
-    let (emptied, queues_emptied) = mpsc::unbounded_channel();
-    let serving = Arc::new(serving(&task, service, emptied));
-    serve(&task, listeners, &serving, queues_emptied, &mut orders).await;
+    let (words, to_be_said) = mpsc::unbounded_channel();
+    let serving = Arc::new(serving(&task, service, words));
+    serve(&task, listeners, &serving, to_be_said, &mut orders).await;
     WorkerExit::Done
 }
 
@@ -137,7 +148,7 @@ fn become_worker(task: &mut Task) -> io::Result<Orders> {
     task.identity.assume()?;
     // Only now: a change of user clears it.
     process::die_with(task.master)?;
-    Orders::listen_on(task.channel.try_clone()?)
+    Orders::listen_on(task.channel.try_clone()?, task.seat.clone())
 }
 
 /// What came of the boot.
@@ -168,7 +179,7 @@ async fn boot<A: App>(task: &Task, app: &A, orders: &mut Orders) -> Booted<A::Se
 fn serving<S: AppService>(
     task: &Task,
     service: S,
-    emptied: mpsc::UnboundedSender<String>,
+    words: mpsc::UnboundedSender<ToMaster>,
 ) -> Serving<S> {
     let config = &task.config;
     let guard = Arc::clone(&task.guard);
@@ -186,7 +197,7 @@ fn serving<S: AppService>(
         },
         linger: config.http.drain_linger,
         open: drain::Open::default(),
-        emptied,
+        words,
         seat: task.seat.clone(),
     }
 }
@@ -221,7 +232,7 @@ async fn serve<S: AppService>(
     task: &Task,
     sockets: Vec<ListeningSocket>,
     serving: &Arc<Serving<S>>,
-    mut emptied: mpsc::UnboundedReceiver<String>,
+    mut to_be_said: mpsc::UnboundedReceiver<ToMaster>,
     orders: &mut Orders,
 ) {
     let mut sockets = sockets;
@@ -230,6 +241,10 @@ async fn serve<S: AppService>(
     let close = loop {
         let order = tokio::select! {
             order = orders.next() => order,
+            Some(words) = to_be_said.recv() => {
+                orders.say(&words).await;
+                continue;
+            }
             () = serving.pipeline.served_out() => {
                 orders.say(&ToMaster::ServedOut).await;
                 continue;
@@ -245,8 +260,16 @@ async fn serve<S: AppService>(
                 task.seat.set_accepting(true);
                 accepting.extend(accept_from(std::mem::take(&mut sockets), task, serving));
             }
+            Some(ToWorker::TakeOver { listener, slot }) => {
+                take_over((listener, slot), orders.take_descriptor(), serving);
+            }
             Some(ToWorker::Drain { close }) => break close,
             Some(ToWorker::ReopenLogs) => reopen_logs(),
+            Some(ToWorker::ShowLife) => {}
+            Some(ToWorker::TellMemory) => {
+                let pss = own_memory().await;
+                orders.say(&ToMaster::Memory { pss }).await;
+            }
             Some(ToWorker::Quit) => return,
             None => return leave_as_orphan(task.worker, accepting, serving).await,
         }
@@ -262,9 +285,15 @@ async fn serve<S: AppService>(
     loop {
         tokio::select! {
             () = &mut drained => return,
-            Some(listener) = emptied.recv() => orders.say(&ToMaster::Emptied { listener }).await,
+            Some(words) = to_be_said.recv() => orders.say(&words).await,
             order = orders.next() => match order {
-                Some(ToWorker::Accept | ToWorker::Drain { .. }) => {}
+                Some(
+                    ToWorker::Accept
+                    | ToWorker::Drain { .. }
+                    | ToWorker::TakeOver { .. }
+                    | ToWorker::ShowLife
+                    | ToWorker::TellMemory,
+                ) => {}
                 Some(ToWorker::ReopenLogs) => reopen_logs(),
                 Some(ToWorker::Quit) => return,
                 None => {
@@ -291,6 +320,27 @@ fn accept_from<S: AppService>(
     sockets.into_iter().filter_map(start).collect()
 }
 
+/// Serves what waits for a worker that has died. Without a socket there is nothing to serve.
+fn take_over<S: AppService>(
+    (name, slot): (String, u16),
+    socket: Option<OwnedFd>,
+    serving: &Arc<Serving<S>>,
+) {
+    let Some(socket) = socket else {
+        return;
+    };
+    let listener = Listener::new(ListeningSocket {
+        name,
+        socket,
+        shared: false,
+        inherited: false,
+    });
+    match listener {
+        Ok(listener) => accept::take_over(listener, slot, Arc::clone(serving)),
+        Err(error) => tracing::warn!(%error, "cannot serve what waits for a worker that has died"),
+    }
+}
+
 /// The next master wants the ports at once; requests in flight get what little time there is.
 async fn leave_as_orphan<S: AppService>(
     worker: u64,
@@ -314,6 +364,13 @@ async fn leave_as_orphan<S: AppService>(
 fn request_ids() -> u64 {
     // A kernel without random numbers does not exist here (getrandom(2)); ids would then only count.
     getrandom::u64().unwrap_or_default()
+}
+
+/// What this worker holds in memory, in bytes. On a thread of its own: the kernel takes tens of milliseconds for a
+/// gibibyte, which no request shall wait for.
+async fn own_memory() -> Option<u64> {
+    let share = tokio::task::spawn_blocking(process_memory::own_share).await;
+    share.ok()?.ok()
 }
 
 fn reopen_logs() {

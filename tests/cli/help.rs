@@ -17,6 +17,8 @@ fn help_of_the_program() {
       run     Start the master in the foreground and serve until told to stop
       check   Check the configuration and the files it names; shows every error
       status  Show what runs now
+      plan    Show what a reload would change, and change nothing; exits 0 when that is nothing, 2 when
+              it is something
       reload  Put the configuration on disk into force; exits non-zero, with the reason, when the old
               one stays
       scale   Change the number of workers until the next reload
@@ -33,7 +35,7 @@ fn help_of_the_program() {
       -V, --version  Print version
 
     Start:       destrier check && destrier run
-    Operate:     destrier status; destrier reload; destrier stop
+    Operate:     destrier status; destrier plan; destrier reload; destrier stop
     Try a token: destrier token issue --sub alice | destrier token verify
 
     Every key of a section of the configuration is also an environment variable:

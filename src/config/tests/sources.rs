@@ -173,6 +173,10 @@ fn what_is_in_force_is_shown_with_its_origin() {
     workers.max_requests_jitter = 0      # default
     workers.max_lifetime = "0s"          # default
     workers.max_lifetime_jitter = "0s"   # default
+    workers.hang_timeout = "1m"          # default
+    workers.max_memory = 0               # default
+    workers.max_memory_samples = 3       # default
+    workers.memory_interval = "5s"       # default
     reload.strategy = "blue-green"       # default
     reload.max_surge = 1                 # default
     reload.max_unavailable = 0           # default

@@ -102,6 +102,12 @@ impl Setup {
         server
     }
 
+    /// As [`Server::let_boot`], before the start.
+    pub(crate) fn let_boot(self, what: &str) -> Self {
+        fs::write(self.folder().join("boot"), what).unwrap();
+        self
+    }
+
     /// Starts it. The folder may be one in which another server runs already.
     pub(crate) fn launch(self) -> Server {
         self.config.write();
@@ -254,8 +260,9 @@ impl Server {
         }
     }
 
-    /// What the faulty application does when it boots from now on: `ok`, `wait` (for another word), `once` (then `fail`), `one` (then `wait`), `fail`, `exit`,
-    /// `hang`, `stall`, which hangs so that no order is heard, or `block`, which boots and has a thread that never ends.
+    /// What the faulty application does when it boots from now on: `ok`, `wait` (for another word), `once` (then `fail`), `one` (then
+    /// `wait`), `fail`, `exit`, `hang`, `stall`, which hangs so that no order is heard, or boots and does what it should not: `block` has a thread that
+    /// never ends, `spin` an event loop that never waits, `deaf` blocks SIGABRT.
     pub(crate) fn let_boot(&self, what: &str) {
         fs::write(self.folder().join("boot"), what).unwrap();
     }
@@ -301,7 +308,7 @@ impl Server {
     pub(crate) fn try_status(&self) -> Option<Status> {
         match control::ask(&self.config.control_socket(), &Request::Status {}) {
             Ok(Answer::Status(status)) => Some(*status),
-            Ok(Answer::Done(_) | Answer::Failed(_)) | Err(_) => None,
+            Ok(Answer::Done(_) | Answer::Failed(_) | Answer::Plan(_)) | Err(_) => None,
         }
     }
 
