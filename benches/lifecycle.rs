@@ -1,4 +1,4 @@
-//! What clients notice of a reload, a change of the number of workers, a recycled worker and a killed one.
+//! What clients notice of a reload, an upgrade, a change of the number of workers, a recycled worker and a killed one.
 //!
 //! `cargo bench --bench lifecycle` starts the real program, once for each way of balancing, and puts a steady load on it: clients
 //! that keep their connections and clients that open one for each request. Phases of quiet and of each operation take turns, for
@@ -54,6 +54,16 @@ const OPERATIONS: &[Operation] = &[
         name: "reload",
         prepare: |_| {},
         perform: reload,
+        restore: |_| {},
+        kills: false,
+    },
+    Operation {
+        name: "upgrade",
+        prepare: |_| {},
+        perform: |server| {
+            order(server, &Request::Upgrade { program: None });
+            server.until_workers(usize::from(WORKERS));
+        },
         restore: |_| {},
         kills: false,
     },

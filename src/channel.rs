@@ -111,6 +111,11 @@ impl<T: DeserializeOwned> Decoder<T> {
         self.buffer.extend_from_slice(bytes);
     }
 
+    /// The bytes that are no whole message yet, for whoever goes on reading the stream.
+    pub fn unread(&self) -> &[u8] {
+        &self.buffer
+    }
+
     /// The next whole message; `None` until more bytes have come.
     ///
     /// # Errors

@@ -15,9 +15,11 @@ mod check;
 mod config;
 mod key;
 mod plan;
+mod preflight;
 mod run;
 mod status;
 mod token;
+mod upgrade;
 
 /// Does what the command line asks; `run` serves `app`.
 ///
@@ -25,11 +27,15 @@ mod token;
 /// It could not be done; nothing half-done remains.
 pub fn execute<A: App>(cli: &Cli, app: A) -> Result<ExitCode, CommandError> {
     match &cli.command {
+        Command::Run(args) if args.preflight => {
+            preflight::run(&args.config).map(|()| ExitCode::Success)
+        }
         Command::Run(args) => run::run(args, app),
         Command::Check(args) => check::run(args).map(|()| ExitCode::Success),
         Command::Status { master, json } => status::run(master, *json),
         Command::Plan { master, json } => plan::run(master, *json),
         Command::Reload(args) => ask::run(args, &Request::Reload {}),
+        Command::Upgrade { master, binary } => upgrade::run(master, binary.as_deref()),
         Command::Scale { workers, master } => {
             ask::run(master, &Request::Scale { workers: *workers })
         }

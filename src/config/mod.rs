@@ -35,7 +35,6 @@ mod tests;
 mod token_source;
 mod validate;
 
-use document::Document;
 use errors::Problems;
 
 pub use difference::{Difference, differences};
@@ -43,7 +42,7 @@ pub use errors::{ConfigErrors, Problem};
 pub use locate::{Located, locate};
 pub use origin::Origin;
 pub use show::{Overridden, Setting, shown};
-pub use sources::Sources;
+pub use sources::{Sources, Text};
 
 /// Reads, merges and checks the configuration.
 ///
@@ -64,17 +63,23 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigErrors> {
 /// Everything that is wrong, not only the first thing.
 pub fn read(sources: &Sources) -> Result<Loaded, ConfigErrors> {
     let mut problems = Problems::default();
-    let text = sources::read(sources, &mut problems);
-    let document = text.and_then(|(name, text)| document::parse(&name, &text, &mut problems));
-    check(document, problems, sources)
+    match sources::read(sources, &mut problems) {
+        Some(text) => check(text, problems, sources),
+        None => Err(problems.into_errors()),
+    }
 }
 
-fn check(
-    document: Option<Document>,
-    mut problems: Problems,
-    sources: &Sources,
-) -> Result<Loaded, ConfigErrors> {
-    let Some(mut document) = document else {
+/// As [`read`], of a file as it was when `text` was read.
+///
+/// # Errors
+///
+/// Everything that is wrong, not only the first thing.
+pub fn read_again(text: Text, sources: &Sources) -> Result<Loaded, ConfigErrors> {
+    check(text, Problems::default(), sources)
+}
+
+fn check(text: Text, mut problems: Problems, sources: &Sources) -> Result<Loaded, ConfigErrors> {
+    let Some(mut document) = document::parse(&text.file, &text.text, &mut problems) else {
         return Err(problems.into_errors());
     };
     let mut warnings = document.override_with(sources, &mut problems);
@@ -90,6 +95,7 @@ fn check(
         warnings,
         settings: show::settings(&file, &document),
         overridden: document.overridden(),
+        text,
     })
 }
 
@@ -107,6 +113,8 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
     /// Every key with its value in force and where that came from.
     pub settings: Vec<Setting>,
+    /// What it was read from.
+    pub text: Text,
     /// What the file says in vain.
     pub overridden: Vec<Overridden>,
 }
@@ -154,7 +162,7 @@ pub struct Server {
 }
 
 /// One address to listen on.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Bind {
     /// `HOST:PORT` or `[V6]:PORT`; a literal address, names are not looked up.
     Tcp(SocketAddr),

@@ -22,6 +22,8 @@ impl Master {
     pub(super) fn perform(&mut self, action: Action, events: &mut VecDeque<Event>) {
         match action {
             Action::Prepare => events.push_back(self.prepare()),
+            Action::Preflight(program) => self.begin_preflight(program, events),
+            Action::CancelPreflight => self.cancel_preflight(),
             Action::Spawn {
                 worker,
                 slot,
@@ -67,6 +69,7 @@ impl Master {
                 }
             }
             Action::Answer(caller, outcome) => self.answer(caller, outcome),
+            Action::AnswerUpgrade(caller, outcome) => self.answer_upgrade(caller, outcome),
             Action::Exit(reason) => self.exit = Some(reason),
         }
     }
@@ -319,7 +322,7 @@ impl Master {
         }
     }
 
-    fn tell_systemd_that_it_serves(&self) {
+    pub(super) fn tell_systemd_that_it_serves(&self) {
         let status = match &self.last_reload {
             Some(ReloadOutcome {
                 result: Err(reason),
@@ -344,6 +347,20 @@ impl Master {
             Done::Reloaded(generation) => format!("generation {generation} serves"),
             Done::Scaled(workers) => format!("{workers} workers serve, until the next reload"),
         });
+        self.control.answer(caller, outcome);
+    }
+
+    fn answer_upgrade(&mut self, caller: Caller, outcome: Result<Generation, String>) {
+        let version = env!("CARGO_PKG_VERSION");
+        let program = self.program().path().display();
+        let outcome = match outcome {
+            Ok(generation) => Ok(format!(
+                "upgraded to destrier {version}; generation {generation} serves"
+            )),
+            Err(reason) => Err(format!(
+                "the master is destrier {version} (`{program}`) now, but the workers of before serve on: {reason}"
+            )),
+        };
         self.control.answer(caller, outcome);
     }
 

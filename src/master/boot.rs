@@ -19,7 +19,7 @@ use super::hangs::HangWatch;
 use super::listeners::{ListenError, Listeners};
 use super::memory::MemoryWatch;
 use super::socket_path::SocketPathError;
-use super::{Loaded, Loader, LoaderBox, Master, Pinned, Systemd};
+use super::{Loaded, Loader, LoaderBox, Master, Pinned, Program, Systemd, Upgrade};
 use crate::config::{Config, Process, Strategy, WorkerCount};
 use crate::scoreboard::{SEATS, Scoreboard};
 use crate::supervisor::{self, Generation, Lifetime, Policy, Scale, Supervisor};
@@ -83,7 +83,8 @@ pub enum StartError {
 }
 
 impl Master {
-    /// Opens everything that `loaded` names. No worker runs yet; `loader` is what a reload calls.
+    /// Opens everything that `loaded` names. No worker runs yet; `loader` is what a reload calls, `program` what an upgrade
+    /// runs.
     ///
     /// # Errors
     /// Whatever cannot be opened; the message names it.
@@ -92,6 +93,7 @@ impl Master {
         loader: Loader,
         manager: &ServiceManager,
         inherited: Inherited,
+        program: Program,
     ) -> Result<Self, StartError> {
         let signals = Signals::take_over()
             .map_err(|errno| StartError::System("take over the signals", errno.into()))?;
@@ -120,14 +122,6 @@ impl Master {
         let scoreboard = Scoreboard::new()
             .map_err(|error| StartError::System("share memory with workers", error))?;
         let started = clock::monotonic();
-        let systemd = Systemd {
-            notifier: Notifier::new(manager.notify_socket.as_deref()),
-            watchdog: systemd::watchdog_interval(
-                manager.watchdog_usec.as_deref(),
-                manager.watchdog_pid.as_deref(),
-            ),
-            next_sign_of_life: Duration::ZERO,
-        };
         for warning in &pinned.loaded.warnings {
             tracing::warn!("{warning}");
         }
@@ -151,13 +145,26 @@ impl Master {
             deaths: Deaths::new(),
             hangs: HangWatch::default(),
             memory: MemoryWatch::default(),
-            systemd,
+            systemd: systemd_of(manager),
             processors,
             last_reload: None,
             stop_callers: Vec::new(),
             pid_file,
             exit: None,
+            upgrade: Upgrade::new(program),
         })
+    }
+}
+
+/// What systemd is told and wants to be told from now on.
+pub(super) fn systemd_of(manager: &ServiceManager) -> Systemd {
+    Systemd {
+        notifier: Notifier::new(manager.notify_socket.as_deref()),
+        watchdog: systemd::watchdog_interval(
+            manager.watchdog_usec.as_deref(),
+            manager.watchdog_pid.as_deref(),
+        ),
+        next_sign_of_life: Duration::ZERO,
     }
 }
 

@@ -24,10 +24,10 @@ pub(super) struct Hand {
     /// It was aborted because its event loop had not turned for so long.
     pub(super) hung_for: Option<Duration>,
     pub(super) channel: Option<UnixStream>,
-    incoming: Decoder<ToMaster>,
-    outgoing: Vec<u8>,
+    pub(super) incoming: Decoder<ToMaster>,
+    pub(super) outgoing: Vec<u8>,
     /// Descriptors that pass along, and how much of `outgoing` is written before each.
-    passing: VecDeque<(usize, OwnedFd)>,
+    pub(super) passing: VecDeque<(usize, OwnedFd)>,
 }
 
 /// All of them.
@@ -48,6 +48,11 @@ impl Crew {
     /// A seat for one more worker.
     pub(super) fn take_seat(&mut self) -> Option<usize> {
         self.free_seats.pop_first()
+    }
+
+    /// The seat on which a worker sits already.
+    pub(super) fn take_this_seat(&mut self, seat: usize) -> Option<usize> {
+        self.free_seats.take(&seat)
     }
 
     /// A seat whose worker was never born, or has died.

@@ -19,10 +19,10 @@ const NAMED_MAX: usize = 16;
 /// What the master remembers of workers that died.
 #[derive(Debug)]
 pub(super) struct Deaths {
-    memory_kills: MemoryKills,
+    pub(super) memory_kills: MemoryKills,
     /// Since the last summary; told one by one at debug level only.
-    untold: u64,
-    next_summary: Now,
+    pub(super) untold: u64,
+    pub(super) next_summary: Now,
 }
 
 /// Who ended a worker that SIGKILL ended.

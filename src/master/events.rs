@@ -28,6 +28,7 @@ pub(super) enum What {
     ControlListener,
     ControlClient(Caller),
     Worker(WorkerId),
+    Preflight,
 }
 
 impl Master {
@@ -64,6 +65,11 @@ impl Master {
                 interest,
             })
         }));
+        sources.extend(
+            self.upgrade
+                .descriptors()
+                .map(|descriptor| read(What::Preflight, descriptor)),
+        );
         sources
     }
 
@@ -77,6 +83,7 @@ impl Master {
                 }
             }
             What::Worker(id) => self.hear(id),
+            What::Preflight => self.upgrade.listen(),
         }
     }
 
@@ -97,6 +104,13 @@ impl Master {
                 // systemd sends it after SIGTERM, a shell when it takes a job up again: nothing is to be done.
                 Signal::SIGCONT => {}
                 Signal::SIGHUP => self.feed(Event::ReloadRequested(None)),
+                Signal::SIGUSR2 if self.supervisor.awaits_preflight() => {
+                    tracing::warn!("an upgrade is under way already");
+                }
+                Signal::SIGUSR2 => self.feed(Event::UpgradeRequested {
+                    caller: None,
+                    program: None,
+                }),
                 Signal::SIGTERM => self.stop(StopManner::Graceful),
                 Signal::SIGINT | Signal::SIGQUIT => self.stop(StopManner::Fast),
                 Signal::SIGUSR1 => drop(self.reopen_logs()),
@@ -116,7 +130,7 @@ impl Master {
         while let Some((pid, ending)) = process::reap() {
             if let Some(id) = self.crew.find(pid) {
                 ended.push((id, ending));
-            } else {
+            } else if !self.heard_of_preflight(pid, ending) {
                 // As PID 1 the master inherits every orphan of its container.
                 tracing::debug!(pid = pid.number(), %ending, "an adopted process ended");
             }
@@ -198,6 +212,19 @@ impl Master {
             Request::Reload {} => {
                 tracing::info!("reload asked for by command");
                 self.feed(Event::ReloadRequested(Some(caller)));
+            }
+            Request::Upgrade {
+                program: Some(ref program),
+            } if program.is_relative() => {
+                let reason = format!("`{}` does not begin at the root", program.display());
+                self.control.answer(caller, Err(reason));
+            }
+            Request::Upgrade { ref program } => {
+                tracing::info!("upgrade asked for by command");
+                self.feed(Event::UpgradeRequested {
+                    caller: Some(caller),
+                    program: program.clone(),
+                });
             }
             Request::Scale { workers } => {
                 tracing::info!(workers, "scale asked for by command");

@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::supervisor::{Now, WorkerId};
 
 /// What is looked at.
@@ -29,14 +31,16 @@ pub(super) enum Finding {
 }
 
 /// What was found before.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct HangWatch {
     /// When workers were looked at last.
     looked: Now,
     suspects: BTreeMap<WorkerId, Suspect>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Suspect {
     /// The stamp that it must not leave as it is.
     busy_since: Now,

@@ -18,25 +18,25 @@ use crate::sys::systemd::InheritedSocket;
 /// Every socket that listens.
 #[derive(Debug)]
 pub(super) struct Listeners {
-    open: Vec<Listener>,
+    pub(super) open: Vec<Listener>,
     /// What systemd passed, kept so that a later generation may use it.
-    inherited: Vec<InheritedSocket>,
+    pub(super) inherited: Vec<InheritedSocket>,
     /// Slots whose worker takes connections, for each listener that has any; others get no new ones.
-    serving: BTreeMap<Bind, BTreeSet<u16>>,
+    pub(super) serving: BTreeMap<Bind, BTreeSet<u16>>,
     /// Slots whose queue a worker takes over: the socket goes on until it has.
-    heirs: BTreeSet<(Bind, u16, WorkerId)>,
+    pub(super) heirs: BTreeSet<(Bind, u16, WorkerId)>,
     /// Whether the kernel was found unable to steer connections among sockets.
-    cannot_steer: bool,
+    pub(super) cannot_steer: bool,
 }
 
 #[derive(Debug)]
-struct Listener {
-    bind: Bind,
-    kind: Kind,
+pub(super) struct Listener {
+    pub(super) bind: Bind,
+    pub(super) kind: Kind,
 }
 
 #[derive(Debug)]
-enum Kind {
+pub(super) enum Kind {
     /// A socket for each slot.
     PerSlot(SlotSockets),
     /// One socket for everybody.

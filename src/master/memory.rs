@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::hangs::next_multiple;
 use crate::supervisor::{Now, WorkerId};
 
@@ -19,7 +21,8 @@ pub(super) struct Limit {
 }
 
 /// What a worker held when it was looked at last.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Held {
     /// In bytes; `None` where /proc does not show the worker.
     pub(super) rss: Option<u64>,
@@ -48,7 +51,8 @@ pub(super) enum Judgement {
 }
 
 /// What was measured before.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct MemoryWatch {
     /// When workers were looked at last.
     looked: Now,

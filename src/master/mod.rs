@@ -16,6 +16,7 @@ mod slot_sockets;
 mod socket_path;
 mod status;
 mod stop;
+mod upgrade;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::unix::net::UnixStream;
@@ -23,6 +24,8 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 pub use boot::{Inherited, ServiceManager, StartError, control_socket_path, identity_of};
 use control::ControlServer;
@@ -40,8 +43,12 @@ pub use status::{
     ListenerStatus, MemoryStatus, ReloadStatus, RequestStatus, Status, StopPhase, StopStatus,
     Totals, WorkerStatus,
 };
+use upgrade::Upgrade;
+pub use upgrade::{
+    KnownGenerations, Offer, OfferError, Program, STATE_VERSION, StateError, Takeover,
+};
 
-use crate::config::{Config, Overridden, Setting};
+use crate::config::{Config, Overridden, Setting, Text};
 use crate::logging;
 use crate::scoreboard::{Scoreboard, SeatWriter};
 use crate::supervisor::{Caller, Event, ExitReason, Generation, Now, Supervisor};
@@ -53,16 +60,18 @@ use crate::sys::signals::Signals;
 use crate::sys::systemd::Notifier;
 use crate::sys::{clock, poll};
 
-/// Reads the configuration and everything it names; called for each reload and each plan.
-pub type Loader = Box<dyn Fn(Purpose) -> Result<Loaded, String>>;
+/// Reads a configuration and everything it names; called for each reload and each plan, and after an upgrade.
+pub type Loader = Box<dyn Fn(Purpose<'_>) -> Result<Loaded, String>>;
 
 /// What a configuration is read for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
+pub enum Purpose<'a> {
     /// To be put into force: what it needs and may make is made.
     Force,
     /// To be looked at: nothing is made, and the generation is never put into force.
     Look,
+    /// To go on with one that is in force: its file as it was read then.
+    Resume(&'a Text),
 }
 
 /// What a worker process does, from the fork to its exit code. Called in the child.
@@ -73,6 +82,8 @@ pub type Serve = Rc<dyn Fn(Assignment) -> u8>;
 pub struct Loaded {
     /// The configuration.
     pub config: Arc<Config>,
+    /// What it was read from.
+    pub text: Text,
     /// What its workers do.
     pub serve: Serve,
     /// What the operator should look at; the generation works all the same.
@@ -138,6 +149,7 @@ pub struct Master {
     stop_callers: Vec<Caller>,
     pid_file: Option<PathBuf>,
     exit: Option<ExitReason>,
+    upgrade: Upgrade,
 }
 
 /// The loader, which has nothing to show.
@@ -174,7 +186,8 @@ pub enum Ending {
 }
 
 /// What came of the last reload.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct ReloadOutcome {
     at: Now,
     result: Result<Generation, String>,
@@ -216,6 +229,7 @@ impl Master {
             self.give_sign_of_life();
             self.make_rounds();
             self.feed(Event::DeadlinePassed);
+            self.go_on_with_upgrade();
         }
     }
 
@@ -246,6 +260,7 @@ impl Master {
             .into_iter()
             .chain(sign_of_life)
             .chain(log_retry)
+            .chain(self.upgrade.deadline())
             .chain(self.next_round())
             .chain(self.control.end_of_pause(self.now()))
             .min()

@@ -15,22 +15,22 @@ use crate::sys::listener;
 #[derive(Debug)]
 pub(super) struct SlotSockets {
     /// With the port that the kernel chose where 0 was asked for.
-    address: SocketAddr,
-    v6_only: bool,
-    backlog: u32,
+    pub(super) address: SocketAddr,
+    pub(super) v6_only: bool,
+    pub(super) backlog: u32,
     /// In the order of the kernel.
-    sockets: Vec<SlotSocket>,
+    pub(super) sockets: Vec<SlotSocket>,
     /// The slots that get new connections; all while it is absent.
-    serving: Option<BTreeSet<u16>>,
+    pub(super) serving: Option<BTreeSet<u16>>,
 }
 
 #[derive(Debug)]
-struct SlotSocket {
-    slot: u16,
-    socket: OwnedFd,
+pub(super) struct SlotSocket {
+    pub(super) slot: u16,
+    pub(super) socket: OwnedFd,
     /// The worker that was told to empty its queue, after which the socket listens no longer; whoever fills the slot next
     /// gets another one.
-    emptied_by: Option<WorkerId>,
+    pub(super) emptied_by: Option<WorkerId>,
 }
 
 impl SlotSocket {

@@ -16,10 +16,10 @@ use crate::sys::socket::{connect_at_once, peer_credentials};
 /// the kernel releases it when the owner dies, however it dies.
 #[derive(Debug)]
 pub(super) struct SocketPath {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     /// Device and inode of the socket, once it was made: only that one is removed.
-    made: Option<(u64, u64)>,
-    _lock: Flock<File>,
+    pub(super) made: Option<(u64, u64)>,
+    pub(super) lock: Flock<File>,
 }
 
 /// A path that cannot be had.
@@ -64,7 +64,7 @@ impl SocketPath {
         Ok(Self {
             path: path.to_owned(),
             made: None,
-            _lock: lock,
+            lock,
         })
     }
 

@@ -18,7 +18,7 @@ pub struct Status {
     pub pid: u32,
     /// Since the master started.
     pub uptime: f64,
-    /// `booting`, `serving`, `reloading`, `degraded`, `paused` or `stopping`.
+    /// `booting`, `serving`, `upgrading`, `reloading`, `degraded`, `paused` or `stopping`.
     pub state: String,
     /// How far the stop is, once there is one.
     pub stop: Option<StopStatus>,
@@ -199,6 +199,8 @@ impl Master {
             "stopping"
         } else if supervisor.serving().is_none() {
             "booting"
+        } else if supervisor.awaits_preflight() {
+            "upgrading"
         } else if supervisor.is_reloading() {
             "reloading"
         } else if supervisor.wanted() == 0 {

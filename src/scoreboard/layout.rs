@@ -1,7 +1,7 @@
 //! Where each figure lies in the shared words. Changing anything here means a new [`VERSION`].
 
 /// The layout's number, in the first word: a reader of another version keeps away.
-pub(super) const VERSION: u64 = 3;
+pub const VERSION: u64 = 3;
 
 /// Workers that can exist at once: those of a generation and of the ones that still drain.
 pub const SEATS: usize = 2048;
@@ -44,7 +44,7 @@ pub(super) enum Figure {
 }
 
 impl Figure {
-    /// Those that only grow, and are kept when their worker dies.
+    /// Those that only grow, and are kept when their worker dies. An upgrade to another layout knows them by their names.
     pub(super) const COUNTERS: [Self; 8] = [
         Self::ConnectionsTotal,
         Self::Informational,

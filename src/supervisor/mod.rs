@@ -2,6 +2,8 @@
 //!
 //! Events only record. [`Supervisor::handle`] then lets `reconcile` compare what is wanted with what runs: it is the
 //! only place that starts and retires workers, so a rollback, a stop or a new worker count needs no code of its own.
+//!
+//! All of its state can be written down (serde), for an upgrade hands it to another program.
 
 mod backoff;
 mod event;
@@ -20,23 +22,28 @@ mod simulation;
     reason = "a test looks for the actions it is about"
 )]
 mod tests;
+mod upgrade;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use backoff::Backoff;
+use serde::{Deserialize, Serialize};
+
 pub use event::{
     Action, Caller, Done, Event, ExitReason, Generation, KillReason, Lifetime, Now, Policy, Scale,
     Slot, StopManner, Strategy, WorkerId,
 };
-use reload::Candidate;
+use reload::{Askers, Candidate};
 pub use shutdown::StopView;
 use shutdown::Stopping;
+use upgrade::Upgrade;
 use worker::Worker;
 pub use worker::{State, WorkerView};
 
 /// The state machine; see the module.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Supervisor {
     /// The generation that serves; none until the first one has booted.
     serving: Option<Line>,
@@ -53,7 +60,8 @@ pub struct Supervisor {
     /// Callers whose reload has not begun; `Some` with an empty list is a reload that a signal asked for.
     reload_waiting: Option<Vec<Caller>>,
     /// A reload whose configuration is being read.
-    preparing: Option<Vec<Caller>>,
+    preparing: Option<Askers>,
+    upgrade: Option<Upgrade>,
     /// Callers who wait for the new number of workers.
     scaling: Vec<Caller>,
     stopping: Option<Stopping>,
@@ -66,7 +74,8 @@ pub struct Supervisor {
 }
 
 /// A generation that is kept at full strength.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Line {
     generation: Generation,
     policy: Policy,
@@ -101,13 +110,17 @@ impl Supervisor {
         let generation = Generation(1);
         Self {
             serving: None,
-            candidate: Some(Candidate::new(Line::new(generation, policy), Vec::new())),
+            candidate: Some(Candidate::new(
+                Line::new(generation, policy),
+                Askers::default(),
+            )),
             workers: BTreeMap::new(),
             crashes: BTreeMap::new(),
             boots: Backoff::default(),
             degraded: false,
             reload_waiting: None,
             preparing: None,
+            upgrade: None,
             scaling: Vec::new(),
             stopping: None,
             known: BTreeSet::from([generation]),
@@ -136,6 +149,11 @@ impl Supervisor {
             }
             Event::Prepared(policy) => self.on_prepared(policy, &mut actions),
             Event::Refused(reason) => self.on_refused(&reason, &mut actions),
+            Event::UpgradeRequested { caller, program } => {
+                self.on_upgrade_requested(caller, program, &mut actions);
+            }
+            Event::UpgradeFailed(reason) => self.on_upgrade_failed(&reason, &mut actions),
+            Event::Upgraded => self.on_upgraded(&mut actions),
             Event::ScaleRequested(scale, caller) => self.on_scale(scale, caller),
             Event::PauseRequested => self.on_pause(now, &mut actions),
             Event::StopRequested(manner) => self.on_stop(now, manner, &mut actions),
@@ -253,6 +271,9 @@ impl Supervisor {
             return;
         }
         let wanted = scale.apply(self.wanted());
+        if let Some(candidate) = &mut self.candidate {
+            candidate.close_slots(wanted);
+        }
         let candidate = self.candidate.as_mut().map(|candidate| &mut candidate.line);
         for line in self.serving.as_mut().into_iter().chain(candidate) {
             line.wanted = wanted;

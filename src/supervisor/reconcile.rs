@@ -20,6 +20,7 @@ impl Supervisor {
             self.let_ready_workers_accept(now, actions);
         }
         if self.stopping.is_none() {
+            self.begin_waiting_upgrade(actions);
             self.begin_waiting_reload(actions);
             self.open_slots();
         }

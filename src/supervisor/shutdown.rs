@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::event::{Action, ExitReason, KillReason, Now, StopManner, WorkerId};
 use super::reload::answer;
 use super::worker::State;
@@ -20,7 +22,8 @@ const ABORTED: Duration = Duration::from_secs(1);
 const KILL_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The master is on its way out.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Stopping {
     pub(super) manner: StopManner,
     /// Until then everything goes on, but what is asked for from now on is refused; `None` when that is over.
@@ -125,13 +128,12 @@ impl Supervisor {
         if self.stopping.is_some() {
             let mut callers = self.reload_waiting.take().unwrap_or_default();
             callers.append(&mut self.scaling);
-            callers.extend(
-                self.candidate
-                    .take()
-                    .into_iter()
-                    .flat_map(|candidate| candidate.callers),
-            );
-            answer(callers, &Err("the master is stopping".to_owned()), actions);
+            let reason = "the master is stopping".to_owned();
+            answer(callers, &Err(reason.clone()), actions);
+            if let Some(candidate) = self.candidate.take() {
+                candidate.askers.answer(&Err(reason.clone()), actions);
+            }
+            self.cancel_upgrade(&reason, actions);
         }
     }
 

@@ -35,6 +35,10 @@ struct Tally {
     recoveries: u64,
     failed_starts: u64,
     abandoned: u64,
+    hand_overs: u64,
+    upgrades: u64,
+    failed_upgrades: u64,
+    cancelled_upgrades: u64,
 }
 
 #[test]
@@ -71,7 +75,7 @@ fn simulation() {
 }
 
 impl Tally {
-    fn counts(&mut self) -> [(&'static str, &mut u64); 17] {
+    fn counts(&mut self) -> [(&'static str, &mut u64); 21] {
         [
             ("steps", &mut self.steps),
             ("commits", &mut self.commits),
@@ -90,6 +94,10 @@ impl Tally {
             ("recoveries", &mut self.recoveries),
             ("failed_starts", &mut self.failed_starts),
             ("abandoned", &mut self.abandoned),
+            ("hand_overs", &mut self.hand_overs),
+            ("upgrades", &mut self.upgrades),
+            ("failed_upgrades", &mut self.failed_upgrades),
+            ("cancelled_upgrades", &mut self.cancelled_upgrades),
         ]
     }
 
@@ -137,6 +145,8 @@ enum Happening {
     Ready(WorkerId),
     BootFails(WorkerId),
     Ends(WorkerId),
+    /// The program that was asked has answered, or its time is over.
+    PreflightEnds(u64),
     /// It hangs from now on; it may have ended before.
     Hangs(WorkerId),
     /// The master has noticed that it hangs.
@@ -155,6 +165,9 @@ struct World {
     used: BTreeSet<WorkerId>,
     agenda: BTreeMap<(Now, u64), Happening>,
     scheduled: u64,
+    /// The program that is being asked, by number.
+    asked: Option<u64>,
+    programs: u64,
     waiting: BTreeSet<Caller>,
     callers: u64,
     /// Slots that shall be served and whose worker was told to go before another one accepted there.
@@ -214,6 +227,8 @@ impl World {
             used: BTreeSet::new(),
             agenda: BTreeMap::new(),
             scheduled: 0,
+            asked: None,
+            programs: 0,
             waiting: BTreeSet::new(),
             callers: 0,
             unserved: BTreeSet::new(),
@@ -329,12 +344,18 @@ impl World {
                     self.step(Event::Exited(id, "exit code 1".to_owned()), tally);
                 }
             }
+            Happening::PreflightEnds(program) => self.end_preflight(program, tally),
             Happening::Operator => self.operate(tally),
         }
     }
 
     fn operate(&mut self, tally: &mut Tally) {
-        match self.random.u8(0..16) {
+        match self.random.u8(0..20) {
+            16..20 => {
+                let caller = self.maybe_caller();
+                let program = self.random.bool().then(|| "/opt/new".into());
+                self.step(Event::UpgradeRequested { caller, program }, tally);
+            }
             12..16 => {
                 let serve = self
                     .processes
@@ -367,6 +388,44 @@ impl World {
             10 => self.stop(StopManner::Graceful, tally),
             _ => self.stop(StopManner::Fast, tally),
         }
+    }
+
+    /// The program that was asked takes over, or does not.
+    fn end_preflight(&mut self, program: u64, tally: &mut Tally) {
+        if self.asked != Some(program) {
+            return;
+        }
+        self.asked = None;
+        assert!(self.supervisor.awaits_preflight());
+        if self.random.u8(0..4) == 0 {
+            tally.failed_upgrades += 1;
+            self.step(Event::UpgradeFailed("it crashed".to_owned()), tally);
+            return;
+        }
+        tally.upgrades += 1;
+        assert!(
+            !self.supervisor.is_reloading(),
+            "a candidate would have to be handed over"
+        );
+        self.hand_over(tally);
+        self.step(Event::Upgraded, tally);
+        assert!(!self.supervisor.awaits_preflight());
+    }
+
+    /// What the supervisor knows is written down, and another one goes on with that.
+    fn hand_over(&mut self, tally: &mut Tally) {
+        tally.hand_overs += 1;
+        let written = serde_json::to_vec(&self.supervisor).expect("can be written");
+        let after: Supervisor = serde_json::from_slice(&written).expect("can be read");
+        let before = std::mem::replace(&mut self.supervisor, after);
+        assert_eq!(format!("{before:?}"), format!("{:?}", self.supervisor));
+        let known: BTreeSet<WorkerId> = self.supervisor.workers().map(|worker| worker.id).collect();
+        let lost: Vec<_> = self
+            .processes
+            .keys()
+            .filter(|id| !known.contains(id))
+            .collect();
+        assert!(lost.is_empty(), "processes that nobody owns: {lost:?}");
     }
 
     fn maybe_caller(&mut self) -> Option<Caller> {
@@ -425,6 +484,9 @@ impl World {
             self.note_sent_away(&sent_away);
             self.check(committed);
         }
+        if self.exit.is_none() && self.random.u8(0..8) == 0 {
+            self.hand_over(tally);
+        }
         let again = self.supervisor.handle(self.now, Event::DeadlinePassed);
         assert!(
             again.is_empty(),
@@ -455,6 +517,17 @@ impl World {
                     self.policies.insert(next, policy.clone());
                     answers.push(Event::Prepared(policy));
                 }
+            }
+            Action::Preflight(_) => {
+                assert_eq!(self.asked, None, "two programs are asked at once");
+                self.programs += 1;
+                self.asked = Some(self.programs);
+                let answers = self.now + Duration::from_millis(self.random.u64(0..20_000));
+                self.schedule(answers, Happening::PreflightEnds(self.programs));
+            }
+            Action::CancelPreflight => {
+                tally.cancelled_upgrades += 1;
+                assert!(self.asked.take().is_some(), "nobody was asked");
             }
             Action::Spawn {
                 worker,
@@ -521,6 +594,13 @@ impl World {
             }
             Action::Degraded { .. } => tally.degradations += 1,
             Action::Recovered => tally.recoveries += 1,
+            Action::AnswerUpgrade(caller, outcome) => {
+                assert!(
+                    outcome.is_err() || !self.supervisor.is_stopping(),
+                    "{caller:?} was served though the master is stopping"
+                );
+                assert!(self.waiting.remove(&caller), "{caller:?} is answered twice");
+            }
             Action::Answer(caller, outcome) => {
                 assert!(
                     outcome.is_err() || !self.supervisor.is_stopping(),
@@ -679,6 +759,11 @@ impl World {
 
     /// Nothing is going to happen any more: then everyone who shall serve must serve.
     fn assert_steady(&self) {
+        assert!(
+            self.waiting.is_empty(),
+            "nothing is awaited but by {:?}",
+            self.waiting
+        );
         let accepting = self
             .processes
             .values()

@@ -970,3 +970,130 @@ fn one_that_hangs_while_its_replacement_boots_leaves_the_slot_to_it() {
         [2]
     );
 }
+
+#[test]
+fn a_rolling_reload_whose_canary_is_scaled_away_goes_on_with_another_one() {
+    let mut supervisor = serving(policy(2));
+    let _actions = supervisor.handle(at(50), died(2));
+    let actions = reload(&mut supervisor, at(50), rolling(2, 1, 0));
+    assert_eq!(spawned(&actions), [(4, 1, 2)]);
+    let actions = supervisor.handle(at(51), Event::ScaleRequested(Scale::To(1), None));
+    assert_eq!(spawned(&actions), [(5, 0, 2)]);
+    let actions = supervisor.handle(at(52), Event::Ready(id(5)));
+    assert!(
+        actions.contains(&Action::Commit(Generation(2))),
+        "{actions:?}"
+    );
+}
+
+fn upgrade(caller: u64, program: Option<&str>) -> Event {
+    Event::UpgradeRequested {
+        caller: Some(Caller(caller)),
+        program: program.map(Into::into),
+    }
+}
+
+/// As another program goes on: with what can be written down, and nothing else.
+fn handed_over(supervisor: &Supervisor) -> Supervisor {
+    let written = serde_json::to_string(supervisor).expect("can be written");
+    serde_json::from_str(&written).expect("can be read")
+}
+
+#[test]
+fn an_upgrade_asks_the_program_first_and_is_complete_when_its_workers_serve() {
+    let mut supervisor = serving(policy(1));
+    let actions = supervisor.handle(at(5), upgrade(1, Some("/opt/new")));
+    assert_eq!(actions, [Action::Preflight(Some("/opt/new".into()))]);
+    // The server lives on while the program thinks.
+    let actions = supervisor.handle(at(6), died(1));
+    assert_eq!(spawned(&actions), [(2, 0, 1)]);
+    let mut supervisor = handed_over(&supervisor);
+    assert_eq!(supervisor.handle(at(7), Event::Upgraded), [Action::Prepare]);
+    let actions = supervisor.handle(at(7), Event::Prepared(policy(1)));
+    assert_eq!(spawned(&actions), [(3, 0, 2)]);
+    let _actions = supervisor.handle(at(8), Event::Ready(id(2)));
+    let actions = supervisor.handle(at(8), Event::Ready(id(3)));
+    assert_eq!(drained(&actions), [2]);
+    let answer = Action::AnswerUpgrade(Caller(1), Ok(Generation(2)));
+    assert!(actions.contains(&answer), "{actions:?}");
+}
+
+#[test]
+fn an_upgrade_that_fails_changes_nothing_and_is_told() {
+    let mut supervisor = serving(policy(1));
+    let _actions = supervisor.handle(at(5), upgrade(1, None));
+    let reason = "it crashed".to_owned();
+    assert_eq!(
+        supervisor.handle(at(6), Event::UpgradeFailed(reason.clone())),
+        [Action::Answer(Caller(1), Err(reason))]
+    );
+    assert!(!supervisor.awaits_preflight());
+}
+
+#[test]
+fn an_upgrade_whose_workers_cannot_boot_keeps_the_old_ones_and_says_so() {
+    let mut supervisor = serving(policy(1));
+    let _actions = supervisor.handle(at(5), upgrade(1, None));
+    let mut supervisor = handed_over(&supervisor);
+    let _actions = supervisor.handle(at(6), Event::Upgraded);
+    let _actions = supervisor.handle(at(6), Event::Prepared(policy(1)));
+    let actions = supervisor.handle(at(7), Event::BootFailed(id(2), "no database".to_owned()));
+    let told = |action: &Action| matches!(action, Action::AnswerUpgrade(Caller(1), Err(reason)) if reason.contains("no database"));
+    assert!(actions.iter().any(told), "{actions:?}");
+    assert_eq!(drained(&actions), [0; 0]);
+    assert_eq!(supervisor.serving(), Some(Generation(1)));
+}
+
+#[test]
+fn an_upgrade_waits_for_a_reload_and_a_reload_for_an_upgrade_which_answers_both() {
+    let mut supervisor = serving(policy(1));
+    let _actions = reload(&mut supervisor, at(5), policy(1));
+    assert_eq!(supervisor.handle(at(6), upgrade(2, None)), []);
+    let actions = supervisor.handle(at(7), Event::Ready(id(2)));
+    assert!(actions.contains(&Action::Preflight(None)), "{actions:?}");
+    let event = Event::ReloadRequested(Some(Caller(3)));
+    assert_eq!(supervisor.handle(at(8), event), []);
+    let mut supervisor = handed_over(&supervisor);
+    assert_eq!(supervisor.handle(at(9), Event::Upgraded), [Action::Prepare]);
+    let actions = supervisor.handle(at(9), Event::Refused("unknown key".to_owned()));
+    let reason = || "unknown key".to_owned();
+    assert_eq!(
+        actions,
+        [
+            Action::Answer(Caller(3), Err(reason())),
+            Action::AnswerUpgrade(Caller(2), Err(reason()))
+        ]
+    );
+}
+
+#[test]
+fn a_second_upgrade_shares_the_first_or_is_refused() {
+    let mut supervisor = serving(policy(1));
+    let _actions = reload(&mut supervisor, at(5), policy(1));
+    let _actions = supervisor.handle(at(6), upgrade(2, None));
+    assert_eq!(supervisor.handle(at(6), upgrade(3, None)), []);
+    let refused = supervisor.handle(at(6), upgrade(4, Some("/opt/new")));
+    assert!(matches!(
+        refused.as_slice(),
+        [Action::Answer(Caller(4), Err(_))]
+    ));
+    let _actions = supervisor.handle(at(7), Event::Ready(id(2)));
+    let refused = supervisor.handle(at(8), upgrade(5, None));
+    assert!(matches!(
+        refused.as_slice(),
+        [Action::Answer(Caller(5), Err(_))]
+    ));
+    let actions = supervisor.handle(at(9), Event::UpgradeFailed("it crashed".to_owned()));
+    assert_eq!(actions.len(), 2, "callers 2 and 3: {actions:?}");
+}
+
+#[test]
+fn a_stop_gives_an_upgrade_up() {
+    let mut supervisor = serving(policy(1));
+    let _actions = supervisor.handle(at(5), upgrade(1, None));
+    let actions = supervisor.handle(at(6), Event::StopRequested(StopManner::Graceful));
+    assert!(actions.contains(&Action::CancelPreflight), "{actions:?}");
+    let reason = "the master is stopping".to_owned();
+    assert!(actions.contains(&Action::Answer(Caller(1), Err(reason))));
+    assert!(!supervisor.awaits_preflight());
+}

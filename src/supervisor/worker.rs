@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::event::{Generation, Now, Slot, WorkerId};
 
 /// One worker process.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Worker {
     pub(super) id: WorkerId,
     pub(super) slot: Slot,
@@ -23,7 +26,8 @@ pub(super) struct Worker {
 }
 
 /// Where in its life a worker is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum State {
     /// Spawned, not ready yet.
     Booting {

@@ -1,7 +1,9 @@
 //! The system, typed: the only module with `unsafe`. It decides nothing.
 #![expect(unsafe_code, reason = "system calls live here and nowhere else")]
 
+pub mod child;
 pub mod clock;
+pub mod handover;
 pub mod identity;
 pub mod listener;
 pub mod machine;

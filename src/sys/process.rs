@@ -23,9 +23,20 @@ impl ProcessId {
         Self(getpid())
     }
 
+    /// The process of this number.
+    pub fn from_number(number: i32) -> Self {
+        Self(Pid::from_raw(number))
+    }
+
     /// As a number, for logs and the scoreboard.
     pub fn number(self) -> u32 {
         self.0.as_raw().unsigned_abs()
+    }
+}
+
+impl From<ProcessId> for Pid {
+    fn from(process: ProcessId) -> Self {
+        process.0
     }
 }
 

@@ -30,3 +30,5 @@ mod stop;
 mod support;
 mod term_timeline;
 mod token;
+mod upgrade;
+mod upgrade_refused;

@@ -76,6 +76,12 @@ impl Setup {
         self
     }
 
+    /// Starts this file instead, which is or becomes the same program.
+    pub(crate) fn program(mut self, program: PathBuf) -> Self {
+        self.program = program;
+        self
+    }
+
     /// Starts it through a program that becomes it.
     pub(crate) fn under(mut self, launcher: &[&'static str]) -> Self {
         self.launcher = launcher.to_vec();
@@ -302,6 +308,24 @@ impl Server {
     pub(crate) fn reload(&self) {
         let outcome = self.cli(["reload"]);
         assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    }
+
+    /// `destrier upgrade`, which must succeed.
+    #[track_caller]
+    pub(crate) fn upgrade(&self) {
+        let outcome = self.cli(["upgrade"]);
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    }
+
+    /// `destrier upgrade --binary PROGRAM`.
+    #[track_caller]
+    pub(crate) fn upgrade_to(&self, program: &Path) -> Outcome {
+        self.cli(["upgrade", "--binary", program.to_str().unwrap()])
+    }
+
+    /// What the master runs, as the kernel knows it.
+    pub(crate) fn executable(&self) -> PathBuf {
+        fs::read_link(format!("/proc/{}/exe", self.pid)).unwrap()
     }
 
     /// What runs now, asked without starting a process for it.
