@@ -15,7 +15,12 @@ pub enum ToWorker {
     Drain {
         /// Listeners that nobody will serve after this worker: empty their accept queues, then stop them from listening.
         close: Vec<String>,
+        /// Listeners whose idle connections another worker goes on with. Where there are any, a socket comes along with the
+        /// message, on which each of them is sent as [`Passed`] with its own.
+        pass: Vec<String>,
     },
+    /// Go on with the connections of another worker. A socket comes along with the message, on which they come.
+    Adopt,
     /// Take what waits in the accept queue of another slot, whose worker has died. Its socket comes along with the message.
     TakeOver {
         /// As the configuration names it.
@@ -66,6 +71,21 @@ pub enum ToMaster {
         reason: String,
     },
 }
+
+/// A connection that one worker passes on to another one: a packet of its own, with the connection's socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Passed {
+    /// Where it was accepted, as the configuration names it.
+    pub listener: String,
+    /// Whether nothing has arrived on it yet; else its last answer is complete.
+    pub is_fresh: bool,
+    /// Since when that is so, in monotonic nanoseconds: its time-outs go on.
+    pub since: u64,
+}
+
+/// The longest packet with a [`Passed`], in bytes.
+pub const PASSED_MAX: usize = 4096;
 
 /// The longest line that is accepted, in bytes.
 pub const LINE_MAX: usize = 256 * 1024;

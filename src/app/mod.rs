@@ -13,6 +13,7 @@ use http::{Request, Response};
 
 use crate::config::Config;
 pub use draining::Draining;
+pub(crate) use request_body::BodyEnd;
 pub use request_body::RequestBody;
 
 /// Any error of an application.

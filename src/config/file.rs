@@ -237,6 +237,8 @@ pub(super) struct Http {
     pub keep_alive: Period<1, DAY>,
     /// How long an idle connection is still served after its worker was told to go.
     pub drain_linger: Period<0, HOUR>,
+    /// Whether idle connections are passed on to the worker that takes the place of the one they are on.
+    pub pass_connections: bool,
     /// How long an event stream goes on after its worker was told to go; then it is ended, so that its client connects anew.
     pub stream_grace: Period<0, DAY>,
 }
@@ -248,6 +250,7 @@ impl Default for Http {
             request_timeout: Period(Duration::from_mins(1)),
             keep_alive: Period(Duration::from_secs(75)),
             drain_linger: Period(Duration::from_secs(1)),
+            pass_connections: false,
             stream_grace: Period(Duration::from_secs(10)),
         }
     }

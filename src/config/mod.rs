@@ -285,6 +285,8 @@ pub struct Http {
     pub keep_alive: Duration,
     /// How long an idle connection is still served after its worker was told to drain.
     pub drain_linger: Duration,
+    /// Whether idle connections are passed on to the worker that takes the place of the one they are on.
+    pub pass_connections: bool,
     /// How long an event stream goes on after its worker was told to drain.
     pub stream_grace: Duration,
 }

@@ -199,6 +199,7 @@ impl Check<'_> {
             request_timeout: unless_zero(http.request_timeout.0),
             keep_alive: http.keep_alive.0,
             drain_linger: http.drain_linger.0,
+            pass_connections: http.pass_connections,
             stream_grace: http.stream_grace.0,
         }
     }

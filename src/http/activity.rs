@@ -1,8 +1,10 @@
 //! What one connection is doing, for its time-outs and for a drain that must not cut a request.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use crate::app::BodyEnd;
 use crate::sys::clock;
 
 /// What a connection is doing. Written by its reads and by the requests on it, read by its timer.
@@ -13,6 +15,21 @@ pub struct Activity {
     since: AtomicU64,
     /// Bytes of an answer wait for the client to read.
     write_blocked: AtomicBool,
+    /// Another worker goes on with it: answers do not end it, though this worker drains.
+    goes_on: AtomicBool,
+    /// How many requests have begun.
+    requests: AtomicU64,
+    /// The last request whose body was read to its end.
+    read_to_end: Arc<AtomicU64>,
+}
+
+/// A connection on which nothing is under way: whoever reads on begins with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BetweenRequests {
+    /// Nothing has arrived on it yet.
+    pub is_fresh: bool,
+    /// Since when, in monotonic nanoseconds.
+    pub since: u64,
 }
 
 /// Where a connection is between two requests or in one.
@@ -60,9 +77,40 @@ impl Activity {
             phase: AtomicU8::new(0),
             since: AtomicU64::new(0),
             write_blocked: AtomicBool::new(false),
+            goes_on: AtomicBool::new(false),
+            requests: AtomicU64::new(0),
+            read_to_end: Arc::default(),
         };
         activity.enter(Phase::Fresh);
         activity
+    }
+
+    /// Of a connection that goes on.
+    pub fn resumed(between: BetweenRequests) -> Self {
+        let activity = Self::new();
+        let phase = if between.is_fresh {
+            Phase::Fresh
+        } else {
+            Phase::Idle
+        };
+        activity.since.store(between.since, Relaxed);
+        activity.phase.store(phase as u8, Relaxed);
+        activity
+    }
+
+    /// Set where it certainly is between two requests: the last one was read to its end, its answer is written. Asked where
+    /// the connection is served, which has just done what it could.
+    pub fn between_requests(&self) -> Option<BetweenRequests> {
+        let is_fresh = match self.phase() {
+            Phase::Fresh => true,
+            Phase::Idle => false,
+            Phase::Head | Phase::Busy => return None,
+        };
+        let is_whole = self.read_to_end.load(Relaxed) == self.requests.load(Relaxed);
+        (is_whole && !self.write_blocked.load(Relaxed)).then(|| BetweenRequests {
+            is_fresh,
+            since: self.since.load(Relaxed),
+        })
     }
 
     /// Bytes have arrived.
@@ -73,9 +121,21 @@ impl Activity {
         }
     }
 
-    /// A request has begun.
-    pub fn begin_request(&self) {
+    /// A request has begun, which may have a body.
+    pub fn begin_request(&self, has_body: bool) {
         self.phase.store(Phase::Busy as u8, Relaxed);
+        let request = self.requests.fetch_add(1, Relaxed) + 1;
+        if !has_body {
+            self.read_to_end.fetch_max(request, Relaxed);
+        }
+    }
+
+    /// For the body of the request that has begun last.
+    pub(crate) fn body_end(&self) -> BodyEnd {
+        BodyEnd {
+            read_to_end: Arc::clone(&self.read_to_end),
+            request: self.requests.load(Relaxed),
+        }
     }
 
     /// Its answer is complete.
@@ -86,6 +146,16 @@ impl Activity {
     /// Whether the client lets an answer wait.
     pub fn set_write_blocked(&self, blocked: bool) {
         self.write_blocked.store(blocked, Relaxed);
+    }
+
+    /// Another worker goes on with the connection when nothing is under way on it.
+    pub fn set_goes_on(&self) {
+        self.goes_on.store(true, Relaxed);
+    }
+
+    /// Whether that is so.
+    pub fn goes_on(&self) -> bool {
+        self.goes_on.load(Relaxed)
     }
 
     /// Where it is.
@@ -152,6 +222,7 @@ impl Default for Activity {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
     use std::time::Duration;
 
     use super::{Activity, Judgement, Limits};
@@ -191,7 +262,7 @@ mod tests {
     #[test]
     fn an_idle_connection_is_closed_after_keep_alive_and_in_a_drain_after_the_linger() {
         let activity = Activity::new();
-        activity.begin_request();
+        activity.begin_request(false);
         activity.end_request();
         assert!(matches!(
             activity.judge(after(74), &LIMITS, None),
@@ -207,7 +278,7 @@ mod tests {
     #[test]
     fn a_request_is_never_cut_by_these_timers() {
         let activity = Activity::new();
-        activity.begin_request();
+        activity.begin_request(false);
         assert!(matches!(
             activity.judge(after(1000), &LIMITS, Some(after(0))),
             Judgement::Wait(_)
@@ -237,5 +308,24 @@ mod tests {
             activity.judge(after(2), &LIMITS, Some(after(1))),
             Judgement::Wait(_)
         ));
+    }
+
+    #[test]
+    fn a_connection_is_between_two_requests_when_one_was_read_and_answered_to_its_end() {
+        let activity = Activity::new();
+        assert!(activity.between_requests().is_some_and(|it| it.is_fresh));
+        activity.read_some();
+        assert_eq!(activity.between_requests(), None);
+        activity.begin_request(true);
+        let body = activity.body_end();
+        assert_eq!(activity.between_requests(), None);
+        activity.end_request();
+        assert_eq!(activity.between_requests(), None, "its body still arrives");
+        body.read_to_end.fetch_max(body.request, Relaxed);
+        let idle = activity.between_requests().expect("nothing is under way");
+        assert!(!idle.is_fresh);
+        activity.set_write_blocked(true);
+        assert_eq!(activity.between_requests(), None);
+        assert_eq!(Activity::resumed(idle).between_requests(), Some(idle));
     }
 }

@@ -27,7 +27,7 @@ use bytes::Bytes;
 use executed::Executed;
 use http::header::CONNECTION;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 pub use in_progress::InProgress;
 pub use reply::request_timeout;
 use tokio::sync::Notify;
@@ -53,7 +53,7 @@ pub struct Pipeline<S> {
     served_out: Notify,
     /// Wakes whoever waits for a request to be stuck.
     stuck: Arc<Notify>,
-    /// Once it begins, answers say `Connection: close`.
+    /// Once it begins, answers say `Connection: close` where nobody goes on with the connection.
     draining: Draining,
     id_high: u64,
     id_low: AtomicU64,
@@ -107,7 +107,7 @@ impl<S: AppService> Pipeline<S> {
         }
     }
 
-    /// From now on each answer ends its connection (RFC 9112 section 9.6), and event streams end after their grace.
+    /// From now on each answer ends its connection (RFC 9112 section 9.6), unless another worker goes on with it, and event streams end after their grace.
     pub fn start_draining(&self) {
         self.draining.begin(clock::monotonic());
     }
@@ -143,6 +143,10 @@ impl<S: AppService> Pipeline<S> {
         if Some(id.low) == self.settings.max_requests {
             self.served_out.notify_one();
         }
+        origin
+            .activity
+            .begin_request(!request.body().is_end_stream());
+        let body_end = origin.activity.body_end();
         let mut track = self.track(id, &request, origin);
         let (mut head, body) = request.into_parts();
         let malformed = head::check(&head).err();
@@ -188,7 +192,7 @@ impl<S: AppService> Pipeline<S> {
                     if let Some(in_progress) = track.in_progress() {
                         head.extensions.insert(in_progress);
                     }
-                    let request = Request::from_parts(head, RequestBody::new(body));
+                    let request = Request::from_parts(head, RequestBody::new(body, body_end));
                     self.call(request, id, request_timeout, &mut track).await
                 }
             }
@@ -204,6 +208,7 @@ impl<S: AppService> Pipeline<S> {
         id: RequestId,
         closes: bool,
     ) -> Response<ResponseBody<S::Body>> {
+        let closes = closes || (self.draining.is_draining() && !track.connection_goes_on());
         let mut response = match answer {
             Ok(response) => {
                 track.answered(response.status());
@@ -372,7 +377,7 @@ impl<S: AppService> Pipeline<S> {
         if let Ok(id) = HeaderValue::try_from(id.to_string()) {
             headers.insert(REQUEST_ID, id);
         }
-        if closes || self.draining.is_draining() {
+        if closes {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
     }

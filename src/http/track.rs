@@ -44,7 +44,6 @@ impl Track {
         in_flight: InFlight,
         access: Option<Box<Access>>,
     ) -> Self {
-        activity.begin_request();
         Self {
             id,
             started,
@@ -86,6 +85,11 @@ impl Track {
         if let Some(access) = &mut self.access {
             access.subject = subject();
         }
+    }
+
+    /// Whether another worker goes on with its connection.
+    pub(super) fn connection_goes_on(&self) -> bool {
+        self.activity.goes_on()
     }
 
     /// The head of the answer is known.

@@ -244,7 +244,17 @@ impl Master {
         let close = self.listeners.to_close(end, &heir, others);
         self.listeners.give_up(&close, id, slot.0);
         tracing::debug!(worker = id.0, ?close, "worker drains");
-        self.tell(id, &ToWorker::Drain { close });
+        let heir = (end == SlotEnd::Nothing)
+            .then(|| self.introduce_heir(id, slot))
+            .flatten();
+        if let Some((pass, channel)) = heir {
+            if let Some(hand) = self.crew.get_mut(id) {
+                hand.tell_with(&ToWorker::Drain { close, pass }, channel);
+            }
+        } else {
+            let pass = Vec::new();
+            self.tell(id, &ToWorker::Drain { close, pass });
+        }
     }
 
     fn kill(&mut self, id: WorkerId, reason: KillReason) {
@@ -391,7 +401,7 @@ impl Master {
             .unwrap_or_default()
     }
 
-    fn binds_of(&self, generation: Generation) -> &[Bind] {
+    pub(super) fn binds_of(&self, generation: Generation) -> &[Bind] {
         let pinned = self.generations.get(&generation);
         pinned.map_or(&[], |pinned| &pinned.loaded.config.server.bind)
     }

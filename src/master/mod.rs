@@ -9,6 +9,7 @@ mod death_report;
 mod deaths;
 mod events;
 mod hangs;
+mod heirs;
 mod listeners;
 mod memory;
 mod plan;

@@ -120,6 +120,12 @@ impl SeatWriter {
         Connection(self.clone())
     }
 
+    /// A connection is gone on with that another worker had accepted.
+    pub fn connection_adopted(&self) -> Connection {
+        self.add(Figure::Connections);
+        Connection(self.clone())
+    }
+
     /// Says whether this worker takes connections.
     pub fn set_accepting(&self, accepting: bool) {
         let figure = self.scoreboard.figure(self.seat, Figure::Accepting);

@@ -7,7 +7,8 @@ use std::path::Path;
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, getsockopt, recv, recvmsg, sendmsg, sockopt,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, Shutdown, SockFlag, SockType,
+    getsockopt, recv, recvmsg, sendmsg, shutdown, socketpair, sockopt,
 };
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -37,6 +38,28 @@ pub fn connect_at_once(path: &Path) -> io::Result<OwnedFd> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     socket.connect(&SockAddr::unix(path)?)?;
     Ok(socket.into())
+}
+
+/// Two ends of a Unix socket that keeps packets apart (`SOCK_SEQPACKET`, unix(7)); neither waits, both are closed on exec.
+///
+/// # Errors
+/// socketpair(2): no descriptor is left.
+pub fn packet_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    Ok(socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        flags,
+    )?)
+}
+
+/// From now on whoever sends to `socket` fails; what was sent before can still be received.
+///
+/// # Errors
+/// shutdown(2): it is not connected.
+pub fn stop_receiving(socket: impl AsFd) -> io::Result<()> {
+    Ok(shutdown(socket.as_fd().as_raw_fd(), Shutdown::Read)?)
 }
 
 /// Writes `bytes` to a Unix socket without waiting, and passes `descriptor` along with the first of them (`SCM_RIGHTS`,
@@ -96,7 +119,24 @@ mod tests {
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
 
-    use super::{receive_with, send_with};
+    use super::{packet_pair, receive_with, send_with, stop_receiving};
+
+    #[test]
+    fn what_was_sent_before_the_receiver_stopped_is_received_and_nothing_else_is_sent() {
+        let (ours, theirs) = packet_pair().expect("a pair");
+        let (passed, _other_end) = UnixStream::pair().expect("a pair");
+        for packet in [b"one", b"two"] {
+            send_with(&ours, packet, &passed).expect("sent");
+        }
+        stop_receiving(&theirs).expect("stopped");
+        send_with(&ours, b"three", &passed).expect_err("nobody receives it");
+        let mut bytes = [0; 16];
+        for packet in [b"one", b"two"] {
+            let (count, descriptors) = receive_with(&theirs, &mut bytes).expect("received");
+            assert_eq!((&bytes[..count], descriptors.len()), (&packet[..], 1));
+        }
+        assert_eq!(receive_with(&theirs, &mut bytes).expect("the end").0, 0);
+    }
 
     #[test]
     fn a_descriptor_passes_with_the_bytes_that_it_was_sent_with() {

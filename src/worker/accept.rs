@@ -13,7 +13,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::connection::{self, Serving};
+use super::connection::{self, Client, Serving};
 use crate::app::AppService;
 use crate::channel::ToMaster;
 use crate::scoreboard::SeatWriter;
@@ -36,7 +36,7 @@ const TURN: Duration = Duration::from_millis(1);
 /// A listening socket in the event loop.
 #[derive(Debug)]
 pub(super) struct Listener {
-    name: String,
+    name: Arc<str>,
     socket: AsyncFd<OwnedFd>,
     /// Whether other workers take connections from it too. All of them wake for one: `EPOLLEXCLUSIVE` chooses a sleeper
     /// only where the socket is in the epoll that sleeps, not in one nested in the event loop's.
@@ -59,7 +59,7 @@ pub(super) enum Ending {
 /// A listener that takes connections.
 #[derive(Debug)]
 pub(super) struct Accepting {
-    pub(super) name: String,
+    pub(super) name: Arc<str>,
     /// Somebody outside listens on it too.
     pub(super) is_inherited: bool,
     ending: oneshot::Sender<Ending>,
@@ -69,7 +69,7 @@ pub(super) struct Accepting {
 impl Accepting {
     /// Takes connections and serves them, until told to end.
     pub(super) fn start<S: AppService>(listener: Listener, serving: Arc<Serving<S>>) -> Self {
-        let (name, is_inherited) = (listener.name.clone(), listener.is_inherited);
+        let (name, is_inherited) = (Arc::clone(&listener.name), listener.is_inherited);
         let (ending, told) = oneshot::channel();
         let task = tokio::spawn(take_connections(listener, serving, told));
         Self {
@@ -91,7 +91,7 @@ impl Accepting {
 impl Listener {
     pub(super) fn new(socket: ListeningSocket) -> io::Result<Self> {
         Ok(Self {
-            name: socket.name,
+            name: socket.name.into(),
             is_unix: listener::local_address(&socket.socket)?.is_none(),
             socket: readiness::readable(socket.socket)?,
             is_shared: socket.shared,
@@ -181,7 +181,7 @@ async fn take<S: AppService>(
             ) => {}
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Err(NotListening),
         Err(error) => {
-            tracing::warn!(listener = listener.name, %error, "cannot take a connection, trying again");
+            tracing::warn!(listener = &*listener.name, %error, "cannot take a connection, trying again");
             tokio::time::sleep(EXHAUSTED_PAUSE).await;
         }
     }
@@ -195,15 +195,19 @@ fn start<S: AppService>(
     serving: &Arc<Serving<S>>,
 ) {
     let serving = Arc::clone(serving);
+    let origin = Client {
+        peer,
+        listener: Arc::clone(&listener.name),
+    };
     let result = if listener.is_unix {
         UnixStream::from_std(StdUnixStream::from(socket))
-            .map(|stream| connection::start(stream, peer, serving))
+            .map(|stream| connection::start(stream, origin, serving))
     } else {
         TcpStream::from_std(std::net::TcpStream::from(socket))
-            .map(|stream| connection::start(stream, peer, serving))
+            .map(|stream| connection::start(stream, origin, serving))
     };
     if let Err(error) = result {
-        tracing::warn!(listener = listener.name, %error, "cannot serve a connection");
+        tracing::warn!(listener = &*listener.name, %error, "cannot serve a connection");
     }
 }
 
@@ -221,7 +225,7 @@ pub(super) fn take_over<S: AppService>(listener: Listener, slot: u16, serving: A
         };
         let _that_was_all = tokio::time::timeout(HANDSHAKE_GRACE, taking).await;
         let _leaving = serving.words.send(ToMaster::TookOver {
-            listener: listener.name.clone(),
+            listener: listener.name.to_string(),
             slot,
         });
         drop(entered);
@@ -234,7 +238,7 @@ async fn empty<S: AppService>(listener: &Listener, serving: &Arc<Serving<S>>) {
     if !listener.is_unix
         && let Err(error) = listener::refuse_new(listener.socket())
     {
-        tracing::warn!(listener = listener.name, %error, "cannot refuse new connections before closing");
+        tracing::warn!(listener = &*listener.name, %error, "cannot refuse new connections before closing");
     }
     let until_it_listens_no_longer = async {
         loop {
@@ -253,7 +257,7 @@ async fn empty<S: AppService>(listener: &Listener, serving: &Arc<Serving<S>>) {
     }
     // Nobody listens to it any more when the worker is about to exit.
     let _leaving = serving.words.send(ToMaster::Emptied {
-        listener: listener.name.clone(),
+        listener: listener.name.to_string(),
     });
     taking.await;
 }
@@ -264,6 +268,6 @@ fn stop<S: AppService>(listener: &Listener, serving: &Arc<Serving<S>>) {
         start(listener, socket, peer, serving);
     }
     if let Err(error) = listener::stop_listening(listener.socket()) {
-        tracing::debug!(listener = listener.name, %error, "was stopped by another worker");
+        tracing::debug!(listener = &*listener.name, %error, "was stopped by another worker");
     }
 }

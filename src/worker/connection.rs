@@ -5,10 +5,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -17,11 +18,12 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
 use super::drain::Open;
+use super::heir::Heir;
 use crate::app::AppService;
 use crate::channel::ToMaster;
-use crate::http::activity::{Activity, Judgement, Limits, Phase};
+use crate::http::activity::{Activity, BetweenRequests, Judgement, Limits, Phase};
 use crate::http::{Origin, Pipeline, request_timeout};
-use crate::scoreboard::SeatWriter;
+use crate::scoreboard::{Connection, SeatWriter};
 use crate::sys::clock;
 use crate::sys::socket::has_unread_bytes;
 
@@ -36,6 +38,8 @@ pub(super) struct Serving<S> {
     /// How long an idle connection stays when the worker drains: a request may be on its way.
     pub(super) linger: Duration,
     pub(super) open: Open,
+    /// Who goes on with idle connections when the worker drains.
+    pub(super) heir: OnceLock<Heir>,
     /// What the master shall know of accept queues.
     pub(super) words: mpsc::UnboundedSender<ToMaster>,
     pub(super) seat: SeatWriter,
@@ -43,34 +47,71 @@ pub(super) struct Serving<S> {
 
 /// A stream of a client.
 pub(super) trait ClientStream:
-    AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static
+    AsyncRead + AsyncWrite + AsFd + Unpin + Send + Sync + 'static
 {
 }
-impl<T: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static> ClientStream for T {}
+impl<T: AsyncRead + AsyncWrite + AsFd + Unpin + Send + Sync + 'static> ClientStream for T {}
 
-/// Serves `stream` in a task of its own.
+/// Who is at the other end, and where it was accepted.
+#[derive(Debug, Clone)]
+pub(super) struct Client {
+    pub(super) peer: Option<SocketAddr>,
+    /// As the configuration names it.
+    pub(super) listener: Arc<str>,
+}
+
+impl<S> Serving<S> {
+    /// Who goes on with idle connections of `listener`.
+    fn heir_of(&self, listener: &str) -> Option<&Heir> {
+        self.heir.get().filter(|heir| heir.takes(listener))
+    }
+}
+
+/// Serves `stream`, just accepted, in a task of its own.
 pub(super) fn start<S: AppService>(
     stream: impl ClientStream,
-    peer: Option<SocketAddr>,
+    client: Client,
     serving: Arc<Serving<S>>,
+) {
+    let counted = serving.seat.connection_opened();
+    begin((stream, Activity::new()), client, serving, counted);
+}
+
+/// Goes on with `stream`, which another worker has served.
+pub(super) fn resume<S: AppService>(
+    stream: impl ClientStream,
+    client: Client,
+    between: BetweenRequests,
+    serving: Arc<Serving<S>>,
+) {
+    let counted = serving.seat.connection_adopted();
+    let activity = Activity::resumed(between);
+    begin((stream, activity), client, serving, counted);
+}
+
+fn begin<S: AppService>(
+    (stream, activity): (impl ClientStream, Activity),
+    client: Client,
+    serving: Arc<Serving<S>>,
+    counted: Connection,
 ) {
     // Counted before the task runs, so that a drain that begins now waits for it.
     let open = serving.open.enter();
-    let counted = serving.seat.connection_opened();
     tokio::spawn(async move {
-        serve(stream, peer, &serving).await;
+        let stream = Watched::new(stream, activity);
+        serve(stream, client, &serving).await;
         drop((open, counted));
     });
 }
 
 async fn serve<S: AppService>(
-    stream: impl ClientStream,
-    peer: Option<SocketAddr>,
+    stream: Watched<impl ClientStream>,
+    client: Client,
     serving: &Arc<Serving<S>>,
 ) {
-    let activity = Arc::new(Activity::new());
+    let activity = Arc::clone(&stream.activity);
     let origin = Origin {
-        peer,
+        peer: client.peer,
         activity: Arc::clone(&activity),
     };
     let pipeline = Arc::clone(serving);
@@ -78,10 +119,6 @@ async fn serve<S: AppService>(
         let (pipeline, origin) = (Arc::clone(&pipeline), origin.clone());
         async move { pipeline.pipeline.handle(request, &origin).await }
     });
-    let stream = Watched {
-        stream,
-        activity: Arc::clone(&activity),
-    };
     // hyper's own limit on the head would also count the time in which a connection is idle.
     let mut connection = http1::Builder::new()
         .header_read_timeout(None)
@@ -107,9 +144,25 @@ async fn serve<S: AppService>(
                 timer.look_again_at(clock::monotonic());
                 // An answer whose head has gone out cannot say `Connection: close` any more; hyper ends the connection
                 // after it all the same. One that is idle would be ended at once, without its linger.
-                if activity.phase() == Phase::Busy {
+                if serving.heir_of(&client.listener).is_some() {
+                    activity.set_goes_on();
+                } else if activity.phase() == Phase::Busy {
                     Pin::new(&mut connection).graceful_shutdown();
                 }
+            }
+            between = between_requests(&activity, serving, &client), if linger_until.is_some() => {
+                let parts = connection.into_parts();
+                let stream = parts.io.into_inner().stream;
+                // Bytes that were read belong to a request, which must be answered here.
+                if parts.read_buf.is_empty()
+                    && let Some(heir) = serving.heir_of(&client.listener)
+                    && heir.pass(&stream, &client.listener, between).await
+                {
+                    return;
+                }
+                let mut stream = Watched::new(stream, Activity::resumed(between));
+                stream.read_before = parts.read_buf;
+                return serve_again(stream, client, serving).await;
             }
             () = timer.elapsed(&activity, &serving.limits, linger_until) => {
                 let now = clock::monotonic();
@@ -122,7 +175,8 @@ async fn serve<S: AppService>(
                         if !has_unread_bytes(&stream) {
                             return;
                         }
-                        return serve_again(stream, peer, serving).await;
+                        let stream = Watched::new(stream, Activity::new());
+                        return serve_again(stream, client, serving).await;
                     }
                     Judgement::Cut => return,
                     Judgement::TimedOut => {
@@ -141,13 +195,28 @@ async fn serve<S: AppService>(
     }
 }
 
-/// Serves a connection once more whose client spoke just when it was to be closed.
+/// Serves a connection once more whose client spoke just when it was to be closed, or that could not be passed on.
 fn serve_again<'a, S: AppService>(
-    stream: impl ClientStream,
-    peer: Option<SocketAddr>,
+    stream: Watched<impl ClientStream>,
+    client: Client,
     serving: &'a Arc<Serving<S>>,
 ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
-    Box::pin(serve(stream, peer, serving))
+    Box::pin(serve(stream, client, serving))
+}
+
+/// Returns when nothing is under way on a connection that another worker goes on with. Nobody need wake it: what makes it
+/// so happens where the connection is served, in the same task, and before this is asked.
+fn between_requests<S>(
+    activity: &Activity,
+    serving: &Serving<S>,
+    client: &Client,
+) -> impl Future<Output = BetweenRequests> {
+    poll_fn(|_| {
+        let between = serving
+            .heir_of(&client.listener)
+            .and_then(|_| activity.between_requests());
+        between.map_or(Poll::Pending, Poll::Ready)
+    })
 }
 
 /// A stream that notes what passes through it.
@@ -155,6 +224,18 @@ fn serve_again<'a, S: AppService>(
 struct Watched<T> {
     stream: T,
     activity: Arc<Activity>,
+    /// What was read of it already, and comes first.
+    read_before: Bytes,
+}
+
+impl<T> Watched<T> {
+    fn new(stream: T, activity: Activity) -> Self {
+        Self {
+            stream,
+            activity: Arc::new(activity),
+            read_before: Bytes::new(),
+        }
+    }
 }
 
 impl<T: ClientStream> AsyncRead for Watched<T> {
@@ -163,6 +244,12 @@ impl<T: ClientStream> AsyncRead for Watched<T> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.read_before.is_empty() {
+            let count = buffer.remaining().min(self.read_before.len());
+            buffer.put_slice(&self.read_before.split_to(count));
+            self.activity.read_some();
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
         if buffer.filled().len() > before {

@@ -3,6 +3,7 @@
 mod accept;
 mod connection;
 mod drain;
+mod heir;
 mod log;
 mod orders;
 
@@ -10,11 +11,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use accept::{Accepting, Ending, Listener};
 use connection::Serving;
+use heir::Heir;
 use orders::Orders;
 use tokio::sync::mpsc;
 
@@ -202,6 +204,7 @@ fn serving<S: AppService>(
         },
         linger: config.http.drain_linger,
         open: drain::Open::default(),
+        heir: OnceLock::new(),
         words,
         seat: task.seat.clone(),
     }
@@ -269,7 +272,17 @@ async fn serve<S: AppService>(
             Some(ToWorker::TakeOver { listener, slot }) => {
                 take_over((listener, slot), orders.take_descriptor(), serving);
             }
-            Some(ToWorker::Drain { close }) => break close,
+            Some(ToWorker::Adopt) => {
+                if let Some(channel) = orders.take_descriptor() {
+                    heir::adopt(channel, Arc::clone(serving));
+                }
+            }
+            Some(ToWorker::Drain { close, pass }) => {
+                if !pass.is_empty() {
+                    note_heir(orders.take_descriptor(), pass, serving);
+                }
+                break close;
+            }
             Some(ToWorker::ReopenLogs) => reopen_logs(),
             Some(ToWorker::ShowLife) => {}
             Some(ToWorker::TellMemory) => {
@@ -281,7 +294,7 @@ async fn serve<S: AppService>(
         }
     };
     let ending = |listener: &Accepting| {
-        if close.contains(&listener.name) {
+        if close.iter().any(|name| **name == *listener.name) {
             Ending::Close
         } else {
             Ending::Leave
@@ -297,6 +310,7 @@ async fn serve<S: AppService>(
                     ToWorker::Accept
                     | ToWorker::Drain { .. }
                     | ToWorker::TakeOver { .. }
+                    | ToWorker::Adopt
                     | ToWorker::ShowLife
                     | ToWorker::TellMemory,
                 ) => {}
@@ -344,6 +358,18 @@ fn take_over<S: AppService>(
     match listener {
         Ok(listener) => accept::take_over(listener, slot, Arc::clone(serving)),
         Err(error) => tracing::warn!(%error, "cannot serve what waits for a worker that has died"),
+    }
+}
+
+/// Without an heir connections are let go.
+fn note_heir<S>(channel: Option<OwnedFd>, pass: Vec<String>, serving: &Serving<S>) {
+    let Some(channel) = channel else {
+        return;
+    };
+    match Heir::new(channel, pass) {
+        // A worker is told to drain once.
+        Ok(heir) => drop(serving.heir.set(heir)),
+        Err(error) => tracing::warn!(%error, "cannot pass connections on"),
     }
 }
 

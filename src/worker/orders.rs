@@ -79,6 +79,7 @@ impl Orders {
                 Some(
                     ToWorker::Accept
                     | ToWorker::TakeOver { .. }
+                    | ToWorker::Adopt
                     | ToWorker::ShowLife
                     | ToWorker::TellMemory,
                 ) => {}

@@ -69,6 +69,7 @@ methods = "GET"
     http.request_timeout = "1m"  # default
     http.keep_alive = "5s"  # DESTRIER_HTTP__KEEP_ALIVE
     http.drain_linger = "1s"  # default
+    http.pass_connections = false  # default
     http.stream_grace = "10s"  # default
     # health.readiness_path is not set
     auth.realm = "destrier"  # default

@@ -13,6 +13,7 @@ mod control;
 mod crash;
 mod forensics;
 mod guard;
+mod handover;
 mod hang;
 mod identity;
 mod listeners;

@@ -192,6 +192,7 @@ fn what_is_in_force_is_shown_with_its_origin() {
     http.request_timeout = "1m"          # default
     http.keep_alive = "1m 15s"           # default
     http.drain_linger = "1s"             # default
+    http.pass_connections = false        # default
     http.stream_grace = "10s"            # default
     # health.readiness_path is not set
     auth.realm = "destrier"              # default
