@@ -128,13 +128,13 @@ fn go_on_with<S: AppService>((passed, stream): Received, serving: &Arc<Serving<S
         tracing::warn!("no descriptor is left for a connection of another worker, it is closed");
         return;
     };
-    if let Err(error) = resume(passed, stream, serving) {
+    if let Err(error) = resume(&passed, stream, serving) {
         tracing::debug!(%error, "a connection ended on its way from another worker");
     }
 }
 
 fn resume<S: AppService>(
-    passed: Passed,
+    passed: &Passed,
     stream: OwnedFd,
     serving: &Arc<Serving<S>>,
 ) -> io::Result<()> {
