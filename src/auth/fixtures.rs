@@ -104,6 +104,7 @@ pub(super) fn issuer(name: &str) -> Issuer {
         leeway: Duration::ZERO,
         require: Vec::new(),
         typ: Vec::new(),
+        signs_refresh_tokens: false,
     }
 }
 

@@ -13,7 +13,7 @@ use super::csrf::{Csrf, CsrfError};
 use super::keys::IssuerKeys;
 use super::path::{self, PathError};
 use super::rules::{self, Need, Rule, RuleError, Unmet};
-use super::token::{self, Accepted, MAX_TOKEN, TokenError, TrustedIssuer};
+use super::token::{self, Accepted, MAX_TOKEN, Purpose, TokenError, TrustedIssuer};
 use super::verified::{Fingerprint, VerifiedTokens};
 use super::{Explanation, Passed, Refusal, RequestView, UnixTime, Verdict};
 use crate::config::{self, TokenSource};
@@ -138,6 +138,19 @@ impl Guard {
             self.verified.keep(fingerprint, &claims, now, until);
         }
         Ok(claims)
+    }
+
+    /// The claims of a token of any kind that this issuer, by its place in the configuration, signed and accepts; nothing is
+    /// remembered of it. For the token service.
+    pub fn verify_of(
+        &self,
+        issuer: usize,
+        token: &[u8],
+        now: UnixTime,
+    ) -> Result<Claims, TokenError> {
+        let issuer = self.issuers.get(issuer);
+        let issuers = issuer.map(std::slice::from_ref).unwrap_or_default();
+        token::verify_for(Purpose::Service, token, issuers, now).map(|accepted| accepted.claims)
     }
 
     fn find(&self, request: &RequestView<'_>, path: &str) -> Option<(usize, &Rule)> {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{CommandError, misconfigured, print, read_config, tell};
+use super::{CommandError, load_signer, misconfigured, print, read_config, tell};
 use crate::cli::ConfigArgs;
 use crate::config::{Config, WorkerCount};
 use crate::key_files::{self, MissingSecret};
@@ -32,6 +32,10 @@ pub(super) fn run(args: &ConfigArgs) -> Result<(), CommandError> {
     }
     for warning in guard.warnings() {
         tell(&format!("warning: {warning}"));
+    }
+    // What a secret signs that is still to be made, cannot be tried out.
+    if key_files::to_be_made(auth).next().is_none() {
+        load_signer(&loaded.config, &guard)?;
     }
     if let Some(warning) = check_identity(&loaded.config)? {
         tell(&format!("warning: {warning}"));

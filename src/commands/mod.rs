@@ -5,11 +5,13 @@ use std::fmt;
 use std::io::{self, Write};
 
 use crate::app::App;
-use crate::auth::Guard;
+use crate::auth::{Guard, UnixTime};
 use crate::cli::{Cli, Command, ConfigArgs};
 use crate::config::{Config, ConfigErrors, Loaded, Sources, load, read};
 use crate::key_files::{self, MissingSecret};
 use crate::master::control::Request;
+use crate::sys::clock;
+use crate::tokens::Signer;
 
 mod ask;
 mod auth;
@@ -19,6 +21,7 @@ mod key;
 mod run;
 mod status;
 mod token;
+mod user;
 
 /// Does what the command line asks; `run` serves `app`.
 ///
@@ -39,6 +42,7 @@ pub fn execute<A: App>(cli: &Cli, app: A) -> Result<ExitCode, CommandError> {
         Command::Auth { command } => auth::run(command),
         Command::Token { command } => token::run(command),
         Command::Key { command } => key::run(command),
+        Command::User { command } => user::run(command),
     }
 }
 
@@ -127,6 +131,18 @@ pub(crate) fn read_config(args: &ConfigArgs) -> Result<Loaded, CommandError> {
 /// The keys and rules of `config`; reads the key files that it names, and makes those that it may.
 pub(crate) fn load_guard(config: &Config) -> Result<Guard, CommandError> {
     key_files::load(&config.auth, MissingSecret::Make).map_err(|errors| misconfigured(&errors))
+}
+
+/// What the token service of `config` signs with, when there is one; the secret of its issuer exists.
+pub(crate) fn load_signer(config: &Config, guard: &Guard) -> Result<Option<Signer>, CommandError> {
+    let (Some(tokens), Some(issuer)) = (&config.auth.tokens, config.auth.token_issuer()) else {
+        return Ok(None);
+    };
+    let now = UnixTime(clock::unix().as_secs());
+    key_files::load_signing_key(tokens, issuer)
+        .and_then(|key| Signer::new(tokens, issuer, key, guard, now))
+        .map(Some)
+        .map_err(|error| misconfigured(&[format!("auth.tokens: {error}")]))
 }
 
 /// What is wrong with things that the configuration names, a line each.

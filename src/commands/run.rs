@@ -15,6 +15,7 @@ use crate::master::{
     Assignment, Ending, Inherited, ListenError, Loaded, Master, Serve, ServiceManager,
     SocketPathError, StartError,
 };
+use crate::tokens::Signer;
 use crate::worker::{self, Task};
 
 /// Serves `app` as the configuration says.
@@ -84,8 +85,9 @@ fn read<A: App>(sources: &Sources, app: &Rc<A>) -> Result<Loaded, CommandError> 
     let guard = super::load_guard(&config)?;
     let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     warnings.extend(guard.warnings().iter().cloned());
+    let signer = super::load_signer(&config, &guard)?.map(Arc::new);
     let config = Arc::new(config);
-    let serve = serve(Arc::clone(&config), Arc::new(guard), Rc::clone(app));
+    let serve = serve(Arc::clone(&config), Arc::new(guard), signer, Rc::clone(app));
     Ok(Loaded {
         config,
         serve,
@@ -93,7 +95,12 @@ fn read<A: App>(sources: &Sources, app: &Rc<A>) -> Result<Loaded, CommandError> 
     })
 }
 
-fn serve<A: App>(config: Arc<config::Config>, guard: Arc<Guard>, app: Rc<A>) -> Serve {
+fn serve<A: App>(
+    config: Arc<config::Config>,
+    guard: Arc<Guard>,
+    signer: Option<Arc<Signer>>,
+    app: Rc<A>,
+) -> Serve {
     Rc::new(move |assignment: Assignment| {
         let Assignment {
             master,
@@ -111,6 +118,7 @@ fn serve<A: App>(config: Arc<config::Config>, guard: Arc<Guard>, app: Rc<A>) -> 
             generation,
             config: Arc::clone(&config),
             guard: Arc::clone(&guard),
+            signer: signer.clone(),
             channel,
             listeners,
             seat,

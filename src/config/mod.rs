@@ -32,6 +32,7 @@ mod sources;
 #[cfg(test)]
 mod tests;
 mod token_source;
+mod tokens;
 mod validate;
 
 use document::Document;
@@ -42,6 +43,7 @@ pub use locate::{Located, locate};
 pub use origin::Origin;
 pub use show::{Setting, shown};
 pub use sources::Sources;
+pub use tokens::{Database, Tokens};
 
 /// Reads, merges and checks the configuration.
 ///
@@ -266,6 +268,8 @@ pub struct Auth {
     pub trusted_origins: Vec<String>,
     /// What proves that the site made such a request, where the browser does not say.
     pub double_submit: Option<DoubleSubmit>,
+    /// The token service; absent when it is off.
+    pub tokens: Option<Tokens>,
     /// Who may sign.
     pub issuers: Vec<Issuer>,
     /// What a request needs; the first that matches decides, none that matches refuses.
@@ -313,6 +317,9 @@ pub struct Issuer {
     pub require: Vec<String>,
     /// Values of the `typ` header that are accepted, compared without case and `application/`; empty: any.
     pub typ: Vec<String>,
+    /// Whether it signs for the token service, so that a claim `token_type` must say `access` where there is one: a refresh
+    /// token opens nothing.
+    pub signs_refresh_tokens: bool,
 }
 
 /// The most that a clock may be wrong: 10 minutes.

@@ -12,6 +12,7 @@ use super::origin::Origin;
 use super::{App, Bind, Config, Http, Log, Process, Reload, Server, Workers, bind, decode};
 
 mod auth;
+mod tokens;
 
 /// Checks what was decoded. The configuration is of use only when no problem was noted.
 pub(super) fn validate(

@@ -1,4 +1,4 @@
-//! The way of one request, in order: request id, scoreboard, its head, token and rules, path, forged fields, application, answer.
+//! The way of one request, in order: request id, scoreboard, its head, the token service, token and rules, path, forged fields, application, answer.
 
 pub mod activity;
 mod body;
@@ -6,6 +6,7 @@ mod head;
 mod identity_fields;
 mod reply;
 mod target;
+mod token_service;
 mod track;
 
 use std::convert::Infallible;
@@ -31,12 +32,14 @@ use crate::auth::{Guard, Passed, Refusal, RequestView, UnixTime, Verdict};
 use crate::logging::cut;
 use crate::scoreboard::{RequestId, SeatWriter};
 use crate::sys::clock;
+use crate::tokens;
 use activity::Activity;
 
 /// What every request of one worker goes through.
 #[derive(Debug)]
 pub struct Pipeline<S> {
     guard: Arc<Guard>,
+    tokens: Option<Box<tokens::Service>>,
     app: S,
     seat: SeatWriter,
     settings: Settings,
@@ -72,6 +75,7 @@ impl<S: AppService> Pipeline<S> {
     /// Of a worker: `request_ids` is a random number that no other worker has.
     pub fn new(
         guard: Arc<Guard>,
+        tokens: Option<Box<tokens::Service>>,
         app: S,
         seat: SeatWriter,
         settings: Settings,
@@ -79,6 +83,7 @@ impl<S: AppService> Pipeline<S> {
     ) -> Self {
         Self {
             guard,
+            tokens,
             app,
             seat,
             settings,
@@ -118,6 +123,23 @@ impl<S: AppService> Pipeline<S> {
         let mut track = self.track(id, &request, origin);
         let (mut head, body) = request.into_parts();
         let malformed = head::check(&head).err();
+        // The service's own routes are judged by no rule; without a service this is one comparison.
+        if let (Some(tokens), None) = (&self.tokens, &malformed)
+            && let Some(endpoint) = tokens.endpoint(head.uri.path())
+        {
+            let asked = token_service::Asked {
+                endpoint,
+                head,
+                id,
+                peer: origin.peer,
+            };
+            // Boxed: the memory of every connection would else have room for a login.
+            let response = Box::pin(token_service::answer(tokens, asked, body)).await;
+            track.answered(response.status());
+            let mut response = response.map(|bytes| ResponseBody::own(bytes, track));
+            self.finish(&mut response, id, false);
+            return Ok(response);
+        }
         let admitted = match malformed {
             Some(malformed) => Err(malformed.into()),
             None => self.admit(&mut head),

@@ -1,7 +1,7 @@
 //! Answers that destrier gives in the application's place: a JSON body of the shape that users of Django REST Framework know.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{CONNECTION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 
 use crate::auth::Refusal;
@@ -33,6 +33,18 @@ pub(super) fn request_timed_out() -> Response<Bytes> {
         "The application did not answer in time.",
         "request_timed_out",
     )
+}
+
+/// The answer to a request whose body did not arrive.
+pub(super) fn body_timeout() -> Response<Bytes> {
+    let mut response = json(
+        StatusCode::REQUEST_TIMEOUT,
+        "The request did not arrive in time.",
+        "request_timeout",
+    );
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(CONNECTION, close);
+    response
 }
 
 fn json(status: StatusCode, detail: &str, code: &str) -> Response<Bytes> {

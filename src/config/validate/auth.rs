@@ -12,7 +12,8 @@ use crate::config::{
 
 impl Check<'_> {
     pub(super) fn auth(&mut self, auth: &file::Auth, http: &file::Http) -> Auth {
-        let issuers = self.issuers(&auth.issuer);
+        let mut issuers = self.issuers(&auth.issuer);
+        let tokens = self.tokens(&auth.tokens, &mut issuers);
         let rules = self.rules(&auth.rule, http);
         let first_needy = rules.iter().position(|rule| rule.access == Access::Token);
         if rules.is_empty() {
@@ -30,6 +31,7 @@ impl Check<'_> {
             token_from: self.token_from(&auth.token_from),
             trusted_origins: self.origins(&auth.trusted_origins),
             double_submit: self.double_submit(auth),
+            tokens,
             issuers,
             rules,
         }
@@ -122,6 +124,7 @@ impl Check<'_> {
                 leeway: issuer.leeway.0,
                 require: texts(&issuer.require),
                 typ: texts(&issuer.typ),
+                signs_refresh_tokens: false,
             }));
         }
         issuers
