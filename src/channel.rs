@@ -16,10 +16,21 @@ pub enum ToWorker {
         /// Listeners that nobody will serve after this worker: empty their accept queues, then stop them from listening.
         close: Vec<String>,
     },
+    /// Take what waits in the accept queue of another slot, whose worker has died. Its socket comes along with the message.
+    TakeOver {
+        /// As the configuration names it.
+        listener: String,
+        /// Which slot.
+        slot: u16,
+    },
     /// Exit without finishing anything.
     Quit,
     /// Open the log files anew.
     ReopenLogs,
+    /// Take this in: it shows that the event loop turns.
+    ShowLife,
+    /// Answer [`ToMaster::Memory`].
+    TellMemory,
 }
 
 /// What a worker tells the master.
@@ -33,8 +44,22 @@ pub enum ToMaster {
         /// As [`ToWorker::Drain`] named it.
         listener: String,
     },
+    /// It has taken what waited there, as [`ToWorker::TakeOver`] said: the listener may stop now.
+    TookOver {
+        /// As it was named.
+        listener: String,
+        /// Which slot.
+        slot: u16,
+    },
     /// It has answered as many requests as it may: it serves on until another one takes its place.
     ServedOut,
+    /// One of its requests is stuck: it serves on until another one takes its place.
+    Stuck,
+    /// What it holds in memory.
+    Memory {
+        /// In bytes, what is shared divided by the number of those who share it; absent where the kernel does not tell.
+        pss: Option<u64>,
+    },
     /// It cannot boot.
     Failed {
         /// Why, for the operator.
@@ -84,6 +109,11 @@ impl<T: DeserializeOwned> Decoder<T> {
     /// Takes in bytes as they came.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The bytes that are no whole message yet, for whoever goes on reading the stream.
+    pub fn unread(&self) -> &[u8] {
+        &self.buffer
     }
 
     /// The next whole message; `None` until more bytes have come.

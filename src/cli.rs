@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 const OVERVIEW: &str = "\
 Start:       destrier check && destrier run
-Operate:     destrier status; destrier reload; destrier stop
+Operate:     destrier status; destrier plan; destrier reload; destrier upgrade; destrier stop
 Try a token: destrier token issue --sub alice | destrier token verify
 
 Every key of a section of the configuration is also an environment variable: DESTRIER_WORKERS__COUNT=4 is `count` in [workers]. \
@@ -16,9 +16,28 @@ Every key of a section of the configuration is also an environment variable: DES
 Exit codes: 0 stopped or done as asked, 1 failed, 2 wrong usage or configuration, 3 the application failed to boot.";
 
 const RUN: &str = "\
-Signals: TERM stops when the requests in flight are done, INT and QUIT at once, HUP reloads, USR1 opens the log anew.
+Signals: TERM stops when the requests in flight are done, INT and QUIT at once, HUP reloads, USR2 upgrades, USR1 opens the log anew.
 
 The configuration may be written as `destrier config schema` says; `destrier check` finds every mistake in it.";
+
+const UPGRADE: &str = "\
+Examples:
+  destrier upgrade                               the file was replaced or its link moved
+  destrier upgrade --binary /opt/new/destrier    another file
+
+The new program is asked first: it reads the configuration, the keys and the state of the master. When it cannot go on, \
+everything stays as it is and the reason is told. Else the master becomes it, with the same process id, listeners, \
+connections and workers, and a reload replaces the workers. No request is lost.
+
+Exit codes: 0 the workers of the new program serve, 1 they do not, and the reason says which program is the master.";
+
+const PLAN: &str = "\
+The master reads the configuration and the key files as a reload would, with its own environment and arguments, and tells what it \
+would keep, restart (workers of the new generation have it), rebind (addresses are opened or closed) and refuse (only a restart \
+of the master changes it).
+
+Exit codes: 0 nothing would change, 1 no answer: no master runs, or what lies on disk is wrong; the reasons are on standard error, \
+2 something would change, or a reload would be refused. Wrong usage exits with 2 as well, with nothing on standard output.";
 
 const ISSUE: &str = "\
 Examples:
@@ -75,7 +94,7 @@ pub struct Cli {
 pub enum Command {
     /// Start the master in the foreground and serve until told to stop
     #[command(after_help = RUN)]
-    Run(ConfigArgs),
+    Run(RunArgs),
     /// Check the configuration and the files it names; shows every error
     Check(ConfigArgs),
     /// Show what runs now
@@ -87,8 +106,28 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show what a reload would change, and change nothing; exits 0 when that is nothing, 2 when it is something
+    #[command(after_help = PLAN)]
+    Plan {
+        /// Which master
+        #[command(flatten)]
+        master: MasterArgs,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Put the configuration on disk into force; exits non-zero, with the reason, when the old one stays
     Reload(MasterArgs),
+    /// Go on as a new program without a restart: the same process id, no request lost
+    #[command(after_help = UPGRADE)]
+    Upgrade {
+        /// Which master
+        #[command(flatten)]
+        master: MasterArgs,
+        /// The program to go on as [default: the file that the master was started from, as it is now]
+        #[arg(long, value_name = "PATH")]
+        binary: Option<PathBuf>,
+    },
     /// Change the number of workers until the next reload
     Scale {
         /// How many shall serve, 1 to 512
@@ -147,6 +186,20 @@ pub struct MasterArgs {
     /// The configuration file it runs with [default: destrier.toml here, else /etc/destrier/destrier.toml]
     #[arg(short = 'c', long = "config", value_name = "FILE")]
     pub file: Option<PathBuf>,
+}
+
+/// `destrier run`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RunArgs {
+    /// Which configuration
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// An upgrade: says whether this program can go on with the state on standard input, and ends.
+    #[arg(long, hide = true, conflicts_with = "resume")]
+    pub preflight: bool,
+    /// An upgrade: goes on with the state in this descriptor.
+    #[arg(long, hide = true, value_name = "FD")]
+    pub resume: Option<i32>,
 }
 
 /// Which configuration, and what to change in it.

@@ -8,6 +8,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -28,14 +29,30 @@ pub(crate) enum MissingSecret {
     Refuse,
 }
 
+/// Tells whether a key file is still what it was, and nothing of what is in it: SHA-256 of its bytes.
+pub(crate) type Digest = [u8; 32];
+
 /// Reads the keys of every issuer and joins them with the rules. Returns everything that is wrong at once,
 /// each naming the file, the problem and what helps.
 pub(crate) fn load(auth: &config::Auth, missing: MissingSecret) -> Result<Guard, Vec<String>> {
+    load_with_digests(auth, missing).map(|(guard, _)| guard)
+}
+
+/// As [`load`], with the digest of the key file of each issuer, in their order; none where another secret stands in for one
+/// that is missing.
+pub(crate) fn load_with_digests(
+    auth: &config::Auth,
+    missing: MissingSecret,
+) -> Result<(Guard, Vec<Option<Digest>>), Vec<String>> {
     let mut errors = Vec::new();
     let mut keys = Vec::with_capacity(auth.issuers.len());
+    let mut digests = Vec::with_capacity(auth.issuers.len());
     for issuer in &auth.issuers {
         match load_issuer(issuer, missing) {
-            Ok(issuer_keys) => keys.push(issuer_keys),
+            Ok((issuer_keys, digest)) => {
+                keys.push(issuer_keys);
+                digests.push(digest);
+            }
             Err(error) => errors.push(format!("auth.issuer `{}`: {error}", issuer.name)),
         }
     }
@@ -49,7 +66,10 @@ pub(crate) fn load(auth: &config::Auth, missing: MissingSecret) -> Result<Guard,
         errors.extend(rules.iter().flatten().map(ToString::to_string));
         return Err(errors);
     }
-    Guard::new(auth, keys).map_err(|errors| errors.iter().map(ToString::to_string).collect())
+    match Guard::new(auth, keys) {
+        Ok(guard) => Ok((guard, digests)),
+        Err(errors) => Err(errors.iter().map(ToString::to_string).collect()),
+    }
 }
 
 /// The key that the token service signs with: the issuer's secret, or the private key that goes with its public ones.
@@ -113,16 +133,21 @@ pub(crate) enum LoadError {
 }
 
 /// Reads the keys of one issuer of the configuration.
-fn load_issuer(issuer: &Issuer, missing: MissingSecret) -> Result<IssuerKeys, LoadError> {
+fn load_issuer(
+    issuer: &Issuer,
+    missing: MissingSecret,
+) -> Result<(IssuerKeys, Option<Digest>), LoadError> {
     let source = &issuer.keys;
     let path = path_of(source);
     if let KeySource::Secret { create_missing, .. } = source
         && *create_missing
         && is_missing(path)
     {
-        let secret = absent_secret(path, missing).map_err(LoadError::File)?;
-        let keys = IssuerKeys::from_secret(&secret, &issuer.algorithms);
-        return keys.map_err(|error| unusable(path, &error));
+        let stand_in = absent_secret(path, missing).map_err(LoadError::File)?;
+        if let Some(secret) = stand_in {
+            let keys = IssuerKeys::from_secret(&secret, &issuer.algorithms);
+            return Ok((keys.map_err(|error| unusable(path, &error))?, None));
+        }
     }
     let file = KeyFile::read(path).map_err(LoadError::File)?;
     file.judge(least_secrecy(source)).map_err(LoadError::File)?;
@@ -131,7 +156,8 @@ fn load_issuer(issuer: &Issuer, missing: MissingSecret) -> Result<IssuerKeys, Lo
         file.judge(Secrecy::Secret)
             .map_err(|error| LoadError::File(format!("a secret or private key: {error}")))?;
     }
-    Ok(keys)
+    let digest = digest(&SHA256, file.bytes());
+    Ok((keys, digest.as_ref().try_into().ok()))
 }
 
 /// Reads the keys that a command line names, with what should be told about them. They are used once and protect
@@ -190,15 +216,13 @@ fn is_missing(file: &Path) -> bool {
     matches!(fs::symlink_metadata(file), Err(error) if error.kind() == io::ErrorKind::NotFound)
 }
 
-fn absent_secret(file: &Path, missing: MissingSecret) -> Result<Vec<u8>, String> {
+/// Makes the secret, or gives one that stands in for it.
+fn absent_secret(file: &Path, missing: MissingSecret) -> Result<Option<Vec<u8>>, String> {
     match missing {
-        MissingSecret::Make => {
-            create_secret(file)?;
-            read_secret(file)
-        }
+        MissingSecret::Make => create_secret(file).map(|()| None),
         MissingSecret::StandIn if !folder_of(file).is_dir() => Err(cannot_make(file, NO_FOLDER)),
         MissingSecret::StandIn => match random_secret::<64>() {
-            Ok(secret) => Ok(secret.into_bytes()),
+            Ok(secret) => Ok(Some(secret.into_bytes())),
             Err(error) => Err(cannot_make(file, &error)),
         },
         MissingSecret::Refuse => Err(format!(
@@ -309,6 +333,7 @@ mod tests {
             algorithms: Vec::new(),
             leeway: Duration::ZERO,
             require: Vec::new(),
+            claims: std::collections::BTreeMap::new(),
             typ: Vec::new(),
             signs_refresh_tokens: false,
         };

@@ -21,7 +21,8 @@ pub mod sys;
 pub mod tokens;
 pub mod worker;
 
-pub use app::{App, Boot, BoxError, RequestBody};
+pub use app::{App, Boot, BoxError, Draining, RequestBody};
 pub use auth::Claims;
+pub use http::InProgress;
 pub use scoreboard::RequestId;
 pub use server::Server;

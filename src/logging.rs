@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::Layered;
 use tracing_subscriber::layer::SubscriberExt;
@@ -142,6 +143,37 @@ pub fn flush() -> bool {
         queue.flush();
         !queue.waiting.is_empty()
     })
+}
+
+/// Lines that nobody has read yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unwritten {
+    /// The first one may have been begun.
+    lines: Vec<Vec<u8>>,
+    /// Those that there was no room for.
+    lost: u64,
+}
+
+/// What still waits to be written, for a program that goes on as this process.
+pub fn unwritten() -> Unwritten {
+    LOG.get().map_or_else(Unwritten::default, |state| {
+        let queue = state.queue();
+        Unwritten {
+            lines: queue.waiting.iter().cloned().collect(),
+            lost: queue.lost,
+        }
+    })
+}
+
+/// Writes what the program before this one could not, before anything of this one.
+pub fn go_on_with(unwritten: Unwritten) {
+    if let Some(mut queue) = LOG.get().map(State::queue) {
+        for line in unwritten.lines.into_iter().rev() {
+            queue.waiting.push_front(line);
+        }
+        queue.lost += unwritten.lost;
+    }
 }
 
 /// Has `callback` called when lines begin to wait, by whoever logs them. The master needs none: its loop asks each time it

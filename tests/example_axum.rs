@@ -73,6 +73,33 @@ fn a_reload_boots_the_router_anew_or_keeps_the_old_one() {
     service.stop();
 }
 
+#[test]
+fn an_upgrade_goes_on_as_the_program_of_the_application() {
+    let service = Service::start();
+    let new = service.folder.path().join("prices-2");
+    let copied = Command::new("cp").arg(example()).arg(&new).status();
+    assert!(copied.unwrap().success());
+    let upgrade = service.command(&["upgrade", "--binary", new.to_str().unwrap()]);
+    assert!(
+        text(&upgrade.stdout).contains("generation 2 serves"),
+        "{upgrade:?}"
+    );
+    let exe = fs::read_link(format!("/proc/{}/exe", service.process.id()));
+    assert_eq!(exe.unwrap(), new);
+    let reader = service.token(&["--scope", "prices:read"]);
+    assert_eq!(service.get("/prices/hay", Some(&reader)).0, 200);
+
+    fs::write(service.folder.path().join("prices.json"), "{").unwrap();
+    let upgrade = service.command(&["upgrade"]);
+    assert_eq!(upgrade.status.code(), Some(1));
+    assert!(
+        text(&upgrade.stderr).contains("prices.json`: EOF while parsing"),
+        "{upgrade:?}"
+    );
+    assert_eq!(service.get("/", None).1["generation"], 2);
+    service.stop();
+}
+
 /// The program, serving on a port of the kernel's choice from a copy of its files.
 struct Service {
     folder: TempDir,
@@ -164,11 +191,16 @@ impl Drop for Service {
     }
 }
 
-/// The example with its configuration; `cargo test` has built it.
-fn program(folder: &TempDir, words: &[&str]) -> Command {
+/// The program; `cargo test` has built it.
+fn example() -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    let profile: PathBuf = test.parent().and_then(Path::parent).unwrap().to_owned();
-    let mut command = Command::new(profile.join("examples/axum"));
+    let profile = test.parent().and_then(Path::parent).unwrap();
+    profile.join("examples/axum")
+}
+
+/// The example with its configuration.
+fn program(folder: &TempDir, words: &[&str]) -> Command {
+    let mut command = Command::new(example());
     command
         .args(words)
         .arg("-c")

@@ -1,6 +1,7 @@
 //! What is served: any tower service, built in each worker after the fork.
 
 pub mod demo;
+mod draining;
 mod request_body;
 
 use std::future::Future;
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 
 use crate::config::Config;
+pub use draining::Draining;
 pub use request_body::RequestBody;
 
 /// Any error of an application.

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Number, Value};
 
 use super::{UnixTime, shown};
-use crate::config::Issuer;
+use crate::config::{ClaimTest, Issuer};
 
 /// The verified payload of a token.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -22,13 +22,9 @@ impl Claims {
         self.0.get(name)
     }
 
-    /// A claim by name, or where none is called so, by its dotted path into nested claims: `realm_access.roles`.
-    pub fn at(&self, path: &str) -> Option<&Value> {
-        self.get(path).or_else(|| {
-            let mut names = path.split('.');
-            let first = self.get(names.next()?)?;
-            names.try_fold(first, |value, name| value.as_object()?.get(name))
-        })
+    /// Whether the claim of this name, or at this dotted path, is there and as the test asks.
+    pub(super) fn passes(&self, path: &str, test: &ClaimTest) -> bool {
+        at(&self.0, path).is_some_and(|value| passes(value, test))
     }
 
     /// `sub`: whom the token is about (RFC 7519 section 4.1.2).
@@ -57,6 +53,29 @@ impl Claims {
     }
 }
 
+/// A claim by name, or where none is called so, by its dotted path into nested claims: `realm_access.roles`.
+fn at<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
+    claims.get(path).or_else(|| {
+        let mut names = path.split('.');
+        let first = claims.get(names.next()?)?;
+        names.try_fold(first, |value, name| value.as_object()?.get(name))
+    })
+}
+
+fn passes(value: &Value, test: &ClaimTest) -> bool {
+    match test {
+        ClaimTest::Equals(wanted) => value == wanted,
+        ClaimTest::OneOf(wanted) => wanted.contains(value),
+        ClaimTest::Contains(wanted) => match (value, wanted) {
+            (Value::Array(items), wanted) => items.contains(wanted),
+            (Value::String(names), Value::String(wanted)) => {
+                names.split(' ').any(|name| name == wanted)
+            }
+            _ => false,
+        },
+    }
+}
+
 /// The string, or the strings of the list.
 fn strings(value: &Value) -> impl Iterator<Item = &str> {
     let one = value.as_str();
@@ -70,6 +89,9 @@ pub enum ClaimError {
     /// It is not there, or null.
     #[error("claim {} is missing", shown(.0))]
     Missing(String),
+    /// It is not what the issuer's tokens must say.
+    #[error("claim {} does not have a value that is needed", shown(.0))]
+    Value(String),
     /// It has another type than RFC 7519 gives it.
     #[error("claim `{name}` is not {wanted}")]
     Type {
@@ -158,6 +180,11 @@ pub(super) fn check(
     for name in &issuer.require {
         if claims.get(name).is_none_or(Value::is_null) {
             return Err(ClaimError::Missing(name.clone()));
+        }
+    }
+    for (name, test) in &issuer.claims {
+        if !at(claims, name).is_some_and(|value| passes(value, test)) {
+            return Err(ClaimError::Value(name.clone()));
         }
     }
     Ok(())
@@ -359,6 +386,34 @@ mod tests {
                 let error = check_plain(&fresh(json!({name: value}))).unwrap_err();
                 assert!(matches!(error, ClaimError::Type { .. }), "{name} {value}");
             }
+        }
+    }
+
+    #[test]
+    fn claims_must_be_what_the_issuer_wants() {
+        let wanted = [
+            ("tier".to_owned(), ClaimTest::Equals(json!("gold"))),
+            (
+                "realm.env".to_owned(),
+                ClaimTest::OneOf(vec![json!("live")]),
+            ),
+        ];
+        let issuer = Issuer {
+            claims: wanted.into_iter().collect(),
+            ..issuer("a")
+        };
+        let good = fresh(json!({"tier": "gold", "realm": {"env": "live"}}));
+        assert_eq!(check_with(&good, &issuer), Ok(()));
+        for (claims, name) in [
+            (json!({"tier": "gold"}), "realm.env"),
+            (
+                json!({"tier": "gold", "realm": {"env": "test"}}),
+                "realm.env",
+            ),
+            (json!({"tier": ["gold"], "realm": {"env": "live"}}), "tier"),
+        ] {
+            let error = check_with(&fresh(claims), &issuer);
+            assert_eq!(error, Err(ClaimError::Value(name.to_owned())));
         }
     }
 

@@ -103,6 +103,7 @@ pub(super) fn issuer(name: &str) -> Issuer {
         algorithms: Vec::new(),
         leeway: Duration::ZERO,
         require: Vec::new(),
+        claims: std::collections::BTreeMap::new(),
         typ: Vec::new(),
         signs_refresh_tokens: false,
     }

@@ -14,7 +14,7 @@ pub(super) fn run(master: &MasterArgs, request: &Request) -> Result<ExitCode, Co
             Ok(ExitCode::Success)
         }
         Answer::Failed(reason) => Err(CommandError::failure(reason)),
-        Answer::Status(_) => Err(CommandError::failure("the master answered something else")),
+        Answer::Status(_) | Answer::Plan(_) => Err(CommandError::failure(SOMETHING_ELSE)),
     }
 }
 
@@ -37,6 +37,8 @@ pub(super) fn ask(master: &MasterArgs, request: &Request) -> Result<Answer, Comm
     })
 }
 
+/// A master of another version, perhaps.
+pub(super) const SOMETHING_ELSE: &str = "the master answered something else";
 const SAY_WHERE: &str =
     "hint: `DESTRIER_PROCESS__CONTROL_SOCKET=PATH` finds the master whatever the file says";
 const USERS_PLACE: &str = "hint: if one does, ask as the user that started it, or set `process.control_socket`: its default place depends on the user";

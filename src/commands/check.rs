@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use super::{CommandError, load_signer, misconfigured, print, read_config, tell};
+use crate::auth::Guard;
 use crate::cli::ConfigArgs;
-use crate::config::{Config, WorkerCount};
+use crate::config::{self, Config, Sources, WorkerCount};
 use crate::key_files::{self, MissingSecret};
 use crate::master::identity_of;
 use crate::sys::identity::{self, IdentityError};
@@ -18,24 +19,12 @@ use crate::sys::identity::{self, IdentityError};
 pub(super) fn run(args: &ConfigArgs) -> Result<(), CommandError> {
     let loaded = read_config(args)?;
     let auth = &loaded.config.auth;
-    let mut errors = absent(&loaded.config);
-    let guard = match key_files::load(auth, MissingSecret::StandIn) {
-        Ok(guard) if errors.is_empty() => guard,
-        Ok(_) => return Err(misconfigured(&errors)),
-        Err(of_keys) => {
-            errors.splice(0..0, of_keys);
-            return Err(misconfigured(&errors));
-        }
-    };
+    let guard = examine(&loaded.config)?;
     for warning in &loaded.warnings {
         tell(&format!("warning: {warning}"));
     }
     for warning in guard.warnings() {
         tell(&format!("warning: {warning}"));
-    }
-    // What a secret signs that is still to be made, cannot be tried out.
-    if key_files::to_be_made(auth).next().is_none() {
-        load_signer(&loaded.config, &guard)?;
     }
     if let Some(warning) = check_identity(&loaded.config)? {
         tell(&format!("warning: {warning}"));
@@ -47,6 +36,33 @@ pub(super) fn run(args: &ConfigArgs) -> Result<(), CommandError> {
         ));
     }
     print(&summary(&loaded.config))
+}
+
+/// The configuration of `sources`, if this very user could start a server with it.
+///
+/// # Errors
+///
+/// As [`run`].
+pub(super) fn fitness(sources: &Sources) -> Result<Config, CommandError> {
+    let config = config::load(sources)?;
+    examine(&config)?;
+    match identity_of(&config.process) {
+        Ok(_) => Ok(config),
+        Err(error) => Err(misconfigured(&[error.to_string()])),
+    }
+}
+
+/// The files, users and folders that the configuration names.
+fn examine(config: &Config) -> Result<Guard, CommandError> {
+    let mut errors = absent(config);
+    match key_files::load(&config.auth, MissingSecret::StandIn) {
+        Ok(guard) if errors.is_empty() => load_signer(config, &guard).map(|_| guard),
+        Ok(_) => Err(misconfigured(&errors)),
+        Err(of_keys) => {
+            errors.splice(0..0, of_keys);
+            Err(misconfigured(&errors))
+        }
+    }
 }
 
 /// Whether workers can become what they shall be; a warning where only this user, who need not be the one that starts the
@@ -131,7 +147,7 @@ mod tests {
         let here = std::env::current_dir().unwrap().display().to_string();
         insta::assert_snapshot!(
             summary(&config).replace(&here, "/srv"),
-            @"/srv/config/demo.toml is fine: 127.0.0.1:8000, 2 workers, 1 issuer, 13 rules"
+            @"/srv/config/demo.toml is fine: 127.0.0.1:8000, 2 workers, 1 issuer, 14 rules"
         );
     }
 }

@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::auth::{Guard, UnixTime};
 use crate::cli::{Cli, Command, ConfigArgs};
 use crate::config::{Config, ConfigErrors, Loaded, Sources, load, read};
-use crate::key_files::{self, MissingSecret};
+use crate::key_files;
 use crate::master::control::Request;
 use crate::sys::clock;
 use crate::tokens::Signer;
@@ -18,9 +18,12 @@ mod auth;
 mod check;
 mod config;
 mod key;
+mod plan;
+mod preflight;
 mod run;
 mod status;
 mod token;
+mod upgrade;
 mod user;
 
 /// Does what the command line asks; `run` serves `app`.
@@ -29,10 +32,15 @@ mod user;
 /// It could not be done; nothing half-done remains.
 pub fn execute<A: App>(cli: &Cli, app: A) -> Result<ExitCode, CommandError> {
     match &cli.command {
+        Command::Run(args) if args.preflight => {
+            preflight::run(&args.config).map(|()| ExitCode::Success)
+        }
         Command::Run(args) => run::run(args, app),
         Command::Check(args) => check::run(args).map(|()| ExitCode::Success),
         Command::Status { master, json } => status::run(master, *json),
+        Command::Plan { master, json } => plan::run(master, *json),
         Command::Reload(args) => ask::run(args, &Request::Reload {}),
+        Command::Upgrade { master, binary } => upgrade::run(master, binary.as_deref()),
         Command::Scale { workers, master } => {
             ask::run(master, &Request::Scale { workers: *workers })
         }
@@ -62,6 +70,9 @@ pub enum ExitCode {
     Failure,
     /// Wrong usage or configuration.
     Usage,
+    /// Of `plan`: a reload would change something, or be refused. The code of diff tools and their like, although clap's
+    /// errors have it too.
+    Changes,
     /// The application failed to boot.
     Boot,
 }
@@ -71,7 +82,7 @@ impl From<ExitCode> for std::process::ExitCode {
         Self::from(match code {
             ExitCode::Success => 0,
             ExitCode::Failure => 1,
-            ExitCode::Usage => 2,
+            ExitCode::Usage | ExitCode::Changes => 2,
             ExitCode::Boot => 3,
         })
     }
@@ -128,16 +139,15 @@ pub(crate) fn read_config(args: &ConfigArgs) -> Result<Loaded, CommandError> {
     Ok(read(&sources(args)?)?)
 }
 
-/// The keys and rules of `config`; reads the key files that it names, and makes those that it may.
-pub(crate) fn load_guard(config: &Config) -> Result<Guard, CommandError> {
-    key_files::load(&config.auth, MissingSecret::Make).map_err(|errors| misconfigured(&errors))
-}
-
-/// What the token service of `config` signs with, when there is one; the secret of its issuer exists.
+/// What the token service of `config` signs with; absent when there is no service, or while the secret of its issuer is still
+/// to be made.
 pub(crate) fn load_signer(config: &Config, guard: &Guard) -> Result<Option<Signer>, CommandError> {
     let (Some(tokens), Some(issuer)) = (&config.auth.tokens, config.auth.token_issuer()) else {
         return Ok(None);
     };
+    if key_files::to_be_made(&config.auth).any(|(each, _)| each.name == issuer.name) {
+        return Ok(None);
+    }
     let now = UnixTime(clock::unix().as_secs());
     key_files::load_signing_key(tokens, issuer)
         .and_then(|key| Signer::new(tokens, issuer, key, guard, now))

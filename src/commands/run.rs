@@ -8,37 +8,70 @@ use std::sync::Arc;
 use super::{CommandError, ExitCode};
 use crate::app::App;
 use crate::auth::Guard;
-use crate::cli::ConfigArgs;
-use crate::config::{self, Bind, Sources};
+use crate::cli::RunArgs;
+use crate::config::{self, Bind, Log, Sources};
+use crate::key_files::{self, MissingSecret};
 use crate::logging;
 use crate::master::{
-    Assignment, Ending, Inherited, ListenError, Loaded, Master, Serve, ServiceManager,
-    SocketPathError, StartError,
+    Assignment, Ending, Inherited, ListenError, Loaded, Loader, Master, Program, Purpose, Serve,
+    ServiceManager, SocketPathError, StartError, Takeover,
 };
 use crate::tokens::Signer;
 use crate::worker::{self, Task};
 
 /// Serves `app` as the configuration says.
-pub(super) fn run<A: App>(args: &ConfigArgs, app: A) -> Result<ExitCode, CommandError> {
-    let manager = service_manager();
-    let inherited = Inherited::take(&manager);
-    let sources = super::sources(args)?;
-    let app = Rc::new(app);
-    let loaded = read(&sources, &app)?;
-    logging::start(&loaded.config.log).map_err(|error| {
-        CommandError::usage(match &loaded.config.log.file {
-            Some(path) => format!("cannot open `log.file` `{}`: {error}", path.display()),
-            None => format!("cannot log to standard error: {error}"),
-        })
-    })?;
-    let loader = move || read(&sources, &app).map_err(|error| error.message);
-    let master = Master::start(loaded, Box::new(loader), &manager, inherited)
-        .map_err(|error| cannot_start(&error))?;
+pub(super) fn run<A: App>(args: &RunArgs, app: A) -> Result<ExitCode, CommandError> {
+    let master = match args.resume {
+        Some(number) => resume(args, app, number)?,
+        None => start(args, app)?,
+    };
     match master.run() {
         Ending::Stopped => Ok(ExitCode::Success),
         // The master's last log line; a terminal shall not see it twice.
         Ending::BootFailed => Ok(ExitCode::Boot),
     }
+}
+
+fn start<A: App>(args: &RunArgs, app: A) -> Result<Master, CommandError> {
+    let program = Program::of_this_process();
+    let manager = service_manager();
+    let inherited = Inherited::take(&manager);
+    let sources = super::sources(&args.config)?;
+    let app = Rc::new(app);
+    let loaded = read(&sources, &app, Purpose::Force)?;
+    start_log(&loaded.config.log)?;
+    let loader = loader(sources, app);
+    Master::start(loaded, loader, &manager, inherited, program)
+        .map_err(|error| cannot_start(&error))
+}
+
+/// Goes on as the master that this process was until a moment ago. Its workers wait for nothing, and would leave if this
+/// failed: so what is wrong is told in the log, and done without.
+fn resume<A: App>(args: &RunArgs, app: A, number: i32) -> Result<Master, CommandError> {
+    let takeover =
+        Takeover::receive(number).map_err(|error| CommandError::failure(error.to_string()))?;
+    let loader = loader(super::sources(&args.config)?, Rc::new(app));
+    let generations = takeover.load(&loader);
+    let log = takeover.log(&generations);
+    if let Err(error) = start_log(&log) {
+        start_log(&Log { file: None, ..log })?;
+        tracing::error!("{error}");
+    }
+    Master::resume(takeover, generations, loader, &service_manager())
+        .map_err(|error| cannot_start(&error))
+}
+
+fn start_log(log: &Log) -> Result<(), CommandError> {
+    logging::start(log).map_err(|error| {
+        CommandError::usage(match &log.file {
+            Some(path) => format!("cannot open `log.file` `{}`: {error}", path.display()),
+            None => format!("cannot log to standard error: {error}"),
+        })
+    })
+}
+
+fn loader<A: App>(sources: Sources, app: Rc<A>) -> Loader {
+    Box::new(move |purpose| read(&sources, &app, purpose).map_err(|error| error.message))
 }
 
 /// A service manager starts again what failed, but not what only another configuration can help.
@@ -78,11 +111,28 @@ fn hint(error: &StartError) -> Option<&'static str> {
 }
 
 /// One generation: the configuration, the keys it names, and what its workers shall do with them.
-fn read<A: App>(sources: &Sources, app: &Rc<A>) -> Result<Loaded, CommandError> {
+fn read<A: App>(
+    sources: &Sources,
+    app: &Rc<A>,
+    purpose: Purpose<'_>,
+) -> Result<Loaded, CommandError> {
+    let loaded = match purpose {
+        Purpose::Force | Purpose::Look => config::read(sources)?,
+        Purpose::Resume(text) => config::read_again(text.clone(), sources)?,
+    };
     let config::Loaded {
-        config, warnings, ..
-    } = config::read(sources)?;
-    let guard = super::load_guard(&config)?;
+        config,
+        warnings,
+        text,
+        settings,
+        overridden,
+    } = loaded;
+    let missing = match purpose {
+        Purpose::Force | Purpose::Resume(_) => MissingSecret::Make,
+        Purpose::Look => MissingSecret::StandIn,
+    };
+    let (guard, key_digests) = key_files::load_with_digests(&config.auth, missing)
+        .map_err(|errors| super::misconfigured(&errors))?;
     let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     warnings.extend(guard.warnings().iter().cloned());
     let signer = super::load_signer(&config, &guard)?.map(Arc::new);
@@ -90,8 +140,12 @@ fn read<A: App>(sources: &Sources, app: &Rc<A>) -> Result<Loaded, CommandError> 
     let serve = serve(Arc::clone(&config), Arc::new(guard), signer, Rc::clone(app));
     Ok(Loaded {
         config,
+        text,
         serve,
         warnings,
+        settings,
+        overridden,
+        key_digests,
     })
 }
 

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use comfy_table::{Table, presets};
 
 use super::{CommandError, ExitCode};
 use crate::cli::MasterArgs;
-use crate::master::Status;
 use crate::master::control::{Answer, Request};
+use crate::master::{Status, StopPhase};
 
 /// Asks and shows.
 pub(super) fn run(master: &MasterArgs, json: bool) -> Result<ExitCode, CommandError> {
@@ -16,6 +17,7 @@ pub(super) fn run(master: &MasterArgs, json: bool) -> Result<ExitCode, CommandEr
         Answer::Done(message) | Answer::Failed(message) => {
             return Err(CommandError::failure(message));
         }
+        Answer::Plan(_) => return Err(CommandError::failure(super::ask::SOMETHING_ELSE)),
     };
     let text = if json {
         serde_json::to_string_pretty(&status).unwrap_or_default() + "\n"
@@ -41,6 +43,18 @@ fn shown(status: &Status) -> String {
             status.workers_wanted, status.workers_because
         ),
     ];
+    if let Some(stop) = &status.stop {
+        let ends = format!("ends in {} at the latest", span(stop.ends_in));
+        lines.push(match (stop.phase, stop.drains_in) {
+            (StopPhase::Delay, Some(drains_in)) => {
+                format!(
+                    "stop       serves for {}, then drains; {ends}",
+                    span(drains_in)
+                )
+            }
+            (StopPhase::Delay | StopPhase::Draining, _) => format!("stop       drains; {ends}"),
+        });
+    }
     for listener in &status.listeners {
         lines.push(if listener.bind == listener.address {
             format!("listening  {}", listener.bind)
@@ -82,6 +96,7 @@ fn workers(status: &Status) -> String {
         "CONNS",
         "BUSY",
         "REQUESTS",
+        "MEMORY",
         "OLDEST REQUEST",
     ]);
     for worker in &status.workers {
@@ -89,6 +104,10 @@ fn workers(status: &Status) -> String {
             .requests_in_flight
             .first()
             .map(|request| format!("{} {} {}", request.method, request.path, span(request.age)));
+        let memory = worker.memory.as_ref().map(|memory| {
+            let bytes = ByteSize(memory.pss.unwrap_or(memory.rss));
+            bytes.display().iec_short().to_string()
+        });
         table.add_row([
             worker.worker.to_string(),
             worker.pid.to_string(),
@@ -99,6 +118,7 @@ fn workers(status: &Status) -> String {
             worker.connections.to_string(),
             worker.in_flight.to_string(),
             worker.requests.to_string(),
+            memory.unwrap_or_default(),
             oldest.unwrap_or_default(),
         ]);
     }

@@ -12,6 +12,7 @@ use super::errors::{Problem, Problems};
 use super::key::{KeyPath, Step};
 use super::known;
 use super::origin::{Lines, Origin, Place};
+use super::show::Overridden;
 use super::sources::Sources;
 
 /// The values as written, and where each of them was.
@@ -23,6 +24,8 @@ pub(super) struct Document {
     places: BTreeMap<KeyPath, Place>,
     /// What variables and flags said, before it was read as TOML.
     texts: BTreeMap<KeyPath, String>,
+    /// What the file says of keys that something else overrides, and where.
+    overridden: BTreeMap<KeyPath, (Value, Origin)>,
 }
 
 /// Reads `text` as TOML; the name is for messages and for the paths in it.
@@ -63,6 +66,7 @@ fn recover(name: &Path, text: &str, lines: &Lines<'_>) -> (Document, Vec<(Range<
         values: values.unwrap_or_default(),
         places,
         texts: BTreeMap::new(),
+        overridden: BTreeMap::new(),
     };
     (document, errors)
 }
@@ -123,6 +127,19 @@ impl Document {
         warnings
     }
 
+    /// What the file says of keys that something else overrides.
+    pub(super) fn overridden(&self) -> Vec<Overridden> {
+        let overridden = self.overridden.iter();
+        overridden
+            .map(|(path, (written, origin))| Overridden {
+                key: path.to_string(),
+                written: written.to_string(),
+                origin: origin.clone(),
+                by: self.origin(path),
+            })
+            .collect()
+    }
+
     /// Puts a value that was given as text: a TOML value (number, true, array) or else a string.
     fn put(&mut self, path: &KeyPath, origin: Origin, text: &str) {
         let value = ValueDeserializer::parse(text)
@@ -148,7 +165,11 @@ impl Document {
             };
             table = next;
         }
-        table.insert((*key).to_owned(), value);
+        let written = table.insert((*key).to_owned(), value);
+        let place = self.places.get(path).map(|place| place.value.clone());
+        if let (Some(written), Some(place @ Origin::File { .. })) = (written, place) {
+            self.overridden.insert(path.clone(), (written, place));
+        }
         self.texts.remove(path);
         self.places.retain(|place, _| !place.starts_with(path));
         let place = Place {

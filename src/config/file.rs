@@ -9,15 +9,20 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 
-use super::notation::{Octal, OneOrMany, Period, Text, Whole};
+use super::notation::{Octal, OneOrMany, Period, Size, Text, Whole};
 use super::{
     Access, Algorithm, AppKind, Balance, Format, LEEWAY_MAX, Level, Strategy, WorkerCount,
 };
+
+mod tokens;
+
+pub(super) use tokens::Tokens;
 
 const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
+const MEBIBYTE: u64 = 1 << 20;
 
 /// The configuration of destrier.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -34,6 +39,8 @@ pub(super) struct File {
     pub process: Process,
     /// Limits of one HTTP connection.
     pub http: Http,
+    /// What load balancers ask.
+    pub health: Health,
     /// Who may sign tokens and what they allow.
     pub auth: Auth,
     /// What is served.
@@ -100,6 +107,8 @@ pub(super) struct Workers {
     pub boot_timeout: Period<SECOND, HOUR>,
     /// How long a worker may take to finish its requests when it is told to go; then it is killed.
     pub graceful_timeout: Period<0, DAY>,
+    /// How long everything goes on after the order to stop, while load balancers learn that it will end.
+    pub drain_delay: Period<0, HOUR>,
     /// The first wait between two replacements of a worker that keeps dying; it doubles each time.
     pub backoff_initial: Period<1, HOUR>,
     /// The longest such wait.
@@ -114,6 +123,14 @@ pub(super) struct Workers {
     pub max_lifetime: Period<0, { 365 * DAY }>,
     /// Up to so much longer, different for each worker.
     pub max_lifetime_jitter: Period<0, DAY>,
+    /// A worker whose event loop has not turned for so long serves nobody: it is aborted and replaced; 0s: never.
+    pub hang_timeout: Period<0, DAY>,
+    /// A worker that holds more memory than this is replaced, without a gap; 0: never. Memory that workers share counts by its share.
+    pub max_memory: Size<MEBIBYTE, { 1 << 50 }>,
+    /// When it holds more in so many measurements in a row: a moment's need is no leak.
+    pub max_memory_samples: Whole<1, 1_000>,
+    /// From one measurement to the next.
+    pub memory_interval: Period<100, HOUR>,
 }
 
 impl Default for Workers {
@@ -122,6 +139,7 @@ impl Default for Workers {
             count: WorkerCount::Auto,
             boot_timeout: Period(Duration::from_secs(30)),
             graceful_timeout: Period(Duration::from_secs(30)),
+            drain_delay: Period(Duration::ZERO),
             backoff_initial: Period(Duration::from_millis(100)),
             backoff_max: Period(Duration::from_secs(30)),
             backoff_reset: Period(Duration::from_mins(1)),
@@ -129,6 +147,10 @@ impl Default for Workers {
             max_requests_jitter: Whole(0),
             max_lifetime: Period(Duration::ZERO),
             max_lifetime_jitter: Period(Duration::ZERO),
+            hang_timeout: Period(Duration::from_mins(1)),
+            max_memory: Size(0),
+            max_memory_samples: Whole(3),
+            memory_interval: Period(Duration::from_secs(5)),
         }
     }
 }
@@ -212,6 +234,8 @@ pub(super) struct Http {
     pub keep_alive: Period<1, DAY>,
     /// How long an idle connection is still served after its worker was told to go.
     pub drain_linger: Period<0, HOUR>,
+    /// How long an event stream goes on after its worker was told to go; then it is ended, so that its client connects anew.
+    pub stream_grace: Period<0, DAY>,
 }
 
 impl Default for Http {
@@ -221,8 +245,20 @@ impl Default for Http {
             request_timeout: Period(Duration::from_mins(1)),
             keep_alive: Period(Duration::from_secs(75)),
             drain_linger: Period(Duration::from_secs(1)),
+            stream_grace: Period(Duration::from_secs(10)),
         }
     }
+}
+
+/// What load balancers ask.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, expecting = "a table")]
+#[schemars(deny_unknown_fields)]
+pub(super) struct Health {
+    /// The path that is answered with 200 while the server wants requests and with 503 from the order to stop on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
+    pub readiness_path: Option<Text>,
 }
 
 /// Who may sign tokens and what they allow.
@@ -267,63 +303,6 @@ impl Default for Auth {
     }
 }
 
-/// The token service: login, refresh, verify, blacklist, as `SimpleJWT` answers them. It exists when it has a `database`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, expecting = "a table")]
-#[schemars(deny_unknown_fields)]
-#[expect(
-    clippy::struct_field_names,
-    reason = "the keys are named as the settings of SimpleJWT"
-)]
-pub(super) struct Tokens {
-    /// Where users and refresh tokens are kept: `sqlite:PATH`. Not set: there is no token service.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Text")]
-    pub database: Option<Text>,
-    /// The path before `/`, `/refresh/`, `/verify/` and `/blacklist/`.
-    pub prefix: Text,
-    /// The `name` of the issuer that signs; not needed when there is one only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Text")]
-    pub issuer: Option<Text>,
-    /// The file with the issuer's private key, in PEM or as a JWK. An issuer with a `secret_file` signs with that.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Text")]
-    pub signing_key_file: Option<Text>,
-    /// How long an access token is valid, in whole seconds.
-    pub access_lifetime: Period<SECOND, { 365 * DAY }>,
-    /// How long a refresh token is valid, in whole seconds.
-    pub refresh_lifetime: Period<SECOND, { 3650 * DAY }>,
-    /// Whether a refresh answers a new refresh token too.
-    pub rotate_refresh_tokens: bool,
-    /// Whether the refresh token that was used is blacklisted then; one that comes again ends the whole family.
-    pub blacklist_after_rotation: bool,
-    /// How long a used refresh token gets the same answer again, for requests that were made at the same time.
-    pub reuse_grace: Period<0, { 5 * MINUTE }>,
-    /// The claim that names the user, by number.
-    pub user_id_claim: Text,
-    /// Whether the time of the last login is kept.
-    pub update_last_login: bool,
-}
-
-impl Default for Tokens {
-    fn default() -> Self {
-        Self {
-            database: None,
-            prefix: Text("/api/token".to_owned()),
-            issuer: None,
-            signing_key_file: None,
-            access_lifetime: Period(Duration::from_mins(5)),
-            refresh_lifetime: Period(Duration::from_hours(24)),
-            rotate_refresh_tokens: false,
-            blacklist_after_rotation: false,
-            reuse_grace: Period(Duration::from_secs(10)),
-            user_id_claim: Text("user_id".to_owned()),
-            update_last_login: false,
-        }
-    }
-}
-
 /// One party whose tokens are believed. Exactly one of `secret_file`, `public_key_file` and `jwks_file` is needed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, expecting = "a table")]
@@ -363,6 +342,9 @@ pub(super) struct Issuer {
     pub leeway: Period<0, { LEEWAY_MAX.as_secs() * SECOND }>,
     /// Claims that must be present.
     pub require: OneOrMany<Text>,
+    /// What claims of all its tokens must hold; written as `auth.rule.claims`.
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub claims: BTreeMap<String, toml::Value>,
     /// Values of the `typ` header that are accepted; when empty, any.
     pub typ: OneOrMany<Text>,
 }
@@ -380,6 +362,7 @@ impl Default for Issuer {
             algorithms: OneOrMany::default(),
             leeway: Period(Duration::ZERO),
             require: OneOrMany::default(),
+            claims: BTreeMap::new(),
             typ: OneOrMany::default(),
         }
     }
@@ -450,7 +433,7 @@ impl Default for Rule {
 pub(super) struct App {
     /// Which application.
     pub kind: AppKind,
-    /// Whether the fault routes of the demo (crash, hang, leak, exit) exist.
+    /// Whether the fault routes of the demo (crash, hang, leak, exit, stuck) exist.
     pub faults: bool,
 }
 

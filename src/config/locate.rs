@@ -25,7 +25,7 @@ pub struct Located {
 /// There is no file, or it cannot be read.
 pub fn locate(sources: &Sources) -> Result<Located, ConfigErrors> {
     let mut problems = Problems::default();
-    let Some((name, text)) = sources::read(sources, &mut problems) else {
+    let Some(sources::Text { file: name, text }) = sources::read(sources, &mut problems) else {
         return Err(problems.into_errors());
     };
     let (mut document, errors) = match document::parse(&name, &text, &mut problems) {

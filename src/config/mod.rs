@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 mod bind;
 mod decode;
+mod difference;
 mod document;
 mod errors;
 mod file;
@@ -35,14 +36,14 @@ mod token_source;
 mod tokens;
 mod validate;
 
-use document::Document;
 use errors::Problems;
 
+pub use difference::{Difference, differences};
 pub use errors::{ConfigErrors, Problem};
 pub use locate::{Located, locate};
 pub use origin::Origin;
-pub use show::{Setting, shown};
-pub use sources::Sources;
+pub use show::{Overridden, Setting, shown};
+pub use sources::{Sources, Text};
 pub use tokens::{Database, Tokens};
 
 /// Reads, merges and checks the configuration.
@@ -64,17 +65,23 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigErrors> {
 /// Everything that is wrong, not only the first thing.
 pub fn read(sources: &Sources) -> Result<Loaded, ConfigErrors> {
     let mut problems = Problems::default();
-    let text = sources::read(sources, &mut problems);
-    let document = text.and_then(|(name, text)| document::parse(&name, &text, &mut problems));
-    check(document, problems, sources)
+    match sources::read(sources, &mut problems) {
+        Some(text) => check(text, problems, sources),
+        None => Err(problems.into_errors()),
+    }
 }
 
-fn check(
-    document: Option<Document>,
-    mut problems: Problems,
-    sources: &Sources,
-) -> Result<Loaded, ConfigErrors> {
-    let Some(mut document) = document else {
+/// As [`read`], of a file as it was when `text` was read.
+///
+/// # Errors
+///
+/// Everything that is wrong, not only the first thing.
+pub fn read_again(text: Text, sources: &Sources) -> Result<Loaded, ConfigErrors> {
+    check(text, Problems::default(), sources)
+}
+
+fn check(text: Text, mut problems: Problems, sources: &Sources) -> Result<Loaded, ConfigErrors> {
+    let Some(mut document) = document::parse(&text.file, &text.text, &mut problems) else {
         return Err(problems.into_errors());
     };
     let mut warnings = document.override_with(sources, &mut problems);
@@ -89,6 +96,8 @@ fn check(
         config,
         warnings,
         settings: show::settings(&file, &document),
+        overridden: document.overridden(),
+        text,
     })
 }
 
@@ -106,6 +115,10 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
     /// Every key with its value in force and where that came from.
     pub settings: Vec<Setting>,
+    /// What it was read from.
+    pub text: Text,
+    /// What the file says in vain.
+    pub overridden: Vec<Overridden>,
 }
 
 /// Everything destrier was told, with every default filled in. Nothing checks it again.
@@ -123,6 +136,8 @@ pub struct Config {
     pub process: Process,
     /// Limits of one HTTP connection.
     pub http: Http,
+    /// What load balancers ask.
+    pub health: Health,
     /// Who may sign tokens and what they allow.
     pub auth: Auth,
     /// What is served.
@@ -149,7 +164,7 @@ pub struct Server {
 }
 
 /// One address to listen on.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Bind {
     /// `HOST:PORT` or `[V6]:PORT`; a literal address, names are not looked up.
     Tcp(SocketAddr),
@@ -180,6 +195,8 @@ pub struct Workers {
     pub boot_timeout: Duration,
     /// From the order to drain until SIGKILL.
     pub graceful_timeout: Duration,
+    /// From the order to stop until the order to drain: everything goes on, but readiness.
+    pub drain_delay: Duration,
     /// The first wait between two replacements of a worker that keeps dying.
     pub backoff_initial: Duration,
     /// The longest such wait.
@@ -194,6 +211,14 @@ pub struct Workers {
     pub max_lifetime: Option<Duration>,
     /// Up to so much longer, different for each worker.
     pub max_lifetime_jitter: Duration,
+    /// A worker whose event loop has not turned for so long is aborted.
+    pub hang_timeout: Option<Duration>,
+    /// A worker that holds more memory than this, in bytes, is replaced.
+    pub max_memory: Option<u64>,
+    /// When it does so in so many measurements in a row.
+    pub max_memory_samples: u32,
+    /// From one measurement to the next.
+    pub memory_interval: Duration,
 }
 
 /// `workers.count`.
@@ -254,6 +279,15 @@ pub struct Http {
     pub keep_alive: Duration,
     /// How long an idle connection is still served after its worker was told to drain.
     pub drain_linger: Duration,
+    /// How long an event stream goes on after its worker was told to drain.
+    pub stream_grace: Duration,
+}
+
+/// `[health]`: what load balancers ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// The path on which workers say whether the server wants requests; when absent they do not.
+    pub readiness_path: Option<String>,
 }
 
 /// `[auth]`: who may sign tokens and what they allow.
@@ -315,6 +349,8 @@ pub struct Issuer {
     pub leeway: Duration,
     /// Claims that must be present, of any name.
     pub require: Vec<String>,
+    /// What claims must hold, by name or dotted path.
+    pub claims: BTreeMap<String, ClaimTest>,
     /// Values of the `typ` header that are accepted, compared without case and `application/`; empty: any.
     pub typ: Vec<String>,
     /// Whether it signs for the token service, so that a claim `token_type` must say `access` where there is one: a refresh
@@ -420,7 +456,7 @@ pub enum Access {
 pub struct App {
     /// Which application.
     pub kind: AppKind,
-    /// Whether the demo's fault routes (crash, hang, leak, exit) exist.
+    /// Whether the demo's fault routes (crash, hang, leak, exit, stuck) exist.
     pub faults: bool,
 }
 

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, SeqAccess, Unexpected, Visitor, value::SeqAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -128,6 +129,90 @@ impl<const MIN: u64, const MAX: u64> JsonSchema for Period<MIN, MAX> {
             "anyOf": [
                 { "type": "string", "title": format!("a time of {}, such as \"10s\" or \"500ms\"", Self::range()) },
                 { "type": "number", "title": "seconds", "minimum": least.as_secs_f64(), "maximum": most.as_secs_f64() },
+            ]
+        })
+    }
+}
+
+/// A size in bytes, 0 or between two bounds, both included: `"512MiB"`, or a number of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Size<const MIN: u64, const MAX: u64>(pub(super) u64);
+
+impl<const MIN: u64, const MAX: u64> Size<MIN, MAX> {
+    /// What is accepted, in words.
+    fn expected() -> String {
+        let (least, most) = (Exact(MIN), Exact(MAX));
+        format!("0, or a size of {least} to {most}, such as \"512MiB\"")
+    }
+}
+
+/// A size in the largest unit of which it is a whole number.
+struct Exact(u64);
+
+impl fmt::Display for Exact {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [
+            (bytesize::TIB, "TiB"),
+            (bytesize::GIB, "GiB"),
+            (bytesize::MIB, "MiB"),
+            (bytesize::KIB, "KiB"),
+        ];
+        let whole = |(unit, _): &(u64, &str)| self.0 > 0 && self.0.is_multiple_of(*unit);
+        match units.into_iter().find(whole) {
+            Some((unit, name)) => write!(formatter, "{}{name}", self.0 / unit),
+            None => write!(formatter, "{}B", self.0),
+        }
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> Serialize for Size<MIN, MAX> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            0 => serializer.serialize_u64(0),
+            bytes => serializer.collect_str(&Exact(bytes)),
+        }
+    }
+}
+
+impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Size<MIN, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bytes<const MIN: u64, const MAX: u64>;
+        impl<const MIN: u64, const MAX: u64> Bytes<MIN, MAX> {
+            fn within<E: Error>(&self, size: Option<u64>, found: Unexpected<'_>) -> Result<u64, E> {
+                size.filter(|size| *size == 0 || (MIN..=MAX).contains(size))
+                    .ok_or_else(|| E::invalid_value(found, self))
+            }
+        }
+        impl<const MIN: u64, const MAX: u64> Visitor<'_> for Bytes<MIN, MAX> {
+            type Value = u64;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str(&Size::<MIN, MAX>::expected())
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<u64, E> {
+                let size = text.parse().map(|ByteSize(bytes)| bytes);
+                self.within(size.ok(), Unexpected::Str(text))
+            }
+
+            fn visit_i64<E: Error>(self, bytes: i64) -> Result<u64, E> {
+                self.within(u64::try_from(bytes).ok(), Unexpected::Signed(bytes))
+            }
+        }
+        deserializer.deserialize_any(Bytes::<MIN, MAX>).map(Self)
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> JsonSchema for Size<MIN, MAX> {
+    fn schema_name() -> Cow<'static, str> {
+        format!("Size{MIN}To{MAX}").into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [
+                { "type": "string", "title": Self::expected() },
+                { "type": "integer", "title": "bytes", "minimum": 0, "maximum": MAX },
             ]
         })
     }

@@ -24,6 +24,19 @@ pub struct Setting {
     pub origin: Origin,
 }
 
+/// A key of the file whose value is not in force, for a variable or a flag overrides it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overridden {
+    /// Its name: `workers.count`.
+    pub key: String,
+    /// What the file says, as TOML.
+    pub written: String,
+    /// Where it says so.
+    pub origin: Origin,
+    /// What overrides it.
+    pub by: Origin,
+}
+
 /// The keys of the sections in the order of the schema, then the tables of arrays.
 pub(super) fn settings(file: &File, document: &Document) -> Vec<Setting> {
     let values = Value::try_from(file).unwrap_or_else(|_| Value::Table(Table::new()));

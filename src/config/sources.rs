@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{self, Path, PathBuf};
 
 use nix::fcntl::OFlag;
+use serde::{Deserialize, Serialize};
 
 use super::errors::Problems;
 
@@ -29,8 +30,18 @@ pub struct Sources {
     pub env: Vec<(String, String)>,
 }
 
+/// A configuration file as it was read: with it the same configuration can be had again when the file has changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Text {
+    /// Its name.
+    pub file: PathBuf,
+    /// What it said.
+    pub text: String,
+}
+
 /// The name and the text of the file that is to be read, or what is wrong with it.
-pub(super) fn read(sources: &Sources, problems: &mut Problems) -> Option<(PathBuf, String)> {
+pub(super) fn read(sources: &Sources, problems: &mut Problems) -> Option<Text> {
     let Some(name) = sources.file.clone().or_else(first_that_exists) else {
         let message = format!("there is neither `{FILE_HERE}` here nor `{FILE_OF_SYSTEM}`");
         let hint =
@@ -46,7 +57,7 @@ pub(super) fn read(sources: &Sources, problems: &mut Problems) -> Option<(PathBu
         read => read,
     };
     match text {
-        Ok(text) => Some((name, text)),
+        Ok(text) => Some(Text { file: name, text }),
         Err(error) => {
             let message = format!("cannot read `{}`: {}", name.display(), reason(&error));
             problems.note(None, message, None);

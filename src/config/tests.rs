@@ -8,15 +8,18 @@ use super::*;
 
 mod addresses;
 mod auth;
+mod differences;
 mod laws;
 mod shipped;
 mod sources;
 
 /// Loads `text` as if it stood in `/srv/app.toml`.
 fn read_text(text: &str, sources: &Sources) -> Result<Loaded, ConfigErrors> {
-    let mut problems = Problems::default();
-    let document = document::parse(Path::new("/srv/app.toml"), text, &mut problems);
-    check(document, problems, sources)
+    let text = Text {
+        file: "/srv/app.toml".into(),
+        text: text.to_owned(),
+    };
+    read_again(text, sources)
 }
 
 fn accepted(text: &str) -> Config {
@@ -104,6 +107,27 @@ audience = [1]
 }
 
 #[test]
+fn a_size_is_written_in_any_unit() {
+    let memory = |value: &str| {
+        accepted(&format!("workers.max_memory = {value}"))
+            .workers
+            .max_memory
+    };
+    assert_eq!(memory("0"), None);
+    assert_eq!(memory("\"0\""), None);
+    assert_eq!(memory("\"512MiB\""), Some(512 << 20));
+    assert_eq!(memory("\"1.5 GiB\""), Some(3 << 29));
+    assert_eq!(memory("\"600MB\""), Some(600_000_000));
+    assert_eq!(memory("1048577"), Some((1 << 20) + 1));
+    assert_snapshot!(refused("[workers]\nmax_memory = \"512 apples\"\nhang_timeout = \"1ms\""), @r#"
+    config: /srv/app.toml:2:14: `workers.max_memory` must be 0, or a size of 1MiB to 1024TiB, such as "512MiB", found `"512 apples"`
+    config: /srv/app.toml:3:16: `workers.hang_timeout` must be 0s or at least 100ms, found `"1ms"`
+    "#);
+    assert_snapshot!(refused("workers.max_memory = \"1KiB\""), @r#"config: /srv/app.toml:1:22: `workers.max_memory` must be 0, or a size of 1MiB to 1024TiB, such as "512MiB", found `"1KiB"`"#);
+    assert_snapshot!(refused("workers.max_memory = -1"), @r#"config: /srv/app.toml:1:22: `workers.max_memory` must be 0, or a size of 1MiB to 1024TiB, such as "512MiB", found `-1`"#);
+}
+
+#[test]
 fn an_array_is_no_table() {
     assert_snapshot!(refused("http = ['1s', '2s', '0s']\nauth.issuer = [['a'], { secret_file = 'a' }, []]"), @r#"
     config: /srv/app.toml:1:8: `http` must be a table, found `["1s", "2s", "0s"]`
@@ -138,7 +162,7 @@ scope = "a"
     config: /srv/app.toml:2:1: unknown key `bind`
     hint: did you mean `server.bind`?
     config: /srv/app.toml:4:1: unknown key `worker.timeout`
-    hint: did you mean `workers.boot_timeout`?
+    hint: did you mean `workers.hang_timeout`?
     config: /srv/app.toml:6:1: unknown key `server.user`
     hint: did you mean `process.user`?
     config: /srv/app.toml:7:1: unknown key `server.backlogg`
@@ -192,7 +216,23 @@ fn what_is_hardly_meant_is_warned_of() {
     config: /srv/app.toml:1:21: `http.drain_linger` is longer than `workers.graceful_timeout`, which ends it
     config: there is no `[[auth.rule]]`: every request will be refused
     "#);
+    assert_snapshot!(warned("http.stream_grace = '31s'\n[[auth.rule]]\npath = '/'\naccess = 'public'"), @"config: /srv/app.toml:1:21: `http.stream_grace` is longer than `workers.graceful_timeout`, which ends it");
+    // The default gives way without a word.
+    assert_eq!(
+        warned("workers.graceful_timeout = '2s'\n[[auth.rule]]\npath = '/'\naccess = 'public'"),
+        ""
+    );
     assert_snapshot!(warned("[[auth.rule]]\npath = '/'\naccess = 'optional'\n[[auth.rule]]\npath = '/me'"), @r#"
     config: /srv/app.toml:4:1: `auth.rule[1]` needs a token, but there is no `[[auth.issuer]]` that could sign one
     "#);
+}
+
+#[test]
+fn the_path_of_readiness_is_one_path() {
+    let health = accepted("health.readiness_path = '/readyz'").health;
+    assert_eq!(health.readiness_path.as_deref(), Some("/readyz"));
+    for path in ["readyz", "/{name}", "/**", "/ready?z", "/a%20b", ""] {
+        refused(&format!("health.readiness_path = '{path}'"));
+    }
+    assert_snapshot!(refused("health.readiness_path = '/ready/**'"), @r#"config: /srv/app.toml:1:25: `health.readiness_path` must be one path, such as "/readyz", found `"/ready/**"`"#);
 }

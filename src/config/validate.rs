@@ -9,10 +9,14 @@ use super::file::{self, File};
 use super::key::KeyPath;
 use super::notation::{OneOrMany, Text};
 use super::origin::Origin;
-use super::{App, Bind, Config, Http, Log, Process, Reload, Server, Workers, bind, decode};
+use super::rules;
+use super::{App, Bind, Config, Health, Http, Log, Process, Reload, Server, Workers, bind, decode};
 
 mod auth;
 mod tokens;
+
+/// Below it, a busy machine would look like a worker that hangs.
+const HANG_TIMEOUT_MIN: Duration = Duration::from_millis(100);
 
 /// Checks what was decoded. The configuration is of use only when no problem was noted.
 pub(super) fn validate(
@@ -32,6 +36,7 @@ pub(super) fn validate(
         reload: check.reload(&file.reload),
         process: check.process(&file.process),
         http: check.http(&file.http, &file.workers),
+        health: check.health(&file.health),
         auth: check.auth(&file.auth, &file.http),
         app: App {
             kind: file.app.kind,
@@ -117,10 +122,16 @@ impl Check<'_> {
             let key = self.given(&["workers.backoff_initial", "workers.backoff_max"]);
             self.refuse_with(&key, message, None);
         }
+        let hang_timeout = Some(workers.hang_timeout.0).filter(|time| !time.is_zero());
+        if hang_timeout.is_some_and(|time| time < HANG_TIMEOUT_MIN) {
+            let reason = "must be 0s or at least 100ms";
+            self.refuse(&"workers.hang_timeout".into(), reason, None);
+        }
         Workers {
             count: workers.count,
             boot_timeout: workers.boot_timeout.0,
             graceful_timeout: workers.graceful_timeout.0,
+            drain_delay: workers.drain_delay.0,
             backoff_initial: workers.backoff_initial.0,
             backoff_max: workers.backoff_max.0,
             backoff_reset: workers.backoff_reset.0,
@@ -128,6 +139,10 @@ impl Check<'_> {
             max_requests_jitter: workers.max_requests_jitter.0,
             max_lifetime: unless_zero(workers.max_lifetime.0),
             max_lifetime_jitter: workers.max_lifetime_jitter.0,
+            hang_timeout,
+            max_memory: Some(workers.max_memory.0).filter(|bytes| *bytes > 0),
+            max_memory_samples: workers.max_memory_samples.0,
+            memory_interval: workers.memory_interval.0,
         }
     }
 
@@ -171,11 +186,36 @@ impl Check<'_> {
                 "`http.drain_linger` is longer than `workers.graceful_timeout`, which ends it";
             self.warn(&key, message.to_owned(), None);
         }
+        // Its default is cut short without a word: see `worker`.
+        let key = KeyPath::from("http.stream_grace");
+        if http.stream_grace.0 > workers.graceful_timeout.0 && self.document.value(&key).is_some() {
+            let message =
+                "`http.stream_grace` is longer than `workers.graceful_timeout`, which ends it";
+            self.warn(&key, message.to_owned(), None);
+        }
         Http {
             header_timeout: http.header_timeout.0,
             request_timeout: unless_zero(http.request_timeout.0),
             keep_alive: http.keep_alive.0,
             drain_linger: http.drain_linger.0,
+            stream_grace: http.stream_grace.0,
+        }
+    }
+
+    fn health(&mut self, health: &file::Health) -> Health {
+        let path = health.readiness_path.as_ref().map(text);
+        if let Some(path) = &path {
+            let refused = if path.contains(['{', '}', '*', '%']) {
+                Some("must be one path, such as \"/readyz\"")
+            } else {
+                rules::refuse_pattern(path)
+            };
+            if let Some(reason) = refused {
+                self.refuse(&KeyPath::from("health.readiness_path"), reason, None);
+            }
+        }
+        Health {
+            readiness_path: path,
         }
     }
 

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use super::stream::StreamEnd;
 use super::track::Track;
 use crate::app::BoxError;
 
@@ -23,14 +24,15 @@ pin_project_lite::pin_project! {
     #[project = ContentProjection]
     #[derive(Debug)]
     enum Content<B> {
-        App { #[pin] body: B },
+        App { #[pin] body: B, end: Option<StreamEnd> },
         Own { bytes: Option<Bytes> },
     }
 }
 
 impl<B> ResponseBody<B> {
-    pub(super) fn of_app(body: B, track: Track) -> Self {
-        let content = Content::App { body };
+    /// The application's; the answer is complete at `end`, whatever the application would still say.
+    pub(super) fn of_app(body: B, end: Option<StreamEnd>, track: Track) -> Self {
+        let content = Content::App { body, end };
         Self { content, track }
     }
 
@@ -55,7 +57,11 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.project();
         let polled = match this.content.project() {
-            ContentProjection::App { body } => body.poll_frame(context).map_err(Into::into),
+            ContentProjection::App { body, end } => match end.as_mut().map(|end| end.poll(context))
+            {
+                Some(Poll::Ready(())) => Poll::Ready(None),
+                Some(Poll::Pending) | None => body.poll_frame(context).map_err(Into::into),
+            },
             ContentProjection::Own { bytes } => {
                 Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
             }
@@ -71,14 +77,14 @@ where
 
     fn is_end_stream(&self) -> bool {
         match &self.content {
-            Content::App { body } => body.is_end_stream(),
+            Content::App { body, .. } => body.is_end_stream(),
             Content::Own { bytes } => bytes.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
-            Content::App { body } => body.size_hint(),
+            Content::App { body, .. } => body.size_hint(),
             Content::Own { bytes } => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64)
             }

@@ -4,7 +4,9 @@ pub mod activity;
 mod body;
 mod head;
 mod identity_fields;
+mod in_progress;
 mod reply;
+mod stream;
 mod target;
 mod token_service;
 mod track;
@@ -15,7 +17,7 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 pub use body::ResponseBody;
@@ -23,17 +25,20 @@ use bytes::Bytes;
 use http::header::CONNECTION;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
+pub use in_progress::InProgress;
 pub use reply::request_timeout;
 use tokio::sync::Notify;
 use track::{Access, Track};
 
-use crate::app::{AppService, BoxError, RequestBody};
+use crate::app::{AppService, BoxError, Draining, RequestBody};
 use crate::auth::{Guard, Passed, Refusal, RequestView, UnixTime, Verdict};
 use crate::logging::cut;
 use crate::scoreboard::{RequestId, SeatWriter};
 use crate::sys::clock;
 use crate::tokens;
 use activity::Activity;
+use in_progress::Overdue;
+use stream::StreamEnd;
 
 /// What every request of one worker goes through.
 #[derive(Debug)]
@@ -45,14 +50,16 @@ pub struct Pipeline<S> {
     settings: Settings,
     /// Wakes whoever waits for the worker to have served enough.
     served_out: Notify,
-    /// Answers say `Connection: close` from now on.
-    draining: AtomicBool,
+    /// Wakes whoever waits for a request to be stuck.
+    stuck: Arc<Notify>,
+    /// Once it begins, answers say `Connection: close`.
+    draining: Draining,
     id_high: u64,
     id_low: AtomicU64,
 }
 
 /// What concerns every request of a worker.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// The worker's number, for logs.
     pub worker: u64,
@@ -60,6 +67,10 @@ pub struct Settings {
     pub access_log: bool,
     /// So many requests are enough for one worker.
     pub max_requests: Option<u64>,
+    /// The path on which this worker says whether the server wants requests.
+    pub readiness_path: Option<String>,
+    /// From the drain until event streams are ended.
+    pub stream_grace: Duration,
 }
 
 /// The connection that a request came on.
@@ -88,20 +99,31 @@ impl<S: AppService> Pipeline<S> {
             seat,
             settings,
             served_out: Notify::new(),
-            draining: AtomicBool::new(false),
+            stuck: Arc::new(Notify::new()),
+            draining: Draining::default(),
             id_high: request_ids,
             id_low: AtomicU64::new(1),
         }
     }
 
-    /// From now on each answer ends its connection (RFC 9112 section 9.6).
+    /// From now on each answer ends its connection (RFC 9112 section 9.6), and event streams end after their grace.
     pub fn start_draining(&self) {
-        self.draining.store(true, Relaxed);
+        self.draining.begin(clock::monotonic());
+    }
+
+    /// Whether that is so.
+    pub fn draining(&self) -> &Draining {
+        &self.draining
     }
 
     /// Returns when `max_requests` have begun.
     pub async fn served_out(&self) {
         self.served_out.notified().await;
+    }
+
+    /// Returns when a request is stuck: its client was answered with 504, and the application works on.
+    pub async fn stuck(&self) {
+        self.stuck.notified().await;
     }
 
     /// Answers one request. Whatever goes wrong is an answer too.
@@ -123,6 +145,10 @@ impl<S: AppService> Pipeline<S> {
         let mut track = self.track(id, &request, origin);
         let (mut head, body) = request.into_parts();
         let malformed = head::check(&head).err();
+        if malformed.is_none() && self.settings.readiness_path.as_deref() == Some(head.uri.path()) {
+            let answer = reply::readiness(&head.method, !self.seat.stop_is_announced());
+            return Ok(self.answer(Err(answer), track, id, false));
+        }
         // The service's own routes are judged by no rule; without a service this is one comparison.
         if let (Some(tokens), None) = (&self.tokens, &malformed)
             && let Some(endpoint) = tokens.endpoint(head.uri.path())
@@ -135,10 +161,7 @@ impl<S: AppService> Pipeline<S> {
             };
             // Boxed: the memory of every connection would else have room for a login.
             let response = Box::pin(token_service::answer(tokens, asked, body)).await;
-            track.answered(response.status());
-            let mut response = response.map(|bytes| ResponseBody::own(bytes, track));
-            self.finish(&mut response, id, false);
-            return Ok(response);
+            return Ok(self.answer(Err(response), track, id, false));
         }
         let admitted = match malformed {
             Some(malformed) => Err(malformed.into()),
@@ -170,22 +193,39 @@ impl<S: AppService> Pipeline<S> {
                     head.extensions.insert(claims);
                 }
                 head.extensions.insert(id);
+                head.extensions.insert(self.draining.clone());
+                if let Some(in_progress) = track.in_progress() {
+                    head.extensions.insert(in_progress);
+                }
                 let request = Request::from_parts(head, RequestBody::new(body));
-                self.call(request, id, request_timeout, &track).await
+                self.call(request, id, request_timeout, &mut track).await
             }
         };
+        Ok(self.answer(answer, track, id, malformed.is_some()))
+    }
+
+    /// The application's answer, or ours, as it goes out.
+    fn answer(
+        &self,
+        answer: Result<Response<S::Body>, Response<Bytes>>,
+        mut track: Track,
+        id: RequestId,
+        closes: bool,
+    ) -> Response<ResponseBody<S::Body>> {
         let mut response = match answer {
             Ok(response) => {
                 track.answered(response.status());
-                response.map(|body| ResponseBody::of_app(body, track))
+                let end = stream::is_event_stream(response.headers())
+                    .then(|| StreamEnd::new(&self.draining, self.settings.stream_grace));
+                response.map(|body| ResponseBody::of_app(body, end, track))
             }
             Err(response) => {
                 track.answered(response.status());
                 response.map(|bytes| ResponseBody::own(bytes, track))
             }
         };
-        self.finish(&mut response, id, malformed.is_some());
-        Ok(response)
+        self.finish(&mut response, id, closes);
+        response
     }
 
     fn track(&self, id: RequestId, request: &Request<Incoming>, origin: &Origin) -> Track {
@@ -248,7 +288,7 @@ impl<S: AppService> Pipeline<S> {
         request: Request<RequestBody>,
         id: RequestId,
         limit: Option<Duration>,
-        track: &Track,
+        track: &mut Track,
     ) -> Result<Response<S::Body>, Response<Bytes>> {
         let named = (request.method().clone(), request.uri().clone());
         let mut app = self.app.clone();
@@ -265,14 +305,15 @@ impl<S: AppService> Pipeline<S> {
         });
         let Some(outcome) = within(limit, caught).await else {
             let (method, uri) = named;
-            tracing::error!(
-                request = %id,
-                method = cut(method.as_str()),
-                path = cut(uri.path()),
-                age = %track.age(),
-                worker = self.settings.worker,
-                "the application did not answer in time"
-            );
+            let (started, working) = track.give_up();
+            self.give_up(Overdue {
+                worker: self.settings.worker,
+                id,
+                method,
+                uri,
+                started,
+                working,
+            });
             return Err(reply::request_timed_out());
         };
         match outcome {
@@ -290,6 +331,17 @@ impl<S: AppService> Pipeline<S> {
         }
     }
 
+    /// A request was answered with 504, and the application's future is about to be dropped.
+    fn give_up(&self, overdue: Overdue) {
+        overdue.tell();
+        let stuck = Arc::clone(&self.stuck);
+        tokio::spawn(async move {
+            if overdue.is_stuck().await {
+                stuck.notify_one();
+            }
+        });
+    }
+
     fn finish(&self, response: &mut Response<ResponseBody<S::Body>>, id: RequestId, closes: bool) {
         const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
         self.seat.answered(response.status().as_u16());
@@ -297,7 +349,7 @@ impl<S: AppService> Pipeline<S> {
         if let Ok(id) = HeaderValue::try_from(id.to_string()) {
             headers.insert(REQUEST_ID, id);
         }
-        if closes || self.draining.load(Relaxed) {
+        if closes || self.draining.is_draining() {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
     }

@@ -1,8 +1,8 @@
 //! Answers that destrier gives in the application's place: a JSON body of the shape that users of Django REST Framework know.
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_TYPE, WWW_AUTHENTICATE};
-use http::{HeaderValue, Response, StatusCode};
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderValue, Method, Response, StatusCode};
 
 use crate::auth::Refusal;
 
@@ -44,6 +44,31 @@ pub(super) fn body_timeout() -> Response<Bytes> {
     );
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(CONNECTION, close);
+    response
+}
+
+/// The answer to a load balancer: whether the server wants requests.
+pub(super) fn readiness(method: &Method, is_ready: bool) -> Response<Bytes> {
+    let mut response = if ![Method::GET, Method::HEAD].contains(method) {
+        let mut refusal = json(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "Method not allowed.",
+            "method_not_allowed",
+        );
+        let allowed = HeaderValue::from_static("GET, HEAD");
+        refusal.headers_mut().insert(ALLOW, allowed);
+        refusal
+    } else if is_ready {
+        json(StatusCode::OK, "The server is ready.", "ready")
+    } else {
+        json(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The server is about to stop.",
+            "stopping",
+        )
+    };
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 

@@ -1,12 +1,13 @@
 //! One request from its head to the last byte of its answer: seen on the scoreboard, timed, written to the access log.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 
 use super::activity::Activity;
+use super::in_progress::InProgress;
 use crate::app::BoxError;
 use crate::logging::cut;
 use crate::scoreboard::{InFlight, RequestId};
@@ -19,7 +20,8 @@ pub(super) struct Track {
     /// When its head was complete, monotonic.
     started: Duration,
     activity: Arc<Activity>,
-    _in_flight: InFlight,
+    /// In flight until this is gone; none once it was given up.
+    in_progress: Option<InProgress>,
     access: Option<Box<Access>>,
 }
 
@@ -47,16 +49,23 @@ impl Track {
             id,
             started,
             activity,
-            _in_flight: in_flight,
+            in_progress: Some(InProgress::new(in_flight)),
             access,
         }
     }
 
-    /// How long it has been in flight, in words.
-    pub(super) fn age(&self) -> impl std::fmt::Display + use<> {
-        let age = clock::monotonic().saturating_sub(self.started);
-        let milliseconds = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-        humantime::format_duration(Duration::from_millis(milliseconds))
+    /// For the application, which may hold it longer than this.
+    pub(super) fn in_progress(&self) -> Option<InProgress> {
+        self.in_progress.clone()
+    }
+
+    /// Its client is answered: when it began, and a way to see whether the application still works on it.
+    pub(super) fn give_up(&mut self) -> (Duration, Weak<InFlight>) {
+        let in_progress = self.in_progress.take();
+        (
+            self.started,
+            in_progress.map(InProgress::let_go).unwrap_or_default(),
+        )
     }
 
     /// The token named this subject.

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use super::boot::pin;
 use super::crew::Hand;
 use super::listeners::SlotEnd;
-use super::{Assignment, Master, Pinned, ReloadOutcome};
+use super::{Assignment, Master, Pinned, Purpose, ReloadOutcome};
 use crate::channel::ToWorker;
 use crate::config::Bind;
 use crate::logging;
 use crate::supervisor::{
-    Action, Caller, Done, Event, Generation, KillReason, Slot, State, WorkerId,
+    Action, Caller, Done, Event, Generation, KillReason, Slot, State, WorkerId, WorkerView,
 };
 use crate::sys::process::{self, Keep, ProcessId};
 
@@ -22,6 +22,8 @@ impl Master {
     pub(super) fn perform(&mut self, action: Action, events: &mut VecDeque<Event>) {
         match action {
             Action::Prepare => events.push_back(self.prepare()),
+            Action::Preflight(program) => self.begin_preflight(program, events),
+            Action::CancelPreflight => self.cancel_preflight(),
             Action::Spawn {
                 worker,
                 slot,
@@ -40,6 +42,7 @@ impl Master {
                 self.tell_to_go(worker);
                 self.tell(worker, &ToWorker::Quit);
             }
+            Action::Abort(worker) => self.abort(worker),
             Action::Kill(worker, reason) => self.kill(worker, reason),
             Action::Commit(generation) => self.commit(generation),
             Action::RollBack(generation, reason) => self.roll_back(generation, reason),
@@ -66,6 +69,7 @@ impl Master {
                 }
             }
             Action::Answer(caller, outcome) => self.answer(caller, outcome),
+            Action::AnswerUpgrade(caller, outcome) => self.answer_upgrade(caller, outcome),
             Action::Exit(reason) => self.exit = Some(reason),
         }
     }
@@ -74,7 +78,7 @@ impl Master {
     fn prepare(&mut self) -> Event {
         tracing::info!("reload begins");
         self.systemd.notifier.send_reloading();
-        let result = (self.loader.0)().and_then(|loaded| {
+        let result = (self.loader.0)(Purpose::Force).and_then(|loaded| {
             let before = self
                 .serving()
                 .map(|pinned| Arc::clone(&pinned.loaded.config));
@@ -198,7 +202,7 @@ impl Master {
         }
     }
 
-    fn tell(&mut self, id: WorkerId, message: &ToWorker) {
+    pub(super) fn tell(&mut self, id: WorkerId, message: &ToWorker) {
         if let Some(hand) = self.crew.get_mut(id) {
             hand.tell(message);
         }
@@ -225,7 +229,7 @@ impl Master {
         };
         // Before the worker stops, so that nothing new arrives where nobody will look.
         self.note_who_serves();
-        let end = match (self.supervisor.is_stopping(), queue_has_heir) {
+        let end = match (self.supervisor.is_draining(), queue_has_heir) {
             (true, _) => SlotEnd::Everything,
             (false, true) => SlotEnd::Nothing,
             (false, false) => SlotEnd::Slot,
@@ -252,6 +256,11 @@ impl Master {
                 worker = id.0,
                 pid = pid.number(),
                 "killed: not ready within `workers.boot_timeout`"
+            ),
+            KillReason::Hung => tracing::error!(
+                worker = id.0,
+                pid = pid.number(),
+                "killed: its event loop hangs, and SIGABRT did not end it"
             ),
             KillReason::GracefulTimeout | KillReason::Stop => {
                 tracing::warn!(
@@ -313,7 +322,7 @@ impl Master {
         }
     }
 
-    fn tell_systemd_that_it_serves(&self) {
+    pub(super) fn tell_systemd_that_it_serves(&self) {
         let status = match &self.last_reload {
             Some(ReloadOutcome {
                 result: Err(reason),
@@ -338,6 +347,20 @@ impl Master {
             Done::Reloaded(generation) => format!("generation {generation} serves"),
             Done::Scaled(workers) => format!("{workers} workers serve, until the next reload"),
         });
+        self.control.answer(caller, outcome);
+    }
+
+    fn answer_upgrade(&mut self, caller: Caller, outcome: Result<Generation, String>) {
+        let version = env!("CARGO_PKG_VERSION");
+        let program = self.program().path().display();
+        let outcome = match outcome {
+            Ok(generation) => Ok(format!(
+                "upgraded to destrier {version}; generation {generation} serves"
+            )),
+            Err(reason) => Err(format!(
+                "the master is destrier {version} (`{program}`) now, but the workers of before serve on: {reason}"
+            )),
+        };
         self.control.answer(caller, outcome);
     }
 
@@ -384,9 +407,39 @@ impl Master {
         self.listeners.set_serving(serving);
     }
 
+    /// What waits in the queues of a slot whose worker has died need not wait for the next one, which may boot slowly, be held
+    /// back, or never come: the worker with the fewest connections serves it.
+    pub(super) fn hand_over_queues(&mut self, slot: Slot) {
+        let workers = || {
+            let workers = self.supervisor.workers();
+            workers.filter(|worker| matches!(worker.state, State::Accepting { .. }))
+        };
+        if workers().any(|worker| worker.slot == slot) {
+            return;
+        }
+        let connections = |worker: &WorkerView| {
+            let hand = self.crew.get(worker.id);
+            hand.map_or(u64::MAX, |hand| self.scoreboard.view(hand.seat).connections)
+        };
+        let mut handed = Vec::new();
+        for (bind, queue) in self.listeners.queues_of(slot.0) {
+            let serve_it = workers().filter(|it| self.binds_of(it.generation).contains(&bind));
+            if let Some(heir) = serve_it.min_by_key(connections) {
+                handed.push((heir.id, bind, queue));
+            }
+        }
+        for (heir, bind, queue) in handed {
+            if let Some(hand) = self.crew.get_mut(heir) {
+                let (listener, slot) = (bind.to_string(), slot.0);
+                hand.tell_with(&ToWorker::TakeOver { listener, slot }, queue);
+                self.listeners.note_heir(bind, slot, heir);
+            }
+        }
+    }
+
     /// Closes listeners that no generation names.
     fn close_unused_listeners(&mut self) {
-        if self.supervisor.is_stopping() {
+        if self.supervisor.is_draining() {
             return;
         }
         let named: BTreeSet<Bind> = self
@@ -399,7 +452,7 @@ impl Master {
 
     /// Closes the sockets of slots that nobody fills or shall fill.
     pub(super) fn close_unused_slots(&mut self) {
-        if self.supervisor.is_stopping() {
+        if self.supervisor.is_draining() {
             return;
         }
         let filled = self

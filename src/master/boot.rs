@@ -15,9 +15,11 @@ use nix::libc;
 use super::control::ControlServer;
 use super::crew::Crew;
 use super::deaths::Deaths;
+use super::hangs::HangWatch;
 use super::listeners::{ListenError, Listeners};
+use super::memory::MemoryWatch;
 use super::socket_path::SocketPathError;
-use super::{Loaded, Loader, LoaderBox, Master, Pinned, Systemd};
+use super::{Loaded, Loader, LoaderBox, Master, Pinned, Program, Systemd, Upgrade};
 use crate::config::{Config, Process, Strategy, WorkerCount};
 use crate::scoreboard::{SEATS, Scoreboard};
 use crate::supervisor::{self, Generation, Lifetime, Policy, Scale, Supervisor};
@@ -81,7 +83,8 @@ pub enum StartError {
 }
 
 impl Master {
-    /// Opens everything that `loaded` names. No worker runs yet; `loader` is what a reload calls.
+    /// Opens everything that `loaded` names. No worker runs yet; `loader` is what a reload calls, `program` what an upgrade
+    /// runs.
     ///
     /// # Errors
     /// Whatever cannot be opened; the message names it.
@@ -90,6 +93,7 @@ impl Master {
         loader: Loader,
         manager: &ServiceManager,
         inherited: Inherited,
+        program: Program,
     ) -> Result<Self, StartError> {
         let signals = Signals::take_over()
             .map_err(|errno| StartError::System("take over the signals", errno.into()))?;
@@ -118,14 +122,6 @@ impl Master {
         let scoreboard = Scoreboard::new()
             .map_err(|error| StartError::System("share memory with workers", error))?;
         let started = clock::monotonic();
-        let systemd = Systemd {
-            notifier: Notifier::new(manager.notify_socket.as_deref()),
-            watchdog: systemd::watchdog_interval(
-                manager.watchdog_usec.as_deref(),
-                manager.watchdog_pid.as_deref(),
-            ),
-            next_sign_of_life: Duration::ZERO,
-        };
         for warning in &pinned.loaded.warnings {
             tracing::warn!("{warning}");
         }
@@ -147,13 +143,28 @@ impl Master {
             signals,
             scoreboard,
             deaths: Deaths::new(),
-            systemd,
+            hangs: HangWatch::default(),
+            memory: MemoryWatch::default(),
+            systemd: systemd_of(manager),
             processors,
             last_reload: None,
             stop_callers: Vec::new(),
             pid_file,
             exit: None,
+            upgrade: Upgrade::new(program),
         })
+    }
+}
+
+/// What systemd is told and wants to be told from now on.
+pub(super) fn systemd_of(manager: &ServiceManager) -> Systemd {
+    Systemd {
+        notifier: Notifier::new(manager.notify_socket.as_deref()),
+        watchdog: systemd::watchdog_interval(
+            manager.watchdog_usec.as_deref(),
+            manager.watchdog_pid.as_deref(),
+        ),
+        next_sign_of_life: Duration::ZERO,
     }
 }
 
@@ -223,6 +234,7 @@ pub(super) fn pin(
         },
         boot_timeout: config.workers.boot_timeout,
         graceful_timeout: config.workers.graceful_timeout,
+        drain_delay: config.workers.drain_delay,
         backoff_initial: config.workers.backoff_initial,
         backoff_max: config.workers.backoff_max,
         backoff_reset: config.workers.backoff_reset,
@@ -257,6 +269,19 @@ pub(super) fn worker_count(count: WorkerCount, processors: Processors) -> u16 {
 
 /// What belongs to the master itself stays as it was at the start; a reload that would change it is refused, by name.
 pub(super) fn assert_reloadable(before: &Config, after: &Config) -> Result<(), String> {
+    let names = fixed_keys_that_differ(before, after);
+    if names.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    Err(format!(
+        "{} cannot change by a reload; restart to change it",
+        names.join(", ")
+    ))
+}
+
+/// The keys that only a restart changes, and that differ.
+pub(super) fn fixed_keys_that_differ(before: &Config, after: &Config) -> Vec<&'static str> {
     let (old, new) = (&before.process, &after.process);
     let server = (&before.server, &after.server);
     let changed = [
@@ -277,18 +302,8 @@ pub(super) fn assert_reloadable(before: &Config, after: &Config) -> Result<(), S
             server.0.unix_group != server.1.unix_group,
         ),
     ];
-    let names: Vec<String> = changed
-        .iter()
-        .filter(|(_, is)| *is)
-        .map(|(name, _)| format!("`{name}`"))
-        .collect();
-    if names.is_empty() {
-        return Ok(());
-    }
-    Err(format!(
-        "{} cannot change by a reload; restart to change it",
-        names.join(", ")
-    ))
+    let changed = changed.into_iter().filter(|(_, is)| *is);
+    changed.map(|(name, _)| name).collect()
 }
 
 fn socket_of(config: &Config) -> PathBuf {

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Status;
 use super::boot::{assert_private, make_folder};
 use super::socket_path::{SocketPath, SocketPathError};
+use super::{Plan, Status};
 use crate::channel::{self, Decoder};
 use crate::supervisor::{Caller, Now};
 use crate::sys::listener;
@@ -35,6 +35,12 @@ pub enum Request {
     Status {},
     /// Put the configuration on disk into force; answered when it is, or is not.
     Reload {},
+    /// Go on as another program; answered when its workers serve.
+    Upgrade {
+        /// The file of the program, from the root; the one that runs when absent.
+        #[serde(default)]
+        program: Option<PathBuf>,
+    },
     /// So many workers; answered when they serve.
     Scale {
         /// 1 to 512.
@@ -48,6 +54,8 @@ pub enum Request {
     },
     /// Open the log files anew.
     Reopen {},
+    /// What a reload would do; does nothing of it.
+    Plan {},
 }
 
 /// What came of it. Exactly one of the two is there.
@@ -60,6 +68,8 @@ pub enum Answer {
     Failed(String),
     /// What runs now.
     Status(Box<Status>),
+    /// What a reload would do.
+    Plan(Box<Plan>),
 }
 
 /// A master that cannot be asked.
@@ -109,23 +119,23 @@ pub fn ask(path: &Path, request: &Request) -> Result<Answer, AskError> {
 #[derive(Debug)]
 pub(super) struct ControlServer {
     /// With its place in the file system, until the end.
-    listener: Option<(UnixListener, SocketPath)>,
-    clients: BTreeMap<Caller, Client>,
-    last_caller: Caller,
-    path: PathBuf,
+    pub(super) listener: Option<(UnixListener, SocketPath)>,
+    pub(super) clients: BTreeMap<Caller, Client>,
+    pub(super) last_caller: Caller,
+    pub(super) path: PathBuf,
     /// Until then nobody is taken in: there was no descriptor left for it.
-    pause: Option<Now>,
+    pub(super) pause: Option<Now>,
 }
 
 #[derive(Debug)]
-struct Client {
-    stream: UnixStream,
-    incoming: Decoder<Request>,
-    outgoing: Vec<u8>,
+pub(super) struct Client {
+    pub(super) stream: UnixStream,
+    pub(super) incoming: Decoder<Request>,
+    pub(super) outgoing: Vec<u8>,
     /// Requests whose answer has not been written yet.
-    unanswered: usize,
+    pub(super) unanswered: usize,
     /// It will ask for nothing more: it has closed its side, as `printf ... | nc` does, or is gone.
-    has_finished: bool,
+    pub(super) has_finished: bool,
 }
 
 impl ControlServer {

@@ -1,12 +1,15 @@
 //! The workers as the master holds them: process, channel, seat on the scoreboard.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use crate::channel::{self, Decoder, ToMaster, ToWorker};
 use crate::supervisor::{Generation, Now, Slot, WorkerId};
 use crate::sys::process::ProcessId;
+use crate::sys::socket;
 
 /// One worker process.
 #[derive(Debug)]
@@ -18,9 +21,13 @@ pub(super) struct Hand {
     pub(super) spawned: Now,
     /// The master ordered its end, so the end is no surprise.
     pub(super) told_to_go: bool,
+    /// It was aborted because its event loop had not turned for so long.
+    pub(super) hung_for: Option<Duration>,
     pub(super) channel: Option<UnixStream>,
-    incoming: Decoder<ToMaster>,
-    outgoing: Vec<u8>,
+    pub(super) incoming: Decoder<ToMaster>,
+    pub(super) outgoing: Vec<u8>,
+    /// Descriptors that pass along, and how much of `outgoing` is written before each.
+    pub(super) passing: VecDeque<(usize, OwnedFd)>,
 }
 
 /// All of them.
@@ -41,6 +48,11 @@ impl Crew {
     /// A seat for one more worker.
     pub(super) fn take_seat(&mut self) -> Option<usize> {
         self.free_seats.pop_first()
+    }
+
+    /// The seat on which a worker sits already.
+    pub(super) fn take_this_seat(&mut self, seat: usize) -> Option<usize> {
+        self.free_seats.take(&seat)
     }
 
     /// A seat whose worker was never born, or has died.
@@ -96,9 +108,11 @@ impl Hand {
             seat,
             spawned,
             told_to_go: false,
+            hung_for: None,
             channel: Some(channel),
             incoming: Decoder::default(),
             outgoing: Vec::new(),
+            passing: VecDeque::new(),
         }
     }
 
@@ -106,6 +120,12 @@ impl Hand {
     pub(super) fn tell(&mut self, message: &ToWorker) {
         self.outgoing.extend(channel::encode(message));
         self.send();
+    }
+
+    /// The same, and passes `descriptor` along.
+    pub(super) fn tell_with(&mut self, message: &ToWorker, descriptor: OwnedFd) {
+        self.passing.push_back((self.outgoing.len(), descriptor));
+        self.tell(message);
     }
 
     pub(super) fn has_unsent(&self) -> bool {
@@ -118,12 +138,32 @@ impl Hand {
             return;
         };
         while !self.outgoing.is_empty() {
-            match channel.write(&self.outgoing) {
-                Ok(written) => drop(self.outgoing.drain(..written)),
+            // No byte beyond the next descriptor goes before it.
+            let is_due = self.passing.front().is_some_and(|(before, _)| *before == 0);
+            let next = self.passing.get(usize::from(is_due));
+            let end = next.map_or(self.outgoing.len(), |(before, _)| *before);
+            let bytes = self.outgoing.get(..end).unwrap_or_default();
+            let written = match self.passing.front() {
+                Some((0, descriptor)) => socket::send_with(&*channel, bytes, descriptor),
+                Some(_) | None => channel.write(bytes),
+            };
+            match written {
+                Ok(written) => {
+                    drop(self.outgoing.drain(..written));
+                    if is_due {
+                        drop(self.passing.pop_front());
+                    }
+                    for (before, _) in &mut self.passing {
+                        *before = before.saturating_sub(written);
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // It has gone; the kernel will report its end.
-                Err(_) => self.outgoing.clear(),
+                Err(_) => {
+                    self.outgoing.clear();
+                    self.passing.clear();
+                }
             }
         }
     }

@@ -19,10 +19,10 @@ const NAMED_MAX: usize = 16;
 /// What the master remembers of workers that died.
 #[derive(Debug)]
 pub(super) struct Deaths {
-    memory_kills: MemoryKills,
+    pub(super) memory_kills: MemoryKills,
     /// Since the last summary; told one by one at debug level only.
-    untold: u64,
-    next_summary: Now,
+    pub(super) untold: u64,
+    pub(super) next_summary: Now,
 }
 
 /// Who ended a worker that SIGKILL ended.
@@ -99,6 +99,7 @@ impl Master {
         let seat = self.scoreboard.view(hand.seat);
         self.scoreboard.close_seat(hand.seat);
         self.crew.give_back(hand.seat);
+        self.memory.forget(id);
         let words = match out_of_memory {
             OutOfMemory::Yes => format!("{ending}, out of memory"),
             OutOfMemory::No | OutOfMemory::Unknown => ending.to_string(),
@@ -117,18 +118,37 @@ impl Master {
         ending: Ending,
     ) {
         let now = self.now();
-        let uptime = humantime::format_duration(Duration::from_millis(
-            u64::try_from(now.saturating_sub(hand.spawned).as_millis()).unwrap_or(u64::MAX),
-        ));
+        let uptime = in_words(now.saturating_sub(hand.spawned));
+        let hung_for = hand.hung_for.map(in_words);
+        let as_ordered = hand.told_to_go && hung_for.is_none();
         let (worker, pid, slot, generation) =
             (id.0, hand.pid.number(), hand.slot.0, hand.generation.0);
         let requests = requests_in_words(seat);
-        if hand.told_to_go && ending == Ending::Exited(0) {
-            tracing::info!(worker, pid, slot, generation, %uptime, "worker finished");
-        } else if hand.told_to_go && seat.in_flight == 0 {
-            tracing::debug!(worker, pid, slot, generation, %uptime, ending = words, "worker ended as ordered");
+        if as_ordered && ending == Ending::Exited(0) {
+            tracing::info!(worker, pid, slot, generation, uptime, "worker finished");
+        } else if as_ordered && seat.in_flight == 0 {
+            tracing::debug!(
+                worker,
+                pid,
+                slot,
+                generation,
+                uptime,
+                ending = words,
+                "worker ended as ordered"
+            );
         } else if self.supervisor.is_degraded() {
-            tracing::debug!(worker, pid, slot, generation, %uptime, ending = words, connections = seat.connections, requests, "worker died");
+            tracing::debug!(
+                worker,
+                pid,
+                slot,
+                generation,
+                uptime,
+                ending = words,
+                hung_for,
+                connections = seat.connections,
+                requests,
+                "worker died"
+            );
             self.deaths.count_untold(now, words);
         } else {
             tracing::error!(
@@ -136,8 +156,9 @@ impl Master {
                 pid,
                 slot,
                 generation,
-                %uptime,
+                uptime,
                 ending = words,
+                hung_for,
                 out_of_memory = out_of_memory.word(),
                 connections = seat.connections,
                 in_flight = seat.in_flight,
@@ -146,6 +167,12 @@ impl Master {
             );
         }
     }
+}
+
+/// To the millisecond.
+pub(super) fn in_words(time: Duration) -> String {
+    let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    humantime::format_duration(Duration::from_millis(milliseconds)).to_string()
 }
 
 /// The oldest requests that were in flight: method, path, age, id.

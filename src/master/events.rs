@@ -28,6 +28,7 @@ pub(super) enum What {
     ControlListener,
     ControlClient(Caller),
     Worker(WorkerId),
+    Preflight,
 }
 
 impl Master {
@@ -64,6 +65,11 @@ impl Master {
                 interest,
             })
         }));
+        sources.extend(
+            self.upgrade
+                .descriptors()
+                .map(|descriptor| read(What::Preflight, descriptor)),
+        );
         sources
     }
 
@@ -77,6 +83,7 @@ impl Master {
                 }
             }
             What::Worker(id) => self.hear(id),
+            What::Preflight => self.upgrade.listen(),
         }
     }
 
@@ -97,6 +104,13 @@ impl Master {
                 // systemd sends it after SIGTERM, a shell when it takes a job up again: nothing is to be done.
                 Signal::SIGCONT => {}
                 Signal::SIGHUP => self.feed(Event::ReloadRequested(None)),
+                Signal::SIGUSR2 if self.supervisor.awaits_preflight() => {
+                    tracing::warn!("an upgrade is under way already");
+                }
+                Signal::SIGUSR2 => self.feed(Event::UpgradeRequested {
+                    caller: None,
+                    program: None,
+                }),
                 Signal::SIGTERM => self.stop(StopManner::Graceful),
                 Signal::SIGINT | Signal::SIGQUIT => self.stop(StopManner::Fast),
                 Signal::SIGUSR1 => drop(self.reopen_logs()),
@@ -111,12 +125,12 @@ impl Master {
     }
 
     /// Every child that has ended: one SIGCHLD may stand for many.
-    fn reap(&mut self) {
+    pub(super) fn reap(&mut self) {
         let mut ended = Vec::new();
         while let Some((pid, ending)) = process::reap() {
             if let Some(id) = self.crew.find(pid) {
                 ended.push((id, ending));
-            } else {
+            } else if !self.heard_of_preflight(pid, ending) {
                 // As PID 1 the master inherits every orphan of its container.
                 tracing::debug!(pid = pid.number(), %ending, "an adopted process ended");
             }
@@ -133,10 +147,14 @@ impl Master {
             };
             // Its last words may have arrived together with its end.
             self.hear(id);
+            let slot = self.crew.get(id).map(|hand| hand.slot);
             let words = self.bury(id, ending, out_of_memory);
             self.feed(Event::Exited(id, words));
             self.note_who_serves();
             self.listeners.worker_left(id);
+            if let Some(slot) = slot {
+                self.hand_over_queues(slot);
+            }
         }
     }
 
@@ -152,9 +170,22 @@ impl Master {
                     self.note_replacement(id, "max_requests");
                     Event::ReplacementWanted(id)
                 }
+                ToMaster::Stuck => {
+                    self.note_replacement(id, "a request is stuck");
+                    Event::ReplacementWanted(id)
+                }
                 ToMaster::Failed { reason } => {
                     tracing::error!(worker = id.0, reason, "worker cannot boot");
                     Event::BootFailed(id, reason)
+                }
+                ToMaster::Memory { pss } => {
+                    self.take_memory(id, pss);
+                    continue;
+                }
+                ToMaster::TookOver { listener, slot } => {
+                    self.listeners.taken_over(&listener, slot, id);
+                    self.close_unused_slots();
+                    continue;
                 }
                 ToMaster::Emptied { listener } => {
                     self.listeners.emptied(&listener, id);
@@ -172,9 +203,28 @@ impl Master {
                 let status = Answer::Status(Box::new(self.status()));
                 self.control.send(caller, &status);
             }
+            Request::Plan {} => {
+                let answer = self
+                    .plan()
+                    .map_or_else(Answer::Failed, |plan| Answer::Plan(Box::new(plan)));
+                self.control.send(caller, &answer);
+            }
             Request::Reload {} => {
                 tracing::info!("reload asked for by command");
                 self.feed(Event::ReloadRequested(Some(caller)));
+            }
+            Request::Upgrade {
+                program: Some(ref program),
+            } if program.is_relative() => {
+                let reason = format!("`{}` does not begin at the root", program.display());
+                self.control.answer(caller, Err(reason));
+            }
+            Request::Upgrade { ref program } => {
+                tracing::info!("upgrade asked for by command");
+                self.feed(Event::UpgradeRequested {
+                    caller: Some(caller),
+                    program: program.clone(),
+                });
             }
             Request::Scale { workers } => {
                 tracing::info!(workers, "scale asked for by command");
@@ -194,11 +244,6 @@ impl Master {
                 self.control.answer(caller, outcome);
             }
         }
-    }
-
-    fn stop(&mut self, manner: StopManner) {
-        self.systemd.notifier.send("STOPPING=1\nSTATUS=Stopping");
-        self.feed(Event::StopRequested(manner));
     }
 
     fn reopen_logs(&mut self) -> Result<String, String> {

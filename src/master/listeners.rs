@@ -1,5 +1,7 @@
 //! The listening sockets: opened once, kept for the master's whole life, lent to workers.
 
+mod rehearsal;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
@@ -16,23 +18,25 @@ use crate::sys::systemd::InheritedSocket;
 /// Every socket that listens.
 #[derive(Debug)]
 pub(super) struct Listeners {
-    open: Vec<Listener>,
+    pub(super) open: Vec<Listener>,
     /// What systemd passed, kept so that a later generation may use it.
-    inherited: Vec<InheritedSocket>,
+    pub(super) inherited: Vec<InheritedSocket>,
     /// Slots whose worker takes connections, for each listener that has any; others get no new ones.
-    serving: BTreeMap<Bind, BTreeSet<u16>>,
+    pub(super) serving: BTreeMap<Bind, BTreeSet<u16>>,
+    /// Slots whose queue a worker takes over: the socket goes on until it has.
+    pub(super) heirs: BTreeSet<(Bind, u16, WorkerId)>,
     /// Whether the kernel was found unable to steer connections among sockets.
-    cannot_steer: bool,
+    pub(super) cannot_steer: bool,
 }
 
 #[derive(Debug)]
-struct Listener {
-    bind: Bind,
-    kind: Kind,
+pub(super) struct Listener {
+    pub(super) bind: Bind,
+    pub(super) kind: Kind,
 }
 
 #[derive(Debug)]
-enum Kind {
+pub(super) enum Kind {
     /// A socket for each slot.
     PerSlot(SlotSockets),
     /// One socket for everybody.
@@ -98,6 +102,7 @@ impl Listeners {
             open: Vec::new(),
             inherited,
             serving: BTreeMap::new(),
+            heirs: BTreeSet::new(),
             cannot_steer: false,
         }
     }
@@ -117,36 +122,20 @@ impl Listeners {
     }
 
     fn open_one(&mut self, bind: &Bind, server: &Server, slots: u16) -> Result<(), ListenError> {
-        let per_slot = matches!(bind, Bind::Tcp(_)) && server.balance == Balance::PerWorker;
-        let there = |listener: &&Listener| listener.bind == *bind && !listener.kind.is_leaving();
-        if let Some(there) = self.open.iter().find(there) {
-            let same =
-                per_slot == matches!(there.kind, Kind::PerSlot(_)) || !matches!(bind, Bind::Tcp(_));
-            return if same {
-                Ok(())
-            } else {
-                Err(ListenError::BalanceChanged(bind.clone()))
-            };
+        if self.is_open(bind, server)? {
+            return Ok(());
         }
+        let per_slot = is_per_slot(bind, server);
         let failed = |error| ListenError::Open(bind.clone(), error);
         let kinds = match bind {
             Bind::Tcp(address) => {
                 vec![open_tcp(*address, server, slots, per_slot).map_err(failed)?]
             }
             Bind::Unix(path) => {
-                let owner = server.unix_owner.as_deref();
-                let owner = owner.map(|name| identity::user("server.unix_owner", name));
-                let group = server.unix_group.as_deref();
-                let group = group.map(|name| identity::group("server.unix_group", name));
-                let unknown = |error| ListenError::Owner(bind.clone(), error);
-                let owner = owner.transpose().map_err(unknown)?;
-                let group = group.transpose().map_err(unknown)?;
+                let (owner, group) = owner_and_group(server)
+                    .map_err(|error| ListenError::Owner(bind.clone(), error))?;
                 let mut claimed = SocketPath::claim(path)
                     .map_err(|error| ListenError::Path(bind.clone(), error))?;
-                let (owner, group) = (
-                    owner.map(nix::unistd::Uid::as_raw),
-                    group.map(nix::unistd::Gid::as_raw),
-                );
                 let socket =
                     listener::listen_unix(path, server.backlog, server.unix_mode, owner, group)
                         .map_err(failed)?;
@@ -169,15 +158,33 @@ impl Listeners {
         Ok(())
     }
 
-    /// The sockets that were passed under `bind`: by number, or all that carry the name.
-    fn passed(&self, bind: &Bind) -> Result<Vec<Kind>, ListenError> {
-        let wanted = self.inherited.iter().filter(|socket| match bind {
+    /// Whether `bind` is listened on already, by somebody who stays.
+    fn is_open(&self, bind: &Bind, server: &Server) -> Result<bool, ListenError> {
+        let there = |listener: &&Listener| listener.bind == *bind && !listener.kind.is_leaving();
+        let Some(there) = self.open.iter().find(there) else {
+            return Ok(false);
+        };
+        let is_same = is_per_slot(bind, server) == matches!(there.kind, Kind::PerSlot(_));
+        if is_same || !matches!(bind, Bind::Tcp(_)) {
+            Ok(true)
+        } else {
+            Err(ListenError::BalanceChanged(bind.clone()))
+        }
+    }
+
+    /// The listening sockets that were passed under `bind`: by number, or all that carry the name.
+    fn passed_under(&self, bind: &Bind) -> impl Iterator<Item = &InheritedSocket> {
+        let wanted = self.inherited.iter().filter(move |socket| match bind {
             Bind::Fd(number) => socket.number == *number,
             Bind::Systemd(name) => socket.name == *name,
             Bind::Tcp(_) | Bind::Unix(_) => false,
         });
-        let kinds: Vec<Kind> = wanted
-            .filter(|socket| listener::is_listening(&socket.socket))
+        wanted.filter(|socket| listener::is_listening(&socket.socket))
+    }
+
+    fn passed(&self, bind: &Bind) -> Result<Vec<Kind>, ListenError> {
+        let kinds: Vec<Kind> = self
+            .passed_under(bind)
             .map(|socket| {
                 listener::set_nonblocking(&socket.socket)?;
                 let address = listener::local_address(&socket.socket)?;
@@ -335,6 +342,18 @@ impl Listeners {
         self.steer();
     }
 
+    /// The queues of `slot`, which nobody serves for the moment, with the names of their listeners.
+    pub(super) fn queues_of(&self, slot: u16) -> Vec<(Bind, OwnedFd)> {
+        let queues = self.open.iter().filter_map(|listener| {
+            let queue = match &listener.kind {
+                Kind::PerSlot(sockets) => sockets.queue_of(slot)?.ok()?,
+                Kind::Shared { .. } => return None,
+            };
+            Some((listener.bind.clone(), queue))
+        });
+        queues.collect()
+    }
+
     /// The worker has ended: what it was to empty is closed, also where it was killed before it could.
     pub(super) fn worker_left(&mut self, id: WorkerId) {
         for listener in &mut self.open {
@@ -347,19 +366,42 @@ impl Listeners {
                 stop_listening(socket);
             }
         }
-        self.stop_slots(|sockets| sockets.stop_emptied_by(id));
+        self.heirs.retain(|(_, _, heir)| *heir != id);
+        self.stop_slots(|_, sockets| sockets.stop_emptied_by(id));
     }
 
-    /// Closes the sockets of slots at and above `slots`, except for those that a worker empties.
+    /// A worker takes over what waits in the queue of a slot.
+    pub(super) fn note_heir(&mut self, bind: Bind, slot: u16, heir: WorkerId) {
+        self.heirs.insert((bind, slot, heir));
+    }
+
+    /// It has.
+    pub(super) fn taken_over(&mut self, name: &str, slot: u16, heir: WorkerId) {
+        let is_it = |(bind, of, by): &(Bind, u16, WorkerId)| {
+            bind.to_string() == name && *of == slot && *by == heir
+        };
+        self.heirs.retain(|heir| !is_it(heir));
+    }
+
+    /// Closes the sockets of slots at and above `slots`, except for those that a worker empties or takes over.
     pub(super) fn close_slots(&mut self, slots: u16) {
-        self.stop_slots(|sockets| sockets.stop_from(slots));
+        let heirs = std::mem::take(&mut self.heirs);
+        self.stop_slots(|bind, sockets| {
+            let is_taken_over = |slot| {
+                heirs
+                    .iter()
+                    .any(|(of, taken, _)| of == bind && *taken == slot)
+            };
+            sockets.stop_from(slots, is_taken_over)
+        });
+        self.heirs = heirs;
     }
 
-    fn stop_slots(&mut self, stop: impl Fn(&mut SlotSockets) -> bool) {
+    fn stop_slots(&mut self, stop: impl Fn(&Bind, &mut SlotSockets) -> bool) {
         let mut stopped = false;
         for listener in &mut self.open {
             if let Kind::PerSlot(sockets) = &mut listener.kind {
-                stopped |= stop(sockets);
+                stopped |= stop(&listener.bind, sockets);
             }
         }
         if stopped {
@@ -413,10 +455,30 @@ impl Kind {
     }
 }
 
-fn open_tcp(address: SocketAddr, server: &Server, slots: u16, per_slot: bool) -> io::Result<Kind> {
+fn is_per_slot(bind: &Bind, server: &Server) -> bool {
+    matches!(bind, Bind::Tcp(_)) && server.balance == Balance::PerWorker
+}
+
+/// `[::]` takes IPv4 as well, unless the configuration names an IPv4 address for the same port.
+fn is_v6_only(address: SocketAddr, server: &Server) -> bool {
     let same_port = |bind: &Bind| matches!(bind, Bind::Tcp(other) if other.is_ipv4() && other.port() == address.port());
-    // `[::]` takes IPv4 as well, unless the configuration names an IPv4 address for the same port.
-    let v6_only = address.is_ipv6() && server.bind.iter().any(same_port);
+    address.is_ipv6() && server.bind.iter().any(same_port)
+}
+
+/// Whose a Unix socket shall be.
+fn owner_and_group(server: &Server) -> Result<(Option<u32>, Option<u32>), IdentityError> {
+    let owner = server.unix_owner.as_deref();
+    let owner = owner.map(|name| identity::user("server.unix_owner", name));
+    let group = server.unix_group.as_deref();
+    let group = group.map(|name| identity::group("server.unix_group", name));
+    Ok((
+        owner.transpose()?.map(nix::unistd::Uid::as_raw),
+        group.transpose()?.map(nix::unistd::Gid::as_raw),
+    ))
+}
+
+fn open_tcp(address: SocketAddr, server: &Server, slots: u16, per_slot: bool) -> io::Result<Kind> {
+    let v6_only = is_v6_only(address, server);
     listener::assert_unused(address, v6_only)?;
     if per_slot {
         let sockets = SlotSockets::open(address, v6_only, server.backlog, slots)?;

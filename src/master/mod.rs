@@ -7,10 +7,16 @@ pub mod control;
 mod crew;
 mod deaths;
 mod events;
+mod hangs;
 mod listeners;
+mod memory;
+mod plan;
+mod rounds;
 mod slot_sockets;
 mod socket_path;
 mod status;
+mod stop;
+mod upgrade;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::unix::net::UnixStream;
@@ -19,16 +25,30 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 pub use boot::{Inherited, ServiceManager, StartError, control_socket_path, identity_of};
 use control::ControlServer;
 use crew::Crew;
 use deaths::Deaths;
+use hangs::HangWatch;
 pub use listeners::ListenError;
 use listeners::Listeners;
+use memory::MemoryWatch;
+pub use plan::{
+    Change, Effect, KeyFilePlan, ListenerEffect, ListenerPlan, Outcome, Plan, WorkersPlan,
+};
 pub use socket_path::SocketPathError;
-pub use status::{ListenerStatus, ReloadStatus, RequestStatus, Status, Totals, WorkerStatus};
+pub use status::{
+    ListenerStatus, MemoryStatus, ReloadStatus, RequestStatus, Status, StopPhase, StopStatus,
+    Totals, WorkerStatus,
+};
+use upgrade::Upgrade;
+pub use upgrade::{
+    KnownGenerations, Offer, OfferError, Program, STATE_VERSION, StateError, Takeover,
+};
 
-use crate::config::Config;
+use crate::config::{Config, Overridden, Setting, Text};
 use crate::logging;
 use crate::scoreboard::{Scoreboard, SeatWriter};
 use crate::supervisor::{Caller, Event, ExitReason, Generation, Now, Supervisor};
@@ -40,8 +60,19 @@ use crate::sys::signals::Signals;
 use crate::sys::systemd::Notifier;
 use crate::sys::{clock, poll};
 
-/// Reads the configuration and everything it names; called for the start and for each reload.
-pub type Loader = Box<dyn Fn() -> Result<Loaded, String>>;
+/// Reads a configuration and everything it names; called for each reload and each plan, and after an upgrade.
+pub type Loader = Box<dyn Fn(Purpose<'_>) -> Result<Loaded, String>>;
+
+/// What a configuration is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose<'a> {
+    /// To be put into force: what it needs and may make is made.
+    Force,
+    /// To be looked at: nothing is made, and the generation is never put into force.
+    Look,
+    /// To go on with one that is in force: its file as it was read then.
+    Resume(&'a Text),
+}
 
 /// What a worker process does, from the fork to its exit code. Called in the child.
 pub type Serve = Rc<dyn Fn(Assignment) -> u8>;
@@ -51,10 +82,18 @@ pub type Serve = Rc<dyn Fn(Assignment) -> u8>;
 pub struct Loaded {
     /// The configuration.
     pub config: Arc<Config>,
+    /// What it was read from.
+    pub text: Text,
     /// What its workers do.
     pub serve: Serve,
     /// What the operator should look at; the generation works all the same.
     pub warnings: Vec<String>,
+    /// Every key of the configuration with its value, for the comparison with what lies on disk later.
+    pub settings: Vec<Setting>,
+    /// What the file says in vain.
+    pub overridden: Vec<Overridden>,
+    /// SHA-256 of the key file of each issuer in `config.auth`, in their order; none for a secret that is yet to be made.
+    pub key_digests: Vec<Option<[u8; 32]>>,
 }
 
 impl std::fmt::Debug for Loaded {
@@ -101,6 +140,8 @@ pub struct Master {
     signals: Signals,
     scoreboard: Arc<Scoreboard>,
     deaths: Deaths,
+    hangs: HangWatch,
+    memory: MemoryWatch,
     systemd: Systemd,
     processors: Processors,
     last_reload: Option<ReloadOutcome>,
@@ -108,6 +149,7 @@ pub struct Master {
     stop_callers: Vec<Caller>,
     pid_file: Option<PathBuf>,
     exit: Option<ExitReason>,
+    upgrade: Upgrade,
 }
 
 /// The loader, which has nothing to show.
@@ -144,7 +186,8 @@ pub enum Ending {
 }
 
 /// What came of the last reload.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct ReloadOutcome {
     at: Now,
     result: Result<Generation, String>,
@@ -184,7 +227,9 @@ impl Master {
                 self.take_in(what);
             }
             self.give_sign_of_life();
+            self.make_rounds();
             self.feed(Event::DeadlinePassed);
+            self.go_on_with_upgrade();
         }
     }
 
@@ -215,6 +260,8 @@ impl Master {
             .into_iter()
             .chain(sign_of_life)
             .chain(log_retry)
+            .chain(self.upgrade.deadline())
+            .chain(self.next_round())
             .chain(self.control.end_of_pause(self.now()))
             .min()
     }

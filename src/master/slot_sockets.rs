@@ -15,22 +15,22 @@ use crate::sys::listener;
 #[derive(Debug)]
 pub(super) struct SlotSockets {
     /// With the port that the kernel chose where 0 was asked for.
-    address: SocketAddr,
-    v6_only: bool,
-    backlog: u32,
+    pub(super) address: SocketAddr,
+    pub(super) v6_only: bool,
+    pub(super) backlog: u32,
     /// In the order of the kernel.
-    sockets: Vec<SlotSocket>,
+    pub(super) sockets: Vec<SlotSocket>,
     /// The slots that get new connections; all while it is absent.
-    serving: Option<BTreeSet<u16>>,
+    pub(super) serving: Option<BTreeSet<u16>>,
 }
 
 #[derive(Debug)]
-struct SlotSocket {
-    slot: u16,
-    socket: OwnedFd,
+pub(super) struct SlotSocket {
+    pub(super) slot: u16,
+    pub(super) socket: OwnedFd,
     /// The worker that was told to empty its queue, after which the socket listens no longer; whoever fills the slot next
     /// gets another one.
-    emptied_by: Option<WorkerId>,
+    pub(super) emptied_by: Option<WorkerId>,
 }
 
 impl SlotSocket {
@@ -79,6 +79,13 @@ impl SlotSockets {
         let lent = socket.try_clone()?;
         self.append(slot, socket);
         Ok(lent)
+    }
+
+    /// The socket of `slot`, for somebody who serves what waits in it.
+    pub(super) fn queue_of(&self, slot: u16) -> Option<io::Result<OwnedFd>> {
+        let mut sockets = self.sockets.iter();
+        let there = sockets.find(|there| there.slot == slot && there.emptied_by.is_none())?;
+        Some(there.socket.try_clone())
     }
 
     fn append(&mut self, slot: u16, socket: OwnedFd) {
@@ -130,10 +137,11 @@ impl SlotSockets {
         self.stop(|there| there.emptied_by == Some(id))
     }
 
-    /// Stops the sockets of the slots at and above `slots`, except for those that a worker empties. Returns whether there
-    /// were any.
-    pub(super) fn stop_from(&mut self, slots: u16) -> bool {
-        self.stop(|there| there.emptied_by.is_none() && there.slot >= slots)
+    /// Stops the sockets of the slots at and above `slots`, except for those that a worker empties and those that
+    /// `is_taken_over`. Returns whether there were any.
+    pub(super) fn stop_from(&mut self, slots: u16, is_taken_over: impl Fn(u16) -> bool) -> bool {
+        let is_idle = |there: &SlotSocket| there.emptied_by.is_none() && !is_taken_over(there.slot);
+        self.stop(|there| there.slot >= slots && is_idle(there))
     }
 
     fn stop(&mut self, which: impl Fn(&SlotSocket) -> bool) -> bool {

@@ -16,10 +16,10 @@ use crate::sys::socket::{connect_at_once, peer_credentials};
 /// the kernel releases it when the owner dies, however it dies.
 #[derive(Debug)]
 pub(super) struct SocketPath {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     /// Device and inode of the socket, once it was made: only that one is removed.
-    made: Option<(u64, u64)>,
-    _lock: Flock<File>,
+    pub(super) made: Option<(u64, u64)>,
+    pub(super) lock: Flock<File>,
 }
 
 /// A path that cannot be had.
@@ -58,34 +58,21 @@ impl SocketPath {
             make_folder(folder).map_err(failed)?;
         }
         let lock = lock(path)?;
-        match fs::symlink_metadata(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed(error)),
-            Ok(metadata) if !metadata.file_type().is_socket() => {
-                return Err(SocketPathError::NotASocket(path.to_owned()));
-            }
-            Ok(_) => match connect_at_once(path) {
-                // Somebody listens without our lock: a server of another kind.
-                Ok(stream) => {
-                    let owner = peer_credentials(&stream)
-                        .map_or_else(|_| "unknown".to_owned(), |peer| peer.pid.to_string());
-                    return Err(in_use(path, &owner));
-                }
-                // Its accept queue is full: it listens, but does not keep up, or hangs.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Err(in_use(path, "unknown"));
-                }
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                    fs::remove_file(path).map_err(failed)?;
-                }
-                Err(error) => return Err(failed(error)),
-            },
+        if Occupant::of(path)? == Occupant::Dead {
+            fs::remove_file(path).map_err(failed)?;
         }
         Ok(Self {
             path: path.to_owned(),
             made: None,
-            _lock: lock,
+            lock,
         })
+    }
+
+    /// Whether `path` could be claimed, as far as a look tells: nothing is made, and no lock is tried.
+    pub(super) fn assert_claimable(path: &Path) -> Result<(), SocketPathError> {
+        match Occupant::of(path)? {
+            Occupant::Nobody | Occupant::Dead => Ok(()),
+        }
     }
 
     /// The socket is in place now.
@@ -93,6 +80,44 @@ impl SocketPath {
         self.made = fs::symlink_metadata(&self.path)
             .ok()
             .map(|metadata| (metadata.dev(), metadata.ino()));
+    }
+}
+
+/// Who has a path that may be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Occupant {
+    /// Nothing is there.
+    Nobody,
+    /// The socket of a server that is gone.
+    Dead,
+}
+
+impl Occupant {
+    fn of(path: &Path) -> Result<Self, SocketPathError> {
+        let failed = |error| SocketPathError::Io {
+            path: path.to_owned(),
+            error,
+        };
+        match fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::Nobody),
+            Err(error) => return Err(failed(error)),
+            Ok(metadata) if !metadata.file_type().is_socket() => {
+                return Err(SocketPathError::NotASocket(path.to_owned()));
+            }
+            Ok(_) => {}
+        }
+        match connect_at_once(path) {
+            // Somebody listens without our lock: a server of another kind.
+            Ok(stream) => {
+                let owner = peer_credentials(&stream)
+                    .map_or_else(|_| "unknown".to_owned(), |peer| peer.pid.to_string());
+                Err(in_use(path, &owner))
+            }
+            // Its accept queue is full: it listens, but does not keep up, or hangs.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(in_use(path, "unknown")),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(Self::Dead),
+            Err(error) => Err(failed(error)),
+        }
     }
 }
 

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::{Master, ReloadOutcome};
 use crate::config::WorkerCount;
 use crate::supervisor::WorkerView;
-use crate::sys::clock;
 use crate::sys::machine::Processors;
 use crate::sys::process::ProcessId;
+use crate::sys::{clock, process_memory};
 
 /// The answer to `status`. Fields are only ever added; times are in seconds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -18,8 +18,10 @@ pub struct Status {
     pub pid: u32,
     /// Since the master started.
     pub uptime: f64,
-    /// `booting`, `serving`, `reloading`, `degraded`, `paused` or `stopping`.
+    /// `booting`, `serving`, `upgrading`, `reloading`, `degraded`, `paused` or `stopping`.
     pub state: String,
+    /// How far the stop is, once there is one.
+    pub stop: Option<StopStatus>,
     /// The generation that serves.
     pub generation: Option<u64>,
     /// The configuration file.
@@ -38,6 +40,27 @@ pub struct Status {
     pub totals: Totals,
     /// Every worker process, oldest first.
     pub workers: Vec<WorkerStatus>,
+}
+
+/// A stop.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StopStatus {
+    /// Whether it still serves.
+    pub phase: StopPhase,
+    /// How soon the workers are told to go; in the delay only.
+    pub drains_in: Option<f64>,
+    /// By then everything is over.
+    pub ends_in: f64,
+}
+
+/// The phases of a stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StopPhase {
+    /// `workers.drain_delay`: it is not ready any more, but serves.
+    Delay,
+    /// The workers were told to go.
+    Draining,
 }
 
 /// A listener.
@@ -87,7 +110,7 @@ pub struct WorkerStatus {
     pub slot: u16,
     /// The generation it runs.
     pub generation: u64,
-    /// `booting`, `ready`, `accepting`, `draining`, `failed` or `killed`.
+    /// `booting`, `ready`, `accepting`, `draining`, `failed`, `hung` or `killed`.
     pub state: String,
     /// Since it was spawned.
     pub uptime: f64,
@@ -97,8 +120,20 @@ pub struct WorkerStatus {
     pub in_flight: u64,
     /// Requests answered.
     pub requests: u64,
+    /// What it holds in memory; absent where the kernel does not tell.
+    pub memory: Option<MemoryStatus>,
     /// The oldest requests in flight.
     pub requests_in_flight: Vec<RequestStatus>,
+}
+
+/// What a worker holds in memory.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MemoryStatus {
+    /// Its resident set in bytes; what it shares with others counts in full.
+    pub rss: u64,
+    /// In bytes, what is shared divided by the number of those who share it; as it was measured last for `workers.max_memory`,
+    /// which is only done where `rss` is above that.
+    pub pss: Option<u64>,
 }
 
 /// A request in flight.
@@ -130,6 +165,7 @@ impl Master {
             pid: ProcessId::own().number(),
             uptime: self.now().as_secs_f64(),
             state: self.state_word().to_owned(),
+            stop: self.stop_status(),
             generation: self.supervisor.serving().map(|generation| generation.0),
             config: config.map_or_else(String::new, |config| config.file.display().to_string()),
             control_socket: self.control.path().display().to_string(),
@@ -163,6 +199,8 @@ impl Master {
             "stopping"
         } else if supervisor.serving().is_none() {
             "booting"
+        } else if supervisor.awaits_preflight() {
+            "upgrading"
         } else if supervisor.is_reloading() {
             "reloading"
         } else if supervisor.wanted() == 0 {
@@ -202,13 +240,19 @@ impl Master {
             connections: seat.connections,
             in_flight: seat.in_flight,
             requests: seat.counters.requests(),
+            memory: process_memory::resident(hand.pid)
+                .ok()
+                .map(|rss| MemoryStatus {
+                    rss,
+                    pss: self.memory.held(worker.id).and_then(|held| held.pss),
+                }),
             requests_in_flight: requests.collect(),
         })
     }
 }
 
 /// How the number of workers came about, for an operator who wonders.
-fn because(wanted: u16, count: WorkerCount, processors: Processors) -> String {
+pub(super) fn because(wanted: u16, count: WorkerCount, processors: Processors) -> String {
     let configured = super::boot::worker_count(count, processors);
     let origin = match count {
         WorkerCount::Fixed(count) => format!("workers.count = {count}"),

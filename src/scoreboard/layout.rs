@@ -1,7 +1,7 @@
 //! Where each figure lies in the shared words. Changing anything here means a new [`VERSION`].
 
 /// The layout's number, in the first word: a reader of another version keeps away.
-pub(super) const VERSION: u64 = 2;
+pub const VERSION: u64 = 3;
 
 /// Workers that can exist at once: those of a generation and of the ones that still drain.
 pub const SEATS: usize = 2048;
@@ -13,7 +13,10 @@ pub const REQUESTS_NAMED: usize = 32;
 pub const PATH_MAX: usize = 96;
 
 /// Before the first seat: the version, the totals of the dead in the order of [`Figure`], the number of seats used.
-pub(super) const HEAD: usize = 16;
+pub(super) const HEAD: usize = 32;
+
+/// 1 from the order to stop on; only the master writes it.
+pub(super) const STOPPING: usize = HEAD - 2;
 
 /// Seats at and above this number have never been used, so nobody needs to look there.
 pub(super) const SEATS_USED: usize = HEAD - 1;
@@ -36,10 +39,12 @@ pub(super) enum Figure {
     Audited,
     /// 1 while the worker takes connections.
     Accepting,
+    /// Since when the event loop has not been seen to turn, in monotonic nanoseconds; 0 while it waits for something to do.
+    BusySince,
 }
 
 impl Figure {
-    /// Those that only grow, and are kept when their worker dies.
+    /// Those that only grow, and are kept when their worker dies. An upgrade to another layout knows them by their names.
     pub(super) const COUNTERS: [Self; 8] = [
         Self::ConnectionsTotal,
         Self::Informational,
@@ -105,5 +110,5 @@ pub(super) const fn named(seat: usize, entry: usize) -> usize {
 }
 
 const _: () =
-    assert!((Figure::Accepting as usize) < FIGURES && total(Figure::Accepting) < SEATS_USED);
+    assert!((Figure::BusySince as usize) < FIGURES && total(Figure::BusySince) < STOPPING);
 const _: () = assert!(PATH_MAX.is_multiple_of(8) && REQUESTS_NAMED <= u32::BITS as usize);

@@ -7,11 +7,13 @@ mod layout;
 mod reader;
 mod writer;
 
+use std::collections::BTreeMap;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use layout::Figure;
-pub use layout::{PATH_MAX, REQUESTS_NAMED, SEATS};
+pub use layout::{PATH_MAX, REQUESTS_NAMED, SEATS, VERSION};
 pub use reader::{Counters, RequestInFlight, SeatView};
 pub use writer::{Connection, InFlight, RequestId, SeatWriter};
 
@@ -32,8 +34,47 @@ impl Scoreboard {
         let scoreboard = Self {
             memory: SharedWords::new(layout::WORDS)?,
         };
-        scoreboard.word(0).store(layout::VERSION, Relaxed);
+        scoreboard.word(0).store(VERSION, Relaxed);
         Ok(Arc::new(scoreboard))
+    }
+
+    /// Goes on with a scoreboard that an earlier program has made with layout `version`; `None` where that is another one.
+    ///
+    /// # Errors
+    /// mmap(2), or `file` is no scoreboard.
+    pub fn of_file(file: OwnedFd, version: u64) -> std::io::Result<Option<Arc<Self>>> {
+        if version != VERSION {
+            return Ok(None);
+        }
+        let memory = SharedWords::of_file(file, layout::WORDS)?;
+        let scoreboard = Self { memory };
+        let is_ours = scoreboard.word(0).load(Relaxed) == VERSION;
+        Ok(is_ours.then(|| Arc::new(scoreboard)))
+    }
+
+    /// The memory, for a program that goes on with it.
+    pub fn file(&self) -> BorrowedFd<'_> {
+        self.memory.file()
+    }
+
+    /// What all workers have done, those on `seats` and the dead, by name: readable whatever the layout.
+    pub fn totals(&self, seats: &[usize]) -> BTreeMap<String, u64> {
+        let count = |figure: Figure| {
+            let living = seats
+                .iter()
+                .map(|seat| self.figure(*seat, figure).load(Relaxed));
+            living.sum::<u64>() + self.word(layout::total(figure)).load(Relaxed)
+        };
+        let totals = Figure::COUNTERS.map(|figure| (format!("{figure:?}"), count(figure)));
+        totals.into()
+    }
+
+    /// Adds what an earlier scoreboard of another layout has counted; names that this one does not know are dropped.
+    pub fn add_totals(&self, totals: &BTreeMap<String, u64>) {
+        for figure in Figure::COUNTERS {
+            let counted = totals.get(&format!("{figure:?}")).copied().unwrap_or(0);
+            self.word(layout::total(figure)).fetch_add(counted, Relaxed);
+        }
     }
 
     /// For the one worker that sits on `seat`.
@@ -63,6 +104,11 @@ impl Scoreboard {
         self.open_seat(seat, 0, 0, 0);
     }
 
+    /// Tells every worker at once that the server is about to stop.
+    pub fn announce_stop(&self) {
+        self.word(layout::STOPPING).store(1, Relaxed);
+    }
+
     fn figure(&self, seat: usize, figure: Figure) -> &AtomicU64 {
         self.word(layout::figure(seat, figure))
     }
@@ -87,7 +133,7 @@ impl Scoreboard {
 mod tests {
     use std::time::Duration;
 
-    use super::{PATH_MAX, REQUESTS_NAMED, RequestId, Scoreboard};
+    use super::{PATH_MAX, REQUESTS_NAMED, RequestId, Scoreboard, VERSION};
 
     const ID: RequestId = RequestId { high: 7, low: 9 };
 
@@ -117,6 +163,30 @@ mod tests {
         drop(request);
         let seat = scoreboard.view(3);
         assert_eq!((seat.in_flight, seat.requests.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_scoreboard_is_gone_on_with_and_one_of_another_layout_is_counted_on() {
+        let before = Scoreboard::new().expect("memory");
+        before.open_seat(3, 42, 1, 5);
+        before.writer(3).answered(200);
+        before.close_seat(3);
+        before.open_seat(4, 43, 1, 5);
+        before.writer(4).answered(404);
+        let copy = || before.file().try_clone_to_owned().expect("a descriptor");
+        let same = Scoreboard::of_file(copy(), VERSION).expect("mapped");
+        let same = same.expect("the same layout");
+        assert_eq!(same.counters(&[4]), before.counters(&[4]));
+        before.writer(4).answered(404);
+        assert_eq!(same.view(4).counters.by_status_class, [0, 0, 0, 2, 0]);
+        assert!(
+            Scoreboard::of_file(copy(), VERSION + 1)
+                .expect("asked")
+                .is_none()
+        );
+        let fresh = Scoreboard::new().expect("memory");
+        fresh.add_totals(&before.totals(&[4]));
+        assert_eq!(fresh.counters(&[]), before.counters(&[4]));
     }
 
     #[test]
@@ -165,6 +235,21 @@ mod tests {
         assert_eq!((busy.surplus(), beside.surplus()), (2, 1));
         idle.set_accepting(false);
         assert_eq!(busy.surplus(), 1);
+    }
+
+    #[test]
+    fn an_event_loop_is_busy_until_it_waits() {
+        let scoreboard = Scoreboard::new().expect("memory");
+        scoreboard.open_seat(1, 42, 0, 1);
+        let writer = scoreboard.writer(1);
+        assert_eq!(scoreboard.busy_since(1), None);
+        writer.turns(Duration::from_secs(7));
+        assert_eq!(scoreboard.busy_since(1), Some(Duration::from_secs(7)));
+        writer.waits();
+        assert_eq!(scoreboard.busy_since(1), None);
+        writer.turns(Duration::from_secs(8));
+        scoreboard.close_seat(1);
+        assert_eq!(scoreboard.busy_since(1), None);
     }
 
     #[test]

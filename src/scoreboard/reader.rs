@@ -77,6 +77,13 @@ impl Scoreboard {
         }
     }
 
+    /// Since when the event loop of the worker on `seat` has not been seen to turn, monotonic; `None` while it waits for
+    /// something to do. One load: the master looks at every worker.
+    pub fn busy_since(&self, seat: usize) -> Option<Duration> {
+        let stamp = self.figure(seat, Figure::BusySince).load(Relaxed);
+        (stamp > 0).then(|| Duration::from_nanos(stamp))
+    }
+
     /// What all workers have done: those that sit on `seats`, and the dead.
     pub fn counters(&self, seats: &[usize]) -> Counters {
         counters(|figure| {

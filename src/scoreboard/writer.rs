@@ -2,7 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU32,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use std::time::Duration;
 
 use super::Scoreboard;
@@ -96,6 +99,22 @@ impl SeatWriter {
         figure.store(accepting.into(), Relaxed);
     }
 
+    /// The event loop turns: it has something to do, or was seen to turn while it has, at `now`, monotonic.
+    pub fn turns(&self, now: Duration) {
+        let stamp = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX).max(1);
+        self.stamp(stamp);
+    }
+
+    /// The event loop waits for something to do.
+    pub fn waits(&self) {
+        self.stamp(0);
+    }
+
+    fn stamp(&self, stamp: u64) {
+        let figure = self.scoreboard.figure(self.seat, Figure::BusySince);
+        figure.store(stamp, Relaxed);
+    }
+
     /// How many connections this worker has more than the least loaded of the others that accept in its generation.
     pub fn surplus(&self) -> u64 {
         let read = |seat, figure| self.scoreboard.figure(seat, figure).load(Relaxed);
@@ -109,8 +128,14 @@ impl SeatWriter {
         least.map_or(0, |least| own.saturating_sub(least))
     }
 
+    /// Whether the master has announced that the server is about to stop.
+    pub fn stop_is_announced(&self) -> bool {
+        self.scoreboard.word(layout::STOPPING).load(Relaxed) == 1
+    }
+
     fn take_entry(&self) -> Option<usize> {
-        let free = self.free.load(Relaxed);
+        // A request may end in another thread: its place is free when that has been said there.
+        let free = self.free.load(Acquire);
         let lowest = free.trailing_zeros();
         (lowest < u32::BITS).then(|| {
             self.free.fetch_and(!(1 << lowest), Relaxed);
@@ -159,7 +184,7 @@ impl Drop for InFlight {
         if let Some(entry) = self.entry {
             let started = layout::named(self.writer.seat, entry) + Named::Started as usize;
             self.writer.scoreboard.word(started).store(0, Relaxed);
-            self.writer.free.fetch_or(1 << entry, Relaxed);
+            self.writer.free.fetch_or(1 << entry, Release);
         }
     }
 }

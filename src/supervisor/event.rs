@@ -1,17 +1,20 @@
 //! The vocabulary of the supervisor: what can happen, and what can be done about it.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 /// Time since the master started. The supervisor reads no clock.
 pub type Now = Duration;
 
 /// One worker process, from the decision to spawn it. Never reused; process ids are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct WorkerId(pub u64);
 
 /// The place that a worker fills, `0..workers`; it owns a listener of its own where connections are balanced per worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Slot(pub u16);
 
 impl Slot {
@@ -20,11 +23,11 @@ impl Slot {
 }
 
 /// One configuration with everything it pins, counted from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Generation(pub u64);
 
 /// Someone who asked for something and waits for its outcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Caller(pub u64);
 
 impl fmt::Display for WorkerId {
@@ -46,7 +49,8 @@ impl fmt::Display for Generation {
 }
 
 /// What a generation says about its workers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Policy {
     /// How many shall serve, at least 1.
     pub workers: u16,
@@ -56,6 +60,8 @@ pub struct Policy {
     pub boot_timeout: Duration,
     /// From the order to drain until SIGKILL.
     pub graceful_timeout: Duration,
+    /// From the order to stop until the order to drain.
+    pub drain_delay: Duration,
     /// The first wait between two replacements of a worker that keeps dying.
     pub backoff_initial: Duration,
     /// The longest such wait, before jitter.
@@ -67,7 +73,8 @@ pub struct Policy {
 }
 
 /// How long a worker may serve.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Lifetime {
     /// At least this long.
     pub at_least: Duration,
@@ -76,7 +83,8 @@ pub struct Lifetime {
 }
 
 /// How a candidate takes over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum Strategy {
     /// All at once, when all of it is ready.
     BlueGreen,
@@ -100,6 +108,8 @@ pub enum Event {
     BootFailed(WorkerId, String),
     /// The kernel reported its end; in words, as in "killed by SIGSEGV".
     Exited(WorkerId, String),
+    /// The event loop of the worker does not turn any more: it serves nobody.
+    Hung(WorkerId),
     /// The worker serves, and shall do so until another one has taken its place.
     ReplacementWanted(WorkerId),
     /// Put the configuration on disk into force.
@@ -108,6 +118,17 @@ pub enum Event {
     Prepared(Policy),
     /// Answer to [`Action::Prepare`]: it is not, for this reason.
     Refused(String),
+    /// Go on as another program in the same process; the one that the master was started as where none is named.
+    UpgradeRequested {
+        /// Who waits for the outcome.
+        caller: Option<Caller>,
+        /// The file of the program.
+        program: Option<PathBuf>,
+    },
+    /// Answer to [`Action::Preflight`]: this program stays the master, for this reason.
+    UpgradeFailed(String),
+    /// Answer to [`Action::Preflight`], in the new program: it is the master now.
+    Upgraded,
     /// Change the number of workers until the next reload.
     ScaleRequested(Scale, Option<Caller>),
     /// Drain every worker, keep the listeners.
@@ -143,7 +164,7 @@ impl Scale {
 }
 
 /// How to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum StopManner {
     /// Finish the requests in flight, within the graceful time-out.
     Graceful,
@@ -156,6 +177,11 @@ pub enum StopManner {
 pub enum Action {
     /// Read and check the configuration on disk and open its listeners; answer `Prepared` or `Refused`.
     Prepare,
+    /// Ask this program whether it can take over, and if so go on as it with this very state; answer `UpgradeFailed`, or
+    /// `Upgraded` there.
+    Preflight(Option<PathBuf>),
+    /// The upgrade is given up: the program need not answer.
+    CancelPreflight,
     /// Fork a worker.
     Spawn {
         /// Its id.
@@ -178,6 +204,8 @@ pub enum Action {
     Outlived(WorkerId),
     /// Tell the worker to exit without finishing anything.
     Quit(WorkerId),
+    /// SIGABRT, which leaves a core: the worker hangs.
+    Abort(WorkerId),
     /// SIGKILL.
     Kill(WorkerId, KillReason),
     /// The generation serves now; those before it do not.
@@ -197,6 +225,8 @@ pub enum Action {
     Recovered,
     /// Tell the caller what came of it.
     Answer(Caller, Result<Done, String>),
+    /// Tell the caller that this is another program now, and what came of the reload that completes the upgrade.
+    AnswerUpgrade(Caller, Result<Generation, String>),
     /// End the master; no worker is left.
     Exit(ExitReason),
 }
@@ -221,12 +251,14 @@ pub enum KillReason {
     BootFailed,
     /// It was still booting when it was no longer wanted.
     Unwanted,
+    /// Its event loop hung, and SIGABRT did not end it.
+    Hung,
     /// The master stops fast.
     Stop,
 }
 
 /// Why the master ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ExitReason {
     /// It was told to.
     Stopped,

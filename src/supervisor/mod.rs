@@ -2,6 +2,8 @@
 //!
 //! Events only record. [`Supervisor::handle`] then lets `reconcile` compare what is wanted with what runs: it is the
 //! only place that starts and retires workers, so a rollback, a stop or a new worker count needs no code of its own.
+//!
+//! All of its state can be written down (serde), for an upgrade hands it to another program.
 
 mod backoff;
 mod event;
@@ -20,22 +22,28 @@ mod simulation;
     reason = "a test looks for the actions it is about"
 )]
 mod tests;
+mod upgrade;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use backoff::Backoff;
+use serde::{Deserialize, Serialize};
+
 pub use event::{
     Action, Caller, Done, Event, ExitReason, Generation, KillReason, Lifetime, Now, Policy, Scale,
     Slot, StopManner, Strategy, WorkerId,
 };
-use reload::Candidate;
+use reload::{Askers, Candidate};
+pub use shutdown::StopView;
 use shutdown::Stopping;
+use upgrade::Upgrade;
 use worker::Worker;
 pub use worker::{State, WorkerView};
 
 /// The state machine; see the module.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Supervisor {
     /// The generation that serves; none until the first one has booted.
     serving: Option<Line>,
@@ -52,7 +60,8 @@ pub struct Supervisor {
     /// Callers whose reload has not begun; `Some` with an empty list is a reload that a signal asked for.
     reload_waiting: Option<Vec<Caller>>,
     /// A reload whose configuration is being read.
-    preparing: Option<Vec<Caller>>,
+    preparing: Option<Askers>,
+    upgrade: Option<Upgrade>,
     /// Callers who wait for the new number of workers.
     scaling: Vec<Caller>,
     stopping: Option<Stopping>,
@@ -65,7 +74,8 @@ pub struct Supervisor {
 }
 
 /// A generation that is kept at full strength.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Line {
     generation: Generation,
     policy: Policy,
@@ -100,13 +110,17 @@ impl Supervisor {
         let generation = Generation(1);
         Self {
             serving: None,
-            candidate: Some(Candidate::new(Line::new(generation, policy), Vec::new())),
+            candidate: Some(Candidate::new(
+                Line::new(generation, policy),
+                Askers::default(),
+            )),
             workers: BTreeMap::new(),
             crashes: BTreeMap::new(),
             boots: Backoff::default(),
             degraded: false,
             reload_waiting: None,
             preparing: None,
+            upgrade: None,
             scaling: Vec::new(),
             stopping: None,
             known: BTreeSet::from([generation]),
@@ -128,12 +142,18 @@ impl Supervisor {
                 self.on_boot_failed(now, worker, &reason, &mut actions);
             }
             Event::Exited(worker, ending) => self.on_exited(now, worker, &ending, &mut actions),
+            Event::Hung(worker) => self.on_hung(now, worker, &mut actions),
             Event::ReplacementWanted(worker) => self.on_replacement_wanted(worker),
             Event::ReloadRequested(caller) => {
                 self.reload_waiting.get_or_insert_default().extend(caller);
             }
             Event::Prepared(policy) => self.on_prepared(policy, &mut actions),
             Event::Refused(reason) => self.on_refused(&reason, &mut actions),
+            Event::UpgradeRequested { caller, program } => {
+                self.on_upgrade_requested(caller, program, &mut actions);
+            }
+            Event::UpgradeFailed(reason) => self.on_upgrade_failed(&reason, &mut actions),
+            Event::Upgraded => self.on_upgraded(&mut actions),
             Event::ScaleRequested(scale, caller) => self.on_scale(scale, caller),
             Event::PauseRequested => self.on_pause(now, &mut actions),
             Event::StopRequested(manner) => self.on_stop(now, manner, &mut actions),
@@ -146,11 +166,15 @@ impl Supervisor {
 
     /// When [`Event::DeadlinePassed`] is due; `None`: only an event can change anything.
     pub fn next_deadline(&self) -> Option<Now> {
+        // A stop ends everybody when its own time is over.
+        let stop_until = self.stopping.as_ref().map(|stopping| stopping.until);
+        let earlier = |at: Now| stop_until.map_or(at, |until| at.min(until));
         let workers = self.workers.values().filter_map(Worker::deadline);
         workers
+            .map(earlier)
             .chain(self.next_spawn())
             .chain(self.next_recovery())
-            .chain(self.stopping.as_ref().and_then(Stopping::deadline))
+            .chain(self.stopping.as_ref().map(Stopping::deadline))
             .min()
     }
 
@@ -207,6 +231,14 @@ impl Supervisor {
         self.stopping.is_some()
     }
 
+    /// How far it is on its way out, if it is.
+    pub fn stop(&self) -> Option<StopView> {
+        self.stopping.as_ref().map(|stopping| StopView {
+            drain_at: stopping.drain_at,
+            until: stopping.until,
+        })
+    }
+
     fn on_ready(&mut self, now: Now, id: WorkerId) {
         let Some(worker) = self.workers.get_mut(&id) else {
             return;
@@ -235,7 +267,13 @@ impl Supervisor {
 
     fn on_scale(&mut self, scale: Scale, caller: Option<Caller>) {
         self.scaling.extend(caller);
+        if self.stopping.is_some() {
+            return;
+        }
         let wanted = scale.apply(self.wanted());
+        if let Some(candidate) = &mut self.candidate {
+            candidate.close_slots(wanted);
+        }
         let candidate = self.candidate.as_mut().map(|candidate| &mut candidate.line);
         for line in self.serving.as_mut().into_iter().chain(candidate) {
             line.wanted = wanted;
@@ -245,7 +283,7 @@ impl Supervisor {
 
     /// Nobody shall serve, so a generation on its way has nothing to take over.
     fn on_pause(&mut self, now: Now, actions: &mut Vec<Action>) {
-        if let Some(line) = &mut self.serving {
+        if let Some(line) = self.serving.as_mut().filter(|_| self.stopping.is_none()) {
             line.paused = true;
             self.roll_back(now, "the workers were told to pause", actions);
         }

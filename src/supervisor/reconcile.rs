@@ -13,11 +13,14 @@ impl Supervisor {
         if self.exited {
             return;
         }
-        if self.stopping.is_none() {
+        if !self.is_draining() {
             self.let_ready_workers_accept(now, actions);
             self.commit_when_complete(actions);
             // The commit may have lifted what held them back.
             self.let_ready_workers_accept(now, actions);
+        }
+        if self.stopping.is_none() {
+            self.begin_waiting_upgrade(actions);
             self.begin_waiting_reload(actions);
             self.open_slots();
         }
@@ -31,7 +34,7 @@ impl Supervisor {
 
     /// The generations that want a worker in `slot`; with a candidate that does not roll, there are two.
     fn wants(&self, slot: Slot, generation: Generation) -> bool {
-        if self.stopping.is_some() {
+        if self.is_draining() {
             return false;
         }
         let candidate = self.candidate.as_ref();
@@ -229,11 +232,14 @@ impl Supervisor {
         };
         let (slot, was_booting) = (worker.slot, worker.is_booting());
         let paused = self.serving.as_ref().is_some_and(|line| line.paused);
-        let queue_has_heir = self.stopping.is_none()
+        let queue_has_heir = !self.is_draining()
             && (paused && slot == Slot::KEPT_IN_PAUSE
                 || self.lines().iter().any(|(line, _)| line.wants(slot)));
         let (until, fast) = match &self.stopping {
-            Some(stopping) => (stopping.until, stopping.manner == StopManner::Fast),
+            Some(stopping) if stopping.drain_at.is_none() => {
+                (stopping.until, stopping.manner == StopManner::Fast)
+            }
+            Some(stopping) => (stopping.until.min(now + worker.graceful_timeout), false),
             None => (now + worker.graceful_timeout, false),
         };
         let state = if was_booting {
@@ -273,6 +279,7 @@ impl Supervisor {
                         State::Booting { .. }
                         | State::Waiting { .. }
                         | State::Draining { .. }
+                        | State::Hung { .. }
                         | State::Killed { .. } => None,
                     })?;
             if self.crashes.contains_key(&slot) {
@@ -329,8 +336,10 @@ impl Supervisor {
         let Some(stopping) = &self.stopping else {
             return;
         };
-        let abandoned = stopping.deadline().is_some_and(|deadline| deadline <= now);
-        if self.workers.is_empty() || abandoned {
+        if stopping.drain_at.is_some() {
+            return;
+        }
+        if self.workers.is_empty() || stopping.abandoned_at() <= now {
             self.exited = true;
             actions.push(Action::Exit(stopping.reason.clone()));
         }

@@ -1,6 +1,9 @@
 //! A generation on its way to serve: how it is started, taken over or given up.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use super::event::{Action, Caller, Done, ExitReason, Generation, Now, Policy, Slot, Strategy};
 use super::shutdown::Stopping;
@@ -8,11 +11,12 @@ use super::worker::Worker;
 use super::{Backoff, Line, Supervisor};
 
 /// The generation that a reload, or the start, is bringing up.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Candidate {
     pub(super) line: Line,
     /// Who waits for the outcome.
-    pub(super) callers: Vec<Caller>,
+    pub(super) askers: Askers,
     /// Rolling: the slots whose replacement has begun.
     pub(super) opened: BTreeSet<Slot>,
     /// Rolling: those of them that lose their old worker before the new one is ready.
@@ -20,13 +24,44 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    pub(super) fn new(line: Line, callers: Vec<Caller>) -> Self {
+    pub(super) fn new(line: Line, askers: Askers) -> Self {
         Self {
             line,
-            callers,
+            askers,
             opened: BTreeSet::new(),
             stop_first: BTreeSet::new(),
         }
+    }
+
+    /// Slots from `first` on are wanted no longer: nothing begins there, and a canary that was there is none.
+    pub(super) fn close_slots(&mut self, first: u16) {
+        self.opened.retain(|slot| slot.0 < first);
+        self.stop_first.retain(|slot| slot.0 < first);
+    }
+}
+
+/// Who waits for the outcome of a reload.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Askers {
+    /// Those who asked for it.
+    pub(super) of_reload: Vec<Caller>,
+    /// Those whose upgrade it completes.
+    pub(super) of_upgrade: Vec<Caller>,
+}
+
+impl Askers {
+    pub(super) fn answer(self, outcome: &Result<Generation, String>, actions: &mut Vec<Action>) {
+        answer(
+            self.of_reload,
+            &outcome.clone().map(Done::Reloaded),
+            actions,
+        );
+        actions.extend(
+            self.of_upgrade
+                .into_iter()
+                .map(|caller| Action::AnswerUpgrade(caller, outcome.clone())),
+        );
     }
 }
 
@@ -35,27 +70,45 @@ impl Supervisor {
         let generation = self.next_generation();
         self.last_generation = generation;
         self.known.insert(generation);
-        let callers = self.preparing.take().unwrap_or_default();
+        let askers = self.preparing.take().unwrap_or_default();
         if self.stopping.is_some() {
-            answer(callers, &Err("the master is stopping".to_owned()), actions);
+            askers.answer(&Err("the master is stopping".to_owned()), actions);
             return;
         }
-        self.candidate = Some(Candidate::new(Line::new(generation, policy), callers));
+        self.candidate = Some(Candidate::new(Line::new(generation, policy), askers));
     }
 
     pub(super) fn on_refused(&mut self, reason: &str, actions: &mut Vec<Action>) {
-        let callers = self.preparing.take().unwrap_or_default();
-        answer(callers, &Err(reason.to_owned()), actions);
+        let askers = self.preparing.take().unwrap_or_default();
+        askers.answer(&Err(reason.to_owned()), actions);
     }
 
     /// A reload that was asked for begins when none is going on; one that is asked for meanwhile is remembered.
     pub(super) fn begin_waiting_reload(&mut self, actions: &mut Vec<Action>) {
-        if self.candidate.is_none() && self.preparing.is_none() {
-            self.preparing = self.reload_waiting.take();
-            if self.preparing.is_some() {
-                actions.push(Action::Prepare);
-            }
+        if self.is_settled()
+            && self.upgrade.is_none()
+            && let Some(callers) = self.reload_waiting.take()
+        {
+            self.prepare(callers, Vec::new(), actions);
         }
+    }
+
+    pub(super) fn prepare(
+        &mut self,
+        of_reload: Vec<Caller>,
+        of_upgrade: Vec<Caller>,
+        actions: &mut Vec<Action>,
+    ) {
+        self.preparing = Some(Askers {
+            of_reload,
+            of_upgrade,
+        });
+        actions.push(Action::Prepare);
+    }
+
+    /// No generation is on its way.
+    pub(super) fn is_settled(&self) -> bool {
+        self.candidate.is_none() && self.preparing.is_none()
     }
 
     /// Gives up the candidate. Its workers are no longer wanted, so `reconcile` retires them; where one of them already
@@ -68,11 +121,12 @@ impl Supervisor {
             candidate.line.generation,
             reason.to_owned(),
         ));
-        answer(candidate.callers, &Err(reason.to_owned()), actions);
+        candidate.askers.answer(&Err(reason.to_owned()), actions);
         if self.serving.is_none() {
             let grace = candidate.line.policy.graceful_timeout;
             self.stopping = Some(Stopping::graceful(
                 now,
+                Duration::ZERO,
                 grace,
                 ExitReason::BootFailed(reason.to_owned()),
             ));
@@ -107,7 +161,7 @@ impl Supervisor {
             if std::mem::take(&mut self.degraded) {
                 actions.push(Action::Recovered);
             }
-            answer(candidate.callers, &Ok(Done::Reloaded(generation)), actions);
+            candidate.askers.answer(&Ok(generation), actions);
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::event::{Action, ExitReason, KillReason, Now, StopManner, WorkerId};
 use super::reload::answer;
 use super::worker::State;
@@ -13,34 +15,57 @@ const FAST: Duration = Duration::from_secs(1);
 /// A worker that said that it cannot boot has this long to exit by itself.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// A worker that hangs and was sent SIGABRT has this long to die of it.
+const ABORTED: Duration = Duration::from_secs(1);
+
 /// A process that SIGKILL has not ended by then hangs in the kernel; the master does not wait for it.
 const KILL_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The master is on its way out.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Stopping {
     pub(super) manner: StopManner,
+    /// Until then everything goes on, but what is asked for from now on is refused; `None` when that is over.
+    pub(super) drain_at: Option<Now>,
     /// By then every worker is killed.
     pub(super) until: Now,
     pub(super) reason: ExitReason,
 }
 
+/// How far the master is on its way out, for others to see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StopView {
+    /// When the workers will be told to go; `None`: they were.
+    pub drain_at: Option<Now>,
+    /// By then every worker is killed.
+    pub until: Now,
+}
+
 impl Stopping {
-    pub(super) fn graceful(now: Now, graceful_timeout: Duration, reason: ExitReason) -> Self {
+    pub(super) fn graceful(
+        now: Now,
+        drain_delay: Duration,
+        graceful_timeout: Duration,
+        reason: ExitReason,
+    ) -> Self {
+        let drain_at = now + drain_delay;
         Self {
             manner: StopManner::Graceful,
-            until: now + graceful_timeout,
+            drain_at: Some(drain_at).filter(|_| !drain_delay.is_zero()),
+            until: drain_at + graceful_timeout,
             reason,
         }
     }
 
+    /// When the next phase begins: the drain; or the master's end, whoever is still there.
+    pub(super) fn deadline(&self) -> Now {
+        self.drain_at.unwrap_or_else(|| self.abandoned_at())
+    }
+
     /// When the master leaves, whoever is still there.
-    #[expect(
-        clippy::unnecessary_wraps,
-        reason = "chained with deadlines that may be absent"
-    )]
-    pub(super) fn deadline(&self) -> Option<Now> {
-        Some(self.until + KILL_PATIENCE)
+    pub(super) fn abandoned_at(&self) -> Now {
+        self.until + KILL_PATIENCE
     }
 }
 
@@ -51,9 +76,15 @@ impl Supervisor {
             .as_ref()
             .or_else(|| self.candidate.as_ref().map(|candidate| &candidate.line));
         let grace = line.map_or(Duration::ZERO, |line| line.policy.graceful_timeout);
+        // Where nobody serves there is nothing that could go on.
+        let delay = self
+            .serving
+            .as_ref()
+            .filter(|line| !line.paused)
+            .map_or(Duration::ZERO, |line| line.policy.drain_delay);
         match (&mut self.stopping, manner) {
             (None, StopManner::Graceful) => {
-                self.stopping = Some(Stopping::graceful(now, grace, ExitReason::Stopped));
+                self.stopping = Some(Stopping::graceful(now, delay, grace, ExitReason::Stopped));
             }
             (Some(_), StopManner::Graceful) => {}
             (Some(stopping), StopManner::Fast) if stopping.manner == StopManner::Fast => {
@@ -67,14 +98,13 @@ impl Supervisor {
                 };
                 *stopping = Some(Stopping {
                     manner,
+                    drain_at: None,
                     until,
                     reason,
                 });
-                for worker in self
-                    .workers
-                    .values_mut()
-                    .filter(|worker| !matches!(worker.state, State::Killed { .. }))
-                {
+                for worker in self.workers.values_mut().filter(|worker| {
+                    !matches!(worker.state, State::Hung { .. } | State::Killed { .. })
+                }) {
                     actions.push(Action::Quit(worker.id));
                     worker.state = State::Draining {
                         until,
@@ -85,18 +115,25 @@ impl Supervisor {
         }
     }
 
-    /// Nothing that was asked for will happen any more.
+    /// Whether the workers are told to go; before that, a stop has its delay.
+    pub fn is_draining(&self) -> bool {
+        self.stopping
+            .as_ref()
+            .is_some_and(|stopping| stopping.drain_at.is_none())
+    }
+
+    /// Nothing that was asked for will happen any more. A reload is given up: where its workers serve already, those of the
+    /// generation before it come back first.
     pub(super) fn answer_when_stopping(&mut self, actions: &mut Vec<Action>) {
         if self.stopping.is_some() {
             let mut callers = self.reload_waiting.take().unwrap_or_default();
             callers.append(&mut self.scaling);
-            callers.extend(
-                self.candidate
-                    .take()
-                    .into_iter()
-                    .flat_map(|candidate| candidate.callers),
-            );
-            answer(callers, &Err("the master is stopping".to_owned()), actions);
+            let reason = "the master is stopping".to_owned();
+            answer(callers, &Err(reason.clone()), actions);
+            if let Some(candidate) = self.candidate.take() {
+                candidate.askers.answer(&Err(reason.clone()), actions);
+            }
+            self.cancel_upgrade(&reason, actions);
         }
     }
 
@@ -119,6 +156,26 @@ impl Supervisor {
         }
     }
 
+    /// The worker serves nobody: it goes at once, and its slot is free for another one.
+    pub(super) fn on_hung(&mut self, now: Now, id: WorkerId, actions: &mut Vec<Action>) {
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        if !worker.state.is_alive() {
+            return;
+        }
+        let healthy_for = worker.healthy_for(now);
+        worker.state = State::Hung {
+            until: now + ABORTED,
+        };
+        actions.push(Action::Abort(id));
+        // One that was leaving anyway is missed by nobody.
+        if healthy_for.is_some() {
+            let reason = "its event loop hung";
+            self.count_failure(now, id, false, healthy_for, reason, actions);
+        }
+    }
+
     pub(super) fn on_exited(
         &mut self,
         now: Now,
@@ -136,8 +193,11 @@ impl Supervisor {
         self.workers.remove(&id);
     }
 
-    /// Kills whoever is past its time, and notes whoever has served for long enough.
+    /// Ends the delay of a stop, kills whoever is past its time, and notes whoever has served for long enough.
     pub(super) fn expire(&mut self, now: Now, actions: &mut Vec<Action>) {
+        if let Some(stopping) = &mut self.stopping {
+            stopping.drain_at = stopping.drain_at.filter(|drain_at| *drain_at > now);
+        }
         let stop_until = self.stopping.as_ref().map(|stopping| stopping.until);
         let mut timed_out = Vec::new();
         for worker in self.workers.values_mut() {
@@ -160,10 +220,12 @@ impl Supervisor {
                     until,
                     failed_boot: false,
                 } if until <= now => KillReason::GracefulTimeout,
+                State::Hung { until } if until <= now => KillReason::Hung,
                 State::Booting { .. }
                 | State::Waiting { .. }
                 | State::Accepting { .. }
-                | State::Draining { .. } => continue,
+                | State::Draining { .. }
+                | State::Hung { .. } => continue,
             };
             worker.state = State::Killed { since: now };
             actions.push(Action::Kill(worker.id, reason));

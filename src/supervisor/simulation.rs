@@ -28,11 +28,17 @@ struct Tally {
     scales: u64,
     pauses: u64,
     replacements_wanted: u64,
+    crashes_in_delay: u64,
     outlived: u64,
+    hangs: u64,
     degradations: u64,
     recoveries: u64,
     failed_starts: u64,
     abandoned: u64,
+    hand_overs: u64,
+    upgrades: u64,
+    failed_upgrades: u64,
+    cancelled_upgrades: u64,
 }
 
 #[test]
@@ -69,7 +75,7 @@ fn simulation() {
 }
 
 impl Tally {
-    fn counts(&mut self) -> [(&'static str, &mut u64); 15] {
+    fn counts(&mut self) -> [(&'static str, &mut u64); 21] {
         [
             ("steps", &mut self.steps),
             ("commits", &mut self.commits),
@@ -81,11 +87,17 @@ impl Tally {
             ("scales", &mut self.scales),
             ("pauses", &mut self.pauses),
             ("replacements_wanted", &mut self.replacements_wanted),
+            ("crashes_in_delay", &mut self.crashes_in_delay),
             ("outlived", &mut self.outlived),
+            ("hangs", &mut self.hangs),
             ("degradations", &mut self.degradations),
             ("recoveries", &mut self.recoveries),
             ("failed_starts", &mut self.failed_starts),
             ("abandoned", &mut self.abandoned),
+            ("hand_overs", &mut self.hand_overs),
+            ("upgrades", &mut self.upgrades),
+            ("failed_upgrades", &mut self.failed_upgrades),
+            ("cancelled_upgrades", &mut self.cancelled_upgrades),
         ]
     }
 
@@ -117,6 +129,10 @@ struct Process {
     goes: bool,
     killed: bool,
     was_ready: bool,
+    /// It does nothing more by itself, whatever it is told.
+    hangs: bool,
+    /// By when one that was sent SIGABRT must be killed, or gone.
+    aborted_until: Option<Now>,
     /// How long it takes to finish when told to drain; `None`: for ever.
     drains_in: Option<Duration>,
     /// How long the kernel takes to end it.
@@ -129,6 +145,12 @@ enum Happening {
     Ready(WorkerId),
     BootFails(WorkerId),
     Ends(WorkerId),
+    /// The program that was asked has answered, or its time is over.
+    PreflightEnds(u64),
+    /// It hangs from now on; it may have ended before.
+    Hangs(WorkerId),
+    /// The master has noticed that it hangs.
+    HangNoticed(WorkerId),
     Operator,
 }
 
@@ -143,6 +165,9 @@ struct World {
     used: BTreeSet<WorkerId>,
     agenda: BTreeMap<(Now, u64), Happening>,
     scheduled: u64,
+    /// The program that is being asked, by number.
+    asked: Option<u64>,
+    programs: u64,
     waiting: BTreeSet<Caller>,
     callers: u64,
     /// Slots that shall be served and whose worker was told to go before another one accepted there.
@@ -153,6 +178,7 @@ struct World {
     /// What goes wrong in this history, in per cent.
     bad_boots: u32,
     bad_lives: u32,
+    hanging: u32,
 }
 
 fn random_policy(random: &mut fastrand::Rng) -> Policy {
@@ -172,6 +198,7 @@ fn random_policy(random: &mut fastrand::Rng) -> Policy {
         strategy,
         boot_timeout: Duration::from_secs(random.u64(2..20)),
         graceful_timeout: Duration::from_secs(random.u64(1..30)),
+        drain_delay: Duration::from_millis(random.u64(0..2) * random.u64(0..20_000)),
         backoff_initial: Duration::from_millis(100),
         backoff_max: Duration::from_secs(30),
         backoff_reset: Duration::from_mins(1),
@@ -188,6 +215,7 @@ impl World {
         let policy = random_policy(&mut random);
         let bad_boots = *random.choice(&[0, 2, 10, 50]).expect("not empty");
         let bad_lives = *random.choice(&[0, 10, 60]).expect("not empty");
+        let hanging = *random.choice(&[0, 0, 10, 60]).expect("not empty");
         let supervisor = Supervisor::new(policy.clone(), seed);
         let mut world = Self {
             random,
@@ -199,6 +227,8 @@ impl World {
             used: BTreeSet::new(),
             agenda: BTreeMap::new(),
             scheduled: 0,
+            asked: None,
+            programs: 0,
             waiting: BTreeSet::new(),
             callers: 0,
             unserved: BTreeSet::new(),
@@ -206,6 +236,7 @@ impl World {
             exit: None,
             bad_boots,
             bad_lives,
+            hanging,
         };
         for _ in 0..world.random.u8(2..12) {
             let at = Duration::from_millis(world.random.u64(0..300_000));
@@ -286,20 +317,45 @@ impl World {
                     self.step(Event::BootFailed(id, "no database".to_owned()), tally);
                 }
             }
+            Happening::Hangs(id) => {
+                if let Some(process) = self.processes.get_mut(&id)
+                    && !process.killed
+                {
+                    process.hangs = true;
+                    let after = Duration::from_millis(self.random.u64(1_000..5_000));
+                    self.schedule(self.now + after, Happening::HangNoticed(id));
+                }
+            }
+            // Also of one that has been killed meanwhile, or has ended.
+            Happening::HangNoticed(id) => self.step(Event::Hung(id), tally),
             Happening::Ends(id) => {
-                if let Some(process) = self.processes.remove(&id) {
+                let must_end = |process: &Process| {
+                    !process.hangs || process.killed || process.aborted_until.is_some()
+                };
+                if self.processes.get(&id).is_some_and(must_end)
+                    && let Some(process) = self.processes.remove(&id)
+                {
                     if process.was_ready && !process.goes && !process.killed {
                         tally.crashes += 1;
+                        let delayed =
+                            self.supervisor.is_stopping() && !self.supervisor.is_draining();
+                        tally.crashes_in_delay += u64::from(delayed);
                     }
                     self.step(Event::Exited(id, "exit code 1".to_owned()), tally);
                 }
             }
+            Happening::PreflightEnds(program) => self.end_preflight(program, tally),
             Happening::Operator => self.operate(tally),
         }
     }
 
     fn operate(&mut self, tally: &mut Tally) {
-        match self.random.u8(0..16) {
+        match self.random.u8(0..20) {
+            16..20 => {
+                let caller = self.maybe_caller();
+                let program = self.random.bool().then(|| "/opt/new".into());
+                self.step(Event::UpgradeRequested { caller, program }, tally);
+            }
             12..16 => {
                 let serve = self
                     .processes
@@ -334,6 +390,44 @@ impl World {
         }
     }
 
+    /// The program that was asked takes over, or does not.
+    fn end_preflight(&mut self, program: u64, tally: &mut Tally) {
+        if self.asked != Some(program) {
+            return;
+        }
+        self.asked = None;
+        assert!(self.supervisor.awaits_preflight());
+        if self.random.u8(0..4) == 0 {
+            tally.failed_upgrades += 1;
+            self.step(Event::UpgradeFailed("it crashed".to_owned()), tally);
+            return;
+        }
+        tally.upgrades += 1;
+        assert!(
+            !self.supervisor.is_reloading(),
+            "a candidate would have to be handed over"
+        );
+        self.hand_over(tally);
+        self.step(Event::Upgraded, tally);
+        assert!(!self.supervisor.awaits_preflight());
+    }
+
+    /// What the supervisor knows is written down, and another one goes on with that.
+    fn hand_over(&mut self, tally: &mut Tally) {
+        tally.hand_overs += 1;
+        let written = serde_json::to_vec(&self.supervisor).expect("can be written");
+        let after: Supervisor = serde_json::from_slice(&written).expect("can be read");
+        let before = std::mem::replace(&mut self.supervisor, after);
+        assert_eq!(format!("{before:?}"), format!("{:?}", self.supervisor));
+        let known: BTreeSet<WorkerId> = self.supervisor.workers().map(|worker| worker.id).collect();
+        let lost: Vec<_> = self
+            .processes
+            .keys()
+            .filter(|id| !known.contains(id))
+            .collect();
+        assert!(lost.is_empty(), "processes that nobody owns: {lost:?}");
+    }
+
     fn maybe_caller(&mut self) -> Option<Caller> {
         self.random.bool().then(|| {
             self.callers += 1;
@@ -343,14 +437,12 @@ impl World {
     }
 
     fn stop(&mut self, manner: StopManner, tally: &mut Tally) {
-        let grace = self
-            .policies
-            .values()
-            .map(|policy| policy.graceful_timeout)
-            .max()
-            .expect("one at least");
+        let serving = self.supervisor.serving();
+        let (_, last) = self.policies.last_key_value().expect("one at least");
+        let policy = serving.map_or(last, |serving| &self.policies[&serving]);
         let bound = match manner {
-            StopManner::Graceful => grace,
+            // One for every state: booting, reloading, rolling back, paused, crashing.
+            StopManner::Graceful => policy.drain_delay + policy.graceful_timeout,
             StopManner::Fast => Duration::from_secs(1),
         };
         let by = self.now + bound + Duration::from_millis(500);
@@ -392,6 +484,9 @@ impl World {
             self.note_sent_away(&sent_away);
             self.check(committed);
         }
+        if self.exit.is_none() && self.random.u8(0..8) == 0 {
+            self.hand_over(tally);
+        }
         let again = self.supervisor.handle(self.now, Event::DeadlinePassed);
         assert!(
             again.is_empty(),
@@ -409,6 +504,10 @@ impl World {
     fn perform(&mut self, action: Action, answers: &mut Vec<Event>, tally: &mut Tally) {
         match action {
             Action::Prepare => {
+                assert!(
+                    !self.supervisor.is_stopping(),
+                    "a reload begins though the master is stopping"
+                );
                 let policy = random_policy(&mut self.random);
                 if self.random.u8(0..5) == 0 {
                     tally.refusals += 1;
@@ -418,6 +517,17 @@ impl World {
                     self.policies.insert(next, policy.clone());
                     answers.push(Event::Prepared(policy));
                 }
+            }
+            Action::Preflight(_) => {
+                assert_eq!(self.asked, None, "two programs are asked at once");
+                self.programs += 1;
+                self.asked = Some(self.programs);
+                let answers = self.now + Duration::from_millis(self.random.u64(0..20_000));
+                self.schedule(answers, Happening::PreflightEnds(self.programs));
+            }
+            Action::CancelPreflight => {
+                tally.cancelled_upgrades += 1;
+                assert!(self.asked.take().is_some(), "nobody was asked");
             }
             Action::Spawn {
                 worker,
@@ -440,6 +550,24 @@ impl World {
                 self.process(id).goes = true;
                 if self.random.bool() {
                     self.schedule(self.now + Duration::from_millis(20), Happening::Ends(id));
+                }
+            }
+            Action::Abort(id) => {
+                tally.hangs += 1;
+                let until = self.now + Duration::from_secs(1);
+                let blocks_it = self.random.u8(0..4) == 0;
+                let dies_in = self.process(id).dies_in;
+                let process = self.process(id);
+                assert!(
+                    process.hangs,
+                    "worker {id} is aborted though it does not hang"
+                );
+                assert!(!process.killed && process.aborted_until.is_none());
+                process.aborted_until = Some(until);
+                process.accepting = false;
+                process.goes = true;
+                if !blocks_it {
+                    self.schedule(self.now + dies_in, Happening::Ends(id));
                 }
             }
             Action::Kill(id, _) => {
@@ -466,7 +594,18 @@ impl World {
             }
             Action::Degraded { .. } => tally.degradations += 1,
             Action::Recovered => tally.recoveries += 1,
-            Action::Answer(caller, _) => {
+            Action::AnswerUpgrade(caller, outcome) => {
+                assert!(
+                    outcome.is_err() || !self.supervisor.is_stopping(),
+                    "{caller:?} was served though the master is stopping"
+                );
+                assert!(self.waiting.remove(&caller), "{caller:?} is answered twice");
+            }
+            Action::Answer(caller, outcome) => {
+                assert!(
+                    outcome.is_err() || !self.supervisor.is_stopping(),
+                    "{caller:?} was served though the master is stopping"
+                );
                 assert!(self.waiting.remove(&caller), "{caller:?} is answered twice");
             }
             Action::Exit(reason) => self.exit = Some(reason),
@@ -489,6 +628,8 @@ impl World {
             goes: false,
             killed: false,
             was_ready: false,
+            hangs: false,
+            aborted_until: None,
             drains_in: (self.random.u8(0..10) > 0)
                 .then(|| Duration::from_millis(self.random.u64(0..20_000))),
             dies_in: if lasting {
@@ -517,11 +658,22 @@ impl World {
             let life = Duration::from_millis(self.random.u64(0..100_000));
             self.schedule(boot + life, Happening::Ends(id));
         }
+        if self.random.u32(0..100) < self.hanging {
+            let life = Duration::from_millis(self.random.u64(0..100_000));
+            self.schedule(boot + life, Happening::Hangs(id));
+        }
     }
 
     fn check(&self, committed: bool) {
-        let stopping = self.supervisor.is_stopping();
+        let draining = self.supervisor.is_draining();
         let serving = self.supervisor.serving();
+        for (id, process) in &self.processes {
+            let in_time = process.aborted_until.is_none_or(|until| self.now <= until);
+            assert!(
+                process.killed || in_time,
+                "worker {id} was aborted and is left"
+            );
+        }
         for worker in self.supervisor.workers() {
             let process = self.processes.get(&worker.id);
             if matches!(worker.state, State::Accepting { .. }) {
@@ -539,7 +691,7 @@ impl World {
                 .any(|process| process.accepting && Some(process.generation) != serving);
             assert!(!two, "two generations accept after the commit");
         }
-        if stopping || self.supervisor.wanted() == 0 {
+        if draining || self.supervisor.wanted() == 0 {
             return;
         }
         let under_way = self.replacements_under_way();
@@ -582,6 +734,7 @@ impl World {
 
     /// Notes the slots whose only worker was sent away though the slot shall be served: nobody died there, so it was a choice.
     fn note_sent_away(&mut self, sent_away: &[WorkerId]) {
+        let before = self.unserved.clone();
         for id in sent_away {
             let slot = self.processes.get(id).map(|process| process.slot);
             self.unserved.extend(slot);
@@ -595,10 +748,22 @@ impl World {
             .collect();
         self.unserved
             .retain(|slot| slot.0 < wanted && !served.contains(slot));
+        if self.supervisor.is_stopping() && !self.supervisor.is_draining() {
+            assert!(
+                self.unserved.is_subset(&before),
+                "in the delay of a stop slots were given up: {:?}",
+                self.unserved
+            );
+        }
     }
 
     /// Nothing is going to happen any more: then everyone who shall serve must serve.
     fn assert_steady(&self) {
+        assert!(
+            self.waiting.is_empty(),
+            "nothing is awaited but by {:?}",
+            self.waiting
+        );
         let accepting = self
             .processes
             .values()

@@ -22,6 +22,7 @@ fn policy(workers: u16) -> Policy {
         strategy: Strategy::BlueGreen,
         boot_timeout: at(30),
         graceful_timeout: at(20),
+        drain_delay: at(0),
         backoff_initial: at_ms(100),
         backoff_max: at(30),
         backoff_reset: at(60),
@@ -608,6 +609,111 @@ fn a_stop_during_a_reload_gives_the_reload_up_and_says_so() {
     );
 }
 
+fn delayed(workers: u16) -> Policy {
+    Policy {
+        drain_delay: at(5),
+        ..policy(workers)
+    }
+}
+
+const REFUSED: &str = "the master is stopping";
+
+#[test]
+fn a_stop_has_a_delay_in_which_everything_goes_on() {
+    let mut supervisor = serving(delayed(2));
+    let stop = || Event::StopRequested(StopManner::Graceful);
+    assert_eq!(supervisor.handle(at(10), stop()), []);
+    assert_eq!(supervisor.next_deadline(), Some(at(15)));
+    // systemd and Kubernetes may say it twice.
+    assert_eq!(supervisor.handle(at(12), stop()), []);
+    assert_eq!(spawned(&supervisor.handle(at(12), died(2))), [(3, 1, 1)]);
+    assert_eq!(
+        accepted(&supervisor.handle(at(13), Event::Ready(id(3)))),
+        [3]
+    );
+    let actions = supervisor.handle(at(15), Event::DeadlinePassed);
+    assert_eq!(drained(&actions), [1, 3]);
+    assert_eq!(spawned(&supervisor.handle(at(16), died(3))), []);
+    assert_eq!(supervisor.next_deadline(), Some(at(35)));
+}
+
+#[test]
+fn what_is_asked_for_in_the_delay_of_a_stop_is_refused() {
+    let mut supervisor = serving(delayed(2));
+    let _actions = supervisor.handle(at(10), Event::StopRequested(StopManner::Graceful));
+    let refused = [Action::Answer(Caller(1), Err(REFUSED.to_owned()))];
+    let reload = Event::ReloadRequested(Some(Caller(1)));
+    assert_eq!(supervisor.handle(at(11), reload), refused);
+    let scale = Event::ScaleRequested(Scale::To(1), Some(Caller(1)));
+    assert_eq!(supervisor.handle(at(11), scale), refused);
+    let nothing: [Action; 0] = [];
+    for event in [Event::ReloadRequested(None), Event::PauseRequested] {
+        assert_eq!(supervisor.handle(at(12), event), nothing);
+    }
+    assert_eq!(supervisor.wanted(), 2);
+}
+
+#[test]
+fn a_stop_with_a_delay_gives_a_reload_up_and_leaves_no_slot_unserved() {
+    let mut supervisor = serving(delayed(2));
+    let _actions = reload(&mut supervisor, at(10), rolling(2, 1, 0));
+    let _actions = supervisor.handle(at(11), Event::Ready(id(3)));
+    let actions = supervisor.handle(at(12), Event::StopRequested(StopManner::Graceful));
+    assert_eq!(
+        actions,
+        [
+            Action::Answer(Caller(1), Err(REFUSED.to_owned())),
+            Action::Kill(id(4), KillReason::Unwanted),
+            Action::Spawn {
+                worker: id(5),
+                slot: Slot(0),
+                generation: Generation(1)
+            },
+        ]
+    );
+    let actions = supervisor.handle(at(13), Event::Ready(id(5)));
+    assert_eq!((accepted(&actions), drained(&actions)), (vec![5], vec![3]));
+    let actions = supervisor.handle(at(17), Event::DeadlinePassed);
+    assert_eq!(drained(&actions), [2, 5]);
+}
+
+#[test]
+fn where_nobody_serves_a_stop_has_no_delay() {
+    let mut booting = Supervisor::new(delayed(1), 7);
+    let _actions = booting.handle(at(0), Event::DeadlinePassed);
+    let actions = booting.handle(at(1), Event::StopRequested(StopManner::Graceful));
+    assert_eq!(actions, [Action::Kill(id(1), KillReason::Unwanted)]);
+    let mut paused = serving(delayed(1));
+    let _actions = paused.handle(at(5), Event::PauseRequested);
+    let _actions = paused.handle(at(6), died(1));
+    let actions = paused.handle(at(7), Event::StopRequested(StopManner::Graceful));
+    assert_eq!(actions.last(), Some(&Action::Exit(ExitReason::Stopped)));
+}
+
+#[test]
+fn a_fast_stop_cuts_the_delay_of_a_graceful_one() {
+    let mut supervisor = serving(delayed(1));
+    let _actions = supervisor.handle(at(10), Event::StopRequested(StopManner::Graceful));
+    let actions = supervisor.handle(at(11), Event::StopRequested(StopManner::Fast));
+    assert_eq!(actions, [Action::Quit(id(1))]);
+    assert_eq!(supervisor.next_deadline(), Some(at(12)));
+}
+
+#[test]
+fn a_master_without_workers_does_not_end_before_the_delay_of_its_stop() {
+    let mut supervisor = serving(delayed(1));
+    for (time, worker) in [(5, 1), (5, 2)] {
+        let _actions = supervisor.handle(at(time), died(worker));
+    }
+    assert_eq!(supervisor.workers().count(), 0, "it waits for the back-off");
+    let actions = supervisor.handle(at(5), Event::StopRequested(StopManner::Graceful));
+    assert_eq!(actions, []);
+    assert_eq!(
+        spawned(&supervisor.handle(at(6), Event::DeadlinePassed)),
+        [(3, 0, 1)]
+    );
+}
+
 #[test]
 fn a_fast_stop_takes_a_second_and_a_second_one_no_time() {
     let mut supervisor = serving(policy(1));
@@ -732,4 +838,262 @@ fn a_reload_takes_over_from_workers_that_were_to_be_replaced() {
     let actions = supervisor.handle(at(7), Event::Ready(id(3)));
     assert_eq!(drained(&actions), [1]);
     assert!(actions.contains(&Action::Kill(id(2), KillReason::Unwanted)));
+}
+
+#[test]
+fn a_worker_that_hangs_is_aborted_and_replaced_at_once_and_killed_a_second_later() {
+    let mut supervisor = serving(policy(2));
+    let actions = supervisor.handle(at(100), Event::Hung(id(1)));
+    assert_eq!(actions[0], Action::Abort(id(1)));
+    // Nobody waits for it to die, nor for its replacement before it goes.
+    assert_eq!(spawned(&actions), [(3, 0, 1)]);
+    assert_eq!(supervisor.handle(at(100), Event::Hung(id(1))), []);
+    assert_eq!(supervisor.next_deadline(), Some(at(101)));
+    assert_eq!(
+        supervisor.handle(at(101), Event::DeadlinePassed),
+        [Action::Kill(id(1), KillReason::Hung)]
+    );
+    assert_eq!(supervisor.handle(at(102), died(1)), []);
+    assert_eq!(
+        accepted(&supervisor.handle(at(102), Event::Ready(id(3)))),
+        [3]
+    );
+}
+
+#[test]
+fn a_worker_that_dies_of_sigabrt_is_not_killed() {
+    let mut supervisor = serving(policy(1));
+    let _actions = supervisor.handle(at(100), Event::Hung(id(1)));
+    assert_eq!(supervisor.handle(at_ms(100_050), died(1)), []);
+    let _actions = supervisor.handle(at(101), Event::Ready(id(2)));
+    assert_eq!(supervisor.next_deadline(), None);
+}
+
+#[test]
+fn hanging_counts_as_one_crash() {
+    let mut supervisor = serving(policy(1));
+    let _actions = supervisor.handle(at(2), Event::Hung(id(1)));
+    let _actions = supervisor.handle(at(2), died(1));
+    let _actions = supervisor.handle(at(2), Event::Ready(id(2)));
+    assert!(!supervisor.is_degraded());
+    let actions = supervisor.handle(at(3), Event::Hung(id(2)));
+    assert!(actions.contains(&Action::Degraded {
+        failures: 2,
+        reason: "its event loop hung".to_owned()
+    }));
+    // The second in a row waits.
+    assert_eq!(spawned(&actions), []);
+    let _actions = supervisor.handle(at(3), died(2));
+    let next = supervisor.next_deadline().unwrap();
+    assert!(next > at(3), "{next:?}");
+    assert_eq!(
+        spawned(&supervisor.handle(next, Event::DeadlinePassed)),
+        [(3, 0, 1)]
+    );
+}
+
+#[test]
+fn a_worker_that_hangs_while_it_drains_is_aborted_and_not_replaced() {
+    let mut supervisor = serving(policy(2));
+    let _actions = supervisor.handle(at(100), Event::ScaleRequested(Scale::To(1), None));
+    assert_eq!(
+        supervisor.handle(at(101), Event::Hung(id(2))),
+        [Action::Abort(id(2))]
+    );
+    assert_eq!(supervisor.next_deadline(), Some(at(102)));
+    assert!(!supervisor.is_degraded());
+}
+
+#[test]
+fn one_that_boots_or_cannot_is_not_aborted() {
+    let mut supervisor = Supervisor::new(policy(2), 7);
+    let _actions = supervisor.handle(at(0), Event::DeadlinePassed);
+    assert_eq!(supervisor.handle(at(1), Event::Hung(id(1))), []);
+    let _actions = supervisor.handle(at(1), Event::BootFailed(id(1), "no".to_owned()));
+    assert_eq!(supervisor.handle(at(1), Event::Hung(id(1))), []);
+    assert_eq!(supervisor.handle(at(1), Event::Hung(id(9))), []);
+}
+
+#[test]
+fn a_candidate_whose_worker_hangs_is_rolled_back() {
+    let mut supervisor = serving(policy(2));
+    let _actions = reload(&mut supervisor, at(100), policy(2));
+    let _actions = supervisor.handle(at(101), Event::Ready(id(3)));
+    let actions = supervisor.handle(at(102), Event::Hung(id(3)));
+    let reason = "worker 3 died before the reload was complete: its event loop hung";
+    assert!(actions.contains(&Action::Abort(id(3))));
+    assert!(actions.contains(&Action::RollBack(Generation(2), reason.to_owned())));
+    assert_eq!(spawned(&actions), []);
+}
+
+#[test]
+fn a_stop_ends_one_that_hangs_in_its_own_time() {
+    let mut supervisor = serving(Policy {
+        graceful_timeout: at_ms(300),
+        ..policy(1)
+    });
+    let _actions = supervisor.handle(at(100), Event::Hung(id(1)));
+    let _actions = supervisor.handle(at(100), Event::StopRequested(StopManner::Graceful));
+    assert_eq!(supervisor.next_deadline(), Some(at_ms(100_300)));
+    let actions = supervisor.handle(at_ms(100_300), Event::DeadlinePassed);
+    assert!(
+        actions.contains(&Action::Kill(id(1), KillReason::Stop)),
+        "{actions:?}"
+    );
+}
+
+#[test]
+fn one_that_hangs_during_a_stop_is_aborted() {
+    let mut supervisor = serving(policy(1));
+    let _actions = supervisor.handle(at(100), Event::StopRequested(StopManner::Graceful));
+    assert_eq!(
+        supervisor.handle(at(103), Event::Hung(id(1))),
+        [Action::Abort(id(1))]
+    );
+    let actions = supervisor.handle(at(104), died(1));
+    assert_eq!(actions, [Action::Exit(ExitReason::Stopped)]);
+}
+
+#[test]
+fn one_that_hangs_while_its_replacement_boots_leaves_the_slot_to_it() {
+    let mut supervisor = serving(policy(1));
+    assert_eq!(
+        spawned(&supervisor.handle(at(100), Event::ReplacementWanted(id(1)))),
+        [(2, 0, 1)]
+    );
+    assert_eq!(
+        supervisor.handle(at(101), Event::Hung(id(1))),
+        [Action::Abort(id(1))]
+    );
+    assert_eq!(
+        accepted(&supervisor.handle(at(102), Event::Ready(id(2)))),
+        [2]
+    );
+}
+
+#[test]
+fn a_rolling_reload_whose_canary_is_scaled_away_goes_on_with_another_one() {
+    let mut supervisor = serving(policy(2));
+    let _actions = supervisor.handle(at(50), died(2));
+    let actions = reload(&mut supervisor, at(50), rolling(2, 1, 0));
+    assert_eq!(spawned(&actions), [(4, 1, 2)]);
+    let actions = supervisor.handle(at(51), Event::ScaleRequested(Scale::To(1), None));
+    assert_eq!(spawned(&actions), [(5, 0, 2)]);
+    let actions = supervisor.handle(at(52), Event::Ready(id(5)));
+    assert!(
+        actions.contains(&Action::Commit(Generation(2))),
+        "{actions:?}"
+    );
+}
+
+fn upgrade(caller: u64, program: Option<&str>) -> Event {
+    Event::UpgradeRequested {
+        caller: Some(Caller(caller)),
+        program: program.map(Into::into),
+    }
+}
+
+/// As another program goes on: with what can be written down, and nothing else.
+fn handed_over(supervisor: &Supervisor) -> Supervisor {
+    let written = serde_json::to_string(supervisor).expect("can be written");
+    serde_json::from_str(&written).expect("can be read")
+}
+
+#[test]
+fn an_upgrade_asks_the_program_first_and_is_complete_when_its_workers_serve() {
+    let mut supervisor = serving(policy(1));
+    let actions = supervisor.handle(at(5), upgrade(1, Some("/opt/new")));
+    assert_eq!(actions, [Action::Preflight(Some("/opt/new".into()))]);
+    // The server lives on while the program thinks.
+    let actions = supervisor.handle(at(6), died(1));
+    assert_eq!(spawned(&actions), [(2, 0, 1)]);
+    let mut supervisor = handed_over(&supervisor);
+    assert_eq!(supervisor.handle(at(7), Event::Upgraded), [Action::Prepare]);
+    let actions = supervisor.handle(at(7), Event::Prepared(policy(1)));
+    assert_eq!(spawned(&actions), [(3, 0, 2)]);
+    let _actions = supervisor.handle(at(8), Event::Ready(id(2)));
+    let actions = supervisor.handle(at(8), Event::Ready(id(3)));
+    assert_eq!(drained(&actions), [2]);
+    let answer = Action::AnswerUpgrade(Caller(1), Ok(Generation(2)));
+    assert!(actions.contains(&answer), "{actions:?}");
+}
+
+#[test]
+fn an_upgrade_that_fails_changes_nothing_and_is_told() {
+    let mut supervisor = serving(policy(1));
+    let _actions = supervisor.handle(at(5), upgrade(1, None));
+    let reason = "it crashed".to_owned();
+    assert_eq!(
+        supervisor.handle(at(6), Event::UpgradeFailed(reason.clone())),
+        [Action::Answer(Caller(1), Err(reason))]
+    );
+    assert!(!supervisor.awaits_preflight());
+}
+
+#[test]
+fn an_upgrade_whose_workers_cannot_boot_keeps_the_old_ones_and_says_so() {
+    let mut supervisor = serving(policy(1));
+    let _actions = supervisor.handle(at(5), upgrade(1, None));
+    let mut supervisor = handed_over(&supervisor);
+    let _actions = supervisor.handle(at(6), Event::Upgraded);
+    let _actions = supervisor.handle(at(6), Event::Prepared(policy(1)));
+    let actions = supervisor.handle(at(7), Event::BootFailed(id(2), "no database".to_owned()));
+    let told = |action: &Action| matches!(action, Action::AnswerUpgrade(Caller(1), Err(reason)) if reason.contains("no database"));
+    assert!(actions.iter().any(told), "{actions:?}");
+    assert_eq!(drained(&actions), [0; 0]);
+    assert_eq!(supervisor.serving(), Some(Generation(1)));
+}
+
+#[test]
+fn an_upgrade_waits_for_a_reload_and_a_reload_for_an_upgrade_which_answers_both() {
+    let mut supervisor = serving(policy(1));
+    let _actions = reload(&mut supervisor, at(5), policy(1));
+    assert_eq!(supervisor.handle(at(6), upgrade(2, None)), []);
+    let actions = supervisor.handle(at(7), Event::Ready(id(2)));
+    assert!(actions.contains(&Action::Preflight(None)), "{actions:?}");
+    let event = Event::ReloadRequested(Some(Caller(3)));
+    assert_eq!(supervisor.handle(at(8), event), []);
+    let mut supervisor = handed_over(&supervisor);
+    assert_eq!(supervisor.handle(at(9), Event::Upgraded), [Action::Prepare]);
+    let actions = supervisor.handle(at(9), Event::Refused("unknown key".to_owned()));
+    let reason = || "unknown key".to_owned();
+    assert_eq!(
+        actions,
+        [
+            Action::Answer(Caller(3), Err(reason())),
+            Action::AnswerUpgrade(Caller(2), Err(reason()))
+        ]
+    );
+}
+
+#[test]
+fn a_second_upgrade_shares_the_first_or_is_refused() {
+    let mut supervisor = serving(policy(1));
+    let _actions = reload(&mut supervisor, at(5), policy(1));
+    let _actions = supervisor.handle(at(6), upgrade(2, None));
+    assert_eq!(supervisor.handle(at(6), upgrade(3, None)), []);
+    let refused = supervisor.handle(at(6), upgrade(4, Some("/opt/new")));
+    assert!(matches!(
+        refused.as_slice(),
+        [Action::Answer(Caller(4), Err(_))]
+    ));
+    let _actions = supervisor.handle(at(7), Event::Ready(id(2)));
+    let refused = supervisor.handle(at(8), upgrade(5, None));
+    assert!(matches!(
+        refused.as_slice(),
+        [Action::Answer(Caller(5), Err(_))]
+    ));
+    let actions = supervisor.handle(at(9), Event::UpgradeFailed("it crashed".to_owned()));
+    assert_eq!(actions.len(), 2, "callers 2 and 3: {actions:?}");
+}
+
+#[test]
+fn a_stop_gives_an_upgrade_up() {
+    let mut supervisor = serving(policy(1));
+    let _actions = supervisor.handle(at(5), upgrade(1, None));
+    let actions = supervisor.handle(at(6), Event::StopRequested(StopManner::Graceful));
+    assert!(actions.contains(&Action::CancelPreflight), "{actions:?}");
+    let reason = "the master is stopping".to_owned();
+    assert!(actions.contains(&Action::Answer(Caller(1), Err(reason))));
+    assert!(!supervisor.awaits_preflight());
 }

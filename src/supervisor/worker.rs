@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::event::{Generation, Now, Slot, WorkerId};
 
 /// One worker process.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Worker {
     pub(super) id: WorkerId,
     pub(super) slot: Slot,
@@ -23,7 +26,8 @@ pub(super) struct Worker {
 }
 
 /// Where in its life a worker is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum State {
     /// Spawned, not ready yet.
     Booting {
@@ -46,6 +50,11 @@ pub enum State {
         until: Now,
         /// Whether it never was ready.
         failed_boot: bool,
+    },
+    /// Its event loop does not turn any more; SIGABRT was sent.
+    Hung {
+        /// Then it is killed.
+        until: Now,
     },
     /// SIGKILL was sent; the kernel has not reported the end yet.
     Killed {
@@ -74,7 +83,10 @@ impl Worker {
     pub(super) fn is_ready(&self) -> bool {
         match self.state {
             State::Waiting { .. } | State::Accepting { .. } => true,
-            State::Booting { .. } | State::Draining { .. } | State::Killed { .. } => false,
+            State::Booting { .. }
+            | State::Draining { .. }
+            | State::Hung { .. }
+            | State::Killed { .. } => false,
         }
     }
 
@@ -89,7 +101,7 @@ impl Worker {
     /// Told to go, one way or the other: it fills its slot no longer.
     pub(super) fn is_leaving(&self) -> bool {
         match self.state {
-            State::Draining { .. } | State::Killed { .. } => true,
+            State::Draining { .. } | State::Hung { .. } | State::Killed { .. } => true,
             State::Booting { .. } | State::Waiting { .. } | State::Accepting { .. } => false,
         }
     }
@@ -105,14 +117,19 @@ impl Worker {
             State::Waiting { since } | State::Accepting { since } => {
                 Some(now.saturating_sub(since))
             }
-            State::Booting { .. } | State::Draining { .. } | State::Killed { .. } => None,
+            State::Booting { .. }
+            | State::Draining { .. }
+            | State::Hung { .. }
+            | State::Killed { .. } => None,
         }
     }
 
     /// When something must be done about it, whatever it does.
     pub(super) fn deadline(&self) -> Option<Now> {
         match self.state {
-            State::Booting { until } | State::Draining { until, .. } => Some(until),
+            State::Booting { until } | State::Draining { until, .. } | State::Hung { until } => {
+                Some(until)
+            }
             State::Accepting { .. } if !self.is_outgoing => self.outlived,
             State::Waiting { .. } | State::Accepting { .. } | State::Killed { .. } => None,
         }
@@ -130,6 +147,15 @@ impl Worker {
 }
 
 impl State {
+    /// Whether its event loop should be turning: it has booted, and nobody has ended it yet.
+    pub fn is_alive(self) -> bool {
+        match self {
+            Self::Waiting { .. } | Self::Accepting { .. } => true,
+            Self::Draining { failed_boot, .. } => !failed_boot,
+            Self::Booting { .. } | Self::Hung { .. } | Self::Killed { .. } => false,
+        }
+    }
+
     /// The word for it in logs and in `destrier status`.
     pub fn word(self) -> &'static str {
         match self {
@@ -142,6 +168,7 @@ impl State {
             Self::Draining {
                 failed_boot: true, ..
             } => "failed",
+            Self::Hung { .. } => "hung",
             Self::Killed { .. } => "killed",
         }
     }

@@ -106,6 +106,16 @@ impl MemoryKills {
         }
     }
 
+    /// Goes on counting from what [`seen`](Self::seen) said, in this program or the one before it.
+    pub fn since(last: Option<u64>) -> Self {
+        Self { last }
+    }
+
+    /// The number that the next count starts from.
+    pub fn seen(&self) -> Option<u64> {
+        self.last
+    }
+
     /// How many there were since the last call; `None` when the cgroup does not say.
     pub fn since_last(&mut self) -> Option<u64> {
         let now = memory_kills()?;

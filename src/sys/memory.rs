@@ -32,6 +32,24 @@ impl SharedWords {
             &file,
             i64::try_from(bytes.get()).map_err(|_| nix::Error::EINVAL)?,
         )?;
+        Self::map(file, words, bytes)
+    }
+
+    /// Shares words that another process, or the program before this one in the same process, has made.
+    ///
+    /// # Errors
+    /// `EINVAL` where `file` does not hold exactly `words` words.
+    pub fn of_file(file: OwnedFd, words: usize) -> nix::Result<Self> {
+        let bytes = NonZeroUsize::new(words.saturating_mul(size_of::<AtomicU64>()))
+            .ok_or(nix::Error::EINVAL)?;
+        let size = nix::sys::stat::fstat(&file)?.st_size;
+        if usize::try_from(size) != Ok(bytes.get()) {
+            return Err(nix::Error::EINVAL);
+        }
+        Self::map(file, words, bytes)
+    }
+
+    fn map(file: OwnedFd, words: usize, bytes: NonZeroUsize) -> nix::Result<Self> {
         // SAFETY: a new mapping at an address of the kernel's choice, over a file of exactly this size.
         let start = unsafe {
             mmap(

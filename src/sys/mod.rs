@@ -1,7 +1,9 @@
 //! The system, typed: the only module with `unsafe`. It decides nothing.
 #![expect(unsafe_code, reason = "system calls live here and nowhere else")]
 
+pub mod child;
 pub mod clock;
+pub mod handover;
 pub mod identity;
 pub mod listener;
 pub mod machine;
@@ -9,6 +11,7 @@ pub mod memory;
 pub mod output;
 pub mod poll;
 pub mod process;
+pub mod process_memory;
 pub mod readiness;
 pub mod signals;
 pub mod socket;

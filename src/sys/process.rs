@@ -23,9 +23,20 @@ impl ProcessId {
         Self(getpid())
     }
 
+    /// The process of this number.
+    pub fn from_number(number: i32) -> Self {
+        Self(Pid::from_raw(number))
+    }
+
     /// As a number, for logs and the scoreboard.
     pub fn number(self) -> u32 {
         self.0.as_raw().unsigned_abs()
+    }
+}
+
+impl From<ProcessId> for Pid {
+    fn from(process: ProcessId) -> Self {
+        process.0
     }
 }
 
@@ -198,7 +209,17 @@ pub fn die_with(master: ProcessId) -> nix::Result<()> {
 
 /// Sends SIGKILL. A process that has ended already is no error.
 pub fn kill_now(process: ProcessId) -> nix::Result<()> {
-    match kill(process.0, Signal::SIGKILL) {
+    send(process, Signal::SIGKILL)
+}
+
+/// Sends SIGABRT, of which a process dies with a core where cores are kept (core(5)), unless it handles or blocks it. One
+/// that has ended already is no error.
+pub fn abort(process: ProcessId) -> nix::Result<()> {
+    send(process, Signal::SIGABRT)
+}
+
+fn send(process: ProcessId, signal: Signal) -> nix::Result<()> {
+    match kill(process.0, signal) {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),
         Err(error) => Err(error),
     }

@@ -46,6 +46,14 @@ impl Notifier {
             clock::monotonic().as_micros()
         ));
     }
+
+    /// `STOPPING=1`, and that it may take `rest`, whatever `TimeoutStopSec=` says.
+    pub fn send_stopping(&self, rest: Duration) {
+        self.send(&format!(
+            "STOPPING=1\nSTATUS=Stopping\nEXTEND_TIMEOUT_USEC={}",
+            rest.as_micros()
+        ));
+    }
 }
 
 /// How often systemd wants a sign of life: half of what `WATCHDOG_USEC` says, if it is meant for this process.

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::connection::{self, Serving};
 use crate::app::AppService;
+use crate::channel::ToMaster;
 use crate::scoreboard::SeatWriter;
 use crate::sys::listener::{self, ListeningSocket};
 use crate::sys::readiness;
@@ -206,6 +207,27 @@ fn start<S: AppService>(
     }
 }
 
+/// Serves what waits in the queue of a slot whose worker has died, and what is about to arrive there; the next worker of the
+/// slot may be at it too, and goes on alone.
+pub(super) fn take_over<S: AppService>(listener: Listener, slot: u16, serving: Arc<Serving<S>>) {
+    // A drain that begins meanwhile waits for it.
+    let entered = serving.open.enter();
+    drop(tokio::spawn(async move {
+        let taking = async {
+            while take(&listener, listener.accept().await, &serving)
+                .await
+                .is_ok()
+            {}
+        };
+        let _that_was_all = tokio::time::timeout(HANDSHAKE_GRACE, taking).await;
+        let _leaving = serving.words.send(ToMaster::TookOver {
+            listener: listener.name.clone(),
+            slot,
+        });
+        drop(entered);
+    }));
+}
+
 /// Nobody takes over: everything that waits, or is about to, is taken; then the master is told, which stops the socket
 /// from listening. Until it has, whatever arrives all the same is taken too.
 async fn empty<S: AppService>(listener: &Listener, serving: &Arc<Serving<S>>) {
@@ -230,7 +252,9 @@ async fn empty<S: AppService>(listener: &Listener, serving: &Arc<Serving<S>>) {
         return;
     }
     // Nobody listens to it any more when the worker is about to exit.
-    let _leaving = serving.emptied.send(listener.name.clone());
+    let _leaving = serving.words.send(ToMaster::Emptied {
+        listener: listener.name.clone(),
+    });
     taking.await;
 }
 

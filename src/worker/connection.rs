@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,11 +13,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
 use super::drain::Open;
 use crate::app::AppService;
+use crate::channel::ToMaster;
 use crate::http::activity::{Activity, Judgement, Limits, Phase};
 use crate::http::{Origin, Pipeline, request_timeout};
 use crate::scoreboard::SeatWriter;
@@ -34,10 +35,9 @@ pub(super) struct Serving<S> {
     pub(super) limits: Limits,
     /// How long an idle connection stays when the worker drains: a request may be on its way.
     pub(super) linger: Duration,
-    pub(super) draining: watch::Sender<bool>,
     pub(super) open: Open,
-    /// Names of listeners whose accept queue was emptied for good.
-    pub(super) emptied: mpsc::UnboundedSender<String>,
+    /// What the master shall know of accept queues.
+    pub(super) words: mpsc::UnboundedSender<ToMaster>,
     pub(super) seat: SeatWriter,
 }
 
@@ -87,9 +87,10 @@ async fn serve<S: AppService>(
         .header_read_timeout(None)
         .serve_connection(TokioIo::new(stream), service);
     let mut timer = Timer::new(clock::monotonic() + serving.limits.header_timeout);
-    let mut draining = serving.draining.subscribe();
+    let draining = serving.pipeline.draining();
+    let mut drain_begun = pin!(draining.begun());
     let mut linger_until = draining
-        .borrow()
+        .is_draining()
         .then(|| clock::monotonic() + serving.linger);
     loop {
         tokio::select! {
@@ -101,7 +102,7 @@ async fn serve<S: AppService>(
                 }
                 return;
             }
-            _ = draining.changed(), if linger_until.is_none() => {
+            () = &mut drain_begun, if linger_until.is_none() => {
                 linger_until = Some(clock::monotonic() + serving.linger);
                 timer.look_again_at(clock::monotonic());
                 // An answer whose head has gone out cannot say `Connection: close` any more; hyper ends the connection

@@ -54,7 +54,6 @@ pub(super) async fn drain<S: AppService>(
 ) {
     serving.seat.set_accepting(false);
     serving.pipeline.start_draining();
-    serving.draining.send_replace(true);
     // All at once: the grace for handshakes passes once, not once for each.
     let mut endings = tokio::task::JoinSet::new();
     for listener in accepting {

@@ -7,6 +7,7 @@ mod log;
 mod orders;
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use accept::{Accepting, Ending, Listener};
 use connection::Serving;
 use orders::Orders;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::app::{App, AppService, Boot, BoxError};
 use crate::auth::Guard;
@@ -28,6 +29,7 @@ use crate::scoreboard::SeatWriter;
 use crate::sys::identity::Identity;
 use crate::sys::listener::ListeningSocket;
 use crate::sys::process::{self, ProcessId};
+use crate::sys::{clock, process_memory};
 use crate::tokens::{self, Signer};
 
 /// Everything that a worker needs.
@@ -73,6 +75,9 @@ impl From<WorkerExit> for u8 {
     }
 }
 
+/// An event stream is ended at least so long before its worker would be killed, so that it ends whole.
+const STREAM_MARGIN: Duration = Duration::from_millis(500);
+
 /// A worker whose master has died exits within this time, whatever its clients do.
 const ORPHAN_GRACE: Duration = Duration::from_millis(500);
 
@@ -87,10 +92,7 @@ pub fn run<A: App>(task: Task, app: &A) -> WorkerExit {
         let message = panic.payload_as_str().unwrap_or("no message");
         tracing::error!(worker, place, message, "panic");
     }));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let exit = match runtime {
+    let exit = match event_loop(&task.seat) {
         Ok(runtime) => {
             let exit = runtime.block_on(live(task, app));
             // What the application does on threads of its own could go on for ever.
@@ -105,6 +107,18 @@ pub fn run<A: App>(task: Task, app: &A) -> WorkerExit {
     };
     logging::flush();
     exit
+}
+
+/// The event loop. It notes when it begins to wait and when it has something to do again, so that the master sees one that
+/// does not turn any more without ever waking one that waits.
+fn event_loop(seat: &SeatWriter) -> io::Result<tokio::runtime::Runtime> {
+    let (waits, turns) = (seat.clone(), seat.clone());
+    seat.turns(clock::monotonic_coarse());
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .on_thread_park(move || waits.waits())
+        .on_thread_unpark(move || turns.turns(clock::monotonic_coarse()))
+        .build()
 }
 
 async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
@@ -126,9 +140,9 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
         Booted::NotWanted => return WorkerExit::Done,
     };
     orders.say(&ToMaster::Ready).await;
-    let (emptied, queues_emptied) = mpsc::unbounded_channel();
-    let serving = Arc::new(serving(&task, service, tokens, emptied));
-    serve(&task, listeners, &serving, queues_emptied, &mut orders).await;
+    let (words, to_be_said) = mpsc::unbounded_channel();
+    let serving = Arc::new(serving(&task, service, tokens, words));
+    serve(&task, listeners, &serving, to_be_said, &mut orders).await;
     WorkerExit::Done
 }
 
@@ -137,7 +151,7 @@ fn become_worker(task: &mut Task) -> io::Result<Orders> {
     task.identity.assume()?;
     // Only now: a change of user clears it.
     process::die_with(task.master)?;
-    Orders::listen_on(task.channel.try_clone()?)
+    Orders::listen_on(task.channel.try_clone()?, task.seat.clone())
 }
 
 /// What came of the boot.
@@ -179,7 +193,7 @@ fn serving<S: AppService>(
     task: &Task,
     service: S,
     tokens: Option<Box<tokens::Service>>,
-    emptied: mpsc::UnboundedSender<String>,
+    words: mpsc::UnboundedSender<ToMaster>,
 ) -> Serving<S> {
     let config = &task.config;
     let guard = Arc::clone(&task.guard);
@@ -197,9 +211,8 @@ fn serving<S: AppService>(
             keep_alive: config.http.keep_alive,
         },
         linger: config.http.drain_linger,
-        draining: watch::Sender::new(false),
         open: drain::Open::default(),
-        emptied,
+        words,
         seat: task.seat.clone(),
     }
 }
@@ -217,6 +230,13 @@ fn settings(task: &Task) -> Settings {
         .unwrap_or(0);
     Settings {
         worker: task.worker,
+        readiness_path: config.health.readiness_path.clone(),
+        stream_grace: config.http.stream_grace.min(
+            config
+                .workers
+                .graceful_timeout
+                .saturating_sub(STREAM_MARGIN),
+        ),
         access_log: config.log.access,
         max_requests: (least > 0).then(|| u64::from(least) + u64::from(jitter)),
     }
@@ -227,16 +247,26 @@ async fn serve<S: AppService>(
     task: &Task,
     sockets: Vec<ListeningSocket>,
     serving: &Arc<Serving<S>>,
-    mut emptied: mpsc::UnboundedReceiver<String>,
+    mut to_be_said: mpsc::UnboundedReceiver<ToMaster>,
     orders: &mut Orders,
 ) {
     let mut sockets = sockets;
     let mut accepting = Vec::new();
+    let mut told_that_stuck = false;
     let close = loop {
         let order = tokio::select! {
             order = orders.next() => order,
+            Some(words) = to_be_said.recv() => {
+                orders.say(&words).await;
+                continue;
+            }
             () = serving.pipeline.served_out() => {
                 orders.say(&ToMaster::ServedOut).await;
+                continue;
+            }
+            () = serving.pipeline.stuck(), if !told_that_stuck => {
+                orders.say(&ToMaster::Stuck).await;
+                told_that_stuck = true;
                 continue;
             }
         };
@@ -245,8 +275,16 @@ async fn serve<S: AppService>(
                 task.seat.set_accepting(true);
                 accepting.extend(accept_from(std::mem::take(&mut sockets), task, serving));
             }
+            Some(ToWorker::TakeOver { listener, slot }) => {
+                take_over((listener, slot), orders.take_descriptor(), serving);
+            }
             Some(ToWorker::Drain { close }) => break close,
             Some(ToWorker::ReopenLogs) => reopen_logs(),
+            Some(ToWorker::ShowLife) => {}
+            Some(ToWorker::TellMemory) => {
+                let pss = own_memory().await;
+                orders.say(&ToMaster::Memory { pss }).await;
+            }
             Some(ToWorker::Quit) => return,
             None => return leave_as_orphan(task.worker, accepting, serving).await,
         }
@@ -262,9 +300,15 @@ async fn serve<S: AppService>(
     loop {
         tokio::select! {
             () = &mut drained => return,
-            Some(listener) = emptied.recv() => orders.say(&ToMaster::Emptied { listener }).await,
+            Some(words) = to_be_said.recv() => orders.say(&words).await,
             order = orders.next() => match order {
-                Some(ToWorker::Accept | ToWorker::Drain { .. }) => {}
+                Some(
+                    ToWorker::Accept
+                    | ToWorker::Drain { .. }
+                    | ToWorker::TakeOver { .. }
+                    | ToWorker::ShowLife
+                    | ToWorker::TellMemory,
+                ) => {}
                 Some(ToWorker::ReopenLogs) => reopen_logs(),
                 Some(ToWorker::Quit) => return,
                 None => {
@@ -291,6 +335,27 @@ fn accept_from<S: AppService>(
     sockets.into_iter().filter_map(start).collect()
 }
 
+/// Serves what waits for a worker that has died. Without a socket there is nothing to serve.
+fn take_over<S: AppService>(
+    (name, slot): (String, u16),
+    socket: Option<OwnedFd>,
+    serving: &Arc<Serving<S>>,
+) {
+    let Some(socket) = socket else {
+        return;
+    };
+    let listener = Listener::new(ListeningSocket {
+        name,
+        socket,
+        shared: false,
+        inherited: false,
+    });
+    match listener {
+        Ok(listener) => accept::take_over(listener, slot, Arc::clone(serving)),
+        Err(error) => tracing::warn!(%error, "cannot serve what waits for a worker that has died"),
+    }
+}
+
 /// The next master wants the ports at once; requests in flight get what little time there is.
 async fn leave_as_orphan<S: AppService>(
     worker: u64,
@@ -314,6 +379,13 @@ async fn leave_as_orphan<S: AppService>(
 fn request_ids() -> u64 {
     // A kernel without random numbers does not exist here (getrandom(2)); ids would then only count.
     getrandom::u64().unwrap_or_default()
+}
+
+/// What this worker holds in memory, in bytes. On a thread of its own: the kernel takes tens of milliseconds for a
+/// gibibyte, which no request shall wait for.
+async fn own_memory() -> Option<u64> {
+    let share = tokio::task::spawn_blocking(process_memory::own_share).await;
+    share.ok()?.ok()
 }
 
 fn reopen_logs() {

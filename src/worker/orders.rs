@@ -1,32 +1,53 @@
 //! The worker's end of the control channel.
 
+use std::collections::VecDeque;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 
+use tokio::io::Interest;
 use tokio::net::UnixStream;
 
 use crate::channel::{self, Decoder, ToMaster, ToWorker};
+use crate::scoreboard::SeatWriter;
+use crate::sys::clock;
+use crate::sys::socket;
 
 /// What the master says, and a way to answer.
 #[derive(Debug)]
 pub(super) struct Orders {
     channel: UnixStream,
     incoming: Decoder<ToWorker>,
+    seat: SeatWriter,
+    /// What came along with orders, in their order.
+    descriptors: VecDeque<OwnedFd>,
 }
 
 impl Orders {
     /// `channel` is non-blocking.
-    pub(super) fn listen_on(channel: StdUnixStream) -> io::Result<Self> {
-        let channel = UnixStream::from_std(channel)?;
-        let incoming = Decoder::default();
-        Ok(Self { channel, incoming })
+    pub(super) fn listen_on(channel: StdUnixStream, seat: SeatWriter) -> io::Result<Self> {
+        Ok(Self {
+            channel: UnixStream::from_std(channel)?,
+            incoming: Decoder::default(),
+            seat,
+            descriptors: VecDeque::new(),
+        })
     }
 
-    /// The next order; `None` when the master is gone. Can be dropped while it waits.
+    /// The descriptor that came along with the order of [`Self::next`].
+    pub(super) fn take_descriptor(&mut self) -> Option<OwnedFd> {
+        self.descriptors.pop_front()
+    }
+
+    /// The next order; `None` when the master is gone. Can be dropped while it waits. An event loop that never waits for
+    /// anything to do, because there is always something, is seen to turn by taking an order in.
     pub(super) async fn next(&mut self) -> Option<ToWorker> {
         loop {
             match self.incoming.next_message() {
-                Some(Ok(order)) => return Some(order),
+                Some(Ok(order)) => {
+                    self.seat.turns(clock::monotonic_coarse());
+                    return Some(order);
+                }
                 Some(Err(error)) => {
                     // A master that cannot be understood cannot be obeyed.
                     tracing::error!(%error, "the master says what no master says");
@@ -36,9 +57,13 @@ impl Orders {
             }
             self.channel.readable().await.ok()?;
             let mut bytes = [0; 1024];
-            match self.channel.try_read(&mut bytes) {
-                Ok(0) => return None,
-                Ok(count) => self.incoming.push(bytes.get(..count)?),
+            let receive = || socket::receive_with(&self.channel, &mut bytes);
+            match self.channel.try_io(Interest::READABLE, receive) {
+                Ok((0, _)) => return None,
+                Ok((count, descriptors)) => {
+                    self.descriptors.extend(descriptors);
+                    self.incoming.push(bytes.get(..count)?);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => return None,
             }
@@ -50,8 +75,13 @@ impl Orders {
         loop {
             match self.next().await {
                 Some(ToWorker::ReopenLogs) => super::reopen_logs(),
-                // Nobody is told to accept before it is ready.
-                Some(ToWorker::Accept) => {}
+                // Nobody is told to accept before it is ready, or to take over before it accepts.
+                Some(
+                    ToWorker::Accept
+                    | ToWorker::TakeOver { .. }
+                    | ToWorker::ShowLife
+                    | ToWorker::TellMemory,
+                ) => {}
                 order @ (Some(ToWorker::Drain { .. } | ToWorker::Quit) | None) => return order,
             }
         }

@@ -42,6 +42,7 @@ methods = "GET"
     workers.count = "auto"  # --workers
     workers.boot_timeout = "5s"  # app.toml:3:16
     workers.graceful_timeout = "30s"  # default
+    workers.drain_delay = "0s"  # default
     workers.backoff_initial = "100ms"  # default
     workers.backoff_max = "30s"  # default
     workers.backoff_reset = "1m"  # default
@@ -49,6 +50,10 @@ methods = "GET"
     workers.max_requests_jitter = 0  # default
     workers.max_lifetime = "0s"  # default
     workers.max_lifetime_jitter = "0s"  # default
+    workers.hang_timeout = "1m"  # default
+    workers.max_memory = 0  # default
+    workers.max_memory_samples = 3  # default
+    workers.memory_interval = "5s"  # default
     reload.strategy = "blue-green"  # default
     reload.max_surge = 1  # default
     reload.max_unavailable = 0  # default
@@ -62,6 +67,8 @@ methods = "GET"
     http.request_timeout = "1m"  # default
     http.keep_alive = "5s"  # DESTRIER_HTTP__KEEP_ALIVE
     http.drain_linger = "1s"  # default
+    http.stream_grace = "10s"  # default
+    # health.readiness_path is not set
     auth.realm = "destrier"  # default
     auth.token_from = ["authorization"]  # default
     auth.trusted_origins = []  # default
@@ -96,6 +103,7 @@ methods = "GET"
     algorithms = []  # default
     leeway = "0s"  # default
     require = []  # default
+    claims = {}  # default
     typ = []  # default
 
     [[auth.rule]]

@@ -14,27 +14,30 @@ fn help_of_the_program() {
     Usage: destrier <COMMAND>
 
     Commands:
-      run     Start the master in the foreground and serve until told to stop
-      check   Check the configuration and the files it names; shows every error
-      status  Show what runs now
-      reload  Put the configuration on disk into force; exits non-zero, with the reason, when the old
-              one stays
-      scale   Change the number of workers until the next reload
-      stop    Stop the master and its workers; requests in flight are finished
-      reopen  Open the log files anew, after they were rotated
-      config  The configuration: what is in force and what may be written
-      auth    Who may pass: try the rules of the configuration
-      token   Tokens: issue, verify, inspect
-      key     Keys that sign tokens
-      user    Users of the token service: add, list, passwd, disable, enable, remove
-      help    Print this message or the help of the given subcommand(s)
+      run      Start the master in the foreground and serve until told to stop
+      check    Check the configuration and the files it names; shows every error
+      status   Show what runs now
+      plan     Show what a reload would change, and change nothing; exits 0 when that is nothing, 2 when
+               it is something
+      reload   Put the configuration on disk into force; exits non-zero, with the reason, when the old
+               one stays
+      upgrade  Go on as a new program without a restart: the same process id, no request lost
+      scale    Change the number of workers until the next reload
+      stop     Stop the master and its workers; requests in flight are finished
+      reopen   Open the log files anew, after they were rotated
+      config   The configuration: what is in force and what may be written
+      auth     Who may pass: try the rules of the configuration
+      token    Tokens: issue, verify, inspect
+      key      Keys that sign tokens
+      user     Users of the token service: add, list, passwd, disable, enable, remove
+      help     Print this message or the help of the given subcommand(s)
 
     Options:
       -h, --help     Print help
       -V, --version  Print version
 
     Start:       destrier check && destrier run
-    Operate:     destrier status; destrier reload; destrier stop
+    Operate:     destrier status; destrier plan; destrier reload; destrier upgrade; destrier stop
     Try a token: destrier token issue --sub alice | destrier token verify
 
     Every key of a section of the configuration is also an environment variable:
@@ -65,8 +68,8 @@ fn help_of_run() {
       -h, --help               Print help
       -V, --version            Print version
 
-    Signals: TERM stops when the requests in flight are done, INT and QUIT at once, HUP reloads, USR1
-    opens the log anew.
+    Signals: TERM stops when the requests in flight are done, INT and QUIT at once, HUP reloads, USR2
+    upgrades, USR1 opens the log anew.
 
     The configuration may be written as `destrier config schema` says; `destrier check` finds every
     mistake in it.
@@ -89,6 +92,33 @@ fn help_of_what_asks_the_master() {
           --json           As JSON
       -h, --help           Print help
       -V, --version        Print version
+    "#);
+    assert_snapshot!(place.run("upgrade --help"), @r#"
+    exit 0
+    --- stdout
+    Go on as a new program without a restart: the same process id, no request lost
+
+    Usage: destrier upgrade [OPTIONS]
+
+    Options:
+      -c, --config <FILE>  The configuration file it runs with [default: destrier.toml here, else
+                           /etc/destrier/destrier.toml]
+          --binary <PATH>  The program to go on as [default: the file that the master was started from,
+                           as it is now]
+      -h, --help           Print help
+      -V, --version        Print version
+
+    Examples:
+      destrier upgrade                               the file was replaced or its link moved
+      destrier upgrade --binary /opt/new/destrier    another file
+
+    The new program is asked first: it reads the configuration, the keys and the state of the master.
+    When it cannot go on, everything stays as it is and the reason is told. Else the master becomes it,
+    with the same process id, listeners, connections and workers, and a reload replaces the workers. No
+    request is lost.
+
+    Exit codes: 0 the workers of the new program serve, 1 they do not, and the reason says which program
+    is the master.
     "#);
     assert_snapshot!(place.run("scale --help"), @r#"
     exit 0

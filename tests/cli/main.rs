@@ -13,6 +13,7 @@ mod config;
 mod help;
 mod key;
 mod place;
+mod plan;
 mod run;
 mod status;
 #[path = "../e2e/support/mod.rs"]

@@ -162,3 +162,29 @@ fn run_as_nobody(place: &Place, flags: &str) -> Outcome {
         .current_dir(place.path("."));
     place.outcome(nobody)
 }
+
+#[test]
+fn what_an_upgrade_says_to_a_program_is_of_no_use_to_anybody_else() {
+    let place = Place::new();
+    assert_snapshot!(run_with(&place, "--resume 77"), @r#"
+    exit 1
+    --- stderr
+    cannot read the state of the master that runs: descriptor 77 was not left: EBADF: Bad file number
+    "#);
+    assert_snapshot!(run_with(&place, "--resume 1"), @r#"
+    exit 1
+    --- stderr
+    cannot read the state of the master that runs: descriptor 1 was not left: it is a standard stream
+    "#);
+    // Standard input is empty here.
+    assert_snapshot!(run_with(&place, "--preflight"), @r#"
+    exit 1
+    --- stderr
+    cannot understand the state of the master that runs: EOF while parsing a value at line 1 column 0
+    "#);
+}
+
+fn run_with(place: &Place, more: &str) -> Outcome {
+    place.write("app.toml", "");
+    place.run(&format!("run -c app.toml {more}"))
+}

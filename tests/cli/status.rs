@@ -10,7 +10,7 @@ use crate::support::command;
 use crate::support::server::{Server, Setup};
 
 /// What differs from run to run of a server.
-const RUNS: [(&str, &str); 4] = [
+pub(crate) const RUNS: [(&str, &str); 4] = [
     (r"master \d+", "master [pid]"),
     (r"\b\d+(ms|s|m)( \d+(ms|s|m))*\b", "[span]"),
     (r"127\.0\.0\.1:[1-9]\d+", "127.0.0.1:[port]"),
@@ -19,7 +19,7 @@ const RUNS: [(&str, &str); 4] = [
 ];
 
 #[track_caller]
-fn asked<const N: usize>(server: &Server, words: [&str; N]) -> Outcome {
+pub(crate) fn asked<const N: usize>(server: &Server, words: [&str; N]) -> Outcome {
     let command::Outcome {
         code,
         stdout,
@@ -45,6 +45,8 @@ fn without_a_master_each_command_says_so() {
     "#);
     for line in [
         "status --json",
+        "plan",
+        "plan --json",
         "reload",
         "scale 3",
         "stop",
@@ -141,11 +143,11 @@ fn status_is_a_table_for_people() {
     generation 1
     requests  1 (2xx 1, 3xx 0, 4xx 0, 5xx 0; 0 refused), 2 connections
 
-    WORKER  PID  SLOT  GEN  STATE  UP  CONNS  BUSY  REQUESTS  OLDEST REQUEST
+    WORKER  PID  SLOT  GEN  STATE  UP  CONNS  BUSY  REQUESTS  MEMORY  OLDEST REQUEST
     "#);
     let seen: Vec<&str> = busy[0].split_whitespace().collect();
     assert_eq!(seen[3..5], ["1", "accepting"], "{busy:?}");
-    assert_eq!(seen[9..seen.len() - 1], ["GET", "/slow"], "{busy:?}");
+    assert_eq!(seen[10..seen.len() - 1], ["GET", "/slow"], "{busy:?}");
     assert!(
         !outcome.stdout.lines().any(|line| line.ends_with(' ')),
         "{outcome}"
@@ -163,8 +165,8 @@ fn status_is_json_for_programs() {
         let fields = value.as_object().unwrap().keys();
         fields.cloned().collect::<Vec<_>>().join(" ")
     };
-    assert_snapshot!(fields(&status), @"version pid uptime state generation config control_socket workers_wanted workers_because listeners last_reload totals workers");
-    assert_snapshot!(fields(&status["workers"][0]), @"worker pid slot generation state uptime connections in_flight requests requests_in_flight");
+    assert_snapshot!(fields(&status), @"version pid uptime state stop generation config control_socket workers_wanted workers_because listeners last_reload totals workers");
+    assert_snapshot!(fields(&status["workers"][0]), @"worker pid slot generation state uptime connections in_flight requests memory requests_in_flight");
     assert_snapshot!(fields(&status["listeners"][0]), @"bind address");
     assert_snapshot!(fields(&status["totals"]), @"connections requests by_status_class refused audited");
     assert_eq!(status["last_reload"], Value::Null);

@@ -1,7 +1,8 @@
 //! A crash costs what was in the crashed process, and nothing else.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -10,7 +11,7 @@ use crate::support::client::{self, Address, Failure};
 use crate::support::journal::Mark;
 use crate::support::load::{Load, Plan};
 use crate::support::server::{Server, Setup, accepting};
-use crate::support::{eventually, os, within};
+use crate::support::{PATIENCE, eventually, os, within};
 
 /// Kills the worker of `slot` and waits for its replacement.
 #[track_caller]
@@ -38,6 +39,96 @@ fn a_killed_worker_is_replaced_and_the_other_one_serves_on() {
     assert!(report.failures() <= 8, "{report:?}");
     assert_only_cut(&report.failed.keys().cloned().collect());
     assert!(!os::is_alive(killed));
+}
+
+/// Clients in the accept queue of a worker that is about to be killed: each has sent its request.
+#[track_caller]
+fn clients_of_a_worker_that_hangs(server: &Server, pid: u32) -> Vec<TcpStream> {
+    let Address::Tcp(address) = server.address() else {
+        panic!("no TCP address")
+    };
+    assert!(os::send(pid, Signal::SIGSTOP));
+    eventually("the stop", || os::is_stopped(pid).then_some(()));
+    // The kernel chooses between two slots.
+    let clients = (0..40).map(|_| {
+        let mut client = TcpStream::connect(address).unwrap();
+        let request = b"GET /pid HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n";
+        client.write_all(request).unwrap();
+        client
+    });
+    clients.collect()
+}
+
+#[track_caller]
+fn assert_all_answered(clients: Vec<TcpStream>) {
+    for mut client in clients {
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut answer = String::new();
+        let read = client.read_to_string(&mut answer);
+        assert!(
+            read.is_ok() && answer.starts_with("HTTP/1.1 200"),
+            "{read:?} {answer}"
+        );
+    }
+}
+
+#[test]
+fn what_waits_for_a_killed_worker_is_served_by_another_one() {
+    type Then = fn(&Server);
+    let cases: [Then; 3] = [
+        |_| {},
+        |server| assert_eq!(server.cli(["scale", "1"]).code, Some(0)),
+        |server| server.signal(Signal::SIGTERM),
+    ];
+    for then in cases {
+        let server = Setup::faulty().set("workers.boot_timeout", "1m").start();
+        let killed = server.pids()[1];
+        let clients = clients_of_a_worker_that_hangs(&server, killed);
+        // The replacement boots until the end of the test.
+        server.let_boot("wait");
+        let mark = server.log.mark();
+        os::kill(killed);
+        server.wait_for_log(mark, "worker spawned");
+        then(&server);
+        assert_all_answered(clients);
+    }
+}
+
+#[test]
+fn a_slot_that_is_given_up_listens_until_what_waits_there_was_taken_over() {
+    let server = Setup::faulty().start();
+    let address = server.address();
+    let (heir, killed) = (server.pids()[0], server.pids()[1]);
+    // The heir takes nothing over before the slot is given up.
+    assert!(os::send(heir, Signal::SIGSTOP));
+    let clients = clients_of_a_worker_that_hangs(&server, killed);
+    server.let_boot("wait");
+    let mark = server.log.mark();
+    os::kill(killed);
+    server.wait_for_log(mark, "worker spawned");
+    assert_eq!(server.cli(["scale", "1"]).code, Some(0));
+    server.until_workers(1);
+    assert!(os::send(heir, Signal::SIGCONT));
+    assert_all_answered(clients);
+    eventually("the end of the socket", || {
+        (os::listening_sockets(&address) == 1).then_some(())
+    });
+}
+
+#[test]
+fn a_stop_that_is_heard_of_before_a_death_serves_what_waits_for_the_dead_too() {
+    let server = Setup::new().start();
+    let killed = server.pids()[1];
+    let clients = clients_of_a_worker_that_hangs(&server, killed);
+    // The kernel tells the signals in the order of their numbers: TERM before CHLD.
+    server.signal(Signal::SIGSTOP);
+    eventually("the stop", || os::is_stopped(server.pid).then_some(()));
+    os::kill(killed);
+    eventually("the death", || (!os::is_alive(killed)).then_some(()));
+    server.signal(Signal::SIGTERM);
+    server.signal(Signal::SIGCONT);
+    assert_all_answered(clients);
+    assert_eq!(server.wait_for_exit(PATIENCE), Some(0));
 }
 
 /// Nobody was turned away, nobody waited in vain.

@@ -63,9 +63,19 @@ fn workers_that_recover_during_a_reload_do_not_end_it_for_systemd() {
 
 #[test]
 fn a_stop_is_announced() {
-    let server = Setup::new().start();
+    let server = Setup::new()
+        .set("workers.drain_delay", "1s")
+        .set("workers.graceful_timeout", "7s")
+        .start();
     server.signal(Signal::SIGTERM);
-    server.wait_for_notification(Mark::START, "STOPPING=1");
+    let stopping = server.wait_for_notification(Mark::START, "STOPPING=1");
+    // As long as it may take by the configuration, whatever the unit says.
+    let usec = stopping
+        .lines()
+        .find_map(|line| line.strip_prefix("EXTEND_TIMEOUT_USEC="));
+    let rest = Duration::from_micros(usec.unwrap().parse().unwrap());
+    assert!(rest <= Duration::from_secs(9), "{rest:?}");
+    assert!(rest > Duration::from_secs(8), "{rest:?}");
     assert_eq!(server.wait_for_exit(PATIENCE), Some(0));
 }
 

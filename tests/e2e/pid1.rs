@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::support::client::{self, Address};
 use crate::support::config::Config;
+use crate::support::load::{Load, Plan};
 use crate::support::server::accepting;
 use crate::support::{PATIENCE, command, eventually, os, within};
 
@@ -53,6 +54,47 @@ fn a_worker_of_process_1_is_replaced() {
             .then_some(())
     });
     client::get(&container.address(), "/hello").unwrap();
+}
+
+#[test]
+fn process_1_is_upgraded_and_goes_on_as_process_1() {
+    let Some(mut container) = Container::start() else {
+        return;
+    };
+    container.run("sleep 1000 &");
+    let orphan = eventually("an orphan", || container.child_named("sleep"));
+    let before = container.children();
+    let load = Load::start(&container.address(), Plan::LIGHT);
+    for (order, generation) in [("destrier", 2), ("kill -USR2 1", 3)] {
+        if order == "destrier" {
+            let request = Request::Upgrade { program: None };
+            match control::ask(&container.config.control_socket(), &request) {
+                Ok(Answer::Done(done)) => assert!(done.contains("generation 2"), "{done}"),
+                other => panic!("{other:?}: {}", container.log()),
+            }
+        } else {
+            container.run(order);
+        }
+        eventually("the new generation", || {
+            let status = container.status()?;
+            let is_complete = accepting(&status).len() == 2 && status.workers.len() == 2;
+            (status.generation == Some(generation) && is_complete).then_some(())
+        });
+        load.wait_for_answers(20);
+    }
+    let report = load.finish();
+    report.assert_nothing_lost();
+    assert_eq!(report.closed_while_idle, 0, "{report:?}");
+    assert_eq!(container.status().unwrap().pid, 1);
+    // It still reaps what it has adopted.
+    os::kill(orphan);
+    eventually("the orphan is reaped", || {
+        (!Path::new(&format!("/proc/{orphan}")).exists()).then_some(())
+    });
+    let after = container.children();
+    assert!(after.len() == 2 && after.iter().all(|pid| !before.contains(pid)));
+    container.run("kill -TERM 1");
+    assert_eq!(container.wait().code(), Some(0));
 }
 
 #[test]
@@ -128,7 +170,7 @@ impl Container {
     fn status(&self) -> Option<Status> {
         match control::ask(&self.config.control_socket(), &Request::Status {}) {
             Ok(Answer::Status(status)) => Some(*status),
-            Ok(Answer::Done(_) | Answer::Failed(_)) | Err(_) => None,
+            Ok(Answer::Done(_) | Answer::Failed(_) | Answer::Plan(_)) | Err(_) => None,
         }
     }
 

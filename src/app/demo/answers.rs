@@ -1,7 +1,9 @@
 //! What each route answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +12,7 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use serde_json::{Value, json};
+use tokio::time::Interval;
 
 use crate::app::{BoxError, RequestBody};
 use crate::auth::Claims;
@@ -29,7 +32,8 @@ pub(super) fn home() -> Response<Body> {
         "/count",
         "/headers",
         "/status/{code}",
-        "/stream",
+        "/stream?ms=N",
+        "/events?ms=N&deaf=1",
         "/big?n=N",
         "/slow?ms=N",
         "/pid",
@@ -133,9 +137,13 @@ pub(super) fn status(status: StatusCode) -> Response<Body> {
 }
 
 /// A body whose length nobody knows beforehand, so it goes out in chunks.
-pub(super) fn stream() -> Response<Body> {
+pub(super) fn stream(every: Duration) -> Response<Body> {
     let chunks = (0..10).map(|number| Bytes::from(format!("chunk {number}\n")));
-    let mut response = Response::new(Chunks(chunks.collect()).boxed_unsync());
+    let chunks = Chunks {
+        left: chunks.collect(),
+        ticks: (!every.is_zero()).then(|| tokio::time::interval(every)),
+    };
+    let mut response = Response::new(chunks.boxed_unsync());
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
@@ -213,25 +221,28 @@ fn full(bytes: Bytes) -> Body {
         .boxed_unsync()
 }
 
-/// Frames that are ready, one after the other.
-struct Chunks(std::collections::VecDeque<Bytes>);
+/// Frames one after the other, at once or at intervals.
+struct Chunks {
+    left: VecDeque<Bytes>,
+    ticks: Option<Interval>,
+}
 
 impl http_body::Body for Chunks {
     type Data = Bytes;
     type Error = BoxError;
 
     fn poll_frame(
-        mut self: std::pin::Pin<&mut Self>,
-        _: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, BoxError>>> {
-        std::task::Poll::Ready(
-            self.0
-                .pop_front()
-                .map(|chunk| Ok(http_body::Frame::data(chunk))),
-        )
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, BoxError>>> {
+        if let Some(ticks) = self.ticks.as_mut() {
+            ready!(ticks.poll_tick(context));
+        }
+        let next = self.left.pop_front();
+        Poll::Ready(next.map(|chunk| Ok(http_body::Frame::data(chunk))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_empty()
+        self.left.is_empty()
     }
 }

@@ -1,9 +1,12 @@
 //! What goes wrong in real applications, on demand. Exists only with `app.faults`.
 
-use http::{Response, StatusCode};
+use std::time::Duration;
+
+use http::{Request, Response, StatusCode};
 use serde_json::json;
 
 use super::answers::{Body, json};
+use crate::app::RequestBody;
 
 /// Ends the process as a broken C extension would.
 pub(super) fn crash() -> ! {
@@ -14,6 +17,28 @@ pub(super) fn crash() -> ! {
 pub(super) fn hang() -> ! {
     loop {
         std::thread::park();
+    }
+}
+
+/// Works on the request in a thread of its own, which goes on when nobody waits for the answer any more: for ever, or for
+/// so many milliseconds.
+pub(super) async fn stuck(
+    request: Request<RequestBody>,
+    milliseconds: Option<u64>,
+) -> Response<Body> {
+    let working = tokio::task::spawn_blocking(move || {
+        match milliseconds.map(Duration::from_millis) {
+            Some(time) => std::thread::park_timeout(time),
+            None => hang(),
+        }
+        drop(request);
+    });
+    match working.await {
+        Ok(()) => json(StatusCode::OK, &json!({ "worked": milliseconds })),
+        Err(error) => json(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            &json!({ "error": error.to_string() }),
+        ),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Its routes are an inspection kit as well: whoever tests a proxy, a client or a rule sees what arrived.
 
 mod answers;
+mod events;
 mod faults;
 
 use std::convert::Infallible;
@@ -10,6 +11,7 @@ use std::future::{Future, Ready, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use answers::Body;
 use http::{Method, Request, Response, StatusCode};
@@ -17,7 +19,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::Boot;
-use crate::app::{BoxError, RequestBody};
+use crate::app::{BoxError, Draining, RequestBody};
 
 /// The demo application.
 #[derive(Debug, Clone)]
@@ -36,6 +38,7 @@ enum Route {
     Headers,
     Status,
     Stream,
+    Events,
     Big,
     Slow,
     Pid,
@@ -43,9 +46,10 @@ enum Route {
     Hang,
     Leak,
     Exit,
+    Stuck,
 }
 
-const ROUTES: [(&str, Route); 12] = [
+const ROUTES: [(&str, Route); 13] = [
     ("/", Route::Home),
     ("/hello", Route::Hello),
     ("/me", Route::Me),
@@ -55,17 +59,19 @@ const ROUTES: [(&str, Route); 12] = [
     ("/headers", Route::Headers),
     ("/status/{code}", Route::Status),
     ("/stream", Route::Stream),
+    ("/events", Route::Events),
     ("/big", Route::Big),
     ("/slow", Route::Slow),
     ("/pid", Route::Pid),
 ];
 
 /// Only with `app.faults`.
-const FAULTS: [(&str, Route); 4] = [
+const FAULTS: [(&str, Route); 5] = [
     ("/fault/crash", Route::Crash),
     ("/fault/hang", Route::Hang),
     ("/fault/leak", Route::Leak),
     ("/fault/exit", Route::Exit),
+    ("/fault/stuck", Route::Stuck),
 ];
 
 /// Boots it, in a worker.
@@ -134,7 +140,14 @@ async fn answer(route: Route, code: Option<&str>, request: Request<RequestBody>)
             Some(status) => answers::status(status),
             None => answers::bad_request("the status must be 200 to 599"),
         },
-        Route::Stream => answers::stream(),
+        Route::Stream => with_query(&request, |query: Stream| {
+            answers::stream(Duration::from_millis(query.ms))
+        }),
+        Route::Events => with_query(&request, |query: Events| {
+            let draining = request.extensions().get::<Draining>().cloned();
+            let draining = draining.filter(|_| query.deaf == 0);
+            events::stream(Duration::from_millis(query.ms), draining)
+        }),
         Route::Big => with_query(&request, |query: Big| answers::big(query.n)),
         Route::Slow => match query(&request) {
             Ok(Slow { ms }) => answers::slow(ms).await,
@@ -145,6 +158,10 @@ async fn answer(route: Route, code: Option<&str>, request: Request<RequestBody>)
         Route::Hang => faults::hang(),
         Route::Leak => with_query(&request, |query: Leak| faults::leak(query.mb)),
         Route::Exit => with_query(&request, |query: Exit| faults::exit(query.code)),
+        Route::Stuck => match query(&request) {
+            Ok(Stuck { ms }) => faults::stuck(request, ms).await,
+            Err(refused) => refused,
+        },
     }
 }
 
@@ -157,13 +174,15 @@ fn allows(route: Route, method: &Method) -> bool {
         | Route::Me
         | Route::Admin
         | Route::Stream
+        | Route::Events
         | Route::Big
         | Route::Slow
         | Route::Pid
         | Route::Crash
         | Route::Hang
         | Route::Leak
-        | Route::Exit => matches!(*method, Method::GET | Method::HEAD | Method::POST),
+        | Route::Exit
+        | Route::Stuck => matches!(*method, Method::GET | Method::HEAD | Method::POST),
     }
 }
 
@@ -173,6 +192,29 @@ fn final_status(code: u16) -> Option<StatusCode> {
         .contains(&code)
         .then(|| StatusCode::from_u16(code).ok())
         .flatten()
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stream {
+    /// Milliseconds from chunk to chunk.
+    #[serde(default)]
+    ms: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Events {
+    /// Milliseconds from event to event.
+    ms: u64,
+    /// 1: the stream does not end by itself when its worker goes.
+    deaf: u8,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self { ms: 1000, deaf: 0 }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -201,6 +243,13 @@ struct Leak {
 struct Exit {
     #[serde(default)]
     code: u8,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stuck {
+    /// Milliseconds; for ever when absent.
+    ms: Option<u64>,
 }
 
 fn with_query<Q: DeserializeOwned>(

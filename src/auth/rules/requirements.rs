@@ -75,7 +75,7 @@ impl Requirements {
             return Err(Unmet::Roles(&self.roles));
         }
         for (name, test) in &self.claims {
-            if !claims.at(name).is_some_and(|value| passes(value, test)) {
+            if !claims.passes(name, test) {
                 return Err(Unmet::Claim(name));
             }
         }
@@ -85,20 +85,6 @@ impl Requirements {
             }
             Some(_) | None => Ok(()),
         }
-    }
-}
-
-fn passes(value: &Value, test: &ClaimTest) -> bool {
-    match test {
-        ClaimTest::Equals(wanted) => value == wanted,
-        ClaimTest::OneOf(wanted) => wanted.contains(value),
-        ClaimTest::Contains(wanted) => match (value, wanted) {
-            (Value::Array(items), wanted) => items.contains(wanted),
-            (Value::String(names), Value::String(wanted)) => {
-                names.split(' ').any(|name| name == wanted)
-            }
-            _ => false,
-        },
     }
 }
 

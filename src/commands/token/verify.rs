@@ -1,5 +1,6 @@
 //! `destrier token verify`: the same check as in a worker.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{now, parse_algorithm, parse_claim, parse_duration, read_token};
@@ -62,6 +63,8 @@ fn guard(args: &TokenVerifyArgs) -> Result<Guard, CommandError> {
         algorithms: algorithms.collect::<Result<_, _>>()?,
         leeway: leeway.map(parse_leeway).transpose()?.unwrap_or_default(),
         require: args.require.clone(),
+        // `--claim` is judged for issuers of the configuration too, afterwards.
+        claims: BTreeMap::new(),
         typ: args.typ.clone(),
         signs_refresh_tokens: false,
     };

@@ -8,7 +8,7 @@ use proptest::{collection, option, sample};
 
 use super::{environment, read_text};
 use crate::config::file::{Auth, File, Issuer, Log, Process, Rule, Server, Workers};
-use crate::config::notation::{Octal, OneOrMany, Period, Text, Whole};
+use crate::config::notation::{Octal, OneOrMany, Period, Size, Text, Whole};
 use crate::config::{Sources, WorkerCount, shown};
 
 proptest! {
@@ -128,11 +128,20 @@ fn workers() -> impl Strategy<Value = Workers> {
         Just(WorkerCount::Auto),
         (1..=512_u16).prop_map(WorkerCount::Fixed)
     ];
-    (count, time(), time()).prop_map(|(count, boot_timeout, graceful_timeout)| Workers {
-        count,
-        boot_timeout,
-        graceful_timeout,
-        ..Workers::default()
+    // Whole units and any other number of bytes.
+    let memory = prop_oneof![
+        Just(0),
+        1_u64 << 20..=1 << 50,
+        (1..=1_u64 << 30).prop_map(|mebibytes| mebibytes << 20)
+    ];
+    (count, time(), time(), memory).prop_map(|(count, boot_timeout, graceful_timeout, memory)| {
+        Workers {
+            count,
+            boot_timeout,
+            graceful_timeout,
+            max_memory: Size(memory),
+            ..Workers::default()
+        }
     })
 }
 

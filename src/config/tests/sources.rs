@@ -165,6 +165,7 @@ fn what_is_in_force_is_shown_with_its_origin() {
     workers.count = 4                             # DESTRIER_WORKERS__COUNT
     workers.boot_timeout = "30s"                  # default
     workers.graceful_timeout = "30s"              # default
+    workers.drain_delay = "0s"                    # default
     workers.backoff_initial = "100ms"             # default
     workers.backoff_max = "30s"                   # default
     workers.backoff_reset = "1m"                  # default
@@ -172,6 +173,10 @@ fn what_is_in_force_is_shown_with_its_origin() {
     workers.max_requests_jitter = 0               # default
     workers.max_lifetime = "0s"                   # default
     workers.max_lifetime_jitter = "0s"            # default
+    workers.hang_timeout = "1m"                   # default
+    workers.max_memory = 0                        # default
+    workers.max_memory_samples = 3                # default
+    workers.memory_interval = "5s"                # default
     reload.strategy = "blue-green"                # default
     reload.max_surge = 1                          # default
     reload.max_unavailable = 0                    # default
@@ -185,6 +190,8 @@ fn what_is_in_force_is_shown_with_its_origin() {
     http.request_timeout = "1m"                   # default
     http.keep_alive = "1m 15s"                    # default
     http.drain_linger = "1s"                      # default
+    http.stream_grace = "10s"                     # default
+    # health.readiness_path is not set
     auth.realm = "destrier"                       # default
     auth.token_from = ["authorization"]           # default
     auth.trusted_origins = []                     # default
@@ -219,6 +226,7 @@ fn what_is_in_force_is_shown_with_its_origin() {
     algorithms = []                               # default
     leeway = "0s"                                 # default
     require = []                                  # default
+    claims = {}                                   # default
     typ = []                                      # default
 
     [[auth.rule]]

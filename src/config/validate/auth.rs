@@ -115,6 +115,7 @@ impl Check<'_> {
                     Some(hint),
                 );
             }
+            let claims = self.claims(&key.child("claims"), &issuer.claims);
             issuers.extend(keys.map(|keys| Issuer {
                 name,
                 keys,
@@ -123,6 +124,7 @@ impl Check<'_> {
                 algorithms: issuer.algorithms.0.clone(),
                 leeway: issuer.leeway.0,
                 require: texts(&issuer.require),
+                claims,
                 typ: texts(&issuer.typ),
                 signs_refresh_tokens: false,
             }));

@@ -26,6 +26,23 @@ pub(crate) fn faulty() -> PathBuf {
     program
 }
 
+/// A copy of `program` at `path`. Made by another process: a test that forks meanwhile would hold the copy open for
+/// writing, and then it cannot be executed.
+pub(crate) fn copy(program: &Path, path: &Path) -> PathBuf {
+    let copied = Command::new("cp").args([program, path]).status().unwrap();
+    assert!(copied.success());
+    path.to_owned()
+}
+
+/// A program at `path` that is this script for `sh`; made as [`copy`] does.
+pub(crate) fn script(path: &Path, text: &str) -> PathBuf {
+    const WRITE: &str = r#"printf '#!/bin/sh\n%s\n' "$1" >"$2" && chmod 755 "$2""#;
+    let mut command = Command::new("sh");
+    command.args(["-c", WRITE, "sh", text]).arg(path);
+    assert!(command.status().unwrap().success());
+    path.to_owned()
+}
+
 /// `program` with nothing of the test's own environment that a server would heed.
 pub(crate) fn command(program: &Path) -> Command {
     let mut command = Command::new(program);

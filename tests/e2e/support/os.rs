@@ -8,6 +8,8 @@ use std::time::Duration;
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 
+use super::client::Address;
+
 /// Sends `signal`; whether there was a process to take it.
 pub(crate) fn send(pid: u32, signal: Signal) -> bool {
     signal::kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal).is_ok()
@@ -72,4 +74,20 @@ pub(crate) fn status_line(pid: u32, name: &str) -> String {
 /// Whether somebody listens there.
 pub(crate) fn is_open(address: SocketAddr) -> bool {
     TcpStream::connect(address).is_ok()
+}
+
+/// How many sockets listen there (`proc_net_tcp(5)`).
+#[track_caller]
+pub(crate) fn listening_sockets(address: &Address) -> usize {
+    const LISTEN: &str = "0A";
+    let Address::Tcp(address) = address else {
+        panic!("no TCP address")
+    };
+    let port = format!(":{:04X}", address.port());
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let listens = |line: &&str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields[1].ends_with(&port) && fields[3] == LISTEN
+    };
+    table.lines().skip(1).filter(listens).count()
 }

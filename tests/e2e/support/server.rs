@@ -76,6 +76,12 @@ impl Setup {
         self
     }
 
+    /// Starts this file instead, which is or becomes the same program.
+    pub(crate) fn program(mut self, program: PathBuf) -> Self {
+        self.program = program;
+        self
+    }
+
     /// Starts it through a program that becomes it.
     pub(crate) fn under(mut self, launcher: &[&'static str]) -> Self {
         self.launcher = launcher.to_vec();
@@ -100,6 +106,12 @@ impl Setup {
         let server = self.launch();
         server.wait_until_ready();
         server
+    }
+
+    /// As [`Server::let_boot`], before the start.
+    pub(crate) fn let_boot(self, what: &str) -> Self {
+        fs::write(self.folder().join("boot"), what).unwrap();
+        self
     }
 
     /// Starts it. The folder may be one in which another server runs already.
@@ -254,8 +266,9 @@ impl Server {
         }
     }
 
-    /// What the faulty application does when it boots from now on: `ok`, `wait` (for another word), `once` (then `fail`), `fail`, `exit`,
-    /// `hang`, `stall`, which hangs so that no order is heard, or `block`, which boots and has a thread that never ends.
+    /// What the faulty application does when it boots from now on: `ok`, `wait` (for another word), `once` (then `fail`), `one` (then
+    /// `wait`), `fail`, `exit`, `hang`, `stall`, which hangs so that no order is heard, or boots and does what it should not: `block` has a thread that
+    /// never ends, `spin` an event loop that never waits, `deaf` blocks SIGABRT.
     pub(crate) fn let_boot(&self, what: &str) {
         fs::write(self.folder().join("boot"), what).unwrap();
     }
@@ -297,11 +310,29 @@ impl Server {
         assert_eq!(outcome.code, Some(0), "{outcome:?}");
     }
 
+    /// `destrier upgrade`, which must succeed.
+    #[track_caller]
+    pub(crate) fn upgrade(&self) {
+        let outcome = self.cli(["upgrade"]);
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    }
+
+    /// `destrier upgrade --binary PROGRAM`.
+    #[track_caller]
+    pub(crate) fn upgrade_to(&self, program: &Path) -> Outcome {
+        self.cli(["upgrade", "--binary", program.to_str().unwrap()])
+    }
+
+    /// What the master runs, as the kernel knows it.
+    pub(crate) fn executable(&self) -> PathBuf {
+        fs::read_link(format!("/proc/{}/exe", self.pid)).unwrap()
+    }
+
     /// What runs now, asked without starting a process for it.
     pub(crate) fn try_status(&self) -> Option<Status> {
         match control::ask(&self.config.control_socket(), &Request::Status {}) {
             Ok(Answer::Status(status)) => Some(*status),
-            Ok(Answer::Done(_) | Answer::Failed(_)) | Err(_) => None,
+            Ok(Answer::Done(_) | Answer::Failed(_) | Answer::Plan(_)) | Err(_) => None,
         }
     }
 

@@ -1,0 +1,98 @@
+//! Who still works on a request, and what is done about one that nobody waits for any more.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use http::{Method, Uri};
+
+use crate::logging::cut;
+use crate::scoreboard::{InFlight, RequestId};
+use crate::sys::clock;
+
+/// After the 504, who works on the request has this long to notice that it was dropped.
+const NOTICE: Duration = Duration::from_secs(1);
+
+/// A request extension: whoever holds a clone works on the request.
+///
+/// A request that takes longer than its `request_timeout` is answered with 504 and its future is dropped, which is the end
+/// of it in asynchronous code. Work on a thread of its own goes on. Where that work holds a clone of this, or the request
+/// itself or its extensions, and still does a second later, the request is stuck: the log says so, and the worker is
+/// replaced, the new one first, while all other requests in it finish. Drop it when the work is done.
+///
+/// ```
+/// use destrier::InProgress;
+/// # async fn work() {}
+/// # fn sum() -> u64 { 0 }
+///
+/// async fn handle<B>(request: http::Request<B>) -> u64 {
+///     let in_progress = request.extensions().get::<InProgress>().cloned();
+///     let summing = tokio::task::spawn_blocking(move || {
+///         let _in_progress = in_progress;
+///         sum()
+///     });
+///     summing.await.unwrap_or_default()
+/// }
+/// ```
+#[derive(Debug, Clone)]
+pub struct InProgress(Arc<InFlight>);
+
+impl InProgress {
+    /// Of a request that has begun.
+    pub(super) fn new(in_flight: InFlight) -> Self {
+        Self(Arc::new(in_flight))
+    }
+
+    /// Lets it go, but sees whether others hold it.
+    pub(super) fn let_go(self) -> Weak<InFlight> {
+        Arc::downgrade(&self.0)
+    }
+}
+
+/// A request whose client was answered with 504.
+#[derive(Debug)]
+pub(super) struct Overdue {
+    pub(super) worker: u64,
+    pub(super) id: RequestId,
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    /// When it began, monotonic.
+    pub(super) started: Duration,
+    /// Whoever still works on it.
+    pub(super) working: Weak<InFlight>,
+}
+
+impl Overdue {
+    pub(super) fn tell(&self) {
+        tracing::error!(
+            request = %self.id,
+            method = cut(self.method.as_str()),
+            path = cut(self.uri.path()),
+            age = %self.age(),
+            worker = self.worker,
+            "the application did not answer in time"
+        );
+    }
+
+    /// Returns whether it is stuck, as soon as that is certain, and says so.
+    pub(super) async fn is_stuck(&self) -> bool {
+        tokio::time::sleep(NOTICE).await;
+        let is_stuck = self.working.strong_count() > 0;
+        if is_stuck {
+            tracing::error!(
+                request = %self.id,
+                method = cut(self.method.as_str()),
+                path = cut(self.uri.path()),
+                age = %self.age(),
+                worker = self.worker,
+                "a request is stuck: its client has long been answered, and the application still works on it"
+            );
+        }
+        is_stuck
+    }
+
+    fn age(&self) -> humantime::FormattedDuration {
+        let age = clock::monotonic().saturating_sub(self.started);
+        let milliseconds = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        humantime::format_duration(Duration::from_millis(milliseconds))
+    }
+}

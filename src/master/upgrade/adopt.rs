@@ -1,0 +1,445 @@
+//! From what was handed over to a master that runs: the descriptors are open, the workers notice nothing.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+
+use nix::fcntl::{Flock, FlockArg};
+
+use super::state::{self, State, StateError};
+use crate::channel::Decoder;
+use crate::config::{Format, Level, Log};
+use crate::logging;
+use crate::master::boot::{ServiceManager, StartError, pin, systemd_of};
+use crate::master::control::{Client, ControlServer};
+use crate::master::crew::{Crew, Hand};
+use crate::master::deaths::Deaths;
+use crate::master::listeners::{Kind, Listener, Listeners};
+use crate::master::slot_sockets::{SlotSocket, SlotSockets};
+use crate::master::socket_path::SocketPath;
+use crate::master::{Loaded, Loader, LoaderBox, Master, Purpose, Upgrade};
+use crate::scoreboard::{SEATS, Scoreboard};
+use crate::supervisor::{Event, Generation};
+use crate::sys::handover::{self, Legacy};
+use crate::sys::machine::{MemoryKills, Processors};
+use crate::sys::process::{self, ProcessId};
+use crate::sys::signals::Signals;
+use crate::sys::systemd::InheritedSocket;
+
+/// What the program before this one left in this process.
+#[derive(Debug)]
+pub struct Takeover {
+    state: State,
+    legacy: Legacy,
+}
+
+/// The generations that are known, as this program reads them.
+#[derive(Debug)]
+pub struct KnownGenerations {
+    known: BTreeMap<Generation, Loaded>,
+    /// What could not be had as it was.
+    problems: Vec<String>,
+}
+
+impl Takeover {
+    /// Takes it: the state is in the descriptor `number`.
+    ///
+    /// # Errors
+    /// It is not there, of another version or not understood; then nothing of it is left open.
+    pub fn receive(number: i32) -> Result<Self, StateError> {
+        let state = State::decode(&handover::read_file(number)?)?;
+        let legacy = Legacy::claim(&state.descriptors)?;
+        Ok(Self { state, legacy })
+    }
+
+    /// Reads every generation again, from the text that it was made of: for workers that must be replaced, until the
+    /// reload that completes the upgrade. A text that this program does not accept any more is replaced by what is on disk.
+    pub fn load(&self, loader: &Loader) -> KnownGenerations {
+        let mut problems = Vec::new();
+        let mut load = |generation: Generation, text| match loader(Purpose::Resume(text)) {
+            Ok(loaded) => Some(loaded),
+            Err(reason) => {
+                problems.push(format!(
+                    "generation {generation} cannot be had as it was, what is on disk stands for it: {reason}"
+                ));
+                loader(Purpose::Force)
+                    .inspect_err(|error| problems.push(error.clone()))
+                    .ok()
+            }
+        };
+        let known = self.state.generations.iter();
+        let known = known
+            .filter_map(|(generation, text)| Some((*generation, load(*generation, text)?)))
+            .collect();
+        KnownGenerations { known, problems }
+    }
+
+    /// How the log goes on.
+    pub fn log(&self, generations: &KnownGenerations) -> Log {
+        let serving = self.state.supervisor.serving();
+        let loaded = serving.and_then(|serving| generations.known.get(&serving));
+        loaded.map_or(
+            Log {
+                level: Level::Info,
+                format: Format::Auto,
+                file: None,
+                access: false,
+            },
+            |loaded| loaded.config.log.clone(),
+        )
+    }
+}
+
+impl Master {
+    /// Goes on where the program before has stopped, and begins the reload that completes the upgrade.
+    ///
+    /// # Errors
+    /// System calls that must not fail. The workers then lose their master and leave.
+    pub fn resume(
+        takeover: Takeover,
+        generations: KnownGenerations,
+        loader: Loader,
+        manager: &ServiceManager,
+    ) -> Result<Self, StartError> {
+        let Takeover { state, mut legacy } = takeover;
+        let failed = |what| move |error| StartError::System(what, error);
+        let signals = Signals::take_over()
+            .map_err(|errno| StartError::System("take over the signals", errno.into()))?;
+        if let Err(error) = process::raise_descriptor_limit() {
+            tracing::warn!(%error, "cannot raise the limit on open descriptors");
+        }
+        let State {
+            state_version: _,
+            version,
+            program,
+            descriptors: _,
+            started,
+            supervisor,
+            generations: _,
+            listeners,
+            control,
+            crew,
+            scoreboard,
+            deaths,
+            hangs,
+            memory,
+            last_reload,
+            stop_callers,
+            pid_file,
+            log,
+        } = state;
+        logging::go_on_with(log);
+        for problem in generations.problems {
+            tracing::error!("{problem}");
+        }
+        let processors = Processors::available();
+        let mut pinned = BTreeMap::new();
+        for (generation, loaded) in generations.known {
+            match pin(loaded, processors) {
+                Ok((known, _)) => drop(pinned.insert(generation, known)),
+                Err(error) => tracing::error!(generation = generation.0, %error, "cannot go on"),
+            }
+        }
+        let (scoreboard, is_fresh) = take_scoreboard(scoreboard, &mut legacy)
+            .map_err(failed("go on with the scoreboard"))?;
+        let mut master = Self {
+            supervisor,
+            started,
+            loader: LoaderBox(loader),
+            generations: pinned,
+            crew: take_crew(crew, is_fresh, &mut legacy).map_err(failed("adopt the workers"))?,
+            listeners: take_listeners(listeners, &mut legacy)
+                .map_err(failed("go on with the listeners"))?,
+            control: take_control(control, &mut legacy)
+                .map_err(failed("go on with the control socket"))?,
+            signals,
+            scoreboard,
+            deaths: take_deaths(&deaths),
+            hangs,
+            memory,
+            systemd: systemd_of(manager),
+            processors,
+            last_reload,
+            stop_callers,
+            pid_file,
+            exit: None,
+            upgrade: Upgrade::new(program),
+        };
+        drop(legacy);
+        tracing::info!(
+            pid = ProcessId::own().number(),
+            version = env!("CARGO_PKG_VERSION"),
+            before = version,
+            program = %master.program().path().display(),
+            "upgrade: this process goes on as another program"
+        );
+        // To set the action of SIGCHLD discards one that is pending: whoever has died meanwhile must be looked for.
+        master.reap();
+        master.feed(Event::Upgraded);
+        Ok(master)
+    }
+}
+
+/// One of another layout cannot be read: a fresh one counts on from its totals, and what its workers do until they are
+/// replaced is not seen.
+fn take_scoreboard(
+    state: state::Scoreboard,
+    legacy: &mut Legacy,
+) -> io::Result<(Arc<Scoreboard>, bool)> {
+    let state::Scoreboard {
+        memory,
+        layout,
+        totals,
+    } = state;
+    if let Some(scoreboard) = Scoreboard::of_file(legacy.take(memory)?, layout)? {
+        return Ok((scoreboard, false));
+    }
+    let fresh = Scoreboard::new()?;
+    fresh.add_totals(&totals);
+    Ok((fresh, true))
+}
+
+fn take_crew(
+    hands: Vec<state::Hand>,
+    scoreboard_is_fresh: bool,
+    legacy: &mut Legacy,
+) -> io::Result<Crew> {
+    let mut crew = Crew::new(SEATS);
+    for hand in hands {
+        let state::Hand {
+            worker,
+            pid,
+            slot,
+            generation,
+            seat,
+            spawned,
+            told_to_go,
+            hung_for,
+            channel,
+            unread,
+            unsent,
+            passing,
+        } = hand;
+        let seat = if scoreboard_is_fresh {
+            crew.take_seat()
+        } else {
+            crew.take_this_seat(seat)
+        };
+        let mut incoming = Decoder::default();
+        incoming.push(&unread);
+        let channel = channel.map(|channel| legacy.take(channel)).transpose()?;
+        let passing = passing.into_iter();
+        let passing = passing.map(|(before, number)| Ok((before, legacy.take(number)?)));
+        crew.join(
+            worker,
+            Hand {
+                pid: ProcessId::from_number(pid),
+                slot,
+                generation,
+                seat: seat.ok_or_else(|| io::Error::other("no seat is left on the scoreboard"))?,
+                spawned,
+                told_to_go,
+                hung_for,
+                channel: channel.map(UnixStream::from),
+                incoming,
+                outgoing: unsent,
+                passing: passing.collect::<io::Result<_>>()?,
+            },
+        );
+    }
+    Ok(crew)
+}
+
+fn take_listeners(state: state::Listeners, legacy: &mut Legacy) -> io::Result<Listeners> {
+    let state::Listeners {
+        open,
+        inherited,
+        serving,
+        heirs,
+        cannot_steer,
+    } = state;
+    let mut listeners = Listeners::new(Vec::new());
+    for listener in open {
+        let state::Listener { bind, kind } = listener;
+        let kind = take_kind(kind, legacy)?;
+        listeners.open.push(Listener { bind, kind });
+    }
+    for socket in inherited {
+        let state::Inherited {
+            name,
+            number,
+            socket,
+        } = socket;
+        listeners.inherited.push(InheritedSocket {
+            name,
+            number,
+            socket: legacy.take(socket)?,
+        });
+    }
+    listeners.serving = serving.into_iter().collect();
+    listeners.heirs = heirs;
+    listeners.cannot_steer = cannot_steer;
+    Ok(listeners)
+}
+
+fn take_kind(kind: state::Kind, legacy: &mut Legacy) -> io::Result<Kind> {
+    match kind {
+        state::Kind::PerSlot {
+            address,
+            v6_only,
+            backlog,
+            sockets,
+            serving,
+        } => {
+            let sockets = sockets.into_iter().map(|there| {
+                let state::SlotSocket {
+                    slot,
+                    socket,
+                    emptied_by,
+                } = there;
+                Ok(SlotSocket {
+                    slot,
+                    socket: legacy.take(socket)?,
+                    emptied_by,
+                })
+            });
+            Ok(Kind::PerSlot(SlotSockets {
+                address,
+                v6_only,
+                backlog,
+                sockets: sockets.collect::<io::Result<_>>()?,
+                serving,
+            }))
+        }
+        state::Kind::Shared {
+            socket,
+            address,
+            path,
+            inherited,
+            is_leaving,
+            emptied_by,
+        } => Ok(Kind::Shared {
+            socket: legacy.take(socket)?,
+            address,
+            path: path.map(|path| take_path(path, legacy)).transpose()?,
+            inherited,
+            is_leaving,
+            emptied_by,
+        }),
+    }
+}
+
+fn take_path(path: state::SocketPath, legacy: &mut Legacy) -> io::Result<SocketPath> {
+    let state::SocketPath { path, made, lock } = path;
+    let file = File::from(legacy.take(lock)?);
+    // It is held already, by this very file description (flock(2)).
+    let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno)?;
+    Ok(SocketPath { path, made, lock })
+}
+
+fn take_control(state: state::Control, legacy: &mut Legacy) -> io::Result<ControlServer> {
+    let state::Control {
+        listener,
+        clients,
+        last_caller,
+        path,
+        pause,
+    } = state;
+    let listener = match listener {
+        Some((socket, path)) => Some((
+            UnixListener::from(legacy.take(socket)?),
+            take_path(path, legacy)?,
+        )),
+        None => None,
+    };
+    let mut taken = BTreeMap::new();
+    for client in clients {
+        let state::Client {
+            caller,
+            stream,
+            unread,
+            unsent,
+            unanswered,
+            has_finished,
+        } = client;
+        let mut incoming = Decoder::default();
+        incoming.push(&unread);
+        taken.insert(
+            caller,
+            Client {
+                stream: UnixStream::from(legacy.take(stream)?),
+                incoming,
+                outgoing: unsent,
+                unanswered,
+                has_finished,
+            },
+        );
+    }
+    Ok(ControlServer {
+        listener,
+        clients: taken,
+        last_caller,
+        path,
+        pause,
+    })
+}
+
+fn take_deaths(state: &state::Deaths) -> Deaths {
+    let state::Deaths {
+        memory_kills,
+        untold,
+        next_summary,
+    } = *state;
+    Deaths {
+        memory_kills: MemoryKills::since(memory_kills),
+        untold,
+        next_summary,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use super::{Legacy, state, take_crew};
+    use crate::supervisor::{Generation, Slot, WorkerId};
+
+    fn hand(worker: u64, seat: usize) -> state::Hand {
+        state::Hand {
+            worker: WorkerId(worker),
+            pid: 4711,
+            slot: Slot(0),
+            generation: Generation(1),
+            seat,
+            spawned: Duration::ZERO,
+            told_to_go: false,
+            hung_for: None,
+            channel: None,
+            unread: b"{\"type\":\"re".to_vec(),
+            unsent: Vec::new(),
+            passing: Vec::new(),
+        }
+    }
+
+    fn seats(scoreboard_is_fresh: bool) -> (Vec<usize>, Option<usize>) {
+        let mut legacy = Legacy::claim(&BTreeSet::new()).expect("nothing to claim");
+        let hands = vec![hand(1, 3), hand(2, 5000)];
+        let hands = if scoreboard_is_fresh {
+            hands
+        } else {
+            hands.into_iter().take(1).collect()
+        };
+        let mut crew = take_crew(hands, scoreboard_is_fresh, &mut legacy).expect("adopted");
+        let seats = crew.iter().map(|(_, hand)| hand.seat).collect();
+        (seats, crew.take_seat())
+    }
+
+    #[test]
+    fn a_worker_keeps_its_seat_and_gets_another_one_on_another_scoreboard() {
+        assert_eq!(seats(false), (vec![3], Some(0)));
+        assert_eq!(seats(true), (vec![0, 1], Some(2)));
+    }
+}
