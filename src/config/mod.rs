@@ -44,6 +44,7 @@ pub use locate::{Located, locate};
 pub use origin::Origin;
 pub use show::{Overridden, Setting, shown};
 pub use sources::{Sources, Text};
+pub use token_source::DoubleSubmit;
 pub use tokens::{Database, Tokens};
 
 /// Reads, merges and checks the configuration.
@@ -321,15 +322,6 @@ pub enum TokenSource {
     Header(String),
     /// The WebSocket subprotocol after the one of this name.
     Protocol(String),
-}
-
-/// `auth.csrf_cookie` and `auth.csrf_header`: a field repeats the value of a cookie, which only a page of the site can read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DoubleSubmit {
-    /// The name of the cookie.
-    pub cookie: String,
-    /// The name of the field, in lower case.
-    pub header: String,
 }
 
 /// `[[auth.issuer]]`: one party whose tokens are believed.

@@ -147,7 +147,7 @@ impl Style {
     pub(super) fn whom(&self, claims: &ClaimMap) -> Whom {
         match claims.get(&self.user_id_claim) {
             None | Some(Value::Null | Value::Bool(false)) => Whom::Nobody,
-            Some(Value::String(text)) if text.is_empty() => Whom::Nobody,
+            Some(Value::String(text)) if text.is_empty() => Whom::Blank,
             Some(Value::String(text)) => text.trim().parse().map_or(Whom::Unknown, Whom::User),
             Some(Value::Number(number)) => match number.as_i64() {
                 Some(0) => Whom::Nobody,
@@ -164,6 +164,8 @@ impl Style {
 pub(super) enum Whom {
     /// None: such a token passes, as with `SimpleJWT`.
     Nobody,
+    /// An empty text: passes where nothing is noted of the token, for else `SimpleJWT` looks for the user.
+    Blank,
     /// The one with this number.
     User(i64),
     /// One that cannot exist.
@@ -313,7 +315,7 @@ mod tests {
             (json!("12"), Whom::User(12)),
             (json!(12), Whom::User(12)),
             (json!(null), Whom::Nobody),
-            (json!(""), Whom::Nobody),
+            (json!(""), Whom::Blank),
             (json!("x"), Whom::Unknown),
             (json!([1]), Whom::Unknown),
             (json!(1e30), Whom::Unknown),

@@ -264,7 +264,7 @@ impl Service {
 
     async fn refresh(&self, call: &Call<'_>, token: &str) -> Result<Value, Failure> {
         let claims = self.read(token)?;
-        let shown = self.refresh_token(&claims).await?;
+        let shown = self.refresh_token(&claims, self.mode != Mode::Keep).await?;
         let new = successor()?;
         let asked = Refresh {
             token: shown,
@@ -315,7 +315,7 @@ impl Service {
 
     async fn blacklist(&self, call: &Call<'_>, token: &str) -> Result<Value, Failure> {
         let claims = self.read(token)?;
-        let shown = self.refresh_token(&claims).await?;
+        let shown = self.refresh_token(&claims, true).await?;
         let now = Millis::of(clock::unix()).seconds();
         if !self.store.blacklist(shown, now).await? {
             return Err(Answer::token(BLACKLISTED).into());
@@ -334,7 +334,11 @@ impl Service {
     }
 
     /// What the store wants to know of a refresh token. As in `SimpleJWT` the blacklist is asked before the kind.
-    async fn refresh_token<'a>(&self, claims: &'a ClaimMap) -> Result<Token<'a>, Failure> {
+    async fn refresh_token<'a>(
+        &self,
+        claims: &'a ClaimMap,
+        is_noted: bool,
+    ) -> Result<Token<'a>, Failure> {
         let jti = claims::jti(claims)?;
         if let Err(error) = claims::check_refresh(claims) {
             if self.store.is_revoked(jti).await? {
@@ -345,7 +349,8 @@ impl Service {
         let user = match self.style.whom(claims) {
             Whom::Nobody => None,
             Whom::User(id) => Some(id),
-            Whom::Unknown => return Err(Answer::no_account_of_token().into()),
+            Whom::Blank if !is_noted => None,
+            Whom::Blank | Whom::Unknown => return Err(Answer::no_account_of_token().into()),
         };
         Ok(Token {
             jti,

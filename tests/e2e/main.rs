@@ -30,5 +30,6 @@ mod stop;
 mod support;
 mod term_timeline;
 mod token;
+mod token_service;
 mod upgrade;
 mod upgrade_refused;
