@@ -230,7 +230,7 @@ impl Service {
         let hash = account.as_ref().map(|account| account.password.clone());
         let checked = self.passwords.check(password, hash).await;
         let is_right = checked.map_err(|Busy| {
-            tracing::warn!(request = %call.request, peer = %Peer(call.peer), "too many logins at once");
+            tracing::info!(request = %call.request, peer = %Peer(call.peer), "too many logins at once");
             Answer::throttled(1)
         })?;
         let failed = |user: Option<i64>, reason: &str| {
