@@ -90,7 +90,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
         &["nix", "jsonwebtoken"],
     ),
     // `supervisor`: decides. `channel`: orders. `config`: what is opened. `logging`: its own log. `scoreboard`: what
-    // workers did. `sys`: does. Never `worker`, `http`, `auth`, `app`: it is handed a function to call after the fork.
+    // workers did, and what they shall not serve. `sys`: does. Never `worker`, `http`, `auth`, `app`: it is handed a function to call after the fork.
     (
         "master",
         &[

@@ -8,7 +8,10 @@ use comfy_table::{Table, presets};
 use super::{CommandError, ExitCode};
 use crate::cli::MasterArgs;
 use crate::master::control::{Answer, Request};
-use crate::master::{Status, StopPhase};
+use crate::master::{DeathStatus, RequestStatus, Status, StopPhase};
+
+/// Deaths that are shown to people; `--json` has all that are remembered.
+const DEATHS_SHOWN: usize = 5;
 
 /// Asks and shows.
 pub(super) fn run(master: &MasterArgs, json: bool) -> Result<ExitCode, CommandError> {
@@ -77,10 +80,68 @@ fn shown(status: &Status) -> String {
     let totals = &status.totals;
     let [_, success, redirection, client_error, server_error] = totals.by_status_class;
     lines.push(format!(
-        "requests   {} (2xx {success}, 3xx {redirection}, 4xx {client_error}, 5xx {server_error}; {} refused), {} connections",
-        totals.requests, totals.refused, totals.connections
+        "requests   {} (2xx {success}, 3xx {redirection}, 4xx {client_error}, 5xx {server_error}; {} refused{}), {} connections",
+        totals.requests,
+        totals.refused,
+        match totals.blocked {
+            0 => String::new(),
+            blocked => format!(", {blocked} blocked"),
+        },
+        totals.connections
     ));
-    format!("{}\n\n{}\n", lines.join("\n"), workers(status))
+    let deaths = if status.deaths.is_empty() {
+        String::new()
+    } else {
+        format!("\n{}\n", deaths(&status.deaths).join("\n"))
+    };
+    format!("{}\n\n{}\n{deaths}", lines.join("\n"), workers(status))
+}
+
+/// A line for each of the last deaths, newest first.
+fn deaths(deaths: &[DeathStatus]) -> Vec<String> {
+    let mut lines = vec!["deaths, the newest first".to_owned()];
+    lines.extend(deaths.iter().take(DEATHS_SHOWN).map(death));
+    let more = deaths.len().saturating_sub(DEATHS_SHOWN);
+    if more > 0 {
+        lines.push(format!("  {more} more with --json"));
+    }
+    lines
+}
+
+fn death(death: &DeathStatus) -> String {
+    let killed_for = match &death.killed_for {
+        Some(reason) => format!(", by the master for {reason}"),
+        None => String::new(),
+    };
+    let executing = match (&death.executing, death.cause.as_str()) {
+        (Some(request), _) => format!(", executing {}", in_words(request)),
+        (None, "unnamed_request") => ", executing a request that is not named".to_owned(),
+        (None, "no_request") => ", executing no request".to_owned(),
+        (None, "another_thread") => ", in a thread of the application".to_owned(),
+        (None, _) => String::new(),
+    };
+    let others = death
+        .in_flight
+        .saturating_sub(u64::from(death.executing.is_some()));
+    let in_flight = match (others, death.others_in_flight.first()) {
+        (0, _) | (_, None) => String::new(),
+        (1, Some(request)) => format!("; in flight: {}", in_words(request)),
+        (many, Some(oldest)) => format!("; {many} in flight, the oldest {}", in_words(oldest)),
+    };
+    format!(
+        "  {} ago, worker {} (pid {}, slot {}, up {}): {}{killed_for}{executing}{in_flight}",
+        span(death.ago),
+        death.worker,
+        death.pid,
+        death.slot,
+        span(death.uptime),
+        death.ending
+    )
+}
+
+fn in_words(request: &RequestStatus) -> String {
+    let age = span(request.age);
+    format!("{} {} {age}", request.method, request.path)
 }
 
 fn workers(status: &Status) -> String {
@@ -100,10 +161,7 @@ fn workers(status: &Status) -> String {
         "OLDEST REQUEST",
     ]);
     for worker in &status.workers {
-        let oldest = worker
-            .requests_in_flight
-            .first()
-            .map(|request| format!("{} {} {}", request.method, request.path, span(request.age)));
+        let oldest = worker.requests_in_flight.first().map(in_words);
         let memory = worker.memory.as_ref().map(|memory| {
             let bytes = ByteSize(memory.pss.unwrap_or(memory.rss));
             bytes.display().iec_short().to_string()

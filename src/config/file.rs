@@ -131,6 +131,11 @@ pub(super) struct Workers {
     pub max_memory_samples: Whole<1, 1_000>,
     /// From one measurement to the next.
     pub memory_interval: Period<100, HOUR>,
+    /// Whether a request that three workers died of within `poison_window` is answered with 503 and not tried again for as long.
+    /// The same request: method, path, query, and issuer and subject of the token.
+    pub poison_guard: bool,
+    /// How long such deaths are remembered, and how long after the last one the request is blocked.
+    pub poison_window: Period<SECOND, DAY>,
 }
 
 impl Default for Workers {
@@ -151,6 +156,8 @@ impl Default for Workers {
             max_memory: Size(0),
             max_memory_samples: Whole(3),
             memory_interval: Period(Duration::from_secs(5)),
+            poison_guard: false,
+            poison_window: Period(Duration::from_mins(10)),
         }
     }
 }

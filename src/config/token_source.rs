@@ -2,15 +2,6 @@
 
 use super::TokenSource;
 
-/// `auth.csrf_cookie` and `auth.csrf_header`: a field repeats the value of a cookie, which only a page of the site can read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DoubleSubmit {
-    /// The name of the cookie.
-    pub cookie: String,
-    /// The name of the field, in lower case.
-    pub header: String,
-}
-
 /// What an entry of `auth.token_from` names, or why it names nothing.
 pub(super) fn parse(text: &str) -> Result<TokenSource, &'static str> {
     if text == "authorization" {

@@ -143,6 +143,8 @@ impl Check<'_> {
             max_memory: Some(workers.max_memory.0).filter(|bytes| *bytes > 0),
             max_memory_samples: workers.max_memory_samples.0,
             memory_interval: workers.memory_interval.0,
+            poison_guard: workers.poison_guard,
+            poison_window: workers.poison_window.0,
         }
     }
 

@@ -11,12 +11,21 @@ use super::track::Track;
 use crate::app::BoxError;
 
 pin_project_lite::pin_project! {
-    /// The body of an answer. The request counts as in flight until it is dropped.
+    /// The body of an answer. The request counts as in flight until it is dropped, and what the application's body does is done
+    /// for the request.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]
         content: Content<B>,
         track: Track,
+    }
+
+    impl<B> PinnedDrop for ResponseBody<B> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            let _executing = this.track.executing();
+            this.content.set(Content::Own { bytes: None });
+        }
     }
 }
 
@@ -60,7 +69,10 @@ where
             ContentProjection::App { body, end } => match end.as_mut().map(|end| end.poll(context))
             {
                 Some(Poll::Ready(())) => Poll::Ready(None),
-                Some(Poll::Pending) | None => body.poll_frame(context).map_err(Into::into),
+                Some(Poll::Pending) | None => {
+                    let _executing = this.track.executing();
+                    body.poll_frame(context).map_err(Into::into)
+                }
             },
             ContentProjection::Own { bytes } => {
                 Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
@@ -77,14 +89,20 @@ where
 
     fn is_end_stream(&self) -> bool {
         match &self.content {
-            Content::App { body, .. } => body.is_end_stream(),
+            Content::App { body, .. } => {
+                let _executing = self.track.executing();
+                body.is_end_stream()
+            }
             Content::Own { bytes } => bytes.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
-            Content::App { body, .. } => body.size_hint(),
+            Content::App { body, .. } => {
+                let _executing = self.track.executing();
+                body.size_hint()
+            }
             Content::Own { bytes } => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64)
             }

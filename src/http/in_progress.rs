@@ -42,6 +42,11 @@ impl InProgress {
         Self(Arc::new(in_flight))
     }
 
+    /// Its note on the scoreboard.
+    pub(super) fn in_flight(&self) -> &InFlight {
+        &self.0
+    }
+
     /// Lets it go, but sees whether others hold it.
     pub(super) fn let_go(self) -> Weak<InFlight> {
         Arc::downgrade(&self.0)

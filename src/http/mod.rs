@@ -1,7 +1,10 @@
-//! The way of one request, in order: request id, scoreboard, its head, the token service, token and rules, path, forged fields, application, answer.
+//! The way of one request, in order: request id, scoreboard, its head, the token service, token and rules, path, forged fields,
+//! whether workers died of it, application, answer.
 
 pub mod activity;
 mod body;
+mod executed;
+mod fingerprint;
 mod head;
 mod identity_fields;
 mod in_progress;
@@ -22,6 +25,7 @@ use std::time::Duration;
 
 pub use body::ResponseBody;
 use bytes::Bytes;
+use executed::Executed;
 use http::header::CONNECTION;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -31,7 +35,7 @@ use tokio::sync::Notify;
 use track::{Access, Track};
 
 use crate::app::{AppService, BoxError, Draining, RequestBody};
-use crate::auth::{Guard, Passed, Refusal, RequestView, UnixTime, Verdict};
+use crate::auth::{Claims, Guard, Passed, Refusal, RequestView, UnixTime, Verdict};
 use crate::logging::cut;
 use crate::scoreboard::{RequestId, SeatWriter};
 use crate::sys::clock;
@@ -71,6 +75,8 @@ pub struct Settings {
     pub readiness_path: Option<String>,
     /// From the drain until event streams are ended.
     pub stream_grace: Duration,
+    /// Whether a request that ended workers again and again is blocked for a while.
+    pub poison_guard: bool,
 }
 
 /// The connection that a request came on.
@@ -188,17 +194,22 @@ impl<S: AppService> Pipeline<S> {
                 if let Some(refusal) = audited {
                     self.note_audit(&refusal, &head, id);
                 }
+                let blocked = self.blocked(&head, claims.as_deref(), &track, id);
                 if let Some(claims) = claims {
                     track.subject(|| claims.subject().map(|subject| cut(subject).to_owned()));
                     head.extensions.insert(claims);
                 }
                 head.extensions.insert(id);
-                head.extensions.insert(self.draining.clone());
-                if let Some(in_progress) = track.in_progress() {
-                    head.extensions.insert(in_progress);
+                if let Some(response) = blocked {
+                    Err(response)
+                } else {
+                    head.extensions.insert(self.draining.clone());
+                    if let Some(in_progress) = track.in_progress() {
+                        head.extensions.insert(in_progress);
+                    }
+                    let request = Request::from_parts(head, RequestBody::new(body));
+                    self.call(request, id, request_timeout, &mut track).await
                 }
-                let request = Request::from_parts(head, RequestBody::new(body));
-                self.call(request, id, request_timeout, &mut track).await
             }
         };
         Ok(self.answer(answer, track, id, malformed.is_some()))
@@ -282,6 +293,34 @@ impl<S: AppService> Pipeline<S> {
         self.guard.judge(&view, UnixTime(clock::unix().as_secs()))
     }
 
+    /// The answer to a request that ended workers again and again; none when it may be tried.
+    fn blocked(
+        &self,
+        head: &http::request::Parts,
+        claims: Option<&Claims>,
+        track: &Track,
+        id: RequestId,
+    ) -> Option<Response<Bytes>> {
+        if !self.settings.poison_guard {
+            return None;
+        }
+        let fingerprint = fingerprint::of(head, claims);
+        track.set_fingerprint(fingerprint);
+        let until = self.seat.blocked_until(fingerprint)?;
+        // The master takes it off the list when it wakes up for that.
+        let left = until.checked_sub(clock::monotonic())?;
+        self.seat.blocked();
+        tracing::info!(
+            request = %id,
+            method = cut(head.method.as_str()),
+            path = cut(head.uri.path()),
+            status = StatusCode::SERVICE_UNAVAILABLE.as_u16(),
+            reason = "workers died of it: `workers.poison_guard`",
+            "blocked"
+        );
+        Some(reply::blocked(left))
+    }
+
     /// The application's answer; or ours, when it failed. A panic costs the request that caused it and no other.
     async fn call(
         &self,
@@ -291,19 +330,22 @@ impl<S: AppService> Pipeline<S> {
         track: &mut Track,
     ) -> Result<Response<S::Body>, Response<Bytes>> {
         let named = (request.method().clone(), request.uri().clone());
-        let mut app = self.app.clone();
-        let answering = async move {
+        let answering = async {
+            let mut app = self.app.clone();
             poll_fn(|context| app.poll_ready(context)).await?;
             app.call(request).await
         };
-        let mut answering = pin!(answering);
-        let caught = poll_fn(|context| {
-            match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(context))) {
-                Ok(polled) => polled.map(Ok),
-                Err(panic) => std::task::Poll::Ready(Err(panic)),
-            }
-        });
-        let Some(outcome) = within(limit, caught).await else {
+        let outcome = {
+            let mut answering = pin!(Executed::new(answering, track));
+            let caught = poll_fn(|context| {
+                match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(context))) {
+                    Ok(polled) => polled.map(Ok),
+                    Err(panic) => std::task::Poll::Ready(Err(panic)),
+                }
+            });
+            within(limit, caught).await
+        };
+        let Some(outcome) = outcome else {
             let (method, uri) = named;
             let (started, working) = track.give_up();
             self.give_up(Overdue {
@@ -331,7 +373,7 @@ impl<S: AppService> Pipeline<S> {
         }
     }
 
-    /// A request was answered with 504, and the application's future is about to be dropped.
+    /// A request was answered with 504, and the application's future was dropped.
     fn give_up(&self, overdue: Overdue) {
         overdue.tell();
         let stuck = Arc::clone(&self.stuck);

@@ -1,7 +1,9 @@
 //! Answers that destrier gives in the application's place: a JSON body of the shape that users of Django REST Framework know.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Response, StatusCode};
 
 use crate::auth::Refusal;
@@ -44,6 +46,20 @@ pub(super) fn body_timeout() -> Response<Bytes> {
     );
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(CONNECTION, close);
+    response
+}
+
+/// The answer to a request that may be tried again after `left` (RFC 9110 section 10.2.3: whole seconds).
+pub(super) fn blocked(left: Duration) -> Response<Bytes> {
+    let mut response = json(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "The request cannot be served for now.",
+        "blocked",
+    );
+    let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+    response
+        .headers_mut()
+        .insert(RETRY_AFTER, HeaderValue::from(seconds));
     response
 }
 
@@ -94,4 +110,17 @@ pub fn request_timeout() -> Vec<u8> {
         body.len()
     )
     .into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_asked_to_come_back_too_early() {
+        let retry_after = |left| blocked(left).headers()[RETRY_AFTER].clone();
+        assert_eq!(retry_after(Duration::from_millis(1)), "1");
+        assert_eq!(retry_after(Duration::from_secs(5)), "5");
+        assert_eq!(retry_after(Duration::from_millis(5001)), "6");
+    }
 }

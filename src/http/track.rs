@@ -10,7 +10,7 @@ use super::activity::Activity;
 use super::in_progress::InProgress;
 use crate::app::BoxError;
 use crate::logging::cut;
-use crate::scoreboard::{InFlight, RequestId};
+use crate::scoreboard::{Executing, InFlight, RequestId};
 use crate::sys::clock;
 
 /// A request that is being answered; it ends when this is dropped.
@@ -66,6 +66,19 @@ impl Track {
             self.started,
             in_progress.map(InProgress::let_go).unwrap_or_default(),
         )
+    }
+
+    /// Code of the application runs for it, on the thread of the event loop, until what is returned is dropped.
+    pub(super) fn executing(&self) -> Option<Executing<'_>> {
+        let in_progress = self.in_progress.as_ref()?;
+        Some(in_progress.in_flight().executing())
+    }
+
+    /// By what it is known when it comes again.
+    pub(super) fn set_fingerprint(&self, fingerprint: u64) {
+        if let Some(in_progress) = &self.in_progress {
+            in_progress.in_flight().set_fingerprint(fingerprint);
+        }
     }
 
     /// The token named this subject.

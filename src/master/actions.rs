@@ -6,6 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use nix::sys::signal::Signal;
+
 use super::boot::pin;
 use super::crew::Hand;
 use super::listeners::SlotEnd;
@@ -250,6 +252,7 @@ impl Master {
             return;
         };
         hand.told_to_go = true;
+        hand.killed = Some((reason, Signal::SIGKILL));
         let pid = hand.pid;
         match reason {
             KillReason::BootTimeout => tracing::error!(

@@ -6,8 +6,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+
 use crate::channel::{self, Decoder, ToMaster, ToWorker};
-use crate::supervisor::{Generation, Now, Slot, WorkerId};
+use crate::supervisor::{Generation, KillReason, Now, Slot, WorkerId};
 use crate::sys::process::ProcessId;
 use crate::sys::socket;
 
@@ -23,6 +25,8 @@ pub(super) struct Hand {
     pub(super) told_to_go: bool,
     /// It was aborted because its event loop had not turned for so long.
     pub(super) hung_for: Option<Duration>,
+    /// Why the master sent it a signal to end it, and which.
+    pub(super) killed: Option<(KillReason, Signal)>,
     pub(super) channel: Option<UnixStream>,
     pub(super) incoming: Decoder<ToMaster>,
     pub(super) outgoing: Vec<u8>,
@@ -109,6 +113,7 @@ impl Hand {
             spawned,
             told_to_go: false,
             hung_for: None,
+            killed: None,
             channel: Some(channel),
             incoming: Decoder::default(),
             outgoing: Vec::new(),

@@ -1,11 +1,15 @@
-//! What is said when a worker ends: how, after how long, and which requests it took with it.
+//! What is done when a worker ends: its seat is read and given back, its end reported, and a request that workers keep dying
+//! of is blocked.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::Master;
 use super::crew::Hand;
-use crate::scoreboard::SeatView;
-use crate::supervisor::{Now, WorkerId};
+use super::death_report::{DeathReport, DeathStatus, KeptDeath, OutOfMemory, kill_word};
+use super::suspects::{Named, Suspects};
+use crate::scoreboard::Blocked;
+use crate::supervisor::{KillReason, Now, WorkerId};
 use crate::sys::clock;
 use crate::sys::machine::MemoryKills;
 use crate::sys::process::Ending;
@@ -13,50 +17,27 @@ use crate::sys::process::Ending;
 /// How often deaths are summed up while they are too many to tell one by one.
 const SUMMARY_EVERY: Duration = Duration::from_mins(1);
 
-/// Requests that a death report names; a line of the log shall go into a pipe whole (`PIPE_BUF`, pipe(7)).
-const NAMED_MAX: usize = 16;
+/// Death reports that are kept for `destrier status`.
+const REPORTS_MAX: usize = 32;
 
 /// What the master remembers of workers that died.
 #[derive(Debug)]
 pub(super) struct Deaths {
     pub(super) memory_kills: MemoryKills,
+    /// The last ones, newest first.
+    pub(super) reports: VecDeque<KeptDeath>,
+    pub(super) suspects: Suspects,
     /// Since the last summary; told one by one at debug level only.
     pub(super) untold: u64,
     pub(super) next_summary: Now,
-}
-
-/// Who ended a worker that SIGKILL ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum OutOfMemory {
-    Yes,
-    No,
-    Unknown,
-}
-
-impl OutOfMemory {
-    /// The kernel counts the processes that it killed for want of memory, not which: proof where it killed at least as many
-    /// as have died.
-    fn judge(kills: Option<u64>, killed: u64) -> Self {
-        match kills {
-            Some(0) => Self::No,
-            Some(kills) if kills >= killed => Self::Yes,
-            Some(_) | None => Self::Unknown,
-        }
-    }
-
-    fn word(self) -> &'static str {
-        match self {
-            Self::Yes => "yes",
-            Self::No => "no",
-            Self::Unknown => "unknown",
-        }
-    }
 }
 
 impl Deaths {
     pub(super) fn new() -> Self {
         Self {
             memory_kills: MemoryKills::watch(),
+            reports: VecDeque::new(),
+            suspects: Suspects::default(),
             untold: 0,
             next_summary: Now::ZERO,
         }
@@ -73,6 +54,24 @@ impl Deaths {
     /// What is known of `killed` workers that SIGKILL has ended since the last call.
     pub(super) fn out_of_memory(&mut self, killed: u64) -> OutOfMemory {
         OutOfMemory::judge(self.memory_kills.since_last(), killed)
+    }
+
+    /// The last ones, newest first.
+    pub(super) fn statuses(&self, now: Now) -> Vec<DeathStatus> {
+        self.reports
+            .iter()
+            .map(|report| report.status(now))
+            .collect()
+    }
+
+    /// When [`Master::lift_blocks`] has something to do.
+    pub(super) fn next_deadline(&self) -> Option<Now> {
+        self.suspects.next_deadline()
+    }
+
+    fn keep(&mut self, report: &DeathReport) {
+        self.reports.truncate(REPORTS_MAX - 1);
+        self.reports.push_front(KeptDeath::new(report));
     }
 
     fn count_untold(&mut self, now: Now, words: &str) {
@@ -96,47 +95,52 @@ impl Master {
         let Some(hand) = self.crew.leave(id) else {
             return ending.to_string();
         };
-        let seat = self.scoreboard.view(hand.seat);
+        let report = DeathReport {
+            worker: id.0,
+            pid: hand.pid.number(),
+            slot: hand.slot.0,
+            generation: hand.generation.0,
+            spawned: hand.spawned,
+            died: self.now(),
+            died_unix: clock::unix(),
+            died_monotonic: clock::monotonic(),
+            ending,
+            out_of_memory,
+            killed: hand
+                .killed
+                .filter(|(_, signal)| ending.is_by(*signal))
+                .map(|(reason, _)| reason),
+            hung_for: hand.hung_for,
+            seat: self.scoreboard.view(hand.seat),
+        };
         self.scoreboard.close_seat(hand.seat);
         self.crew.give_back(hand.seat);
         self.memory.forget(id);
-        let words = match out_of_memory {
-            OutOfMemory::Yes => format!("{ending}, out of memory"),
-            OutOfMemory::No | OutOfMemory::Unknown => ending.to_string(),
-        };
-        self.report(id, &hand, &seat, &words, out_of_memory, ending);
+        let words = report.ending_in_words();
+        if is_as_ordered(&hand, &report) {
+            tell_end(&report, &words);
+        } else {
+            self.tell_death(&report, &words);
+            self.suspect(&hand, &report);
+            self.deaths.keep(&report);
+        }
         words
     }
 
-    fn report(
-        &mut self,
-        id: WorkerId,
-        hand: &Hand,
-        seat: &SeatView,
-        words: &str,
-        out_of_memory: OutOfMemory,
-        ending: Ending,
-    ) {
-        let now = self.now();
-        let uptime = in_words(now.saturating_sub(hand.spawned));
-        let hung_for = hand.hung_for.map(in_words);
-        let as_ordered = hand.told_to_go && hung_for.is_none();
-        let (worker, pid, slot, generation) =
-            (id.0, hand.pid.number(), hand.slot.0, hand.generation.0);
-        let requests = requests_in_words(seat);
-        if as_ordered && ending == Ending::Exited(0) {
-            tracing::info!(worker, pid, slot, generation, uptime, "worker finished");
-        } else if as_ordered && seat.in_flight == 0 {
-            tracing::debug!(
-                worker,
-                pid,
-                slot,
-                generation,
-                uptime,
-                ending = words,
-                "worker ended as ordered"
-            );
-        } else if self.supervisor.is_degraded() {
+    fn tell_death(&mut self, report: &DeathReport, words: &str) {
+        let DeathReport {
+            worker,
+            pid,
+            slot,
+            generation,
+            ..
+        } = *report;
+        let uptime = in_words(report.uptime());
+        let (connections, in_flight) = (report.seat.connections, report.seat.in_flight);
+        let executing = report.executing_in_words();
+        let requests = report.others_in_words();
+        let hung_for = report.hung_for.map(in_words);
+        if self.supervisor.is_degraded() {
             tracing::debug!(
                 worker,
                 pid,
@@ -145,27 +149,131 @@ impl Master {
                 uptime,
                 ending = words,
                 hung_for,
-                connections = seat.connections,
+                connections,
+                in_flight,
+                executing,
                 requests,
                 "worker died"
             );
-            self.deaths.count_untold(now, words);
-        } else {
-            tracing::error!(
-                worker,
-                pid,
-                slot,
-                generation,
-                uptime,
-                ending = words,
-                hung_for,
-                out_of_memory = out_of_memory.word(),
-                connections = seat.connections,
-                in_flight = seat.in_flight,
-                requests,
-                "worker died"
+            self.deaths.count_untold(report.died, words);
+            return;
+        }
+        tracing::error!(
+            worker,
+            pid,
+            slot,
+            generation,
+            uptime,
+            ending = words,
+            hung_for,
+            out_of_memory = report.out_of_memory.word(),
+            killed_for = report.killed.map(kill_word),
+            connections,
+            in_flight,
+            executing,
+            requests,
+            "worker died"
+        );
+    }
+
+    /// Counts the death against the request that the worker died of, if that is proven and its generation wants it.
+    fn suspect(&mut self, hand: &Hand, report: &DeathReport) {
+        let Some(request) = report.culprit() else {
+            return;
+        };
+        let workers = self
+            .generations
+            .get(&hand.generation)
+            .map(|pinned| &pinned.loaded.config.workers);
+        let Some((workers, fingerprint)) = workers.zip(request.fingerprint) else {
+            return;
+        };
+        if !workers.poison_guard {
+            return;
+        }
+        let window = workers.poison_window;
+        let name = Named {
+            method: request.method.clone(),
+            path: request.path.clone(),
+        };
+        let suspects = &mut self.deaths.suspects;
+        if suspects.death(report.died, window, fingerprint, name) {
+            tracing::warn!(
+                method = request.method,
+                path = request.path,
+                request = %request.id,
+                window = %humantime::format_duration(window),
+                "blocked: workers keep dying of this request, it is answered with 503"
             );
         }
+        self.publish_blocks();
+    }
+
+    /// Lets those blocked requests pass again whose time is over.
+    pub(super) fn lift_blocks(&mut self) {
+        let lifted = self.deaths.suspects.lift(self.now());
+        for Named { method, path } in &lifted {
+            tracing::info!(method, path, "a blocked request may be tried again");
+        }
+        if !lifted.is_empty() {
+            self.publish_blocks();
+        }
+    }
+
+    /// Tells the workers.
+    pub(super) fn publish_blocks(&self) {
+        let blocked = self.deaths.suspects.blocked();
+        let blocked = blocked.map(|(fingerprint, until)| Blocked {
+            fingerprint,
+            until: self.started + until,
+        });
+        self.scoreboard.set_blocked(&blocked.collect::<Vec<_>>());
+    }
+}
+
+/// Whether a worker ended as the master had told it to: that is no death. One that had to be killed because it did not do in
+/// time what it should has died, whether that cost requests or not.
+fn is_as_ordered(hand: &Hand, report: &DeathReport) -> bool {
+    let costs_nothing = report.seat.in_flight == 0;
+    let is_orderly = match (report.ending, report.killed) {
+        (Ending::Exited(0), _) => true,
+        (Ending::Exited(_), _) => costs_nothing,
+        (Ending::Killed { .. }, Some(KillReason::Unwanted | KillReason::Stop)) => costs_nothing,
+        (
+            Ending::Killed { .. },
+            Some(
+                KillReason::BootTimeout
+                | KillReason::GracefulTimeout
+                | KillReason::BootFailed
+                | KillReason::Hung,
+            )
+            | None,
+        ) => false,
+    };
+    hand.told_to_go && is_orderly && report.hung_for.is_none()
+}
+
+fn tell_end(report: &DeathReport, words: &str) {
+    let DeathReport {
+        worker,
+        pid,
+        slot,
+        generation,
+        ..
+    } = *report;
+    let uptime = in_words(report.uptime());
+    if report.ending == Ending::Exited(0) {
+        tracing::info!(worker, pid, slot, generation, uptime, "worker finished");
+    } else {
+        tracing::debug!(
+            worker,
+            pid,
+            slot,
+            generation,
+            uptime,
+            ending = words,
+            "worker ended as ordered"
+        );
     }
 }
 
@@ -173,28 +281,4 @@ impl Master {
 pub(super) fn in_words(time: Duration) -> String {
     let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     humantime::format_duration(Duration::from_millis(milliseconds)).to_string()
-}
-
-/// The oldest requests that were in flight: method, path, age, id.
-fn requests_in_words(seat: &SeatView) -> String {
-    let now = clock::monotonic();
-    let words = seat.requests.iter().take(NAMED_MAX).map(|request| {
-        let age = now.saturating_sub(request.started).as_millis();
-        format!("{} {} {age}ms {}", request.method, request.path, request.id)
-    });
-    words.collect::<Vec<_>>().join("; ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::OutOfMemory;
-
-    #[test]
-    fn a_kill_for_want_of_memory_is_told_where_it_is_certain() {
-        assert_eq!(OutOfMemory::judge(Some(0), 1), OutOfMemory::No);
-        assert_eq!(OutOfMemory::judge(Some(1), 1), OutOfMemory::Yes);
-        assert_eq!(OutOfMemory::judge(Some(3), 2), OutOfMemory::Yes);
-        assert_eq!(OutOfMemory::judge(Some(1), 2), OutOfMemory::Unknown);
-        assert_eq!(OutOfMemory::judge(None, 1), OutOfMemory::Unknown);
-    }
 }

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 
 use super::Master;
 use super::control::{Answer, Request};
-use super::deaths::OutOfMemory;
+use super::death_report::OutOfMemory;
 use crate::channel::{ToMaster, ToWorker};
 use crate::logging;
 use crate::supervisor::{Caller, Event, Scale, StopManner, WorkerId};

@@ -5,6 +5,7 @@ mod actions;
 mod boot;
 pub mod control;
 mod crew;
+mod death_report;
 mod deaths;
 mod events;
 mod hangs;
@@ -16,6 +17,7 @@ mod slot_sockets;
 mod socket_path;
 mod status;
 mod stop;
+mod suspects;
 mod upgrade;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -30,6 +32,7 @@ use serde::{Deserialize, Serialize};
 pub use boot::{Inherited, ServiceManager, StartError, control_socket_path, identity_of};
 use control::ControlServer;
 use crew::Crew;
+pub use death_report::DeathStatus;
 use deaths::Deaths;
 use hangs::HangWatch;
 pub use listeners::ListenError;
@@ -228,6 +231,7 @@ impl Master {
             }
             self.give_sign_of_life();
             self.make_rounds();
+            self.lift_blocks();
             self.feed(Event::DeadlinePassed);
             self.go_on_with_upgrade();
         }
@@ -262,6 +266,7 @@ impl Master {
             .chain(log_retry)
             .chain(self.upgrade.deadline())
             .chain(self.next_round())
+            .chain(self.deaths.next_deadline())
             .chain(self.control.end_of_pause(self.now()))
             .min()
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use nix::sys::signal::Signal;
 
 use super::Master;
 use super::crew::Hand;
@@ -11,7 +12,7 @@ use super::hangs::{Finding, Seen};
 use super::memory::{Judgement, Limit};
 use crate::channel::ToWorker;
 use crate::config::Workers;
-use crate::supervisor::{Event, Now, State, WorkerId, WorkerView};
+use crate::supervisor::{Event, KillReason, Now, State, WorkerId, WorkerView};
 use crate::sys::{clock, process, process_memory};
 
 impl Master {
@@ -94,6 +95,7 @@ impl Master {
         let hung_for = since.map(|since| clock::monotonic().saturating_sub(since));
         let hung_for = hung_for.unwrap_or_default();
         hand.hung_for = Some(hung_for);
+        hand.killed = Some((KillReason::Hung, Signal::SIGABRT));
         tracing::error!(
             worker = id.0,
             pid = pid.number(),

@@ -1,9 +1,12 @@
 //! What runs now, for `destrier status`.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Master, ReloadOutcome};
+use super::{DeathStatus, Master, ReloadOutcome};
 use crate::config::WorkerCount;
+use crate::scoreboard::RequestInFlight;
 use crate::supervisor::WorkerView;
 use crate::sys::machine::Processors;
 use crate::sys::process::ProcessId;
@@ -40,6 +43,9 @@ pub struct Status {
     pub totals: Totals,
     /// Every worker process, oldest first.
     pub workers: Vec<WorkerStatus>,
+    /// The last workers that died, newest first.
+    #[serde(default)]
+    pub deaths: Vec<DeathStatus>,
 }
 
 /// A stop.
@@ -97,6 +103,9 @@ pub struct Totals {
     /// Of those: passed, though a rule that is an audit would have refused them.
     #[serde(default)]
     pub audited: u64,
+    /// Of those: not served because workers had died of the same request (`workers.poison_guard`).
+    #[serde(default)]
+    pub blocked: u64,
 }
 
 /// A worker.
@@ -149,6 +158,18 @@ pub struct RequestStatus {
     pub age: f64,
 }
 
+impl RequestStatus {
+    /// As it is at `now`, monotonic.
+    pub(super) fn new(request: &RequestInFlight, now: Duration) -> Self {
+        Self {
+            id: request.id.to_string(),
+            method: request.method.clone(),
+            path: request.path.clone(),
+            age: now.saturating_sub(request.started).as_secs_f64(),
+        }
+    }
+}
+
 impl Master {
     pub(super) fn status(&self) -> Status {
         let seats: Vec<usize> = self.crew.iter().map(|(_, hand)| hand.seat).collect();
@@ -184,12 +205,14 @@ impl Master {
                 by_status_class: counters.by_status_class,
                 refused: counters.refused,
                 audited: counters.audited,
+                blocked: counters.blocked,
             },
             workers: self
                 .supervisor
                 .workers()
                 .filter_map(|worker| self.worker_status(&worker))
                 .collect(),
+            deaths: self.deaths.statuses(self.now()),
         }
     }
 
@@ -224,12 +247,7 @@ impl Master {
         let hand = self.crew.get(worker.id)?;
         let seat = self.scoreboard.view(hand.seat);
         let now = clock::monotonic();
-        let requests = seat.requests.iter().map(|request| RequestStatus {
-            id: request.id.to_string(),
-            method: request.method.clone(),
-            path: request.path.clone(),
-            age: now.saturating_sub(request.started).as_secs_f64(),
-        });
+        let requests = seat.requests.iter();
         Some(WorkerStatus {
             worker: worker.id.0,
             pid: hand.pid.number(),
@@ -246,7 +264,9 @@ impl Master {
                     rss,
                     pss: self.memory.held(worker.id).and_then(|held| held.pss),
                 }),
-            requests_in_flight: requests.collect(),
+            requests_in_flight: requests
+                .map(|request| RequestStatus::new(request, now))
+                .collect(),
         })
     }
 }

@@ -21,7 +21,7 @@ impl Master {
         };
         let (drains_in, ends_in) = self.left(stop);
         if is_first {
-            let whole = |time: Duration| humantime::format_duration(whole_milliseconds(time));
+            let whole = |time: Duration| humantime::format_duration(nearest_millisecond(time));
             tracing::info!(
                 drains_in = %whole(drains_in.unwrap_or_default()),
                 ends_in = %whole(ends_in),
@@ -51,6 +51,8 @@ impl Master {
     }
 }
 
-fn whole_milliseconds(time: Duration) -> Duration {
-    Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+/// The microseconds since the order would be noise.
+fn nearest_millisecond(time: Duration) -> Duration {
+    let milliseconds = (time + Duration::from_micros(500)).as_millis();
+    Duration::from_millis(u64::try_from(milliseconds).unwrap_or(u64::MAX))
 }

@@ -1,7 +1,7 @@
 //! Where each figure lies in the shared words. Changing anything here means a new [`VERSION`].
 
 /// The layout's number, in the first word: a reader of another version keeps away.
-pub const VERSION: u64 = 3;
+pub const VERSION: u64 = 4;
 
 /// Workers that can exist at once: those of a generation and of the ones that still drain.
 pub const SEATS: usize = 2048;
@@ -12,14 +12,27 @@ pub const REQUESTS_NAMED: usize = 32;
 /// Bytes of a path that are kept.
 pub const PATH_MAX: usize = 96;
 
-/// Before the first seat: the version, the totals of the dead in the order of [`Figure`], the number of seats used.
-pub(super) const HEAD: usize = 32;
+/// Requests that can be blocked at once.
+pub const BLOCKED_MAX: usize = 64;
+
+/// Before the first seat: the version, the totals of the dead in the order of [`Figure`], the number of seats used, and the
+/// requests that are blocked. Whole cache lines, as a seat is: no two workers write to the same one.
+pub(super) const HEAD: usize = (BLOCKED + BLOCKED_MAX * BLOCKED_WORDS).next_multiple_of(8);
 
 /// 1 from the order to stop on; only the master writes it.
-pub(super) const STOPPING: usize = HEAD - 2;
+pub(super) const STOPPING: usize = 30;
 
 /// Seats at and above this number have never been used, so nobody needs to look there.
-pub(super) const SEATS_USED: usize = HEAD - 1;
+pub(super) const SEATS_USED: usize = 31;
+
+/// How many requests are blocked.
+pub(super) const BLOCKED_COUNT: usize = 32;
+
+/// Where the first of them is.
+const BLOCKED: usize = 33;
+
+/// Words of a blocked request: its fingerprint, and until when, in monotonic nanoseconds.
+pub(super) const BLOCKED_WORDS: usize = 2;
 
 /// One figure of a seat, each a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,15 +50,20 @@ pub(super) enum Figure {
     ServerError,
     Refused,
     Audited,
+    Blocked,
     /// 1 while the worker takes connections.
     Accepting,
     /// Since when the event loop has not been seen to turn, in monotonic nanoseconds; 0 while it waits for something to do.
     BusySince,
+    /// The request that the event loop is executing just now: see [`executing`].
+    Executing,
+    /// What the worker could tell of its own death.
+    Testimony,
 }
 
 impl Figure {
     /// Those that only grow, and are kept when their worker dies. An upgrade to another layout knows them by their names.
-    pub(super) const COUNTERS: [Self; 8] = [
+    pub(super) const COUNTERS: [Self; 9] = [
         Self::ConnectionsTotal,
         Self::Informational,
         Self::Success,
@@ -54,6 +72,7 @@ impl Figure {
         Self::ServerError,
         Self::Refused,
         Self::Audited,
+        Self::Blocked,
     ];
 
     pub(super) fn of_status(status: u16) -> Self {
@@ -68,7 +87,18 @@ impl Figure {
 }
 
 /// Words before the named requests of a seat.
-pub(super) const FIGURES: usize = 16;
+pub(super) const FIGURES: usize = 24;
+
+/// [`Figure::Executing`] while no request is executed.
+pub(super) const NOTHING: u64 = 0;
+
+/// [`Figure::Executing`] while the request of this entry is executed; of no entry: one that is not named.
+pub(super) const fn executing(entry: Option<usize>) -> u64 {
+    match entry {
+        Some(entry) => entry as u64 + 1,
+        None => REQUESTS_NAMED as u64 + 1,
+    }
+}
 
 /// One word of a named request.
 #[derive(Debug, Clone, Copy)]
@@ -80,10 +110,12 @@ pub(super) enum Named {
     /// Up to eight bytes of the method, the first one lowest.
     Method,
     PathLength,
+    /// By which it is known again; 0: it was not taken.
+    Fingerprint,
 }
 
 /// The first word of the path.
-pub(super) const PATH: usize = 5;
+pub(super) const PATH: usize = 6;
 
 /// Words of a named request.
 pub(super) const NAMED: usize = PATH + PATH_MAX / 8;
@@ -109,6 +141,12 @@ pub(super) const fn named(seat: usize, entry: usize) -> usize {
     HEAD + seat * SEAT + FIGURES + entry * NAMED
 }
 
+/// Where the blocked request number `index` is.
+pub(super) const fn blocked(index: usize) -> usize {
+    BLOCKED + index * BLOCKED_WORDS
+}
+
 const _: () =
-    assert!((Figure::BusySince as usize) < FIGURES && total(Figure::BusySince) < STOPPING);
+    assert!((Figure::Testimony as usize) < FIGURES && total(Figure::Testimony) < STOPPING);
+const _: () = assert!(HEAD.is_multiple_of(8) && SEAT.is_multiple_of(8));
 const _: () = assert!(PATH_MAX.is_multiple_of(8) && REQUESTS_NAMED <= u32::BITS as usize);

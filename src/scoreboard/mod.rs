@@ -3,6 +3,7 @@
 //! One writer a seat, any number of readers; each figure is one atomic word, so reading costs no system call and a
 //! worker that dies in mid-write leaves figures, not locks. Figures of one seat may be a moment apart.
 
+mod blocked;
 mod layout;
 mod reader;
 mod writer;
@@ -12,10 +13,11 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+pub use blocked::Blocked;
 use layout::Figure;
-pub use layout::{PATH_MAX, REQUESTS_NAMED, SEATS, VERSION};
-pub use reader::{Counters, RequestInFlight, SeatView};
-pub use writer::{Connection, InFlight, RequestId, SeatWriter};
+pub use layout::{BLOCKED_MAX, PATH_MAX, REQUESTS_NAMED, SEATS, VERSION};
+pub use reader::{Cause, Counters, RequestInFlight, SeatView};
+pub use writer::{Connection, Executing, InFlight, RequestId, SeatWriter};
 
 use crate::sys::memory::SharedWords;
 
@@ -131,9 +133,11 @@ impl Scoreboard {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
     use std::time::Duration;
 
-    use super::{PATH_MAX, REQUESTS_NAMED, RequestId, Scoreboard, VERSION};
+    use super::{Cause, PATH_MAX, REQUESTS_NAMED, RequestId, Scoreboard, VERSION};
+    use crate::sys::crash::Testimony;
 
     const ID: RequestId = RequestId { high: 7, low: 9 };
 
@@ -216,6 +220,53 @@ mod tests {
     }
 
     #[test]
+    fn the_cause_of_a_death_is_what_the_event_loop_was_executing() {
+        let scoreboard = Scoreboard::new().expect("memory");
+        scoreboard.open_seat(0, 42, 0, 1);
+        let writer = scoreboard.writer(0);
+        let note = writer.crash_note();
+        let died = || {
+            let executing = u32::try_from(note.executing.load(Relaxed)).expect("small");
+            let word = Testimony::EventLoop(executing).word();
+            note.testimony.store(word, Relaxed);
+            scoreboard.view(0).cause
+        };
+        assert_eq!(scoreboard.view(0).cause, None, "it has not died");
+        assert_eq!(died(), Some(Cause::NoRequest));
+        let begin = |path| writer.begin(ID, "GET", path, Duration::from_secs(1));
+        let (first, second) = (begin("/a"), begin("/b"));
+        second.set_fingerprint(77);
+        let path = |cause| match cause {
+            Some(Cause::Request(request)) => (request.path, request.fingerprint),
+            other => panic!("{other:?}"),
+        };
+        let executing = second.executing();
+        assert_eq!(path(died()), ("/b".to_owned(), Some(77)));
+        // A request that is let go of in the midst of another one.
+        drop(first.executing());
+        assert_eq!(path(died()), ("/b".to_owned(), Some(77)));
+        drop(executing);
+        assert_eq!(died(), Some(Cause::NoRequest));
+        let _others: Vec<_> = (2..REQUESTS_NAMED).map(|_| begin("/c")).collect();
+        let unnamed = begin("/d");
+        unnamed.set_fingerprint(78);
+        let _executing = unnamed.executing();
+        assert_eq!(died(), Some(Cause::UnnamedRequest));
+        scoreboard.open_seat(0, 43, 0, 1);
+        assert_eq!(scoreboard.view(0).cause, None, "it is another worker");
+    }
+
+    #[test]
+    fn an_entry_that_is_taken_again_has_no_fingerprint_of_the_request_before() {
+        let scoreboard = Scoreboard::new().expect("memory");
+        let writer = scoreboard.writer(0);
+        let begin = || writer.begin(ID, "GET", "/", Duration::from_secs(1));
+        begin().set_fingerprint(77);
+        let _request = begin();
+        assert_eq!(scoreboard.view(0).requests[0].fingerprint, None);
+    }
+
+    #[test]
     fn a_surplus_is_what_a_worker_has_more_than_the_least_of_those_that_accept_beside_it() {
         let scoreboard = Scoreboard::new().expect("memory");
         for (seat, generation) in [(0, 1), (1, 1), (2, 1), (3, 2)] {
@@ -260,12 +311,14 @@ mod tests {
         writer.answered(200);
         writer.answered(404);
         writer.refused();
+        writer.blocked();
         drop(writer.connection_opened());
         let before = scoreboard.counters(&[1]);
         assert_eq!(
-            (before.by_status_class, before.refused, before.connections),
-            ([0, 1, 0, 1, 0], 1, 1)
+            (before.by_status_class, before.connections),
+            ([0, 1, 0, 1, 0], 1)
         );
+        assert_eq!((before.refused, before.blocked), (1, 1));
         scoreboard.close_seat(1);
         assert_eq!(scoreboard.counters(&[1]), before);
         scoreboard.open_seat(1, 43, 0, 1);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::layout::{self, Figure, Named, PATH, PATH_MAX, REQUESTS_NAMED};
 use super::{RequestId, Scoreboard};
+use crate::sys::crash::Testimony;
 
 /// One seat as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,23 @@ pub struct SeatView {
     pub counters: Counters,
     /// The oldest requests in flight, at most [`REQUESTS_NAMED`].
     pub requests: Vec<RequestInFlight>,
+    /// Of a worker that has died: what is certain about the cause.
+    pub cause: Option<Cause>,
+}
+
+/// What ended a worker, where it could still tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cause {
+    /// Its event loop died, or hung, while it executed this request.
+    Request(RequestInFlight),
+    /// The same with a request beyond those that can be named.
+    UnnamedRequest,
+    /// Its event loop died, or hung, outside of any request: a task of the application, or its boot.
+    NoRequest,
+    /// Another thread of it died.
+    AnotherThread,
+    /// A signal that this process sent; 0: one that it cannot see.
+    SentBy(u32),
 }
 
 /// What was done since the start.
@@ -36,6 +54,8 @@ pub struct Counters {
     pub refused: u64,
     /// Requests that passed only because the rule is an audit.
     pub audited: u64,
+    /// Requests not served because they had ended workers; they are among the 5xx.
+    pub blocked: u64,
 }
 
 /// A request that was in flight when its seat was read.
@@ -49,6 +69,8 @@ pub struct RequestInFlight {
     pub path: String,
     /// When it began, monotonic.
     pub started: Duration,
+    /// By what it is known again; `None` where that was not asked for.
+    pub fingerprint: Option<u64>,
 }
 
 impl Counters {
@@ -74,6 +96,22 @@ impl Scoreboard {
             in_flight: read(Figure::InFlight),
             counters: counters(read),
             requests,
+            cause: Testimony::read(read(Figure::Testimony))
+                .map(|testimony| self.cause(seat, testimony)),
+        }
+    }
+
+    fn cause(&self, seat: usize, testimony: Testimony) -> Cause {
+        match testimony {
+            Testimony::AnotherThread => Cause::AnotherThread,
+            Testimony::Sent(by) => Cause::SentBy(by),
+            Testimony::EventLoop(executing) if u64::from(executing) == layout::NOTHING => {
+                Cause::NoRequest
+            }
+            Testimony::EventLoop(executing) => (0..REQUESTS_NAMED)
+                .find(|entry| layout::executing(Some(*entry)) == u64::from(executing))
+                .and_then(|entry| self.request(seat, entry))
+                .map_or(Cause::UnnamedRequest, Cause::Request),
         }
     }
 
@@ -122,6 +160,7 @@ impl Scoreboard {
             method: String::from_utf8_lossy(&method).into_owned(),
             path: String::from_utf8_lossy(&path).into_owned(),
             started: Duration::from_nanos(started),
+            fingerprint: Some(read(Named::Fingerprint as usize)).filter(|taken| *taken != 0),
         })
     }
 }
@@ -138,5 +177,6 @@ fn counters(read: impl Fn(Figure) -> u64) -> Counters {
         ],
         refused: read(Figure::Refused),
         audited: read(Figure::Audited),
+        blocked: read(Figure::Blocked),
     }
 }

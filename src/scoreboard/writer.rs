@@ -3,13 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{
-    AtomicU32,
+    AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
 use std::time::Duration;
 
 use super::Scoreboard;
 use super::layout::{self, Figure, Named, PATH, PATH_MAX, REQUESTS_NAMED};
+use crate::sys::crash::Note;
 
 /// What one request is called in logs, answers and death reports: 32 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,6 +41,13 @@ pub struct SeatWriter {
 pub struct InFlight {
     writer: SeatWriter,
     entry: Option<usize>,
+}
+
+/// The event loop executes a request, until this is dropped.
+#[derive(Debug)]
+pub struct Executing<'a> {
+    word: &'a AtomicU64,
+    before: u64,
 }
 
 /// An open connection; it ends when this is dropped.
@@ -84,6 +92,25 @@ impl SeatWriter {
     /// A rule that is an audit would have refused a request.
     pub fn audited(&self) {
         self.add(Figure::Audited);
+    }
+
+    /// A request was not served, for it had ended workers.
+    pub fn blocked(&self) {
+        self.add(Figure::Blocked);
+    }
+
+    /// Until when this request is blocked, monotonic.
+    pub fn blocked_until(&self, fingerprint: u64) -> Option<Duration> {
+        self.scoreboard.blocked_until(fingerprint)
+    }
+
+    /// Where the worker may leave word of its own death. The scoreboard then stays mapped as long as the process lives.
+    pub fn crash_note(&self) -> Note {
+        let scoreboard: &'static Scoreboard = Box::leak(Box::new(Arc::clone(&self.scoreboard)));
+        Note {
+            executing: scoreboard.figure(self.seat, Figure::Executing),
+            testimony: scoreboard.figure(self.seat, Figure::Testimony),
+        }
     }
 
     /// A connection was accepted.
@@ -156,6 +183,7 @@ impl SeatWriter {
         set(Named::IdLow as usize, id.low);
         set(Named::Method as usize, packed(method.as_bytes()));
         set(Named::PathLength as usize, path.len() as u64);
+        set(Named::Fingerprint as usize, 0);
         for (index, bytes) in path.chunks(8).enumerate() {
             set(PATH + index, packed(bytes));
         }
@@ -175,6 +203,36 @@ impl SeatWriter {
         self.scoreboard
             .figure(self.seat, figure)
             .fetch_sub(1, Relaxed);
+    }
+}
+
+impl InFlight {
+    /// Code of the application runs for this request, on the thread of the event loop.
+    pub fn executing(&self) -> Executing<'_> {
+        let word = self
+            .writer
+            .scoreboard
+            .figure(self.writer.seat, Figure::Executing);
+        let before = word.load(Relaxed);
+        word.store(layout::executing(self.entry), Relaxed);
+        Executing { word, before }
+    }
+
+    /// By what the request is known when it comes again; not 0.
+    pub fn set_fingerprint(&self, fingerprint: u64) {
+        if let Some(entry) = self.entry {
+            let index = layout::named(self.writer.seat, entry) + Named::Fingerprint as usize;
+            self.writer
+                .scoreboard
+                .word(index)
+                .store(fingerprint, Relaxed);
+        }
+    }
+}
+
+impl Drop for Executing<'_> {
+    fn drop(&mut self) {
+        self.word.store(self.before, Relaxed);
     }
 }
 

@@ -241,7 +241,7 @@ pub enum Done {
 }
 
 /// Why a worker is killed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KillReason {
     /// It was not ready within the boot time-out.
     BootTimeout,

@@ -3,6 +3,7 @@
 
 pub mod child;
 pub mod clock;
+pub mod crash;
 pub mod handover;
 pub mod identity;
 pub mod listener;

@@ -28,6 +28,12 @@ impl ProcessId {
         Self(Pid::from_raw(number))
     }
 
+    /// A process that does not exist.
+    #[cfg(test)]
+    pub(super) fn none() -> Self {
+        Self(Pid::from_raw(i32::MAX))
+    }
+
     /// As a number, for logs and the scoreboard.
     pub fn number(self) -> u32 {
         self.0.as_raw().unsigned_abs()

@@ -26,6 +26,7 @@ use crate::http::activity::Limits;
 use crate::http::{Pipeline, Settings};
 use crate::logging;
 use crate::scoreboard::SeatWriter;
+use crate::sys::crash;
 use crate::sys::identity::Identity;
 use crate::sys::listener::ListeningSocket;
 use crate::sys::process::{self, ProcessId};
@@ -92,6 +93,10 @@ pub fn run<A: App>(task: Task, app: &A) -> WorkerExit {
         let message = panic.payload_as_str().unwrap_or("no message");
         tracing::error!(worker, place, message, "panic");
     }));
+    // The event loop runs on this thread.
+    if let Err(error) = crash::watch(task.master, task.seat.crash_note()) {
+        tracing::warn!(worker, %error, "cannot watch for crashes, death reports will not know their cause");
+    }
     let exit = match event_loop(&task.seat) {
         Ok(runtime) => {
             let exit = runtime.block_on(live(task, app));
@@ -239,6 +244,7 @@ fn settings(task: &Task) -> Settings {
         ),
         access_log: config.log.access,
         max_requests: (least > 0).then(|| u64::from(least) + u64::from(jitter)),
+        poison_guard: config.workers.poison_guard,
     }
 }
 

@@ -7,6 +7,7 @@ use crate::place::{Outcome, Place, masked};
 use crate::support::PATIENCE;
 use crate::support::client;
 use crate::support::command;
+use crate::support::os;
 use crate::support::server::{Server, Setup};
 
 /// What differs from run to run of a server.
@@ -165,14 +166,70 @@ fn status_is_json_for_programs() {
         let fields = value.as_object().unwrap().keys();
         fields.cloned().collect::<Vec<_>>().join(" ")
     };
-    assert_snapshot!(fields(&status), @"version pid uptime state stop generation config control_socket workers_wanted workers_because listeners last_reload totals workers");
+    assert_snapshot!(fields(&status), @"version pid uptime state stop generation config control_socket workers_wanted workers_because listeners last_reload totals workers deaths");
     assert_snapshot!(fields(&status["workers"][0]), @"worker pid slot generation state uptime connections in_flight requests memory requests_in_flight");
     assert_snapshot!(fields(&status["listeners"][0]), @"bind address");
-    assert_snapshot!(fields(&status["totals"]), @"connections requests by_status_class refused audited");
+    assert_snapshot!(fields(&status["totals"]), @"connections requests by_status_class refused audited blocked");
     assert_eq!(status["last_reload"], Value::Null);
     server.reload();
     let status: Value = serde_json::from_str(&asked(&server, ["status", "--json"]).data()).unwrap();
     assert_snapshot!(fields(&status["last_reload"]), @"ago generation error");
+}
+
+#[test]
+fn status_tells_the_last_deaths() {
+    let server = Setup::new()
+        .set("workers.count", 1)
+        .set("workers.backoff_initial", "1ms")
+        .set("workers.backoff_max", "1ms")
+        .set("app.faults", true)
+        .start();
+    let deaths = |count| {
+        server.until(&format!("{count} deaths"), |status| {
+            (status.deaths.len() == count).then_some(())
+        });
+        server.until_workers(1);
+    };
+    let slow = || {
+        let client = client::get_meanwhile(&server.address(), "/slow?ms=600000");
+        server.until_in_flight(1);
+        client
+    };
+    assert!(client::get(&server.address(), "/fault/exit?code=9").is_err());
+    deaths(1);
+    let neighbour = slow();
+    assert!(client::get(&server.address(), "/fault/crash").is_err());
+    deaths(2);
+    drop(neighbour.join());
+    let neighbour = slow();
+    os::kill(server.pids()[0]);
+    deaths(3);
+    drop(neighbour.join());
+    let outcome = asked(&server, ["status"]);
+    let (_, told) = outcome.stdout.split_once("\n\nWORKER").unwrap();
+    let (_, told) = told.split_once("\n\n").unwrap();
+    let _masks = masked(&[
+        (r"\b\d+(ms|s|m)( \d+(ms|s|m))*\b", "[span]"),
+        (r"pid \d+", "pid [pid]"),
+        // Whether a core is written is the business of whoever runs the tests.
+        (r", core dumped", ""),
+    ]);
+    assert_snapshot!(told, @r"
+    deaths, the newest first
+      [span] ago, worker 3 (pid [pid], slot 0, up [span]): killed by SIGKILL; in flight: GET /slow [span]
+      [span] ago, worker 2 (pid [pid], slot 0, up [span]): killed by SIGABRT, executing GET /fault/crash [span]; in flight: GET /slow [span]
+      [span] ago, worker 1 (pid [pid], slot 0, up [span]): exit code 9, executing GET /fault/exit [span]
+    ");
+    let status: Value = serde_json::from_str(&asked(&server, ["status", "--json"]).data()).unwrap();
+    let fields = status["deaths"][0].as_object().unwrap().keys();
+    let fields: Vec<_> = fields.cloned().collect();
+    assert_snapshot!(fields.join(" "), @"ago at worker pid slot generation uptime ending exit_code signal core_dumped out_of_memory killed_for hung_for connections in_flight cause sent_by executing others_in_flight");
+    for count in 4..=6 {
+        os::kill(server.pids()[0]);
+        deaths(count);
+    }
+    let last = asked(&server, ["status"]).data();
+    assert!(last.ends_with("\n  1 more with --json\n"), "{last}");
 }
 
 #[test]

@@ -220,7 +220,7 @@ fn a_death_report_names_the_exit_code_or_the_signal_of_the_application() {
         let said = line["ending"].as_str().unwrap();
         assert!(said.starts_with(ending), "{line}");
         let path = path.split('?').next().unwrap();
-        assert!(line["requests"].as_str().unwrap().contains(path), "{line}");
+        assert!(line["executing"].as_str().unwrap().contains(path), "{line}");
         server.until_workers(2);
     }
 }

@@ -506,6 +506,7 @@ fn descriptors_do_not_pile_up_over_upgrades() {
     }
     assert_eq!(server.pids().into_iter().map(count).max(), of_worker);
     assert!(count(server.pid) <= of_master + 1);
+    assert_eq!(os::sockets_open_on_exec(server.pid), [""; 0]);
 }
 
 /// Orders in an order that nobody thought of; a failure names its seed.

@@ -177,6 +177,8 @@ fn what_is_in_force_is_shown_with_its_origin() {
     workers.max_memory = 0                        # default
     workers.max_memory_samples = 3                # default
     workers.memory_interval = "5s"                # default
+    workers.poison_guard = false                  # default
+    workers.poison_window = "10m"                 # default
     reload.strategy = "blue-green"                # default
     reload.max_surge = 1                          # default
     reload.max_unavailable = 0                    # default

@@ -7,6 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::Signal;
 
 use super::state::{self, State, StateError};
 use crate::channel::Decoder;
@@ -156,7 +157,7 @@ impl Master {
                 .map_err(failed("go on with the control socket"))?,
             signals,
             scoreboard,
-            deaths: take_deaths(&deaths),
+            deaths: take_deaths(deaths),
             hangs,
             memory,
             systemd: systemd_of(manager),
@@ -168,6 +169,9 @@ impl Master {
             upgrade: Upgrade::new(program),
         };
         drop(legacy);
+        if is_fresh {
+            master.publish_blocks();
+        }
         tracing::info!(
             pid = ProcessId::own().number(),
             version = env!("CARGO_PKG_VERSION"),
@@ -217,6 +221,7 @@ fn take_crew(
             spawned,
             told_to_go,
             hung_for,
+            killed,
             channel,
             unread,
             unsent,
@@ -242,6 +247,8 @@ fn take_crew(
                 spawned,
                 told_to_go,
                 hung_for,
+                killed: killed
+                    .and_then(|(reason, signal)| Some((reason, Signal::try_from(signal).ok()?))),
                 channel: channel.map(UnixStream::from),
                 incoming,
                 outgoing: unsent,
@@ -386,14 +393,18 @@ fn take_control(state: state::Control, legacy: &mut Legacy) -> io::Result<Contro
     })
 }
 
-fn take_deaths(state: &state::Deaths) -> Deaths {
+fn take_deaths(state: state::Deaths) -> Deaths {
     let state::Deaths {
         memory_kills,
+        reports,
+        suspects,
         untold,
         next_summary,
-    } = *state;
+    } = state;
     Deaths {
         memory_kills: MemoryKills::since(memory_kills),
+        reports,
+        suspects,
         untold,
         next_summary,
     }
@@ -417,6 +428,7 @@ mod tests {
             spawned: Duration::ZERO,
             told_to_go: false,
             hung_for: None,
+            killed: None,
             channel: None,
             unread: b"{\"type\":\"re".to_vec(),
             unsent: Vec::new(),

@@ -233,6 +233,7 @@ fn pack_hand<'a>(worker: WorkerId, hand: &'a crew::Hand, luggage: &mut Luggage<'
         spawned,
         told_to_go,
         hung_for,
+        killed,
         channel,
         incoming,
         outgoing,
@@ -247,6 +248,7 @@ fn pack_hand<'a>(worker: WorkerId, hand: &'a crew::Hand, luggage: &mut Luggage<'
         spawned: *spawned,
         told_to_go: *told_to_go,
         hung_for: *hung_for,
+        killed: killed.map(|(reason, signal)| (reason, signal as i32)),
         channel: channel
             .as_ref()
             .map(|channel| luggage.pack(channel.as_fd())),
@@ -262,11 +264,15 @@ fn pack_hand<'a>(worker: WorkerId, hand: &'a crew::Hand, luggage: &mut Luggage<'
 fn pack_deaths(deaths: &deaths::Deaths) -> Deaths {
     let deaths::Deaths {
         memory_kills,
+        reports,
+        suspects,
         untold,
         next_summary,
     } = deaths;
     Deaths {
         memory_kills: memory_kills.seen(),
+        reports: reports.clone(),
+        suspects: suspects.clone(),
         untold: *untold,
         next_summary: *next_summary,
     }

@@ -4,7 +4,7 @@
 //! written here, the derives of the supervisor among it, or what master and workers say to each other, raises
 //! [`STATE_VERSION`], unless no release has the number yet; a test holds the shape.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,9 +15,11 @@ use super::program::Program;
 use crate::config::{Bind, Text};
 use crate::logging::Unwritten;
 use crate::master::ReloadOutcome;
+use crate::master::death_report::KeptDeath;
 use crate::master::hangs::HangWatch;
 use crate::master::memory::MemoryWatch;
-use crate::supervisor::{Caller, Generation, Now, Slot, Supervisor, WorkerId};
+use crate::master::suspects::Suspects;
+use crate::supervisor::{Caller, Generation, KillReason, Now, Slot, Supervisor, WorkerId};
 
 /// The number of the shape below.
 pub const STATE_VERSION: u32 = 1;
@@ -152,6 +154,8 @@ pub(super) struct Hand {
     pub(super) spawned: Now,
     pub(super) told_to_go: bool,
     pub(super) hung_for: Option<Duration>,
+    /// Why it was killed, and with which signal.
+    pub(super) killed: Option<(KillReason, i32)>,
     pub(super) channel: Option<Number>,
     pub(super) unread: Vec<u8>,
     pub(super) unsent: Vec<u8>,
@@ -172,6 +176,8 @@ pub(super) struct Scoreboard {
 #[serde(deny_unknown_fields)]
 pub(super) struct Deaths {
     pub(super) memory_kills: Option<u64>,
+    pub(super) reports: VecDeque<KeptDeath>,
+    pub(super) suspects: Suspects,
     pub(super) untold: u64,
     pub(super) next_summary: Now,
 }
@@ -243,6 +249,7 @@ mod tests {
     use super::*;
     use crate::master::hangs::Seen;
     use crate::master::memory::Limit;
+    use crate::master::suspects::Named;
     use crate::supervisor::{Event, Policy, Strategy};
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -300,6 +307,12 @@ mod tests {
 
     fn state() -> State {
         let (hangs, memory) = watches();
+        let mut suspects = Suspects::default();
+        let name = Named {
+            method: "GET".to_owned(),
+            path: "/report".to_owned(),
+        };
+        let _blocked = suspects.death(SECOND, SECOND, 7, name);
         let slots = Kind::PerSlot {
             address: ([127, 0, 0, 1], 8000).into(),
             v6_only: false,
@@ -372,6 +385,7 @@ mod tests {
                 spawned: SECOND,
                 told_to_go: false,
                 hung_for: None,
+                killed: Some((KillReason::Hung, 6)),
                 channel: Some(12),
                 unread: Vec::new(),
                 unsent: Vec::new(),
@@ -384,6 +398,8 @@ mod tests {
             },
             deaths: Deaths {
                 memory_kills: Some(0),
+                reports: VecDeque::new(),
+                suspects,
                 untold: 0,
                 next_summary: Duration::ZERO,
             },
@@ -436,9 +452,9 @@ mod tests {
         generations {"1":{"file":"/etc/destrier.toml","text":"workers.count = 1"}}
         listeners {"open":[{"bind":{"Tcp":"127.0.0.1:8000"},"kind":{"PerSlot":{"address":"127.0.0.1:8000","v6_only":false,"backlog":2048,"sockets":[{"slot":0,"socket":5,"emptied_by":null}],"serving":[0]}}},{"bind":{"Unix":"/run/app.sock"},"kind":{"Shared":{"socket":6,"address":null,"path":{"path":"/run/app.sock","made":[1,2],"lock":7},"inherited":false,"is_leaving":false,"emptied_by":[9]}}}],"inherited":[{"name":"http","number":3,"socket":8}],"serving":[[{"Tcp":"127.0.0.1:8000"},[0]]],"heirs":[[{"Tcp":"127.0.0.1:8000"},1,2]],"cannot_steer":false}
         control {"listener":[9,{"path":"/run/control.sock","made":[1,2],"lock":10}],"clients":[{"caller":1,"stream":11,"unread":[123],"unsent":[],"unanswered":1,"has_finished":false}],"last_caller":1,"path":"/run/control.sock","pause":null}
-        crew [{"worker":2,"pid":4711,"slot":0,"generation":1,"seat":0,"spawned":1,"told_to_go":false,"hung_for":null,"channel":12,"unread":[],"unsent":[],"passing":[[0,5]]}]
+        crew [{"worker":2,"pid":4711,"slot":0,"generation":1,"seat":0,"spawned":1,"told_to_go":false,"hung_for":null,"killed":["Hung",6],"channel":12,"unread":[],"unsent":[],"passing":[[0,5]]}]
         scoreboard {"memory":12,"layout":1,"totals":{"success":3}}
-        deaths {"memory_kills":0,"untold":0,"next_summary":0}
+        deaths {"memory_kills":0,"reports":[],"suspects":{"7":{"name":{"method":"GET","path":"/report"},"deaths":[1],"forgotten":2,"is_blocked":false}},"untold":0,"next_summary":0}
         hangs {"looked":1,"suspects":{"2":{"busy_since":0,"until":1}}}
         memory {"looked":0,"held":{"2":{"rss":4096,"pss":null,"above":0,"was_below":false,"is_asked":true,"is_reported":false}},"is_blindness_told":false}
         last_reload {"at":1,"result":{"Ok":1}}

@@ -91,3 +91,21 @@ pub(crate) fn listening_sockets(address: &Address) -> usize {
     };
     table.lines().skip(1).filter(listens).count()
 }
+
+/// The sockets and files in memory of the process that a program which it becomes or starts would have.
+#[track_caller]
+pub(crate) fn sockets_open_on_exec(pid: u32) -> Vec<String> {
+    const CLOSED_ON_EXEC: u32 = 0o2_000_000;
+    let fds = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let numbers = fds.map(|fd| fd.unwrap().file_name().into_string().unwrap());
+    let open = numbers.filter_map(|number| {
+        let target = fs::read_link(format!("/proc/{pid}/fd/{number}")).ok()?;
+        let target = target.to_str()?.to_owned();
+        let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).ok()?;
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
+        let flags = u32::from_str_radix(flags.trim(), 8).unwrap();
+        let is_one = target.starts_with("socket:") || target.starts_with("/memfd:");
+        (is_one && flags & CLOSED_ON_EXEC == 0).then(|| format!("{number}: {target}"))
+    });
+    open.collect()
+}

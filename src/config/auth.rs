@@ -1,0 +1,171 @@
+//! `[auth]` in force: who may sign tokens, where they stand, what they allow.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Tokens;
+
+/// `[auth]`: who may sign tokens and what they allow.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Auth {
+    /// Named in the `WWW-Authenticate` challenge (RFC 6750 section 3).
+    pub realm: String,
+    /// Where a token may stand in a request.
+    pub token_from: Vec<TokenSource>,
+    /// Origins beside the host that was asked, `https://app.example.com`, whose pages may make requests with the token in a
+    /// cookie.
+    pub trusted_origins: Vec<String>,
+    /// What proves that the site made such a request, where the browser does not say.
+    pub double_submit: Option<DoubleSubmit>,
+    /// The token service; absent when it is off.
+    pub tokens: Option<Tokens>,
+    /// Who may sign.
+    pub issuers: Vec<Issuer>,
+    /// What a request needs; the first that matches decides, none that matches refuses.
+    pub rules: Vec<Rule>,
+}
+
+/// One entry of `auth.token_from`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenSource {
+    /// The Authorization field, after `Bearer` (RFC 6750 section 2.1).
+    Authorization,
+    /// The cookie of this name.
+    Cookie(String),
+    /// The field of this name, in lower case; its value is the token.
+    Header(String),
+    /// The WebSocket subprotocol after the one of this name.
+    Protocol(String),
+}
+
+/// `auth.csrf_cookie` and `auth.csrf_header`: a field repeats the value of a cookie, which only a page of the site can read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DoubleSubmit {
+    /// The name of the cookie.
+    pub cookie: String,
+    /// The name of the field, in lower case.
+    pub header: String,
+}
+
+/// `[[auth.issuer]]`: one party whose tokens are believed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Issuer {
+    /// What messages call it: `name`, else the `iss` it signs with, else its number in the file.
+    pub name: String,
+    /// Where its keys are.
+    pub keys: KeySource,
+    /// The `iss` its tokens must carry; when absent, any that no other issuer has.
+    pub issuer: Option<String>,
+    /// `aud` must hold one of these; when empty a token must not carry an `aud`.
+    pub audience: Vec<String>,
+    /// Algorithms its keys may be used with; when empty, what each key is made for.
+    pub algorithms: Vec<Algorithm>,
+    /// Clock difference that is forgiven: whole seconds, for tokens are judged by the second, up to [`LEEWAY_MAX`].
+    pub leeway: Duration,
+    /// Claims that must be present, of any name.
+    pub require: Vec<String>,
+    /// What claims must hold, by name or dotted path.
+    pub claims: BTreeMap<String, ClaimTest>,
+    /// Values of the `typ` header that are accepted, compared without case and `application/`; empty: any.
+    pub typ: Vec<String>,
+    /// Whether it signs for the token service, so that a claim `token_type` must say `access` where there is one: a refresh
+    /// token opens nothing.
+    pub signs_refresh_tokens: bool,
+}
+
+/// The most that a clock may be wrong: 10 minutes.
+pub const LEEWAY_MAX: Duration = Duration::from_mins(10);
+
+/// Where the keys of an issuer are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// A shared secret for HS256, HS384 and HS512: the bytes of the file without a last line break.
+    Secret {
+        /// The file.
+        file: PathBuf,
+        /// Make the file, with a random secret and mode 0600, when it is missing. For development.
+        create_missing: bool,
+    },
+    /// A public key or certificate in PEM.
+    PublicKey(PathBuf),
+    /// A JWK or JWK set (RFC 7517).
+    Jwks(PathBuf),
+}
+
+/// A signature algorithm of RFC 7518 section 3.1 or RFC 8037.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "UPPERCASE")]
+#[expect(missing_docs, reason = "the RFC's own names")]
+pub enum Algorithm {
+    Hs256,
+    Hs384,
+    Hs512,
+    Rs256,
+    Rs384,
+    Rs512,
+    Ps256,
+    Ps384,
+    Ps512,
+    Es256,
+    Es384,
+    #[serde(rename = "EdDSA", alias = "Ed25519")]
+    EdDsa,
+}
+
+/// `[[auth.rule]]`: what the requests that match need.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rule {
+    /// A pattern on the path: `/exact`, `/prefix/**`, `/users/{id}`.
+    pub path: String,
+    /// Methods it is for; empty: all.
+    pub methods: Vec<String>,
+    /// Hosts it is for, in lower case: `api.example.com`, or `*.example.com` for every host below it; empty: all.
+    pub hosts: Vec<String>,
+    /// Whether a token is needed.
+    pub access: Access,
+    /// Scopes that must all be granted (`scope` or `scp`).
+    pub scopes: Vec<String>,
+    /// Scopes of which one must be granted.
+    pub any_scopes: Vec<String>,
+    /// Roles of which one must be held (`roles`).
+    pub roles: Vec<String>,
+    /// What claims must hold, by name or by dotted path into a nested claim (`realm_access.roles`).
+    pub claims: BTreeMap<String, ClaimTest>,
+    /// How long ago the user may have logged in (`auth_time`, `OpenID` Connect Core section 2).
+    pub max_age: Option<Duration>,
+    /// What this rule would refuse is logged and counted, and passes.
+    pub audit: bool,
+    /// From the last header of a request until its answer begins: its own, else `http.request_timeout`.
+    pub request_timeout: Option<Duration>,
+    /// The parameter of the query that may hold the token.
+    pub query_token: Option<String>,
+}
+
+/// What a claim must hold.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ClaimTest {
+    /// Exactly this value.
+    Equals(serde_json::Value),
+    /// A list with this item; or a text of names separated by blanks, with this name.
+    Contains(serde_json::Value),
+    /// One of these values.
+    OneOf(Vec<serde_json::Value>),
+}
+
+/// `auth.rule.access`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Access {
+    /// No token is looked at.
+    Public,
+    /// A token may be absent, but one that is there must be valid.
+    Optional,
+    /// A valid token is needed.
+    Token,
+}
