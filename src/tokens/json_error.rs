@@ -191,7 +191,7 @@ mod tests {
                 "Invalid \\escape: line 1 column 7 (char 6)",
             ),
             ("[1 2]", "Expecting ',' delimiter: line 1 column 4 (char 3)"),
-            ("{\"a\":tru}", "Expecting value: line 1 column 6 (char 5)"),
+            ("{\"a\":truth}", "Expecting value: line 1 column 6 (char 5)"),
             (
                 "{\"a\":\n\n \"x\ny\"}",
                 "Invalid control character at: line 3 column 4 (char 10)",

@@ -88,6 +88,13 @@ impl Users {
     }
 }
 
+impl Drop for Users {
+    fn drop(&mut self) {
+        // A command ends at once; what it wrote shall stand in the file and not beside it.
+        self.runtime.block_on(self.store.close());
+    }
+}
+
 /// As Django has it: up to 150 characters; and what a login would trim away or refuse is no name.
 fn check_name(name: &str) -> Outcome<()> {
     const LONGEST: usize = 150;

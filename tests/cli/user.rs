@@ -94,6 +94,7 @@ fn a_password_comes_from_standard_input_and_is_hashed() {
         Some(0)
     );
     assert_eq!(place.mode("tokens.db"), 0o600);
+    assert_eq!(place.names(), ["destrier.toml", "tokens.db"]);
     let bytes = std::fs::read(place.path("tokens.db")).unwrap();
     let text = String::from_utf8_lossy(&bytes);
     assert!(text.contains("$argon2id$v=19$m=19456,t=2,p=1$") && !text.contains("correct horse"));

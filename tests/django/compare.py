@@ -129,7 +129,7 @@ def requests(servers, rotates):
     # Bodies that are read or not.
     bodies = [
         "", "null", "[]", '"x"', "1", "1.5", "true", "{", '{"a"', '{"a":', '{"a":1', '{"a":1,', '{"a" 1}', "{a:1}", "x", "{} x",
-        '{"a":"b', '{"a":"\\x"}', "[1 2]", '{"a":tru}', '{"username":null,"password":true}', '{"username":"","password":"  "}',
+        '{"a":"b', '{"a":"\\x"}', "[1 2]", '{"a":truth}', '{"username":null,"password":true}', '{"username":"","password":"  "}',
         '{"username":[],"password":{}}', '{"username":"a\\u0000","password":"\\ud800x\\u0000"}', '{"username":12,"password":1.5}',
         '{"username":"nobody","password":"x"}', '{"username":"gone","password":"correct horse"}', '{"username":"alice","password":"wrong"}',
         '{"username":" alice ","password":" correct horse "}', '{"username":"x","username":"alice","password":"correct horse"}',

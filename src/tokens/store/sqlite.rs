@@ -59,6 +59,11 @@ impl Sqlite {
         Ok(store)
     }
 
+    /// Closes the file: the last one to do so leaves nothing beside it.
+    pub(in crate::tokens) async fn close(&self) {
+        self.pool.close().await;
+    }
+
     async fn migrate(&self) -> Result<()> {
         // The journal mode of a file that several processes make at once is changed by one of them; the busy handler is
         // not asked then.
