@@ -150,6 +150,10 @@ impl<S: AppService> Pipeline<S> {
             let answer = reply::readiness(&head.method, !self.seat.stop_is_announced());
             return Ok(self.answer(Err(answer), track, id, false));
         }
+        if let (None, Some(document)) = (malformed, self.guard.metadata_at(head.uri.path())) {
+            let answer = reply::metadata(&head.method, document);
+            return Ok(self.answer(Err(answer), track, id, false));
+        }
         let admitted = match malformed {
             Some(malformed) => Err(malformed.into()),
             None => self.admit(&mut head),
