@@ -14,6 +14,10 @@ use super::Tokens;
 pub struct Auth {
     /// Named in the `WWW-Authenticate` challenge (RFC 6750 section 3).
     pub realm: String,
+    /// What the server is called as a protected resource (RFC 9728): an address without query and fragment.
+    pub resource: Option<String>,
+    /// Who issues tokens for it, in the metadata: addresses.
+    pub authorization_servers: Vec<String>,
     /// Where a token may stand in a request.
     pub token_from: Vec<TokenSource>,
     /// Origins beside the host that was asked, `https://app.example.com`, whose pages may make requests with the token in a

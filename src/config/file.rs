@@ -275,6 +275,13 @@ pub(super) struct Health {
 pub(super) struct Auth {
     /// Named to clients that come without a valid token.
     pub realm: Text,
+    /// What the server is called as a protected resource, `https://api.example.com`: clients are told where they get a token
+    /// (RFC 9728). Not set: they are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
+    pub resource: Option<Text>,
+    /// Who issues tokens for it; when empty, every `auth.issuer.issuer` that is an address.
+    pub authorization_servers: OneOrMany<Text>,
     /// Where a token may stand: `authorization`, `cookie:NAME`, `header:NAME`, `protocol:NAME`.
     pub token_from: OneOrMany<Text>,
     /// Origins whose pages may make requests with the token in a cookie, beside the host itself: `https://app.example.com`.
@@ -299,6 +306,8 @@ impl Default for Auth {
     fn default() -> Self {
         Self {
             realm: Text("destrier".to_owned()),
+            resource: None,
+            authorization_servers: OneOrMany::default(),
             token_from: OneOrMany(vec![Text("authorization".to_owned())]),
             trusted_origins: OneOrMany::default(),
             csrf_cookie: None,

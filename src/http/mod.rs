@@ -155,6 +155,10 @@ impl<S: AppService> Pipeline<S> {
             let answer = reply::readiness(&head.method, !self.seat.stop_is_announced());
             return Ok(self.answer(Err(answer), track, id, false));
         }
+        if let (None, Some(document)) = (malformed, self.guard.metadata_at(head.uri.path())) {
+            let answer = reply::metadata(&head.method, document);
+            return Ok(self.answer(Err(answer), track, id, false));
+        }
         // The service's own routes are judged by no rule; without a service this is one comparison.
         if let (Some(tokens), None) = (&self.tokens, &malformed)
             && let Some(endpoint) = tokens.endpoint(head.uri.path())

@@ -72,6 +72,8 @@ methods = "GET"
     http.stream_grace = "10s"  # default
     # health.readiness_path is not set
     auth.realm = "destrier"  # default
+    # auth.resource is not set
+    auth.authorization_servers = []  # default
     auth.token_from = ["authorization"]  # default
     auth.trusted_origins = []  # default
     # auth.csrf_cookie is not set

@@ -372,3 +372,32 @@ fn a_cookie_is_as_good_as_a_bearer_token_but_not_for_other_sites() {
     assert_eq!(headers.status, 200);
     assert!(!headers.json().to_string().contains(&token), "{headers:?}");
 }
+
+#[test]
+fn the_metadata_of_the_resource_are_served_without_a_token() {
+    let server = start_with(
+        "[auth]\nresource = \"https://api.example/v1\"\n\
+         [[auth.issuer]]\nsecret_file = \"secret\"\nissuer = \"https://login.example\"\n\
+         [[auth.rule]]\npath = \"/**\"\nscopes = \"read\"\n",
+    );
+    let address = server.address();
+    let refused = ask(&address, "/me", &[]);
+    let challenge = refused.headers["www-authenticate"].to_str().unwrap();
+    let place = "https://api.example/.well-known/oauth-protected-resource/v1";
+    assert_eq!(
+        challenge,
+        format!("Bearer realm=\"destrier\", resource_metadata=\"{place}\"")
+    );
+    let path = place.strip_prefix("https://api.example").unwrap();
+    let metadata = ask(&address, path, &[]);
+    assert_eq!(metadata.status, 200);
+    assert_eq!(
+        metadata.json(),
+        json!({
+            "resource": "https://api.example/v1",
+            "authorization_servers": ["https://login.example"],
+            "bearer_methods_supported": ["header"],
+            "scopes_supported": ["read"],
+        })
+    );
+}

@@ -415,3 +415,29 @@ fn a_token_service_that_cannot_work_is_refused() {
     hint: such as `database = "sqlite:/var/lib/destrier/tokens.db"`
     "#);
 }
+
+#[test]
+fn a_resource_is_an_address() {
+    let text = "[auth]\nresource = 'https://api.example:8443/v1'\n[[auth.issuer]]\nsecret_file = 'a'\nissuer = 'https://login.example/'\n[[auth.issuer]]\nsecret_file = 'b'\nissuer = 'internal'";
+    let auth = accepted(text).auth;
+    assert_eq!(
+        auth.resource.as_deref(),
+        Some("https://api.example:8443/v1")
+    );
+    assert_eq!(auth.authorization_servers, ["https://login.example/"]);
+    for address in [
+        "api.example",
+        "https://",
+        "https://a?b",
+        "https://a/#b",
+        "https://a b",
+        "https://u@a",
+        "/a",
+    ] {
+        let refused = refused(&format!(
+            "[auth]\nresource = {address:?}\nauthorization_servers = {address:?}"
+        ));
+        let told = refused.matches("must be an address without query and fragment");
+        assert_eq!(told.count(), 2, "{address}: {refused}");
+    }
+}

@@ -195,6 +195,8 @@ fn what_is_in_force_is_shown_with_its_origin() {
     http.stream_grace = "10s"                     # default
     # health.readiness_path is not set
     auth.realm = "destrier"                       # default
+    # auth.resource is not set
+    auth.authorization_servers = []               # default
     auth.token_from = ["authorization"]           # default
     auth.trusted_origins = []                     # default
     # auth.csrf_cookie is not set
