@@ -12,7 +12,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::auth::{Guard, IssuerKeys, KeyError, UnixTime};
+use crate::auth::{Guard, IssuerKeys, KeyError, SigningKey, UnixTime};
 use crate::config::{self, Issuer, KeySource};
 use crate::sys::clock;
 
@@ -70,6 +70,44 @@ pub(crate) fn load_with_digests(
         Ok(guard) => Ok((guard, digests)),
         Err(errors) => Err(errors.iter().map(ToString::to_string).collect()),
     }
+}
+
+/// The key that the token service signs with: the issuer's secret, or the private key that goes with its public ones.
+pub(crate) fn load_signing_key(
+    tokens: &config::Tokens,
+    issuer: &Issuer,
+) -> Result<SigningKey, String> {
+    match (&issuer.keys, &tokens.signing_key_file) {
+        (KeySource::Secret { file, .. }, _) => read_signing_secret(file),
+        (KeySource::PublicKey(_) | KeySource::Jwks(_), Some(file)) => read_signing_key(file),
+        (KeySource::PublicKey(_) | KeySource::Jwks(_), None) => {
+            Err("there is no `signing_key_file`".to_owned())
+        }
+    }
+}
+
+/// A key that signs, from a file of any kind: PEM, which other text may precede, JWK or secret.
+pub(crate) fn read_signing_key(path: &Path) -> Result<SigningKey, String> {
+    const PEM: &[u8] = b"-----BEGIN ";
+    let file = KeyFile::read(path)?;
+    let begins_pem = |window: &[u8]| window == PEM;
+    // That anybody can read it is not what is wrong with a public key, so what it holds is judged first.
+    let key = if file.bytes().windows(PEM.len()).any(begins_pem) {
+        SigningKey::from_pem(file.bytes())
+    } else if file.bytes().trim_ascii_start().starts_with(b"{") {
+        SigningKey::from_jwk(file.bytes())
+    } else {
+        SigningKey::from_secret(file.secret()?)
+    };
+    let key = key.map_err(|error| format!("`{}`: {error}", path.display()))?;
+    file.judge(Secrecy::Secret)?;
+    Ok(key)
+}
+
+/// As [`read_signing_key`], of a file that can only be a secret.
+pub(crate) fn read_signing_secret(file: &Path) -> Result<SigningKey, String> {
+    let secret = read_secret(file)?;
+    SigningKey::from_secret(&secret).map_err(|error| format!("`{}`: {error}", file.display()))
 }
 
 /// The secrets that the start would make.
@@ -297,6 +335,7 @@ mod tests {
             require: Vec::new(),
             claims: std::collections::BTreeMap::new(),
             typ: Vec::new(),
+            signs_refresh_tokens: false,
         };
         config::Auth {
             realm: "test".to_owned(),

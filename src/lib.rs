@@ -18,6 +18,7 @@ pub mod scoreboard;
 mod server;
 pub mod supervisor;
 pub mod sys;
+pub mod tokens;
 pub mod worker;
 
 pub use app::{App, Boot, BoxError, Draining, RequestBody};

@@ -31,6 +31,11 @@ fn the_page_on_tokens_shows_what_happens() {
 }
 
 #[test]
+fn the_page_on_the_token_service_shows_what_happens() {
+    play("docs/tokens.md");
+}
+
+#[test]
 fn the_page_on_the_control_socket_shows_what_happens() {
     play("docs/control-socket.md");
 }

@@ -62,14 +62,18 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
     // `config`: what an application may know when it boots. `auth`: the claims that the demo shows.
     ("app", &["auth", "config"], &["nix"]),
     // `auth`: the verdict. `app`: what is called. `logging`: how long a field may be. `scoreboard`: what is noted.
-    // `sys`: the clock.
+    // `sys`: the clock. `tokens`: what answers its own routes.
     (
         "http",
-        &["app", "auth", "logging", "scoreboard", "sys"],
+        &["app", "auth", "logging", "scoreboard", "sys", "tokens"],
         &["nix", "std::fs"],
     ),
+    // `auth`: verifies what comes back, signs. `config`: lifetimes, rotation, the database. `sys`: the clock. It is handed a
+    // whole request and answers it; of connections and workers it knows nothing.
+    ("tokens", &["auth", "config", "sys"], &["nix", "hyper"]),
     // `http`, `app`: what is served. `auth`: the guard is handed through. `channel`: orders. `config`: limits.
-    // `logging`: reopened on order. `scoreboard`: its seat. `sys`: sockets, identity, the clock.
+    // `logging`: reopened on order. `scoreboard`: its seat. `sys`: sockets, identity, the clock. `tokens`: the service is opened
+    // at the boot, for only a worker may have a database open.
     (
         "worker",
         &[
@@ -81,6 +85,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
             "logging",
             "scoreboard",
             "sys",
+            "tokens",
         ],
         &["nix", "jsonwebtoken"],
     ),
@@ -96,12 +101,19 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
             "supervisor",
             "sys",
         ],
-        &["tokio", "hyper", "http", "jsonwebtoken", "std::thread"],
+        &[
+            "tokio",
+            "hyper",
+            "http",
+            "jsonwebtoken",
+            "sqlx",
+            "std::thread",
+        ],
     ),
     // What may be typed, not what is done about it.
     ("cli", &[], &["nix", "tokio", "std::fs", "tracing"]),
     // The one place that knows everybody, for it joins them: it hands `worker::run` to the master. `sys`: the clock
-    // that `token` judges and signs by, since `auth` has none.
+    // that `token` judges and signs by, since `auth` has none. `tokens`: its key, and the users that `user` manages.
     (
         "commands",
         &[
@@ -113,6 +125,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
             "logging",
             "master",
             "sys",
+            "tokens",
             "worker",
         ],
         &["nix", "tokio", "hyper"],

@@ -1,4 +1,4 @@
-//! The value of `WWW-Authenticate` (RFC 6750 section 3).
+//! The value of `WWW-Authenticate` (RFC 6750 section 3, RFC 9728 section 5.1).
 
 use std::time::Duration;
 
@@ -11,8 +11,13 @@ pub(super) struct Challenges {
 }
 
 impl Challenges {
-    pub(super) fn new(realm: &str) -> Self {
-        let missing = format!("Bearer realm={}", quoted(realm));
+    /// `metadata` is the address at which a client learns where it gets a token (RFC 9728 section 5.1).
+    pub(super) fn new(realm: &str, metadata: Option<&str>) -> Self {
+        let mut missing = format!("Bearer realm={}", quoted(realm));
+        if let Some(address) = metadata {
+            missing.push_str(", resource_metadata=");
+            missing.push_str(&quoted(address));
+        }
         Self {
             invalid_request: format!("{missing}, error=\"invalid_request\""),
             invalid_token: format!("{missing}, error=\"invalid_token\""),
@@ -76,7 +81,7 @@ mod tests {
 
     #[test]
     fn the_shapes_are_those_of_rfc_6750() {
-        let challenges = Challenges::new("api");
+        let challenges = Challenges::new("api", None);
         assert_eq!(challenges.missing(), r#"Bearer realm="api""#);
         assert_eq!(
             challenges.invalid_token(),
@@ -93,9 +98,24 @@ mod tests {
     }
 
     #[test]
+    fn every_challenge_says_where_the_metadata_are() {
+        let address = "https://api.example/.well-known/oauth-protected-resource";
+        let challenges = Challenges::new("api", Some(address));
+        let told = format!(r#"Bearer realm="api", resource_metadata="{address}""#);
+        assert_eq!(challenges.missing(), told);
+        assert_eq!(
+            challenges.insufficient_scope(&["a".to_owned()]),
+            format!(r#"{told}, error="insufficient_scope", scope="a""#)
+        );
+        for challenge in [challenges.invalid_token(), challenges.invalid_request()] {
+            assert!(challenge.starts_with(&told), "{challenge}");
+        }
+    }
+
+    #[test]
     fn a_realm_cannot_end_its_quotes() {
         assert_eq!(
-            Challenges::new("a\"b\\c\r\nX: y").missing(),
+            Challenges::new("a\"b\\c\r\nX: y", None).missing(),
             r#"Bearer realm="a\"b\\cX: y""#
         );
     }
@@ -103,7 +123,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_challenge_is_a_field_value(realm in any::<String>(), scope in any::<String>()) {
-            let challenge = Challenges::new(&realm).insufficient_scope(&[scope]);
+            let challenge = Challenges::new(&realm, Some(&realm)).insufficient_scope(&[scope]);
             prop_assert!(http::HeaderValue::from_str(&challenge).is_ok());
         }
     }

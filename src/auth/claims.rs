@@ -124,6 +124,9 @@ pub enum ClaimError {
         /// The time of the check.
         now: i64,
     },
+    /// A refresh token, which is for the token service only.
+    #[error("claim `token_type` is not `access`")]
+    TokenType,
     /// Another issuer than the one whose key fits.
     #[error("claim `iss` is not {}", shown(.0))]
     Issuer(String),
@@ -185,6 +188,19 @@ pub(super) fn check(
         }
     }
     Ok(())
+}
+
+/// Refuses a token of the token service that is no access token: a refresh token opens nothing (the claim is `SimpleJWT`'s).
+pub(super) fn check_token_type(
+    claims: &Map<String, Value>,
+    issuer: &Issuer,
+) -> Result<(), ClaimError> {
+    match claims.get("token_type") {
+        Some(token_type) if issuer.signs_refresh_tokens && token_type != "access" => {
+            Err(ClaimError::TokenType)
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// A `NumericDate` in whole seconds, before 1970 too. A fraction is rounded up, which compares exactly with a `now` in
@@ -281,6 +297,23 @@ mod tests {
         assert!(matches!(error, ClaimError::Expired { .. }));
         assert_eq!(check_with(&json!({"exp": NOW.0}), &lenient(1)), Ok(()));
         assert!(check_with(&json!({"exp": NOW.0 - 1}), &lenient(1)).is_err());
+    }
+
+    #[test]
+    fn a_refresh_token_of_the_token_service_is_no_access_token() {
+        let service = Issuer {
+            signs_refresh_tokens: true,
+            ..issuer("a")
+        };
+        let check =
+            |claims: Value, issuer: &Issuer| check_token_type(claims.as_object().unwrap(), issuer);
+        assert_eq!(check(json!({"token_type": "access"}), &service), Ok(()));
+        assert_eq!(check(json!({}), &service), Ok(()));
+        for token_type in [json!("refresh"), json!("sliding"), json!(null), json!(1)] {
+            let claims = json!({ "token_type": token_type });
+            assert_eq!(check(claims.clone(), &service), Err(ClaimError::TokenType));
+            assert_eq!(check(claims, &issuer("a")), Ok(()));
+        }
     }
 
     #[test]

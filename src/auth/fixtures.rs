@@ -105,6 +105,7 @@ pub(super) fn issuer(name: &str) -> Issuer {
         require: Vec::new(),
         claims: std::collections::BTreeMap::new(),
         typ: Vec::new(),
+        signs_refresh_tokens: false,
     }
 }
 

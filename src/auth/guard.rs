@@ -12,8 +12,9 @@ use super::credentials::{self, Credentials, CredentialsError};
 use super::csrf::{Csrf, CsrfError};
 use super::keys::IssuerKeys;
 use super::path::{self, PathError};
+use super::resource::ResourceMetadata;
 use super::rules::{self, Need, Rule, RuleError, Unmet};
-use super::token::{self, Accepted, MAX_TOKEN, TokenError, TrustedIssuer};
+use super::token::{self, Accepted, MAX_TOKEN, Purpose, TokenError, TrustedIssuer};
 use super::verified::{Fingerprint, VerifiedTokens};
 use super::{Explanation, Passed, Refusal, RequestView, UnixTime, Verdict};
 use crate::config::{self, TokenSource};
@@ -45,6 +46,7 @@ pub enum GuardError {
 #[derive(Debug)]
 pub struct Guard {
     challenges: Challenges,
+    metadata: Option<ResourceMetadata>,
     issuers: Vec<TrustedIssuer>,
     rules: Vec<Rule>,
     token_from: Vec<TokenSource>,
@@ -84,8 +86,13 @@ impl Guard {
             warnings.extend(keys.warnings().iter().map(named));
             issuers.push(TrustedIssuer::new(policy.clone(), keys));
         }
+        let metadata = ResourceMetadata::new(config);
         Ok(Self {
-            challenges: Challenges::new(&config.realm),
+            challenges: Challenges::new(
+                &config.realm,
+                metadata.as_ref().map(|metadata| &*metadata.address),
+            ),
+            metadata,
             issuers,
             rules,
             token_from: config.token_from.clone(),
@@ -98,6 +105,13 @@ impl Guard {
     /// What the operator should know though it works: keys of a set that were skipped.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// The JSON that tells clients where they get a token (RFC 9728), when this path, as received, asks for it.
+    pub fn metadata_at(&self, path: &str) -> Option<&str> {
+        let metadata = self.metadata.as_ref();
+        let asked = metadata.filter(|metadata| metadata.path == path);
+        asked.map(|metadata| &*metadata.document)
     }
 
     /// Judges one request.
@@ -138,6 +152,19 @@ impl Guard {
             self.verified.keep(fingerprint, &claims, now, until);
         }
         Ok(claims)
+    }
+
+    /// The claims of a token of any kind that this issuer, by its place in the configuration, signed and accepts; nothing is
+    /// remembered of it. For the token service.
+    pub fn verify_of(
+        &self,
+        issuer: usize,
+        token: &[u8],
+        now: UnixTime,
+    ) -> Result<Claims, TokenError> {
+        let issuer = self.issuers.get(issuer);
+        let issuers = issuer.map(std::slice::from_ref).unwrap_or_default();
+        token::verify_for(Purpose::Service, token, issuers, now).map(|accepted| accepted.claims)
     }
 
     fn find(&self, request: &RequestView<'_>, path: &str) -> Option<(usize, &Rule)> {

@@ -6,7 +6,8 @@ use std::fmt;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeyPairComponents;
 use aws_lc_rs::signature::{
-    self, EcdsaKeyPair, Ed25519KeyPair, RsaEncoding, RsaKeyPair, RsaPublicKeyComponents,
+    self, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaEncoding, RsaKeyPair,
+    RsaPublicKeyComponents,
 };
 use aws_lc_rs::{error::KeyRejected, hmac};
 use base64::Engine as _;
@@ -156,6 +157,43 @@ impl SigningKey {
         Ok(token)
     }
 
+    /// The public half as a JWK (RFC 7517) for one algorithm; a shared secret has none.
+    pub fn public_jwk(&self, algorithm: Algorithm) -> Option<Value> {
+        let text = |bytes: &[u8]| Value::from(URL_SAFE_NO_PAD.encode(bytes));
+        let mut jwk = Map::new();
+        let mut member = |name: &str, value: Value| jwk.insert(name.to_owned(), value);
+        match &self.kind {
+            Kind::Secret(_) => return None,
+            Kind::Rsa(key) => {
+                let key = key.public_key();
+                member("kty", "RSA".into());
+                member("n", text(key.modulus().big_endian_without_leading_zero()));
+                member("e", text(key.exponent().big_endian_without_leading_zero()));
+            }
+            Kind::Ecdsa(key) => {
+                // SEC 1 section 2.3.3: 4, then both coordinates in full length.
+                let coordinates = key.public_key().as_ref().get(1..)?;
+                let (x, y) = coordinates.split_at(coordinates.len() / 2);
+                let curve = if x.len() == 48 { "P-384" } else { "P-256" };
+                member("kty", "EC".into());
+                member("crv", curve.into());
+                member("x", text(x));
+                member("y", text(y));
+            }
+            Kind::Ed25519(key) => {
+                member("kty", "OKP".into());
+                member("crv", "Ed25519".into());
+                member("x", text(key.public_key().as_ref()));
+            }
+        }
+        member("use", "sig".into());
+        member("alg", algorithm::name(algorithm).into());
+        if let Some(kid) = self.kid() {
+            member("kid", kid.into());
+        }
+        Some(jwk.into())
+    }
+
     fn signature(&self, algorithm: Algorithm, message: &[u8]) -> Result<Vec<u8>, SignError> {
         let random = SystemRandom::new();
         match &self.kind {
@@ -286,6 +324,25 @@ mod tests {
         }
         let secret = IssuerKeys::from_secret(SECRET, &[]).unwrap();
         round_trip(&SigningKey::from_secret(SECRET).unwrap(), secret);
+    }
+
+    #[test]
+    fn the_public_half_as_a_jwk_verifies_what_was_signed() {
+        let all: [&TestKey; 4] = [&RSA, &P256, &P384, &ED25519];
+        for key in all {
+            let key = SigningKey::from_pem(key.private_pem.as_bytes()).unwrap();
+            let algorithm = key.algorithms()[0];
+            let jwk = key.public_jwk(algorithm).unwrap();
+            assert_eq!(jwk.get("d"), None);
+            let public = IssuerKeys::from_jwks(jwk.to_string().as_bytes(), &[]).unwrap();
+            assert!(!public.holds_secret());
+            let guard = guard(vec![(issuer("a"), public)], Vec::new());
+            let claims = fresh(json!({"sub": "u"}));
+            let token = key.sign(algorithm, "JWT", None, claims.as_object().unwrap());
+            assert!(guard.verify(token.unwrap().as_bytes(), NOW).is_ok());
+        }
+        let secret = SigningKey::from_secret(SECRET).unwrap();
+        assert_eq!(secret.public_jwk(Algorithm::Hs256), None);
     }
 
     #[test]

@@ -112,8 +112,27 @@ pub(super) struct Accepted {
     pub(super) until: i64,
 }
 
+/// What a token is shown for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To be let through: refresh tokens are not.
+    Access,
+    /// To the token service, which knows the kinds of tokens itself.
+    Service,
+}
+
 /// The claims, when one of the issuers signed the token and accepts it.
 pub(super) fn verify(
+    token: &[u8],
+    issuers: &[TrustedIssuer],
+    now: UnixTime,
+) -> Result<Accepted, TokenError> {
+    verify_for(Purpose::Access, token, issuers, now)
+}
+
+/// As [`verify`], for any purpose.
+pub(super) fn verify_for(
+    purpose: Purpose,
     token: &[u8],
     issuers: &[TrustedIssuer],
     now: UnixTime,
@@ -143,7 +162,7 @@ pub(super) fn verify(
     let mut reason = None;
     for issuer in issuers.iter().filter(may_speak) {
         let verdict = signed_by(issuer, &header, parts.signed, &signature)
-            .and_then(|()| accepted_by(issuer, &header, &payload, now));
+            .and_then(|()| accepted_by(issuer, &header, &payload, purpose, now));
         match verdict {
             Ok(until) => {
                 let claims = Claims::new(payload);
@@ -249,6 +268,7 @@ fn accepted_by(
     issuer: &TrustedIssuer,
     header: &Header<'_>,
     payload: &Map<String, Value>,
+    purpose: Purpose,
     now: UnixTime,
 ) -> Result<i64, TokenError> {
     let typ = header.typ.as_deref();
@@ -261,7 +281,11 @@ fn accepted_by(
             typ: typ.map(str::to_owned),
         });
     }
-    claims::check(payload, &issuer.policy, now).map_err(|error| TokenError::Claims {
+    let checked = claims::check(payload, &issuer.policy, now).and_then(|()| match purpose {
+        Purpose::Access => claims::check_token_type(payload, &issuer.policy),
+        Purpose::Service => Ok(()),
+    });
+    checked.map_err(|error| TokenError::Claims {
         issuer: issuer.policy.name.clone(),
         error,
     })?;

@@ -5,9 +5,13 @@ use std::fmt;
 use std::io::{self, Write};
 
 use crate::app::App;
+use crate::auth::{Guard, UnixTime};
 use crate::cli::{Cli, Command, ConfigArgs};
 use crate::config::{Config, ConfigErrors, Loaded, Sources, load, read};
+use crate::key_files;
 use crate::master::control::Request;
+use crate::sys::clock;
+use crate::tokens::Signer;
 
 mod ask;
 mod auth;
@@ -20,6 +24,7 @@ mod run;
 mod status;
 mod token;
 mod upgrade;
+mod user;
 
 /// Does what the command line asks; `run` serves `app`.
 ///
@@ -45,6 +50,7 @@ pub fn execute<A: App>(cli: &Cli, app: A) -> Result<ExitCode, CommandError> {
         Command::Auth { command } => auth::run(command),
         Command::Token { command } => token::run(command),
         Command::Key { command } => key::run(command),
+        Command::User { command } => user::run(command),
     }
 }
 
@@ -131,6 +137,22 @@ pub(crate) fn load_config(args: &ConfigArgs) -> Result<Config, CommandError> {
 /// As [`load_config`], with how it came about.
 pub(crate) fn read_config(args: &ConfigArgs) -> Result<Loaded, CommandError> {
     Ok(read(&sources(args)?)?)
+}
+
+/// What the token service of `config` signs with; absent when there is no service, or while the secret of its issuer is still
+/// to be made.
+pub(crate) fn load_signer(config: &Config, guard: &Guard) -> Result<Option<Signer>, CommandError> {
+    let (Some(tokens), Some(issuer)) = (&config.auth.tokens, config.auth.token_issuer()) else {
+        return Ok(None);
+    };
+    if key_files::to_be_made(&config.auth).any(|(each, _)| each.name == issuer.name) {
+        return Ok(None);
+    }
+    let now = UnixTime(clock::unix().as_secs());
+    key_files::load_signing_key(tokens, issuer)
+        .and_then(|key| Signer::new(tokens, issuer, key, guard, now))
+        .map(Some)
+        .map_err(|error| misconfigured(&[format!("auth.tokens: {error}")]))
 }
 
 /// What is wrong with things that the configuration names, a line each.

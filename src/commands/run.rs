@@ -16,6 +16,7 @@ use crate::master::{
     Assignment, Ending, Inherited, ListenError, Loaded, Loader, Master, Program, Purpose, Serve,
     ServiceManager, SocketPathError, StartError, Takeover,
 };
+use crate::tokens::Signer;
 use crate::worker::{self, Task};
 
 /// Serves `app` as the configuration says.
@@ -134,8 +135,9 @@ fn read<A: App>(
         .map_err(|errors| super::misconfigured(&errors))?;
     let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     warnings.extend(guard.warnings().iter().cloned());
+    let signer = super::load_signer(&config, &guard)?.map(Arc::new);
     let config = Arc::new(config);
-    let serve = serve(Arc::clone(&config), Arc::new(guard), Rc::clone(app));
+    let serve = serve(Arc::clone(&config), Arc::new(guard), signer, Rc::clone(app));
     Ok(Loaded {
         config,
         text,
@@ -147,7 +149,12 @@ fn read<A: App>(
     })
 }
 
-fn serve<A: App>(config: Arc<config::Config>, guard: Arc<Guard>, app: Rc<A>) -> Serve {
+fn serve<A: App>(
+    config: Arc<config::Config>,
+    guard: Arc<Guard>,
+    signer: Option<Arc<Signer>>,
+    app: Rc<A>,
+) -> Serve {
     Rc::new(move |assignment: Assignment| {
         let Assignment {
             master,
@@ -165,6 +172,7 @@ fn serve<A: App>(config: Arc<config::Config>, guard: Arc<Guard>, app: Rc<A>) -> 
             generation,
             config: Arc::clone(&config),
             guard: Arc::clone(&guard),
+            signer: signer.clone(),
             channel,
             listeners,
             seat,

@@ -108,14 +108,17 @@ fn parse_duration(option: &str, text: &str) -> Result<Duration, CommandError> {
 }
 
 /// `NAME=VALUE`; the value is JSON, or text when it is not.
-fn parse_claim(text: &str) -> Result<(&str, Value), CommandError> {
+pub(super) fn parse_claim<'a>(
+    command: &str,
+    text: &'a str,
+) -> Result<(&'a str, Value), CommandError> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => {
             let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
             Ok((name, value))
         }
         Some(_) | None => Err(CommandError::usage(format!(
-            "token: `--claim` must be NAME=VALUE, found `{text}`"
+            "{command}: `--claim` must be NAME=VALUE, found `{text}`"
         ))),
     }
 }

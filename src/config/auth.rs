@@ -7,11 +7,17 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Tokens;
+
 /// `[auth]`: who may sign tokens and what they allow.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Auth {
     /// Named in the `WWW-Authenticate` challenge (RFC 6750 section 3).
     pub realm: String,
+    /// What the server is called as a protected resource (RFC 9728): an address without query and fragment.
+    pub resource: Option<String>,
+    /// Who issues tokens for it, in the metadata: addresses.
+    pub authorization_servers: Vec<String>,
     /// Where a token may stand in a request.
     pub token_from: Vec<TokenSource>,
     /// Origins beside the host that was asked, `https://app.example.com`, whose pages may make requests with the token in a
@@ -19,6 +25,8 @@ pub struct Auth {
     pub trusted_origins: Vec<String>,
     /// What proves that the site made such a request, where the browser does not say.
     pub double_submit: Option<DoubleSubmit>,
+    /// The token service; absent when it is off.
+    pub tokens: Option<Tokens>,
     /// Who may sign.
     pub issuers: Vec<Issuer>,
     /// What a request needs; the first that matches decides, none that matches refuses.
@@ -68,6 +76,9 @@ pub struct Issuer {
     pub claims: BTreeMap<String, ClaimTest>,
     /// Values of the `typ` header that are accepted, compared without case and `application/`; empty: any.
     pub typ: Vec<String>,
+    /// Whether it signs for the token service, so that a claim `token_type` must say `access` where there is one: a refresh
+    /// token opens nothing.
+    pub signs_refresh_tokens: bool,
 }
 
 /// The most that a clock may be wrong: 10 minutes.

@@ -88,13 +88,14 @@ impl Document {
                 warnings.extend(misspelt(name, &variables));
                 continue;
             };
-            let path = KeyPath::default()
-                .child(&section.to_lowercase())
-                .child(&key.to_lowercase());
             let origin = Origin::Variable(name.clone());
-            if variables.contains(name) {
-                self.put(&path, origin, text);
+            if let Some(names) = variables.get(name) {
+                let steps = names.iter().cloned().map(Step::Key);
+                self.put(&steps.collect(), origin, text);
             } else {
+                let path = KeyPath::default()
+                    .child(&section.to_lowercase())
+                    .child(&key.to_lowercase());
                 let hint = known::nearest_variable(name);
                 let hint = hint.map(|hint| format!("did you mean `{hint}`?"));
                 problems.note(Some(origin), format!("unknown key `{path}`"), hint);
@@ -149,28 +150,33 @@ impl Document {
     }
 
     fn replace(&mut self, path: &KeyPath, origin: Origin, value: Value) {
-        let [section, key] = path.names()[..] else {
+        let names = path.names();
+        let Some((key, tables)) = names.split_last() else {
             return;
         };
-        let section = self
-            .values
-            .entry(section)
-            .or_insert_with(|| Value::Table(Table::new()));
-        // A section that is no table stays as it is: the file is wrong, and `decode` says so.
-        if let Value::Table(section) = section {
-            let written = section.insert(key.to_owned(), value);
-            let place = self.places.get(path).map(|place| place.value.clone());
-            if let (Some(written), Some(place @ Origin::File { .. })) = (written, place) {
-                self.overridden.insert(path.clone(), (written, place));
-            }
-            self.texts.remove(path);
-            self.places.retain(|place, _| !place.starts_with(path));
-            let place = Place {
-                key: origin.clone(),
-                value: origin,
+        let mut table = &mut self.values;
+        for name in tables {
+            let next = table
+                .entry(*name)
+                .or_insert_with(|| Value::Table(Table::new()));
+            // A section that is no table stays as it is: the file is wrong, and `decode` says so.
+            let Value::Table(next) = next else {
+                return;
             };
-            self.places.insert(path.clone(), place);
+            table = next;
         }
+        let written = table.insert((*key).to_owned(), value);
+        let place = self.places.get(path).map(|place| place.value.clone());
+        if let (Some(written), Some(place @ Origin::File { .. })) = (written, place) {
+            self.overridden.insert(path.clone(), (written, place));
+        }
+        self.texts.remove(path);
+        self.places.retain(|place, _| !place.starts_with(path));
+        let place = Place {
+            key: origin.clone(),
+            value: origin,
+        };
+        self.places.insert(path.clone(), place);
     }
 
     /// Takes a value at its word: `DESTRIER_AUTH__REALM=1` means the text when a number will not do.
@@ -279,10 +285,10 @@ impl Document {
 }
 
 /// What to say about a variable that has no meaning, but would have one with other underscores or in capitals.
-fn misspelt(name: &str, variables: &[String]) -> Option<Problem> {
+fn misspelt(name: &str, variables: &BTreeMap<String, Vec<String>>) -> Option<Problem> {
     let plain = |name: &str| name.to_uppercase().replace("__", "_");
     let meant = variables
-        .iter()
+        .keys()
         .find(|variable| plain(variable) == plain(name))?;
     Some(Problem {
         origin: Some(Origin::Variable(name.to_owned())),

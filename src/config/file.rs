@@ -14,6 +14,10 @@ use super::{
     Access, Algorithm, AppKind, Balance, Format, LEEWAY_MAX, Level, Strategy, WorkerCount,
 };
 
+mod tokens;
+
+pub(super) use tokens::Tokens;
+
 const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
@@ -274,6 +278,13 @@ pub(super) struct Health {
 pub(super) struct Auth {
     /// Named to clients that come without a valid token.
     pub realm: Text,
+    /// What the server is called as a protected resource, `https://api.example.com`: clients are told where they get a token
+    /// (RFC 9728). Not set: they are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
+    pub resource: Option<Text>,
+    /// Who issues tokens for it; when empty, every `auth.issuer.issuer` that is an address.
+    pub authorization_servers: OneOrMany<Text>,
     /// Where a token may stand: `authorization`, `cookie:NAME`, `header:NAME`, `protocol:NAME`.
     pub token_from: OneOrMany<Text>,
     /// Origins whose pages may make requests with the token in a cookie, beside the host itself: `https://app.example.com`.
@@ -286,6 +297,8 @@ pub(super) struct Auth {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub csrf_header: Option<Text>,
+    /// The token service: login, refresh, verify, blacklist.
+    pub tokens: Tokens,
     /// The parties whose tokens are believed.
     pub issuer: Vec<Issuer>,
     /// What requests need: the first rule that matches decides, a request that none matches is refused.
@@ -296,10 +309,13 @@ impl Default for Auth {
     fn default() -> Self {
         Self {
             realm: Text("destrier".to_owned()),
+            resource: None,
+            authorization_servers: OneOrMany::default(),
             token_from: OneOrMany(vec![Text("authorization".to_owned())]),
             trusted_origins: OneOrMany::default(),
             csrf_cookie: None,
             csrf_header: None,
+            tokens: Tokens::default(),
             issuer: Vec::new(),
             rule: Vec::new(),
         }

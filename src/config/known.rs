@@ -1,5 +1,7 @@
 //! The keys that exist, from the schema, and the nearest of them to one that does not.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::file;
@@ -15,7 +17,7 @@ const SIBLING_MALUS: f64 = 0.2;
 /// A key that may be written, without the places in arrays.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Known {
-    /// The names on the way: `["auth", "rule", "path"]`.
+    /// The names on the way: `["auth", "rule", "path"]`, `["auth", "tokens", "prefix"]`.
     pub(super) names: Vec<String>,
     pub(super) kind: Kind,
     /// Its default; absent when it has none.
@@ -25,7 +27,7 @@ pub(super) struct Known {
 /// What a key is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A value of a section: `workers.count`.
+    /// A value of a section, or of a table in it: `workers.count`, `auth.tokens.prefix`.
     OfSection,
     /// An array of tables: `auth.rule`.
     ArrayOfTables,
@@ -52,10 +54,8 @@ impl Known {
 
     /// The variable that overrides it; none for a key of a table in an array.
     pub(super) fn variable(&self) -> Option<String> {
-        match self.names.as_slice() {
-            [section, key] => Some(format!("DESTRIER_{section}__{key}").to_uppercase()),
-            _ => None,
-        }
+        let is_settable = self.kind != Kind::OfItem;
+        is_settable.then(|| format!("DESTRIER_{}", self.names.join("__")).to_uppercase())
     }
 }
 
@@ -65,6 +65,15 @@ pub(super) fn all() -> Vec<Known> {
     for (section, schema) in properties(&file::schema()) {
         for (key, schema) in properties(schema) {
             let names = vec![section.clone(), key.clone()];
+            let within = properties(schema);
+            if !within.is_empty() {
+                found.extend(within.into_iter().map(|(key, schema)| Known {
+                    names: [names.as_slice(), std::slice::from_ref(key)].concat(),
+                    kind: Kind::OfSection,
+                    default: schema.get("default").cloned(),
+                }));
+                continue;
+            }
             let items = schema.get("items").map(properties).unwrap_or_default();
             found.push(Known {
                 names: names.clone(),
@@ -127,17 +136,17 @@ fn likeness(names: &[&str], known: &Known) -> f64 {
     whole.max(of_key)
 }
 
-/// Every variable that overrides a key.
-pub(super) fn variables() -> Vec<String> {
-    let known = all();
-    known.iter().filter_map(Known::variable).collect()
+/// Every variable that overrides a key, with the names of that key.
+pub(super) fn variables() -> BTreeMap<String, Vec<String>> {
+    let named = |known: Known| Some((known.variable()?, known.names));
+    all().into_iter().filter_map(named).collect()
 }
 
 /// The variable that was probably meant.
 pub(super) fn nearest_variable(name: &str) -> Option<String> {
     let likeness = |variable: &String| strsim::sorensen_dice(&name.to_uppercase(), variable);
     variables()
-        .into_iter()
+        .into_keys()
         .filter(|variable| likeness(variable) > LIKENESS_MIN)
         .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
 }

@@ -33,6 +33,7 @@ mod sources;
 #[cfg(test)]
 mod tests;
 mod token_source;
+mod tokens;
 mod validate;
 
 use errors::Problems;
@@ -47,6 +48,7 @@ pub use locate::{Located, locate};
 pub use origin::Origin;
 pub use show::{Overridden, Setting, shown};
 pub use sources::{Sources, Text};
+pub use tokens::{Database, Tokens};
 
 /// Reads, merges and checks the configuration.
 ///

@@ -18,6 +18,17 @@ pub(super) fn make_absolute(file: &mut File, document: &Document) {
         &mut file.process.control_socket,
     );
     resolve(&"log.file".into(), &mut file.log.file);
+    resolve(
+        &"auth.tokens.signing_key_file".into(),
+        &mut file.auth.tokens.signing_key_file,
+    );
+    if let Some(Text(database)) = &mut file.auth.tokens.database
+        && let Some(path) = database.strip_prefix("sqlite:")
+        && !path.is_empty()
+    {
+        let path = document.resolve(&"auth.tokens.database".into(), path);
+        *database = format!("sqlite:{path}");
+    }
     for (index, issuer) in file.auth.issuer.iter_mut().enumerate() {
         let key = KeyPath::from("auth.issuer").item(index);
         resolve(&key.child("secret_file"), &mut issuer.secret_file);

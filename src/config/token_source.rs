@@ -1,4 +1,4 @@
-//! `auth.token_from`, `auth.trusted_origins`: places and addresses as they are written.
+//! `auth.token_from`, `auth.trusted_origins`, `auth.resource`: places and addresses as they are written.
 
 use super::TokenSource;
 
@@ -60,4 +60,13 @@ pub(super) fn origin(text: &str) -> Option<String> {
     let is_host = super::rules::host(name).is_some_and(|host| !host.starts_with('*'));
     let is_port = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
     (["http", "https"].contains(&scheme) && is_host && is_port).then_some(text)
+}
+
+/// Whether the text is an address of the web without query and fragment: `https://host`, `https://host:port/path`.
+pub(super) fn is_address(text: &str) -> bool {
+    let scheme_end = text.find("://").map_or(0, |colon| colon + 3);
+    let path = text.get(scheme_end..).and_then(|rest| rest.find('/'));
+    let (place, path) = text.split_at(path.map_or(text.len(), |slash| scheme_end + slash));
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"?#\"\\<>".contains(&byte);
+    origin(place).is_some() && path.bytes().all(is_plain)
 }

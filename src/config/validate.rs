@@ -13,6 +13,7 @@ use super::rules;
 use super::{App, Bind, Config, Health, Http, Log, Process, Reload, Server, Workers, bind, decode};
 
 mod auth;
+mod tokens;
 
 /// Below it, a busy machine would look like a worker that hangs.
 const HANG_TIMEOUT_MIN: Duration = Duration::from_millis(100);

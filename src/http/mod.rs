@@ -1,5 +1,5 @@
-//! The way of one request, in order: request id, scoreboard, its head, token and rules, path, forged fields, whether workers
-//! died of it, application, answer.
+//! The way of one request, in order: request id, scoreboard, its head, the token service, token and rules, path, forged fields,
+//! whether workers died of it, application, answer.
 
 pub mod activity;
 mod body;
@@ -11,6 +11,7 @@ mod in_progress;
 mod reply;
 mod stream;
 mod target;
+mod token_service;
 mod track;
 
 use std::convert::Infallible;
@@ -38,6 +39,7 @@ use crate::auth::{Claims, Guard, Passed, Refusal, RequestView, UnixTime, Verdict
 use crate::logging::cut;
 use crate::scoreboard::{RequestId, SeatWriter};
 use crate::sys::clock;
+use crate::tokens;
 use activity::Activity;
 use in_progress::Overdue;
 use stream::StreamEnd;
@@ -46,6 +48,7 @@ use stream::StreamEnd;
 #[derive(Debug)]
 pub struct Pipeline<S> {
     guard: Arc<Guard>,
+    tokens: Option<Box<tokens::Service>>,
     app: S,
     seat: SeatWriter,
     settings: Settings,
@@ -89,6 +92,7 @@ impl<S: AppService> Pipeline<S> {
     /// Of a worker: `request_ids` is a random number that no other worker has.
     pub fn new(
         guard: Arc<Guard>,
+        tokens: Option<Box<tokens::Service>>,
         app: S,
         seat: SeatWriter,
         settings: Settings,
@@ -96,6 +100,7 @@ impl<S: AppService> Pipeline<S> {
     ) -> Self {
         Self {
             guard,
+            tokens,
             app,
             seat,
             settings,
@@ -153,6 +158,24 @@ impl<S: AppService> Pipeline<S> {
         if malformed.is_none() && self.settings.readiness_path.as_deref() == Some(head.uri.path()) {
             let answer = reply::readiness(&head.method, !self.seat.stop_is_announced());
             return Ok(self.answer(Err(answer), track, id, false));
+        }
+        if let (None, Some(document)) = (malformed, self.guard.metadata_at(head.uri.path())) {
+            let answer = reply::metadata(&head.method, document);
+            return Ok(self.answer(Err(answer), track, id, false));
+        }
+        // The service's own routes are judged by no rule; without a service this is one comparison.
+        if let (Some(tokens), None) = (&self.tokens, &malformed)
+            && let Some(endpoint) = tokens.endpoint(head.uri.path())
+        {
+            let asked = token_service::Asked {
+                endpoint,
+                head,
+                id,
+                peer: origin.peer,
+            };
+            // Boxed: the memory of every connection would else have room for a login.
+            let response = Box::pin(token_service::answer(tokens, asked, body)).await;
+            return Ok(self.answer(Err(response), track, id, false));
         }
         let admitted = match malformed {
             Some(malformed) => Err(malformed.into()),

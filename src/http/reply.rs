@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER,
+    WWW_AUTHENTICATE,
+};
 use http::{HeaderValue, Method, Response, StatusCode};
 
 use crate::auth::Refusal;
@@ -37,6 +40,18 @@ pub(super) fn request_timed_out() -> Response<Bytes> {
     )
 }
 
+/// The answer to a request whose body did not arrive.
+pub(super) fn body_timeout() -> Response<Bytes> {
+    let mut response = json(
+        StatusCode::REQUEST_TIMEOUT,
+        "The request did not arrive in time.",
+        "request_timeout",
+    );
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(CONNECTION, close);
+    response
+}
+
 /// The answer to a request that may be tried again after `left` (RFC 9110 section 10.2.3: whole seconds).
 pub(super) fn blocked(left: Duration) -> Response<Bytes> {
     let mut response = json(
@@ -53,15 +68,8 @@ pub(super) fn blocked(left: Duration) -> Response<Bytes> {
 
 /// The answer to a load balancer: whether the server wants requests.
 pub(super) fn readiness(method: &Method, is_ready: bool) -> Response<Bytes> {
-    let mut response = if ![Method::GET, Method::HEAD].contains(method) {
-        let mut refusal = json(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "Method not allowed.",
-            "method_not_allowed",
-        );
-        let allowed = HeaderValue::from_static("GET, HEAD");
-        refusal.headers_mut().insert(ALLOW, allowed);
-        refusal
+    let mut response = if !is_read(method) {
+        only_read()
     } else if is_ready {
         json(StatusCode::OK, "The server is ready.", "ready")
     } else {
@@ -76,8 +84,40 @@ pub(super) fn readiness(method: &Method, is_ready: bool) -> Response<Bytes> {
     response
 }
 
+/// The answer to a client that asks where it gets a token (RFC 9728 section 3.2). Pages of other sites may ask too.
+pub(super) fn metadata(method: &Method, document: &str) -> Response<Bytes> {
+    if !is_read(method) {
+        return only_read();
+    }
+    let mut response = json_of(StatusCode::OK, document.to_owned());
+    let anybody = HeaderValue::from_static("*");
+    response
+        .headers_mut()
+        .insert(ACCESS_CONTROL_ALLOW_ORIGIN, anybody);
+    response
+}
+
+fn is_read(method: &Method) -> bool {
+    [Method::GET, Method::HEAD].contains(method)
+}
+
+fn only_read() -> Response<Bytes> {
+    let mut refusal = json(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "Method not allowed.",
+        "method_not_allowed",
+    );
+    let allowed = HeaderValue::from_static("GET, HEAD");
+    refusal.headers_mut().insert(ALLOW, allowed);
+    refusal
+}
+
 fn json(status: StatusCode, detail: &str, code: &str) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from(body(detail, code)));
+    json_of(status, body(detail, code))
+}
+
+fn json_of(status: StatusCode, text: String) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(text));
     *response.status_mut() = status;
     response
         .headers_mut()

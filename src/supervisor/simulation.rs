@@ -345,7 +345,14 @@ impl World {
                 }
             }
             Happening::PreflightEnds(program) => self.end_preflight(program, tally),
-            Happening::Operator => self.operate(tally),
+            Happening::Operator => {
+                // One thing leads to another.
+                if self.random.u8(0..3) == 0 {
+                    let soon = self.now + Duration::from_millis(self.random.u64(0..3_000));
+                    self.schedule(soon, Happening::Operator);
+                }
+                self.operate(tally);
+            }
         }
     }
 
@@ -520,6 +527,10 @@ impl World {
             }
             Action::Preflight(_) => {
                 assert_eq!(self.asked, None, "two programs are asked at once");
+                assert!(
+                    self.supervisor.serving().is_some() && !self.supervisor.is_reloading(),
+                    "a candidate would have to be handed over"
+                );
                 self.programs += 1;
                 self.asked = Some(self.programs);
                 let answers = self.now + Duration::from_millis(self.random.u64(0..20_000));

@@ -33,6 +33,7 @@ use crate::sys::identity::Identity;
 use crate::sys::listener::ListeningSocket;
 use crate::sys::process::{self, ProcessId};
 use crate::sys::{clock, process_memory};
+use crate::tokens::{self, Signer};
 
 /// Everything that a worker needs.
 #[derive(Debug)]
@@ -47,6 +48,8 @@ pub struct Task {
     pub config: Arc<Config>,
     /// The keys and rules of that generation.
     pub guard: Arc<Guard>,
+    /// What the token service of that generation signs with; absent when it has none.
+    pub signer: Option<Arc<Signer>>,
     /// Its end of the control channel.
     pub channel: UnixStream,
     /// Where its connections come from.
@@ -135,8 +138,8 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
     };
     log::start();
     let listeners = std::mem::take(&mut task.listeners);
-    let service = match boot(&task, app, &mut orders).await {
-        Booted::Ready(service) => service,
+    let (service, tokens) = match boot(&task, app, &mut orders).await {
+        Booted::Ready(service, tokens) => (service, tokens),
         Booted::Failed(reason) => {
             orders.say(&ToMaster::Failed { reason }).await;
             return WorkerExit::BootFailed;
@@ -145,7 +148,7 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
     };
     orders.say(&ToMaster::Ready).await;
     let (words, to_be_said) = mpsc::unbounded_channel();
-    let serving = Arc::new(serving(&task, service, words));
+    let serving = Arc::new(serving(&task, service, tokens, words));
     serve(&task, listeners, &serving, to_be_said, &mut orders).await;
     WorkerExit::Done
 }
@@ -160,7 +163,7 @@ fn become_worker(task: &mut Task) -> io::Result<Orders> {
 
 /// What came of the boot.
 enum Booted<S> {
-    Ready(S),
+    Ready(S, Option<Box<tokens::Service>>),
     Failed(String),
     NotWanted,
 }
@@ -171,10 +174,20 @@ async fn boot<A: App>(task: &Task, app: &A, orders: &mut Orders) -> Booted<A::Se
         worker: task.worker,
         generation: task.generation,
     };
+    let booting = async {
+        let guard = Arc::clone(&task.guard);
+        let tokens = tokens::Service::start(&task.config.auth, task.signer.clone(), guard);
+        let tokens = tokens
+            .await
+            .map_err(|error| format!("auth.tokens: {error}"))?;
+        let service = app.boot(context).await;
+        let service = service.map_err(|error| with_causes(&error))?;
+        Ok((service, tokens.map(Box::new)))
+    };
     tokio::select! {
-        service = app.boot(context) => match service {
-            Ok(service) => Booted::Ready(service),
-            Err(error) => Booted::Failed(with_causes(&error)),
+        booted = booting => match booted {
+            Ok((service, tokens)) => Booted::Ready(service, tokens),
+            Err(reason) => Booted::Failed(reason),
         },
         order = orders.next_to_leave() => {
             tracing::debug!(worker = task.worker, ?order, "no longer wanted while booting");
@@ -186,6 +199,7 @@ async fn boot<A: App>(task: &Task, app: &A, orders: &mut Orders) -> Booted<A::Se
 fn serving<S: AppService>(
     task: &Task,
     service: S,
+    tokens: Option<Box<tokens::Service>>,
     words: mpsc::UnboundedSender<ToMaster>,
 ) -> Serving<S> {
     let config = &task.config;
@@ -193,6 +207,7 @@ fn serving<S: AppService>(
     Serving {
         pipeline: Pipeline::new(
             guard,
+            tokens,
             service,
             task.seat.clone(),
             settings(task),

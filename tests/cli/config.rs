@@ -73,10 +73,23 @@ methods = "GET"
     http.stream_grace = "10s"  # default
     # health.readiness_path is not set
     auth.realm = "destrier"  # default
+    # auth.resource is not set
+    auth.authorization_servers = []  # default
     auth.token_from = ["authorization"]  # default
     auth.trusted_origins = []  # default
     # auth.csrf_cookie is not set
     # auth.csrf_header is not set
+    # auth.tokens.database is not set
+    auth.tokens.prefix = "/api/token"  # default
+    # auth.tokens.issuer is not set
+    # auth.tokens.signing_key_file is not set
+    auth.tokens.access_lifetime = "5m"  # default
+    auth.tokens.refresh_lifetime = "1day"  # default
+    auth.tokens.rotate_refresh_tokens = false  # default
+    auth.tokens.blacklist_after_rotation = false  # default
+    auth.tokens.reuse_grace = "10s"  # default
+    auth.tokens.user_id_claim = "user_id"  # default
+    auth.tokens.update_last_login = false  # default
     app.kind = "demo"  # default
     app.faults = false  # default
     log.level = "debug"  # --log-level

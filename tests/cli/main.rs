@@ -20,3 +20,4 @@ mod status;
 #[expect(dead_code, reason = "the end-to-end tests use all of it")]
 mod support;
 mod token;
+mod user;

@@ -64,6 +64,16 @@ fn start() -> Server {
     setup.start()
 }
 
+/// A server whose `[auth]` is this; an issuer may sign with [`SECRET`], in the file `secret`.
+fn start_with(auth: &str) -> Server {
+    let mut setup = Setup::new().set("workers.count", 1);
+    setup.config.set_auth(auth);
+    let secret = setup.folder().join("secret");
+    std::fs::write(&secret, SECRET).unwrap();
+    keep_private(&secret);
+    setup.start()
+}
+
 fn keep_private(file: &std::path::Path) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -295,15 +305,10 @@ fn a_token_issued_by_the_command_passes_and_one_that_verifies_there_too() {
 
 #[test]
 fn an_audited_rule_lets_pass_what_it_would_refuse_and_says_so() {
-    let mut setup = Setup::new().set("workers.count", 1);
-    setup.config.set_auth(
+    let server = start_with(
         "[[auth.issuer]]\nsecret_file = \"secret\"\n[[auth.rule]]\npath = \"/hello\"\nroles = \"ops\"\naudit = true\n\
          [[auth.rule]]\npath = \"/pid\"\nhosts = \"*.int.example\"\naccess = \"public\"\n",
     );
-    let secret = setup.folder().join("secret");
-    std::fs::write(&secret, SECRET).unwrap();
-    keep_private(&secret);
-    let server = setup.start();
     let address = server.address();
     let answer = ask(&address, "/hello", &[]);
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -330,15 +335,10 @@ fn an_audited_rule_lets_pass_what_it_would_refuse_and_says_so() {
 
 #[test]
 fn a_cookie_is_as_good_as_a_bearer_token_but_not_for_other_sites() {
-    let mut setup = Setup::new().set("workers.count", 1);
-    setup.config.set_auth(
+    let server = start_with(
         "[auth]\ntoken_from = [\"authorization\", \"cookie:at\", \"header:X-Auth-Token\"]\n\
          [[auth.issuer]]\nsecret_file = \"secret\"\n[[auth.rule]]\npath = \"/**\"\n",
     );
-    let secret = setup.folder().join("secret");
-    std::fs::write(&secret, SECRET).unwrap();
-    keep_private(&secret);
-    let server = setup.start();
     let address = server.address();
     let now = clock::unix().as_secs();
     let token = by_secret(&json!({"sub": "alice", "exp": now + 300}));
@@ -371,4 +371,33 @@ fn a_cookie_is_as_good_as_a_bearer_token_but_not_for_other_sites() {
     let headers = ask(&address, "/headers", &[("x-auth-token", &token)]);
     assert_eq!(headers.status, 200);
     assert!(!headers.json().to_string().contains(&token), "{headers:?}");
+}
+
+#[test]
+fn the_metadata_of_the_resource_are_served_without_a_token() {
+    let server = start_with(
+        "[auth]\nresource = \"https://api.example/v1\"\n\
+         [[auth.issuer]]\nsecret_file = \"secret\"\nissuer = \"https://login.example\"\n\
+         [[auth.rule]]\npath = \"/**\"\nscopes = \"read\"\n",
+    );
+    let address = server.address();
+    let refused = ask(&address, "/me", &[]);
+    let challenge = refused.headers["www-authenticate"].to_str().unwrap();
+    let place = "https://api.example/.well-known/oauth-protected-resource/v1";
+    assert_eq!(
+        challenge,
+        format!("Bearer realm=\"destrier\", resource_metadata=\"{place}\"")
+    );
+    let path = place.strip_prefix("https://api.example").unwrap();
+    let metadata = ask(&address, path, &[]);
+    assert_eq!(metadata.status, 200);
+    assert_eq!(
+        metadata.json(),
+        json!({
+            "resource": "https://api.example/v1",
+            "authorization_servers": ["https://login.example"],
+            "bearer_methods_supported": ["header"],
+            "scopes_supported": ["read"],
+        })
+    );
 }

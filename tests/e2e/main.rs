@@ -33,5 +33,6 @@ mod stop;
 mod support;
 mod term_timeline;
 mod token;
+mod token_service;
 mod upgrade;
 mod upgrade_refused;

@@ -82,30 +82,3 @@ fn a_replacement_that_cannot_boot_leaves_the_old_worker_serving() {
     assert!(healed.is_some());
     assert_ne!(client::get(&address, "/pid").unwrap().pid(), first);
 }
-
-/// Workers that are replaced all the time, each after a boot of a second, against workers that stay.
-#[test]
-fn recycling_adds_less_than_50_ms_to_the_99th_percentile_of_the_wait() {
-    let measure = |max_requests: i64| {
-        let server = Setup::faulty()
-            .set("workers.count", 4)
-            .set("workers.max_requests", max_requests)
-            .start();
-        server.let_boot("slow");
-        let load = Load::start(&server.address(), Plan::LIGHT);
-        load.wait_until_age(Duration::from_secs(5));
-        let report = load.finish();
-        report.assert_nothing_lost();
-        (
-            report.p99(),
-            server.count_log(Mark::START, "worker finished"),
-        )
-    };
-    let ((usual, stay), (recycled, replaced)) = (measure(0), measure(60));
-    assert_eq!(stay, 0);
-    assert!(replaced >= 2, "{replaced}");
-    assert!(
-        recycled < usual + Duration::from_millis(50),
-        "{usual:?}, with recycling {recycled:?}"
-    );
-}

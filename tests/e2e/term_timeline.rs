@@ -149,7 +149,7 @@ fn what_is_asked_for_in_the_delay_is_refused_with_the_reason() {
     server.signal(Signal::SIGTERM);
     until_delayed(&server);
     let mark = server.log.mark();
-    for words in [&["reload"][..], &["scale", "3"]] {
+    for words in [&["reload"][..], &["scale", "3"], &["upgrade"]] {
         let outcome = match *words {
             [one] => server.cli([one]),
             [one, two] => server.cli([one, two]),
@@ -161,7 +161,12 @@ fn what_is_asked_for_in_the_delay_is_refused_with_the_reason() {
             "{outcome:?}"
         );
     }
-    for signal in [Signal::SIGHUP, Signal::SIGWINCH, Signal::SIGTTOU] {
+    for signal in [
+        Signal::SIGHUP,
+        Signal::SIGUSR2,
+        Signal::SIGWINCH,
+        Signal::SIGTTOU,
+    ] {
         server.signal(signal);
     }
     server

@@ -5,11 +5,11 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::{now, parse_algorithm, parse_claim, parse_duration};
-use crate::auth::{KeyError, SigningKey, UnixTime, algorithm};
+use crate::auth::{SigningKey, UnixTime, algorithm};
 use crate::cli::{ConfigArgs, TokenIssueArgs};
 use crate::commands::{CommandError, load_config, print};
 use crate::config::{Algorithm, Issuer, KeySource};
-use crate::key_files::{self, KeyFile, Secrecy};
+use crate::key_files;
 
 /// Prints the token, and nothing else, on standard output.
 pub(super) fn run(args: &TokenIssueArgs) -> Result<(), CommandError> {
@@ -40,29 +40,8 @@ fn signer(args: &TokenIssueArgs) -> Result<(SigningKey, Option<Issuer>), Command
     }
 }
 
-/// A key file of any kind: PEM, which other text may precede, JWK or secret.
 fn read_key(path: &Path) -> Result<SigningKey, CommandError> {
-    const PEM: &[u8] = b"-----BEGIN ";
-    let failed = |error: KeyError| wrong(&format!("`{}`: {error}", path.display()));
-    let file = KeyFile::read(path).map_err(|error| wrong(&error))?;
-    let begins_pem = |window: &[u8]| window == PEM;
-    // That anybody can read it is not what is wrong with a public key, so what it holds is judged first.
-    let key = if file.bytes().windows(PEM.len()).any(begins_pem) {
-        SigningKey::from_pem(file.bytes())
-    } else if file.bytes().trim_ascii_start().starts_with(b"{") {
-        SigningKey::from_jwk(file.bytes())
-    } else {
-        SigningKey::from_secret(file.secret().map_err(|error| wrong(&error))?)
-    };
-    let key = key.map_err(failed)?;
-    file.judge(Secrecy::Secret).map_err(|error| wrong(&error))?;
-    Ok(key)
-}
-
-fn read_secret(file: &Path) -> Result<SigningKey, CommandError> {
-    let secret = key_files::read_secret(file).map_err(|error| wrong(&error))?;
-    SigningKey::from_secret(&secret)
-        .map_err(|error| wrong(&format!("`{}`: {error}", file.display())))
+    key_files::read_signing_key(path).map_err(|error| wrong(&error))
 }
 
 /// The issuer that is named, else the first that has a secret: the others have public keys only.
@@ -107,7 +86,7 @@ fn own_key(issuer: &Issuer) -> Result<SigningKey, CommandError> {
             if *create_missing {
                 key_files::create_secret(file).map_err(|error| wrong(&error))?;
             }
-            read_secret(file)
+            key_files::read_signing_secret(file).map_err(|error| wrong(&error))
         }
         KeySource::PublicKey(_) | KeySource::Jwks(_) => Err(wrong(&format!(
             "issuer `{}` has public keys only, which cannot sign; name its private key with `--key`",
@@ -181,7 +160,7 @@ fn claims(
     }
     // Last, so that a test can ask for any value of any claim.
     for text in &args.claim {
-        let (name, value) = parse_claim(text)?;
+        let (name, value) = parse_claim("token", text)?;
         claim(name, value);
     }
     Ok(claims)

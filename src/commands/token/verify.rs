@@ -12,7 +12,7 @@ use crate::key_files::{self, LoadError, MissingSecret};
 
 /// Prints the claims of a valid token; one that is not valid is a failure that says why.
 pub(super) fn run(args: &TokenVerifyArgs) -> Result<(), CommandError> {
-    let wanted = args.claim.iter().map(|text| parse_claim(text));
+    let wanted = args.claim.iter().map(|text| parse_claim("token", text));
     let wanted: Vec<_> = wanted.collect::<Result<_, _>>()?;
     let guard = guard(args)?;
     for warning in guard.warnings() {
@@ -66,6 +66,7 @@ fn guard(args: &TokenVerifyArgs) -> Result<Guard, CommandError> {
         // `--claim` is judged for issuers of the configuration too, afterwards.
         claims: BTreeMap::new(),
         typ: args.typ.clone(),
+        signs_refresh_tokens: false,
     };
     let (keys, warning) = key_files::load_named(&issuer).map_err(|error| match error {
         LoadError::File(error) => wrong(&format!("{option}: {error}")),

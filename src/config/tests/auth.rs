@@ -319,3 +319,125 @@ fn a_token_stands_in_places_that_have_names() {
     config: /srv/app.toml:6:15: `auth.rule[0].query_token` must be the name of a parameter, of a rule that looks at a token, found `"x"`
     "#);
 }
+
+#[test]
+fn a_token_service_with_all_defaults_needs_a_database_only() {
+    let config = accepted(
+        "[auth.tokens]\ndatabase = 'sqlite:a/b.db'\nprefix = '/t/'\n[[auth.issuer]]\nsecret_file = 'a'\n[[auth.rule]]\npath = '/'",
+    );
+    let tokens = config.auth.tokens.as_ref().unwrap();
+    assert_eq!(tokens.database, Database::Sqlite("/srv/a/b.db".into()));
+    assert_eq!((tokens.prefix.as_str(), tokens.issuer), ("/t", 0));
+    assert_eq!(tokens.access_lifetime, Duration::from_mins(5));
+    assert!(config.auth.issuers[0].signs_refresh_tokens);
+    assert!(accepted("").auth.tokens.is_none());
+}
+
+#[test]
+fn a_variable_reaches_a_table_within_a_section() {
+    let sources = environment([
+        ("DESTRIER_AUTH__TOKENS__DATABASE", "sqlite:/a.db"),
+        ("DESTRIER_AUTH__TOKENS__ACCESS_LIFETIME", "10m"),
+    ]);
+    let file = "[[auth.issuer]]\nsecret_file = 'a'";
+    let config = read_text(file, &sources).unwrap().config;
+    let tokens = config.auth.tokens.unwrap();
+    assert_eq!(tokens.access_lifetime, Duration::from_mins(10));
+    let sources = environment([("DESTRIER_AUTH__TOKENS__LIFETIME", "10m")]);
+    assert_snapshot!(refused_with(file, &sources), @r"
+    config: DESTRIER_AUTH__TOKENS__LIFETIME: unknown key `auth.tokens__lifetime`
+    hint: did you mean `DESTRIER_AUTH__TOKENS__ACCESS_LIFETIME`?
+    ");
+}
+
+#[test]
+fn a_token_service_that_cannot_work_is_refused() {
+    let service = "[auth.tokens]\ndatabase = 'sqlite:a.db'\n";
+    let issuer = "[[auth.issuer]]\nname = 'own'\npublic_key_file = 'a.pem'\n[[auth.issuer]]\nname = 'other'\nsecret_file = 'b'\n";
+    for (keys, issuers, problem) in [
+        (
+            "",
+            "",
+            "`auth.tokens` needs an `[[auth.issuer]]` that signs",
+        ),
+        (
+            "",
+            issuer,
+            "`auth.tokens.issuer` must name the issuer that signs: `own`, `other`",
+        ),
+        (
+            "issuer = 'x'\n",
+            issuer,
+            "`auth.tokens.issuer` must name the issuer that signs: `own`, `other`",
+        ),
+        (
+            "issuer = 'own'\n",
+            issuer,
+            "`auth.tokens` must have a `signing_key_file`: issuer `own` has public keys only",
+        ),
+        (
+            "issuer = 'other'\nsigning_key_file = 'k'\n",
+            issuer,
+            "`auth.tokens.signing_key_file` is for issuers with public keys, but `other` signs with its secret",
+        ),
+        (
+            "issuer = 'other'\nblacklist_after_rotation = true\n",
+            issuer,
+            "`auth.tokens.blacklist_after_rotation` needs `rotate_refresh_tokens = true`",
+        ),
+        (
+            "issuer = 'other'\nprefix = '/a/../b'\n",
+            issuer,
+            "`auth.tokens.prefix` must be a path of plain segments, such as \"/api/token\"",
+        ),
+        (
+            "issuer = 'other'\naccess_lifetime = '1500ms'\n",
+            issuer,
+            "`auth.tokens.access_lifetime` must be whole seconds",
+        ),
+        (
+            "issuer = 'other'\ndatabase = 'mysql:a'\n",
+            issuer,
+            "`auth.tokens.database` must be `sqlite:PATH`",
+        ),
+    ] {
+        let service = if keys.contains("database") {
+            "[auth.tokens]\n"
+        } else {
+            service
+        };
+        let said = refused(&format!("{service}{keys}{issuers}"));
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(said.contains(problem), "{said}");
+    }
+    assert_snapshot!(warned("[auth.tokens]\nissuer = 'a'\n[[auth.rule]]\npath = '/'\naccess = 'public'"), @r#"
+    config: /srv/app.toml:1:1: `auth.tokens` has no `database`, so there is no token service
+    hint: such as `database = "sqlite:/var/lib/destrier/tokens.db"`
+    "#);
+}
+
+#[test]
+fn a_resource_is_an_address() {
+    let text = "[auth]\nresource = 'https://api.example:8443/v1'\n[[auth.issuer]]\nsecret_file = 'a'\nissuer = 'https://login.example/'\n[[auth.issuer]]\nsecret_file = 'b'\nissuer = 'internal'";
+    let auth = accepted(text).auth;
+    assert_eq!(
+        auth.resource.as_deref(),
+        Some("https://api.example:8443/v1")
+    );
+    assert_eq!(auth.authorization_servers, ["https://login.example/"]);
+    for address in [
+        "api.example",
+        "https://",
+        "https://a?b",
+        "https://a/#b",
+        "https://a b",
+        "https://u@a",
+        "/a",
+    ] {
+        let refused = refused(&format!(
+            "[auth]\nresource = {address:?}\nauthorization_servers = {address:?}"
+        ));
+        let told = refused.matches("must be an address without query and fragment");
+        assert_eq!(told.count(), 2, "{address}: {refused}");
+    }
+}

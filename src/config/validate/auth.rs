@@ -10,9 +10,13 @@ use crate::config::{
     rules, token_source,
 };
 
+const ADDRESS: &str =
+    "must be an address without query and fragment, such as `https://api.example.com`";
+
 impl Check<'_> {
     pub(super) fn auth(&mut self, auth: &file::Auth, http: &file::Http) -> Auth {
-        let issuers = self.issuers(&auth.issuer);
+        let mut issuers = self.issuers(&auth.issuer);
+        let tokens = self.tokens(&auth.tokens, &mut issuers);
         let rules = self.rules(&auth.rule, http);
         let first_needy = rules.iter().position(|rule| rule.access == Access::Token);
         if rules.is_empty() {
@@ -27,12 +31,44 @@ impl Check<'_> {
         }
         Auth {
             realm: text(&auth.realm),
+            resource: self.resource(auth.resource.as_ref()),
+            authorization_servers: self.authorization_servers(auth),
             token_from: self.token_from(&auth.token_from),
             trusted_origins: self.origins(&auth.trusted_origins),
             double_submit: self.double_submit(auth),
+            tokens,
             issuers,
             rules,
         }
+    }
+
+    fn resource(&mut self, written: Option<&Text>) -> Option<String> {
+        let Text(address) = written?;
+        if !token_source::is_address(address) {
+            self.refuse(&"auth.resource".into(), ADDRESS, None);
+        }
+        Some(address.clone())
+    }
+
+    fn authorization_servers(&mut self, auth: &file::Auth) -> Vec<String> {
+        let key = KeyPath::from("auth.authorization_servers");
+        for (index, Text(address)) in auth.authorization_servers.0.iter().enumerate() {
+            if !token_source::is_address(address) {
+                let item = self.document.item(&key, index);
+                self.refuse(&item, ADDRESS, None);
+            }
+        }
+        if !auth.authorization_servers.0.is_empty() {
+            return texts(&auth.authorization_servers);
+        }
+        let names = auth
+            .issuer
+            .iter()
+            .filter_map(|issuer| issuer.issuer.as_ref());
+        names
+            .map(text)
+            .filter(|name| token_source::is_address(name))
+            .collect()
     }
 
     fn token_from(&mut self, written: &OneOrMany<Text>) -> Vec<TokenSource> {
@@ -124,6 +160,7 @@ impl Check<'_> {
                 require: texts(&issuer.require),
                 claims,
                 typ: texts(&issuer.typ),
+                signs_refresh_tokens: false,
             }));
         }
         issuers

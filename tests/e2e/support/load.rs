@@ -70,8 +70,6 @@ pub(crate) struct Report {
     pub(crate) by_pid: BTreeMap<u32, u64>,
     /// The longest wait for an answer, connecting included.
     pub(crate) longest: Duration,
-    /// Each wait.
-    pub(crate) waits: Vec<Duration>,
 }
 
 impl Report {
@@ -79,13 +77,6 @@ impl Report {
     #[track_caller]
     pub(crate) fn assert_nobody_waited(&self) {
         assert!(self.longest < Duration::from_millis(950), "{self:?}");
-    }
-
-    /// The wait that 99 of 100 answers stay below.
-    pub(crate) fn p99(&self) -> Duration {
-        let mut waits = self.waits.clone();
-        waits.sort_unstable();
-        waits[waits.len() * 99 / 100]
     }
 
     pub(crate) fn failures(&self) -> u64 {
@@ -215,7 +206,6 @@ impl Client {
                 report.answered += 1;
                 let waited = clock::monotonic().saturating_sub(started);
                 report.longest = report.longest.max(waited);
-                report.waits.push(waited);
                 if let Some(pid) = answer.pid() {
                     *report.by_pid.entry(pid).or_default() += 1;
                 }

@@ -1,0 +1,66 @@
+//! `[auth.tokens]` as it is written.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{DAY, MINUTE, SECOND};
+use crate::config::notation::{Period, Text};
+
+/// The token service: login, refresh, verify, blacklist, as `SimpleJWT` answers them. It exists when it has a `database`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, expecting = "a table")]
+#[schemars(deny_unknown_fields)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the keys are named as the settings of SimpleJWT"
+)]
+pub(in crate::config) struct Tokens {
+    /// Where users and refresh tokens are kept: `sqlite:PATH`. Not set: there is no token service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
+    pub database: Option<Text>,
+    /// The path before `/`, `/refresh/`, `/verify/` and `/blacklist/`.
+    pub prefix: Text,
+    /// The `name` of the issuer that signs; not needed when there is one only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
+    pub issuer: Option<Text>,
+    /// The file with the issuer's private key, in PEM or as a JWK. An issuer with a `secret_file` signs with that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
+    pub signing_key_file: Option<Text>,
+    /// How long an access token is valid, in whole seconds.
+    pub access_lifetime: Period<SECOND, { 365 * DAY }>,
+    /// How long a refresh token is valid, in whole seconds.
+    pub refresh_lifetime: Period<SECOND, { 3650 * DAY }>,
+    /// Whether a refresh answers a new refresh token too.
+    pub rotate_refresh_tokens: bool,
+    /// Whether the refresh token that was used is blacklisted then; one that comes again ends the whole family.
+    pub blacklist_after_rotation: bool,
+    /// How long a used refresh token gets the same answer again, for requests that were made at the same time.
+    pub reuse_grace: Period<0, { 5 * MINUTE }>,
+    /// The claim that names the user, by number.
+    pub user_id_claim: Text,
+    /// Whether the time of the last login is kept.
+    pub update_last_login: bool,
+}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Self {
+            database: None,
+            prefix: Text("/api/token".to_owned()),
+            issuer: None,
+            signing_key_file: None,
+            access_lifetime: Period(Duration::from_mins(5)),
+            refresh_lifetime: Period(Duration::from_hours(24)),
+            rotate_refresh_tokens: false,
+            blacklist_after_rotation: false,
+            reuse_grace: Period(Duration::from_secs(10)),
+            user_id_claim: Text("user_id".to_owned()),
+            update_last_login: false,
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! `[auth.tokens]` in force: the token service.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Auth, Issuer};
+
+impl Auth {
+    /// The issuer that the token service signs for; absent when there is no service.
+    pub fn token_issuer(&self) -> Option<&Issuer> {
+        self.issuers.get(self.tokens.as_ref()?.issuer)
+    }
+}
+
+/// `[auth.tokens]`: the token service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tokens {
+    /// The path before `/refresh/` and its like, without a slash at its end.
+    pub prefix: String,
+    /// The place in [`Auth::issuers`] of the one that signs.
+    pub issuer: usize,
+    /// The private key; absent for an issuer that has a secret, with which it signs.
+    pub signing_key_file: Option<PathBuf>,
+    /// How long an access token is valid: whole seconds.
+    pub access_lifetime: Duration,
+    /// How long a refresh token is valid: whole seconds.
+    pub refresh_lifetime: Duration,
+    /// Whether a refresh answers a new refresh token too.
+    pub rotate_refresh_tokens: bool,
+    /// Whether the one that was used is blacklisted then.
+    pub blacklist_after_rotation: bool,
+    /// How long a used refresh token gets the same answer again.
+    pub reuse_grace: Duration,
+    /// The claim that names the user.
+    pub user_id_claim: String,
+    /// Whether the time of the last login is kept.
+    pub update_last_login: bool,
+    /// Where users and refresh tokens are kept.
+    pub database: Database,
+}
+
+/// `auth.tokens.database`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Database {
+    /// A file of `SQLite`, which all workers open.
+    Sqlite(PathBuf),
+}

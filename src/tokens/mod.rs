@@ -1,0 +1,21 @@
+//! The token service: login, refresh, verify and blacklist, as `SimpleJWT` under Django REST Framework answers them. What is
+//! decided is decided in `rotation`, `claims` and `fields`; `service` acts, and `store` has the only SQL.
+
+mod answer;
+mod claims;
+mod endpoint;
+mod fields;
+mod json_error;
+mod negotiation;
+mod passwords;
+mod rotation;
+mod service;
+mod signer;
+mod store;
+mod users;
+
+pub use endpoint::Endpoint;
+pub use service::{BODY_MAX, Call, Service};
+pub use signer::Signer;
+pub use store::Listed;
+pub use users::Users;

@@ -1,0 +1,429 @@
+//! One request to the token service: what is asked is looked up, decided, noted, signed and logged here.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::{HeaderValue, Method, Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::answer::Answer;
+use super::claims::{self, ClaimMap, Pair, Style, Whom};
+use super::endpoint::Endpoint;
+use super::passwords::{Busy, Pool};
+use super::rotation::{Decision, Millis, Mode, Successor};
+use super::signer::Signer;
+use super::store::{Refresh, Refreshed, Store, StoreError, Token};
+use super::{fields, negotiation};
+use crate::auth::{ClaimError, Guard, TokenError, UnixTime};
+use crate::config::{self, Database};
+use crate::sys::clock;
+
+/// The longest body that is read, in bytes.
+pub const BODY_MAX: usize = 64 * 1024;
+
+/// A random number in 32 hexadecimal digits: `uuid4().hex`, which `SimpleJWT` names tokens with, has as many.
+const JTI_BYTES: usize = 16;
+
+/// The token service of one worker.
+pub struct Service {
+    prefix: String,
+    issuer: usize,
+    style: Style,
+    mode: Mode,
+    refresh_lifetime: Duration,
+    verify_knows_blacklist: bool,
+    keeps_last_login: bool,
+    challenge: HeaderValue,
+    signer: Arc<Signer>,
+    guard: Arc<Guard>,
+    passwords: Pool,
+    store: Store,
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = formatter.debug_struct("Service");
+        shown.field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+/// A request to the service.
+#[derive(Debug)]
+pub struct Call<'a> {
+    /// What is asked.
+    pub endpoint: Endpoint,
+    /// The request but its body.
+    pub head: &'a Parts,
+    /// Its body; absent when it is longer than [`BODY_MAX`].
+    pub body: Option<Bytes>,
+    /// Its id, for the log.
+    pub request: String,
+    /// Who sent it; nobody has an address on a Unix socket.
+    pub peer: Option<SocketAddr>,
+}
+
+/// Opens the database of a configuration.
+pub(super) async fn open(database: &Database) -> Result<Store, String> {
+    match database {
+        Database::Sqlite(path) => Store::open(path).await.map_err(|error| {
+            let hint = "the user that workers run as must be able to write to it and to its folder";
+            format!(
+                "cannot open the database `{}`: {error} ({hint})",
+                path.display()
+            )
+        }),
+    }
+}
+
+/// Why a request gets no good answer: said to the client, or to the log.
+enum Failure {
+    Refused(Answer),
+    Store(StoreError),
+    /// The kernel or aws-lc failed.
+    Internal(String),
+}
+
+impl From<Answer> for Failure {
+    fn from(answer: Answer) -> Self {
+        Self::Refused(answer)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<claims::KindError> for Failure {
+    fn from(error: claims::KindError) -> Self {
+        Self::Refused(Answer::token(&error.to_string()))
+    }
+}
+
+impl Service {
+    /// Opens the database and is ready to answer; absent when it is off.
+    ///
+    /// # Errors
+    /// Why it cannot be opened, for the operator.
+    pub async fn start(
+        auth: &config::Auth,
+        signer: Option<Arc<Signer>>,
+        guard: Arc<Guard>,
+    ) -> Result<Option<Self>, String> {
+        let (Some(tokens), Some(issuer), Some(signer)) =
+            (&auth.tokens, auth.token_issuer(), signer)
+        else {
+            return Ok(None);
+        };
+        let store = open(&tokens.database).await?;
+        let mode = match (
+            tokens.rotate_refresh_tokens,
+            tokens.blacklist_after_rotation,
+        ) {
+            (false, _) => Mode::Keep,
+            (true, false) => Mode::Rotate,
+            (true, true) => Mode::RotateOnce {
+                grace: tokens.reuse_grace,
+            },
+        };
+        let realm = auth.realm.replace(['"', '\\'], "");
+        let challenge = HeaderValue::try_from(format!("Bearer realm=\"{realm}\""));
+        Ok(Some(Self {
+            prefix: tokens.prefix.clone(),
+            issuer: tokens.issuer,
+            style: Style::new(tokens, issuer),
+            mode,
+            refresh_lifetime: tokens.refresh_lifetime,
+            verify_knows_blacklist: tokens.blacklist_after_rotation,
+            keeps_last_login: tokens.update_last_login,
+            challenge: challenge.unwrap_or(HeaderValue::from_static("Bearer")),
+            signer,
+            guard,
+            passwords: Pool::new(),
+            store,
+        }))
+    }
+
+    /// What is asked of the service by a request for this path.
+    pub fn endpoint(&self, path: &str) -> Option<Endpoint> {
+        Endpoint::at(path, &self.prefix)
+    }
+
+    /// Answers one request. Whatever goes wrong is an answer too.
+    pub async fn answer(&self, call: Call<'_>) -> Response<Bytes> {
+        let allow = match call.endpoint {
+            Endpoint::Keys => "GET, HEAD, OPTIONS",
+            Endpoint::Login | Endpoint::Refresh | Endpoint::Verify | Endpoint::Blacklist => {
+                "POST, OPTIONS"
+            }
+        };
+        let answer = match self.handle(&call).await {
+            Ok(body) => Answer::ok(body),
+            Err(Failure::Refused(answer)) => answer,
+            Err(Failure::Store(error)) => {
+                tracing::error!(request = %call.request, %error, "the token database failed");
+                Answer::unavailable()
+            }
+            Err(Failure::Internal(error)) => {
+                tracing::error!(request = %call.request, %error, "a token could not be made");
+                Answer::detail(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "A server error occurred.",
+                )
+            }
+        };
+        answer.into_response(&self.challenge, allow)
+    }
+
+    async fn handle(&self, call: &Call<'_>) -> Result<Value, Failure> {
+        negotiation::check(call.head)?;
+        let method = &call.head.method;
+        if method == Method::OPTIONS {
+            return Ok(call.endpoint.description());
+        }
+        if call.endpoint == Endpoint::Keys {
+            return match *method {
+                Method::GET | Method::HEAD => Ok(self.signer.key_set()),
+                _ => Err(Answer::not_allowed(method.as_str()).into()),
+            };
+        }
+        if method != Method::POST {
+            return Err(Answer::not_allowed(method.as_str()).into());
+        }
+        let body = call
+            .body
+            .as_ref()
+            .ok_or_else(|| Answer::too_large(BODY_MAX))?;
+        let content_type = call
+            .head
+            .headers
+            .get(CONTENT_TYPE)
+            .map(HeaderValue::as_bytes);
+        let content_type = String::from_utf8_lossy(content_type.unwrap_or_default());
+        let mut values = fields::read(call.endpoint.fields(), &content_type, body)
+            .await?
+            .into_iter();
+        let mut next = || values.next().unwrap_or_default();
+        match call.endpoint {
+            Endpoint::Login => self.login(call, next(), next()).await,
+            Endpoint::Refresh => self.refresh(call, &next()).await,
+            Endpoint::Verify => self.verify(&next()).await,
+            Endpoint::Blacklist => self.blacklist(call, &next()).await,
+            Endpoint::Keys => Ok(self.signer.key_set()),
+        }
+    }
+
+    async fn login(
+        &self,
+        call: &Call<'_>,
+        username: String,
+        password: String,
+    ) -> Result<Value, Failure> {
+        let account = self.store.account(&username).await?;
+        // One that may not log in takes as long as one that may.
+        let hash = account.as_ref().map(|account| account.password.clone());
+        let checked = self.passwords.check(password, hash).await;
+        let is_right = checked.map_err(|Busy| {
+            tracing::info!(request = %call.request, peer = %Peer(call.peer), "too many logins at once");
+            Answer::throttled(1)
+        })?;
+        let failed = |user: Option<i64>, reason: &str| {
+            tracing::info!(request = %call.request, user, peer = %Peer(call.peer), reason, "login failed");
+            Failure::from(Answer::no_account())
+        };
+        let Some(account) = account else {
+            // Not by its name: what is typed there is a password now and then.
+            return Err(failed(None, "no such user"));
+        };
+        let user = account.user;
+        if !is_right {
+            return Err(failed(Some(user.id), "wrong password"));
+        }
+        if !user.is_active {
+            return Err(failed(Some(user.id), "the user is not active"));
+        }
+        let new = successor()?;
+        let pair = self.style.login(&user, &new);
+        let token = Token {
+            jti: &new.refresh,
+            user: Some(user.id),
+            issued_at: new.at.seconds(),
+            expires_at: date(&pair.refresh, "exp"),
+        };
+        self.store.logged_in(token, self.keeps_last_login).await?;
+        let (refresh, access) = self.signed(&pair)?;
+        tracing::info!(request = %call.request, user = user.id, peer = %Peer(call.peer), jti = new.refresh, "logged in");
+        Ok(json!({ "refresh": refresh, "access": access }))
+    }
+
+    async fn refresh(&self, call: &Call<'_>, token: &str) -> Result<Value, Failure> {
+        let claims = self.read(token)?;
+        let shown = self.refresh_token(&claims, self.mode != Mode::Keep).await?;
+        let new = successor()?;
+        let asked = Refresh {
+            token: shown,
+            mode: self.mode,
+            new: &new,
+            lifetime: self.refresh_lifetime,
+        };
+        let (decision, user) = match self.store.refresh(asked).await? {
+            Refreshed::NoUser => return Err(Answer::no_account_of_token().into()),
+            Refreshed::Decided(decision, user) => (decision, user),
+        };
+        let rotated = |made: &Successor| self.style.rotated(&claims, user.as_ref(), made);
+        let (jti, whom) = (shown.jti, shown.user);
+        let pair = match &decision {
+            Decision::Keep => {
+                let current = self.style.current(&claims, user.as_ref());
+                let access = self.style.access(&current, &new.access, &new);
+                tracing::info!(request = %call.request, user = whom, peer = %Peer(call.peer), jti, "token refreshed");
+                return Ok(json!({ "access": self.sign(&access)? }));
+            }
+            Decision::Rotate | Decision::RotateOnce => {
+                tracing::info!(request = %call.request, user = whom, peer = %Peer(call.peer), jti, successor = new.refresh, "token refreshed");
+                rotated(&new)
+            }
+            Decision::Again(made) => {
+                tracing::info!(request = %call.request, user = whom, peer = %Peer(call.peer), jti, successor = made.refresh, "token refreshed again within the grace");
+                rotated(made)
+            }
+            Decision::Revoked => return Err(Answer::token(BLACKLISTED).into()),
+            Decision::Reused => {
+                tracing::warn!(request = %call.request, user = whom, peer = %Peer(call.peer), jti, "a refresh token was used again, its family is revoked");
+                return Err(Answer::token(BLACKLISTED).into());
+            }
+        };
+        let (refresh, access) = self.signed(&pair)?;
+        Ok(json!({ "access": access, "refresh": refresh }))
+    }
+
+    async fn verify(&self, token: &str) -> Result<Value, Failure> {
+        let claims = self.read(token)?;
+        let jti = claims::jti(&claims)?;
+        if self.verify_knows_blacklist && self.store.is_revoked(jti).await? {
+            let errors = vec![("non_field_errors", vec![BLACKLISTED.to_owned()])];
+            return Err(Answer::fields(errors).into());
+        }
+        Ok(json!({}))
+    }
+
+    async fn blacklist(&self, call: &Call<'_>, token: &str) -> Result<Value, Failure> {
+        let claims = self.read(token)?;
+        let shown = self.refresh_token(&claims, true).await?;
+        let now = Millis::of(clock::unix()).seconds();
+        if !self.store.blacklist(shown, now).await? {
+            return Err(Answer::token(BLACKLISTED).into());
+        }
+        tracing::info!(request = %call.request, user = shown.user, peer = %Peer(call.peer), jti = shown.jti, "token blacklisted");
+        Ok(json!({}))
+    }
+
+    /// The claims of a token of any kind that this service signed and that has not expired.
+    fn read(&self, token: &str) -> Result<ClaimMap, Answer> {
+        let now = UnixTime(clock::unix().as_secs());
+        let claims = self.guard.verify_of(self.issuer, token.as_bytes(), now);
+        claims
+            .map(|claims| claims.as_map().clone())
+            .map_err(|error| Answer::token(words(&error)))
+    }
+
+    /// What the store wants to know of a refresh token. As in `SimpleJWT` the blacklist is asked before the kind.
+    async fn refresh_token<'a>(
+        &self,
+        claims: &'a ClaimMap,
+        is_noted: bool,
+    ) -> Result<Token<'a>, Failure> {
+        let jti = claims::jti(claims)?;
+        if let Err(error) = claims::check_refresh(claims) {
+            if self.store.is_revoked(jti).await? {
+                return Err(Answer::token(BLACKLISTED).into());
+            }
+            return Err(error.into());
+        }
+        let user = match self.style.whom(claims) {
+            Whom::Nobody => None,
+            Whom::User(id) => Some(id),
+            Whom::Blank if !is_noted => None,
+            Whom::Blank | Whom::Unknown => return Err(Answer::no_account_of_token().into()),
+        };
+        Ok(Token {
+            jti,
+            user,
+            issued_at: date(claims, "iat"),
+            expires_at: date(claims, "exp"),
+        })
+    }
+
+    fn signed(&self, pair: &Pair) -> Result<(String, String), Failure> {
+        Ok((self.sign(&pair.refresh)?, self.sign(&pair.access)?))
+    }
+
+    fn sign(&self, claims: &ClaimMap) -> Result<String, Failure> {
+        self.signer
+            .sign(claims)
+            .map_err(|error| Failure::Internal(error.to_string()))
+    }
+}
+
+const BLACKLISTED: &str = "Token is blacklisted";
+
+/// What `SimpleJWT` says of it.
+fn words(error: &TokenError) -> &'static str {
+    match error {
+        TokenError::Claims {
+            error: ClaimError::Expired { .. },
+            ..
+        } => "Token is expired",
+        TokenError::Claims {
+            error: ClaimError::Missing(name),
+            ..
+        } if name == "exp" => "Token has no 'exp' claim",
+        TokenError::TooLong(_)
+        | TokenError::Parts
+        | TokenError::Base64(_)
+        | TokenError::Header(_)
+        | TokenError::Payload(_)
+        | TokenError::UnknownIssuer(_)
+        | TokenError::UnknownKey { .. }
+        | TokenError::Algorithm { .. }
+        | TokenError::Type { .. }
+        | TokenError::Signature { .. }
+        | TokenError::Claims { .. } => "Token is invalid",
+    }
+}
+
+fn date(claims: &ClaimMap, name: &str) -> i64 {
+    claims.get(name).map_or(0, claims::seconds)
+}
+
+/// Names for a new pair, made now.
+fn successor() -> Result<Successor, Failure> {
+    let jti = || {
+        let mut bytes = [0; JTI_BYTES];
+        getrandom::fill(&mut bytes).map_err(|error| Failure::Internal(error.to_string()))?;
+        Ok::<_, Failure>(format!("{:032x}", u128::from_be_bytes(bytes)))
+    };
+    Ok(Successor {
+        refresh: jti()?,
+        access: jti()?,
+        at: Millis::of(clock::unix()),
+    })
+}
+
+/// An address for the log.
+struct Peer(Option<SocketAddr>);
+
+impl fmt::Display for Peer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => write!(formatter, "{}", address.ip()),
+            None => formatter.write_str("unix"),
+        }
+    }
+}
