@@ -324,11 +324,11 @@ async fn serve<S: AppService>(
                 Some(
                     ToWorker::Accept
                     | ToWorker::Drain { .. }
-                    | ToWorker::TakeOver { .. }
-                    | ToWorker::Adopt
                     | ToWorker::ShowLife
                     | ToWorker::TellMemory,
                 ) => {}
+                // Whoever is at the other end sees that nobody is here.
+                Some(ToWorker::TakeOver { .. } | ToWorker::Adopt) => drop(orders.take_descriptor()),
                 Some(ToWorker::ReopenLogs) => reopen_logs(),
                 Some(ToWorker::Quit) => return,
                 None => {
