@@ -10,7 +10,7 @@ use crate::auth::{self, Refusal};
 /// Why a head is not served. Two programs could take it for two different requests, so its connection ends too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Malformed {
-    #[error("HTTP/1.1 without a Host field")]
+    #[error("no Host field, though HTTP/1.1 or a target with a host needs one")]
     NoHost,
     #[error("more than one Host field")]
     SeveralHosts,
@@ -50,6 +50,8 @@ pub(super) fn check(head: &Parts) -> Result<(), Malformed> {
     };
     let mut hosts = head.headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
+        // The host of the target would be judged by nobody, and an application may look at it.
+        (None, _) if head.uri.authority().is_some() => Err(Malformed::NoHost),
         (None, _) if head.version < Version::HTTP_11 => Ok(()),
         (None, _) => Err(Malformed::NoHost),
         (Some(_), Some(_)) => Err(Malformed::SeveralHosts),
@@ -130,6 +132,10 @@ mod tests {
         for host in ["b.example", "", "a.example:8000", "a.example.org"] {
             let checked = with("http://a.example/x", host);
             assert_eq!(checked, Err(Malformed::OtherHost), "{host}");
+        }
+        for version in [Version::HTTP_10, Version::HTTP_11] {
+            let without = checked("GET", "http://a.example/x", version, &[]);
+            assert_eq!(without, Err(Malformed::NoHost));
         }
         let user = with("http://user@a.example/", "a.example");
         assert_eq!(user, Err(Malformed::OtherHost));

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::{self, Component, Path, PathBuf};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -328,7 +328,14 @@ pub fn control_socket_path(file: &Path, configured: Option<&Path>) -> PathBuf {
 }
 
 fn control_socket_name(file: &Path) -> OsString {
-    let file = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    // A link is not followed: it may lead to another release by the time a command asks.
+    let is_plain = !file.components().any(|part| part == Component::ParentDir);
+    let file = if is_plain {
+        path::absolute(file)
+    } else {
+        fs::canonicalize(file)
+    }
+    .unwrap_or_else(|_| file.to_owned());
     let stem = file.file_stem().unwrap_or_else(|| OsStr::new("destrier"));
     let mut name = stem.to_owned();
     if let Some(folder) = file.parent()
@@ -382,8 +389,27 @@ mod tests {
         let name = |file: &str| control_socket_name(file.as_ref());
         assert_eq!(name("/etc/destrier/web.toml"), "web.sock");
         assert_ne!(name("/srv/one/web.toml"), name("/srv/two/web.toml"));
+        assert_eq!(name("/srv/./one/web.toml"), name("/srv/one/web.toml"));
         let other = name("/srv/one/web.toml").into_string().expect("ASCII");
         assert!(other.starts_with("web-") && other.len() == "web-01234567.sock".len());
+    }
+
+    #[test]
+    fn the_control_socket_of_a_file_behind_a_link_stays_when_the_link_moves() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let link = folder.path().join("current");
+        let names: Vec<_> = ["1", "2"]
+            .into_iter()
+            .map(|release| {
+                let release = folder.path().join(release);
+                std::fs::create_dir(&release).expect("a folder");
+                std::fs::write(release.join("web.toml"), "").expect("a file");
+                let _none_yet = std::fs::remove_file(&link);
+                std::os::unix::fs::symlink(&release, &link).expect("a link");
+                control_socket_name(&link.join("web.toml"))
+            })
+            .collect();
+        assert_eq!(names[0], names[1]);
     }
 
     #[test]

@@ -74,12 +74,19 @@ impl Deaths {
         self.reports.push_front(KeptDeath::new(report));
     }
 
-    fn count_untold(&mut self, now: Now, words: &str) {
+    fn count_untold(&mut self, report: &DeathReport, words: &str) {
         self.untold += 1;
-        if now >= self.next_summary {
-            tracing::warn!(deaths = self.untold, last = words, "workers keep dying");
+        if report.died >= self.next_summary {
+            tracing::warn!(
+                deaths = self.untold,
+                last = words,
+                worker = report.worker,
+                executing = report.executing_in_words(),
+                requests = report.others_in_words(),
+                "workers keep dying"
+            );
             self.untold = 0;
-            self.next_summary = now + SUMMARY_EVERY;
+            self.next_summary = report.died + SUMMARY_EVERY;
         }
     }
 }
@@ -155,7 +162,7 @@ impl Master {
                 requests,
                 "worker died"
             );
-            self.deaths.count_untold(report.died, words);
+            self.deaths.count_untold(report, words);
             return;
         }
         tracing::error!(

@@ -139,6 +139,7 @@ impl Master {
             .iter()
             .filter(|(_, ending)| ending.is_by(Signal::SIGKILL));
         let out_of_memory = self.deaths.out_of_memory(killed.count() as u64);
+        let mut dead = Vec::new();
         for (id, ending) in ended {
             let out_of_memory = if ending.is_by(Signal::SIGKILL) {
                 out_of_memory
@@ -147,15 +148,13 @@ impl Master {
             };
             // Its last words may have arrived together with its end.
             self.hear(id);
-            let slot = self.crew.get(id).map(|hand| hand.slot);
+            dead.push((id, self.crew.get(id).map(|hand| hand.slot)));
             let words = self.bury(id, ending, out_of_memory);
             self.feed(Event::Exited(id, words));
-            self.note_who_serves();
-            self.listeners.worker_left(id);
-            if let Some(slot) = slot {
-                self.hand_over_queues(slot);
-            }
         }
+        // Only when all are buried is it known who lives.
+        self.note_who_serves();
+        self.hand_over_what_waits_for(&dead);
     }
 
     fn hear(&mut self, id: WorkerId) {

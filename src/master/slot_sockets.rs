@@ -88,6 +88,28 @@ impl SlotSockets {
         Some(there.socket.try_clone())
     }
 
+    /// The sockets that the worker was told to empty, with their slots.
+    pub(super) fn emptied_by(&self, id: WorkerId) -> Vec<(u16, io::Result<OwnedFd>)> {
+        let sockets = self.sockets.iter();
+        let given_up = sockets.filter(|there| there.emptied_by == Some(id));
+        given_up
+            .map(|there| (there.slot, there.socket.try_clone()))
+            .collect()
+    }
+
+    /// Another worker empties what `id` was told to empty in this slot.
+    pub(super) fn pass_on(&mut self, slot: u16, id: WorkerId, heir: WorkerId) {
+        self.sockets
+            .iter_mut()
+            .filter(|there| there.slot == slot && there.emptied_by == Some(id))
+            .for_each(|there| there.emptied_by = Some(heir));
+    }
+
+    /// Stops what another worker was told to empty in this slot, and `heir` has emptied.
+    pub(super) fn stop_taken_over(&mut self, slot: u16, heir: WorkerId) -> bool {
+        self.stop(|there| there.slot == slot && there.emptied_by == Some(heir))
+    }
+
     fn append(&mut self, slot: u16, socket: OwnedFd) {
         self.sockets.push(SlotSocket {
             slot,

@@ -1,9 +1,10 @@
 //! Another program that runs for a moment as a child of this one: what it says is read without waiting for it.
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -11,7 +12,7 @@ use std::process::{Command, Stdio};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, killpg, sigprocmask};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, execve};
 
 use super::process::ProcessId;
 
@@ -55,8 +56,15 @@ impl Child {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
-        // SAFETY: `prepare` makes two system calls and touches nothing that a fork could leave half done.
-        unsafe { command.pre_exec(prepare) };
+        let program = Program::new(path, &command, without)?;
+        // SAFETY: `prepare` and `become_program` make system calls, with words that were laid out before the fork. That the
+        // last one allocates is no danger: this process has one thread, so no lock is held in the child for ever.
+        unsafe {
+            command.pre_exec(move || {
+                prepare()?;
+                program.become_program()
+            });
+        }
         let mut child = command.spawn()?;
         let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
         Ok(Self {
@@ -104,6 +112,39 @@ impl Child {
 fn prepare() -> io::Result<()> {
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
     Ok(prctl::set_pdeathsig(Signal::SIGKILL)?)
+}
+
+/// What execve(2) is given. std would have execvp(3) do it, which hands a file that is no program to a shell.
+struct Program {
+    path: CString,
+    arguments: Vec<CString>,
+    environment: Vec<CString>,
+}
+
+impl Program {
+    fn new(path: &Path, command: &Command, without: &[&str]) -> io::Result<Self> {
+        let word = |text: &OsStr| Ok(CString::new(text.as_bytes())?);
+        let words = [path.as_os_str()].into_iter().chain(command.get_args());
+        let variables = std::env::vars_os().filter(|(name, _)| without.iter().all(|it| name != it));
+        Ok(Self {
+            path: word(path.as_os_str())?,
+            arguments: words.map(word).collect::<io::Result<_>>()?,
+            environment: variables
+                .map(|(mut variable, value)| {
+                    variable.push("=");
+                    variable.push(value);
+                    word(&variable)
+                })
+                .collect::<io::Result<_>>()?,
+        })
+    }
+
+    /// Returns only when it cannot.
+    fn become_program(&self) -> io::Result<()> {
+        Err(execve(&self.path, &self.arguments, &self.environment)
+            .unwrap_err()
+            .into())
+    }
 }
 
 impl Stream {

@@ -300,10 +300,7 @@ async fn serve<S: AppService>(
             }
             Some(ToWorker::ReopenLogs) => reopen_logs(),
             Some(ToWorker::ShowLife) => {}
-            Some(ToWorker::TellMemory) => {
-                let pss = own_memory().await;
-                orders.say(&ToMaster::Memory { pss }).await;
-            }
+            Some(ToWorker::TellMemory) => tell_memory(&serving.words),
             Some(ToWorker::Quit) => return,
             None => return leave_as_orphan(task.worker, accepting, serving).await,
         }
@@ -327,8 +324,12 @@ async fn serve<S: AppService>(
                     | ToWorker::ShowLife
                     | ToWorker::TellMemory,
                 ) => {}
+                // At the end of the server there is nobody else.
+                Some(ToWorker::TakeOver { listener, slot }) => {
+                    take_over((listener, slot), orders.take_descriptor(), serving);
+                }
                 // Whoever is at the other end sees that nobody is here.
-                Some(ToWorker::TakeOver { .. } | ToWorker::Adopt) => drop(orders.take_descriptor()),
+                Some(ToWorker::Adopt) => drop(orders.take_descriptor()),
                 Some(ToWorker::ReopenLogs) => reopen_logs(),
                 Some(ToWorker::Quit) => return,
                 None => {
@@ -413,11 +414,19 @@ fn request_ids() -> u64 {
     getrandom::u64().unwrap_or_default()
 }
 
-/// What this worker holds in memory, in bytes. On a thread of its own: the kernel takes tens of milliseconds for a
-/// gibibyte, which no request shall wait for.
-async fn own_memory() -> Option<u64> {
-    let share = tokio::task::spawn_blocking(process_memory::own_share).await;
-    share.ok()?.ok()
+/// Says what this worker holds in memory. On a thread of its own: the kernel takes tens of milliseconds for a gibibyte, which
+/// no request and no order shall wait for; those of the runtime may all be taken by the application.
+fn tell_memory(words: &mpsc::UnboundedSender<ToMaster>) {
+    let words = words.clone();
+    let measure = move || {
+        let pss = process_memory::own_share().ok();
+        // Nobody listens to it any more when the worker is about to exit.
+        let _leaving = words.send(ToMaster::Memory { pss });
+    };
+    let thread = std::thread::Builder::new().name("memory".to_owned());
+    if let Err(error) = thread.spawn(measure) {
+        tracing::warn!(%error, "cannot start a thread that measures memory");
+    }
 }
 
 fn reopen_logs() {

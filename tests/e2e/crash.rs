@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::support::client::{self, Address, Failure};
+use crate::support::client::{self, Address, Blocking, Failure};
 use crate::support::journal::Mark;
 use crate::support::load::{Load, Plan};
 use crate::support::server::{Server, Setup, accepting};
@@ -90,6 +90,32 @@ fn what_waits_for_a_killed_worker_is_served_by_another_one() {
         os::kill(killed);
         server.wait_for_log(mark, "worker spawned");
         then(&server);
+        assert_all_answered(clients);
+    }
+}
+
+/// It hangs, so it cannot empty the queue that it was told to empty.
+#[test]
+fn what_waits_for_a_worker_that_dies_after_it_was_told_to_go_is_served_too() {
+    type Order = fn(&Server);
+    let orders: [Order; 2] = [
+        |server| assert_eq!(server.cli(["scale", "1"]).code, Some(0)),
+        |server| {
+            let mark = server.log.mark();
+            server.signal(Signal::SIGTERM);
+            server.wait_for_log(mark, "stopping");
+        },
+    ];
+    for order in orders {
+        let server = Setup::new().set("http.drain_linger", "10s").start();
+        let (stays, killed) = (server.pids()[0], server.pids()[1]);
+        // A connection of the other worker, which would else be gone before the death at a stop.
+        let _idle = std::iter::repeat_with(|| Blocking::open(&server.address()).unwrap())
+            .find_map(|mut open| (open.get("/pid").unwrap().pid() == Some(stays)).then_some(open))
+            .unwrap();
+        let clients = clients_of_a_worker_that_hangs(&server, killed);
+        order(&server);
+        os::kill(killed);
         assert_all_answered(clients);
     }
 }

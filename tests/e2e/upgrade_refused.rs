@@ -56,10 +56,12 @@ fn what_cannot_be_started_does_not_take_over() {
     // Not executable.
     refused(&server, Some(&server.config.file()), "Permission denied");
     let text = server.folder().join("text");
-    fs::write(&text, "nonsense").unwrap();
+    let trace = server.folder().join("trace");
+    fs::write(&text, format!("touch {}", trace.display())).unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     fs::set_permissions(&text, mode).unwrap();
-    refused(&server, Some(&text), "exit code 127");
+    refused(&server, Some(&text), "Exec format error");
+    assert!(!trace.exists(), "what is no program is not run by a shell");
     server.upgrade();
 }
 
