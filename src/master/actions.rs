@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,7 +16,7 @@ use crate::channel::ToWorker;
 use crate::config::Bind;
 use crate::logging;
 use crate::supervisor::{
-    Action, Caller, Done, Event, Generation, KillReason, Slot, State, WorkerId, WorkerView,
+    Action, Caller, Done, Event, Generation, KillReason, Slot, State, WorkerId,
 };
 use crate::sys::process::{self, Keep, ProcessId};
 
@@ -419,74 +418,6 @@ impl Master {
             }
         }
         self.listeners.set_serving(serving);
-    }
-
-    /// Workers have ended: whoever lives serves what waits for them.
-    pub(super) fn hand_over_what_waits_for(&mut self, dead: &[(WorkerId, Option<Slot>)]) {
-        let mut slots: BTreeSet<u16> = dead
-            .iter()
-            .filter_map(|(_, slot)| Some(slot.as_ref()?.0))
-            .collect();
-        for (id, _) in dead {
-            slots.extend(self.listeners.worker_left(*id));
-        }
-        for slot in slots {
-            self.hand_over_queues(Slot(slot));
-        }
-        for (id, _) in dead {
-            for (bind, slot, queue) in self.listeners.emptied_by(*id) {
-                if let Some(heir) = self.heir_for(&bind) {
-                    self.listeners.pass_on(&bind, slot, *id, heir);
-                    self.hand_over(heir, &bind, slot, queue);
-                }
-            }
-            self.listeners.stop_emptied_by(*id);
-        }
-    }
-
-    /// What waits in the queues of a slot whose worker has died need not wait for the next one, which may boot slowly, be held
-    /// back, or never come: the worker with the fewest connections serves it.
-    fn hand_over_queues(&mut self, slot: Slot) {
-        let accepts = |worker: &WorkerView| matches!(worker.state, State::Accepting { .. });
-        let mut workers = self.supervisor.workers();
-        if workers.any(|worker| worker.slot == slot && accepts(&worker)) {
-            return;
-        }
-        drop(workers);
-        for (bind, queue) in self.listeners.queues_of(slot.0) {
-            if let Some(heir) = self.heir_for(&bind) {
-                self.listeners.note_heir(bind.clone(), slot.0, heir);
-                self.hand_over(heir, &bind, slot.0, queue);
-            }
-        }
-    }
-
-    /// Who shall serve what waits on `bind`: of those who take connections, or at the end of those who finish theirs, the one
-    /// with the fewest.
-    fn heir_for(&self, bind: &Bind) -> Option<WorkerId> {
-        let is_last = self.supervisor.is_draining();
-        let serves = |worker: &WorkerView| match worker.state {
-            State::Accepting { .. } => true,
-            State::Draining { failed_boot, .. } => is_last && !failed_boot,
-            State::Booting { .. }
-            | State::Waiting { .. }
-            | State::Hung { .. }
-            | State::Killed { .. } => false,
-        };
-        let connections = |worker: &WorkerView| {
-            let hand = self.crew.get(worker.id);
-            hand.map_or(u64::MAX, |hand| self.scoreboard.view(hand.seat).connections)
-        };
-        let workers = self.supervisor.workers().filter(serves);
-        let workers = workers.filter(|worker| self.binds_of(worker.generation).contains(bind));
-        workers.min_by_key(connections).map(|worker| worker.id)
-    }
-
-    fn hand_over(&mut self, heir: WorkerId, bind: &Bind, slot: u16, queue: OwnedFd) {
-        if let Some(hand) = self.crew.get_mut(heir) {
-            let listener = bind.to_string();
-            hand.tell_with(&ToWorker::TakeOver { listener, slot }, queue);
-        }
     }
 
     /// Closes listeners that no generation names.

@@ -1,10 +1,12 @@
-//! Who goes on with the idle connections of a worker that drains.
+//! Who goes on with the idle connections of a worker that drains, and with what waits for one that has died.
 
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 
 use super::Master;
 use crate::channel::ToWorker;
-use crate::supervisor::{Slot, State, WorkerId};
+use crate::config::Bind;
+use crate::supervisor::{Slot, State, WorkerId, WorkerView};
 use crate::sys::socket;
 
 impl Master {
@@ -50,5 +52,73 @@ impl Master {
             (is_elsewhere, connections, std::cmp::Reverse(other.id))
         });
         heir.map(|heir| heir.id)
+    }
+
+    /// Workers have ended: whoever lives serves what waits for them.
+    pub(super) fn hand_over_what_waits_for(&mut self, dead: &[(WorkerId, Option<Slot>)]) {
+        let mut slots: BTreeSet<u16> = dead
+            .iter()
+            .filter_map(|(_, slot)| Some(slot.as_ref()?.0))
+            .collect();
+        for (id, _) in dead {
+            slots.extend(self.listeners.worker_left(*id));
+        }
+        for slot in slots {
+            self.hand_over_queues(Slot(slot));
+        }
+        for (id, _) in dead {
+            for (bind, slot, queue) in self.listeners.emptied_by(*id) {
+                if let Some(heir) = self.heir_for(&bind) {
+                    self.listeners.pass_on(&bind, slot, *id, heir);
+                    self.hand_over(heir, &bind, slot, queue);
+                }
+            }
+            self.listeners.stop_emptied_by(*id);
+        }
+    }
+
+    /// What waits in the queues of a slot whose worker has died need not wait for the next one, which may boot slowly, be held
+    /// back, or never come: the worker with the fewest connections serves it.
+    fn hand_over_queues(&mut self, slot: Slot) {
+        let accepts = |worker: &WorkerView| matches!(worker.state, State::Accepting { .. });
+        let mut workers = self.supervisor.workers();
+        if workers.any(|worker| worker.slot == slot && accepts(&worker)) {
+            return;
+        }
+        drop(workers);
+        for (bind, queue) in self.listeners.queues_of(slot.0) {
+            if let Some(heir) = self.heir_for(&bind) {
+                self.listeners.note_heir(bind.clone(), slot.0, heir);
+                self.hand_over(heir, &bind, slot.0, queue);
+            }
+        }
+    }
+
+    /// Who shall serve what waits on `bind`: of those who take connections, or at the end of those who finish theirs, the one
+    /// with the fewest.
+    fn heir_for(&self, bind: &Bind) -> Option<WorkerId> {
+        let is_last = self.supervisor.is_draining();
+        let serves = |worker: &WorkerView| match worker.state {
+            State::Accepting { .. } => true,
+            State::Draining { failed_boot, .. } => is_last && !failed_boot,
+            State::Booting { .. }
+            | State::Waiting { .. }
+            | State::Hung { .. }
+            | State::Killed { .. } => false,
+        };
+        let connections = |worker: &WorkerView| {
+            let hand = self.crew.get(worker.id);
+            hand.map_or(u64::MAX, |hand| self.scoreboard.view(hand.seat).connections)
+        };
+        let workers = self.supervisor.workers().filter(serves);
+        let workers = workers.filter(|worker| self.binds_of(worker.generation).contains(bind));
+        workers.min_by_key(connections).map(|worker| worker.id)
+    }
+
+    fn hand_over(&mut self, heir: WorkerId, bind: &Bind, slot: u16, queue: OwnedFd) {
+        if let Some(hand) = self.crew.get_mut(heir) {
+            let listener = bind.to_string();
+            hand.tell_with(&ToWorker::TakeOver { listener, slot }, queue);
+        }
     }
 }

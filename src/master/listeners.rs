@@ -1,5 +1,6 @@
 //! The listening sockets: opened once, kept for the master's whole life, lent to workers.
 
+mod queues;
 mod rehearsal;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -340,84 +341,6 @@ impl Listeners {
             }
         }
         self.steer();
-    }
-
-    /// The queues of `slot`, which nobody serves for the moment, with the names of their listeners.
-    pub(super) fn queues_of(&self, slot: u16) -> Vec<(Bind, OwnedFd)> {
-        let queues = self.open.iter().filter_map(|listener| {
-            let queue = match &listener.kind {
-                Kind::PerSlot(sockets) => sockets.queue_of(slot)?.ok()?,
-                Kind::Shared { .. } => return None,
-            };
-            Some((listener.bind.clone(), queue))
-        });
-        queues.collect()
-    }
-
-    /// The worker has ended. Returns the slots whose queues it was to take over, and has not.
-    pub(super) fn worker_left(&mut self, id: WorkerId) -> BTreeSet<u16> {
-        for listener in &mut self.open {
-            if let Kind::Shared {
-                socket, emptied_by, ..
-            } = &mut listener.kind
-                && emptied_by.remove(&id)
-                && emptied_by.is_empty()
-            {
-                stop_listening(socket);
-            }
-        }
-        let its_own = |(_, _, heir): &&(Bind, u16, WorkerId)| *heir == id;
-        let left = self.heirs.iter().filter(its_own);
-        let left = left.map(|(_, slot, _)| *slot).collect();
-        self.heirs.retain(|(_, _, heir)| *heir != id);
-        left
-    }
-
-    /// The queues that the worker was told to empty, and has not.
-    pub(super) fn emptied_by(&self, id: WorkerId) -> Vec<(Bind, u16, OwnedFd)> {
-        let mut queues = Vec::new();
-        for listener in &self.open {
-            if let Kind::PerSlot(sockets) = &listener.kind {
-                for (slot, socket) in sockets.emptied_by(id) {
-                    let bind = listener.bind.clone();
-                    queues.extend(socket.ok().map(|socket| (bind, slot, socket)));
-                }
-            }
-        }
-        queues
-    }
-
-    /// `heir` empties what `id` was told to empty in this slot.
-    pub(super) fn pass_on(&mut self, bind: &Bind, slot: u16, id: WorkerId, heir: WorkerId) {
-        for listener in &mut self.open {
-            if let Kind::PerSlot(sockets) = &mut listener.kind
-                && listener.bind == *bind
-            {
-                sockets.pass_on(slot, id, heir);
-            }
-        }
-        self.note_heir(bind.clone(), slot, heir);
-    }
-
-    /// Closes what the worker was told to empty, for nobody will.
-    pub(super) fn stop_emptied_by(&mut self, id: WorkerId) {
-        self.stop_slots(|_, sockets| sockets.stop_emptied_by(id));
-    }
-
-    /// A worker takes over what waits in the queue of a slot.
-    pub(super) fn note_heir(&mut self, bind: Bind, slot: u16, heir: WorkerId) {
-        self.heirs.insert((bind, slot, heir));
-    }
-
-    /// It has.
-    pub(super) fn taken_over(&mut self, name: &str, slot: u16, heir: WorkerId) {
-        let is_it = |(bind, of, by): &(Bind, u16, WorkerId)| {
-            bind.to_string() == name && *of == slot && *by == heir
-        };
-        self.heirs.retain(|heir| !is_it(heir));
-        self.stop_slots(|bind, sockets| {
-            bind.to_string() == name && sockets.stop_taken_over(slot, heir)
-        });
     }
 
     /// Closes the sockets of slots at and above `slots`, except for those that a worker empties or takes over.
