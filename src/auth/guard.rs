@@ -1,6 +1,5 @@
 //! Keys and rules together: the verdict on one request.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -116,22 +115,31 @@ impl Guard {
 
     /// Judges one request.
     pub fn judge(&self, request: &RequestView<'_>, now: UnixTime) -> Verdict {
-        let path = match path::normalise(request.path) {
-            Ok(path) => path,
-            Err(error) => return Verdict::Refuse(ambiguous(error)),
-        };
-        let rule = self.find(request, &path);
-        self.judge_by(rule.map(|(_, rule)| rule), request, now)
+        match path::normalise(request.path) {
+            Ok(path) => {
+                let rule = self.find(request, &path).map(|(_, rule)| rule);
+                self.judge_by(rule, request, now)
+            }
+            Err(error) => Verdict::Refuse(ambiguous(error)),
+        }
     }
 
     /// As [`Self::judge`], and says how the verdict came about.
     pub fn explain(&self, request: &RequestView<'_>, now: UnixTime) -> Explanation {
-        let path = path::normalise(request.path).ok();
-        let find = |path: &str| self.find(request, path);
-        Explanation {
-            rule: path.as_deref().and_then(find).map(|(index, _)| index),
-            path: path.map(Cow::into_owned),
-            verdict: self.judge(request, now),
+        match path::normalise(request.path) {
+            Ok(path) => {
+                let found = self.find(request, &path);
+                Explanation {
+                    rule: found.map(|(index, _)| index),
+                    verdict: self.judge_by(found.map(|(_, rule)| rule), request, now),
+                    path: Some(path.into_owned()),
+                }
+            }
+            Err(error) => Explanation {
+                path: None,
+                rule: None,
+                verdict: Verdict::Refuse(ambiguous(error)),
+            },
         }
     }
 

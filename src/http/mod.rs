@@ -151,7 +151,6 @@ impl<S: AppService> Pipeline<S> {
         origin
             .activity
             .begin_request(!request.body().is_end_stream());
-        let body_end = origin.activity.body_end();
         let mut track = self.track(id, &request, origin);
         let (mut head, body) = request.into_parts();
         let malformed = head::check(&head).err();
@@ -215,7 +214,8 @@ impl<S: AppService> Pipeline<S> {
                     if let Some(in_progress) = track.in_progress() {
                         head.extensions.insert(in_progress);
                     }
-                    let request = Request::from_parts(head, RequestBody::new(body, body_end));
+                    let body = RequestBody::new(body, origin.activity.body_end());
+                    let request = Request::from_parts(head, body);
                     self.call(request, id, request_timeout, &mut track).await
                 }
             }

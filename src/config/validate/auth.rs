@@ -34,7 +34,12 @@ impl Check<'_> {
             resource: self.resource(auth.resource.as_ref()),
             authorization_servers: self.authorization_servers(auth),
             token_from: self.token_from(&auth.token_from),
-            trusted_origins: self.origins(&auth.trusted_origins),
+            trusted_origins: self.each(
+                &"auth.trusted_origins".into(),
+                &auth.trusted_origins,
+                token_source::origin,
+                "must be an origin, such as `https://app.example.com`",
+            ),
             double_submit: self.double_submit(auth),
             tokens,
             issuers,
@@ -52,23 +57,34 @@ impl Check<'_> {
 
     fn authorization_servers(&mut self, auth: &file::Auth) -> Vec<String> {
         let key = KeyPath::from("auth.authorization_servers");
-        for (index, Text(address)) in auth.authorization_servers.0.iter().enumerate() {
-            if !token_source::is_address(address) {
-                let item = self.document.item(&key, index);
-                self.refuse(&item, ADDRESS, None);
-            }
-        }
+        let address = |text: &str| token_source::is_address(text).then(|| text.to_owned());
         if !auth.authorization_servers.0.is_empty() {
-            return texts(&auth.authorization_servers);
+            return self.each(&key, &auth.authorization_servers, address, ADDRESS);
         }
         let names = auth
             .issuer
             .iter()
             .filter_map(|issuer| issuer.issuer.as_ref());
-        names
-            .map(text)
-            .filter(|name| token_source::is_address(name))
-            .collect()
+        names.filter_map(|Text(name)| address(name)).collect()
+    }
+
+    /// What each of the texts means; one that means nothing is refused with `reason`.
+    fn each<T>(
+        &mut self,
+        key: &KeyPath,
+        written: &OneOrMany<Text>,
+        meaning: impl Fn(&str) -> Option<T>,
+        reason: &str,
+    ) -> Vec<T> {
+        let mut meanings = Vec::new();
+        for (index, Text(text)) in written.0.iter().enumerate() {
+            if let Some(meant) = meaning(text) {
+                meanings.push(meant);
+            } else {
+                self.refuse(&self.document.item(key, index), reason, None);
+            }
+        }
+        meanings
     }
 
     fn token_from(&mut self, written: &OneOrMany<Text>) -> Vec<TokenSource> {
@@ -88,21 +104,6 @@ impl Check<'_> {
             }
         }
         sources
-    }
-
-    fn origins(&mut self, written: &OneOrMany<Text>) -> Vec<String> {
-        let key = KeyPath::from("auth.trusted_origins");
-        let mut origins = Vec::new();
-        for (index, Text(text)) in written.0.iter().enumerate() {
-            if let Some(origin) = token_source::origin(text) {
-                origins.push(origin);
-            } else {
-                let item = self.document.item(&key, index);
-                let reason = "must be an origin, such as `https://app.example.com`";
-                self.refuse(&item, reason, None);
-            }
-        }
-        origins
     }
 
     fn double_submit(&mut self, auth: &file::Auth) -> Option<DoubleSubmit> {
@@ -269,26 +270,29 @@ impl Check<'_> {
             self.refuse(&at, reason, hint);
             return None;
         }
-        let methods = key.child("methods");
-        for (index, Text(method)) in written.methods.0.iter().enumerate() {
-            if !rules::is_method(method) {
-                let item = self.document.item(&methods, index);
-                self.refuse(&item, "must be a method in capitals, such as \"GET\"", None);
-            }
-        }
         if written.max_age.0.subsec_nanos() != 0 {
             self.refuse(&key.child("max_age"), "must be whole seconds", None);
         }
         let rule = Rule {
             path: pattern.clone(),
-            methods: texts(&written.methods),
-            hosts: self.hosts(&key.child("hosts"), &written.hosts),
+            methods: self.each(
+                &key.child("methods"),
+                &written.methods,
+                |method| rules::is_method(method).then(|| method.to_owned()),
+                "must be a method in capitals, such as \"GET\"",
+            ),
+            hosts: self.each(
+                &key.child("hosts"),
+                &written.hosts,
+                rules::host,
+                "must be a host without port, such as `api.example.com` or `*.example.com`",
+            ),
             access: written.access,
             scopes: self.scopes(&key.child("scopes"), &written.scopes),
             any_scopes: self.scopes(&key.child("any_scopes"), &written.any_scopes),
             roles: texts(&written.roles),
             claims: self.claims(&key.child("claims"), &written.claims),
-            max_age: Some(written.max_age.0).filter(|age| !age.is_zero()),
+            max_age: unless_zero(written.max_age.0),
             audit: written.audit,
             request_timeout: unless_zero(
                 written
@@ -325,34 +329,9 @@ impl Check<'_> {
         Some(rule)
     }
 
-    fn hosts(&mut self, key: &KeyPath, written: &OneOrMany<Text>) -> Vec<String> {
-        let mut hosts = Vec::new();
-        for (index, Text(text)) in written.0.iter().enumerate() {
-            if let Some(host) = rules::host(text) {
-                hosts.push(host);
-            } else {
-                let item = self.document.item(key, index);
-                let reason =
-                    "must be a host without port, such as `api.example.com` or `*.example.com`";
-                self.refuse(&item, reason, None);
-            }
-        }
-        hosts
-    }
-
     fn scopes(&mut self, key: &KeyPath, written: &OneOrMany<Text>) -> Vec<String> {
-        let mut scopes = Vec::new();
-        for (index, Text(text)) in written.0.iter().enumerate() {
-            if let Some(found) = rules::scopes(text) {
-                scopes.extend(found);
-            } else {
-                let item = self.document.item(key, index);
-                let reason =
-                    "must be names of printable ASCII without `\"` and `\\`, separated by blanks";
-                self.refuse(&item, reason, None);
-            }
-        }
-        scopes
+        let reason = "must be names of printable ASCII without `\"` and `\\`, separated by blanks";
+        self.each(key, written, rules::scopes, reason).concat()
     }
 
     fn claims(
