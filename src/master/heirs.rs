@@ -41,17 +41,18 @@ impl Master {
                 && other.id != id
                 && pinned.is_some_and(|pinned| pinned.loaded.config.http.pass_connections)
         });
-        let connections = |worker: WorkerId| {
-            let hand = self.crew.get(worker);
-            hand.map_or(u64::MAX, |hand| self.scoreboard.view(hand.seat).connections)
-        };
         let heir = heirs.min_by_key(|other| {
             let is_elsewhere = other.slot != slot;
-            let connections = is_elsewhere.then(|| connections(other.id));
+            let connections = is_elsewhere.then(|| self.connections_of(other.id));
             // The youngest in the slot is the one that stays.
             (is_elsewhere, connections, std::cmp::Reverse(other.id))
         });
         heir.map(|heir| heir.id)
+    }
+
+    fn connections_of(&self, id: WorkerId) -> u64 {
+        let hand = self.crew.get(id);
+        hand.map_or(u64::MAX, |hand| self.scoreboard.connections(hand.seat))
     }
 
     /// Workers have ended: whoever lives serves what waits for them.
@@ -68,9 +69,8 @@ impl Master {
         }
         for (id, _) in dead {
             for (bind, slot, queue) in self.listeners.emptied_by(*id) {
-                if let Some(heir) = self.heir_for(&bind) {
+                if let Some(heir) = self.hand_over(&bind, slot, queue) {
                     self.listeners.pass_on(&bind, slot, *id, heir);
-                    self.hand_over(heir, &bind, slot, queue);
                 }
             }
             self.listeners.stop_emptied_by(*id);
@@ -87,10 +87,7 @@ impl Master {
         }
         drop(workers);
         for (bind, queue) in self.listeners.queues_of(slot.0) {
-            if let Some(heir) = self.heir_for(&bind) {
-                self.listeners.note_heir(bind.clone(), slot.0, heir);
-                self.hand_over(heir, &bind, slot.0, queue);
-            }
+            let _nobody_is_left = self.hand_over(&bind, slot.0, queue);
         }
     }
 
@@ -106,19 +103,19 @@ impl Master {
             | State::Hung { .. }
             | State::Killed { .. } => false,
         };
-        let connections = |worker: &WorkerView| {
-            let hand = self.crew.get(worker.id);
-            hand.map_or(u64::MAX, |hand| self.scoreboard.view(hand.seat).connections)
-        };
         let workers = self.supervisor.workers().filter(serves);
         let workers = workers.filter(|worker| self.binds_of(worker.generation).contains(bind));
-        workers.min_by_key(connections).map(|worker| worker.id)
+        let heir = workers.min_by_key(|worker| self.connections_of(worker.id));
+        heir.map(|heir| heir.id)
     }
 
-    fn hand_over(&mut self, heir: WorkerId, bind: &Bind, slot: u16, queue: OwnedFd) {
-        if let Some(hand) = self.crew.get_mut(heir) {
-            let listener = bind.to_string();
-            hand.tell_with(&ToWorker::TakeOver { listener, slot }, queue);
-        }
+    /// Has somebody serve what waits in `queue`; who does.
+    fn hand_over(&mut self, bind: &Bind, slot: u16, queue: OwnedFd) -> Option<WorkerId> {
+        let heir = self.heir_for(bind)?;
+        let listener = bind.to_string();
+        let take_over = ToWorker::TakeOver { listener, slot };
+        self.crew.get_mut(heir)?.tell_with(&take_over, queue);
+        self.listeners.note_heir(bind.clone(), slot, heir);
+        Some(heir)
     }
 }

@@ -122,6 +122,11 @@ impl Scoreboard {
         (stamp > 0).then(|| Duration::from_nanos(stamp))
     }
 
+    /// How many connections the worker on `seat` has open. One load.
+    pub fn connections(&self, seat: usize) -> u64 {
+        self.figure(seat, Figure::Connections).load(Relaxed)
+    }
+
     /// What all workers have done: those that sit on `seats`, and the dead.
     pub fn counters(&self, seats: &[usize]) -> Counters {
         counters(|figure| {

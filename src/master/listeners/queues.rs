@@ -68,7 +68,6 @@ impl Listeners {
                 sockets.pass_on(slot, id, heir);
             }
         }
-        self.note_heir(bind.clone(), slot, heir);
     }
 
     /// Closes what the worker was told to empty, for nobody will.
