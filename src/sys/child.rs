@@ -1,6 +1,6 @@
 //! Another program that runs for a moment as a child of this one: what it says is read without waiting for it.
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CString, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,6 +14,7 @@ use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, killpg, sigprocmask};
 use nix::unistd::{Pid, execve};
 
+use super::handover::words;
 use super::process::ProcessId;
 
 /// So much of each stream is listened to; one that goes on is closed.
@@ -46,17 +47,13 @@ impl Child {
         input: File,
         without: &[&str],
     ) -> io::Result<Self> {
+        let program = Program::new(path, arguments, without)?;
         let mut command = Command::new(path);
-        for name in without {
-            command.env_remove(name);
-        }
         command
-            .args(arguments)
             .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
-        let program = Program::new(path, &command, without)?;
         // SAFETY: `prepare` and `become_program` make system calls, with words that were laid out before the fork. That the
         // last one allocates is no danger: this process has one thread, so no lock is held in the child for ever.
         unsafe {
@@ -122,20 +119,22 @@ struct Program {
 }
 
 impl Program {
-    fn new(path: &Path, command: &Command, without: &[&str]) -> io::Result<Self> {
-        let word = |text: &OsStr| Ok(CString::new(text.as_bytes())?);
-        let words = [path.as_os_str()].into_iter().chain(command.get_args());
+    fn new(
+        path: &Path,
+        arguments: impl IntoIterator<Item = OsString>,
+        without: &[&str],
+    ) -> io::Result<Self> {
+        let name = path.as_os_str().to_owned();
         let variables = std::env::vars_os().filter(|(name, _)| without.iter().all(|it| name != it));
+        let environment = variables.map(|(mut variable, value)| {
+            variable.push("=");
+            variable.push(value);
+            variable
+        });
         Ok(Self {
-            path: word(path.as_os_str())?,
-            arguments: words.map(word).collect::<io::Result<_>>()?,
-            environment: variables
-                .map(|(mut variable, value)| {
-                    variable.push("=");
-                    variable.push(value);
-                    word(&variable)
-                })
-                .collect::<io::Result<_>>()?,
+            path: CString::new(name.as_bytes())?,
+            arguments: words([name].into_iter().chain(arguments))?,
+            environment: words(environment)?,
         })
     }
 

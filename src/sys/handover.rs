@@ -7,7 +7,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 
 use nix::fcntl::{FcntlArg, FdFlag, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -74,11 +74,15 @@ impl<'a> Luggage<'a> {
 
 fn exec(path: &OsStr, arguments: &[OsString]) -> io::Result<Infallible> {
     let path = CString::new(path.as_bytes())?;
-    let arguments: Vec<CString> = arguments
-        .iter()
-        .map(|argument| CString::new(argument.clone().into_vec()))
-        .collect::<Result<_, _>>()?;
-    Ok(execv(&path, &arguments)?)
+    Ok(execv(&path, &words(arguments)?)?)
+}
+
+/// As execve(2) takes them.
+pub(super) fn words(words: impl IntoIterator<Item: AsRef<OsStr>>) -> io::Result<Vec<CString>> {
+    let words = words.into_iter();
+    words
+        .map(|word| Ok(CString::new(word.as_ref().as_bytes())?))
+        .collect()
 }
 
 /// What the program before this one left; whatever is not taken is closed with it.

@@ -10,7 +10,6 @@ mod program;
 mod state;
 
 use std::collections::VecDeque;
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
@@ -24,7 +23,6 @@ use super::Master;
 use crate::logging;
 use crate::supervisor::{Event, Now};
 use crate::sys::child::Child;
-use crate::sys::handover::sealed_file;
 use crate::sys::process::{Ending, ProcessId};
 
 /// What the service manager told this process: not meant for a program that is only asked.
@@ -113,17 +111,11 @@ impl Master {
     }
 
     fn ask(&self, program: Program) -> Result<Preflight, UpgradeError> {
-        let failed = |reason| UpgradeError {
-            program: program.path().to_owned(),
-            reason,
-        };
+        let failed = |reason| UpgradeError::of(&program, reason);
         let started = |error| failed(Reason::Start(error));
         let (state, _) = self.pack();
-        let state = state
-            .encode()
-            .map_err(io::Error::from)
-            .and_then(|state| sealed_file("destrier-preflight", &state))
-            .map_err(|error| failed(Reason::State(error)))?;
+        let state = state.written_down("destrier-preflight");
+        let state = state.map_err(|error| failed(Reason::State(error)))?;
         let file = Stamp::of(program.path()).map_err(started)?;
         let arguments = program.call(&["--preflight"]).into_iter().skip(1);
         let child =
@@ -184,11 +176,7 @@ impl Master {
                 self.upgrade.stage = Stage::Passed(program, preflight.file);
             }
             Err(reason) => {
-                let error = UpgradeError {
-                    program: program.path().to_owned(),
-                    reason,
-                };
-                let event = self.upgrade_failed(&error);
+                let event = self.upgrade_failed(&UpgradeError::of(&program, reason));
                 self.feed(event);
             }
         }
@@ -214,11 +202,7 @@ impl Master {
             }
             Stage::None | Stage::Asked(_) | Stage::Passed(..) => return,
         };
-        let error = UpgradeError {
-            program: program.path().to_owned(),
-            reason,
-        };
-        let event = self.upgrade_failed(&error);
+        let event = self.upgrade_failed(&UpgradeError::of(&program, reason));
         self.feed(event);
     }
 
@@ -231,11 +215,7 @@ impl Master {
         }
         logging::flush();
         let (state, mut luggage) = self.pack();
-        let state = state
-            .encode()
-            .map_err(io::Error::from)
-            .and_then(|state| sealed_file("destrier-upgrade", &state));
-        let state = match state {
+        let state = match state.written_down("destrier-upgrade") {
             Ok(state) => state,
             Err(error) => return Reason::State(error),
         };

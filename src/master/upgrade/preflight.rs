@@ -27,8 +27,17 @@ pub(super) struct Preflight {
 #[derive(Debug, thiserror::Error)]
 #[error("`{}` does not take over: {reason}", program.display())]
 pub(super) struct UpgradeError {
-    pub(super) program: PathBuf,
-    pub(super) reason: Reason,
+    program: PathBuf,
+    reason: Reason,
+}
+
+impl UpgradeError {
+    pub(super) fn of(program: &Program, reason: Reason) -> Self {
+        Self {
+            program: program.path().to_owned(),
+            reason,
+        }
+    }
 }
 
 /// Why.

@@ -5,6 +5,8 @@
 //! [`STATE_VERSION`], unless no release has the number yet; a test holds the shape.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs::File;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,6 +22,7 @@ use crate::master::hangs::HangWatch;
 use crate::master::memory::MemoryWatch;
 use crate::master::suspects::Suspects;
 use crate::supervisor::{Caller, Generation, KillReason, Now, Slot, Supervisor, WorkerId};
+use crate::sys::handover::sealed_file;
 
 /// The number of the shape below.
 pub const STATE_VERSION: u32 = 1;
@@ -196,7 +199,7 @@ pub(super) struct Readiness {
 pub enum StateError {
     /// It could not be read.
     #[error("cannot read the state of the master that runs: {0}")]
-    Read(#[from] std::io::Error),
+    Read(#[from] io::Error),
     /// It is of another version.
     #[error(
         "the master that runs has state version {theirs}, this program (destrier {own}) takes over version {STATE_VERSION}; only a restart changes to it",
@@ -212,8 +215,13 @@ pub enum StateError {
 }
 
 impl State {
-    pub(super) fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
+    fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
         serde_json::to_vec(self)
+    }
+
+    /// In a file in memory that is called so, for another program to read.
+    pub(super) fn written_down(&self, name: &str) -> io::Result<File> {
+        sealed_file(name, &self.encode()?)
     }
 
     /// # Errors
