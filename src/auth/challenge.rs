@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+/// What whoever shows no token is told of the realm.
+pub fn challenge(realm: &str) -> String {
+    Challenges::new(realm, None).missing
+}
+
 /// Writes challenges for one realm.
 #[derive(Debug, Clone)]
 pub(super) struct Challenges {

@@ -30,6 +30,7 @@ use std::time::Duration;
 use http::HeaderMap;
 
 pub use authority::is_host_of;
+pub use challenge::challenge;
 pub use claims::{ClaimError, Claims};
 pub use guard::{Guard, GuardError};
 pub use keys::{IssuerKeys, KeyError};

@@ -19,7 +19,7 @@ use super::rotation::{Decision, Millis, Mode, Successor};
 use super::signer::Signer;
 use super::store::{Refresh, Refreshed, Store, StoreError, Token};
 use super::{fields, negotiation};
-use crate::auth::{ClaimError, Guard, TokenError, UnixTime};
+use crate::auth::{ClaimError, Guard, TokenError, UnixTime, challenge};
 use crate::config::{self, Database};
 use crate::sys::clock;
 
@@ -132,8 +132,7 @@ impl Service {
                 grace: tokens.reuse_grace,
             },
         };
-        let realm = auth.realm.replace(['"', '\\'], "");
-        let challenge = HeaderValue::try_from(format!("Bearer realm=\"{realm}\""));
+        let challenge = HeaderValue::try_from(challenge(&auth.realm));
         Ok(Some(Self {
             prefix: tokens.prefix.clone(),
             issuer: tokens.issuer,

@@ -131,22 +131,17 @@ impl Sqlite {
         // To read is enough while nothing is written: no request waits for another one.
         if asked.mode == Mode::Keep {
             let mut reading = self.pool.acquire().await?;
-            let Some(user) = living_user(&mut reading, asked.token.user).await? else {
-                return Ok(Refreshed::NoUser);
-            };
-            let known = known(&mut reading, asked.token.jti).await?;
-            let decision = rotation::decide(known.as_ref(), asked.mode, asked.new.at);
-            if decision != Decision::Reused {
-                return Ok(Refreshed::Decided(decision, user));
+            let decided = decide(&mut reading, &asked).await?;
+            if !matches!(decided, Refreshed::Decided(Decision::Reused, _)) {
+                return Ok(decided);
             }
         }
         let mut writing = self.write().await?;
-        let Some(user) = living_user(&mut writing, asked.token.user).await? else {
-            return Ok(Refreshed::NoUser);
+        let decided = decide(&mut writing, &asked).await?;
+        let Refreshed::Decided(decision, _) = &decided else {
+            return Ok(decided);
         };
-        let known = known(&mut writing, asked.token.jti).await?;
-        let decision = rotation::decide(known.as_ref(), asked.mode, asked.new.at);
-        match &decision {
+        match decision {
             Decision::Keep | Decision::Again(_) | Decision::Revoked => {}
             Decision::Rotate => succeed(&mut writing, &asked).await?,
             Decision::RotateOnce => {
@@ -158,7 +153,7 @@ impl Sqlite {
             }
         }
         writing.commit().await?;
-        Ok(Refreshed::Decided(decision, user))
+        Ok(decided)
     }
 
     /// Whether a token was blacklisted, or used where that is allowed once.
@@ -283,6 +278,16 @@ impl Sqlite {
         writing.commit().await?;
         Ok(())
     }
+}
+
+/// What shall come of a refresh token; nothing is noted.
+async fn decide(connection: &mut SqliteConnection, asked: &Refresh<'_>) -> Result<Refreshed> {
+    let Some(user) = living_user(connection, asked.token.user).await? else {
+        return Ok(Refreshed::NoUser);
+    };
+    let known = known(connection, asked.token.jti).await?;
+    let decision = rotation::decide(known.as_ref(), asked.mode, asked.new.at);
+    Ok(Refreshed::Decided(decision, user))
 }
 
 fn migrator() -> Migrator {
