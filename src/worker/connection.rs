@@ -132,13 +132,7 @@ async fn serve<S: AppService>(
     loop {
         tokio::select! {
             biased;
-            // An error here is the client's: it went away or spoke no HTTP, and hyper has answered what could be answered.
-            ended = &mut connection => {
-                if let Err(error) = ended {
-                    tracing::debug!(%error, "a connection ended early");
-                }
-                return;
-            }
+            // Before a request that has just arrived is answered: its answer says whether the connection goes on.
             () = &mut drain_begun, if linger_until.is_none() => {
                 linger_until = Some(clock::monotonic() + serving.linger);
                 timer.look_again_at(clock::monotonic());
@@ -149,6 +143,13 @@ async fn serve<S: AppService>(
                 } else if activity.phase() == Phase::Busy {
                     Pin::new(&mut connection).graceful_shutdown();
                 }
+            }
+            // An error here is the client's: it went away or spoke no HTTP, and hyper has answered what could be answered.
+            ended = &mut connection => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection ended early");
+                }
+                return;
             }
             between = between_requests(&activity, serving, &client), if linger_until.is_some() => {
                 let parts = connection.into_parts();

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use crate::support::client::{Address, Blocking};
 use crate::support::load::{Load, Plan};
 use crate::support::server::{Server, Setup};
-use crate::support::{PATIENCE, eventually};
+use crate::support::{PATIENCE, eventually, os};
 
 const REQUEST: &[u8] = b"GET /pid HTTP/1.1\r\nhost: test\r\n\r\n";
 
@@ -103,6 +103,20 @@ fn idle_connections_outlive_reloads(balance: &str, count: usize) {
 #[test]
 fn idle_connections_outlive_reloads_per_worker() {
     idle_connections_outlive_reloads("per-worker", 200);
+}
+
+#[test]
+fn a_request_that_arrives_together_with_the_order_to_drain_does_not_end_its_connection() {
+    let server = setup().set("workers.count", 1).start();
+    let mut client = open(&server.address());
+    let old = ask(&client);
+    assert!(os::send(old, Signal::SIGSTOP));
+    eventually("the stop", || os::is_stopped(old).then_some(()));
+    server.reload();
+    client.write_all(REQUEST).unwrap();
+    assert!(os::send(old, Signal::SIGCONT));
+    assert_eq!(answer(&client), (old, false));
+    assert_ne!(ask(&client), old);
 }
 
 #[test]
