@@ -2,7 +2,6 @@
 //!
 //! The doc comments are the descriptions in `destrier config schema`.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -10,12 +9,12 @@ use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 
 use super::notation::{Octal, OneOrMany, Period, Size, Text, Whole};
-use super::{
-    Access, Algorithm, AppKind, Balance, Format, LEEWAY_MAX, Level, Strategy, WorkerCount,
-};
+use super::{AppKind, Balance, Format, Level, Strategy, WorkerCount};
 
+mod auth;
 mod tokens;
 
+pub(super) use auth::{Auth, Issuer, Rule};
 pub(super) use tokens::Tokens;
 
 const SECOND: u64 = 1_000;
@@ -269,180 +268,6 @@ pub(super) struct Health {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub readiness_path: Option<Text>,
-}
-
-/// Who may sign tokens and what they allow.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, expecting = "a table")]
-#[schemars(deny_unknown_fields)]
-pub(super) struct Auth {
-    /// Named to clients that come without a valid token.
-    pub realm: Text,
-    /// What the server is called as a protected resource, `https://api.example.com`: clients are told where they get a token
-    /// (RFC 9728). Not set: they are not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Text")]
-    pub resource: Option<Text>,
-    /// Who issues tokens for it; when empty, every `auth.issuer.issuer` that is an address.
-    pub authorization_servers: OneOrMany<Text>,
-    /// Where a token may stand: `authorization`, `cookie:NAME`, `header:NAME`, `protocol:NAME`.
-    pub token_from: OneOrMany<Text>,
-    /// Origins whose pages may make requests with the token in a cookie, beside the host itself: `https://app.example.com`.
-    pub trusted_origins: OneOrMany<Text>,
-    /// A cookie whose value `csrf_header` repeats proves the same where the browser sends neither Origin nor Referer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Text")]
-    pub csrf_cookie: Option<Text>,
-    /// See `csrf_cookie`; the two stand together.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Text")]
-    pub csrf_header: Option<Text>,
-    /// The token service: login, refresh, verify, blacklist.
-    pub tokens: Tokens,
-    /// The parties whose tokens are believed.
-    pub issuer: Vec<Issuer>,
-    /// What requests need: the first rule that matches decides, a request that none matches is refused.
-    pub rule: Vec<Rule>,
-}
-
-impl Default for Auth {
-    fn default() -> Self {
-        Self {
-            realm: Text("destrier".to_owned()),
-            resource: None,
-            authorization_servers: OneOrMany::default(),
-            token_from: OneOrMany(vec![Text("authorization".to_owned())]),
-            trusted_origins: OneOrMany::default(),
-            csrf_cookie: None,
-            csrf_header: None,
-            tokens: Tokens::default(),
-            issuer: Vec::new(),
-            rule: Vec::new(),
-        }
-    }
-}
-
-/// One party whose tokens are believed. Exactly one of `secret_file`, `public_key_file` and `jwks_file` is needed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, expecting = "a table")]
-#[schemars(deny_unknown_fields)]
-#[expect(
-    clippy::struct_field_names,
-    reason = "the key is named after the claim `iss`"
-)]
-pub(super) struct Issuer {
-    /// What messages call it; `issuer` when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Text")]
-    pub name: Option<Text>,
-    /// The file with the shared secret for HS256, HS384 and HS512.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Text")]
-    pub secret_file: Option<Text>,
-    /// The file with the public key or certificate in PEM.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Text")]
-    pub public_key_file: Option<Text>,
-    /// The file with the JWK or JWK set.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Text")]
-    pub jwks_file: Option<Text>,
-    /// Make `secret_file`, with a random secret, when it is missing. For development.
-    pub create_missing: bool,
-    /// The `iss` that its tokens must carry; when absent, any that no other issuer has.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Text")]
-    pub issuer: Option<Text>,
-    /// `aud` must hold one of these; when empty a token must not carry an `aud`.
-    pub audience: OneOrMany<Text>,
-    /// Algorithms that its keys may be used with; when empty, what each key is made for.
-    pub algorithms: OneOrMany<Algorithm>,
-    /// Clock difference that is forgiven, in whole seconds.
-    pub leeway: Period<0, { LEEWAY_MAX.as_secs() * SECOND }>,
-    /// Claims that must be present.
-    pub require: OneOrMany<Text>,
-    /// What claims of all its tokens must hold; written as `auth.rule.claims`.
-    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
-    pub claims: BTreeMap<String, toml::Value>,
-    /// Values of the `typ` header that are accepted; when empty, any.
-    pub typ: OneOrMany<Text>,
-}
-
-impl Default for Issuer {
-    fn default() -> Self {
-        Self {
-            name: None,
-            secret_file: None,
-            public_key_file: None,
-            jwks_file: None,
-            create_missing: false,
-            issuer: None,
-            audience: OneOrMany::default(),
-            algorithms: OneOrMany::default(),
-            leeway: Period(Duration::ZERO),
-            require: OneOrMany::default(),
-            claims: BTreeMap::new(),
-            typ: OneOrMany::default(),
-        }
-    }
-}
-
-/// What the requests that match need.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, expecting = "a table")]
-#[schemars(deny_unknown_fields)]
-pub(super) struct Rule {
-    /// A pattern on the path: `/exact`, `/users/{id}`, `/prefix/**`. Needed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Text")]
-    pub path: Option<Text>,
-    /// Methods it is for; when empty, all.
-    pub methods: OneOrMany<Text>,
-    /// Hosts it is for, without port: `api.example.com`, `*.example.com`; when empty, all.
-    pub hosts: OneOrMany<Text>,
-    /// Whether a token is needed.
-    pub access: Access,
-    /// Scopes that must all be granted.
-    pub scopes: OneOrMany<Text>,
-    /// Scopes of which one must be granted.
-    pub any_scopes: OneOrMany<Text>,
-    /// Roles of which one must be held.
-    pub roles: OneOrMany<Text>,
-    /// What claims must hold, by name or dotted path: exactly a value, or `{ contains = … }`, `{ one_of = […] }`,
-    /// `{ equals = … }`.
-    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
-    pub claims: BTreeMap<String, toml::Value>,
-    /// How long ago the user may have logged in, by the claim `auth_time`; 0s: any time.
-    pub max_age: Period<0, { 365 * DAY }>,
-    /// Log and count what this rule would refuse, and let it pass.
-    pub audit: bool,
-    /// As `http.request_timeout`, which it replaces where it is given. 0s: for ever.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Period<0, DAY>")]
-    pub request_timeout: Option<Period<0, DAY>>,
-    /// The parameter of the query that may hold the token; it stands in logs and histories. Not set: none may.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Text")]
-    pub query_token: Option<Text>,
-}
-
-impl Default for Rule {
-    fn default() -> Self {
-        Self {
-            path: None,
-            methods: OneOrMany::default(),
-            hosts: OneOrMany::default(),
-            access: Access::Token,
-            scopes: OneOrMany::default(),
-            any_scopes: OneOrMany::default(),
-            roles: OneOrMany::default(),
-            claims: BTreeMap::new(),
-            max_age: Period(Duration::ZERO),
-            audit: false,
-            request_timeout: None,
-            query_token: None,
-        }
-    }
 }
 
 /// What is served.

@@ -9,10 +9,13 @@ use super::file::{self, File};
 use super::key::KeyPath;
 use super::notation::{OneOrMany, Text};
 use super::origin::Origin;
-use super::rules;
+use super::rules::refuse_pattern;
 use super::{App, Bind, Config, Health, Http, Log, Process, Reload, Server, Workers, bind, decode};
 
 mod auth;
+mod claims;
+mod issuers;
+mod rules;
 mod tokens;
 
 /// Below it, a busy machine would look like a worker that hangs.
@@ -211,7 +214,7 @@ impl Check<'_> {
             let refused = if path.contains(['{', '}', '*', '%']) {
                 Some("must be one path, such as \"/readyz\"")
             } else {
-                rules::refuse_pattern(path)
+                refuse_pattern(path)
             };
             if let Some(reason) = refused {
                 self.refuse(&KeyPath::from("health.readiness_path"), reason, None);
