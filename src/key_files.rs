@@ -1,5 +1,6 @@
 //! Reads the key files of the configuration and makes the guard of them: the I/O that `auth` does not do.
 
+mod feed;
 mod file;
 
 use std::fmt::Display;
@@ -8,7 +9,6 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -16,6 +16,7 @@ use crate::auth::{Guard, IssuerKeys, KeyError, SigningKey, UnixTime};
 use crate::config::{self, Issuer, KeySource};
 use crate::sys::clock;
 
+pub(crate) use feed::{digest_of_signing_key, read_feed};
 pub(crate) use file::{KeyFile, Secrecy};
 
 /// What is done about a secret that is missing where `create_missing` lets it be.
@@ -88,18 +89,13 @@ pub(crate) fn load_signing_key(
 
 /// A key that signs, from a file of any kind: PEM, which other text may precede, JWK or secret.
 pub(crate) fn read_signing_key(path: &Path) -> Result<SigningKey, String> {
-    const PEM: &[u8] = b"-----BEGIN ";
     let file = KeyFile::read(path)?;
-    let begins_pem = |window: &[u8]| window == PEM;
+    signing_key_in(&file)
+}
+
+fn signing_key_in(file: &KeyFile<'_>) -> Result<SigningKey, String> {
     // That anybody can read it is not what is wrong with a public key, so what it holds is judged first.
-    let key = if file.bytes().windows(PEM.len()).any(begins_pem) {
-        SigningKey::from_pem(file.bytes())
-    } else if file.bytes().trim_ascii_start().starts_with(b"{") {
-        SigningKey::from_jwk(file.bytes())
-    } else {
-        SigningKey::from_secret(file.secret()?)
-    };
-    let key = key.map_err(|error| format!("`{}`: {error}", path.display()))?;
+    let key = SigningKey::read(file.content()?).map_err(|error| file.unusable(&error))?;
     file.judge(Secrecy::Secret)?;
     Ok(key)
 }
@@ -146,18 +142,25 @@ fn load_issuer(
         let stand_in = absent_secret(path, missing).map_err(LoadError::File)?;
         if let Some(secret) = stand_in {
             let keys = IssuerKeys::from_secret(&secret, &issuer.algorithms);
-            return Ok((keys.map_err(|error| unusable(path, &error))?, None));
+            let keys = keys.map_err(|error| LoadError::File(error.to_string()));
+            return Ok((keys?, None));
         }
     }
     let file = KeyFile::read(path).map_err(LoadError::File)?;
-    file.judge(least_secrecy(source)).map_err(LoadError::File)?;
-    let keys = keys_in(&file, issuer)?;
+    let keys = keys_of(&file, issuer)?;
+    Ok((keys, file.digest()))
+}
+
+/// The keys in a file that nobody can reach who should not.
+fn keys_of(file: &KeyFile<'_>, issuer: &Issuer) -> Result<IssuerKeys, LoadError> {
+    file.judge(least_secrecy(&issuer.keys))
+        .map_err(LoadError::File)?;
+    let keys = keys_in(file, issuer)?;
     if keys.holds_secret() {
         file.judge(Secrecy::Secret)
             .map_err(|error| LoadError::File(format!("a secret or private key: {error}")))?;
     }
-    let digest = digest(&SHA256, file.bytes());
-    Ok((keys, digest.as_ref().try_into().ok()))
+    Ok(keys)
 }
 
 /// Reads the keys that a command line names, with what should be told about them. They are used once and protect
@@ -174,22 +177,15 @@ pub(crate) fn load_named(issuer: &Issuer) -> Result<(IssuerKeys, Option<String>)
 }
 
 fn keys_in(file: &KeyFile<'_>, issuer: &Issuer) -> Result<IssuerKeys, LoadError> {
-    let allowed = &issuer.algorithms;
-    let keys = match issuer.keys {
-        KeySource::Secret { .. } => {
-            let secret = file.secret().map_err(LoadError::File)?;
-            IssuerKeys::from_secret(secret, allowed)
-        }
-        KeySource::PublicKey(_) => IssuerKeys::from_pem(file.bytes(), allowed),
-        KeySource::Jwks(_) => IssuerKeys::from_jwks(file.bytes(), allowed),
-    };
-    let mut keys = keys.map_err(|error| unusable(path_of(&issuer.keys), &error))?;
+    let content = file.content().map_err(LoadError::File)?;
+    let keys = IssuerKeys::read(issuer, content);
+    let mut keys = keys.map_err(|error| unusable(file, &error))?;
     keys.warn_of_dates(UnixTime(clock::unix().as_secs()));
     Ok(keys)
 }
 
-fn unusable(path: &Path, error: &KeyError) -> LoadError {
-    let told = format!("`{}`: {error}", path.display());
+fn unusable(file: &KeyFile<'_>, error: &KeyError) -> LoadError {
+    let told = file.unusable(error);
     if matches!(error, KeyError::NoKey(_)) {
         LoadError::NoKey(told)
     } else {
@@ -236,7 +232,7 @@ fn absent_secret(file: &Path, missing: MissingSecret) -> Result<Option<Vec<u8>>,
 pub(crate) fn read_secret(path: &Path) -> Result<Vec<u8>, String> {
     let file = KeyFile::read(path)?;
     file.judge(Secrecy::Secret)?;
-    Ok(file.secret()?.to_vec())
+    Ok(file.content()?.to_vec())
 }
 
 /// Makes the secret when there is none yet, readable by its owner only.

@@ -9,7 +9,7 @@ use super::challenge::Challenges;
 use super::claims::Claims;
 use super::credentials::{self, Credentials, CredentialsError};
 use super::csrf::{Csrf, CsrfError};
-use super::keys::IssuerKeys;
+use super::keys::{IssuerKeys, KeyError};
 use super::path::{self, PathError};
 use super::resource::ResourceMetadata;
 use super::rules::{self, Need, Rule, RuleError, Unmet};
@@ -173,6 +173,19 @@ impl Guard {
         let issuer = self.issuers.get(issuer);
         let issuers = issuer.map(std::slice::from_ref).unwrap_or_default();
         token::verify_for(Purpose::Service, token, issuers, now).map(|accepted| accepted.claims)
+    }
+
+    /// Goes on with other keys for the issuer at this place of the configuration; what they are read from is told in
+    /// [`IssuerKeys::read`]. What was verified with the keys of before is verified anew.
+    ///
+    /// # Errors
+    /// No keys can be read there: those of before stay.
+    pub fn renew_keys(&self, issuer: usize, content: &[u8]) -> Result<(), KeyError> {
+        if let Some(issuer) = self.issuers.get(issuer) {
+            issuer.renew_keys(content)?;
+            self.verified.forget();
+        }
+        Ok(())
     }
 
     fn find(&self, request: &RequestView<'_>, path: &str) -> Option<(usize, &Rule)> {

@@ -5,7 +5,11 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use nix::fcntl::OFlag;
+
+use super::Digest;
+use crate::auth::KeyError;
 
 /// The largest key file that is read, in bytes. A JWK set of 100 keys has about 100 KiB.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -48,12 +52,18 @@ impl<'a> KeyFile<'a> {
         Self::take(path, file, mode)
     }
 
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
+    /// Tells whether it is still what it was.
+    pub(crate) fn digest(&self) -> Option<Digest> {
+        digest(&SHA256, &self.bytes).as_ref().try_into().ok()
     }
 
-    /// The secret in it: its bytes without one line break at the end.
-    pub(crate) fn secret(&self) -> Result<&[u8], String> {
+    /// Why what is in it cannot be used.
+    pub(crate) fn unusable(&self, error: &KeyError) -> String {
+        format!("`{}`: {error}", self.path.display())
+    }
+
+    /// What is in it: its bytes without one line break at the end, which is no part of a secret.
+    pub(crate) fn content(&self) -> Result<&[u8], String> {
         let line = self.bytes.strip_suffix(b"\n");
         let secret = line.map_or(self.bytes.as_slice(), |line| {
             line.strip_suffix(b"\r").unwrap_or(line)
