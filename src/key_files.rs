@@ -12,11 +12,11 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::auth::{Guard, IssuerKeys, KeyError, SigningKey, UnixTime};
-use crate::config::{self, Issuer, KeySource};
+use crate::auth::{DenyListText, Guard, IssuerKeys, KeyError, SigningKey, UnixTime};
+use crate::config::{self, DenyListSource, Issuer, KeySource};
 use crate::sys::clock;
 
-pub(crate) use feed::{digest_of_signing_key, read_feed};
+pub(crate) use feed::read_feed;
 pub(crate) use file::{KeyFile, Secrecy};
 
 /// What is done about a secret that is missing where `create_missing` lets it be.
@@ -39,8 +39,8 @@ pub(crate) fn load(auth: &config::Auth, missing: MissingSecret) -> Result<Guard,
     load_with_digests(auth, missing).map(|(guard, _)| guard)
 }
 
-/// As [`load`], with the digest of the key file of each issuer, in their order; none where another secret stands in for one
-/// that is missing.
+/// As [`load`], with the digest of the file of each feed, in the order of `auth.feeds()`; none where another secret stands in
+/// for one that is missing.
 pub(crate) fn load_with_digests(
     auth: &config::Auth,
     missing: MissingSecret,
@@ -48,6 +48,7 @@ pub(crate) fn load_with_digests(
     let mut errors = Vec::new();
     let mut keys = Vec::with_capacity(auth.issuers.len());
     let mut digests = Vec::with_capacity(auth.issuers.len());
+    let signing_key = feed::digest_of_signing_key(auth);
     for issuer in &auth.issuers {
         match load_issuer(issuer, missing) {
             Ok((issuer_keys, digest)) => {
@@ -55,6 +56,17 @@ pub(crate) fn load_with_digests(
                 digests.push(digest);
             }
             Err(error) => errors.push(format!("auth.issuer `{}`: {error}", issuer.name)),
+        }
+    }
+    digests.extend(signing_key);
+    let mut lists = Vec::with_capacity(auth.revocation.lists.len());
+    for DenyListSource::File(path) in &auth.revocation.lists {
+        match read_deny_list(path) {
+            Ok(file) => {
+                digests.push(file.digest());
+                lists.push(file);
+            }
+            Err(error) => errors.push(format!("auth.revocation: {error}")),
         }
     }
     if !errors.is_empty() {
@@ -68,7 +80,13 @@ pub(crate) fn load_with_digests(
         return Err(errors);
     }
     match Guard::new(auth, keys) {
-        Ok(guard) => Ok((guard, digests)),
+        Ok(guard) => {
+            for (place, file) in lists.iter().enumerate() {
+                let renewed = guard.renew_deny_list(place, file.bytes(), None);
+                renewed.map_err(|error| vec![file.unusable(&error)])?;
+            }
+            Ok((guard, digests))
+        }
         Err(errors) => Err(errors.iter().map(ToString::to_string).collect()),
     }
 }
@@ -99,6 +117,23 @@ fn signing_key_in(file: &KeyFile<'_>) -> Result<SigningKey, String> {
     file.judge(Secrecy::Secret)?;
     Ok(key)
 }
+
+/// A deny list that nobody can write who should not.
+fn read_deny_list(path: &Path) -> Result<KeyFile<'_>, String> {
+    if is_missing(path) {
+        let shown = path.display();
+        return Err(format!(
+            "`{shown}` does not exist; a list with nothing on it is {{\"revoked\": []}}"
+        ));
+    }
+    let file = KeyFile::read_up_to(DENY_LIST_MAX, path)?;
+    file.judge(Secrecy::Public)?;
+    DenyListText::parse(file.bytes()).map_err(|error| file.unusable(&error))?;
+    Ok(file)
+}
+
+/// The largest deny list that is read, in bytes: each worker holds it, and reads it between two requests.
+const DENY_LIST_MAX: u64 = 8 * 1024 * 1024;
 
 /// As [`read_signing_key`], of a file that can only be a secret.
 pub(crate) fn read_signing_secret(file: &Path) -> Result<SigningKey, String> {

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::claims::{self, ClaimError, Claims};
 use super::header::Header;
 use super::keys::{IssuerKeys, KeyError};
+use super::revocation::Denied;
 use super::{UnixTime, algorithm, json, shown};
 use crate::config::{Algorithm, Issuer};
 
@@ -99,6 +100,21 @@ pub enum TokenError {
         /// What is wrong.
         error: ClaimError,
     },
+    /// It was revoked before it expires.
+    #[error("the token is revoked: its {0} is on a deny list")]
+    Revoked(&'static str),
+    /// Whether it was revoked is not known.
+    #[error("a deny list is not known or too old, and `auth.revocation.on_stale` is `deny`")]
+    NoDenyList,
+}
+
+impl From<Denied> for TokenError {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Listed(claim) => Self::Revoked(claim),
+            Denied::Unknown => Self::NoDenyList,
+        }
+    }
 }
 
 impl TokenError {
@@ -112,7 +128,13 @@ impl TokenError {
             Self::Signature { .. } => 3,
             Self::Type { .. } => 4,
             Self::Claims { .. } => 5,
+            Self::Revoked(_) | Self::NoDenyList => 6,
         }
+    }
+
+    /// Whether nothing is wrong with the token as far as is known, but this server lacks something to judge it.
+    pub(super) const fn is_ours(&self) -> bool {
+        matches!(self, Self::NoDenyList)
     }
 }
 

@@ -131,11 +131,8 @@ fn read<A: App>(
         Purpose::Force | Purpose::Resume(_) => MissingSecret::Make,
         Purpose::Look => MissingSecret::StandIn,
     };
-    // Before the keys are read: what changes meanwhile is noticed as another digest later.
-    let signing_key = key_files::digest_of_signing_key(&config.auth);
-    let (guard, mut digests) = key_files::load_with_digests(&config.auth, missing)
+    let (guard, digests) = key_files::load_with_digests(&config.auth, missing)
         .map_err(|errors| super::misconfigured(&errors))?;
-    digests.extend(signing_key);
     let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     warnings.extend(guard.warnings().iter().cloned());
     let signer = super::load_signer(&config, &guard)?.map(Arc::new);

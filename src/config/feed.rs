@@ -1,8 +1,9 @@
-//! What changes while a configuration is in force: key files are watched, and replaced without a reload.
+//! What changes while a configuration is in force: key files and deny lists are watched, and replaced without a
+//! reload.
 
 use std::path::Path;
 
-use super::{Auth, KeySource};
+use super::{Auth, DenyListSource, KeySource};
 
 /// One thing that changes by itself, and what it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub enum FeedPurpose {
     IssuerKeys(usize),
     /// The key that the token service signs with, where that is not the secret of its issuer.
     SigningKey,
+    /// The deny list at this place of `auth.revocation.lists`.
+    DenyList(usize),
 }
 
 /// Where a feed comes from.
@@ -50,7 +53,14 @@ impl Auth {
                 source: FeedSource::File(file),
             })
         });
+        let lists = self.revocation.lists.iter().enumerate();
+        let lists = lists.map(|(place, list)| Feed {
+            purpose: FeedPurpose::DenyList(place),
+            source: match list {
+                DenyListSource::File(file) => FeedSource::File(file),
+            },
+        });
         // Keys before the key that signs: what it signs must be accepted.
-        keys.chain(signing_key).collect()
+        keys.chain(signing_key).chain(lists).collect()
     }
 }

@@ -1,6 +1,6 @@
 //! Key files as they change: what they hold now, if it could be put in force.
 
-use super::{Digest, KeyFile, keys_of, signing_key_in};
+use super::{Digest, KeyFile, keys_of, read_deny_list, signing_key_in};
 use crate::config::{self, FeedPurpose, FeedSource};
 
 /// What a file holds, judged and found good.
@@ -24,6 +24,14 @@ pub(crate) fn read_feed(auth: &config::Auth, place: usize) -> Result<FeedContent
         .get(place)
         .ok_or_else(|| format!("there is no feed {place}"))?;
     let FeedSource::File(path) = feed.source;
+    if let FeedPurpose::DenyList(_) = feed.purpose {
+        let file = read_deny_list(path).map_err(|error| format!("auth.revocation: {error}"))?;
+        return Ok(FeedContent {
+            bytes: file.bytes().to_vec(),
+            digest: file.digest(),
+            warnings: Vec::new(),
+        });
+    }
     let file = KeyFile::read(path)?;
     let warnings = match feed.purpose {
         FeedPurpose::IssuerKeys(issuer) => {
@@ -38,6 +46,7 @@ pub(crate) fn read_feed(auth: &config::Auth, place: usize) -> Result<FeedContent
             key.map_err(|error| format!("auth.tokens: {error}"))?;
             Vec::new()
         }
+        FeedPurpose::DenyList(_) => Vec::new(),
     };
     Ok(FeedContent {
         bytes: file.content()?.to_vec(),
@@ -47,7 +56,7 @@ pub(crate) fn read_feed(auth: &config::Auth, place: usize) -> Result<FeedContent
 }
 
 /// The digest of the file of the signing key, where that is a feed of its own.
-pub(crate) fn digest_of_signing_key(auth: &config::Auth) -> Vec<Option<Digest>> {
+pub(super) fn digest_of_signing_key(auth: &config::Auth) -> Vec<Option<Digest>> {
     let feeds = auth.feeds().into_iter();
     let signing_keys = feeds.filter(|feed| feed.purpose == FeedPurpose::SigningKey);
     let digest = |feed: config::Feed<'_>| {

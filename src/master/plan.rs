@@ -299,6 +299,7 @@ fn key_files(before: &Pinned, after: &Loaded) -> Vec<KeyFilePlan> {
         let issuer = match feed.purpose {
             FeedPurpose::IssuerKeys(issuer) => auth.issuers.get(issuer)?,
             FeedPurpose::SigningKey => auth.token_issuer()?,
+            FeedPurpose::DenyList(_) => return None,
         };
         let digest = after.digests.get(place).copied().flatten();
         let known = place_before(before, feed.purpose, &issuer.name);
@@ -335,8 +336,9 @@ fn place_before(before: &Pinned, purpose: FeedPurpose, name: &str) -> Option<usi
             issuer.is_some_and(|issuer| issuer.name == name)
         }
         (FeedPurpose::SigningKey, FeedPurpose::SigningKey) => true,
-        (FeedPurpose::IssuerKeys(_), FeedPurpose::SigningKey)
-        | (FeedPurpose::SigningKey, FeedPurpose::IssuerKeys(_)) => false,
+        (FeedPurpose::IssuerKeys(_) | FeedPurpose::SigningKey | FeedPurpose::DenyList(_), _) => {
+            false
+        }
     };
     auth.feeds().iter().position(is_same)
 }

@@ -55,6 +55,10 @@ impl Feeds {
                 Ok(())
             }
             FeedPurpose::SigningKey => self.renew_signer(content),
+            FeedPurpose::DenyList(place) => {
+                let renewed = self.guard.renew_deny_list(place, content, None);
+                renewed.map_err(|error| error.to_string())
+            }
         }
     }
 

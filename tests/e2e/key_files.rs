@@ -227,6 +227,83 @@ fn a_worker_that_is_born_later_has_the_keys_that_are_in_force() {
     assert_all(&server, 'a', 401);
 }
 
+fn token_of(claims: &serde_json::Value) -> String {
+    let mut claims = claims.clone();
+    claims["exp"] = (clock::unix().as_secs() + 600).into();
+    let key = EncodingKey::from_secret(secret('a').as_bytes());
+    encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap()
+}
+
+#[test]
+fn a_token_on_a_deny_list_is_refused_as_soon_as_the_file_says_so_also_one_that_was_verified_before()
+{
+    let put = |folder: &Path, list: serde_json::Value| {
+        replace(
+            &folder.join("revoked.json"),
+            &json!({ "revoked": list }).to_string(),
+        );
+    };
+    let keys = "secret_file = \"secret\"\n[auth.revocation]\nfile = \"revoked.json\"";
+    let server = start(keys, |folder| {
+        replace(&folder.join("secret"), &secret('a'));
+        put(folder, json!([{"jti": "never"}]));
+    });
+    let now = clock::unix().as_secs();
+    let tokens = [
+        json!({"jti": "one", "sub": "u", "iat": now - 10}),
+        json!({"jti": "two", "sub": "u", "iat": now - 5}),
+        json!({"jti": "three", "sub": "v", "sid": "s", "iat": now - 5}),
+    ]
+    .map(|claims| token_of(&claims));
+    let mut connections: Vec<_> = (0..4)
+        .map(|_| Blocking::open(&server.address()).unwrap())
+        .collect();
+    let mut passed = || {
+        let mut ask = |token: &String| {
+            let statuses: Vec<u16> = connections
+                .iter_mut()
+                .map(|connection| connection.send(request(token)).unwrap().status)
+                .collect();
+            match statuses.as_slice() {
+                [200, 200, 200, 200] => Some(true),
+                [401, 401, 401, 401] => Some(false),
+                _ => None,
+            }
+        };
+        let passed: Option<Vec<bool>> = tokens.iter().map(&mut ask).collect();
+        passed
+    };
+    assert_eq!(passed(), Some(vec![true, true, true]));
+    for (list, expected) in [
+        (json!([{"jti": "one"}]), [false, true, true]),
+        (json!([{"sid": "s"}]), [true, true, false]),
+        (
+            json!([{"sub": "u", "issued_before": now - 5}]),
+            [false, true, true],
+        ),
+        (json!([{"sub": "u"}]), [false, false, true]),
+        (json!([]), [true, true, true]),
+    ] {
+        let mark = server.log.mark();
+        put(server.folder(), list.clone());
+        server.wait_for_log(mark, CHANGED);
+        eventually(&format!("{list}"), || (passed()? == expected).then_some(()));
+    }
+    server.assert_said("the token is revoked: its sid is on a deny list");
+    // What is no list changes nothing.
+    put(server.folder(), json!([{"jti": "one"}]));
+    eventually("it is in force", || {
+        (passed()? == [false, true, true]).then_some(())
+    });
+    let mark = server.log.mark();
+    put(server.folder(), json!([{"jti": "two", "typo": 1}]));
+    server.wait_for_log(
+        mark,
+        "changed, but cannot be put in force: what was before stays",
+    );
+    assert_eq!(passed(), Some(vec![false, true, true]));
+}
+
 /// Clients that show new tokens of one key, each the moment the last one was answered.
 struct Clients {
     stop: Arc<AtomicBool>,
