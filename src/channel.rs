@@ -1,4 +1,4 @@
-//! What master and worker say to each other: one JSON object a line. Types and codec, no I/O.
+//! What master and worker, and master and agent, say to each other: one JSON object a line. Types and codec, no I/O.
 
 use std::marker::PhantomData;
 
@@ -67,6 +67,50 @@ pub enum ToMaster {
     },
     /// It cannot boot.
     Failed {
+        /// Why, for the operator.
+        reason: String,
+    },
+}
+
+/// What the master tells the agent. A feed is something that is fetched, by its place in what the agent was given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ToAgent {
+    /// A worker met the name of a key that its set does not have: fetch it again soon. Exactly one of
+    /// [`FromAgent::Fetched`], [`FromAgent::Confirmed`] and [`FromAgent::Failed`] answers all that wait for the same feed.
+    Wanted {
+        /// Which.
+        feed: u32,
+    },
+    /// Open the log files anew.
+    ReopenLogs,
+    /// Exit.
+    Quit,
+}
+
+/// What the agent tells the master.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum FromAgent {
+    /// It was fetched and judged good, and is not what was fetched before. It comes along with the message, as a sealed file: the
+    /// JSON of a JWK set, or of a deny list.
+    Fetched {
+        /// Which.
+        feed: u32,
+        /// When, in seconds since 1970.
+        at: u64,
+    },
+    /// Its server says that what was fetched last is still so.
+    Confirmed {
+        /// Which.
+        feed: u32,
+        /// When, in seconds since 1970.
+        at: u64,
+    },
+    /// An attempt brought nothing, or was not made: whoever waits for a new key need not wait any longer.
+    Failed {
+        /// Which.
+        feed: u32,
         /// Why, for the operator.
         reason: String,
     },

@@ -7,7 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Tokens;
+use super::{Fetch, Tokens};
 
 /// `[auth]`: who may sign tokens and what they allow.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -98,6 +98,8 @@ pub enum KeySource {
     PublicKey(PathBuf),
     /// A JWK or JWK set (RFC 7517).
     Jwks(PathBuf),
+    /// A JWK set that the agent fetches.
+    Remote(Fetch),
 }
 
 /// A signature algorithm of RFC 7518 section 3.1 or RFC 8037.

@@ -20,6 +20,7 @@ mod decode;
 mod difference;
 mod document;
 mod errors;
+mod fetch;
 mod file;
 mod key;
 mod known;
@@ -44,6 +45,7 @@ pub use auth::{
 };
 pub use difference::{Difference, differences};
 pub use errors::{ConfigErrors, Problem};
+pub use fetch::{Fetch, FetchKind, is_loopback, is_trusted};
 pub use locate::{Located, locate};
 pub use origin::Origin;
 pub use show::{Overridden, Setting, shown};

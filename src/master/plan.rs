@@ -296,7 +296,14 @@ fn key_files(before: &Loaded, after: &Loaded) -> Vec<KeyFilePlan> {
     };
     let before = digests(before);
     let issuers = after.config.auth.issuers.iter().zip(&after.key_digests);
-    let plans = issuers.map(|(issuer, digest)| {
+    let plans = issuers.filter_map(|(issuer, digest)| {
+        let file = match &issuer.keys {
+            KeySource::Secret { file, .. } | KeySource::PublicKey(file) | KeySource::Jwks(file) => {
+                file
+            }
+            // What is fetched is swapped when it changes, whether there is a reload or not.
+            KeySource::Remote(_) => return None,
+        };
         let known = before.iter().find(|(name, _)| *name == issuer.name);
         let reason = match (known, digest) {
             (Some((_, before)), Some(_)) if before == digest => None,
@@ -307,9 +314,7 @@ fn key_files(before: &Loaded, after: &Loaded) -> Vec<KeyFilePlan> {
             ),
             (None, None) => Some("the issuer is new, and its secret is made"),
         };
-        let (KeySource::Secret { file, .. } | KeySource::PublicKey(file) | KeySource::Jwks(file)) =
-            &issuer.keys;
-        KeyFilePlan {
+        Some(KeyFilePlan {
             issuer: issuer.name.clone(),
             file: file.display().to_string(),
             effect: if reason.is_none() {
@@ -318,7 +323,7 @@ fn key_files(before: &Loaded, after: &Loaded) -> Vec<KeyFilePlan> {
                 Effect::Restart
             },
             reason: reason.map(str::to_owned),
-        }
+        })
     });
     plans.collect()
 }
