@@ -4,7 +4,6 @@ mod accept;
 mod connection;
 mod drain;
 mod heir;
-mod log;
 mod orders;
 
 use std::io;
@@ -26,6 +25,7 @@ use crate::channel::{ToMaster, ToWorker};
 use crate::config::Config;
 use crate::http::activity::Limits;
 use crate::http::{Pipeline, Settings};
+use crate::log_writer;
 use crate::logging;
 use crate::scoreboard::SeatWriter;
 use crate::sys::crash;
@@ -136,7 +136,7 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
             return WorkerExit::BootFailed;
         }
     };
-    log::start();
+    log_writer::start();
     let listeners = std::mem::take(&mut task.listeners);
     let (service, tokens) = match boot(&task, app, &mut orders).await {
         Booted::Ready(service, tokens) => (service, tokens),
