@@ -15,7 +15,7 @@ use reqwest::{Certificate, Client, ClientBuilder, Response};
 use url::{Host, Url};
 
 use super::link_local::is_link_local;
-use crate::config::{Fetch, is_loopback};
+use crate::config::{Fetch, FetchKind, is_loopback};
 
 /// A redirect is followed so many times, and to the host that was asked only.
 const REDIRECTS_MAX: usize = 3;
@@ -33,8 +33,10 @@ pub(super) struct Limits {
     pub(super) connect: Duration,
     /// Until the answer is whole, with all redirects and the metadata.
     pub(super) whole: Duration,
-    /// Bytes of an answer.
+    /// Bytes of a key set or of metadata.
     pub(super) size: usize,
+    /// Bytes of a deny list.
+    pub(super) list_size: usize,
     /// Names.
     pub(super) resolver: Arc<dyn Resolve>,
 }
@@ -45,6 +47,7 @@ impl Default for Limits {
             connect: Duration::from_secs(5),
             whole: Duration::from_secs(10),
             size: 1024 * 1024,
+            list_size: 8 * 1024 * 1024,
             resolver: Arc::new(System),
         }
     }
@@ -143,7 +146,11 @@ pub(super) async fn get(
     let mut answer = request.send().await.map_err(transport)?;
     match answer.status() {
         StatusCode::OK => {
-            let body = body(&mut answer, limits.size).await?;
+            let most = match fetch.kind {
+                FetchKind::Jwks | FetchKind::Discovery { .. } => limits.size,
+                FetchKind::DenyList => limits.list_size,
+            };
+            let body = body(&mut answer, most).await?;
             let fields = std::mem::take(answer.headers_mut());
             Ok(Answer::Content { fields, body })
         }

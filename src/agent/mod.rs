@@ -24,8 +24,8 @@ use source::{Brought, Failure, Source};
 use crate::channel::{FromAgent, ToAgent};
 use crate::config::{Fetch, Log};
 use crate::sys::clock;
+use crate::sys::handover::sealed_file;
 use crate::sys::identity::Identity;
-use crate::sys::memory::SealedFile;
 use crate::sys::process::{self, ProcessId};
 use crate::{log_writer, logging};
 
@@ -216,9 +216,9 @@ async fn end(ended: Ended, keeper: &mut Keeper, orders: &mut Orders) -> io::Resu
         tracing::warn!(url, warning, "fetched");
     }
     tracing::info!(url, bytes = content.len(), "fetched something new");
-    let file = SealedFile::new("destrier-feed", &content)?;
+    let file = sealed_file("destrier-feed", &content)?;
     let message = FromAgent::Fetched { feed, at };
-    orders.say(&message, Some(file)).await;
+    orders.say(&message, Some(file.into())).await;
     Ok(())
 }
 

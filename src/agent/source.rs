@@ -6,13 +6,12 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode, header};
 use reqwest::Client;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use url::Url;
 
 use super::client::{self, Answer, Limits, Problem};
 use super::freshness::lifetime;
 use super::schedule::bounded;
-use crate::auth::{IssuerKeys, KeyError};
+use crate::auth::{DenyListError, DenyListText, IssuerKeys, KeyError};
 use crate::config::{Fetch, FetchKind, is_trusted};
 use crate::logging;
 use crate::sys::clock;
@@ -63,8 +62,8 @@ enum Reason {
     Problem(#[from] Problem),
     #[error("{0}")]
     Keys(#[from] KeyError),
-    #[error("it is not JSON: {0}")]
-    Json(serde_json::Error),
+    #[error("{0}")]
+    DenyList(#[from] DenyListError),
     #[error("it is not the metadata of an issuer: {0}")]
     Metadata(serde_json::Error),
     #[error("the metadata are those of `{found}`, not of `{wanted}`")]
@@ -254,8 +253,7 @@ fn judge(fetch: &Fetch, content: &[u8]) -> Result<Vec<String>, Reason> {
             Ok(keys.warnings().to_vec())
         }
         FetchKind::DenyList => {
-            let json: Result<IgnoredAny, _> = serde_json::from_slice(content);
-            json.map_err(Reason::Json)?;
+            DenyListText::parse(content)?;
             Ok(Vec::new())
         }
     }

@@ -120,14 +120,27 @@ async fn what_is_not_good_is_told_and_replaces_nothing() {
 }
 
 #[tokio::test]
-async fn a_deny_list_is_json() {
-    let server = Server::start(|_, _| ok(r#"{"jti":["a"]}"#)).await;
+async fn a_deny_list_is_one_or_is_refused() {
+    let list = r#"{"revoked":[{"jti":"a"}]}"#;
+    let server = Server::start(move |_, _| ok(list)).await;
     let mut fetch = fetch(&server.url("/"));
     fetch.kind = FetchKind::DenyList;
     let mut source = Source::new(fetch, Limits::default());
-    assert_eq!(content(source.attempt().await), r#"{"jti":["a"]}"#);
-    server.answer(|_, _| ok(r#"{"jti":["a"]"#));
-    assert!(problem(source.attempt().await).contains("it is not JSON"));
+    assert_eq!(content(source.attempt().await), list);
+    // A long one is one too.
+    let long = format!("{list}{}", " ".repeat(1 << 20));
+    let expected = long.clone();
+    server.answer(move |_, _| ok(&long));
+    assert_eq!(content(source.attempt().await), expected);
+    for bad in [
+        "",
+        "{}",
+        r#"{"revoked":[{}]}"#,
+        r#"{"revoked":[{"jti":"a"}]"#,
+    ] {
+        server.answer(move |_, _| ok(bad));
+        problem(source.attempt().await);
+    }
 }
 
 #[tokio::test]

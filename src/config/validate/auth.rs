@@ -1,9 +1,11 @@
 //! `[auth]`: where tokens stand, and what clients are told.
 
-use super::{Check, text};
+use super::{Check, path, text};
 use crate::config::key::KeyPath;
 use crate::config::notation::{OneOrMany, Text};
-use crate::config::{Access, Auth, DoubleSubmit, Issuer, TokenSource, file, token_source};
+use crate::config::{
+    Access, Auth, DenyListSource, DoubleSubmit, Issuer, Revocation, TokenSource, file, token_source,
+};
 
 const ADDRESS: &str =
     "must be an address without query and fragment, such as `https://api.example.com`";
@@ -36,6 +38,7 @@ impl Check<'_> {
                 "must be an origin, such as `https://app.example.com`",
             ),
             double_submit: self.double_submit(auth),
+            revocation: revocation(&auth.revocation),
             tokens,
             issuers,
             rules,
@@ -119,5 +122,13 @@ impl Check<'_> {
             cookie: cookie.clone(),
             header: header.to_ascii_lowercase(),
         })
+    }
+}
+
+fn revocation(written: &file::Revocation) -> Revocation {
+    let file = written.file.as_ref().map(path).map(DenyListSource::File);
+    Revocation {
+        lists: file.into_iter().collect(),
+        on_stale: written.on_stale,
     }
 }
