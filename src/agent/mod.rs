@@ -23,11 +23,12 @@ use source::{Brought, Failure, Source};
 
 use crate::channel::{FromAgent, ToAgent};
 use crate::config::{Fetch, Log};
+use crate::log_writer;
+use crate::logging;
 use crate::sys::clock;
 use crate::sys::handover::sealed_file;
 use crate::sys::identity::Identity;
 use crate::sys::process::{self, ProcessId};
-use crate::{log_writer, logging};
 
 /// Everything that the agent needs.
 #[derive(Debug)]
