@@ -3,6 +3,7 @@
 mod attempts;
 mod discovery;
 mod feeds;
+mod proxy;
 mod server;
 mod tls;
 
