@@ -9,6 +9,7 @@ use super::*;
 mod addresses;
 mod auth;
 mod differences;
+mod fetched_keys;
 mod laws;
 mod shipped;
 mod sources;

@@ -12,7 +12,7 @@ use crate::channel::{FeedNews, ToWorker};
 use crate::config::{Auth, Fetch};
 use crate::supervisor::{Now, WorkerId};
 use crate::sys::clock;
-use crate::sys::memory::SealedFile;
+use crate::sys::handover::sealed_file;
 use crate::sys::watch::{Happening, Watcher};
 
 /// From the first sign of a change until the files are read: what belongs together is replaced together.
@@ -136,10 +136,17 @@ impl FeedState {
             if content.digest.is_some() && content.digest == current {
                 return Ok(None);
             }
-            let file = SealedFile::new("destrier-feed", &content.bytes)
+            let file = sealed_file("destrier-feed", &content.bytes)
                 .map_err(|error| format!("no memory to hand it on: {error}"))?;
             let (digest, at) = (content.digest, None);
-            Ok(Some((Content { file, digest, at }, content.warnings)))
+            Ok(Some((
+                Content {
+                    file: file.into(),
+                    digest,
+                    at,
+                },
+                content.warnings,
+            )))
         });
         match read {
             Ok(None) => {

@@ -10,11 +10,8 @@ use crate::channel::FeedNews;
 use crate::config::{Config, FeedPurpose, FeedSource, KeySource};
 use crate::http::fresh_keys::FreshKeys;
 use crate::sys::clock;
-use crate::sys::memory::read_sealed;
+use crate::sys::handover::read_sealed;
 use crate::tokens::Signer;
-
-/// The most that is read, in bytes: more than any feed may have.
-const LARGEST: usize = 16 * 1024 * 1024;
 
 /// Where it goes.
 #[derive(Debug)]
@@ -73,7 +70,7 @@ impl Feeds {
             FeedNews::Changed { at, .. } => {
                 let taken = content
                     .ok_or_else(|| "nothing came along".to_owned())
-                    .and_then(|it| read_sealed(it, LARGEST).map_err(|error| error.to_string()))
+                    .and_then(|it| read_sealed(it).map_err(|error| error.to_string()))
                     .and_then(|it| self.put_in_force(known.purpose, &it, good_until(at)));
                 if let Err(error) = &taken {
                     // It was judged before by the same rules; what is left are rules between feeds.

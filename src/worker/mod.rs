@@ -5,7 +5,6 @@ mod connection;
 mod drain;
 mod feeds;
 mod heir;
-mod log;
 mod orders;
 
 use std::io;
@@ -30,6 +29,7 @@ use crate::config::{Config, Feed, FeedPurpose};
 use crate::http::activity::Limits;
 use crate::http::fresh_keys::FreshKeys;
 use crate::http::{Pipeline, Settings};
+use crate::log_writer;
 use crate::logging;
 use crate::scoreboard::SeatWriter;
 use crate::sys::crash;
@@ -148,7 +148,7 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
             return WorkerExit::BootFailed;
         }
     };
-    log::start();
+    log_writer::start();
     let listeners = std::mem::take(&mut task.listeners);
     let (service, tokens) = match boot(&task, app, &feeds, &mut orders).await {
         Booted::Ready(service, tokens) => (service, tokens),
