@@ -110,6 +110,13 @@ pub struct Issuer {
     pub signs_refresh_tokens: bool,
 }
 
+impl Issuer {
+    /// Whether its keys are fetched.
+    pub fn is_remote(&self) -> bool {
+        matches!(self.keys, KeySource::Remote(_))
+    }
+}
+
 /// The most that a clock may be wrong: 10 minutes.
 pub const LEEWAY_MAX: Duration = Duration::from_mins(10);
 

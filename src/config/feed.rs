@@ -1,5 +1,5 @@
-//! What changes while a configuration is in force: key files and deny lists are watched, sets of keys are fetched, and all are
-//! replaced without a reload.
+//! What changes while a configuration is in force: key files and deny lists are watched or fetched, and replaced without a
+//! reload.
 
 use std::path::Path;
 
@@ -30,8 +30,26 @@ pub enum FeedPurpose {
 pub enum FeedSource<'a> {
     /// A file that is watched.
     File(&'a Path),
-    /// What the agent fetches.
-    Remote(&'a Fetch),
+    /// Fetched by the agent.
+    Fetched(&'a Fetch),
+}
+
+impl<'a> FeedSource<'a> {
+    /// The file, where it is one.
+    pub fn file(self) -> Option<&'a Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Fetched(_) => None,
+        }
+    }
+
+    /// What the agent fetches, where it is that.
+    pub fn fetch(self) -> Option<&'a Fetch> {
+        match self {
+            Self::File(_) => None,
+            Self::Fetched(fetch) => Some(fetch),
+        }
+    }
 }
 
 impl Auth {
@@ -44,7 +62,7 @@ impl Auth {
                 KeySource::Secret { file, .. }
                 | KeySource::PublicKey(file)
                 | KeySource::Jwks(file) => FeedSource::File(file),
-                KeySource::Remote(fetch) => FeedSource::Remote(fetch),
+                KeySource::Remote(fetch) => FeedSource::Fetched(fetch),
             },
         });
         let signing_key = self.tokens.as_ref().and_then(|tokens| {
