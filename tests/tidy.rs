@@ -128,6 +128,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
     (
         "commands",
         &[
+            "agent",
             "app",
             "auth",
             "cli",
