@@ -39,8 +39,8 @@ mod validate;
 use errors::Problems;
 
 pub use auth::{
-    Access, Algorithm, Auth, ClaimTest, DoubleSubmit, Issuer, KeySource, LEEWAY_MAX, Rule,
-    TokenSource,
+    Access, Algorithm, Auth, ClaimField, ClaimTest, DoubleSubmit, FieldFormat, Issuer, KeySource,
+    LEEWAY_MAX, Rule, TokenSource,
 };
 pub use difference::{Difference, differences};
 pub use errors::{ConfigErrors, Problem};

@@ -79,6 +79,8 @@ methods = "GET"
     auth.trusted_origins = []  # default
     # auth.csrf_cookie is not set
     # auth.csrf_header is not set
+    auth.headers = {}  # default
+    # auth.payload_header is not set
     # auth.tokens.database is not set
     auth.tokens.prefix = "/api/token"  # default
     # auth.tokens.issuer is not set

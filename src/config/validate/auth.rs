@@ -24,6 +24,7 @@ impl Check<'_> {
             );
             self.warn(&key, message, None);
         }
+        let (headers, payload_header) = self.identity_fields(auth);
         Auth {
             realm: text(&auth.realm),
             resource: self.resource(auth.resource.as_ref()),
@@ -36,6 +37,8 @@ impl Check<'_> {
                 "must be an origin, such as `https://app.example.com`",
             ),
             double_submit: self.double_submit(auth),
+            headers,
+            payload_header,
             tokens,
             issuers,
             rules,
