@@ -286,6 +286,8 @@ fn audience(claim: Option<&Value>, accepted: &[String]) -> Result<(), ClaimError
 }
 
 #[cfg(test)]
+mod laws;
+#[cfg(test)]
 mod tests {
     use std::time::Duration;
 

@@ -305,4 +305,6 @@ fn is_same_type(one: &str, other: &str) -> bool {
 }
 
 #[cfg(test)]
+mod laws;
+#[cfg(test)]
 mod tests;
