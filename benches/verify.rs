@@ -58,7 +58,7 @@ fn main() {
         }
     }
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header([
+    table.load_style(presets::NOTHING).set_header([
         "",
         "token",
         "jsonwebtoken",
