@@ -30,13 +30,14 @@ impl Check<'_> {
         let mut fields = Vec::new();
         for (written, value) in &auth.headers {
             let key = KeyPath::from("auth.headers").child(written);
-            let entry = match value {
-                toml::Value::String(claim) => Text::deserialize(toml::Value::from(claim.as_str()))
-                    .map(|claim| Entry {
-                        claim,
-                        format: FieldFormat::default(),
-                    }),
-                value => Entry::deserialize(value.clone()),
+            let claim_alone = |claim| Entry {
+                claim,
+                format: FieldFormat::default(),
+            };
+            let entry = if value.is_str() {
+                Text::deserialize(value.clone()).map(claim_alone)
+            } else {
+                Entry::deserialize(value.clone())
             };
             if entry.is_err() {
                 self.refuse(&key, FORMS, None);
