@@ -3,28 +3,48 @@
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
 
+use super::identity_fields::{Field, FieldsError, IdentityFields};
 use super::{UnixTime, shown};
 use crate::config::{ClaimTest, Issuer};
 
 /// The verified payload of a token.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(transparent)]
-pub struct Claims(Map<String, Value>);
+pub struct Claims {
+    members: Map<String, Value>,
+    /// The fields of the request that say some of it; kept here, so that a token that comes again makes none anew.
+    #[serde(skip)]
+    fields: Result<Vec<Field>, FieldsError>,
+}
 
 impl Claims {
     /// Only `token` makes these, after it has checked everything.
-    pub(super) fn new(claims: Map<String, Value>) -> Self {
-        Self(claims)
+    pub(super) fn new(members: Map<String, Value>) -> Self {
+        Self {
+            members,
+            fields: Ok(Vec::new()),
+        }
+    }
+
+    /// The same, with the fields that are made of them and of their token.
+    pub(super) fn with_fields(mut self, fields: &IdentityFields, token: &[u8]) -> Self {
+        self.fields = fields.of(&self.members, token);
+        self
+    }
+
+    /// The fields in which the application gets some of them; whoever else set one is a forger.
+    pub(crate) fn fields(&self) -> Result<&[Field], FieldsError> {
+        self.fields.as_deref().map_err(|error| *error)
     }
 
     /// A claim by name.
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.0.get(name)
+        self.members.get(name)
     }
 
     /// Whether the claim of this name, or at this dotted path, is there and as the test asks.
     pub(super) fn passes(&self, path: &str, test: &ClaimTest) -> bool {
-        at(&self.0, path).is_some_and(|value| passes(value, test))
+        at(&self.members, path).is_some_and(|value| passes(value, test))
     }
 
     /// `iat`: when it was issued, in whole seconds since 1970 (RFC 7519 section 4.1.6).
@@ -55,12 +75,12 @@ impl Claims {
 
     /// Every claim, in the order of the token.
     pub fn as_map(&self) -> &Map<String, Value> {
-        &self.0
+        &self.members
     }
 }
 
 /// A claim by name, or where none is called so, by its dotted path into nested claims: `realm_access.roles`.
-fn at<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
+pub(super) fn at<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
     claims.get(path).or_else(|| {
         let mut names = path.split('.');
         let first = claims.get(names.next()?)?;
@@ -275,6 +295,8 @@ fn audience(claim: Option<&Value>, accepted: &[String]) -> Result<(), ClaimError
     }
 }
 
+#[cfg(test)]
+mod laws;
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

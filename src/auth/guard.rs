@@ -3,12 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
+use http::HeaderName;
 use http::header::HOST;
 
 use super::challenge::Challenges;
 use super::claims::Claims;
 use super::credentials::{self, Credentials, CredentialsError};
 use super::csrf::{Csrf, CsrfError};
+use super::identity_fields::{FieldsError, IdentityFields};
 use super::keys::{IssuerKeys, KeyError};
 use super::path::{self, PathError};
 use super::resource::ResourceMetadata;
@@ -51,6 +53,7 @@ pub struct Guard {
     rules: Vec<Rule>,
     token_from: Vec<TokenSource>,
     csrf: Csrf,
+    identity_fields: IdentityFields,
     warnings: Vec<String>,
     verified: VerifiedTokens,
     revocations: Revocations,
@@ -107,6 +110,7 @@ impl Guard {
             rules,
             token_from: config.token_from.clone(),
             csrf: Csrf::new(config),
+            identity_fields: IdentityFields::new(config),
             warnings,
             verified: VerifiedTokens::new(),
             revocations: Revocations::new(config),
@@ -123,6 +127,11 @@ impl Guard {
         let metadata = self.metadata.as_ref();
         let asked = metadata.filter(|metadata| metadata.path == path);
         asked.map(|metadata| &*metadata.document)
+    }
+
+    /// The fields in which the application gets claims: those that a client sends are forged.
+    pub fn identity_fields(&self) -> &[HeaderName] {
+        self.identity_fields.names()
     }
 
     /// Judges one request.
@@ -189,7 +198,7 @@ impl Guard {
             issuer,
             until,
         } = accepted;
-        let claims = Arc::new(claims);
+        let claims = Arc::new(claims.with_fields(&self.identity_fields, token));
         if let Some(fingerprint) = fingerprint {
             let verified = (&claims, issuer);
             self.verified.keep(fingerprint, verified, now, until);
@@ -319,6 +328,7 @@ impl Guard {
             self.not_believed(&error)
         })?;
         let verified = &*learned.claims.insert(verified);
+        verified.fields().map_err(unwritable)?;
         match need {
             Some(Need::Nothing | Need::TokenIfPresent) => Ok(()),
             Some(Need::Token(requirements)) => requirements
@@ -426,6 +436,17 @@ fn forged(error: CsrfError) -> Refusal {
         challenge: None,
         detail: "CSRF Failed: the request was not made by this site.",
         code: "permission_denied",
+        reason: error.to_string(),
+    }
+}
+
+/// RFC 6585 section 5. The application would take a part of its claims for all of them.
+fn unwritable(error: FieldsError) -> Refusal {
+    Refusal {
+        status: 431,
+        challenge: None,
+        detail: "The token says more than can be passed on.",
+        code: "claims_too_large",
         reason: error.to_string(),
     }
 }

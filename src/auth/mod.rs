@@ -12,6 +12,7 @@ mod csrf;
 mod fixtures;
 mod guard;
 mod header;
+mod identity_fields;
 mod json;
 mod jwk;
 mod keys;
@@ -92,7 +93,7 @@ pub struct Explanation {
 /// Why a request may not pass: what its client is told and what the log is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// 400, 401, 403 or 414; 503 when this server lacks something to judge by.
+    /// 400, 401, 403, 414 or 431; 503 when this server lacks something to judge by.
     pub status: u16,
     /// The value of `WWW-Authenticate` (RFC 6750 section 3); for 401, 403 and a 400 about the token.
     pub challenge: Option<String>,

@@ -410,4 +410,6 @@ fn is_same_type(one: &str, other: &str) -> bool {
 }
 
 #[cfg(test)]
+mod laws;
+#[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::HeaderName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,10 @@ pub struct Auth {
     pub trusted_origins: Vec<String>,
     /// What proves that the site made such a request, where the browser does not say.
     pub double_submit: Option<DoubleSubmit>,
+    /// Fields of the request in which the application gets claims.
+    pub headers: Vec<ClaimField>,
+    /// The field in which it gets the whole payload, as the token carries it.
+    pub payload_header: Option<HeaderName>,
     /// What was revoked before it expires.
     pub revocation: Revocation,
     /// The token service; absent when it is off.
@@ -33,6 +38,28 @@ pub struct Auth {
     pub issuers: Vec<Issuer>,
     /// What a request needs; the first that matches decides, none that matches refuses.
     pub rules: Vec<Rule>,
+}
+
+/// One entry of `auth.headers`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimField {
+    /// The field.
+    pub name: HeaderName,
+    /// The claim, by name or by dotted path into a nested claim (`realm_access.roles`).
+    pub claim: String,
+    /// How it is written.
+    pub format: FieldFormat,
+}
+
+/// `auth.headers.*.format`: how a claim becomes the value of a field.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FieldFormat {
+    /// The items of a list after one another, or the one value; percent-encoded, so that a comma stands between items only.
+    #[default]
+    Comma,
+    /// JSON in ASCII.
+    Json,
 }
 
 /// `[auth.revocation]`: tokens that are not believed any more although they are valid.

@@ -41,8 +41,8 @@ mod validate;
 use errors::Problems;
 
 pub use auth::{
-    Access, Algorithm, Auth, ClaimTest, DenyListSource, DoubleSubmit, Issuer, KeySource,
-    LEEWAY_MAX, OnStale, Revocation, Rule, TokenSource,
+    Access, Algorithm, Auth, ClaimField, ClaimTest, DenyListSource, DoubleSubmit, FieldFormat,
+    Issuer, KeySource, LEEWAY_MAX, OnStale, Revocation, Rule, TokenSource,
 };
 pub use difference::{Difference, differences};
 pub use errors::{ConfigErrors, Problem};

@@ -284,7 +284,11 @@ impl<S: AppService> Pipeline<S> {
             head.uri = uri;
         }
         // Only now: a token may stand in such a field, as in `X-Auth-Token`.
-        identity_fields::remove_forged(&mut head.headers);
+        identity_fields::replace(
+            &mut head.headers,
+            self.guard.identity_fields(),
+            passed.claims.as_deref(),
+        );
         Ok(passed)
     }
 

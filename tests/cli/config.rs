@@ -79,6 +79,8 @@ methods = "GET"
     auth.trusted_origins = []  # default
     # auth.csrf_cookie is not set
     # auth.csrf_header is not set
+    auth.headers = {}  # default
+    # auth.payload_header is not set
     # auth.revocation.file is not set
     auth.revocation.on_stale = "deny"  # default
     # auth.tokens.database is not set

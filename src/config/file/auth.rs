@@ -36,6 +36,14 @@ pub(in crate::config) struct Auth {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub csrf_header: Option<Text>,
+    /// Fields of the request in which the application gets claims, `X-Auth-Subject = "sub"`; a list is written with commas, or
+    /// as `{ claim = "roles", format = "json" }` says.
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub headers: BTreeMap<String, toml::Value>,
+    /// The field in which it gets the payload of the token, as base64url of its JSON. Not set: in none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
+    pub payload_header: Option<Text>,
     /// Tokens that are not believed any more although they are valid.
     pub revocation: Revocation,
     /// The token service: login, refresh, verify, blacklist.
@@ -56,6 +64,8 @@ impl Default for Auth {
             trusted_origins: OneOrMany::default(),
             csrf_cookie: None,
             csrf_header: None,
+            headers: BTreeMap::new(),
+            payload_header: None,
             revocation: Revocation::default(),
             tokens: Tokens::default(),
             issuer: Vec::new(),

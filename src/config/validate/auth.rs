@@ -26,6 +26,7 @@ impl Check<'_> {
             );
             self.warn(&key, message, None);
         }
+        let (headers, payload_header) = self.identity_fields(auth);
         Auth {
             realm: text(&auth.realm),
             resource: self.resource(auth.resource.as_ref()),
@@ -38,6 +39,8 @@ impl Check<'_> {
                 "must be an origin, such as `https://app.example.com`",
             ),
             double_submit: self.double_submit(auth),
+            headers,
+            payload_header,
             revocation: revocation(&auth.revocation),
             tokens,
             issuers,
