@@ -14,6 +14,7 @@ pub mod http;
 pub mod key_files;
 pub mod logging;
 pub mod master;
+pub mod replay;
 pub mod scoreboard;
 mod server;
 pub mod supervisor;
