@@ -5,18 +5,21 @@ use std::sync::Arc;
 
 use http::header::HOST;
 
+use super::bearer::Scheme;
+use super::binding::{self, BindingError};
 use super::challenge::Challenges;
 use super::claims::Claims;
 use super::credentials::{self, Credentials, CredentialsError};
 use super::csrf::{Csrf, CsrfError};
+use super::dpop::Dpop;
 use super::keys::IssuerKeys;
 use super::path::{self, PathError};
 use super::resource::ResourceMetadata;
 use super::rules::{self, Need, Rule, RuleError, Unmet};
 use super::token::{self, Accepted, MAX_TOKEN, Purpose, TokenError, TrustedIssuer};
-use super::verified::{Fingerprint, VerifiedTokens};
-use super::{Explanation, Passed, Refusal, RequestView, UnixTime, Verdict};
-use crate::config::{self, TokenSource};
+use super::verified::{Believed, Fingerprint, VerifiedTokens};
+use super::{Explanation, Freshness, Passed, Proof, Refusal, RequestView, UnixTime, Verdict};
+use crate::config::{self, Binding, TokenSource};
 
 /// Why keys and rules do not make a guard.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,8 +53,26 @@ pub struct Guard {
     rules: Vec<Rule>,
     token_from: Vec<TokenSource>,
     csrf: Csrf,
+    dpop: Dpop,
     warnings: Vec<String>,
     verified: VerifiedTokens,
+}
+
+/// How much of a request is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// All of it.
+    Whole,
+    /// Not what its client proves besides its token: nobody sends it.
+    Unsent,
+}
+
+/// What was found out about the client of a request.
+#[derive(Debug, Default)]
+struct Client {
+    claims: Option<Arc<Claims>>,
+    proof: Option<Proof>,
+    unproven: Option<Binding>,
 }
 
 impl Guard {
@@ -90,12 +111,14 @@ impl Guard {
             challenges: Challenges::new(
                 &config.realm,
                 metadata.as_ref().map(|metadata| &*metadata.address),
+                &schemes(config),
             ),
             metadata,
             issuers,
             rules,
             token_from: config.token_from.clone(),
             csrf: Csrf::new(config),
+            dpop: Dpop::new(config),
             warnings,
             verified: VerifiedTokens::new(),
         })
@@ -118,20 +141,40 @@ impl Guard {
         match path::normalise(request.path) {
             Ok(path) => {
                 let rule = self.find(request, &path).map(|(_, rule)| rule);
-                self.judge_by(rule, request, now)
+                self.judge_by(rule, request, now, Scope::Whole).0
             }
             Err(error) => Verdict::Refuse(ambiguous(error)),
         }
     }
 
-    /// As [`Self::judge`], and says how the verdict came about.
+    /// The verdict on a request that passed with a proof, when it is known whether the proof was shown before.
+    pub fn settle(&self, mut passed: Passed, freshness: Freshness) -> Verdict {
+        let refusal = match freshness {
+            Freshness::Fresh => return Verdict::Pass(passed),
+            Freshness::Seen => self.unproven(true, "DPoP proof: it was shown before".to_owned()),
+            Freshness::Unknown => unremembered(),
+        };
+        if !passed.proof.as_ref().is_some_and(|proof| proof.is_audit) {
+            return Verdict::Refuse(refusal);
+        }
+        // Who it is is not certain.
+        passed.claims = None;
+        passed.audited.get_or_insert(refusal);
+        Verdict::Pass(passed)
+    }
+
+    /// As [`Self::judge`] for a request that nobody sends, and says how the verdict came about. What its client would have to
+    /// prove besides its token is named, not asked for.
     pub fn explain(&self, request: &RequestView<'_>, now: UnixTime) -> Explanation {
         match path::normalise(request.path) {
             Ok(path) => {
                 let found = self.find(request, &path);
+                let rule = found.map(|(_, rule)| rule);
+                let (verdict, unproven) = self.judge_by(rule, request, now, Scope::Unsent);
                 Explanation {
                     rule: found.map(|(index, _)| index),
-                    verdict: self.judge_by(found.map(|(_, rule)| rule), request, now),
+                    verdict,
+                    unproven,
                     path: Some(path.into_owned()),
                 }
             }
@@ -139,27 +182,37 @@ impl Guard {
                 path: None,
                 rule: None,
                 verdict: Verdict::Refuse(ambiguous(error)),
+                unproven: None,
             },
         }
     }
 
-    /// The claims of a token that one of the issuers signed and accepts; no rule is looked at.
+    /// The claims of a token that one of the issuers signed and accepts; no rule is looked at, nor whether whoever shows it may.
     pub fn verify(&self, token: &[u8], now: UnixTime) -> Result<Arc<Claims>, TokenError> {
+        self.believe(token, now).map(|believed| believed.claims)
+    }
+
+    fn believe(&self, token: &[u8], now: UnixTime) -> Result<Believed, TokenError> {
         // One that is too long is refused before it costs a digest.
         let fingerprint = (token.len() <= MAX_TOKEN)
             .then(|| Fingerprint::of(token))
             .flatten();
         if let Some(fingerprint) = &fingerprint
-            && let Some(claims) = self.verified.find(fingerprint, now)
+            && let Some(believed) = self.verified.find(fingerprint, now)
         {
-            return Ok(claims);
+            return Ok(believed);
         }
-        let Accepted { claims, until } = token::verify(token, &self.issuers, now)?;
+        let Accepted {
+            claims,
+            binding,
+            until,
+        } = token::verify(token, &self.issuers, now)?;
         let claims = Arc::new(claims);
+        let believed = Believed { claims, binding };
         if let Some(fingerprint) = fingerprint {
-            self.verified.keep(fingerprint, &claims, now, until);
+            self.verified.keep(fingerprint, &believed, now, until);
         }
-        Ok(claims)
+        Ok(believed)
     }
 
     /// The claims of a token of any kind that this issuer, by its place in the configuration, signed and accepts; nothing is
@@ -183,28 +236,39 @@ impl Guard {
         rules::find(&self.rules, request.method, path, host)
     }
 
-    fn judge_by(&self, rule: Option<&Rule>, request: &RequestView<'_>, now: UnixTime) -> Verdict {
-        let mut passed = Passed {
-            request_timeout: rule.and_then(|rule| rule.request_timeout),
-            ..Passed::default()
+    /// The verdict, and what was not looked at.
+    fn judge_by(
+        &self,
+        rule: Option<&Rule>,
+        request: &RequestView<'_>,
+        now: UnixTime,
+        scope: Scope,
+    ) -> (Verdict, Option<Binding>) {
+        let mut client = Client::default();
+        let decided = self.decide(rule, request, now, scope, &mut client);
+        let is_audit = rule.is_some_and(|rule| rule.is_audit);
+        let audited = match decided {
+            Ok(()) => None,
+            Err(refusal) if is_audit => Some(refusal),
+            Err(refusal) => return (Verdict::Refuse(refusal), client.unproven),
         };
-        match self.decide(rule, request, now, &mut passed.claims) {
-            Ok(()) => {}
-            Err(refusal) if rule.is_some_and(|rule| rule.is_audit) => {
-                passed.audited = Some(refusal);
-            }
-            Err(refusal) => return Verdict::Refuse(refusal),
-        }
-        Verdict::Pass(passed)
+        let passed = Passed {
+            claims: client.claims,
+            proof: client.proof.map(|proof| Proof { is_audit, ..proof }),
+            audited,
+            request_timeout: rule.and_then(|rule| rule.request_timeout),
+        };
+        (Verdict::Pass(passed), client.unproven)
     }
 
-    /// Whether the request has what is needed. `claims` are those of its token, as soon as it is believed.
+    /// Whether the request has what is needed. `client` is what is certain of it.
     fn decide(
         &self,
         rule: Option<&Rule>,
         request: &RequestView<'_>,
         now: UnixTime,
-        claims: &mut Option<Arc<Claims>>,
+        scope: Scope,
+        client: &mut Client,
     ) -> Result<(), Refusal> {
         let need = rule.map(|rule| &rule.need);
         if let Some(Need::Nothing) = need {
@@ -212,44 +276,68 @@ impl Guard {
         }
         let in_query = rule.and_then(|rule| rule.query_token.as_deref());
         let credentials = credentials::find(request, &self.token_from, in_query);
-        let token = match (credentials.map_err(|error| self.unreadable(&error))?, need) {
-            (Credentials::Token { token, is_ambient }, _) => {
+        let (token, scheme) = match (credentials.map_err(|error| self.unreadable(&error))?, need) {
+            (
+                Credentials::Token {
+                    token,
+                    scheme,
+                    is_ambient,
+                },
+                _,
+            ) => {
                 if is_ambient {
                     self.csrf.check(request).map_err(forged)?;
                 }
-                token
+                (token, scheme)
             }
             (Credentials::Absent, Some(Need::TokenIfPresent)) => return Ok(()),
             // With no issuer a token would not help.
             (Credentials::Absent, None) if self.issuers.is_empty() => {
-                return Err(self.forbidden(&[], &NO_RULE));
+                return Err(self.forbidden(None, &[], &NO_RULE));
             }
             // Whether a path exists is not told to whoever shows no token.
             (Credentials::Absent, Some(Need::Nothing | Need::Token(_)) | None) => {
                 return Err(self.not_authenticated());
             }
         };
-        let verified = self
-            .verify(&token, now)
-            .map_err(|error| self.invalid(error.to_string()))?;
-        let verified = &*claims.insert(verified);
+        let believed = self
+            .believe(&token, now)
+            .map_err(|error| self.invalid(scheme, error.to_string()))?;
+        client.proof = match scope {
+            Scope::Whole => binding::check(&believed, (&token, scheme), request, &self.dpop, now),
+            Scope::Unsent => {
+                client.unproven = Some(believed.binding).filter(|each| *each != Binding::None);
+                binding::check_token(&believed).map(|()| None)
+            }
+        }
+        .map_err(|error| self.not_bound(&error, scheme))?;
+        let scheme = match believed.binding {
+            Binding::Dpop => Some(Scheme::Dpop),
+            Binding::None | Binding::Mtls => Some(Scheme::Bearer),
+        };
+        let verified = &*client.claims.insert(believed.claims);
         match need {
             Some(Need::Nothing | Need::TokenIfPresent) => Ok(()),
             Some(Need::Token(requirements)) => requirements
                 .check(verified, now)
-                .map_err(|unmet| self.insufficient(&unmet)),
-            None => Err(self.forbidden(&[], &NO_RULE)),
+                .map_err(|unmet| self.insufficient(scheme, &unmet)),
+            None => Err(self.forbidden(scheme, &[], &NO_RULE)),
         }
     }
 
-    fn insufficient(&self, unmet: &Unmet<'_>) -> Refusal {
+    fn insufficient(&self, scheme: Option<Scheme>, unmet: &Unmet<'_>) -> Refusal {
         match unmet {
-            Unmet::Scopes { needed, .. } => self.forbidden(needed, unmet),
+            Unmet::Scopes { needed, .. } => self.forbidden(scheme, needed, unmet),
             // Which of them the client shall ask for is not ours to say: a challenge names scopes that are all needed.
-            Unmet::AnyScope(_) | Unmet::Roles(_) | Unmet::Claim(_) => self.forbidden(&[], unmet),
+            Unmet::AnyScope(_) | Unmet::Roles(_) | Unmet::Claim(_) => {
+                self.forbidden(scheme, &[], unmet)
+            }
             Unmet::LoginTooOld { max_age } => Refusal {
                 status: 401,
-                challenge: Some(self.challenges.insufficient_user_authentication(*max_age)),
+                challenge: Some(
+                    self.challenges
+                        .insufficient_user_authentication(scheme, *max_age),
+                ),
                 detail: "A more recent login is needed.",
                 code: "login_too_old",
                 reason: unmet.to_string(),
@@ -287,25 +375,66 @@ impl Guard {
         }
     }
 
-    fn invalid(&self, reason: String) -> Refusal {
+    fn not_bound(&self, error: &BindingError, scheme: Option<Scheme>) -> Refusal {
+        match error {
+            BindingError::ShownAsBearer | BindingError::Proof(_) => {
+                self.unproven(error.is_about_proof(), error.to_string())
+            }
+            BindingError::KeyUnproven
+            | BindingError::CertificateUnproven
+            | BindingError::ShownAsDpop
+            | BindingError::NoCertificate
+            | BindingError::OtherCertificate => self.invalid(scheme, error.to_string()),
+        }
+    }
+
+    /// The token is one that needs a DPoP proof, and has none that counts.
+    fn unproven(&self, is_about_proof: bool, reason: String) -> Refusal {
+        let refusal = self.invalid(Some(Scheme::Dpop), reason);
+        if !is_about_proof {
+            return refusal;
+        }
+        Refusal {
+            challenge: Some(self.challenges.invalid_proof()),
+            detail: "The DPoP proof is missing or not valid.",
+            code: "invalid_dpop_proof",
+            ..refusal
+        }
+    }
+
+    fn invalid(&self, scheme: Option<Scheme>, reason: String) -> Refusal {
         Refusal {
             status: 401,
-            challenge: Some(self.challenges.invalid_token()),
+            challenge: Some(self.challenges.invalid_token(scheme)),
             detail: "Given token not valid for any token type",
             code: "token_not_valid",
             reason,
         }
     }
 
-    fn forbidden(&self, scopes: &[String], reason: &dyn fmt::Display) -> Refusal {
+    fn forbidden(
+        &self,
+        scheme: Option<Scheme>,
+        scopes: &[String],
+        reason: &dyn fmt::Display,
+    ) -> Refusal {
         Refusal {
             status: 403,
-            challenge: Some(self.challenges.insufficient_scope(scopes)),
+            challenge: Some(self.challenges.insufficient_scope(scheme, scopes)),
             detail: "You do not have permission to perform this action.",
             code: "permission_denied",
             reason: reason.to_string(),
         }
     }
+}
+
+/// What tokens may be shown with: bearer tokens where no issuer has others.
+fn schemes(config: &config::Auth) -> Vec<Scheme> {
+    let is_dpop = |issuer: &config::Issuer| issuer.binding == Binding::Dpop;
+    let all = !config.issuers.is_empty() && config.issuers.iter().all(is_dpop);
+    let bearer = (!all).then_some(Scheme::Bearer);
+    let dpop = config.has_binding(Binding::Dpop).then_some(Scheme::Dpop);
+    bearer.into_iter().chain(dpop).collect()
 }
 
 fn ambiguous(error: PathError) -> Refusal {
@@ -320,6 +449,17 @@ fn forged(error: CsrfError) -> Refusal {
         detail: "CSRF Failed: the request was not made by this site.",
         code: "permission_denied",
         reason: error.to_string(),
+    }
+}
+
+/// Whether the proof was shown before cannot be told, so it may not pass; another proof has a place of its own.
+fn unremembered() -> Refusal {
+    Refusal {
+        status: 503,
+        challenge: None,
+        detail: "The request cannot be served for now.",
+        code: "unavailable",
+        reason: "the replay cache has no room for the DPoP proof: too many were shown within `auth.dpop_window`".to_owned(),
     }
 }
 
@@ -368,6 +508,7 @@ mod tests {
             path,
             query: None,
             headers,
+            client_certificate: None,
         }
     }
 

@@ -10,7 +10,7 @@ use super::claims::{self, ClaimError, Claims};
 use super::header::Header;
 use super::keys::IssuerKeys;
 use super::{UnixTime, algorithm, json, shown};
-use crate::config::{Algorithm, Issuer};
+use crate::config::{Algorithm, Binding, Issuer};
 
 /// The longest token that is looked at, in bytes.
 pub const MAX_TOKEN: usize = 16 * 1024;
@@ -108,6 +108,8 @@ impl TokenError {
 #[derive(Debug)]
 pub(super) struct Accepted {
     pub(super) claims: Claims,
+    /// What whoever shows it must prove.
+    pub(super) binding: Binding,
     /// From then on it has expired: `exp` and the issuer's leeway.
     pub(super) until: i64,
 }
@@ -166,7 +168,12 @@ pub(super) fn verify_for(
         match verdict {
             Ok(until) => {
                 let claims = Claims::new(payload);
-                return Ok(Accepted { claims, until });
+                let binding = issuer.policy.binding;
+                return Ok(Accepted {
+                    claims,
+                    binding,
+                    until,
+                });
             }
             Err(error) => {
                 let furthest = reason.as_ref().map(TokenError::progress);
@@ -197,16 +204,16 @@ pub fn inspect(token: &[u8]) -> Result<Unverified, TokenError> {
 }
 
 /// The compact serialization (RFC 7515 section 3.1).
-struct Parts<'a> {
-    header: &'a [u8],
-    payload: &'a [u8],
-    signature: &'a [u8],
+pub(super) struct Parts<'a> {
+    pub(super) header: &'a [u8],
+    pub(super) payload: &'a [u8],
+    pub(super) signature: &'a [u8],
     /// Header, dot and payload.
-    signed: &'a [u8],
+    pub(super) signed: &'a [u8],
 }
 
 impl<'a> Parts<'a> {
-    fn split(token: &'a [u8]) -> Result<Self, TokenError> {
+    pub(super) fn split(token: &'a [u8]) -> Result<Self, TokenError> {
         if token.len() > MAX_TOKEN {
             return Err(TokenError::TooLong(token.len()));
         }
@@ -228,7 +235,7 @@ impl<'a> Parts<'a> {
     }
 }
 
-fn decode(part: &[u8], name: &'static str) -> Result<Vec<u8>, TokenError> {
+pub(super) fn decode(part: &[u8], name: &'static str) -> Result<Vec<u8>, TokenError> {
     URL_SAFE_NO_PAD
         .decode(part)
         .map_err(|_| TokenError::Base64(name))
@@ -282,7 +289,8 @@ fn accepted_by(
         });
     }
     let checked = claims::check(payload, &issuer.policy, now).and_then(|()| match purpose {
-        Purpose::Access => claims::check_token_type(payload, &issuer.policy),
+        Purpose::Access => claims::check_token_type(payload, &issuer.policy)
+            .and_then(|()| claims::check_confirmation(payload, &issuer.policy)),
         Purpose::Service => Ok(()),
     });
     checked.map_err(|error| TokenError::Claims {
@@ -293,7 +301,7 @@ fn accepted_by(
 }
 
 /// RFC 7515 section 4.1.9: a media type, whose `application/` may be left out.
-fn is_same_type(one: &str, other: &str) -> bool {
+pub(super) fn is_same_type(one: &str, other: &str) -> bool {
     fn bare(typ: &str) -> &str {
         const PREFIX: &str = "application/";
         match typ.split_at_checked(PREFIX.len()) {

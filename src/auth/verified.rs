@@ -12,6 +12,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use lru::LruCache;
 
 use super::{Claims, UnixTime};
+use crate::config::Binding;
 
 /// Tokens that are kept; about a kilobyte each.
 const TOKENS_MAX: NonZeroUsize = NonZeroUsize::new(1024).expect("not 0");
@@ -26,11 +27,18 @@ impl Fingerprint {
     }
 }
 
+/// A token that an issuer signed and accepts. Whoever shows it may still have something to prove, with each request anew.
+#[derive(Debug, Clone)]
+pub(super) struct Believed {
+    pub(super) claims: Arc<Claims>,
+    pub(super) binding: Binding,
+}
+
 /// See the module. The one who looks in is one thread of one worker: each has its own after the fork.
 pub(super) struct VerifiedTokens(Mutex<LruCache<Fingerprint, Verified>>);
 
 struct Verified {
-    claims: Arc<Claims>,
+    token: Believed,
     /// When it was verified: at an earlier time `nbf` and `iat` might speak against it.
     since: UnixTime,
     /// Then it has expired.
@@ -42,23 +50,23 @@ impl VerifiedTokens {
         Self(Mutex::new(LruCache::new(TOKENS_MAX)))
     }
 
-    /// The claims of a token that was verified before, if it is still valid.
-    pub(super) fn find(&self, token: &Fingerprint, now: UnixTime) -> Option<Arc<Claims>> {
+    /// What was found of a token that was verified before, if it is still valid.
+    pub(super) fn find(&self, token: &Fingerprint, now: UnixTime) -> Option<Believed> {
         let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let found = tokens.get(token)?;
         let holds = found.since <= now && i64::try_from(now.0).is_ok_and(|now| now < found.until);
         if holds {
-            return Some(Arc::clone(&found.claims));
+            return Some(found.token.clone());
         }
         tokens.pop(token);
         None
     }
 
     /// Keeps a token that was verified just now and expires at `until`, leeway included.
-    pub(super) fn keep(&self, token: Fingerprint, claims: &Arc<Claims>, now: UnixTime, until: i64) {
+    pub(super) fn keep(&self, token: Fingerprint, found: &Believed, now: UnixTime, until: i64) {
         let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let verified = Verified {
-            claims: Arc::clone(claims),
+            token: found.clone(),
             since: now,
             until,
         };
@@ -78,14 +86,18 @@ mod tests {
 
     use serde_json::Map;
 
-    use super::{Fingerprint, VerifiedTokens};
+    use super::{Believed, Fingerprint, VerifiedTokens};
     use crate::auth::{Claims, UnixTime};
+    use crate::config::Binding;
 
     fn kept() -> (VerifiedTokens, Fingerprint) {
         let tokens = VerifiedTokens::new();
         let token = Fingerprint::of(b"a.b.c").expect("32 bytes");
-        let claims = Arc::new(Claims::new(Map::new()));
-        tokens.keep(token, &claims, UnixTime(100), 200);
+        let found = Believed {
+            claims: Arc::new(Claims::new(Map::new())),
+            binding: Binding::None,
+        };
+        tokens.keep(token, &found, UnixTime(100), 200);
         (tokens, token)
     }
 

@@ -164,6 +164,7 @@ fn serve<A: App>(
             channel,
             listeners,
             seat,
+            replay,
             identity,
         } = assignment;
         let task = Task {
@@ -176,6 +177,7 @@ fn serve<A: App>(
             channel,
             listeners,
             seat,
+            replay,
             identity,
         };
         worker::run(task, app.as_ref()).into()

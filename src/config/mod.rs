@@ -34,13 +34,14 @@ mod sources;
 mod tests;
 mod token_source;
 mod tokens;
+mod trusted_proxies;
 mod validate;
 
 use errors::Problems;
 
 pub use auth::{
-    Access, Algorithm, Auth, ClaimTest, DoubleSubmit, Issuer, KeySource, LEEWAY_MAX, Rule,
-    TokenSource,
+    Access, Algorithm, Auth, Binding, ClaimTest, ClientCertFormat, DPOP_WINDOW_MAX, DoubleSubmit,
+    Issuer, KeySource, LEEWAY_MAX, Rule, TokenSource,
 };
 pub use difference::{Difference, differences};
 pub use errors::{ConfigErrors, Problem};
@@ -49,6 +50,7 @@ pub use origin::Origin;
 pub use show::{Overridden, Setting, shown};
 pub use sources::{Sources, Text};
 pub use tokens::{Database, Tokens};
+pub use trusted_proxies::TrustedProxies;
 
 /// Reads, merges and checks the configuration.
 ///
@@ -165,6 +167,8 @@ pub struct Server {
     pub unix_owner: Option<String>,
     /// Group of Unix sockets, by name or number.
     pub unix_group: Option<String>,
+    /// Peers whose word on a client counts.
+    pub trusted_proxies: TrustedProxies,
 }
 
 /// One address to listen on.

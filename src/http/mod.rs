@@ -3,6 +3,7 @@
 
 pub mod activity;
 mod body;
+mod client_certificate;
 mod executed;
 mod fingerprint;
 mod head;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 pub use body::ResponseBody;
 use bytes::Bytes;
+pub use client_certificate::ClientCertificates;
 use executed::Executed;
 use http::header::CONNECTION;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
@@ -35,8 +37,9 @@ use tokio::sync::Notify;
 use track::{Access, Track};
 
 use crate::app::{AppService, BoxError, Draining, RequestBody};
-use crate::auth::{Claims, Guard, Passed, Refusal, RequestView, UnixTime, Verdict};
+use crate::auth::{Claims, Freshness, Guard, Passed, Refusal, RequestView, UnixTime, Verdict};
 use crate::logging::cut;
+use crate::replay::{ReplayCache, Shown};
 use crate::scoreboard::{RequestId, SeatWriter};
 use crate::sys::clock;
 use crate::tokens;
@@ -51,6 +54,7 @@ pub struct Pipeline<S> {
     tokens: Option<Box<tokens::Service>>,
     app: S,
     seat: SeatWriter,
+    replay: Option<Arc<ReplayCache>>,
     settings: Settings,
     /// Wakes whoever waits for the worker to have served enough.
     served_out: Notify,
@@ -77,6 +81,17 @@ pub struct Settings {
     pub stream_grace: Duration,
     /// Whether a request that ended workers again and again is blocked for a while.
     pub poison_guard: bool,
+    /// Whose word on the certificates of clients counts.
+    pub client_certificates: ClientCertificates,
+}
+
+/// What a worker shares with others, and with the master.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// Where it says what it does.
+    pub seat: SeatWriter,
+    /// The proofs that were shown to any worker; absent where no issuer asks for proofs.
+    pub replay: Option<Arc<ReplayCache>>,
 }
 
 /// The connection that a request came on.
@@ -94,7 +109,7 @@ impl<S: AppService> Pipeline<S> {
         guard: Arc<Guard>,
         tokens: Option<Box<tokens::Service>>,
         app: S,
-        seat: SeatWriter,
+        Shared { seat, replay }: Shared,
         settings: Settings,
         request_ids: u64,
     ) -> Self {
@@ -103,6 +118,7 @@ impl<S: AppService> Pipeline<S> {
             tokens,
             app,
             seat,
+            replay,
             settings,
             served_out: Notify::new(),
             stuck: Arc::new(Notify::new()),
@@ -178,7 +194,7 @@ impl<S: AppService> Pipeline<S> {
         }
         let admitted = match malformed {
             Some(malformed) => Err(malformed.into()),
-            None => self.admit(&mut head),
+            None => self.admit(&mut head, origin),
         };
         let answer = match admitted {
             Err(refusal) => {
@@ -195,6 +211,7 @@ impl<S: AppService> Pipeline<S> {
             }
             Ok(Passed {
                 claims,
+                proof: _,
                 audited,
                 request_timeout,
             }) => {
@@ -266,8 +283,11 @@ impl<S: AppService> Pipeline<S> {
     }
 
     /// Judges a request; of one that may pass, the path becomes the one that was judged, and forged fields go.
-    fn admit(&self, head: &mut http::request::Parts) -> Result<Passed, Refusal> {
-        let passed = match self.judge(head) {
+    fn admit(&self, head: &mut http::request::Parts, origin: &Origin) -> Result<Passed, Refusal> {
+        let peer = origin.peer.map(|peer| peer.ip());
+        let certificates = &self.settings.client_certificates;
+        let certificate = certificates.take(&mut head.headers, peer)?;
+        let passed = match self.judge(head, certificate.as_deref()) {
             Verdict::Pass(passed) => passed,
             Verdict::Refuse(refusal) => return Err(refusal),
         };
@@ -292,14 +312,41 @@ impl<S: AppService> Pipeline<S> {
         );
     }
 
-    fn judge(&self, head: &http::request::Parts) -> Verdict {
+    fn judge(&self, head: &http::request::Parts, client_certificate: Option<&[u8]>) -> Verdict {
         let view = RequestView {
             method: head.method.as_str(),
             path: head.uri.path(),
             query: head.uri.query(),
             headers: &head.headers,
+            client_certificate,
         };
-        self.guard.judge(&view, UnixTime(clock::unix().as_secs()))
+        let now = clock::unix().as_secs();
+        match self.guard.judge(&view, UnixTime(now)) {
+            Verdict::Pass(passed) => match self.freshness(&passed, now) {
+                Some(freshness) => self.guard.settle(passed, freshness),
+                None => Verdict::Pass(passed),
+            },
+            refused @ Verdict::Refuse(_) => refused,
+        }
+    }
+
+    /// Whether the proof of a request was shown before, to whichever worker; `None` where it needs none.
+    fn freshness(&self, passed: &Passed, now: u64) -> Option<Freshness> {
+        let proof = passed.proof.as_ref()?;
+        // The master has made the cache where an issuer asks for proofs.
+        let shown = self.replay.as_ref().map_or(Shown::Full, |replay| {
+            replay.show(&proof.fingerprint, proof.until.0, now)
+        });
+        Some(match shown {
+            Shown::First => Freshness::Fresh,
+            Shown::Again => Freshness::Seen,
+            Shown::Full => {
+                tracing::warn!(
+                    "the replay cache is full: too many DPoP proofs within `auth.dpop_window`"
+                );
+                Freshness::Unknown
+            }
+        })
     }
 
     /// The answer to a request that ended workers again and again; none when it may be tried.

@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{self, Component, Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -20,7 +21,8 @@ use super::listeners::{ListenError, Listeners};
 use super::memory::MemoryWatch;
 use super::socket_path::SocketPathError;
 use super::{Loaded, Loader, LoaderBox, Master, Pinned, Program, Systemd, Upgrade};
-use crate::config::{Config, Process, Strategy, WorkerCount};
+use crate::config::{Binding, Config, Process, Strategy, WorkerCount};
+use crate::replay::ReplayCache;
 use crate::scoreboard::{SEATS, Scoreboard};
 use crate::supervisor::{self, Generation, Lifetime, Policy, Scale, Supervisor};
 use crate::sys::identity::{self, Identity, IdentityError};
@@ -121,6 +123,8 @@ impl Master {
         }
         let scoreboard = Scoreboard::new()
             .map_err(|error| StartError::System("share memory with workers", error))?;
+        let replay = replay_cache_for(config, None)
+            .map_err(|error| StartError::System("share memory with workers", error))?;
         let started = clock::monotonic();
         for warning in &pinned.loaded.warnings {
             tracing::warn!("{warning}");
@@ -142,6 +146,7 @@ impl Master {
             control,
             signals,
             scoreboard,
+            replay,
             deaths: Deaths::new(),
             hangs: HangWatch::default(),
             memory: MemoryWatch::default(),
@@ -153,6 +158,18 @@ impl Master {
             exit: None,
             upgrade: Upgrade::new(program),
         })
+    }
+}
+
+/// The replay cache of a master that is about to fork workers with this configuration: the one that there is, or the first.
+pub(super) fn replay_cache_for(
+    config: &Config,
+    existing: Option<&Arc<ReplayCache>>,
+) -> io::Result<Option<Arc<ReplayCache>>> {
+    match existing {
+        Some(existing) => Ok(Some(Arc::clone(existing))),
+        None if config.auth.has_binding(Binding::Dpop) => ReplayCache::new().map(Some),
+        None => Ok(None),
     }
 }
 

@@ -25,8 +25,9 @@ use crate::auth::Guard;
 use crate::channel::{ToMaster, ToWorker};
 use crate::config::Config;
 use crate::http::activity::Limits;
-use crate::http::{Pipeline, Settings};
+use crate::http::{ClientCertificates, Pipeline, Settings, Shared};
 use crate::logging;
+use crate::replay::ReplayCache;
 use crate::scoreboard::SeatWriter;
 use crate::sys::crash;
 use crate::sys::identity::Identity;
@@ -56,6 +57,8 @@ pub struct Task {
     pub listeners: Vec<ListeningSocket>,
     /// Where it says what it does.
     pub seat: SeatWriter,
+    /// The proofs that were shown to any worker; absent where no issuer asks for proofs.
+    pub replay: Option<Arc<ReplayCache>>,
     /// What it becomes before it runs anything of the application.
     pub identity: Identity,
 }
@@ -209,7 +212,10 @@ fn serving<S: AppService>(
             guard,
             tokens,
             service,
-            task.seat.clone(),
+            Shared {
+                seat: task.seat.clone(),
+                replay: task.replay.clone(),
+            },
             settings(task),
             request_ids(),
         ),
@@ -248,6 +254,7 @@ fn settings(task: &Task) -> Settings {
         access_log: config.log.access,
         max_requests: (least > 0).then(|| u64::from(least) + u64::from(jitter)),
         poison_guard: config.workers.poison_guard,
+        client_certificates: ClientCertificates::new(config),
     }
 }
 

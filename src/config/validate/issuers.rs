@@ -11,10 +11,7 @@ impl Check<'_> {
             let key = KeyPath::from("auth.issuer").item(index);
             let keys = self.key_source(&key, issuer);
             self.algorithms(&key, issuer);
-            if issuer.leeway.0.subsec_nanos() != 0 {
-                // Tokens are judged by the second, so that a fraction would be forgotten without a word.
-                self.refuse(&key.child("leeway"), "must be whole seconds", None);
-            }
+            self.whole_seconds(&key.child("leeway"), issuer.leeway.0);
             let name = issuer.name.as_ref().or(issuer.issuer.as_ref());
             let name = name.map_or_else(|| key.to_string(), text);
             if issuers.iter().any(|other| other.name == name) {
@@ -37,6 +34,7 @@ impl Check<'_> {
                 require: texts(&issuer.require),
                 claims,
                 typ: texts(&issuer.typ),
+                binding: issuer.binding,
                 signs_refresh_tokens: false,
             }));
         }

@@ -21,6 +21,7 @@ use crate::master::listeners::{Kind, Listener, Listeners};
 use crate::master::slot_sockets::{SlotSocket, SlotSockets};
 use crate::master::socket_path::SocketPath;
 use crate::master::{Loaded, Loader, LoaderBox, Master, Purpose, Upgrade};
+use crate::replay::ReplayCache;
 use crate::scoreboard::{SEATS, Scoreboard};
 use crate::supervisor::{Event, Generation};
 use crate::sys::handover::{self, Legacy};
@@ -123,6 +124,7 @@ impl Master {
             control,
             crew,
             scoreboard,
+            replay,
             deaths,
             hangs,
             memory,
@@ -145,6 +147,10 @@ impl Master {
         }
         let (scoreboard, is_fresh) = take_scoreboard(scoreboard, &mut legacy)
             .map_err(failed("go on with the scoreboard"))?;
+        let replay = replay.map(|replay| take_replay(&replay, &mut legacy));
+        let replay = replay
+            .transpose()
+            .map_err(failed("go on with the replay cache"))?;
         let mut master = Self {
             supervisor,
             started,
@@ -157,6 +163,7 @@ impl Master {
                 .map_err(failed("go on with the control socket"))?,
             signals,
             scoreboard,
+            replay,
             deaths: take_deaths(deaths),
             hangs,
             memory,
@@ -203,6 +210,18 @@ fn take_scoreboard(
     let fresh = Scoreboard::new()?;
     fresh.add_totals(&totals);
     Ok((fresh, true))
+}
+
+/// One of another layout cannot be read: a fresh one is made, and the workers of before keep theirs until they are replaced.
+fn take_replay(state: &state::Replay, legacy: &mut Legacy) -> io::Result<Arc<ReplayCache>> {
+    let state::Replay { memory, layout } = *state;
+    if let Some(replay) = ReplayCache::of_file(legacy.take(memory)?, layout)? {
+        return Ok(replay);
+    }
+    tracing::warn!(
+        "the replay cache of before cannot be read: a DPoP proof that was shown to a worker of before may be shown once again"
+    );
+    ReplayCache::new()
 }
 
 fn take_crew(

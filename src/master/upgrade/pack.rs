@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 
 use super::state::{
-    Client, Control, Deaths, Hand, Inherited, Kind, Listener, Listeners, STATE_VERSION, Scoreboard,
-    SlotSocket, SocketPath, State,
+    Client, Control, Deaths, Hand, Inherited, Kind, Listener, Listeners, Replay, STATE_VERSION,
+    Scoreboard, SlotSocket, SocketPath, State,
 };
 use crate::logging;
 use crate::master::{Master, control, crew, deaths, listeners, slot_sockets, socket_path};
+use crate::replay;
 use crate::scoreboard;
 use crate::supervisor::{Caller, WorkerId};
 use crate::sys::handover::Luggage;
@@ -29,6 +30,7 @@ impl Master {
             // Opened anew: what has arrived stays blocked and pending.
             signals: _,
             scoreboard,
+            replay,
             deaths,
             hangs,
             memory,
@@ -64,6 +66,10 @@ impl Master {
                 layout: scoreboard::VERSION,
                 totals: scoreboard.totals(&seats),
             },
+            replay: replay.as_ref().map(|replay| Replay {
+                memory: luggage.pack(replay.file()),
+                layout: replay::VERSION,
+            }),
             deaths: pack_deaths(deaths),
             hangs: hangs.clone(),
             memory: memory.clone(),

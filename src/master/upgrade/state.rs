@@ -52,6 +52,7 @@ pub(super) struct State {
     pub(super) control: Control,
     pub(super) crew: Vec<Hand>,
     pub(super) scoreboard: Scoreboard,
+    pub(super) replay: Option<Replay>,
     pub(super) deaths: Deaths,
     pub(super) hangs: HangWatch,
     pub(super) memory: MemoryWatch,
@@ -173,6 +174,13 @@ pub(super) struct Scoreboard {
     pub(super) layout: u64,
     /// For a program that knows another layout.
     pub(super) totals: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Replay {
+    pub(super) memory: Number,
+    pub(super) layout: u64,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -404,6 +412,10 @@ mod tests {
                 layout: 1,
                 totals: BTreeMap::from([("success".to_owned(), 3)]),
             },
+            replay: Some(Replay {
+                memory: 12,
+                layout: 1,
+            }),
             deaths: Deaths {
                 memory_kills: Some(0),
                 reports: VecDeque::new(),
@@ -462,6 +474,7 @@ mod tests {
         control {"listener":[9,{"path":"/run/control.sock","made":[1,2],"lock":10}],"clients":[{"caller":1,"stream":11,"unread":[123],"unsent":[],"unanswered":1,"has_finished":false}],"last_caller":1,"path":"/run/control.sock","pause":null}
         crew [{"worker":2,"pid":4711,"slot":0,"generation":1,"seat":0,"spawned":1,"told_to_go":false,"hung_for":null,"killed":["Hung",6],"channel":12,"unread":[],"unsent":[],"passing":[[0,5]]}]
         scoreboard {"memory":12,"layout":1,"totals":{"success":3}}
+        replay {"memory":12,"layout":1}
         deaths {"memory_kills":0,"reports":[],"suspects":{"7":{"name":{"method":"GET","path":"/report"},"deaths":[1],"forgotten":2,"is_blocked":false}},"untold":0,"next_summary":0}
         hangs {"looked":1,"suspects":{"2":{"busy_since":0,"until":1}}}
         memory {"looked":0,"held":{"2":{"rss":4096,"pss":null,"above":0,"was_below":false,"is_asked":true,"is_reported":false}},"is_blindness_told":false}
