@@ -28,6 +28,11 @@ pub enum ToWorker {
         /// Which slot.
         slot: u16,
     },
+    /// Something that changes by itself has changed. A sealed file with its new content comes along with the message.
+    Feed {
+        /// Its place in the feeds of the worker's configuration.
+        feed: u32,
+    },
     /// Exit without finishing anything.
     Quit,
     /// Open the log files anew.

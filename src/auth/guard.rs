@@ -12,9 +12,10 @@ use super::claims::Claims;
 use super::credentials::{self, Credentials, CredentialsError};
 use super::csrf::{Csrf, CsrfError};
 use super::dpop::Dpop;
-use super::keys::IssuerKeys;
+use super::keys::{IssuerKeys, KeyError};
 use super::path::{self, PathError};
 use super::resource::ResourceMetadata;
+use super::revocation::{DenyListError, Revocations};
 use super::rules::{self, Need, Rule, RuleError, Unmet};
 use super::token::{self, Accepted, MAX_TOKEN, Purpose, TokenError, TrustedIssuer};
 use super::verified::{Believed, Fingerprint, VerifiedTokens};
@@ -56,6 +57,7 @@ pub struct Guard {
     dpop: Dpop,
     warnings: Vec<String>,
     verified: VerifiedTokens,
+    revocations: Revocations,
 }
 
 /// How much of a request is judged.
@@ -121,6 +123,7 @@ impl Guard {
             dpop: Dpop::new(config),
             warnings,
             verified: VerifiedTokens::new(),
+            revocations: Revocations::new(config),
         })
     }
 
@@ -187,12 +190,20 @@ impl Guard {
         }
     }
 
-    /// The claims of a token that one of the issuers signed and accepts; no rule is looked at, nor whether whoever shows it may.
+    /// The claims of a token that one of the issuers signed and accepts, and that is not revoked; no rule is looked at, nor
+    /// whether whoever shows it may.
     pub fn verify(&self, token: &[u8], now: UnixTime) -> Result<Arc<Claims>, TokenError> {
         self.believe(token, now).map(|believed| believed.claims)
     }
 
     fn believe(&self, token: &[u8], now: UnixTime) -> Result<Believed, TokenError> {
+        let believed = self.verify_signed(token, now)?;
+        // Also of one that was verified before: it may have been revoked since.
+        self.revocations.check(&believed.claims, now)?;
+        Ok(believed)
+    }
+
+    fn verify_signed(&self, token: &[u8], now: UnixTime) -> Result<Believed, TokenError> {
         // One that is too long is refused before it costs a digest.
         let fingerprint = (token.len() <= MAX_TOKEN)
             .then(|| Fingerprint::of(token))
@@ -225,7 +236,35 @@ impl Guard {
     ) -> Result<Claims, TokenError> {
         let issuer = self.issuers.get(issuer);
         let issuers = issuer.map(std::slice::from_ref).unwrap_or_default();
-        token::verify_for(Purpose::Service, token, issuers, now).map(|accepted| accepted.claims)
+        let accepted = token::verify_for(Purpose::Service, token, issuers, now)?;
+        self.revocations.check(&accepted.claims, now)?;
+        Ok(accepted.claims)
+    }
+
+    /// Goes on with other keys for the issuer at this place of the configuration; what they are read from is told in
+    /// [`IssuerKeys::read`]. What was verified with the keys of before is verified anew.
+    ///
+    /// # Errors
+    /// No keys can be read there: those of before stay.
+    pub fn renew_keys(&self, issuer: usize, content: &[u8]) -> Result<(), KeyError> {
+        if let Some(issuer) = self.issuers.get(issuer) {
+            issuer.renew_keys(content)?;
+            self.verified.forget();
+        }
+        Ok(())
+    }
+
+    /// Goes on with another deny list at this place of the configuration, which is good until then, or for ever.
+    ///
+    /// # Errors
+    /// It is none: the one of before stays.
+    pub fn renew_deny_list(
+        &self,
+        place: usize,
+        content: &[u8],
+        good_until: Option<UnixTime>,
+    ) -> Result<(), DenyListError> {
+        self.revocations.renew(place, content, good_until)
     }
 
     fn find(&self, request: &RequestView<'_>, path: &str) -> Option<(usize, &Rule)> {
@@ -302,7 +341,7 @@ impl Guard {
         };
         let believed = self
             .believe(&token, now)
-            .map_err(|error| self.invalid(scheme, error.to_string()))?;
+            .map_err(|error| self.not_believed(scheme, &error))?;
         client.proof = match scope {
             Scope::Whole => binding::check(&believed, (&token, scheme), request, &self.dpop, now),
             Scope::Unsent => {
@@ -373,6 +412,19 @@ impl Guard {
             code: "not_authenticated",
             reason: "no bearer token".to_owned(),
         }
+    }
+
+    fn not_believed(&self, scheme: Option<Scheme>, error: &TokenError) -> Refusal {
+        if error.is_ours() {
+            return Refusal {
+                status: 503,
+                challenge: None,
+                detail: "The token cannot be checked for now.",
+                code: "token_not_checked",
+                reason: error.to_string(),
+            };
+        }
+        self.invalid(scheme, error.to_string())
     }
 
     fn not_bound(&self, error: &BindingError, scheme: Option<Scheme>) -> Refusal {
@@ -457,8 +509,8 @@ fn unremembered() -> Refusal {
     Refusal {
         status: 503,
         challenge: None,
-        detail: "The request cannot be served for now.",
-        code: "unavailable",
+        detail: "The DPoP proof cannot be checked for now.",
+        code: "proof_not_checked",
         reason: "the replay cache has no room for the DPoP proof: too many were shown within `auth.dpop_window`".to_owned(),
     }
 }

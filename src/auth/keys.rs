@@ -4,7 +4,7 @@ use super::certificate::{Validity, is_certificate, validity};
 use super::jwk::{self, Holds};
 use super::material::{Material, Verifier};
 use super::{UnixTime, algorithm};
-use crate::config::Algorithm;
+use crate::config::{Algorithm, Issuer, KeySource};
 
 /// Why key material cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -93,6 +93,16 @@ pub struct IssuerKeys {
 }
 
 impl IssuerKeys {
+    /// The keys of `issuer` in what its source holds: a secret without a line break after it, a PEM or a JWK set.
+    pub fn read(issuer: &Issuer, content: &[u8]) -> Result<Self, KeyError> {
+        let allowed = &issuer.algorithms;
+        match issuer.keys {
+            KeySource::Secret { .. } => Self::from_secret(content, allowed),
+            KeySource::PublicKey(_) => Self::from_pem(content, allowed),
+            KeySource::Jwks(_) => Self::from_jwks(content, allowed),
+        }
+    }
+
     /// A shared secret. `allowed` empty means every HS algorithm that it is long enough for (RFC 7518 section 3.2).
     pub fn from_secret(secret: &[u8], allowed: &[Algorithm]) -> Result<Self, KeyError> {
         Self::from_material(&Material::secret(secret.to_vec())?, allowed)

@@ -20,6 +20,7 @@ mod keys;
 mod material;
 mod path;
 mod resource;
+mod revocation;
 mod rules;
 mod secret;
 mod signing;
@@ -39,6 +40,7 @@ pub use claims::{ClaimError, Claims};
 pub use guard::{Guard, GuardError};
 pub use keys::{IssuerKeys, KeyError};
 pub use path::{PathError, canonical as canonical_path};
+pub use revocation::{DenyListError, DenyListText, Revoked};
 pub use rules::RuleError;
 pub use signing::{SignError, SigningKey};
 pub use token::{MAX_TOKEN, TokenError, Unverified, inspect};
@@ -123,7 +125,7 @@ pub struct Explanation {
 /// Why a request may not pass: what its client is told and what the log is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// 400, 401, 403, 414 or 503.
+    /// 400, 401, 403 or 414; 503 when this server lacks something to judge by.
     pub status: u16,
     /// The value of `WWW-Authenticate` (RFC 6750 section 3, RFC 9449 section 7.1); for 401, 403 and a 400 about the token.
     pub challenge: Option<String>,

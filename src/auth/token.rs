@@ -1,30 +1,43 @@
 //! One token against the issuers: its parts, its key, its signature, its claims, in this order.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use super::claims::{self, ClaimError, Claims};
 use super::header::Header;
-use super::keys::IssuerKeys;
+use super::keys::{IssuerKeys, KeyError};
+use super::revocation::Denied;
 use super::{UnixTime, algorithm, json, shown};
 use crate::config::{Algorithm, Binding, Issuer};
 
 /// The longest token that is looked at, in bytes.
 pub const MAX_TOKEN: usize = 16 * 1024;
 
-/// An issuer with its keys.
+/// An issuer with its keys, which may be replaced while tokens are verified.
 #[derive(Debug)]
 pub(super) struct TrustedIssuer {
     policy: Issuer,
-    keys: IssuerKeys,
+    keys: ArcSwap<IssuerKeys>,
 }
 
 impl TrustedIssuer {
     pub(super) fn new(policy: Issuer, keys: IssuerKeys) -> Self {
-        Self { policy, keys }
+        Self {
+            policy,
+            keys: ArcSwap::from_pointee(keys),
+        }
+    }
+
+    /// Goes on with the keys in `content`; those of before stay when none can be read there.
+    pub(super) fn renew_keys(&self, content: &[u8]) -> Result<(), KeyError> {
+        let keys = IssuerKeys::read(&self.policy, content)?;
+        self.keys.store(Arc::new(keys));
+        Ok(())
     }
 }
 
@@ -87,6 +100,21 @@ pub enum TokenError {
         /// What is wrong.
         error: ClaimError,
     },
+    /// It was revoked before it expires.
+    #[error("the token is revoked: its {0} is on a deny list")]
+    Revoked(&'static str),
+    /// Whether it was revoked is not known.
+    #[error("a deny list is not known or too old, and `auth.revocation.on_stale` is `deny`")]
+    NoDenyList,
+}
+
+impl From<Denied> for TokenError {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Listed(claim) => Self::Revoked(claim),
+            Denied::Unknown => Self::NoDenyList,
+        }
+    }
 }
 
 impl TokenError {
@@ -100,7 +128,13 @@ impl TokenError {
             Self::Signature { .. } => 3,
             Self::Type { .. } => 4,
             Self::Claims { .. } => 5,
+            Self::Revoked(_) | Self::NoDenyList => 6,
         }
+    }
+
+    /// Whether nothing is wrong with the token as far as is known, but this server lacks something to judge it.
+    pub(super) const fn is_ours(&self) -> bool {
+        matches!(self, Self::NoDenyList)
     }
 }
 
@@ -248,23 +282,23 @@ fn signed_by(
     signature: &[u8],
 ) -> Result<(), TokenError> {
     let name = || issuer.policy.name.clone();
-    if let Some(kid) = header.kid.as_deref().filter(|kid| !issuer.keys.knows(kid)) {
+    let keys = issuer.keys.load();
+    if let Some(kid) = header.kid.as_deref().filter(|kid| !keys.knows(kid)) {
         return Err(TokenError::UnknownKey {
             issuer: name(),
             kid: kid.to_owned(),
         });
     }
-    let mut keys = issuer
-        .keys
+    let mut matching = keys
         .matching(header.kid.as_deref(), header.algorithm)
         .peekable();
-    if keys.peek().is_none() {
+    if matching.peek().is_none() {
         return Err(TokenError::Algorithm {
             issuer: name(),
             algorithm: header.algorithm,
         });
     }
-    if keys.any(|key| key.accepts(signed, signature)) {
+    if matching.any(|key| key.accepts(signed, signature)) {
         Ok(())
     } else {
         Err(TokenError::Signature { issuer: name() })

@@ -2,7 +2,8 @@
 //! to recognise it.
 //!
 //! Only tokens that were accepted are kept, by a digest, never themselves, and only while nothing of the verdict can have
-//! changed: from the time of the verdict until `exp`. Keys and policies cannot change, for a guard is made anew for them.
+//! changed: from the time of the verdict until `exp`. All are forgotten when keys change; policies cannot, for a guard is made
+//! anew for them.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -60,6 +61,12 @@ impl VerifiedTokens {
         }
         tokens.pop(token);
         None
+    }
+
+    /// Forgets all of them.
+    pub(super) fn forget(&self) {
+        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.clear();
     }
 
     /// Keeps a token that was verified just now and expires at `until`, leeway included.

@@ -13,8 +13,8 @@ use crate::config::{self, Bind, Log, Sources};
 use crate::key_files::{self, MissingSecret};
 use crate::logging;
 use crate::master::{
-    Assignment, Ending, Inherited, ListenError, Loaded, Loader, Master, Program, Purpose, Serve,
-    ServiceManager, SocketPathError, StartError, Takeover,
+    Assignment, Ending, FeedContent, Inherited, ListenError, Loaded, Loader, Master, Program,
+    Purpose, ReadFeed, Serve, ServiceManager, SocketPathError, StartError, Takeover,
 };
 use crate::tokens::Signer;
 use crate::worker::{self, Task};
@@ -131,12 +131,13 @@ fn read<A: App>(
         Purpose::Force | Purpose::Resume(_) => MissingSecret::Make,
         Purpose::Look => MissingSecret::StandIn,
     };
-    let (guard, key_digests) = key_files::load_with_digests(&config.auth, missing)
+    let (guard, digests) = key_files::load_with_digests(&config.auth, missing)
         .map_err(|errors| super::misconfigured(&errors))?;
     let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     warnings.extend(guard.warnings().iter().cloned());
     let signer = super::load_signer(&config, &guard)?.map(Arc::new);
     let config = Arc::new(config);
+    let read_feed = read_feed(Arc::clone(&config));
     let serve = serve(Arc::clone(&config), Arc::new(guard), signer, Rc::clone(app));
     Ok(Loaded {
         config,
@@ -145,7 +146,20 @@ fn read<A: App>(
         warnings,
         settings,
         overridden,
-        key_digests,
+        digests,
+        read_feed,
+    })
+}
+
+/// What the master reads when key files change.
+fn read_feed(config: Arc<config::Config>) -> ReadFeed {
+    Rc::new(move |place| {
+        let content = key_files::read_feed(&config.auth, place)?;
+        Ok(FeedContent {
+            bytes: content.bytes,
+            digest: content.digest,
+            warnings: content.warnings,
+        })
     })
 }
 

@@ -34,6 +34,8 @@ pub struct Auth {
     pub client_cert_header: String,
     /// How the certificate is written there.
     pub client_cert_format: ClientCertFormat,
+    /// What was revoked before it expires.
+    pub revocation: Revocation,
     /// The token service; absent when it is off.
     pub tokens: Option<Tokens>,
     /// Who may sign.
@@ -74,6 +76,33 @@ pub enum ClientCertFormat {
     Rfc9440,
     /// PEM with percent-encoding, the `$ssl_client_escaped_cert` of nginx.
     Nginx,
+}
+
+/// `[auth.revocation]`: tokens that are not believed any more although they are valid.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Revocation {
+    /// Where the lists come from; a token on any of them is refused.
+    pub lists: Vec<DenyListSource>,
+    /// What becomes of other tokens while a list is not known, or older than it may be.
+    pub on_stale: OnStale,
+}
+
+/// Where a deny list comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DenyListSource {
+    /// A file that is watched.
+    File(PathBuf),
+}
+
+/// `auth.revocation.on_stale`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnStale {
+    /// No token is believed: one that was revoked could be among them.
+    #[default]
+    Deny,
+    /// They are believed.
+    Allow,
 }
 
 /// One entry of `auth.token_from`.

@@ -20,6 +20,7 @@ mod decode;
 mod difference;
 mod document;
 mod errors;
+mod feed;
 mod file;
 mod key;
 mod known;
@@ -40,11 +41,12 @@ mod validate;
 use errors::Problems;
 
 pub use auth::{
-    Access, Algorithm, Auth, Binding, ClaimTest, ClientCertFormat, DPOP_WINDOW_MAX, DoubleSubmit,
-    Issuer, KeySource, LEEWAY_MAX, Rule, TokenSource,
+    Access, Algorithm, Auth, Binding, ClaimTest, ClientCertFormat, DPOP_WINDOW_MAX, DenyListSource,
+    DoubleSubmit, Issuer, KeySource, LEEWAY_MAX, OnStale, Revocation, Rule, TokenSource,
 };
 pub use difference::{Difference, differences};
 pub use errors::{ConfigErrors, Problem};
+pub use feed::{Feed, FeedPurpose, FeedSource};
 pub use locate::{Located, locate};
 pub use origin::Origin;
 pub use show::{Overridden, Setting, shown};

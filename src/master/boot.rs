@@ -20,7 +20,9 @@ use super::hangs::HangWatch;
 use super::listeners::{ListenError, Listeners};
 use super::memory::MemoryWatch;
 use super::socket_path::SocketPathError;
-use super::{Loaded, Loader, LoaderBox, Master, Pinned, Program, Systemd, Upgrade};
+use super::{
+    FeedState, FileWatch, Loaded, Loader, LoaderBox, Master, Pinned, Program, Systemd, Upgrade,
+};
 use crate::config::{Binding, Config, Process, Strategy, WorkerCount};
 use crate::replay::ReplayCache;
 use crate::scoreboard::{SEATS, Scoreboard};
@@ -157,6 +159,7 @@ impl Master {
             pid_file,
             exit: None,
             upgrade: Upgrade::new(program),
+            file_watch: FileWatch::default(),
         })
     }
 }
@@ -261,7 +264,13 @@ pub(super) fn pin(
         }),
     };
     loaded.warnings.extend(warning);
-    Ok((Pinned { loaded, identity }, policy))
+    let feeds = loaded.config.auth.feeds().len();
+    let pinned = Pinned {
+        feeds: (0..feeds).map(|_| FeedState::default()).collect(),
+        loaded,
+        identity,
+    };
+    Ok((pinned, policy))
 }
 
 /// The number that `workers.count` stands for: `auto` is a worker for each processor that may be used.

@@ -29,6 +29,7 @@ pub(super) enum What {
     ControlClient(Caller),
     Worker(WorkerId),
     Preflight,
+    Files,
 }
 
 impl Master {
@@ -70,6 +71,8 @@ impl Master {
                 .descriptors()
                 .map(|descriptor| read(What::Preflight, descriptor)),
         );
+        let files = self.file_watch.descriptor();
+        sources.extend(files.map(|descriptor| read(What::Files, descriptor)));
         sources
     }
 
@@ -84,6 +87,10 @@ impl Master {
             }
             What::Worker(id) => self.hear(id),
             What::Preflight => self.upgrade.listen(),
+            What::Files => {
+                let now = self.now();
+                self.file_watch.listen(now);
+            }
         }
     }
 

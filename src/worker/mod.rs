@@ -3,6 +3,7 @@
 mod accept;
 mod connection;
 mod drain;
+mod feeds;
 mod heir;
 mod log;
 mod orders;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use accept::{Accepting, Ending, Listener};
 use connection::Serving;
+use feeds::Feeds;
 use heir::Heir;
 use orders::Orders;
 use tokio::sync::mpsc;
@@ -161,7 +163,12 @@ fn become_worker(task: &mut Task) -> io::Result<Orders> {
     task.identity.assume()?;
     // Only now: a change of user clears it.
     process::die_with(task.master)?;
-    Orders::listen_on(task.channel.try_clone()?, task.seat.clone())
+    let feeds = Feeds {
+        config: Arc::clone(&task.config),
+        guard: Arc::clone(&task.guard),
+        signer: task.signer.clone(),
+    };
+    Orders::listen_on(task.channel.try_clone()?, task.seat.clone(), feeds)
 }
 
 /// What came of the boot.
@@ -305,6 +312,7 @@ async fn serve<S: AppService>(
                 }
                 break close;
             }
+            Some(ToWorker::Feed { feed }) => orders.take_in_feed(feed),
             Some(ToWorker::ReopenLogs) => reopen_logs(),
             Some(ToWorker::ShowLife) => {}
             Some(ToWorker::TellMemory) => tell_memory(&serving.words),
@@ -337,6 +345,7 @@ async fn serve<S: AppService>(
                 }
                 // Whoever is at the other end sees that nobody is here.
                 Some(ToWorker::Adopt) => drop(orders.take_descriptor()),
+                Some(ToWorker::Feed { feed }) => orders.take_in_feed(feed),
                 Some(ToWorker::ReopenLogs) => reopen_logs(),
                 Some(ToWorker::Quit) => return,
                 None => {

@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
+use super::feeds::Feeds;
 use crate::channel::{self, Decoder, ToMaster, ToWorker};
 use crate::scoreboard::SeatWriter;
 use crate::sys::clock;
@@ -21,17 +22,29 @@ pub(super) struct Orders {
     seat: SeatWriter,
     /// What came along with orders, in their order.
     descriptors: VecDeque<OwnedFd>,
+    feeds: Feeds,
 }
 
 impl Orders {
     /// `channel` is non-blocking.
-    pub(super) fn listen_on(channel: StdUnixStream, seat: SeatWriter) -> io::Result<Self> {
+    pub(super) fn listen_on(
+        channel: StdUnixStream,
+        seat: SeatWriter,
+        feeds: Feeds,
+    ) -> io::Result<Self> {
         Ok(Self {
             channel: UnixStream::from_std(channel)?,
             incoming: Decoder::default(),
             seat,
             descriptors: VecDeque::new(),
+            feeds,
         })
+    }
+
+    /// Does what [`ToWorker::Feed`] says, whatever else the worker is about: also one that drains judges tokens.
+    pub(super) fn take_in_feed(&mut self, place: u32) {
+        let content = self.take_descriptor();
+        self.feeds.take(place, content);
     }
 
     /// The descriptor that came along with the order of [`Self::next`].
@@ -75,6 +88,7 @@ impl Orders {
         loop {
             match self.next().await {
                 Some(ToWorker::ReopenLogs) => super::reopen_logs(),
+                Some(ToWorker::Feed { feed }) => self.take_in_feed(feed),
                 // Nobody is told to accept before it is ready, or to take over before it accepts.
                 Some(
                     ToWorker::Accept

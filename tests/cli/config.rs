@@ -84,6 +84,8 @@ methods = "GET"
     auth.dpop_window = "1m"  # default
     auth.client_cert_header = "Client-Cert"  # default
     auth.client_cert_format = "rfc9440"  # default
+    # auth.revocation.file is not set
+    auth.revocation.on_stale = "deny"  # default
     # auth.tokens.database is not set
     auth.tokens.prefix = "/api/token"  # default
     # auth.tokens.issuer is not set

@@ -17,6 +17,7 @@ mod guard;
 mod handover;
 mod hang;
 mod identity;
+mod key_files;
 mod listeners;
 mod logs;
 mod memory;

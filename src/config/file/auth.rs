@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{DAY, SECOND, Tokens};
 use crate::config::notation::{OneOrMany, Period, Text};
-use crate::config::{Access, Algorithm, Binding, ClientCertFormat, DPOP_WINDOW_MAX, LEEWAY_MAX};
+use crate::config::{
+    Access, Algorithm, Binding, ClientCertFormat, DPOP_WINDOW_MAX, LEEWAY_MAX, OnStale,
+};
 
 /// Who may sign tokens and what they allow.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -47,6 +49,8 @@ pub(in crate::config) struct Auth {
     pub client_cert_header: Text,
     /// How the certificate is written there: `rfc9440`, or `nginx` for `$ssl_client_escaped_cert`.
     pub client_cert_format: ClientCertFormat,
+    /// Tokens that are not believed any more although they are valid.
+    pub revocation: Revocation,
     /// The token service: login, refresh, verify, blacklist.
     pub tokens: Tokens,
     /// The parties whose tokens are believed.
@@ -69,11 +73,26 @@ impl Default for Auth {
             dpop_window: Period(Duration::from_mins(1)),
             client_cert_header: Text("Client-Cert".to_owned()),
             client_cert_format: ClientCertFormat::Rfc9440,
+            revocation: Revocation::default(),
             tokens: Tokens::default(),
             issuer: Vec::new(),
             rule: Vec::new(),
         }
     }
+}
+
+/// Tokens that are not believed any more although they are valid: `{"revoked": [{"jti": "…"}, {"sub": "42", "issued_before":
+/// 1767225600}, {"sid": "…"}]}`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, expecting = "a table")]
+#[schemars(deny_unknown_fields)]
+pub(in crate::config) struct Revocation {
+    /// The file with the list. It is watched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
+    pub file: Option<Text>,
+    /// What becomes of tokens that are not listed while a list is not known or too old.
+    pub on_stale: OnStale,
 }
 
 /// One party whose tokens are believed. Exactly one of `secret_file`, `public_key_file` and `jwks_file` is needed.

@@ -20,7 +20,7 @@ use crate::master::deaths::Deaths;
 use crate::master::listeners::{Kind, Listener, Listeners};
 use crate::master::slot_sockets::{SlotSocket, SlotSockets};
 use crate::master::socket_path::SocketPath;
-use crate::master::{Loaded, Loader, LoaderBox, Master, Purpose, Upgrade};
+use crate::master::{FileWatch, Loaded, Loader, LoaderBox, Master, Purpose, Upgrade};
 use crate::replay::ReplayCache;
 use crate::scoreboard::{SEATS, Scoreboard};
 use crate::supervisor::{Event, Generation};
@@ -174,6 +174,7 @@ impl Master {
             pid_file,
             exit: None,
             upgrade: Upgrade::new(program),
+            file_watch: FileWatch::default(),
         };
         drop(legacy);
         if is_fresh {

@@ -42,6 +42,8 @@ impl Master {
             pid_file,
             exit: _,
             upgrade,
+            // Begun anew: the files are read again then.
+            file_watch: _,
         } = self;
         let seats: Vec<usize> = crew.iter().map(|(_, hand)| hand.seat).collect();
         let mut state = State {
