@@ -1,22 +1,21 @@
 //! Keys and rules together: the verdict on one request.
 
-use std::fmt;
 use std::sync::Arc;
 
 use http::header::HOST;
 
 use super::bearer::Scheme;
-use super::binding::{self, BindingError};
-use super::challenge::Challenges;
+use super::binding;
 use super::claims::Claims;
-use super::credentials::{self, Credentials, CredentialsError};
-use super::csrf::{Csrf, CsrfError};
+use super::credentials::{self, Credentials};
+use super::csrf::Csrf;
 use super::dpop::Dpop;
 use super::keys::{IssuerKeys, KeyError};
-use super::path::{self, PathError};
+use super::path;
+use super::refusals::{self, Refusals};
 use super::resource::ResourceMetadata;
 use super::revocation::{DenyListError, Revocations};
-use super::rules::{self, Need, Rule, RuleError, Unmet};
+use super::rules::{self, Need, Rule, RuleError};
 use super::token::{self, Accepted, MAX_TOKEN, Purpose, TokenError, TrustedIssuer};
 use super::verified::{Believed, Fingerprint, VerifiedTokens};
 use super::{Explanation, Freshness, Passed, Proof, Refusal, RequestView, UnixTime, Verdict};
@@ -48,7 +47,7 @@ pub enum GuardError {
 /// Keys and rules of one generation.
 #[derive(Debug)]
 pub struct Guard {
-    challenges: Challenges,
+    refusals: Refusals,
     metadata: Option<ResourceMetadata>,
     issuers: Vec<TrustedIssuer>,
     rules: Vec<Rule>,
@@ -110,11 +109,7 @@ impl Guard {
         }
         let metadata = ResourceMetadata::new(config);
         Ok(Self {
-            challenges: Challenges::new(
-                &config.realm,
-                metadata.as_ref().map(|metadata| &*metadata.address),
-                &schemes(config),
-            ),
+            refusals: Refusals::new(config, metadata.as_ref().map(|metadata| &*metadata.address)),
             metadata,
             issuers,
             rules,
@@ -146,7 +141,7 @@ impl Guard {
                 let rule = self.find(request, &path).map(|(_, rule)| rule);
                 self.judge_by(rule, request, now, Scope::Whole).0
             }
-            Err(error) => Verdict::Refuse(ambiguous(error)),
+            Err(error) => Verdict::Refuse(refusals::ambiguous(error)),
         }
     }
 
@@ -154,8 +149,8 @@ impl Guard {
     pub fn settle(&self, mut passed: Passed, freshness: Freshness) -> Verdict {
         let refusal = match freshness {
             Freshness::Fresh => return Verdict::Pass(passed),
-            Freshness::Seen => self.unproven(true, "DPoP proof: it was shown before".to_owned()),
-            Freshness::Unknown => unremembered(),
+            Freshness::Seen => self.refusals.replayed(),
+            Freshness::Unknown => refusals::unremembered(),
         };
         if !passed.proof.as_ref().is_some_and(|proof| proof.is_audit) {
             return Verdict::Refuse(refusal);
@@ -184,7 +179,7 @@ impl Guard {
             Err(error) => Explanation {
                 path: None,
                 rule: None,
-                verdict: Verdict::Refuse(ambiguous(error)),
+                verdict: Verdict::Refuse(refusals::ambiguous(error)),
                 unproven: None,
             },
         }
@@ -315,7 +310,10 @@ impl Guard {
         }
         let in_query = rule.and_then(|rule| rule.query_token.as_deref());
         let credentials = credentials::find(request, &self.token_from, in_query);
-        let (token, scheme) = match (credentials.map_err(|error| self.unreadable(&error))?, need) {
+        let (token, scheme) = match (
+            credentials.map_err(|error| self.refusals.unreadable(&error))?,
+            need,
+        ) {
             (
                 Credentials::Token {
                     token,
@@ -325,23 +323,23 @@ impl Guard {
                 _,
             ) => {
                 if is_ambient {
-                    self.csrf.check(request).map_err(forged)?;
+                    self.csrf.check(request).map_err(refusals::forged)?;
                 }
                 (token, scheme)
             }
             (Credentials::Absent, Some(Need::TokenIfPresent)) => return Ok(()),
             // With no issuer a token would not help.
             (Credentials::Absent, None) if self.issuers.is_empty() => {
-                return Err(self.forbidden(None, &[], &NO_RULE));
+                return Err(self.refusals.no_rule(None));
             }
             // Whether a path exists is not told to whoever shows no token.
             (Credentials::Absent, Some(Need::Nothing | Need::Token(_)) | None) => {
-                return Err(self.not_authenticated());
+                return Err(self.refusals.not_authenticated());
             }
         };
         let believed = self
             .believe(&token, now)
-            .map_err(|error| self.not_believed(scheme, &error))?;
+            .map_err(|error| self.refusals.not_believed(scheme, &error))?;
         client.proof = match scope {
             Scope::Whole => binding::check(&believed, (&token, scheme), request, &self.dpop, now),
             Scope::Unsent => {
@@ -349,7 +347,7 @@ impl Guard {
                 binding::check_token(&believed).map(|()| None)
             }
         }
-        .map_err(|error| self.not_bound(&error, scheme))?;
+        .map_err(|error| self.refusals.not_bound(&error, scheme))?;
         let scheme = match believed.binding {
             Binding::Dpop => Some(Scheme::Dpop),
             Binding::None | Binding::Mtls => Some(Scheme::Bearer),
@@ -359,171 +357,9 @@ impl Guard {
             Some(Need::Nothing | Need::TokenIfPresent) => Ok(()),
             Some(Need::Token(requirements)) => requirements
                 .check(verified, now)
-                .map_err(|unmet| self.insufficient(scheme, &unmet)),
-            None => Err(self.forbidden(scheme, &[], &NO_RULE)),
+                .map_err(|unmet| self.refusals.insufficient(scheme, &unmet)),
+            None => Err(self.refusals.no_rule(scheme)),
         }
-    }
-
-    fn insufficient(&self, scheme: Option<Scheme>, unmet: &Unmet<'_>) -> Refusal {
-        match unmet {
-            Unmet::Scopes { needed, .. } => self.forbidden(scheme, needed, unmet),
-            // Which of them the client shall ask for is not ours to say: a challenge names scopes that are all needed.
-            Unmet::AnyScope(_) | Unmet::Roles(_) | Unmet::Claim(_) => {
-                self.forbidden(scheme, &[], unmet)
-            }
-            Unmet::LoginTooOld { max_age } => Refusal {
-                status: 401,
-                challenge: Some(
-                    self.challenges
-                        .insufficient_user_authentication(scheme, *max_age),
-                ),
-                detail: "A more recent login is needed.",
-                code: "login_too_old",
-                reason: unmet.to_string(),
-            },
-        }
-    }
-
-    fn unreadable(&self, error: &CredentialsError) -> Refusal {
-        match error {
-            CredentialsError::SeveralFields => {
-                bad_request("The request has more than one Authorization header.", error)
-            }
-            CredentialsError::Several => Refusal {
-                challenge: Some(self.challenges.invalid_request()),
-                ..bad_request("The request has more than one token.", error)
-            },
-            // RFC 6750 section 3.1: a malformed request is not a token that is not believed.
-            CredentialsError::Malformed => Refusal {
-                status: 400,
-                challenge: Some(self.challenges.invalid_request()),
-                detail: "Authorization header must contain two space-delimited values",
-                code: "bad_authorization_header",
-                reason: error.to_string(),
-            },
-        }
-    }
-
-    fn not_authenticated(&self) -> Refusal {
-        Refusal {
-            status: 401,
-            challenge: Some(self.challenges.missing()),
-            detail: "Authentication credentials were not provided.",
-            code: "not_authenticated",
-            reason: "no bearer token".to_owned(),
-        }
-    }
-
-    fn not_believed(&self, scheme: Option<Scheme>, error: &TokenError) -> Refusal {
-        if error.is_ours() {
-            return Refusal {
-                status: 503,
-                challenge: None,
-                detail: "The token cannot be checked for now.",
-                code: "token_not_checked",
-                reason: error.to_string(),
-            };
-        }
-        self.invalid(scheme, error.to_string())
-    }
-
-    fn not_bound(&self, error: &BindingError, scheme: Option<Scheme>) -> Refusal {
-        match error {
-            BindingError::ShownAsBearer | BindingError::Proof(_) => {
-                self.unproven(error.is_about_proof(), error.to_string())
-            }
-            BindingError::KeyUnproven
-            | BindingError::CertificateUnproven
-            | BindingError::ShownAsDpop
-            | BindingError::NoCertificate
-            | BindingError::OtherCertificate => self.invalid(scheme, error.to_string()),
-        }
-    }
-
-    /// The token is one that needs a DPoP proof, and has none that counts.
-    fn unproven(&self, is_about_proof: bool, reason: String) -> Refusal {
-        let refusal = self.invalid(Some(Scheme::Dpop), reason);
-        if !is_about_proof {
-            return refusal;
-        }
-        Refusal {
-            challenge: Some(self.challenges.invalid_proof()),
-            detail: "The DPoP proof is missing or not valid.",
-            code: "invalid_dpop_proof",
-            ..refusal
-        }
-    }
-
-    fn invalid(&self, scheme: Option<Scheme>, reason: String) -> Refusal {
-        Refusal {
-            status: 401,
-            challenge: Some(self.challenges.invalid_token(scheme)),
-            detail: "Given token not valid for any token type",
-            code: "token_not_valid",
-            reason,
-        }
-    }
-
-    fn forbidden(
-        &self,
-        scheme: Option<Scheme>,
-        scopes: &[String],
-        reason: &dyn fmt::Display,
-    ) -> Refusal {
-        Refusal {
-            status: 403,
-            challenge: Some(self.challenges.insufficient_scope(scheme, scopes)),
-            detail: "You do not have permission to perform this action.",
-            code: "permission_denied",
-            reason: reason.to_string(),
-        }
-    }
-}
-
-/// What tokens may be shown with: bearer tokens where no issuer has others.
-fn schemes(config: &config::Auth) -> Vec<Scheme> {
-    let is_dpop = |issuer: &config::Issuer| issuer.binding == Binding::Dpop;
-    let all = !config.issuers.is_empty() && config.issuers.iter().all(is_dpop);
-    let bearer = (!all).then_some(Scheme::Bearer);
-    let dpop = config.has_binding(Binding::Dpop).then_some(Scheme::Dpop);
-    bearer.into_iter().chain(dpop).collect()
-}
-
-fn ambiguous(error: PathError) -> Refusal {
-    bad_request("The path of the request is ambiguous.", &error)
-}
-
-/// The words are those of Django REST Framework.
-fn forged(error: CsrfError) -> Refusal {
-    Refusal {
-        status: 403,
-        challenge: None,
-        detail: "CSRF Failed: the request was not made by this site.",
-        code: "permission_denied",
-        reason: error.to_string(),
-    }
-}
-
-/// Whether the proof was shown before cannot be told, so it may not pass; another proof has a place of its own.
-fn unremembered() -> Refusal {
-    Refusal {
-        status: 503,
-        challenge: None,
-        detail: "The DPoP proof cannot be checked for now.",
-        code: "proof_not_checked",
-        reason: "the replay cache has no room for the DPoP proof: too many were shown within `auth.dpop_window`".to_owned(),
-    }
-}
-
-const NO_RULE: &str = "no rule is for this method and path";
-
-fn bad_request(detail: &'static str, reason: &dyn fmt::Display) -> Refusal {
-    Refusal {
-        status: 400,
-        challenge: None,
-        detail,
-        code: "invalid_request",
-        reason: reason.to_string(),
     }
 }
 

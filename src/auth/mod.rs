@@ -19,6 +19,7 @@ mod jwk;
 mod keys;
 mod material;
 mod path;
+mod refusals;
 mod resource;
 mod revocation;
 mod rules;
