@@ -102,6 +102,7 @@ pub(crate) fn load_signing_key(
         (KeySource::PublicKey(_) | KeySource::Jwks(_), None) => {
             Err("there is no `signing_key_file`".to_owned())
         }
+        (KeySource::Remote(_), _) => Err(FETCHED.to_owned()),
     }
 }
 
@@ -148,7 +149,10 @@ pub(crate) fn to_be_made(auth: &config::Auth) -> impl Iterator<Item = (&Issuer, 
             file,
             create_missing: true,
         } if is_missing(file) => Some((issuer, file.as_path())),
-        KeySource::Secret { .. } | KeySource::PublicKey(_) | KeySource::Jwks(_) => None,
+        KeySource::Secret { .. }
+        | KeySource::PublicKey(_)
+        | KeySource::Jwks(_)
+        | KeySource::Remote(_) => None,
     })
 }
 
@@ -169,7 +173,10 @@ fn load_issuer(
     missing: MissingSecret,
 ) -> Result<(IssuerKeys, Option<Digest>), LoadError> {
     let source = &issuer.keys;
-    let path = path_of(source);
+    if let KeySource::Remote(_) = source {
+        return Ok((IssuerKeys::none(), None));
+    }
+    let path = path_of(source)?;
     if let KeySource::Secret { create_missing, .. } = source
         && *create_missing
         && is_missing(path)
@@ -201,7 +208,7 @@ fn keys_of(file: &KeyFile<'_>, issuer: &Issuer) -> Result<IssuerKeys, LoadError>
 /// Reads the keys that a command line names, with what should be told about them. They are used once and protect
 /// nothing, so that who can reach them is a warning, and a pipe will do.
 pub(crate) fn load_named(issuer: &Issuer) -> Result<(IssuerKeys, Option<String>), LoadError> {
-    let file = KeyFile::read_any(path_of(&issuer.keys)).map_err(LoadError::File)?;
+    let file = KeyFile::read_any(path_of(&issuer.keys)?).map_err(LoadError::File)?;
     let keys = keys_in(&file, issuer)?;
     let secrecy = if keys.holds_secret() {
         Secrecy::Secret
@@ -228,17 +235,22 @@ fn unusable(file: &KeyFile<'_>, error: &KeyError) -> LoadError {
     }
 }
 
-fn path_of(source: &KeySource) -> &Path {
+fn path_of(source: &KeySource) -> Result<&Path, LoadError> {
     match source {
-        KeySource::Secret { file, .. } | KeySource::PublicKey(file) | KeySource::Jwks(file) => file,
+        KeySource::Secret { file, .. } | KeySource::PublicKey(file) | KeySource::Jwks(file) => {
+            Ok(file)
+        }
+        KeySource::Remote(_) => Err(LoadError::File(FETCHED.to_owned())),
     }
 }
+
+const FETCHED: &str = "its keys are fetched, they are in no file";
 
 /// What a file of this kind must be, whatever is in it.
 const fn least_secrecy(source: &KeySource) -> Secrecy {
     match source {
         KeySource::Secret { .. } => Secrecy::Secret,
-        KeySource::PublicKey(_) | KeySource::Jwks(_) => Secrecy::Public,
+        KeySource::PublicKey(_) | KeySource::Jwks(_) | KeySource::Remote(_) => Secrecy::Public,
     }
 }
 

@@ -1,15 +1,23 @@
 //! Whether whoever shows a token may: it may be bound to a key or to a certificate (RFC 7800), and then the token alone opens
 //! nothing.
 
+use std::sync::Arc;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::bearer::Scheme;
 use super::dpop::{Dpop, ProofError};
-use super::verified::Believed;
 use super::{Claims, Proof, RequestView, UnixTime};
 use crate::config::Binding;
+
+/// A token that an issuer signed and accepts. Whoever shows it may still have something to prove, with each request anew.
+#[derive(Debug)]
+pub(super) struct Believed {
+    pub(super) claims: Arc<Claims>,
+    pub(super) binding: Binding,
+}
 
 /// Why a token is not for whoever shows it; fit for a log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::header::HOST;
 
 use super::bearer::Scheme;
-use super::binding;
+use super::binding::{self, Believed};
 use super::claims::Claims;
 use super::credentials::{self, Credentials};
 use super::csrf::Csrf;
@@ -17,8 +17,10 @@ use super::resource::ResourceMetadata;
 use super::revocation::{DenyListError, Revocations};
 use super::rules::{self, Need, Rule, RuleError};
 use super::token::{self, Accepted, MAX_TOKEN, Purpose, TokenError, TrustedIssuer};
-use super::verified::{Believed, Fingerprint, VerifiedTokens};
-use super::{Explanation, Freshness, Passed, Proof, Refusal, RequestView, UnixTime, Verdict};
+use super::verified::{Fingerprint, VerifiedTokens};
+use super::{
+    Explanation, Freshness, Passed, Proof, Refusal, RequestView, UnixTime, Verdict, WantedKey,
+};
 use crate::config::{self, Binding, TokenSource};
 
 /// Why keys and rules do not make a guard.
@@ -68,12 +70,17 @@ enum Scope {
     Unsent,
 }
 
-/// What was found out about the client of a request.
+/// What comes out about a request while it is judged.
 #[derive(Debug, Default)]
-struct Client {
+struct Learned {
+    /// What its token says, as soon as it is believed.
     claims: Option<Arc<Claims>>,
+    /// The proof that came with the token.
     proof: Option<Proof>,
+    /// What would have to be proved besides, and was not looked at.
     unproven: Option<Binding>,
+    /// The key without which the token is not believed.
+    wanted: Option<WantedKey>,
 }
 
 impl Guard {
@@ -136,12 +143,22 @@ impl Guard {
 
     /// Judges one request.
     pub fn judge(&self, request: &RequestView<'_>, now: UnixTime) -> Verdict {
+        self.judge_or_want(request, now).0
+    }
+
+    /// As [`Self::judge`], with what to wait for where a key is missing that may be there by now: then it can be judged again.
+    pub fn judge_or_want(
+        &self,
+        request: &RequestView<'_>,
+        now: UnixTime,
+    ) -> (Verdict, Option<WantedKey>) {
         match path::normalise(request.path) {
             Ok(path) => {
                 let rule = self.find(request, &path).map(|(_, rule)| rule);
-                self.judge_by(rule, request, now, Scope::Whole).0
+                let (verdict, learned) = self.judge_by(rule, request, now, Scope::Whole);
+                (verdict, learned.wanted)
             }
-            Err(error) => Verdict::Refuse(refusals::ambiguous(error)),
+            Err(error) => (Verdict::Refuse(refusals::ambiguous(error)), None),
         }
     }
 
@@ -168,11 +185,11 @@ impl Guard {
             Ok(path) => {
                 let found = self.find(request, &path);
                 let rule = found.map(|(_, rule)| rule);
-                let (verdict, unproven) = self.judge_by(rule, request, now, Scope::Unsent);
+                let (verdict, learned) = self.judge_by(rule, request, now, Scope::Unsent);
                 Explanation {
                     rule: found.map(|(index, _)| index),
                     verdict,
-                    unproven,
+                    unproven: learned.unproven,
                     path: Some(path.into_owned()),
                 }
             }
@@ -204,21 +221,25 @@ impl Guard {
             .then(|| Fingerprint::of(token))
             .flatten();
         if let Some(fingerprint) = &fingerprint
-            && let Some(believed) = self.verified.find(fingerprint, now)
+            && let Some((claims, issuer)) = self.verified.find(fingerprint, now)
+            && let Some(issuer) = self.issuers.get(issuer).filter(|it| it.has_keys(now))
         {
-            return Ok(believed);
+            let binding = issuer.binding();
+            return Ok(Believed { claims, binding });
         }
+        let accepted = token::verify(token, &self.issuers, now)?;
         let Accepted {
             claims,
             binding,
+            issuer,
             until,
-        } = token::verify(token, &self.issuers, now)?;
+        } = accepted;
         let claims = Arc::new(claims);
-        let believed = Believed { claims, binding };
         if let Some(fingerprint) = fingerprint {
-            self.verified.keep(fingerprint, &believed, now, until);
+            let verified = (&claims, issuer);
+            self.verified.keep(fingerprint, verified, now, until);
         }
-        Ok(believed)
+        Ok(Believed { claims, binding })
     }
 
     /// The claims of a token of any kind that this issuer, by its place in the configuration, signed and accepts; nothing is
@@ -236,17 +257,34 @@ impl Guard {
         Ok(accepted.claims)
     }
 
-    /// Goes on with other keys for the issuer at this place of the configuration; what they are read from is told in
-    /// [`IssuerKeys::read`]. What was verified with the keys of before is verified anew.
+    /// Goes on with other keys for the issuer at this place of the configuration, which are good until then, or for ever; what
+    /// they are read from is told in [`IssuerKeys::read`]. What was verified with the keys of before is verified anew.
     ///
     /// # Errors
     /// No keys can be read there: those of before stay.
-    pub fn renew_keys(&self, issuer: usize, content: &[u8]) -> Result<(), KeyError> {
+    pub fn renew_keys(
+        &self,
+        issuer: usize,
+        content: &[u8],
+        good_until: Option<UnixTime>,
+    ) -> Result<(), KeyError> {
         if let Some(issuer) = self.issuers.get(issuer) {
-            issuer.renew_keys(content)?;
+            issuer.renew_keys(content, good_until)?;
             self.verified.forget();
         }
         Ok(())
+    }
+
+    /// The keys of this issuer were found to be still what they are, and are good until then.
+    pub fn keep_keys(&self, issuer: usize, good_until: Option<UnixTime>) {
+        if let Some(issuer) = self.issuers.get(issuer) {
+            issuer.keep_keys(good_until);
+        }
+    }
+
+    /// The deny list at this place was found to be still what it is, and is good until then.
+    pub fn keep_deny_list(&self, place: usize, good_until: Option<UnixTime>) {
+        self.revocations.keep(place, good_until);
     }
 
     /// Goes on with another deny list at this place of the configuration, which is good until then, or for ever.
@@ -270,39 +308,38 @@ impl Guard {
         rules::find(&self.rules, request.method, path, host)
     }
 
-    /// The verdict, and what was not looked at.
+    /// The verdict, and what came out besides.
     fn judge_by(
         &self,
         rule: Option<&Rule>,
         request: &RequestView<'_>,
         now: UnixTime,
         scope: Scope,
-    ) -> (Verdict, Option<Binding>) {
-        let mut client = Client::default();
-        let decided = self.decide(rule, request, now, scope, &mut client);
+    ) -> (Verdict, Learned) {
+        let mut learned = Learned::default();
+        let decision = self.decide(rule, request, now, scope, &mut learned);
         let is_audit = rule.is_some_and(|rule| rule.is_audit);
-        let audited = match decided {
-            Ok(()) => None,
-            Err(refusal) if is_audit => Some(refusal),
-            Err(refusal) => return (Verdict::Refuse(refusal), client.unproven),
+        let proof = learned.proof.take();
+        let verdict = match decision {
+            Err(refusal) if !is_audit => Verdict::Refuse(refusal),
+            decision => Verdict::Pass(Passed {
+                claims: learned.claims.take(),
+                proof: proof.map(|proof| Proof { is_audit, ..proof }),
+                audited: decision.err(),
+                request_timeout: rule.and_then(|rule| rule.request_timeout),
+            }),
         };
-        let passed = Passed {
-            claims: client.claims,
-            proof: client.proof.map(|proof| Proof { is_audit, ..proof }),
-            audited,
-            request_timeout: rule.and_then(|rule| rule.request_timeout),
-        };
-        (Verdict::Pass(passed), client.unproven)
+        (verdict, learned)
     }
 
-    /// Whether the request has what is needed. `client` is what is certain of it.
+    /// Whether the request has what is needed.
     fn decide(
         &self,
         rule: Option<&Rule>,
         request: &RequestView<'_>,
         now: UnixTime,
         scope: Scope,
-        client: &mut Client,
+        learned: &mut Learned,
     ) -> Result<(), Refusal> {
         let need = rule.map(|rule| &rule.need);
         if let Some(Need::Nothing) = need {
@@ -337,13 +374,14 @@ impl Guard {
                 return Err(self.refusals.not_authenticated());
             }
         };
-        let believed = self
-            .believe(&token, now)
-            .map_err(|error| self.refusals.not_believed(scheme, &error))?;
-        client.proof = match scope {
+        let believed = self.believe(&token, now).map_err(|error| {
+            learned.wanted = self.wanted(&error);
+            self.refusals.not_believed(scheme, &error)
+        })?;
+        learned.proof = match scope {
             Scope::Whole => binding::check(&believed, (&token, scheme), request, &self.dpop, now),
             Scope::Unsent => {
-                client.unproven = Some(believed.binding).filter(|each| *each != Binding::None);
+                learned.unproven = Some(believed.binding).filter(|each| *each != Binding::None);
                 binding::check_token(&believed).map(|()| None)
             }
         }
@@ -352,7 +390,7 @@ impl Guard {
             Binding::Dpop => Some(Scheme::Dpop),
             Binding::None | Binding::Mtls => Some(Scheme::Bearer),
         };
-        let verified = &*client.claims.insert(believed.claims);
+        let verified = &*learned.claims.insert(believed.claims);
         match need {
             Some(Need::Nothing | Need::TokenIfPresent) => Ok(()),
             Some(Need::Token(requirements)) => requirements
@@ -360,6 +398,14 @@ impl Guard {
                 .map_err(|unmet| self.refusals.insufficient(scheme, &unmet)),
             None => Err(self.refusals.no_rule(scheme)),
         }
+    }
+
+    /// What might be known after the keys of an issuer were fetched again.
+    fn wanted(&self, error: &TokenError) -> Option<WantedKey> {
+        let (name, kid) = error.wants()?;
+        let issuer = self.issuers.iter().position(|it| it.is_remote(name))?;
+        let kid = kid.map(str::to_owned);
+        Some(WantedKey { issuer, kid })
     }
 }
 

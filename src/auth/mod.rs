@@ -138,6 +138,15 @@ pub struct Refusal {
     pub reason: String,
 }
 
+/// A key that may be among those that an issuer has by now.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct WantedKey {
+    /// The place of the issuer in the configuration.
+    pub issuer: usize,
+    /// The name of the key; absent where no key of the issuer is known at all.
+    pub kid: Option<String>,
+}
+
 /// Text from outside as a log may hold it: quoted, escaped and cut.
 fn shown(text: &str) -> String {
     const LONGEST: usize = 64;

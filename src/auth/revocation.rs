@@ -228,6 +228,14 @@ impl Revocations {
         Ok(())
     }
 
+    /// The list at this place is good until then, or for ever.
+    pub(super) fn keep(&self, place: usize, good_until: Option<UnixTime>) {
+        if let Some(listed) = self.lists.get(place) {
+            let list = listed.load().list.clone();
+            listed.store(Arc::new(Listed { list, good_until }));
+        }
+    }
+
     /// Whether a token with these claims is refused.
     pub(super) fn check(&self, claims: &Claims, now: UnixTime) -> Result<(), Denied> {
         for listed in &self.lists {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use base64::Engine as _;
@@ -23,21 +24,53 @@ pub const MAX_TOKEN: usize = 16 * 1024;
 pub(super) struct TrustedIssuer {
     policy: Issuer,
     keys: ArcSwap<IssuerKeys>,
+    /// From then on the keys are too old to be believed, in seconds since 1970.
+    good_until: AtomicU64,
 }
 
 impl TrustedIssuer {
+    /// With keys that are good for ever, but for those that must be fetched: none are known of these.
     pub(super) fn new(policy: Issuer, keys: IssuerKeys) -> Self {
+        let good_until = if policy.is_remote() { 0 } else { u64::MAX };
         Self {
             policy,
             keys: ArcSwap::from_pointee(keys),
+            good_until: AtomicU64::new(good_until),
         }
     }
 
-    /// Goes on with the keys in `content`; those of before stay when none can be read there.
-    pub(super) fn renew_keys(&self, content: &[u8]) -> Result<(), KeyError> {
+    /// Goes on with the keys in `content`, which are good until then or for ever; those of before stay when none can be read
+    /// there.
+    pub(super) fn renew_keys(
+        &self,
+        content: &[u8],
+        good_until: Option<UnixTime>,
+    ) -> Result<(), KeyError> {
         let keys = IssuerKeys::read(&self.policy, content)?;
         self.keys.store(Arc::new(keys));
+        self.keep_keys(good_until);
         Ok(())
+    }
+
+    /// The keys are good until then, or for ever.
+    pub(super) fn keep_keys(&self, good_until: Option<UnixTime>) {
+        let until = good_until.map_or(u64::MAX, |until| until.0);
+        self.good_until.store(until, Ordering::Relaxed);
+    }
+
+    /// Whether the keys are known, and not too old.
+    pub(super) fn has_keys(&self, now: UnixTime) -> bool {
+        now.0 < self.good_until.load(Ordering::Relaxed)
+    }
+
+    /// What whoever shows one of its tokens must prove.
+    pub(super) fn binding(&self) -> Binding {
+        self.policy.binding
+    }
+
+    /// Whether this is the issuer that messages call so, and its keys are fetched.
+    pub(super) fn is_remote(&self, name: &str) -> bool {
+        self.policy.name == name && self.policy.is_remote()
     }
 }
 
@@ -69,6 +102,12 @@ pub enum TokenError {
         issuer: String,
         /// What the header says.
         kid: String,
+    },
+    /// Its keys must be fetched, and none are known, or only such as are too old (`auth.issuer.stale_max`).
+    #[error("issuer {issuer}: its keys are not known, or older than `stale_max`")]
+    NoKeys {
+        /// The name of the issuer.
+        issuer: String,
     },
     /// The key decides about the algorithm, not the token (RFC 8725 section 3.1).
     #[error("issuer {issuer}: {} is not allowed for its keys", algorithm::name(*.algorithm))]
@@ -123,7 +162,7 @@ impl TokenError {
         match self {
             Self::TooLong(_) | Self::Parts | Self::Base64(_) => 0,
             Self::Header(_) | Self::Payload(_) | Self::UnknownIssuer(_) => 0,
-            Self::UnknownKey { .. } => 1,
+            Self::UnknownKey { .. } | Self::NoKeys { .. } => 1,
             Self::Algorithm { .. } => 2,
             Self::Signature { .. } => 3,
             Self::Type { .. } => 4,
@@ -132,9 +171,29 @@ impl TokenError {
         }
     }
 
+    /// The issuer whose keys are missing, with the name of the one that is.
+    pub(super) fn wants(&self) -> Option<(&str, Option<&str>)> {
+        match self {
+            Self::UnknownKey { issuer, kid } => Some((issuer, Some(kid))),
+            Self::NoKeys { issuer } => Some((issuer, None)),
+            Self::TooLong(_)
+            | Self::Parts
+            | Self::Base64(_)
+            | Self::Header(_)
+            | Self::Payload(_)
+            | Self::UnknownIssuer(_)
+            | Self::Algorithm { .. }
+            | Self::Type { .. }
+            | Self::Signature { .. }
+            | Self::Claims { .. }
+            | Self::Revoked(_)
+            | Self::NoDenyList => None,
+        }
+    }
+
     /// Whether nothing is wrong with the token as far as is known, but this server lacks something to judge it.
     pub(super) const fn is_ours(&self) -> bool {
-        matches!(self, Self::NoDenyList)
+        matches!(self, Self::NoDenyList | Self::NoKeys { .. })
     }
 }
 
@@ -144,6 +203,8 @@ pub(super) struct Accepted {
     pub(super) claims: Claims,
     /// What whoever shows it must prove.
     pub(super) binding: Binding,
+    /// The place of the issuer among those that were asked.
+    pub(super) issuer: usize,
     /// From then on it has expired: `exp` and the issuer's leeway.
     pub(super) until: i64,
 }
@@ -196,16 +257,18 @@ pub(super) fn verify_for(
     };
 
     let mut reason = None;
-    for issuer in issuers.iter().filter(may_speak) {
-        let verdict = signed_by(issuer, &header, parts.signed, &signature)
+    let places = issuers.iter().enumerate();
+    for (place, issuer) in places.filter(|(_, issuer)| may_speak(issuer)) {
+        let verdict = keys_known(issuer, now)
+            .and_then(|()| signed_by(issuer, &header, parts.signed, &signature))
             .and_then(|()| accepted_by(issuer, &header, &payload, purpose, now));
         match verdict {
             Ok(until) => {
                 let claims = Claims::new(payload);
-                let binding = issuer.policy.binding;
                 return Ok(Accepted {
                     claims,
-                    binding,
+                    binding: issuer.binding(),
+                    issuer: place,
                     until,
                 });
             }
@@ -273,6 +336,15 @@ pub(super) fn decode(part: &[u8], name: &'static str) -> Result<Vec<u8>, TokenEr
     URL_SAFE_NO_PAD
         .decode(part)
         .map_err(|_| TokenError::Base64(name))
+}
+
+fn keys_known(issuer: &TrustedIssuer, now: UnixTime) -> Result<(), TokenError> {
+    if issuer.has_keys(now) {
+        return Ok(());
+    }
+    Err(TokenError::NoKeys {
+        issuer: issuer.policy.name.clone(),
+    })
 }
 
 fn signed_by(

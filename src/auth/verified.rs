@@ -13,7 +13,6 @@ use aws_lc_rs::digest::{SHA256, digest};
 use lru::LruCache;
 
 use super::{Claims, UnixTime};
-use crate::config::Binding;
 
 /// Tokens that are kept; about a kilobyte each.
 const TOKENS_MAX: NonZeroUsize = NonZeroUsize::new(1024).expect("not 0");
@@ -28,18 +27,12 @@ impl Fingerprint {
     }
 }
 
-/// A token that an issuer signed and accepts. Whoever shows it may still have something to prove, with each request anew.
-#[derive(Debug, Clone)]
-pub(super) struct Believed {
-    pub(super) claims: Arc<Claims>,
-    pub(super) binding: Binding,
-}
-
 /// See the module. The one who looks in is one thread of one worker: each has its own after the fork.
 pub(super) struct VerifiedTokens(Mutex<LruCache<Fingerprint, Verified>>);
 
 struct Verified {
-    token: Believed,
+    claims: Arc<Claims>,
+    issuer: usize,
     /// When it was verified: at an earlier time `nbf` and `iat` might speak against it.
     since: UnixTime,
     /// Then it has expired.
@@ -51,13 +44,13 @@ impl VerifiedTokens {
         Self(Mutex::new(LruCache::new(TOKENS_MAX)))
     }
 
-    /// What was found of a token that was verified before, if it is still valid.
-    pub(super) fn find(&self, token: &Fingerprint, now: UnixTime) -> Option<Believed> {
+    /// The claims of a token that was verified before, if it is still valid, and the place of its issuer.
+    pub(super) fn find(&self, token: &Fingerprint, now: UnixTime) -> Option<(Arc<Claims>, usize)> {
         let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let found = tokens.get(token)?;
         let holds = found.since <= now && i64::try_from(now.0).is_ok_and(|now| now < found.until);
         if holds {
-            return Some(found.token.clone());
+            return Some((Arc::clone(&found.claims), found.issuer));
         }
         tokens.pop(token);
         None
@@ -70,10 +63,17 @@ impl VerifiedTokens {
     }
 
     /// Keeps a token that was verified just now and expires at `until`, leeway included.
-    pub(super) fn keep(&self, token: Fingerprint, found: &Believed, now: UnixTime, until: i64) {
+    pub(super) fn keep(
+        &self,
+        token: Fingerprint,
+        (claims, issuer): (&Arc<Claims>, usize),
+        now: UnixTime,
+        until: i64,
+    ) {
         let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let verified = Verified {
-            token: found.clone(),
+            claims: Arc::clone(claims),
+            issuer,
             since: now,
             until,
         };
@@ -93,18 +93,14 @@ mod tests {
 
     use serde_json::Map;
 
-    use super::{Believed, Fingerprint, VerifiedTokens};
+    use super::{Fingerprint, VerifiedTokens};
     use crate::auth::{Claims, UnixTime};
-    use crate::config::Binding;
 
     fn kept() -> (VerifiedTokens, Fingerprint) {
         let tokens = VerifiedTokens::new();
         let token = Fingerprint::of(b"a.b.c").expect("32 bytes");
-        let found = Believed {
-            claims: Arc::new(Claims::new(Map::new())),
-            binding: Binding::None,
-        };
-        tokens.keep(token, &found, UnixTime(100), 200);
+        let claims = Arc::new(Claims::new(Map::new()));
+        tokens.keep(token, &claims, UnixTime(100), 200);
         (tokens, token)
     }
 

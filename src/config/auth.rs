@@ -7,7 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Tokens;
+use super::{Fetch, Tokens};
 
 /// `[auth]`: who may sign tokens and what they allow.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -155,6 +155,13 @@ pub struct Issuer {
     pub signs_refresh_tokens: bool,
 }
 
+impl Issuer {
+    /// Whether its keys are fetched.
+    pub fn is_remote(&self) -> bool {
+        matches!(self.keys, KeySource::Remote(_))
+    }
+}
+
 /// The most that a clock may be wrong: 10 minutes.
 pub const LEEWAY_MAX: Duration = Duration::from_mins(10);
 
@@ -172,6 +179,8 @@ pub enum KeySource {
     PublicKey(PathBuf),
     /// A JWK or JWK set (RFC 7517).
     Jwks(PathBuf),
+    /// A JWK set that the agent fetches.
+    Remote(Fetch),
 }
 
 /// A signature algorithm of RFC 7518 section 3.1 or RFC 8037.

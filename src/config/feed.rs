@@ -1,9 +1,9 @@
-//! What changes while a configuration is in force: key files and deny lists are watched, and replaced without a
+//! What changes while a configuration is in force: key files and deny lists are watched or fetched, and replaced without a
 //! reload.
 
 use std::path::Path;
 
-use super::{Auth, DenyListSource, KeySource};
+use super::{Auth, DenyListSource, Fetch, KeySource};
 
 /// One thing that changes by itself, and what it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,26 @@ pub enum FeedPurpose {
 pub enum FeedSource<'a> {
     /// A file that is watched.
     File(&'a Path),
+    /// Fetched by the agent.
+    Fetched(&'a Fetch),
+}
+
+impl<'a> FeedSource<'a> {
+    /// The file, where it is one.
+    pub fn file(self) -> Option<&'a Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Fetched(_) => None,
+        }
+    }
+
+    /// What the agent fetches, where it is that.
+    pub fn fetch(self) -> Option<&'a Fetch> {
+        match self {
+            Self::File(_) => None,
+            Self::Fetched(fetch) => Some(fetch),
+        }
+    }
 }
 
 impl Auth {
@@ -42,6 +62,7 @@ impl Auth {
                 KeySource::Secret { file, .. }
                 | KeySource::PublicKey(file)
                 | KeySource::Jwks(file) => FeedSource::File(file),
+                KeySource::Remote(fetch) => FeedSource::Fetched(fetch),
             },
         });
         let signing_key = self.tokens.as_ref().and_then(|tokens| {

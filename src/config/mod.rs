@@ -21,6 +21,7 @@ mod difference;
 mod document;
 mod errors;
 mod feed;
+mod fetch;
 mod file;
 mod key;
 mod known;
@@ -47,6 +48,7 @@ pub use auth::{
 pub use difference::{Difference, differences};
 pub use errors::{ConfigErrors, Problem};
 pub use feed::{Feed, FeedPurpose, FeedSource};
+pub use fetch::{Fetch, FetchKind, is_loopback, is_trusted};
 pub use locate::{Located, locate};
 pub use origin::Origin;
 pub use show::{Overridden, Setting, shown};

@@ -6,6 +6,7 @@ mod body;
 mod client_certificate;
 mod executed;
 mod fingerprint;
+pub mod fresh_keys;
 mod head;
 mod identity_fields;
 mod in_progress;
@@ -28,6 +29,7 @@ pub use body::ResponseBody;
 use bytes::Bytes;
 pub use client_certificate::ClientCertificates;
 use executed::Executed;
+use fresh_keys::FreshKeys;
 use http::header::CONNECTION;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
@@ -37,7 +39,9 @@ use tokio::sync::Notify;
 use track::{Access, Track};
 
 use crate::app::{AppService, BoxError, Draining, RequestBody};
-use crate::auth::{Claims, Freshness, Guard, Passed, Refusal, RequestView, UnixTime, Verdict};
+use crate::auth::{
+    Claims, Freshness, Guard, Passed, Refusal, RequestView, UnixTime, Verdict, WantedKey,
+};
 use crate::logging::cut;
 use crate::replay::{ReplayCache, Shown};
 use crate::scoreboard::{RequestId, SeatWriter};
@@ -51,6 +55,7 @@ use stream::StreamEnd;
 #[derive(Debug)]
 pub struct Pipeline<S> {
     guard: Arc<Guard>,
+    fresh_keys: Arc<FreshKeys>,
     tokens: Option<Box<tokens::Service>>,
     app: S,
     seat: SeatWriter,
@@ -106,7 +111,7 @@ pub struct Origin {
 impl<S: AppService> Pipeline<S> {
     /// Of a worker: `request_ids` is a random number that no other worker has.
     pub fn new(
-        guard: Arc<Guard>,
+        (guard, fresh_keys): (Arc<Guard>, Arc<FreshKeys>),
         tokens: Option<Box<tokens::Service>>,
         app: S,
         Shared { seat, replay }: Shared,
@@ -115,6 +120,7 @@ impl<S: AppService> Pipeline<S> {
     ) -> Self {
         Self {
             guard,
+            fresh_keys,
             tokens,
             app,
             seat,
@@ -194,7 +200,7 @@ impl<S: AppService> Pipeline<S> {
         }
         let admitted = match malformed {
             Some(malformed) => Err(malformed.into()),
-            None => self.admit(&mut head, origin),
+            None => self.admit(&mut head, origin).await,
         };
         let answer = match admitted {
             Err(refusal) => {
@@ -283,11 +289,23 @@ impl<S: AppService> Pipeline<S> {
     }
 
     /// Judges a request; of one that may pass, the path becomes the one that was judged, and forged fields go.
-    fn admit(&self, head: &mut http::request::Parts, origin: &Origin) -> Result<Passed, Refusal> {
+    async fn admit(
+        &self,
+        head: &mut http::request::Parts,
+        origin: &Origin,
+    ) -> Result<Passed, Refusal> {
         let peer = origin.peer.map(|peer| peer.ip());
         let certificates = &self.settings.client_certificates;
         let certificate = certificates.take(&mut head.headers, peer)?;
-        let passed = match self.judge(head, certificate.as_deref()) {
+        let certificate = certificate.as_deref();
+        let verdict = match self.judge(head, certificate) {
+            // Boxed: the memory of every connection would else have room for it.
+            (_, Some(key)) if Box::pin(self.fresh_keys.wait_for(&key)).await => {
+                self.judge(head, certificate).0
+            }
+            (verdict, _) => verdict,
+        };
+        let passed = match self.settle(verdict) {
             Verdict::Pass(passed) => passed,
             Verdict::Refuse(refusal) => return Err(refusal),
         };
@@ -312,7 +330,11 @@ impl<S: AppService> Pipeline<S> {
         );
     }
 
-    fn judge(&self, head: &http::request::Parts, client_certificate: Option<&[u8]>) -> Verdict {
+    fn judge(
+        &self,
+        head: &http::request::Parts,
+        client_certificate: Option<&[u8]>,
+    ) -> (Verdict, Option<WantedKey>) {
         let view = RequestView {
             method: head.method.as_str(),
             path: head.uri.path(),
@@ -320,24 +342,25 @@ impl<S: AppService> Pipeline<S> {
             headers: &head.headers,
             client_certificate,
         };
-        let now = clock::unix().as_secs();
-        match self.guard.judge(&view, UnixTime(now)) {
-            Verdict::Pass(passed) => match self.freshness(&passed, now) {
-                Some(freshness) => self.guard.settle(passed, freshness),
-                None => Verdict::Pass(passed),
-            },
-            refused @ Verdict::Refuse(_) => refused,
-        }
+        let now = UnixTime(clock::unix().as_secs());
+        self.guard.judge_or_want(&view, now)
     }
 
-    /// Whether the proof of a request was shown before, to whichever worker; `None` where it needs none.
-    fn freshness(&self, passed: &Passed, now: u64) -> Option<Freshness> {
-        let proof = passed.proof.as_ref()?;
+    /// The verdict on a request whose proof, where it has one, must not have been shown before, to whichever worker.
+    fn settle(&self, verdict: Verdict) -> Verdict {
+        let passed = match verdict {
+            Verdict::Pass(passed) => passed,
+            refused @ Verdict::Refuse(_) => return refused,
+        };
+        let Some(proof) = &passed.proof else {
+            return Verdict::Pass(passed);
+        };
         // The master has made the cache where an issuer asks for proofs.
         let shown = self.replay.as_ref().map_or(Shown::Full, |replay| {
+            let now = clock::unix().as_secs();
             replay.show(&proof.fingerprint, proof.until.0, now)
         });
-        Some(match shown {
+        let freshness = match shown {
             Shown::First => Freshness::Fresh,
             Shown::Again => Freshness::Seen,
             Shown::Full => {
@@ -346,7 +369,8 @@ impl<S: AppService> Pipeline<S> {
                 );
                 Freshness::Unknown
             }
-        })
+        };
+        self.guard.settle(passed, freshness)
     }
 
     /// The answer to a request that ended workers again and again; none when it may be tried.

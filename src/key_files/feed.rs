@@ -1,7 +1,7 @@
 //! Key files as they change: what they hold now, if it could be put in force.
 
 use super::{Digest, KeyFile, keys_of, read_deny_list, signing_key_in};
-use crate::config::{self, FeedPurpose, FeedSource};
+use crate::config::{self, FeedPurpose};
 
 /// What a file holds, judged and found good.
 #[derive(Debug)]
@@ -23,7 +23,9 @@ pub(crate) fn read_feed(auth: &config::Auth, place: usize) -> Result<FeedContent
     let feed = feeds
         .get(place)
         .ok_or_else(|| format!("there is no feed {place}"))?;
-    let FeedSource::File(path) = feed.source;
+    let Some(path) = feed.source.file() else {
+        return Err("it is in no file".to_owned());
+    };
     if let FeedPurpose::DenyList(_) = feed.purpose {
         let file = read_deny_list(path).map_err(|error| format!("auth.revocation: {error}"))?;
         return Ok(FeedContent {
@@ -59,9 +61,6 @@ pub(crate) fn read_feed(auth: &config::Auth, place: usize) -> Result<FeedContent
 pub(super) fn digest_of_signing_key(auth: &config::Auth) -> Vec<Option<Digest>> {
     let feeds = auth.feeds().into_iter();
     let signing_keys = feeds.filter(|feed| feed.purpose == FeedPurpose::SigningKey);
-    let digest = |feed: config::Feed<'_>| {
-        let FeedSource::File(path) = feed.source;
-        KeyFile::read(path).ok().and_then(|file| file.digest())
-    };
+    let digest = |feed: config::Feed<'_>| KeyFile::read(feed.source.file()?).ok()?.digest();
     signing_keys.map(digest).collect()
 }

@@ -106,6 +106,8 @@ impl Master {
                 }
                 self.generations.insert(generation, pinned);
                 self.watch_files();
+                self.fill_from_fetched(generation, None);
+                self.mind_agent();
                 Event::Prepared(policy)
             }
             Err(reason) => {

@@ -1,16 +1,15 @@
 //! What changes while generations are in force: key files are watched, read when something happens to them, and what is
 //! good is handed to the workers. What is not good leaves in force what was.
 
-use std::fs::File;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::watched_paths::WatchedPaths;
 use super::{Master, Pinned};
-use crate::channel::ToWorker;
-use crate::config::{Auth, FeedSource};
+use crate::channel::{FeedNews, ToWorker};
+use crate::config::{Auth, Fetch};
 use crate::supervisor::{Now, WorkerId};
 use crate::sys::clock;
 use crate::sys::handover::sealed_file;
@@ -47,8 +46,11 @@ pub(super) struct FeedState {
 /// What workers get.
 #[derive(Debug)]
 pub(super) struct Content {
-    pub(super) file: File,
+    pub(super) file: OwnedFd,
+    /// Of the file that it comes from; absent for what was fetched.
     pub(super) digest: Option<[u8; 32]>,
+    /// When it was fetched, in seconds since 1970.
+    pub(super) at: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -136,8 +138,15 @@ impl FeedState {
             }
             let file = sealed_file("destrier-feed", &content.bytes)
                 .map_err(|error| format!("no memory to hand it on: {error}"))?;
-            let digest = content.digest;
-            Ok(Some((Content { file, digest }, content.warnings)))
+            let (digest, at) = (content.digest, None);
+            Ok(Some((
+                Content {
+                    file: file.into(),
+                    digest,
+                    at,
+                },
+                content.warnings,
+            )))
         });
         match read {
             Ok(None) => {
@@ -202,7 +211,9 @@ impl Master {
             let Pinned { loaded, feeds, .. } = pinned;
             let sources = loaded.config.auth.feeds();
             for (place, (feed, state)) in sources.iter().zip(feeds).enumerate() {
-                let FeedSource::File(path) = feed.source;
+                let Some(path) = feed.source.file() else {
+                    continue;
+                };
                 let file = path.display();
                 let known = loaded.digests.get(place).copied().flatten();
                 match state.take_in((loaded.read_feed)(place), known) {
@@ -246,17 +257,35 @@ impl Master {
         }
     }
 
-    fn hand_feed_to(&mut self, id: WorkerId, place: usize) {
+    pub(super) fn tell_news(&mut self, id: WorkerId, news: FeedNews) {
+        self.tell(id, &ToWorker::Feed(news));
+    }
+
+    pub(super) fn hand_feed_to(&mut self, id: WorkerId, place: usize) {
+        let generation = self.crew.get(id).map(|hand| hand.generation);
+        let pinned = generation.and_then(|generation| self.generations.get(&generation));
+        let Some((pinned, state)) = pinned.and_then(|it| Some((it, it.feeds.get(place)?))) else {
+            return;
+        };
+        let Some(content) = &state.content else {
+            // Whoever boots waits for it, but not for what will not come soon.
+            let feeds = pinned.loaded.config.auth.feeds();
+            let fetch = feeds.get(place).and_then(|feed| feed.source.fetch());
+            if fetch.is_some_and(|fetch| self.is_known_to_fail(fetch))
+                && let Ok(feed) = u32::try_from(place)
+            {
+                self.tell_news(id, FeedNews::Failed { feed });
+            }
+            return;
+        };
+        let (file, at) = (content.file.try_clone(), content.at);
         let Some(hand) = self.crew.get_mut(id) else {
             return;
         };
-        let pinned = self.generations.get(&hand.generation);
-        let state = pinned.and_then(|pinned| pinned.feeds.get(place));
-        let Some(content) = state.and_then(|state| state.content.as_ref()) else {
-            return;
-        };
-        match (content.file.try_clone(), u32::try_from(place)) {
-            (Ok(file), Ok(feed)) => hand.tell_with(&ToWorker::Feed { feed }, file.into()),
+        match (file, u32::try_from(place)) {
+            (Ok(file), Ok(feed)) => {
+                hand.tell_with(&ToWorker::Feed(FeedNews::Changed { feed, at }), file);
+            }
             (Err(error), _) => {
                 tracing::error!(worker = id.0, %error, "cannot hand on what has changed");
             }
@@ -266,6 +295,18 @@ impl Master {
 }
 
 impl Pinned {
+    /// What was fetched is still so.
+    pub(super) fn confirm(&mut self, fetch: &Fetch, at: u64) {
+        let feeds = self.loaded.config.auth.feeds();
+        for (feed, state) in feeds.iter().zip(&mut self.feeds) {
+            if feed.source.fetch() == Some(fetch)
+                && let Some(content) = &mut state.content
+            {
+                content.at = Some(at);
+            }
+        }
+    }
+
     /// The digest of what is in force for the feed at this place.
     pub(super) fn digest_in_force(&self, place: usize) -> Option<[u8; 32]> {
         let content = self
@@ -279,8 +320,5 @@ impl Pinned {
 
 fn files_of(auth: &Auth) -> Vec<&Path> {
     let feeds = auth.feeds().into_iter();
-    let files = feeds.map(|feed| match feed.source {
-        FeedSource::File(path) => path,
-    });
-    files.collect()
+    feeds.filter_map(|feed| feed.source.file()).collect()
 }

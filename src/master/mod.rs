@@ -2,6 +2,7 @@
 //! does what the supervisor says. It never runs the application and never reads HTTP or a token.
 
 mod actions;
+mod agent;
 mod boot;
 pub mod control;
 mod crew;
@@ -32,6 +33,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use agent::{Agent, Fetched};
+pub use agent::{AgentAssignment, RunAgent};
 pub use boot::{Inherited, ServiceManager, StartError, control_socket_path, identity_of};
 use control::ControlServer;
 use crew::Crew;
@@ -166,6 +169,7 @@ pub struct Master {
     exit: Option<ExitReason>,
     upgrade: Upgrade,
     file_watch: FileWatch,
+    agent: Agent,
 }
 
 /// The loader, which has nothing to show.
@@ -215,6 +219,8 @@ impl Master {
     /// Serves until told to stop, or until the first generation turns out not to boot.
     pub fn run(mut self) -> Ending {
         self.watch_files();
+        // Before the first worker, which waits for what is fetched.
+        self.mind_agent();
         self.feed(Event::DeadlinePassed);
         loop {
             if let Some(reason) = self.exit.take() {
@@ -248,6 +254,7 @@ impl Master {
             self.give_sign_of_life();
             self.make_rounds();
             self.look_at_files();
+            self.mind_agent();
             self.lift_blocks();
             self.feed(Event::DeadlinePassed);
             self.go_on_with_upgrade();
@@ -284,6 +291,7 @@ impl Master {
             .chain(self.upgrade.deadline())
             .chain(self.next_round())
             .chain(self.file_watch.next_look())
+            .chain(self.next_agent())
             .chain(self.deaths.next_deadline())
             .chain(self.control.end_of_pause(self.now()))
             .min()

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::boot::{assert_reloadable, fixed_keys_that_differ, pin, worker_count};
 use super::{Loaded, Master, Pinned, Purpose, status};
 use crate::config::{
-    Bind, Difference, Feed, FeedPurpose, FeedSource, Overridden, Reload, Strategy, differences,
+    Bind, Difference, Feed, FeedPurpose, Overridden, Reload, Strategy, differences,
 };
 
 /// The answer to `plan`. Fields are only ever added.
@@ -294,7 +294,8 @@ fn in_vain(before: &[Overridden], after: &[Overridden]) -> Vec<Change> {
 fn key_files(before: &Pinned, after: &Loaded) -> Vec<KeyFilePlan> {
     let plans = after.config.auth.feeds().into_iter().enumerate();
     let plans = plans.filter_map(|(place, feed)| {
-        let FeedSource::File(file) = feed.source;
+        // What is fetched is not a reload's to change.
+        let file = feed.source.file()?;
         let auth = &after.config.auth;
         let issuer = match feed.purpose {
             FeedPurpose::IssuerKeys(issuer) => auth.issuers.get(issuer)?,

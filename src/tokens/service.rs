@@ -386,6 +386,7 @@ fn words(error: &TokenError) -> &'static str {
         TokenError::Revoked(_) => BLACKLISTED,
         TokenError::TooLong(_)
         | TokenError::NoDenyList
+        | TokenError::NoKeys { .. }
         | TokenError::Parts
         | TokenError::Base64(_)
         | TokenError::Header(_)

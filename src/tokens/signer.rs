@@ -56,7 +56,9 @@ impl Signer {
         };
         let key = match issuer.keys {
             KeySource::Secret { .. } => SigningKey::from_secret(content),
-            KeySource::PublicKey(_) | KeySource::Jwks(_) => SigningKey::read(content),
+            KeySource::PublicKey(_) | KeySource::Jwks(_) | KeySource::Remote(_) => {
+                SigningKey::read(content)
+            }
         };
         let key = key.map_err(|error| error.to_string())?;
         let current = Current::new(tokens, issuer, key, guard, now)?;

@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
+use std::sync::Arc;
 
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
 use super::feeds::Feeds;
-use crate::channel::{self, Decoder, ToMaster, ToWorker};
+use crate::channel::{self, Decoder, FeedNews, ToMaster, ToWorker};
 use crate::scoreboard::SeatWriter;
 use crate::sys::clock;
 use crate::sys::socket;
@@ -22,7 +23,7 @@ pub(super) struct Orders {
     seat: SeatWriter,
     /// What came along with orders, in their order.
     descriptors: VecDeque<OwnedFd>,
-    feeds: Feeds,
+    feeds: Arc<Feeds>,
 }
 
 impl Orders {
@@ -30,7 +31,7 @@ impl Orders {
     pub(super) fn listen_on(
         channel: StdUnixStream,
         seat: SeatWriter,
-        feeds: Feeds,
+        feeds: Arc<Feeds>,
     ) -> io::Result<Self> {
         Ok(Self {
             channel: UnixStream::from_std(channel)?,
@@ -41,10 +42,13 @@ impl Orders {
         })
     }
 
-    /// Does what [`ToWorker::Feed`] says, whatever else the worker is about: also one that drains judges tokens.
-    pub(super) fn take_in_feed(&mut self, place: u32) {
-        let content = self.take_descriptor();
-        self.feeds.take(place, content);
+    /// Takes in what is new, whatever else the worker is about: also one that drains judges tokens.
+    pub(super) fn take_in(&mut self, news: &FeedNews) {
+        let content = match news {
+            FeedNews::Changed { .. } => self.take_descriptor(),
+            FeedNews::Confirmed { .. } | FeedNews::Failed { .. } => None,
+        };
+        self.feeds.take(news, content);
     }
 
     /// The descriptor that came along with the order of [`Self::next`].
@@ -88,7 +92,7 @@ impl Orders {
         loop {
             match self.next().await {
                 Some(ToWorker::ReopenLogs) => super::reopen_logs(),
-                Some(ToWorker::Feed { feed }) => self.take_in_feed(feed),
+                Some(ToWorker::Feed(news)) => self.take_in(&news),
                 // Nobody is told to accept before it is ready, or to take over before it accepts.
                 Some(
                     ToWorker::Accept

@@ -109,6 +109,12 @@ methods = "GET"
     # secret_file is not set
     # public_key_file is not set
     jwks_file = "/srv/keys.json"  # app.toml:8:13
+    # jwks_url is not set
+    # discovery is not set
+    # ca_file is not set
+    allow_link_local = false  # default
+    refresh_interval = "15m"  # default
+    stale_max = "1day"  # default
     create_missing = false  # default
     # issuer is not set
     audience = []  # default

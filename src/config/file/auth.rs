@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DAY, SECOND, Tokens};
+use super::{DAY, MINUTE, SECOND, Tokens};
 use crate::config::notation::{OneOrMany, Period, Text};
 use crate::config::{
     Access, Algorithm, Binding, ClientCertFormat, DPOP_WINDOW_MAX, LEEWAY_MAX, OnStale,
@@ -95,7 +95,8 @@ pub(in crate::config) struct Revocation {
     pub on_stale: OnStale,
 }
 
-/// One party whose tokens are believed. Exactly one of `secret_file`, `public_key_file` and `jwks_file` is needed.
+/// One party whose tokens are believed. Exactly one of `secret_file`, `public_key_file`, `jwks_file`, `jwks_url` and `discovery`
+/// is needed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, expecting = "a table")]
 #[schemars(deny_unknown_fields)]
@@ -120,9 +121,27 @@ pub(in crate::config) struct Issuer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub jwks_file: Option<Text>,
+    /// Where the JWK set is fetched from, once for all workers: `https://…`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
+    pub jwks_url: Option<Text>,
+    /// The issuer whose metadata says where its JWK set is (`OpenID` Connect Discovery 1.0, RFC 8414): `https://…`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
+    pub discovery: Option<Text>,
+    /// The authorities whose certificates are trusted when keys are fetched, in PEM; when absent, those of the system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
+    pub ca_file: Option<Text>,
+    /// Whether keys may be fetched from link-local addresses, where clouds hand out credentials.
+    pub allow_link_local: bool,
+    /// How old fetched keys may become before they are fetched anew, where the answer does not say.
+    pub refresh_interval: Period<{ 30 * SECOND }, DAY>,
+    /// How long the last good keys are used while no new ones can be fetched.
+    pub stale_max: Period<MINUTE, { 365 * DAY }>,
     /// Make `secret_file`, with a random secret, when it is missing. For development.
     pub create_missing: bool,
-    /// The `iss` that its tokens must carry; when absent, any that no other issuer has.
+    /// The `iss` that its tokens must carry; when absent, `discovery`, or any that no other issuer has.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub issuer: Option<Text>,
@@ -151,6 +170,12 @@ impl Default for Issuer {
             secret_file: None,
             public_key_file: None,
             jwks_file: None,
+            jwks_url: None,
+            discovery: None,
+            ca_file: None,
+            allow_link_local: false,
+            refresh_interval: Period(Duration::from_mins(15)),
+            stale_max: Period(Duration::from_hours(24)),
             create_missing: false,
             issuer: None,
             audience: OneOrMany::default(),

@@ -4,7 +4,7 @@ use super::{Check, path, text};
 use crate::config::key::KeyPath;
 use crate::config::notation::{OneOrMany, Text};
 use crate::config::{
-    Access, Auth, DenyListSource, DoubleSubmit, Revocation, TokenSource, file, token_source,
+    Access, Auth, DenyListSource, DoubleSubmit, Issuer, Revocation, TokenSource, file, token_source,
 };
 
 const ADDRESS: &str =
@@ -29,7 +29,7 @@ impl Check<'_> {
         Auth {
             realm: text(&auth.realm),
             resource: self.resource(auth.resource.as_ref()),
-            authorization_servers: self.authorization_servers(auth),
+            authorization_servers: self.authorization_servers(auth, &issuers),
             token_from: self.token_from(&auth.token_from),
             trusted_origins: self.each(
                 &"auth.trusted_origins".into(),
@@ -57,17 +57,14 @@ impl Check<'_> {
         Some(address.clone())
     }
 
-    fn authorization_servers(&mut self, auth: &file::Auth) -> Vec<String> {
+    fn authorization_servers(&mut self, auth: &file::Auth, issuers: &[Issuer]) -> Vec<String> {
         let key = KeyPath::from("auth.authorization_servers");
         let address = |text: &str| token_source::is_address(text).then(|| text.to_owned());
         if !auth.authorization_servers.0.is_empty() {
             return self.each(&key, &auth.authorization_servers, address, ADDRESS);
         }
-        let names = auth
-            .issuer
-            .iter()
-            .filter_map(|issuer| issuer.issuer.as_ref());
-        names.filter_map(|Text(name)| address(name)).collect()
+        let names = issuers.iter().filter_map(|issuer| issuer.issuer.as_ref());
+        names.filter_map(|name| address(name)).collect()
     }
 
     /// What each of the texts means; one that means nothing is refused with `reason`.

@@ -20,7 +20,10 @@ use crate::master::deaths::Deaths;
 use crate::master::listeners::{Kind, Listener, Listeners};
 use crate::master::slot_sockets::{SlotSocket, SlotSockets};
 use crate::master::socket_path::SocketPath;
-use crate::master::{FileWatch, Loaded, Loader, LoaderBox, Master, Purpose, Upgrade};
+use crate::master::{
+    Agent, Fetched, FileWatch, Loaded, Loader, LoaderBox, Master, Pinned, Purpose, RunAgent,
+    Upgrade,
+};
 use crate::replay::ReplayCache;
 use crate::scoreboard::{SEATS, Scoreboard};
 use crate::supervisor::{Event, Generation};
@@ -102,7 +105,7 @@ impl Master {
     pub fn resume(
         takeover: Takeover,
         generations: KnownGenerations,
-        loader: Loader,
+        (loader, run_agent): (Loader, RunAgent),
         manager: &ServiceManager,
     ) -> Result<Self, StartError> {
         let Takeover { state, mut legacy } = takeover;
@@ -125,6 +128,7 @@ impl Master {
             crew,
             scoreboard,
             replay,
+            fetched,
             deaths,
             hangs,
             memory,
@@ -151,6 +155,8 @@ impl Master {
         let replay = replay
             .transpose()
             .map_err(failed("go on with the replay cache"))?;
+        let fetched =
+            take_fetched(fetched, &pinned, &mut legacy).map_err(failed("take what was fetched"))?;
         let mut master = Self {
             supervisor,
             started,
@@ -175,8 +181,13 @@ impl Master {
             exit: None,
             upgrade: Upgrade::new(program),
             file_watch: FileWatch::default(),
+            agent: Agent::new(run_agent, fetched),
         };
         drop(legacy);
+        let known: Vec<Generation> = master.generations.keys().copied().collect();
+        for generation in known {
+            master.fill_from_fetched(generation, None);
+        }
         if is_fresh {
             master.publish_blocks();
         }
@@ -223,6 +234,33 @@ fn take_replay(state: &state::Replay, legacy: &mut Legacy) -> io::Result<Arc<Rep
         "the replay cache of before cannot be read: a DPoP proof that was shown to a worker of before may be shown once again"
     );
     ReplayCache::new()
+}
+
+/// What was fetched for generations that are still known.
+fn take_fetched(
+    state: Vec<state::Fetched>,
+    generations: &BTreeMap<Generation, Pinned>,
+    legacy: &mut Legacy,
+) -> io::Result<Vec<Fetched>> {
+    let mut fetched = Vec::new();
+    for state::Fetched {
+        generation,
+        feed,
+        at,
+        file,
+    } in state
+    {
+        let file = legacy.take(file)?;
+        let feeds = generations
+            .get(&generation)
+            .map(|pinned| pinned.loaded.config.auth.feeds());
+        let feed = feeds.as_ref().and_then(|feeds| feeds.get(feed));
+        if let Some(fetch) = feed.and_then(|feed| feed.source.fetch()) {
+            let fetch = fetch.clone();
+            fetched.push(Fetched { fetch, at, file });
+        }
+    }
+    Ok(fetched)
 }
 
 fn take_crew(
