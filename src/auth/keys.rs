@@ -285,7 +285,7 @@ impl Key {
         Ok(Self { kid, verifiers })
     }
 
-    fn verifier(&self, wanted: Algorithm) -> Option<&Verifier> {
+    pub(super) fn verifier(&self, wanted: Algorithm) -> Option<&Verifier> {
         self.verifiers
             .iter()
             .find_map(|(algorithm, verifier)| (*algorithm == wanted).then_some(verifier))

@@ -208,6 +208,7 @@ fn serve<A: App>(
             channel,
             listeners,
             seat,
+            replay,
             identity,
         } = assignment;
         let task = Task {
@@ -220,6 +221,7 @@ fn serve<A: App>(
             channel,
             listeners,
             seat,
+            replay,
             identity,
         };
         worker::run(task, app.as_ref()).into()

@@ -162,6 +162,7 @@ fn what_is_in_force_is_shown_with_its_origin() {
     server.unix_mode = "0660"                     # default
     # server.unix_owner is not set
     # server.unix_group is not set
+    server.trusted_proxies = []                   # default
     workers.count = 4                             # DESTRIER_WORKERS__COUNT
     workers.boot_timeout = "30s"                  # default
     workers.graceful_timeout = "30s"              # default
@@ -204,6 +205,10 @@ fn what_is_in_force_is_shown_with_its_origin() {
     # auth.csrf_header is not set
     auth.headers = {}                             # default
     # auth.payload_header is not set
+    # auth.dpop_origin is not set
+    auth.dpop_window = "1m"                       # default
+    auth.client_cert_header = "Client-Cert"       # default
+    auth.client_cert_format = "rfc9440"           # default
     # auth.revocation.file is not set
     auth.revocation.on_stale = "deny"             # default
     # auth.tokens.database is not set
@@ -243,6 +248,7 @@ fn what_is_in_force_is_shown_with_its_origin() {
     require = []                                  # default
     claims = {}                                   # default
     typ = []                                      # default
+    binding = "none"                              # default
 
     [[auth.rule]]
     path = "/"                                    # /srv/app.toml:6:8
