@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::header::HOST;
+use serde_json::Value;
 
 use super::challenge::Challenges;
 use super::claims::Claims;
@@ -13,10 +14,11 @@ use super::keys::IssuerKeys;
 use super::path::{self, PathError};
 use super::resource::ResourceMetadata;
 use super::rules::{self, Need, Rule, RuleError, Unmet};
+use super::signing::SigningKey;
 use super::token::{self, Accepted, MAX_TOKEN, Purpose, TokenError, TrustedIssuer};
 use super::verified::{Fingerprint, VerifiedTokens};
 use super::{Explanation, Passed, Refusal, RequestView, UnixTime, Verdict};
-use crate::config::{self, TokenSource};
+use crate::config::{self, Algorithm, TokenSource};
 
 /// Why keys and rules do not make a guard.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -173,6 +175,27 @@ impl Guard {
         let issuer = self.issuers.get(issuer);
         let issuers = issuer.map(std::slice::from_ref).unwrap_or_default();
         token::verify_for(Purpose::Service, token, issuers, now).map(|accepted| accepted.claims)
+    }
+
+    /// What the keys of this issuer call the public half of `key`, where it verifies `algorithm`. For the token service.
+    pub fn kid_of(&self, issuer: usize, key: &SigningKey, algorithm: Algorithm) -> Option<String> {
+        let issuer = self.issuers.get(issuer)?;
+        issuer.keys().kid_of(key, algorithm).map(str::to_owned)
+    }
+
+    /// Every public key of this issuer as a JWK (RFC 7517), no secret; `key` is the one that signs, with `algorithm`, and is
+    /// called `kid`. For the token service.
+    pub fn public_keys(
+        &self,
+        issuer: usize,
+        key: &SigningKey,
+        algorithm: Algorithm,
+        kid: Option<&str>,
+    ) -> Vec<Value> {
+        let issuer = self.issuers.get(issuer);
+        issuer.map_or_else(Vec::new, |issuer| {
+            issuer.keys().published(key, algorithm, kid)
+        })
     }
 
     fn find(&self, request: &RequestView<'_>, path: &str) -> Option<(usize, &Rule)> {

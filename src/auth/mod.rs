@@ -17,6 +17,7 @@ mod jwk;
 mod keys;
 mod material;
 mod path;
+mod published;
 mod resource;
 mod rules;
 mod secret;

@@ -14,10 +14,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use super::algorithm;
 use super::jwk::{self, Jwk, magnitude, octets};
 use super::keys::KeyError;
 use super::material::Material;
+use super::{algorithm, published};
 use crate::config::Algorithm;
 
 /// Why a token cannot be signed.
@@ -159,39 +159,30 @@ impl SigningKey {
 
     /// The public half as a JWK (RFC 7517) for one algorithm; a shared secret has none.
     pub fn public_jwk(&self, algorithm: Algorithm) -> Option<Value> {
-        let text = |bytes: &[u8]| Value::from(URL_SAFE_NO_PAD.encode(bytes));
-        let mut jwk = Map::new();
-        let mut member = |name: &str, value: Value| jwk.insert(name.to_owned(), value);
+        published::jwk(&self.public()?, Some(algorithm), self.kid())
+    }
+
+    /// The public half; a shared secret has none.
+    pub(super) fn public(&self) -> Option<Material> {
         match &self.kind {
-            Kind::Secret(_) => return None,
+            Kind::Secret(_) => None,
             Kind::Rsa(key) => {
                 let key = key.public_key();
-                member("kty", "RSA".into());
-                member("n", text(key.modulus().big_endian_without_leading_zero()));
-                member("e", text(key.exponent().big_endian_without_leading_zero()));
+                Some(Material::Rsa {
+                    n: key.modulus().big_endian_without_leading_zero().to_vec(),
+                    e: key.exponent().big_endian_without_leading_zero().to_vec(),
+                })
             }
             Kind::Ecdsa(key) => {
-                // SEC 1 section 2.3.3: 4, then both coordinates in full length.
-                let coordinates = key.public_key().as_ref().get(1..)?;
-                let (x, y) = coordinates.split_at(coordinates.len() / 2);
-                let curve = if x.len() == 48 { "P-384" } else { "P-256" };
-                member("kty", "EC".into());
-                member("crv", curve.into());
-                member("x", text(x));
-                member("y", text(y));
+                let point = key.public_key().as_ref().to_vec();
+                Some(if self.algorithms.contains(&Algorithm::Es384) {
+                    Material::P384(point)
+                } else {
+                    Material::P256(point)
+                })
             }
-            Kind::Ed25519(key) => {
-                member("kty", "OKP".into());
-                member("crv", "Ed25519".into());
-                member("x", text(key.public_key().as_ref()));
-            }
+            Kind::Ed25519(key) => Some(Material::Ed25519(key.public_key().as_ref().to_vec())),
         }
-        member("use", "sig".into());
-        member("alg", algorithm::name(algorithm).into());
-        if let Some(kid) = self.kid() {
-            member("kid", kid.into());
-        }
-        Some(jwk.into())
     }
 
     fn signature(&self, algorithm: Algorithm, message: &[u8]) -> Result<Vec<u8>, SignError> {

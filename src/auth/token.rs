@@ -26,6 +26,10 @@ impl TrustedIssuer {
     pub(super) fn new(policy: Issuer, keys: IssuerKeys) -> Self {
         Self { policy, keys }
     }
+
+    pub(super) fn keys(&self) -> &IssuerKeys {
+        &self.keys
+    }
 }
 
 /// Why a token is not believed; fit for a log, never holds the token or a key.

@@ -188,7 +188,7 @@ impl Service {
         }
         if call.endpoint == Endpoint::Keys {
             return match *method {
-                Method::GET | Method::HEAD => Ok(self.signer.key_set()),
+                Method::GET | Method::HEAD => Ok(self.key_set()),
                 _ => Err(Answer::not_allowed(method.as_str()).into()),
             };
         }
@@ -214,7 +214,7 @@ impl Service {
             Endpoint::Refresh => self.refresh(call, &next()).await,
             Endpoint::Verify => self.verify(&next()).await,
             Endpoint::Blacklist => self.blacklist(call, &next()).await,
-            Endpoint::Keys => Ok(self.signer.key_set()),
+            Endpoint::Keys => Ok(self.key_set()),
         }
     }
 
@@ -357,6 +357,10 @@ impl Service {
             issued_at: date(claims, "iat"),
             expires_at: date(claims, "exp"),
         })
+    }
+
+    fn key_set(&self) -> Value {
+        self.signer.key_set(&self.guard, self.issuer)
     }
 
     fn signed(&self, pair: &Pair) -> Result<(String, String), Failure> {

@@ -14,10 +14,12 @@ pub struct Signer {
     key: SigningKey,
     algorithm: Algorithm,
     typ: String,
+    kid: Option<String>,
 }
 
 impl Signer {
-    /// Joins the key with the issuer that the service signs for. The guard must accept what it signs.
+    /// Joins the key with the issuer that the service signs for. The guard must accept what it signs. Tokens carry a `kid` when
+    /// the key is a JWK that has one, or the issuer's key set has one for its public half.
     ///
     /// # Errors
     /// Why it would not, for the operator.
@@ -43,10 +45,13 @@ impl Signer {
             )
         })?;
         let typ = issuer.typ.first().map_or("JWT", String::as_str).to_owned();
+        let own = key.kid().map(str::to_owned);
+        let kid = own.or_else(|| guard.kid_of(tokens.issuer, &key, algorithm));
         let signer = Self {
             key,
             algorithm,
             typ,
+            kid,
         };
         signer.try_out(&Style::new(tokens, issuer), guard, now)?;
         Ok(signer)
@@ -76,12 +81,14 @@ impl Signer {
     }
 
     pub(super) fn sign(&self, claims: &ClaimMap) -> Result<String, SignError> {
-        self.key.sign(self.algorithm, &self.typ, None, claims)
+        self.key
+            .sign(self.algorithm, &self.typ, self.kid.as_deref(), claims)
     }
 
-    /// The public half as a key set (RFC 7517 section 5); a shared secret has none.
-    pub(super) fn key_set(&self) -> Value {
-        let keys = self.key.public_jwk(self.algorithm).into_iter();
-        json!({ "keys": keys.collect::<Vec<_>>() })
+    /// All public keys of the issuer as a key set (RFC 7517 section 5), those that do not sign yet or any more too, so that
+    /// whoever fetches it knows a key before it signs; secrets are left out.
+    pub(super) fn key_set(&self, guard: &Guard, issuer: usize) -> Value {
+        let kid = self.kid.as_deref();
+        json!({ "keys": guard.public_keys(issuer, &self.key, self.algorithm, kid) })
     }
 }
