@@ -420,7 +420,7 @@ mod tests {
         }
     }
 
-    fn bearer(claims: serde_json::Value) -> String {
+    fn bearer(claims: Value) -> String {
         format!("Bearer {}", hs256(&fresh(claims)))
     }
 

@@ -12,6 +12,7 @@ use aws_lc_rs::signature::{
 use aws_lc_rs::{error::KeyRejected, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::jwk::ThumbprintHash;
 use serde_json::{Map, Value};
 
 use super::jwk::{self, Jwk, magnitude, octets};
@@ -160,6 +161,20 @@ impl SigningKey {
     /// The public half as a JWK (RFC 7517) for one algorithm; a shared secret has none.
     pub fn public_jwk(&self, algorithm: Algorithm) -> Option<Value> {
         published::jwk(&self.public()?, Some(algorithm), self.kid())
+    }
+
+    /// The public half as a JWK that is called by what it is made of: its SHA-256 thumbprint (RFC 7638). With the name.
+    /// Without an algorithm it is for all that the key serves.
+    pub fn public_jwk_by_thumbprint(
+        &self,
+        algorithm: Option<Algorithm>,
+    ) -> Option<(Value, String)> {
+        let public = self.public()?;
+        let nameless: jsonwebtoken::jwk::Jwk =
+            serde_json::from_value(published::jwk(&public, None, None)?).ok()?;
+        let kid = nameless.thumbprint(ThumbprintHash::SHA256).ok()?;
+        let jwk = published::jwk(&public, algorithm, Some(&kid))?;
+        Some((jwk, kid))
     }
 
     /// The public half; a shared secret has none.
@@ -315,6 +330,27 @@ mod tests {
         }
         let secret = IssuerKeys::from_secret(SECRET, &[]).unwrap();
         round_trip(&SigningKey::from_secret(SECRET).unwrap(), secret);
+    }
+
+    #[test]
+    fn a_key_is_called_by_its_thumbprint() {
+        // RFC 8037 appendix A.1 and A.3.
+        let jwk = json!({"kty": "OKP", "crv": "Ed25519", "d": "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A",
+            "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"});
+        let key = SigningKey::from_jwk(jwk.to_string().as_bytes()).unwrap();
+        let (jwk, kid) = key
+            .public_jwk_by_thumbprint(Some(Algorithm::EdDsa))
+            .unwrap();
+        assert_eq!(kid, "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+        assert_eq!(jwk["kid"], kid);
+        assert_eq!(jwk.get("d"), None);
+        for key in [&RSA, &P256, &P384] {
+            let key = SigningKey::from_pem(key.private_pem.as_bytes()).unwrap();
+            let (_, kid) = key.public_jwk_by_thumbprint(None).unwrap();
+            assert_eq!(kid.len(), 43);
+        }
+        let secret = SigningKey::from_secret(SECRET).unwrap();
+        assert_eq!(secret.public_jwk_by_thumbprint(None), None);
     }
 
     #[test]

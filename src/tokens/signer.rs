@@ -30,20 +30,7 @@ impl Signer {
         guard: &Guard,
         now: UnixTime,
     ) -> Result<Self, String> {
-        let served = key.algorithms();
-        let accepted = if issuer.algorithms.is_empty() {
-            served
-        } else {
-            &issuer.algorithms
-        };
-        let usable = accepted.iter().find(|each| served.contains(each)).copied();
-        let algorithm = usable.ok_or_else(|| {
-            format!(
-                "the key serves {}, the issuer accepts {}",
-                algorithm::list(served),
-                algorithm::list(accepted)
-            )
-        })?;
+        let algorithm = Self::algorithm_of(&key, issuer)?;
         let typ = issuer.typ.first().map_or("JWT", String::as_str).to_owned();
         let own = key.kid().map(str::to_owned);
         let kid = own.or_else(|| guard.kid_of(tokens.issuer, &key, algorithm));
@@ -55,6 +42,27 @@ impl Signer {
         };
         signer.try_out(&Style::new(tokens, issuer), guard, now)?;
         Ok(signer)
+    }
+
+    /// What the key signs with for this issuer: the first that both allow.
+    ///
+    /// # Errors
+    /// There is none, for the operator.
+    pub fn algorithm_of(key: &SigningKey, issuer: &Issuer) -> Result<Algorithm, String> {
+        let served = key.algorithms();
+        let accepted = if issuer.algorithms.is_empty() {
+            served
+        } else {
+            &issuer.algorithms
+        };
+        let usable = accepted.iter().find(|each| served.contains(each)).copied();
+        usable.ok_or_else(|| {
+            format!(
+                "the key serves {}, the issuer accepts {}",
+                algorithm::list(served),
+                algorithm::list(accepted)
+            )
+        })
     }
 
     /// Signs a token for nobody, and shows it to the guard.

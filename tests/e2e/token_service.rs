@@ -16,7 +16,7 @@ use crate::support::journal::Mark;
 use crate::support::server::{Server, Setup};
 
 const SECRET: &str = "a secret of thirty-two octets!!!";
-const PASSWORD: &str = "correct horse";
+pub(crate) const PASSWORD: &str = "correct horse";
 
 const AUTH: &str = r#"
 [auth.tokens]
@@ -33,7 +33,7 @@ roles = ["ops"]
 path = "/**"
 "#;
 
-fn set_up(auth: &str) -> Setup {
+pub(crate) fn set_up(auth: &str) -> Setup {
     use std::os::unix::fs::PermissionsExt;
     let mut setup = Setup::new();
     setup.config.set_auth(auth);
@@ -52,7 +52,7 @@ fn start(auth: &str) -> Server {
 }
 
 /// `destrier user …` with a password on standard input.
-fn user(server: &Server, words: &[&str], password: &str) -> Outcome {
+pub(crate) fn user(server: &Server, words: &[&str], password: &str) -> Outcome {
     let mut command = command::command(&destrier());
     let file = server.folder().join("password");
     std::fs::write(&file, password).unwrap();
@@ -66,24 +66,24 @@ fn user(server: &Server, words: &[&str], password: &str) -> Outcome {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 impl Answer {
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap()
     }
 
-    fn text(&self, name: &str) -> String {
+    pub(crate) fn text(&self, name: &str) -> String {
         let value = self.json()[name].as_str().map(str::to_owned);
         value.unwrap_or_else(|| panic!("no `{name}` in {self:?}"))
     }
 }
 
-fn request(address: &Address, head: &str, body: &[u8]) -> Answer {
+pub(crate) fn request(address: &Address, head: &str, body: &[u8]) -> Answer {
     let Address::Tcp(address) = address else {
         panic!("not on TCP")
     };
@@ -102,22 +102,22 @@ fn request(address: &Address, head: &str, body: &[u8]) -> Answer {
     }
 }
 
-fn post(address: &Address, path: &str, body: &Value) -> Answer {
+pub(crate) fn post(address: &Address, path: &str, body: &Value) -> Answer {
     let head = format!("POST {path} HTTP/1.1\r\nContent-Type: application/json");
     request(address, &head, body.to_string().as_bytes())
 }
 
-fn get(address: &Address, path: &str, token: &str) -> Answer {
+pub(crate) fn get(address: &Address, path: &str, token: &str) -> Answer {
     let head = format!("GET {path} HTTP/1.1\r\nAuthorization: Bearer {token}");
     request(address, &head, b"")
 }
 
-fn login(address: &Address) -> Answer {
+pub(crate) fn login(address: &Address) -> Answer {
     let body = json!({"username": "alice", "password": PASSWORD});
     post(address, "/api/token/", &body)
 }
 
-fn refresh(address: &Address, token: &str) -> Answer {
+pub(crate) fn refresh(address: &Address, token: &str) -> Answer {
     post(address, "/api/token/refresh/", &json!({ "refresh": token }))
 }
 
