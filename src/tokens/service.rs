@@ -18,6 +18,7 @@ use super::passwords::{Busy, Pool};
 use super::rotation::{Decision, Millis, Mode, Successor};
 use super::signer::Signer;
 use super::store::{Refresh, Refreshed, Store, StoreError, Token};
+use super::throttle::{Throttle, Throttled};
 use super::{fields, negotiation};
 use crate::auth::{ClaimError, Guard, TokenError, UnixTime, challenge};
 use crate::config::{self, Database};
@@ -41,6 +42,7 @@ pub struct Service {
     challenge: HeaderValue,
     signer: Arc<Signer>,
     guard: Arc<Guard>,
+    throttle: Throttle,
     passwords: Pool,
     store: Store,
 }
@@ -107,7 +109,7 @@ impl From<claims::KindError> for Failure {
 }
 
 impl Service {
-    /// Opens the database and is ready to answer; absent when it is off.
+    /// Opens the database and is ready to answer, as one of so many workers; absent when it is off.
     ///
     /// # Errors
     /// Why it cannot be opened, for the operator.
@@ -115,6 +117,7 @@ impl Service {
         auth: &config::Auth,
         signer: Option<Arc<Signer>>,
         guard: Arc<Guard>,
+        workers: u16,
     ) -> Result<Option<Self>, String> {
         let (Some(tokens), Some(issuer), Some(signer)) =
             (&auth.tokens, auth.token_issuer(), signer)
@@ -144,6 +147,7 @@ impl Service {
             challenge: challenge.unwrap_or(HeaderValue::from_static("Bearer")),
             signer,
             guard,
+            throttle: Throttle::new(tokens, workers),
             passwords: Pool::new(),
             store,
         }))
@@ -224,12 +228,19 @@ impl Service {
         username: String,
         password: String,
     ) -> Result<Value, Failure> {
+        let address = call.peer.map(|peer| peer.ip());
+        self.throttle
+            .check(&username, address)
+            .map_err(|Throttled { by, wait }| {
+                tracing::info!(request = %call.request, peer = %Peer(call.peer), reason = by, wait, "login throttled");
+                Answer::throttled(wait)
+            })?;
         let account = self.store.account(&username).await?;
         // One that may not log in takes as long as one that may.
         let hash = account.as_ref().map(|account| account.password.clone());
         let checked = self.passwords.check(password, hash).await;
         let is_right = checked.map_err(|Busy| {
-            tracing::info!(request = %call.request, peer = %Peer(call.peer), "too many logins at once");
+            tracing::info!(request = %call.request, peer = %Peer(call.peer), reason = "busy", wait = 1, "login throttled");
             Answer::throttled(1)
         })?;
         let failed = |user: Option<i64>, reason: &str| {

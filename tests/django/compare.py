@@ -31,6 +31,7 @@ database = "sqlite:destrier.db"
 rotate_refresh_tokens = {rotate}
 blacklist_after_rotation = {rotate}
 reuse_grace = "0s"
+throttle_account = "off"
 [[auth.issuer]]
 secret_file = "secret"
 [[auth.rule]]
