@@ -316,6 +316,7 @@ mod tests {
             claims: std::collections::BTreeMap::new(),
             typ: Vec::new(),
             signs_refresh_tokens: false,
+            signs_sliding_tokens: false,
         };
         config::Auth {
             realm: "test".to_owned(),

@@ -106,6 +106,7 @@ pub(super) fn issuer(name: &str) -> Issuer {
         claims: std::collections::BTreeMap::new(),
         typ: Vec::new(),
         signs_refresh_tokens: false,
+        signs_sliding_tokens: false,
     }
 }
 

@@ -67,6 +67,7 @@ fn guard(args: &TokenVerifyArgs) -> Result<Guard, CommandError> {
         claims: BTreeMap::new(),
         typ: args.typ.clone(),
         signs_refresh_tokens: false,
+        signs_sliding_tokens: false,
     };
     let (keys, warning) = key_files::load_named(&issuer).map_err(|error| match error {
         LoadError::File(error) => wrong(&format!("{option}: {error}")),

@@ -38,6 +38,7 @@ impl Check<'_> {
                 claims,
                 typ: texts(&issuer.typ),
                 signs_refresh_tokens: false,
+                signs_sliding_tokens: false,
             }));
         }
         issuers

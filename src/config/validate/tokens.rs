@@ -32,6 +32,7 @@ impl Check<'_> {
         let issuer = issuer.inspect(|index| {
             if let Some(issuer) = issuers.get_mut(*index) {
                 issuer.signs_refresh_tokens = true;
+                issuer.signs_sliding_tokens = written.kind == TokenKind::Sliding;
             }
         });
         Some(Tokens {
