@@ -1,16 +1,23 @@
 //! The key of the token service, and what it signs with.
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use serde_json::{Value, json};
 
 use super::claims::{ClaimMap, Style};
 use super::rotation::{Millis, Successor};
 use super::store::User;
 use crate::auth::{Guard, SignError, SigningKey, UnixTime, algorithm};
-use crate::config::{self, Algorithm, Issuer};
+use crate::config::{self, Algorithm, Issuer, KeySource};
 
-/// A key that was found fit to sign for its issuer.
+/// What signs for the issuer of the token service. Its key may be replaced while tokens are signed.
 #[derive(Debug)]
-pub struct Signer {
+pub struct Signer(ArcSwap<Current>);
+
+/// A key that was found fit to sign.
+#[derive(Debug)]
+struct Current {
     key: SigningKey,
     algorithm: Algorithm,
     typ: String,
@@ -30,18 +37,39 @@ impl Signer {
         guard: &Guard,
         now: UnixTime,
     ) -> Result<Self, String> {
-        let algorithm = Self::algorithm_of(&key, issuer)?;
-        let typ = issuer.typ.first().map_or("JWT", String::as_str).to_owned();
-        let own = key.kid().map(str::to_owned);
-        let kid = own.or_else(|| guard.kid_of(tokens.issuer, &key, algorithm));
-        let signer = Self {
-            key,
-            algorithm,
-            typ,
-            kid,
+        let current = Current::new(tokens, issuer, key, guard, now)?;
+        Ok(Self(ArcSwap::from_pointee(current)))
+    }
+
+    /// Signs with the key in `content` from now on, as [`SigningKey::read`] reads it; `auth` is the configuration that the
+    /// signer was made for.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; then the key of before goes on.
+    pub fn renew(
+        &self,
+        auth: &config::Auth,
+        content: &[u8],
+        guard: &Guard,
+        now: UnixTime,
+    ) -> Result<(), String> {
+        let (Some(tokens), Some(issuer)) = (&auth.tokens, auth.token_issuer()) else {
+            return Ok(());
         };
-        signer.try_out(&Style::new(tokens, issuer), guard, now)?;
-        Ok(signer)
+        let key = match issuer.keys {
+            KeySource::Secret { .. } => SigningKey::from_secret(content),
+            KeySource::PublicKey(_) | KeySource::Jwks(_) | KeySource::Remote(_) => {
+                SigningKey::read(content)
+            }
+        };
+        let key = key.map_err(|error| error.to_string())?;
+        let current = Current::new(tokens, issuer, key, guard, now)?;
+        self.0.store(Arc::new(current));
+        Ok(())
+    }
+
+    pub(super) fn sign(&self, claims: &ClaimMap) -> Result<String, SignError> {
+        self.0.load().sign(claims)
     }
 
     /// What the key signs with for this issuer: the first that both allow.
@@ -63,6 +91,41 @@ impl Signer {
                 algorithm::list(accepted)
             )
         })
+    }
+
+    /// All public keys of the issuer as a key set (RFC 7517 section 5), those that do not sign yet or any more too, so that
+    /// whoever fetches it knows a key before it signs; secrets are left out.
+    pub(super) fn key_set(&self, guard: &Guard, issuer: usize) -> Value {
+        let Current {
+            key,
+            algorithm,
+            typ: _,
+            kid,
+        } = &**self.0.load();
+        json!({ "keys": guard.public_keys(issuer, key, *algorithm, kid.as_deref()) })
+    }
+}
+
+impl Current {
+    fn new(
+        tokens: &config::Tokens,
+        issuer: &Issuer,
+        key: SigningKey,
+        guard: &Guard,
+        now: UnixTime,
+    ) -> Result<Self, String> {
+        let algorithm = Signer::algorithm_of(&key, issuer)?;
+        let typ = issuer.typ.first().map_or("JWT", String::as_str).to_owned();
+        let own = key.kid().map(str::to_owned);
+        let kid = own.or_else(|| guard.kid_of(tokens.issuer, &key, algorithm));
+        let current = Self {
+            key,
+            algorithm,
+            typ,
+            kid,
+        };
+        current.try_out(&Style::new(tokens, issuer), guard, now)?;
+        Ok(current)
     }
 
     /// Signs a token for nobody, and shows it to the guard.
@@ -88,15 +151,8 @@ impl Signer {
             .map_err(|error| format!("the tokens that it signs would be refused: {error}"))
     }
 
-    pub(super) fn sign(&self, claims: &ClaimMap) -> Result<String, SignError> {
+    fn sign(&self, claims: &ClaimMap) -> Result<String, SignError> {
         self.key
             .sign(self.algorithm, &self.typ, self.kid.as_deref(), claims)
-    }
-
-    /// All public keys of the issuer as a key set (RFC 7517 section 5), those that do not sign yet or any more too, so that
-    /// whoever fetches it knows a key before it signs; secrets are left out.
-    pub(super) fn key_set(&self, guard: &Guard, issuer: usize) -> Value {
-        let kid = self.kid.as_deref();
-        json!({ "keys": guard.public_keys(issuer, &self.key, self.algorithm, kid) })
     }
 }

@@ -16,6 +16,7 @@ mod guard;
 mod handover;
 mod hang;
 mod identity;
+mod key_files;
 mod key_rotation;
 mod listeners;
 mod logs;

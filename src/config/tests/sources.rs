@@ -202,6 +202,8 @@ fn what_is_in_force_is_shown_with_its_origin() {
     auth.trusted_origins = []                      # default
     # auth.csrf_cookie is not set
     # auth.csrf_header is not set
+    # auth.revocation.file is not set
+    auth.revocation.on_stale = "deny"             # default
     # auth.tokens.database is not set
     auth.tokens.prefix = "/api/token"              # default
     # auth.tokens.issuer is not set

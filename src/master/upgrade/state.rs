@@ -52,6 +52,7 @@ pub(super) struct State {
     pub(super) control: Control,
     pub(super) crew: Vec<Hand>,
     pub(super) scoreboard: Scoreboard,
+    pub(super) fetched: Vec<Fetched>,
     pub(super) deaths: Deaths,
     pub(super) hangs: HangWatch,
     pub(super) memory: MemoryWatch,
@@ -164,6 +165,19 @@ pub(super) struct Hand {
     pub(super) unsent: Vec<u8>,
     /// How much of `unsent` is written before each.
     pub(super) passing: Vec<(usize, Number)>,
+}
+
+/// Something that the agent has fetched: workers that are born later start with it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Fetched {
+    /// A generation that wants it.
+    pub(super) generation: Generation,
+    /// Its place in that generation's feeds.
+    pub(super) feed: usize,
+    /// In seconds since 1970.
+    pub(super) at: u64,
+    pub(super) file: Number,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
