@@ -71,12 +71,12 @@ Examples:
 
 const ROTATE: &str = "\
 Examples:
-  destrier key rotate add && destrier reload        the next key is known
-  destrier key rotate promote && destrier reload    an hour later: it signs
-  destrier key rotate retire && destrier reload     when the tokens of the former one have ended: it is forgotten
+  destrier key rotate add        the next key is known
+  destrier key rotate promote    an hour later: it signs
+  destrier key rotate retire     when the tokens of the former one have ended: it is forgotten
 
-The files are `auth.tokens.signing_key_file` and the `jwks_file` of its issuer, which is rewritten whole or not at all. What is \
-written is in force after a reload. Each step can be repeated, and says what comes next and when.";
+The files are `auth.tokens.signing_key_file` and the `jwks_file` of its issuer, which is rewritten whole or not at all. A \
+server that runs has it in force within a second, and after a reload. Each step can be repeated, and says what comes next and when.";
 
 const USER_ADD: &str = "\
 Examples:

@@ -195,7 +195,7 @@ fn a_key_follows_another_in_three_steps_each_of_which_can_be_repeated() {
         exit 0
         --- stderr
         next key `KEY1` (ES256): private in `/srv/key.pem.next`, public in `/srv/keys.json`
-        now `destrier reload`; from TIME on, when whoever fetches the set knows it: `destrier key rotate promote`
+        from TIME on, when whoever fetches the set knows it: `destrier key rotate promote`
         "#);
         let added = place.read("key.pem.next");
         assert_eq!((place.mode("key.pem.next"), place.mode("keys.json")), (0o600, 0o644));
@@ -203,7 +203,7 @@ fn a_key_follows_another_in_three_steps_each_of_which_can_be_repeated() {
         exit 0
         --- stderr
         the next key (ES256) is in `/srv/key.pem.next` already, its public half in `/srv/keys.json`
-        now `destrier reload`; from TIME on, when whoever fetches the set knows it: `destrier key rotate promote`
+        from TIME on, when whoever fetches the set knows it: `destrier key rotate promote`
         "#);
         assert_snapshot!(rotate(&place, "add --algorithm EdDSA"), @r#"
         exit 1
@@ -221,14 +221,14 @@ fn a_key_follows_another_in_three_steps_each_of_which_can_be_repeated() {
         exit 0
         --- stderr
         `/srv/key.pem` is the next key now, the former one is in `/srv/key.pem.previous`
-        now `destrier reload`; from TIME on, when the tokens of the former one have ended: `destrier key rotate retire`
+        from TIME on, when the tokens of the former one have ended: `destrier key rotate retire`
         "#);
         assert_eq!((place.read("key.pem"), place.mode("key.pem")), (added, 0o600));
         assert_snapshot!(rotate(&place, "promote"), @r#"
         exit 0
         --- stderr
         the next key signs already
-        now `destrier reload`; from TIME on, when the tokens of the former one have ended: `destrier key rotate retire`
+        from TIME on, when the tokens of the former one have ended: `destrier key rotate retire`
         "#);
         assert_eq!(place.run("check -c destrier.toml").code, Some(0));
         assert_snapshot!(rotate(&place, "retire"), @r#"

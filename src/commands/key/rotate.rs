@@ -179,7 +179,7 @@ impl Keys {
     fn tell_promotion(&self) -> Result<(), CommandError> {
         let from = modified(&self.next_file)? + crate::cli::PROMOTE_AFTER;
         tell(&format!(
-            "now `destrier reload`; from {} on, when whoever fetches the set knows it: `destrier key rotate promote`",
+            "from {} on, when whoever fetches the set knows it: `destrier key rotate promote`",
             time(from)
         ));
         Ok(())
@@ -237,7 +237,7 @@ impl Keys {
     /// What comes after a promotion.
     fn tell_retirement(&self) -> Result<(), CommandError> {
         tell(&format!(
-            "now `destrier reload`; from {} on, when the tokens of the former one have ended: `destrier key rotate retire`",
+            "from {} on, when the tokens of the former one have ended: `destrier key rotate retire`",
             time(self.ended_at()?)
         ));
         Ok(())
@@ -279,7 +279,7 @@ impl Keys {
             tell(&format!("`{}` is removed", self.previous_file.display()));
         }
         if !gone.is_empty() {
-            tell("now `destrier reload`; from then on tokens of the former key are refused");
+            tell("tokens of the former key are refused from now on");
         }
         Ok(())
     }
