@@ -224,9 +224,10 @@ fn transport(error: reqwest::Error) -> Problem {
 fn with_causes(error: &(dyn Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| (*error).source());
     let mut texts: Vec<String> = causes.map(ToString::to_string).collect();
-    // Each of the crates that a request passes through repeats the one below.
+    // The crates that a request passes through repeat each other, and only what is below them says what is wrong.
     texts.dedup();
-    texts.join(": ")
+    let below = texts.len().saturating_sub(2);
+    texts.split_off(below).join(": ")
 }
 
 /// The names that the system knows.

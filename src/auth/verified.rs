@@ -100,7 +100,7 @@ mod tests {
         let tokens = VerifiedTokens::new();
         let token = Fingerprint::of(b"a.b.c").expect("32 bytes");
         let claims = Arc::new(Claims::new(Map::new()));
-        tokens.keep(token, &claims, UnixTime(100), 200);
+        tokens.keep(token, (&claims, 0), UnixTime(100), 200);
         (tokens, token)
     }
 

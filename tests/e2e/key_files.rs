@@ -1,13 +1,15 @@
 //! A key file that is replaced is in force without a reload, for every worker at once; one that is no good changes nothing.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -53,6 +55,44 @@ fn token(letter: char) -> String {
     .unwrap()
 }
 
+/// A key pair that signs and verifies, by its letter.
+struct Pair {
+    signs: EncodingKey,
+    jwk: serde_json::Value,
+}
+
+static PAIRS: LazyLock<BTreeMap<char, Pair>> = LazyLock::new(|| {
+    let pair = |letter: char| {
+        let key = Ed25519KeyPair::generate().unwrap();
+        let public = URL_SAFE_NO_PAD.encode(key.public_key());
+        let pair = Pair {
+            signs: EncodingKey::from_ed_der(key.to_pkcs8().unwrap().as_ref()),
+            jwk: json!({"kty": "OKP", "crv": "Ed25519", "kid": letter, "x": public}),
+        };
+        (letter, pair)
+    };
+    ('a'..='c').map(pair).collect()
+});
+
+/// The public halves of these key pairs.
+pub(crate) fn set_of_public(letters: &str) -> String {
+    let keys: Vec<_> = letters.chars().map(|letter| &PAIRS[&letter].jwk).collect();
+    json!({ "keys": keys }).to_string()
+}
+
+/// A token that a key pair has signed.
+pub(crate) fn token_of_pair(letter: char) -> String {
+    token_named(letter, &letter.to_string())
+}
+
+/// A token that a key pair has signed and that says another name of its key.
+pub(crate) fn token_named(letter: char, kid: &str) -> String {
+    let mut header = Header::new(Algorithm::EdDSA);
+    header.kid = Some(kid.to_owned());
+    let claims = json!({"sub": "u", "exp": clock::unix().as_secs() + 600, "n": fastrand::u64(..)});
+    encode(&header, &claims, &PAIRS[&letter].signs).unwrap()
+}
+
 /// Puts a file in the place of another one at once, readable by its owner only.
 fn replace(path: &Path, text: &str) {
     let new = path.with_extension("new");
@@ -68,26 +108,30 @@ fn start(keys: &str, prepare: impl Fn(&Path)) -> Server {
     setup.start()
 }
 
-fn request(token: &str) -> Request<Empty<Bytes>> {
+pub(crate) fn request(token: &str) -> Request<Empty<Bytes>> {
     let request = Request::get("/")
         .header("host", "test")
         .header("authorization", format!("Bearer {token}"));
     request.body(Empty::new()).unwrap()
 }
 
-/// What a new token of this key is answered on connections enough for every worker to have some.
-fn statuses(server: &Server, letter: char) -> Vec<u16> {
+/// What this token is answered on connections enough for every worker to have some.
+pub(crate) fn statuses(server: &Server, token: &str) -> Vec<u16> {
     let address = server.address();
     let ask = |_| {
         let mut connection = Blocking::open(&address).unwrap();
-        connection.send(request(&token(letter))).unwrap().status
+        connection.send(request(token)).unwrap().status
     };
     (0..12).map(ask).collect()
 }
 
 #[track_caller]
 fn assert_all(server: &Server, letter: char, status: u16) {
-    assert_eq!(statuses(server, letter), [status; 12], "of key {letter}");
+    assert_eq!(
+        statuses(server, &token(letter)),
+        [status; 12],
+        "of key {letter}"
+    );
 }
 
 #[test]
@@ -110,7 +154,7 @@ fn a_secret_that_is_replaced_is_in_force_without_a_reload_and_the_one_before_is_
         (connection.send(request(&known)).unwrap().status == 401).then_some(())
     });
     eventually("the new key is accepted", || {
-        (statuses(&server, 'b') == [200; 12]).then_some(())
+        (statuses(&server, &token('b')) == [200; 12]).then_some(())
     });
     assert_all(&server, 'a', 401);
     assert_eq!(server.pids(), pids);
@@ -146,7 +190,7 @@ fn a_volume_of_kubernetes_is_followed_through_its_links() {
         mount(server.folder(), &version, &set_of(&letter.to_string()));
         server.wait_for_log(mark, CHANGED);
         eventually("the new key is accepted", || {
-            (statuses(&server, letter) == [200; 12]).then_some(())
+            (statuses(&server, &token(letter)) == [200; 12]).then_some(())
         });
         // The old version is removed only then.
         let old = format!("volume/..{}", round + 1);
@@ -178,7 +222,7 @@ fn a_file_that_is_no_good_is_told_once_and_leaves_what_was_until_it_is_good_agai
     replace(&file, &set_of("b"));
     server.wait_for_log(mark, CHANGED);
     eventually("the new key is accepted", || {
-        (statuses(&server, 'b') == [200; 12]).then_some(())
+        (statuses(&server, &token('b')) == [200; 12]).then_some(())
     });
     assert_all(&server, 'a', 401);
 }
@@ -200,7 +244,7 @@ fn a_folder_that_is_replaced_as_a_whole_is_followed() {
         fs::rename(server.folder().join("next"), &keys).unwrap();
         server.wait_for_log(mark, CHANGED);
         eventually("the new key is accepted", || {
-            (statuses(&server, letter) == [200; 12]).then_some(())
+            (statuses(&server, &token(letter)) == [200; 12]).then_some(())
         });
     }
 }
@@ -350,7 +394,7 @@ fn keys_that_overlap_are_rolled_over_under_load_without_one_false_refusal() {
         replace(&file, &set_of(&format!("{before}{after}")));
         server.wait_for_log(mark, CHANGED);
         eventually("every worker has it", || {
-            (statuses(&server, after) == [200; 12]).then_some(())
+            (statuses(&server, &token(after)) == [200; 12]).then_some(())
         });
         let new = Clients::start(&address, after);
         old.finish();
@@ -360,7 +404,7 @@ fn keys_that_overlap_are_rolled_over_under_load_without_one_false_refusal() {
         within(
             Duration::from_secs(1),
             "a key that was removed is refused",
-            || (statuses(&server, before) == [401; 12]).then_some(()),
+            || (statuses(&server, &token(before)) == [401; 12]).then_some(()),
         );
         old = new;
     }

@@ -27,6 +27,7 @@ mod plan;
 mod poison;
 mod recycle;
 mod reload;
+mod remote_keys;
 mod request_timeout;
 mod scale;
 mod serve;

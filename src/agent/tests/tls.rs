@@ -96,6 +96,8 @@ async fn authorities_that_cannot_be_read_are_told_and_read_anew_at_the_next_atte
     assert!(problem(source.attempt().await).contains("cannot read `ca_file` `"));
     std::fs::write(&file, "no certificate").unwrap();
     assert!(problem(source.attempt().await).contains("holds no certificate in PEM"));
+    std::fs::copy(Authority::new().file(), &file).unwrap();
+    assert!(problem(source.attempt().await).contains("certificate"));
     std::fs::copy(authority.file(), &file).unwrap();
     content(source.attempt().await);
 }

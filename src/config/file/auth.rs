@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DAY, MINUTE, SECOND, Tokens};
+use super::{DAY, SECOND, Tokens};
 use crate::config::notation::{OneOrMany, Period, Text};
 use crate::config::{Access, Algorithm, LEEWAY_MAX, OnStale};
 
@@ -119,9 +119,9 @@ pub(in crate::config) struct Issuer {
     /// Whether keys may be fetched from link-local addresses, where clouds hand out credentials.
     pub allow_link_local: bool,
     /// How old fetched keys may become before they are fetched anew, where the answer does not say.
-    pub refresh_interval: Period<{ 30 * SECOND }, DAY>,
+    pub refresh_interval: Period<SECOND, DAY>,
     /// How long the last good keys are used while no new ones can be fetched.
-    pub stale_max: Period<MINUTE, { 365 * DAY }>,
+    pub stale_max: Period<SECOND, { 365 * DAY }>,
     /// Make `secret_file`, with a random secret, when it is missing. For development.
     pub create_missing: bool,
     /// The `iss` that its tokens must carry; when absent, `discovery`, or any that no other issuer has.

@@ -79,7 +79,7 @@ algorithms = "HS256"
 stale_max = "5m"
 [[auth.issuer]]
 discovery = "https://login.example.com/?tenant=a"
-refresh_interval = "1s"
+refresh_interval = "500ms"
 [[auth.issuer]]
 jwks_file = "a"
 ca_file = "ca.pem"
@@ -97,7 +97,7 @@ discovery = "https://b.example/"
     config: /srv/app.toml:9:14: `auth.issuer[2].algorithms` must not be an HS algorithm with `discovery`: a secret is not fetched, found `"HS256"`
     config: /srv/app.toml:10:13: `auth.issuer[2].stale_max` must not be less than `auth.issuer[2].refresh_interval`, 15m, found `5m`
     config: /srv/app.toml:12:13: `auth.issuer[3].discovery` must not have a query, found `"https://login.example.com/?tenant=a"`
-    config: /srv/app.toml:13:20: `auth.issuer[3].refresh_interval` must be a time of 30s to 1day, such as "10s" or "500ms", found `"1s"`
+    config: /srv/app.toml:13:20: `auth.issuer[3].refresh_interval` must be a time of 1s to 1day, such as "10s" or "500ms", found `"500ms"`
     config: /srv/app.toml:16:11: `auth.issuer[4].ca_file` is for `jwks_url` and `discovery` only: no other keys are fetched
     config: /srv/app.toml:17:20: `auth.issuer[4].refresh_interval` is for `jwks_url` and `discovery` only: no other keys are fetched
     config: /srv/app.toml:18:1: `auth.issuer[5]` must have only one of `secret_file`, `public_key_file`, `jwks_file`, `jwks_url` and `discovery`
