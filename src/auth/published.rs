@@ -73,8 +73,8 @@ impl IssuerKeys {
         self.keys()
             .filter_map(|key| {
                 let is_own = own.as_ref() == key.public() && key.serves(algorithm);
-                let made_for = key.only_algorithm().or(is_own.then_some(algorithm));
-                let kid = key.kid().or(kid.filter(|_| is_own));
+                let made_for = key.only_algorithm().or_else(|| is_own.then_some(algorithm));
+                let kid = key.kid().or_else(|| kid.filter(|_| is_own));
                 jwk(key.public()?, made_for, kid)
             })
             .collect()
@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(keys.kid_of(&key, Algorithm::Rs256), Some("rs"));
         assert_eq!(keys.kid_of(&key, Algorithm::Ps256), Some("ps"));
         assert_eq!(keys.kid_of(&key, Algorithm::Rs512), None);
-        let nameless = set(&[RSA.public_jwk.clone()]);
+        let nameless = set(std::slice::from_ref(&RSA.public_jwk));
         assert_eq!(nameless.kid_of(&key, Algorithm::Rs256), None);
         let secret = SigningKey::from_secret(SECRET).unwrap();
         assert_eq!(keys.kid_of(&secret, Algorithm::Hs256), None);

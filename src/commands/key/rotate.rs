@@ -111,25 +111,23 @@ impl Keys {
     fn add(mut self, asked: Option<KeyAlgorithm>) -> Result<(), CommandError> {
         let shown = self.next_file.display();
         let found = self.next()?;
-        let (next, private) = match found {
-            Some(next) => {
-                let kind = kind_of(&next);
-                let found = algorithm::list(next.algorithms());
-                if asked.is_some_and(|asked| asked != kind) {
-                    let message = format!(
-                        "`{shown}` is there already, with a key of another kind ({found}); remove it to make another one"
-                    );
-                    return Err(refused(&message));
-                }
-                (next, None)
+        let (next, private) = if let Some(next) = found {
+            let kind = kind_of(&next);
+            if asked.is_some_and(|asked| asked != kind) {
+                let message = format!(
+                    "`{shown}` is there already, with a key of another kind ({}); remove it to make another one",
+                    algorithm::list(next.algorithms())
+                );
+                return Err(refused(&message));
             }
-            None => {
-                let private =
-                    generate::private_key(asked.unwrap_or_else(|| kind_of(&self.signing)))?;
-                let next = SigningKey::from_pem(private.as_bytes());
-                let next = next.map_err(|error| refused(&error.to_string()))?;
-                (next, Some(private))
-            }
+            (next, None)
+        } else {
+            let private = generate::private_key(asked.unwrap_or_else(|| kind_of(&self.signing)))?;
+            let next = SigningKey::from_pem(private.as_bytes());
+            (
+                next.map_err(|error| refused(&error.to_string()))?,
+                Some(private),
+            )
         };
         let algorithm = self.algorithm_of(&next)?;
         let name = algorithm::name(algorithm);
@@ -205,7 +203,7 @@ impl Keys {
         }
         if let Some(after) = after {
             let from = modified(&self.next_file)? + after;
-            if SystemTime::now() < from {
+            if now() < from {
                 let message = format!(
                     "the next key was added less than {} ago, and whoever fetched the set before may not know it: wait until {}, or say `--now`",
                     humantime::format_duration(after),
@@ -295,7 +293,7 @@ impl Keys {
             return Err(refused(&message));
         }
         let ended = self.ended_at()?;
-        if SystemTime::now() < ended {
+        if now() < ended {
             let message = format!(
                 "tokens of {} may be valid until {}: wait until then, or say `--now` to end them",
                 gone.join(", "),
@@ -385,8 +383,12 @@ fn modified(path: &Path) -> Result<SystemTime, CommandError> {
 
 /// From now on counts what is about to happen.
 fn touch(path: &Path) -> Result<(), CommandError> {
-    let touched = File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
+    let touched = File::open(path).and_then(|file| file.set_modified(now()));
     touched.map_err(|error| cannot("touch", path, &error))
+}
+
+fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + clock::unix()
 }
 
 /// In UTC, as in the log.
