@@ -2,11 +2,11 @@
 
 mod feed;
 mod file;
+mod replace;
 
 use std::fmt::Display;
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -18,6 +18,7 @@ use crate::sys::clock;
 
 pub(crate) use feed::read_feed;
 pub(crate) use file::{KeyFile, Secrecy};
+pub(crate) use replace::{Standing, create, create_as, link_over, replace};
 
 /// What is done about a secret that is missing where `create_missing` lets it be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -275,6 +276,13 @@ fn absent_secret(file: &Path, missing: MissingSecret) -> Result<Option<Vec<u8>>,
     }
 }
 
+/// The bytes of a file that anybody may read and only those who should can write.
+pub(crate) fn read_public(path: &Path) -> Result<Vec<u8>, String> {
+    let file = KeyFile::read(path)?;
+    file.judge(Secrecy::Public)?;
+    Ok(file.bytes().to_vec())
+}
+
 /// The secret in a file that nobody can reach who should not.
 pub(crate) fn read_secret(path: &Path) -> Result<Vec<u8>, String> {
     let file = KeyFile::read(path)?;
@@ -317,38 +325,10 @@ pub(crate) fn random_secret<const BYTES: usize>() -> io::Result<String> {
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// Makes a file that is there whole or not at all, and never replaces one (`AlreadyExists`).
-pub(crate) fn create(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let name = path
-        .file_name()
-        .ok_or_else(|| io::Error::other("it does not name a file"))?;
-    if !folder_of(path).is_dir() {
-        return Err(io::Error::new(io::ErrorKind::NotFound, NO_FOLDER));
-    }
-    let unfinished = path.with_file_name(format!(
-        ".{}.{}",
-        name.to_string_lossy(),
-        random_secret::<9>()?
-    ));
-    let made = write(&unfinished, bytes, mode).and_then(|()| fs::hard_link(&unfinished, path));
-    // When nothing was made there is nothing to remove.
-    drop(fs::remove_file(&unfinished));
-    made
-}
-
-fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let mut file: File = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.set_permissions(Permissions::from_mode(mode))?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
     use std::path::PathBuf;
     use std::time::Duration;
 
@@ -380,6 +360,7 @@ mod tests {
             typ: Vec::new(),
             binding: config::Binding::None,
             signs_refresh_tokens: false,
+            signs_sliding_tokens: false,
         };
         config::Auth {
             realm: "test".to_owned(),

@@ -234,13 +234,17 @@ pub(super) fn check(
     Ok(())
 }
 
-/// Refuses a token of the token service that is no access token: a refresh token opens nothing (the claim is `SimpleJWT`'s).
+/// Refuses a token of the token service that opens nothing, such as a refresh token; where it signs sliding tokens, they do, and
+/// access tokens of before do still (the claim is `SimpleJWT`'s).
 pub(super) fn check_token_type(
     claims: &Map<String, Value>,
     issuer: &Issuer,
 ) -> Result<(), ClaimError> {
+    let opens = |token_type: &Value| {
+        token_type == "access" || (issuer.signs_sliding_tokens && token_type == "sliding")
+    };
     match claims.get("token_type") {
-        Some(token_type) if issuer.signs_refresh_tokens && token_type != "access" => {
+        Some(token_type) if issuer.signs_refresh_tokens && !opens(token_type) => {
             Err(ClaimError::TokenType)
         }
         Some(_) | None => Ok(()),
@@ -391,6 +395,14 @@ mod tests {
             let claims = json!({ "token_type": token_type });
             assert_eq!(check(claims.clone(), &service), Err(ClaimError::TokenType));
             assert_eq!(check(claims, &issuer("a")), Ok(()));
+        }
+        let sliding = Issuer {
+            signs_sliding_tokens: true,
+            ..service
+        };
+        for (token_type, opens) in [("access", true), ("sliding", true), ("refresh", false)] {
+            let claims = json!({ "token_type": token_type });
+            assert_eq!(check(claims, &sliding).is_ok(), opens, "{token_type}");
         }
     }
 

@@ -107,6 +107,7 @@ pub(super) fn issuer(name: &str) -> Issuer {
         typ: Vec::new(),
         binding: Binding::None,
         signs_refresh_tokens: false,
+        signs_sliding_tokens: false,
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderName;
 use http::header::HOST;
+use serde_json::Value;
 
 use super::bearer::Scheme;
 use super::binding::{self, Believed};
@@ -18,12 +19,13 @@ use super::refusals::{self, Refusals};
 use super::resource::ResourceMetadata;
 use super::revocation::{DenyListError, Revocations};
 use super::rules::{self, Need, Rule, RuleError};
+use super::signing::SigningKey;
 use super::token::{self, Accepted, MAX_TOKEN, Purpose, TokenError, TrustedIssuer};
 use super::verified::{Fingerprint, VerifiedTokens};
 use super::{
     Explanation, Freshness, Passed, Proof, Refusal, RequestView, UnixTime, Verdict, WantedKey,
 };
-use crate::config::{self, Binding, TokenSource};
+use crate::config::{self, Algorithm, Binding, TokenSource};
 
 /// Why keys and rules do not make a guard.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -309,6 +311,25 @@ impl Guard {
         self.revocations.renew(place, content, good_until)
     }
 
+    /// What the keys of this issuer call the public half of `key`, where it verifies `algorithm`. For the token service.
+    pub fn kid_of(&self, issuer: usize, key: &SigningKey, algorithm: Algorithm) -> Option<String> {
+        let issuer = self.issuers.get(issuer)?;
+        issuer.kid_of(key, algorithm)
+    }
+
+    /// Every public key of this issuer as a JWK (RFC 7517), no secret; `key` is the one that signs, with `algorithm`, and is
+    /// called `kid`. For the token service.
+    pub fn public_keys(
+        &self,
+        issuer: usize,
+        key: &SigningKey,
+        algorithm: Algorithm,
+        kid: Option<&str>,
+    ) -> Vec<Value> {
+        let issuer = self.issuers.get(issuer);
+        issuer.map_or_else(Vec::new, |issuer| issuer.published(key, algorithm, kid))
+    }
+
     fn find(&self, request: &RequestView<'_>, path: &str) -> Option<(usize, &Rule)> {
         let host = request
             .headers
@@ -482,7 +503,7 @@ mod tests {
         }
     }
 
-    fn bearer(claims: serde_json::Value) -> String {
+    fn bearer(claims: Value) -> String {
         format!("Bearer {}", hs256(&fresh(claims)))
     }
 

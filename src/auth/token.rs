@@ -13,6 +13,7 @@ use super::claims::{self, ClaimError, Claims};
 use super::header::Header;
 use super::keys::{IssuerKeys, KeyError};
 use super::revocation::Denied;
+use super::signing::SigningKey;
 use super::{UnixTime, algorithm, json, shown};
 use crate::config::{Algorithm, Binding, Issuer};
 
@@ -71,6 +72,21 @@ impl TrustedIssuer {
     /// Whether this is the issuer that messages call so, and its keys are fetched.
     pub(super) fn is_remote(&self, name: &str) -> bool {
         self.policy.name == name && self.policy.is_remote()
+    }
+
+    /// As [`IssuerKeys::kid_of`], of the keys of now.
+    pub(super) fn kid_of(&self, key: &SigningKey, algorithm: Algorithm) -> Option<String> {
+        self.keys.load().kid_of(key, algorithm).map(str::to_owned)
+    }
+
+    /// As [`IssuerKeys::published`], of the keys of now.
+    pub(super) fn published(
+        &self,
+        key: &SigningKey,
+        algorithm: Algorithm,
+        kid: Option<&str>,
+    ) -> Vec<Value> {
+        self.keys.load().published(key, algorithm, kid)
     }
 }
 

@@ -180,6 +180,8 @@ pub struct Issuer {
     /// Whether it signs for the token service, so that a claim `token_type` must say `access` where there is one: a refresh
     /// token opens nothing.
     pub signs_refresh_tokens: bool,
+    /// Whether the token service signs sliding tokens, so that `sliding` is as good as `access` there.
+    pub signs_sliding_tokens: bool,
 }
 
 impl Issuer {

@@ -54,7 +54,7 @@ pub use locate::{Located, locate};
 pub use origin::Origin;
 pub use show::{Overridden, Setting, shown};
 pub use sources::{Sources, Text};
-pub use tokens::{Database, Tokens};
+pub use tokens::{Database, Rate, RatePeriod, TokenKind, Tokens};
 pub use trusted_proxies::TrustedProxies;
 
 /// Reads, merges and checks the configuration.

@@ -182,6 +182,7 @@ impl Master {
             worker: id.0,
             slot: slot.0,
             generation: generation.0,
+            workers: self.supervisor.wanted_in(generation),
             channel: theirs,
             listeners,
             seat: self.scoreboard.writer(seat),

@@ -130,6 +130,8 @@ pub struct Assignment {
     pub slot: u16,
     /// The generation it runs.
     pub generation: u64,
+    /// How many workers that generation has.
+    pub workers: u16,
     /// Its end of the control channel.
     pub channel: UnixStream,
     /// Where its connections come from.

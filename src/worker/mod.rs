@@ -49,6 +49,8 @@ pub struct Task {
     pub worker: u64,
     /// The generation it runs.
     pub generation: u64,
+    /// How many workers that generation has: this one has that part of what is limited for all together.
+    pub workers: u16,
     /// The configuration of that generation.
     pub config: Arc<Config>,
     /// The keys and rules of that generation.
@@ -209,7 +211,8 @@ async fn boot<A: App>(
     };
     let booting = async {
         let guard = Arc::clone(&task.guard);
-        let tokens = tokens::Service::start(&task.config.auth, task.signer.clone(), guard);
+        let tokens =
+            tokens::Service::start(&task.config.auth, task.signer.clone(), guard, task.workers);
         let tokens = tokens
             .await
             .map_err(|error| format!("auth.tokens: {error}"))?;

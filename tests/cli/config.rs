@@ -92,13 +92,18 @@ methods = "GET"
     auth.tokens.prefix = "/api/token"  # default
     # auth.tokens.issuer is not set
     # auth.tokens.signing_key_file is not set
+    auth.tokens.kind = "pair"  # default
     auth.tokens.access_lifetime = "5m"  # default
     auth.tokens.refresh_lifetime = "1day"  # default
+    auth.tokens.sliding_lifetime = "5m"  # default
+    auth.tokens.sliding_refresh_lifetime = "1day"  # default
     auth.tokens.rotate_refresh_tokens = false  # default
     auth.tokens.blacklist_after_rotation = false  # default
     auth.tokens.reuse_grace = "10s"  # default
     auth.tokens.user_id_claim = "user_id"  # default
     auth.tokens.update_last_login = false  # default
+    auth.tokens.throttle_account = "10/min"  # default
+    auth.tokens.throttle_address = "off"  # default
     app.kind = "demo"  # default
     app.faults = false  # default
     log.level = "debug"  # --log-level

@@ -18,6 +18,7 @@ mod handover;
 mod hang;
 mod identity;
 mod key_files;
+mod key_rotation;
 mod listeners;
 mod logs;
 mod memory;

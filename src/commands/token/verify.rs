@@ -95,6 +95,7 @@ fn guard(args: &TokenVerifyArgs) -> Result<Guard, CommandError> {
         typ: args.typ.clone(),
         binding: Binding::None,
         signs_refresh_tokens: false,
+        signs_sliding_tokens: false,
     };
     let (keys, warning) = key_files::load_named(&issuer).map_err(|error| match error {
         LoadError::File(error) => wrong(&format!("{option}: {error}")),

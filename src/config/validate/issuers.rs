@@ -49,6 +49,7 @@ impl Check<'_> {
                 typ: texts(&issuer.typ),
                 binding: issuer.binding,
                 signs_refresh_tokens: false,
+                signs_sliding_tokens: false,
             }));
         }
         issuers
