@@ -61,11 +61,19 @@ pub(crate) fn load_with_digests(
     }
     digests.extend(signing_key);
     let mut lists = Vec::with_capacity(auth.revocation.lists.len());
-    for DenyListSource::File(path) in &auth.revocation.lists {
-        match read_deny_list(path) {
+    for list in &auth.revocation.lists {
+        let path = match list {
+            DenyListSource::File(path) => path,
+            DenyListSource::Remote(_) => {
+                digests.push(None);
+                lists.push(None);
+                continue;
+            }
+        };
+        match deny_list_file(path) {
             Ok(file) => {
                 digests.push(file.digest());
-                lists.push(file);
+                lists.push(Some(file));
             }
             Err(error) => errors.push(format!("auth.revocation: {error}")),
         }
@@ -82,7 +90,8 @@ pub(crate) fn load_with_digests(
     }
     match Guard::new(auth, keys) {
         Ok(guard) => {
-            for (place, file) in lists.iter().enumerate() {
+            let lists = lists.iter().enumerate();
+            for (place, file) in lists.filter_map(|(place, file)| Some((place, file.as_ref()?))) {
                 let renewed = guard.renew_deny_list(place, file.bytes(), None);
                 renewed.map_err(|error| vec![file.unusable(&error)])?;
             }
@@ -120,8 +129,13 @@ fn signing_key_in(file: &KeyFile<'_>) -> Result<SigningKey, String> {
     Ok(key)
 }
 
-/// A deny list that nobody can write who should not.
-fn read_deny_list(path: &Path) -> Result<KeyFile<'_>, String> {
+/// The deny list in a file that nobody can write who should not.
+pub(crate) fn read_deny_list(path: &Path) -> Result<DenyListText, String> {
+    let file = deny_list_file(path)?;
+    DenyListText::parse(file.bytes()).map_err(|error| file.unusable(&error))
+}
+
+fn deny_list_file(path: &Path) -> Result<KeyFile<'_>, String> {
     if is_missing(path) {
         let shown = path.display();
         return Err(format!(

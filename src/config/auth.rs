@@ -119,6 +119,8 @@ pub struct Revocation {
 pub enum DenyListSource {
     /// A file that is watched.
     File(PathBuf),
+    /// An address that the agent asks again and again.
+    Remote(Fetch),
 }
 
 /// `auth.revocation.on_stale`.

@@ -17,6 +17,7 @@ mod binding;
 mod claims;
 mod identity_fields;
 mod issuers;
+mod revocation;
 mod rules;
 mod tokens;
 

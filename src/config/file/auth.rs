@@ -93,7 +93,7 @@ impl Default for Auth {
 
 /// Tokens that are not believed any more although they are valid: `{"revoked": [{"jti": "…"}, {"sub": "42", "issued_before":
 /// 1767225600}, {"sid": "…"}]}`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, expecting = "a table")]
 #[schemars(deny_unknown_fields)]
 pub(in crate::config) struct Revocation {
@@ -101,8 +101,36 @@ pub(in crate::config) struct Revocation {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub file: Option<Text>,
+    /// The address of such a list, `https://…`; both count where both are given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
+    pub url: Option<Text>,
+    /// How often `url` is asked.
+    pub poll_interval: Period<SECOND, DAY>,
+    /// The authorities that the server's certificate may come from, in PEM; those of the system when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
+    pub ca_file: Option<Text>,
+    /// Whether `url` may lead to link-local addresses.
+    pub allow_link_local: bool,
+    /// How long the last list of `url` is good while its server is away.
+    pub stale_max: Period<SECOND, { 365 * DAY }>,
     /// What becomes of tokens that are not listed while a list is not known or too old.
     pub on_stale: OnStale,
+}
+
+impl Default for Revocation {
+    fn default() -> Self {
+        Self {
+            file: None,
+            url: None,
+            poll_interval: Period(Duration::from_secs(10)),
+            ca_file: None,
+            allow_link_local: false,
+            stale_max: Period(Duration::from_mins(10)),
+            on_stale: OnStale::Deny,
+        }
+    }
 }
 
 /// One party whose tokens are believed. Exactly one of `secret_file`, `public_key_file`, `jwks_file`, `jwks_url` and `discovery`
