@@ -358,6 +358,7 @@ mod tests {
             require: Vec::new(),
             claims: std::collections::BTreeMap::new(),
             typ: Vec::new(),
+            binding: config::Binding::None,
             signs_refresh_tokens: false,
             signs_sliding_tokens: false,
         };

@@ -322,7 +322,7 @@ impl Key {
         }
     }
 
-    fn verifier(&self, wanted: Algorithm) -> Option<&Verifier> {
+    pub(super) fn verifier(&self, wanted: Algorithm) -> Option<&Verifier> {
         self.verifiers
             .iter()
             .find_map(|(algorithm, verifier)| (*algorithm == wanted).then_some(verifier))

@@ -209,6 +209,7 @@ fn serve<A: App>(
             channel,
             listeners,
             seat,
+            replay,
             identity,
         } = assignment;
         let task = Task {
@@ -222,6 +223,7 @@ fn serve<A: App>(
             channel,
             listeners,
             seat,
+            replay,
             identity,
         };
         worker::run(task, app.as_ref()).into()

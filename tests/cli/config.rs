@@ -39,6 +39,7 @@ methods = "GET"
     server.unix_mode = "0660"  # default
     # server.unix_owner is not set
     # server.unix_group is not set
+    server.trusted_proxies = []  # default
     workers.count = "auto"  # --workers
     workers.boot_timeout = "5s"  # app.toml:3:16
     workers.graceful_timeout = "30s"  # default
@@ -79,6 +80,12 @@ methods = "GET"
     auth.trusted_origins = []  # default
     # auth.csrf_cookie is not set
     # auth.csrf_header is not set
+    auth.headers = {}  # default
+    # auth.payload_header is not set
+    # auth.dpop_origin is not set
+    auth.dpop_window = "1m"  # default
+    auth.client_cert_header = "Client-Cert"  # default
+    auth.client_cert_format = "rfc9440"  # default
     # auth.revocation.file is not set
     auth.revocation.on_stale = "deny"  # default
     # auth.tokens.database is not set
@@ -123,6 +130,7 @@ methods = "GET"
     require = []  # default
     claims = {}  # default
     typ = []  # default
+    binding = "none"  # default
 
     [[auth.rule]]
     path = "/**"  # app.toml:10:8

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod binding;
 mod boot;
 mod connections;
 mod control;

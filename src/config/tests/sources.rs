@@ -202,6 +202,12 @@ fn what_is_in_force_is_shown_with_its_origin() {
     auth.trusted_origins = []                      # default
     # auth.csrf_cookie is not set
     # auth.csrf_header is not set
+    auth.headers = {}                             # default
+    # auth.payload_header is not set
+    # auth.dpop_origin is not set
+    auth.dpop_window = "1m"                       # default
+    auth.client_cert_header = "Client-Cert"       # default
+    auth.client_cert_format = "rfc9440"           # default
     # auth.revocation.file is not set
     auth.revocation.on_stale = "deny"             # default
     # auth.tokens.database is not set

@@ -26,6 +26,7 @@ impl Check<'_> {
             );
             self.warn(&key, message, None);
         }
+        let (headers, payload_header) = self.identity_fields(auth);
         Auth {
             realm: text(&auth.realm),
             resource: self.resource(auth.resource.as_ref()),
@@ -38,6 +39,12 @@ impl Check<'_> {
                 "must be an origin, such as `https://app.example.com`",
             ),
             double_submit: self.double_submit(auth),
+            headers,
+            payload_header,
+            dpop_origin: self.dpop_origin(auth.dpop_origin.as_ref()),
+            dpop_window: self.whole_seconds(&"auth.dpop_window".into(), auth.dpop_window.0),
+            client_cert_header: self.client_cert_header(&auth.client_cert_header),
+            client_cert_format: auth.client_cert_format,
             revocation: revocation(&auth.revocation),
             tokens,
             issuers,
