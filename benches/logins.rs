@@ -6,9 +6,11 @@
 //! told. It takes about half a minute, and fails when a protected request was not answered with 200.
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::print_stdout,
     clippy::indexing_slicing,
-    reason = "a bench fails by panicking and prints its figures"
+    clippy::disallowed_methods,
+    reason = "a bench fails by panicking, prints its figures, and paces its load"
 )]
 
 #[path = "../tests/e2e/support/mod.rs"]

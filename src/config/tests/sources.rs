@@ -162,6 +162,7 @@ fn what_is_in_force_is_shown_with_its_origin() {
     server.unix_mode = "0660"                      # default
     # server.unix_owner is not set
     # server.unix_group is not set
+    server.trusted_proxies = []                    # default
     workers.count = 4                              # DESTRIER_WORKERS__COUNT
     workers.boot_timeout = "30s"                   # default
     workers.graceful_timeout = "30s"               # default
@@ -202,14 +203,14 @@ fn what_is_in_force_is_shown_with_its_origin() {
     auth.trusted_origins = []                      # default
     # auth.csrf_cookie is not set
     # auth.csrf_header is not set
-    auth.headers = {}                             # default
+    auth.headers = {}                              # default
     # auth.payload_header is not set
     # auth.dpop_origin is not set
-    auth.dpop_window = "1m"                       # default
-    auth.client_cert_header = "Client-Cert"       # default
-    auth.client_cert_format = "rfc9440"           # default
+    auth.dpop_window = "1m"                        # default
+    auth.client_cert_header = "Client-Cert"        # default
+    auth.client_cert_format = "rfc9440"            # default
     # auth.revocation.file is not set
-    auth.revocation.on_stale = "deny"             # default
+    auth.revocation.on_stale = "deny"              # default
     # auth.tokens.database is not set
     auth.tokens.prefix = "/api/token"              # default
     # auth.tokens.issuer is not set
@@ -238,6 +239,12 @@ fn what_is_in_force_is_shown_with_its_origin() {
     secret_file = "/srv/a"                         # /srv/app.toml:4:15
     # public_key_file is not set
     # jwks_file is not set
+    # jwks_url is not set
+    # discovery is not set
+    # ca_file is not set
+    allow_link_local = false                       # default
+    refresh_interval = "15m"                       # default
+    stale_max = "1day"                             # default
     create_missing = false                         # default
     # issuer is not set
     audience = []                                  # default
@@ -246,6 +253,7 @@ fn what_is_in_force_is_shown_with_its_origin() {
     require = []                                   # default
     claims = {}                                    # default
     typ = []                                       # default
+    binding = "none"                               # default
 
     [[auth.rule]]
     path = "/"                                     # /srv/app.toml:6:8
