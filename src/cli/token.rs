@@ -159,7 +159,7 @@ pub struct TokenRevokeArgs {
     #[arg(long, value_name = "FILE", group = "what")]
     pub token_file: Option<PathBuf>,
     /// With --sub: also the tokens that will be issued, until the entry is taken out of the file
-    #[arg(long, requires = "sub")]
+    #[arg(long, conflicts_with_all = ["jti", "sid", "token_file"])]
     pub for_good: bool,
     /// Only tokens of this issuer (`iss`) [default with --token-file: the token's, else any]
     #[arg(long, value_name = "NAME")]

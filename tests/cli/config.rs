@@ -87,6 +87,11 @@ methods = "GET"
     auth.client_cert_header = "Client-Cert"  # default
     auth.client_cert_format = "rfc9440"  # default
     # auth.revocation.file is not set
+    # auth.revocation.url is not set
+    auth.revocation.poll_interval = "10s"  # default
+    # auth.revocation.ca_file is not set
+    auth.revocation.allow_link_local = false  # default
+    auth.revocation.stale_max = "10m"  # default
     auth.revocation.on_stale = "deny"  # default
     # auth.tokens.database is not set
     auth.tokens.prefix = "/api/token"  # default

@@ -2,6 +2,7 @@
 
 mod inspect;
 mod issue;
+mod revoke;
 mod verify;
 
 use base64::Engine as _;

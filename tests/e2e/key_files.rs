@@ -85,6 +85,14 @@ pub(crate) fn token_of_pair(letter: char) -> String {
     token_named(letter, &letter.to_string())
 }
 
+/// A token with this name that a key pair has signed.
+pub(crate) fn token_with_jti(letter: char, jti: &str) -> String {
+    let mut header = Header::new(Algorithm::EdDSA);
+    header.kid = Some(letter.to_string());
+    let claims = json!({"jti": jti, "sub": "u", "exp": clock::unix().as_secs() + 600});
+    encode(&header, &claims, &PAIRS[&letter].signs).unwrap()
+}
+
 /// A token that a key pair has signed and that says another name of its key.
 pub(crate) fn token_named(letter: char, kid: &str) -> String {
     let mut header = Header::new(Algorithm::EdDSA);

@@ -166,7 +166,7 @@ fn while_the_provider_is_away_the_last_keys_hold_until_they_are_too_old_and_new_
     });
     let mut connection = Blocking::open(&server.address()).unwrap();
     let answer = connection.send(request(&token_of_pair('a'))).unwrap();
-    assert_eq!(answer.headers["retry-after"], "5");
+    assert_eq!(answer.headers["retry-after"], "1");
     assert_eq!(answer.json()["code"], "token_not_checked");
     server.assert_said("its keys are not known, or older than `stale_max`");
     provider.publish("b");
@@ -245,5 +245,36 @@ fn the_agent_comes_and_goes_with_the_need_for_it_and_leaves_with_its_master() {
     assert_eq!(server.wait_for_exit(Duration::from_secs(10)), Some(0));
     eventually("the agent leaves with its master", || {
         (!os::is_alive(agent)).then_some(())
+    });
+}
+
+#[test]
+fn a_deny_list_is_polled_and_while_it_cannot_be_had_nobody_is_believed() {
+    let list = |jti: &str| format!("{{\"revoked\": [{{\"jti\": \"{jti}\"}}]}}");
+    let provider = Provider::start("a");
+    let lists = Provider::start("");
+    *lists.set.lock().unwrap() = list("one");
+    let revocation = format!(
+        "[auth.revocation]\nurl = \"http://{}/revoked.json\"\npoll_interval = \"1s\"\nstale_max = \"3s\"",
+        lists.address
+    );
+    let server = provider.set_up(&revocation).start();
+    let [one, two] = ["one", "two"].map(|jti| crate::key_files::token_with_jti('a', jti));
+    assert_eq!(statuses(&server, &one), [401; 12]);
+    assert_eq!(statuses(&server, &two), [200; 12]);
+    *lists.set.lock().unwrap() = list("two");
+    eventually("the next list is in force", || {
+        (statuses(&server, &two) == [401; 12]).then_some(())
+    });
+    assert_eq!(statuses(&server, &one), [200; 12]);
+    lists.go_away(true);
+    eventually("the list is too old", || {
+        (statuses(&server, &one) == [503; 12]).then_some(())
+    });
+    // What was revoked stays so.
+    assert_eq!(statuses(&server, &two), [401; 12]);
+    lists.go_away(false);
+    eventually("the list is there again", || {
+        (statuses(&server, &one) == [200; 12]).then_some(())
     });
 }

@@ -8,7 +8,7 @@ use super::{now, read_token};
 use crate::auth::{DenyListText, Revoked, UnixTime, inspect};
 use crate::cli::{ConfigArgs, TokenRevokeArgs};
 use crate::commands::{CommandError, load_config, tell};
-use crate::config::DenyListSource;
+use crate::config::{DenyListSource, LEEWAY_MAX};
 use crate::key_files;
 
 /// Writes the entry; nothing has changed where that fails.
@@ -80,11 +80,13 @@ fn entry(args: &TokenRevokeArgs, UnixTime(now): UnixTime) -> Result<Revoked, Com
         entry.iss = entry.iss.or_else(|| text("iss").map(str::to_owned));
         let exp = said.payload.get("exp").and_then(serde_json::Value::as_u64);
         // Clocks may differ by as much as an issuer forgives.
-        entry.exp = until.or(exp.map(|exp| exp.saturating_add(crate::config::LEEWAY_MAX.as_secs())));
+        entry.exp = until.or_else(|| Some(exp?.saturating_add(LEEWAY_MAX.as_secs())));
     }
     let empty = [&entry.jti, &entry.sub, &entry.sid];
     if empty.into_iter().flatten().any(String::is_empty) {
-        return Err(CommandError::usage("token: what is revoked must not be empty"));
+        return Err(CommandError::usage(
+            "token: what is revoked must not be empty",
+        ));
     }
     Ok(entry)
 }

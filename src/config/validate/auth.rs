@@ -3,9 +3,7 @@
 use super::{Check, text};
 use crate::config::key::KeyPath;
 use crate::config::notation::{OneOrMany, Text};
-use crate::config::{
-    Access, Auth, DenyListSource, DoubleSubmit, Issuer, Revocation, TokenSource, file, token_source,
-};
+use crate::config::{Access, Auth, DoubleSubmit, Issuer, TokenSource, file, token_source};
 
 const ADDRESS: &str =
     "must be an address without query and fragment, such as `https://api.example.com`";

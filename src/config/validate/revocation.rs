@@ -52,14 +52,18 @@ impl Check<'_> {
         }
         let default = file::Revocation::default();
         for (name, is_given) in [
-            ("poll_interval", written.poll_interval != default.poll_interval),
+            (
+                "poll_interval",
+                written.poll_interval != default.poll_interval,
+            ),
             ("ca_file", written.ca_file.is_some()),
             ("allow_link_local", written.allow_link_local),
             ("stale_max", written.stale_max != default.stale_max),
         ] {
             if is_given {
                 let child = key.child(name);
-                let message = format!("`{child}` is for `auth.revocation.url` only, which is not set");
+                let message =
+                    format!("`{child}` is for `auth.revocation.url` only, which is not set");
                 self.refuse_with(&child, message, None);
             }
         }
