@@ -13,6 +13,7 @@ mod fetched_keys;
 mod laws;
 mod shipped;
 mod sources;
+mod tokens;
 
 /// Loads `text` as if it stood in `/srv/app.toml`.
 fn read_text(text: &str, sources: &Sources) -> Result<Loaded, ConfigErrors> {

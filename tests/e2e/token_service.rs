@@ -477,7 +477,7 @@ fn a_database_that_cannot_be_opened_fails_the_boot_with_the_reason() {
 
 #[test]
 fn the_service_signs_with_the_secret_that_its_issuer_has_now() {
-    let server = start(AUTH);
+    let server = start(&AUTH.replace("database", "throttle_account = 'off'\ndatabase"));
     let address = server.address();
     let access = || login(&address).text("access");
     let before = access();
