@@ -198,6 +198,7 @@ impl Subject {
 
     fn judge(&self, headers: &HeaderMap) {
         let request = RequestView {
+            client_certificate: None,
             method: "GET",
             path: "/orders/7",
             query: None,

@@ -205,21 +205,25 @@ fn serve<A: App>(
             worker,
             slot: _,
             generation,
+            workers,
             channel,
             listeners,
             seat,
+            replay,
             identity,
         } = assignment;
         let task = Task {
             master,
             worker,
             generation,
+            workers,
             config: Arc::clone(&config),
             guard: Arc::clone(&guard),
             signer: signer.clone(),
             channel,
             listeners,
             seat,
+            replay,
             identity,
         };
         worker::run(task, app.as_ref()).into()

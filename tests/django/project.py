@@ -1,6 +1,7 @@
 """A Django project of one file with SimpleJWT, for tests/differential.rs: `project.py FOLDER init`, `project.py FOLDER serve PORT`.
 
-FOLDER holds `secret`, the shared HS256 secret, and gets the database. ROTATE=1 turns rotation and blacklisting on.
+FOLDER holds `secret`, the shared HS256 secret, and gets the database. ROTATE=1 turns rotation and blacklisting on, SLIDING=1 has
+the views of sliding tokens.
 """
 
 import os
@@ -10,6 +11,8 @@ from pathlib import Path
 
 FOLDER = Path(sys.argv[1])
 ROTATE = os.environ.get("ROTATE") == "1"
+SLIDING = os.environ.get("SLIDING") == "1"
+CLASS = "SlidingToken" if SLIDING else "AccessToken"
 
 import django
 from django.conf import settings
@@ -51,6 +54,7 @@ settings.configure(
         "ROTATE_REFRESH_TOKENS": ROTATE,
         "BLACKLIST_AFTER_ROTATION": ROTATE,
         "ACCESS_TOKEN_LIFETIME": timedelta(minutes=5),
+        "AUTH_TOKEN_CLASSES": ("rest_framework_simplejwt.tokens." + CLASS,),
     },
 )
 django.setup()
@@ -67,9 +71,12 @@ class Me(APIView):
         return Response({"subject": request.user.pk})
 
 
+OBTAIN = views.TokenObtainSlidingView if SLIDING else views.TokenObtainPairView
+REFRESH = views.TokenRefreshSlidingView if SLIDING else views.TokenRefreshView
+
 urlpatterns = [
-    path("api/token/", views.TokenObtainPairView.as_view()),
-    path("api/token/refresh/", views.TokenRefreshView.as_view()),
+    path("api/token/", OBTAIN.as_view()),
+    path("api/token/refresh/", REFRESH.as_view()),
     path("api/token/verify/", views.TokenVerifyView.as_view()),
     path("api/token/blacklist/", views.TokenBlacklistView.as_view()),
     path("me", Me.as_view()),

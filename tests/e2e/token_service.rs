@@ -17,7 +17,7 @@ use crate::support::journal::Mark;
 use crate::support::server::{Server, Setup};
 
 const SECRET: &str = "a secret of thirty-two octets!!!";
-const PASSWORD: &str = "correct horse";
+pub(crate) const PASSWORD: &str = "correct horse";
 
 const AUTH: &str = r#"
 [auth.tokens]
@@ -34,7 +34,7 @@ roles = ["ops"]
 path = "/**"
 "#;
 
-fn set_up(auth: &str) -> Setup {
+pub(crate) fn set_up(auth: &str) -> Setup {
     use std::os::unix::fs::PermissionsExt;
     let mut setup = Setup::new();
     setup.config.set_auth(auth);
@@ -53,7 +53,7 @@ fn start(auth: &str) -> Server {
 }
 
 /// `destrier user …` with a password on standard input.
-fn user(server: &Server, words: &[&str], password: &str) -> Outcome {
+pub(crate) fn user(server: &Server, words: &[&str], password: &str) -> Outcome {
     let mut command = command::command(&destrier());
     let file = server.folder().join("password");
     std::fs::write(&file, password).unwrap();
@@ -67,24 +67,24 @@ fn user(server: &Server, words: &[&str], password: &str) -> Outcome {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 impl Answer {
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap()
     }
 
-    fn text(&self, name: &str) -> String {
+    pub(crate) fn text(&self, name: &str) -> String {
         let value = self.json()[name].as_str().map(str::to_owned);
         value.unwrap_or_else(|| panic!("no `{name}` in {self:?}"))
     }
 }
 
-fn request(address: &Address, head: &str, body: &[u8]) -> Answer {
+pub(crate) fn request(address: &Address, head: &str, body: &[u8]) -> Answer {
     let Address::Tcp(address) = address else {
         panic!("not on TCP")
     };
@@ -103,22 +103,22 @@ fn request(address: &Address, head: &str, body: &[u8]) -> Answer {
     }
 }
 
-fn post(address: &Address, path: &str, body: &Value) -> Answer {
+pub(crate) fn post(address: &Address, path: &str, body: &Value) -> Answer {
     let head = format!("POST {path} HTTP/1.1\r\nContent-Type: application/json");
     request(address, &head, body.to_string().as_bytes())
 }
 
-fn get(address: &Address, path: &str, token: &str) -> Answer {
+pub(crate) fn get(address: &Address, path: &str, token: &str) -> Answer {
     let head = format!("GET {path} HTTP/1.1\r\nAuthorization: Bearer {token}");
     request(address, &head, b"")
 }
 
-fn login(address: &Address) -> Answer {
+pub(crate) fn login(address: &Address) -> Answer {
     let body = json!({"username": "alice", "password": PASSWORD});
     post(address, "/api/token/", &body)
 }
 
-fn refresh(address: &Address, token: &str) -> Answer {
+pub(crate) fn refresh(address: &Address, token: &str) -> Answer {
     post(address, "/api/token/refresh/", &json!({ "refresh": token }))
 }
 
@@ -290,6 +290,54 @@ fn a_request_that_cannot_be_read_is_refused_as_django_rest_framework_does() {
     assert!(ask(form, "username=alice&password=correct+horse").starts_with("200 "));
     let long = "x".repeat(64 * 1024 + 1);
     assert!(ask(&format!("POST /api/token/ HTTP/1.1\r\n{json}"), &long).starts_with("413 "));
+}
+
+#[test]
+fn of_the_logins_for_one_account_and_from_one_address_so_many_are_tried() {
+    let logins = |settings: &str, names: &[&str]| {
+        let auth = AUTH.replace("database", &format!("{settings}\ndatabase"));
+        let mut setup = set_up(&auth);
+        setup.config.set("workers.count", 1);
+        let server = setup.start();
+        let address = server.address();
+        let mut statuses = Vec::new();
+        for username in names {
+            let body = json!({"username": username, "password": PASSWORD});
+            let answer = post(&address, "/api/token/", &body);
+            statuses.push(answer.status);
+            if answer.status == 429 {
+                let seconds = answer.head.split("retry-after: ").nth(1).unwrap();
+                let seconds: u32 = seconds.lines().next().unwrap().parse().unwrap();
+                assert!((1..=20).contains(&seconds), "{answer:?}");
+                let plural = if seconds == 1 { "" } else { "s" };
+                let said = format!(
+                    "{{\"detail\":\"Request was throttled. Expected available in {seconds} second{plural}.\"}}"
+                );
+                assert_eq!(answer.body, said);
+            }
+        }
+        (server, statuses)
+    };
+    let names = ["mallory", "Mallory", "MALLORY", "mallory", "trent"];
+    let (server, statuses) = logins("throttle_account = '3/min'", &names);
+    assert_eq!(statuses, [401, 401, 401, 429, 401]);
+    let line = server.wait_for_log(Mark::START, "login throttled");
+    assert_eq!(
+        (&line["reason"], &line["peer"]),
+        (&json!("account"), &json!("127.0.0.1"))
+    );
+    assert!(
+        line["request"].is_string() && !line.to_string().to_lowercase().contains("mallory"),
+        "{line}"
+    );
+    let (server, statuses) = logins("throttle_address = '3/min'", &["a", "b", "c", "d"]);
+    assert_eq!(statuses, [401, 401, 401, 429]);
+    assert_eq!(
+        server.wait_for_log(Mark::START, "login throttled")["reason"],
+        "address"
+    );
+    let (_, statuses) = logins("throttle_account = 'off'", &["mallory"; 12]);
+    assert_eq!(statuses, [401; 12]);
 }
 
 #[test]
