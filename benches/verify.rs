@@ -198,11 +198,11 @@ impl Subject {
 
     fn judge(&self, headers: &HeaderMap) {
         let request = RequestView {
-            client_certificate: None,
             method: "GET",
             path: "/orders/7",
             query: None,
             headers,
+            client_certificate: None,
         };
         let now = UnixTime(clock::unix().as_secs());
         let verdict = black_box(self.guard.judge(&request, now));

@@ -49,15 +49,20 @@ pub fn guard(auth: &config::Auth) -> Guard {
     Guard::new(auth, keys).expect("the rules of a target are right")
 }
 
-/// The status of the refusal of a request, or that it may pass.
-pub fn refused(guard: &Guard, method: &str, path: &str, headers: &HeaderMap) -> Option<u16> {
-    let request = RequestView {
+/// A request without query, body and certificate.
+pub fn request<'a>(method: &'a str, path: &'a str, headers: &'a HeaderMap) -> RequestView<'a> {
+    RequestView {
         method,
         path,
         query: None,
         headers,
-    };
-    match guard.judge(&request, NOW) {
+        client_certificate: None,
+    }
+}
+
+/// The status of the refusal of a request, or that it may pass.
+pub fn refused(guard: &Guard, method: &str, path: &str, headers: &HeaderMap) -> Option<u16> {
+    match guard.judge(&request(method, path, headers), NOW) {
         Verdict::Pass(_) => None,
         Verdict::Refuse(refusal) => Some(refusal.status),
     }

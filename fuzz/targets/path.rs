@@ -3,8 +3,8 @@
 
 use std::sync::LazyLock;
 
-use destrier::auth::{Explanation, Guard, RequestView, canonical_path};
-use destrier_fuzz::{NOW, configuration, guard};
+use destrier::auth::{Explanation, Guard, canonical_path};
+use destrier_fuzz::{NOW, configuration, guard, request};
 use http::HeaderMap;
 use http::uri::PathAndQuery;
 use libfuzzer_sys::fuzz_target;
@@ -19,13 +19,7 @@ static GUARD: LazyLock<Guard> = LazyLock::new(|| {
 fuzz_target!(|path: &str| {
     let headers = HeaderMap::new();
     let explain = |path: &str| {
-        let request = RequestView {
-            method: "GET",
-            path,
-            query: None,
-            headers: &headers,
-        };
-        let Explanation { path, rule, .. } = GUARD.explain(&request, NOW);
+        let Explanation { path, rule, .. } = GUARD.explain(&request("GET", path, &headers), NOW);
         (path, rule)
     };
     let (Some(judged), rule) = explain(path) else {

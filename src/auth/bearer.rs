@@ -26,8 +26,10 @@ pub(super) fn token(field: &[u8]) -> Result<Option<(Scheme, &[u8])>, Malformed> 
     };
     let blanks = rest.iter().take_while(|byte| **byte == b' ').count();
     let (blanks, token) = rest.split_at(blanks);
+    // Looked through to its end, which the compiler does for many bytes at once: tokens are long, and blanks in them rare.
+    let has_blank = |found, byte: &u8| found | byte.is_ascii_whitespace();
     // Which other characters a token may have is for whoever decodes it to say.
-    if blanks.is_empty() || token.is_empty() || token.iter().any(u8::is_ascii_whitespace) {
+    if blanks.is_empty() || token.is_empty() || token.iter().fold(false, has_blank) {
         Err(Malformed)
     } else {
         Ok(Some((scheme, token)))

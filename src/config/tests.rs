@@ -10,6 +10,7 @@ mod addresses;
 mod auth;
 mod differences;
 mod fetched_keys;
+mod identity_fields;
 mod laws;
 mod shipped;
 mod sources;
