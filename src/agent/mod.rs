@@ -43,6 +43,8 @@ pub struct Task {
     pub identity: Identity,
     /// Where its log goes.
     pub log: Log,
+    /// The database of the token service, where a deny list in it is one of the feeds.
+    pub table: Option<DenyTable>,
 }
 
 /// Something that is kept fresh.
@@ -93,7 +95,8 @@ async fn live(task: Task, limits: &Limits) -> io::Result<()> {
     // Only now: a change of user clears it.
     process::die_with(task.master)?;
     log_writer::start();
-    keep_fresh(Orders::listen_on(task.channel)?, task.feeds, limits).await
+    let orders = Orders::listen_on(task.channel)?;
+    keep_fresh(orders, task.feeds, task.table, limits).await
 }
 
 /// One feed and its attempts.
@@ -114,10 +117,15 @@ struct Ended {
     result: Result<Brought, Failure>,
 }
 
-async fn keep_fresh(mut orders: Orders, feeds: Vec<Feed>, limits: &Limits) -> io::Result<()> {
+async fn keep_fresh(
+    mut orders: Orders,
+    feeds: Vec<Feed>,
+    table: Option<DenyTable>,
+    limits: &Limits,
+) -> io::Result<()> {
     let mut keepers: Vec<Keeper> = feeds
         .into_iter()
-        .map(|feed| Keeper::new(feed, limits))
+        .map(|feed| Keeper::new(feed, limits, table.clone()))
         .collect();
     let mut attempts = JoinSet::new();
     loop {
@@ -227,7 +235,7 @@ async fn end(ended: Ended, keeper: &mut Keeper, orders: &mut Orders) -> io::Resu
 }
 
 impl Keeper {
-    fn new(feed: Feed, limits: &Limits) -> Self {
+    fn new(feed: Feed, limits: &Limits, table: Option<DenyTable>) -> Self {
         let times = (feed.fetch.refresh, feed.fetch.stale_max);
         let age = feed.known_since.map(|known_since| {
             let since = Duration::from_secs(known_since);
@@ -239,7 +247,7 @@ impl Keeper {
             schedule: Schedule::new(times, age, clock::monotonic(), seed),
             url: source::shown(&feed.fetch.url),
             is_deny_list: feed.fetch.kind == FetchKind::DenyList,
-            source: Some(Source::new(feed.fetch, limits.clone())),
+            source: Some(Source::new(feed.fetch, limits.clone(), table)),
         }
     }
 }

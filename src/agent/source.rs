@@ -20,6 +20,9 @@ use crate::sys::clock;
 pub(super) struct Source {
     fetch: Fetch,
     limits: Limits,
+    table: Option<DenyTable>,
+    /// What the table held last.
+    last_list: Option<Vec<u8>>,
     /// Made anew after each failure, and so is what it knows of authorities.
     client: Option<Client>,
     /// Where the metadata say that the keys are, and until when since the machine booted that is believed.
@@ -86,10 +89,12 @@ impl fmt::Debug for Source {
 }
 
 impl Source {
-    pub(super) fn new(fetch: Fetch, limits: Limits) -> Self {
+    pub(super) fn new(fetch: Fetch, limits: Limits, table: Option<DenyTable>) -> Self {
         Self {
             fetch,
             limits,
+            table,
+            last_list: None,
             client: None,
             discovered: None,
             last: None,
@@ -113,7 +118,29 @@ impl Source {
         result
     }
 
+    /// Reads the deny list of the token database.
+    async fn read_table(&mut self) -> Result<Brought, Failure> {
+        let read = match &self.table {
+            Some(table) => table.read().await,
+            None => Err("another generation has it".to_owned()),
+        };
+        let list = read.map_err(|error| Failure {
+            url: shown(&self.fetch.url),
+            reason: Reason::Table(error),
+        })?;
+        let is_new = self.last_list.as_ref() != Some(&list);
+        self.last_list = Some(list.clone());
+        Ok(Brought {
+            content: is_new.then_some(list),
+            lifetime: None,
+            warnings: Vec::new(),
+        })
+    }
+
     async fn fetch(&mut self) -> Result<Brought, Failure> {
+        if self.fetch.kind == FetchKind::TokenDatabase {
+            return self.read_table().await;
+        }
         let at = |reason: Reason| Failure {
             url: shown(&self.fetch.url),
             reason,
@@ -126,7 +153,7 @@ impl Source {
         };
         self.client = Some(client.clone());
         let url = match &self.fetch.kind {
-            FetchKind::Jwks | FetchKind::DenyList => url,
+            FetchKind::Jwks | FetchKind::DenyList | FetchKind::TokenDatabase => url,
             FetchKind::Discovery { issuer } => match self.discovered.clone() {
                 Some((url, until)) if clock::monotonic() < until => url,
                 Some(_) | None => {
@@ -252,7 +279,7 @@ fn judge(fetch: &Fetch, content: &[u8]) -> Result<Vec<String>, Reason> {
             let keys = IssuerKeys::from_fetched_jwks(content, &fetch.algorithms)?;
             Ok(keys.warnings().to_vec())
         }
-        FetchKind::DenyList => {
+        FetchKind::DenyList | FetchKind::TokenDatabase => {
             DenyListText::parse(content)?;
             Ok(Vec::new())
         }

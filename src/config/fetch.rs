@@ -38,6 +38,8 @@ pub enum FetchKind {
     },
     /// A list of tokens that are no longer believed.
     DenyList,
+    /// Such a list in the database of the token service; it has no address.
+    TokenDatabase,
 }
 
 /// Whether what comes from there can be trusted to be what its server sent: over TLS, or from this machine.

@@ -101,11 +101,14 @@ pub(in crate::config) struct Revocation {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub file: Option<Text>,
-    /// The address of such a list, `https://…`; both count where both are given.
+    /// Whether the database of the token service has such a list too, for all who share it: `destrier token revoke` writes there, and
+    /// so do `destrier user disable`, `remove` and `passwd`.
+    pub database: bool,
+    /// The address of such a list, `https://…`; all that are given count.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub url: Option<Text>,
-    /// How often `url` is asked.
+    /// How often `url` and `database` are asked.
     pub poll_interval: Period<SECOND, DAY>,
     /// The authorities that the server's certificate may come from, in PEM; those of the system when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -113,7 +116,7 @@ pub(in crate::config) struct Revocation {
     pub ca_file: Option<Text>,
     /// Whether `url` may lead to link-local addresses.
     pub allow_link_local: bool,
-    /// How long the last list of `url` is good while its server is away.
+    /// How long the last list of `url` or `database` is good while its server is away.
     pub stale_max: Period<SECOND, { 365 * DAY }>,
     /// What becomes of tokens that are not listed while a list is not known or too old.
     pub on_stale: OnStale,
@@ -123,6 +126,7 @@ impl Default for Revocation {
     fn default() -> Self {
         Self {
             file: None,
+            database: false,
             url: None,
             poll_interval: Period(Duration::from_secs(10)),
             ca_file: None,

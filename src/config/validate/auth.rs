@@ -43,7 +43,7 @@ impl Check<'_> {
             dpop_window: self.whole_seconds(&"auth.dpop_window".into(), auth.dpop_window.0),
             client_cert_header: self.client_cert_header(&auth.client_cert_header),
             client_cert_format: auth.client_cert_format,
-            revocation: self.revocation(&auth.revocation),
+            revocation: self.revocation(&auth.revocation, tokens.is_some()),
             tokens,
             issuers,
             rules,
