@@ -16,7 +16,7 @@ use crate::master::{
     Assignment, Ending, Inherited, ListenError, Loaded, Loader, Master, Program, Purpose, Serve,
     ServiceManager, SocketPathError, StartError, Takeover,
 };
-use crate::tokens::Signer;
+use crate::tokens::{Password, Signer};
 use crate::worker::{self, Task};
 
 /// Serves `app` as the configuration says.
@@ -136,8 +136,17 @@ fn read<A: App>(
     let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     warnings.extend(guard.warnings().iter().cloned());
     let signer = super::load_signer(&config, &guard)?.map(Arc::new);
+    let secrets = Secrets {
+        signer,
+        database_password: super::load_database_password(&config)?,
+    };
     let config = Arc::new(config);
-    let serve = serve(Arc::clone(&config), Arc::new(guard), signer, Rc::clone(app));
+    let serve = serve(
+        Arc::clone(&config),
+        Arc::new(guard),
+        secrets,
+        Rc::clone(app),
+    );
     Ok(Loaded {
         config,
         text,
@@ -149,10 +158,16 @@ fn read<A: App>(
     })
 }
 
+/// What the token service has from files that workers may not read.
+struct Secrets {
+    signer: Option<Arc<Signer>>,
+    database_password: Option<Password>,
+}
+
 fn serve<A: App>(
     config: Arc<config::Config>,
     guard: Arc<Guard>,
-    signer: Option<Arc<Signer>>,
+    secrets: Secrets,
     app: Rc<A>,
 ) -> Serve {
     Rc::new(move |assignment: Assignment| {
@@ -172,7 +187,8 @@ fn serve<A: App>(
             generation,
             config: Arc::clone(&config),
             guard: Arc::clone(&guard),
-            signer: signer.clone(),
+            signer: secrets.signer.clone(),
+            database_password: secrets.database_password.clone(),
             channel,
             listeners,
             seat,

@@ -22,6 +22,10 @@ pub(super) fn make_absolute(file: &mut File, document: &Document) {
         &"auth.tokens.signing_key_file".into(),
         &mut file.auth.tokens.signing_key_file,
     );
+    resolve(
+        &"auth.tokens.database_password_file".into(),
+        &mut file.auth.tokens.database_password_file,
+    );
     if let Some(Text(database)) = &mut file.auth.tokens.database
         && let Some(path) = database.strip_prefix("sqlite:")
         && !path.is_empty()

@@ -1,5 +1,6 @@
 //! `[auth.tokens]` in force: the token service.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -44,4 +45,20 @@ pub struct Tokens {
 pub enum Database {
     /// A file of `SQLite`, which all workers open.
     Sqlite(PathBuf),
+    /// A `PostgreSQL` server.
+    Postgres {
+        /// Where it is, with the user and the name of the database; the password is never in it.
+        url: String,
+        /// The file with the user's password; absent when the server wants none, or `PGPASSFILE` has it.
+        password_file: Option<PathBuf>,
+    },
+}
+
+impl fmt::Display for Database {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(formatter, "`{}`", path.display()),
+            Self::Postgres { url, .. } => write!(formatter, "`{url}`"),
+        }
+    }
 }

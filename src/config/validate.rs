@@ -14,6 +14,7 @@ use super::{App, Bind, Config, Health, Http, Log, Process, Reload, Server, Worke
 
 mod auth;
 mod claims;
+mod database;
 mod issuers;
 mod rules;
 mod tokens;

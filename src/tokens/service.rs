@@ -17,7 +17,7 @@ use super::endpoint::Endpoint;
 use super::passwords::{Busy, Pool};
 use super::rotation::{Decision, Millis, Mode, Successor};
 use super::signer::Signer;
-use super::store::{Refresh, Refreshed, Store, StoreError, Token};
+use super::store::{Password, Refresh, Refreshed, Store, StoreError, Token};
 use super::{fields, negotiation};
 use crate::auth::{ClaimError, Guard, TokenError, UnixTime, challenge};
 use crate::config::{self, Database};
@@ -68,16 +68,24 @@ pub struct Call<'a> {
 }
 
 /// Opens the database of a configuration.
-pub(super) async fn open(database: &Database) -> Result<Store, String> {
-    match database {
-        Database::Sqlite(path) => Store::open(path).await.map_err(|error| {
-            let hint = "the user that workers run as must be able to write to it and to its folder";
+pub(super) async fn open(
+    tokens: &config::Tokens,
+    password: Option<&Password>,
+) -> Result<Store, String> {
+    let hint = match tokens.database {
+        Database::Sqlite(_) => {
+            " (the user that workers run as must be able to write to it and to its folder)"
+        }
+        Database::Postgres { .. } => "",
+    };
+    Store::open(&tokens.database, password)
+        .await
+        .map_err(|error| {
             format!(
-                "cannot open the database `{}`: {error} ({hint})",
-                path.display()
+                "cannot open the database {}: {error}{hint}",
+                tokens.database
             )
-        }),
-    }
+        })
 }
 
 /// Why a request gets no good answer: said to the client, or to the log.
@@ -114,6 +122,7 @@ impl Service {
     pub async fn start(
         auth: &config::Auth,
         signer: Option<Arc<Signer>>,
+        password: Option<&Password>,
         guard: Arc<Guard>,
     ) -> Result<Option<Self>, String> {
         let (Some(tokens), Some(issuer), Some(signer)) =
@@ -121,7 +130,7 @@ impl Service {
         else {
             return Ok(None);
         };
-        let store = open(&tokens.database).await?;
+        let store = open(tokens, password).await?;
         let mode = match (
             tokens.rotate_refresh_tokens,
             tokens.blacklist_after_rotation,

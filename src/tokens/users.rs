@@ -7,7 +7,7 @@ use super::claims::Style;
 use super::passwords;
 use super::rotation::Millis;
 use super::service::open;
-use super::store::{Listed, Store};
+use super::store::{Listed, Password, Store};
 use crate::config;
 use crate::sys::clock;
 
@@ -24,7 +24,7 @@ type Outcome<T> = Result<T, String>;
 
 impl Users {
     /// Opens the database; makes it when it is missing.
-    pub fn open(auth: &config::Auth) -> Outcome<Self> {
+    pub fn open(auth: &config::Auth, password: Option<&Password>) -> Outcome<Self> {
         let (Some(tokens), Some(issuer)) = (&auth.tokens, auth.token_issuer()) else {
             return Err("the configuration has no `auth.tokens.database`".to_owned());
         };
@@ -32,7 +32,7 @@ impl Users {
             .enable_all()
             .build()
             .map_err(|error| error.to_string())?;
-        let store = runtime.block_on(open(&tokens.database))?;
+        let store = runtime.block_on(open(tokens, password))?;
         let style = Style::new(tokens, issuer);
         Ok(Self {
             runtime,

@@ -80,6 +80,7 @@ methods = "GET"
     # auth.csrf_cookie is not set
     # auth.csrf_header is not set
     # auth.tokens.database is not set
+    # auth.tokens.database_password_file is not set
     auth.tokens.prefix = "/api/token"  # default
     # auth.tokens.issuer is not set
     # auth.tokens.signing_key_file is not set

@@ -17,10 +17,15 @@ use crate::config::notation::{Period, Text};
     reason = "the keys are named as the settings of SimpleJWT"
 )]
 pub(in crate::config) struct Tokens {
-    /// Where users and refresh tokens are kept: `sqlite:PATH`. Not set: there is no token service.
+    /// Where users and refresh tokens are kept: `sqlite:PATH` or `postgresql://USER@HOST:PORT/NAME`. Not set: there is no token
+    /// service.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub database: Option<Text>,
+    /// The file with the password of the database's user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
+    pub database_password_file: Option<Text>,
     /// The path before `/`, `/refresh/`, `/verify/` and `/blacklist/`.
     pub prefix: Text,
     /// The `name` of the issuer that signs; not needed when there is one only.
@@ -51,6 +56,7 @@ impl Default for Tokens {
     fn default() -> Self {
         Self {
             database: None,
+            database_password_file: None,
             prefix: Text("/api/token".to_owned()),
             issuer: None,
             signing_key_file: None,
