@@ -48,7 +48,7 @@ pub use locate::{Located, locate};
 pub use origin::Origin;
 pub use show::{Overridden, Setting, shown};
 pub use sources::{Sources, Text};
-pub use tokens::{Database, Tokens};
+pub use tokens::{Database, RESERVED_CLAIMS, Schema, SchemaName, Tokens};
 
 /// Reads, merges and checks the configuration.
 ///

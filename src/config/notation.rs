@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{Error, SeqAccess, Unexpected, Visitor, value::SeqAccessDeserializer};
+use serde::de::{
+    Error, IntoDeserializer, SeqAccess, Unexpected, Visitor, value::SeqAccessDeserializer,
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::WorkerCount;
@@ -292,6 +294,37 @@ impl JsonSchema for Text {
     }
 }
 
+/// A [`Text`], or the empty text for none, where there is a default that is not none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TextOrNone(pub(super) Option<Text>);
+
+impl<'de> Deserialize<'de> for TextOrNone {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() {
+            return Ok(Self(None));
+        }
+        Text::deserialize(text.into_deserializer()).map(|text| Self(Some(text)))
+    }
+}
+
+impl Serialize for TextOrNone {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = self.0.as_ref().map(|Text(text)| text.as_str());
+        serializer.serialize_str(text.unwrap_or_default())
+    }
+}
+
+impl JsonSchema for TextOrNone {
+    fn schema_name() -> Cow<'static, str> {
+        "TextOrNone".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string" })
+    }
+}
+
 /// One value, or an array of them; shown as an array.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
@@ -315,7 +348,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Vec<T>, E> {
                 let one: serde::de::value::StrDeserializer<'_, E> =
-                    serde::de::IntoDeserializer::into_deserializer(text);
+                    IntoDeserializer::into_deserializer(text);
                 Ok(vec![T::deserialize(one)?])
             }
 

@@ -4,6 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::{Auth, Issuer};
 
 impl Auth {
@@ -38,6 +41,46 @@ pub struct Tokens {
     pub update_last_login: bool,
     /// Where users and refresh tokens are kept.
     pub database: Database,
+    /// In which tables.
+    pub schema: Schema,
+}
+
+/// Claims that the token service sets itself, so that neither a user's record nor a group can.
+pub const RESERVED_CLAIMS: [&str; 8] = [
+    "token_type",
+    "exp",
+    "iat",
+    "nbf",
+    "jti",
+    "aud",
+    "iss",
+    "refresh_exp",
+];
+
+/// `auth.tokens.schema` as it is written: whose tables they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SchemaName {
+    /// Destrier's own, which it makes.
+    Destrier,
+    /// Those of an existing Django site with `SimpleJWT`.
+    Django,
+}
+
+/// Whose tables they are, with what is asked of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Schema {
+    /// Destrier's own, which it makes.
+    Destrier,
+    /// Those of an existing Django site with `SimpleJWT`.
+    Django {
+        /// The claim that holds the names of a user's groups; absent when none shall.
+        groups_claim: Option<String>,
+        /// Whether a password may be checked with MD5.
+        allow_md5_hashes: bool,
+        /// Whether a login replaces a hash that Django would not make any more.
+        upgrade_hashes: bool,
+    },
 }
 
 /// `auth.tokens.database`.

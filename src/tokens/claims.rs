@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::rotation::Successor;
 use super::store::User;
-use crate::config;
+use crate::config::{self, RESERVED_CLAIMS, Schema};
 
 /// Claims of a token, in order.
 pub(super) type ClaimMap = Map<String, Value>;
@@ -20,6 +20,8 @@ pub(super) struct Style {
     refresh_lifetime: Duration,
     audience: Option<Value>,
     issuer: Option<String>,
+    /// Whether roles and groups stand in the record only. Beside Django they may come from whoever else issues tokens.
+    owns_roles: bool,
 }
 
 /// A refresh token and an access token that belong together.
@@ -28,18 +30,6 @@ pub(super) struct Pair {
     pub(super) refresh: ClaimMap,
     pub(super) access: ClaimMap,
 }
-
-/// Claims that the service sets itself, so that a user's record cannot.
-const OWN: [&str; 8] = [
-    "token_type",
-    "exp",
-    "iat",
-    "nbf",
-    "jti",
-    "aud",
-    "iss",
-    "refresh_exp",
-];
 
 /// Claims that follow the user's record even when it no longer has them.
 const OF_RECORD: [&str; 2] = ["roles", "groups"];
@@ -56,12 +46,13 @@ impl Style {
                 several => Some(several.into()),
             },
             issuer: issuer.issuer.clone(),
+            owns_roles: tokens.schema == Schema::Destrier,
         }
     }
 
     /// Whether a user's record may set this claim.
     pub(super) fn is_free(&self, claim: &str) -> bool {
-        !claim.is_empty() && claim != self.user_id_claim && !OWN.contains(&claim)
+        !claim.is_empty() && claim != self.user_id_claim && !RESERVED_CLAIMS.contains(&claim)
     }
 
     /// What a login makes.
@@ -111,7 +102,7 @@ impl Style {
 
     fn follow(&self, claims: &mut ClaimMap, user: &User) {
         for name in OF_RECORD {
-            if !user.claims.contains_key(name) {
+            if self.owns_roles && !user.claims.contains_key(name) {
                 // Not `remove`, which would put the last claim in its place.
                 claims.shift_remove(name);
             }
@@ -234,6 +225,7 @@ mod tests {
                 several => Some(json!(several)),
             },
             issuer: issuer.map(str::to_owned),
+            owns_roles: true,
         }
     }
 

@@ -14,13 +14,13 @@ use serde_json::{Value, json};
 use super::answer::Answer;
 use super::claims::{self, ClaimMap, Pair, Style, Whom};
 use super::endpoint::Endpoint;
-use super::passwords::{Busy, Pool};
+use super::passwords::{Busy, Policy, Pool};
 use super::rotation::{Decision, Millis, Mode, Successor};
 use super::signer::Signer;
-use super::store::{Password, Refresh, Refreshed, Store, StoreError, Token};
+use super::store::{Password, Refresh, Refreshed, Store, StoreError, Token, User};
 use super::{fields, negotiation};
 use crate::auth::{ClaimError, Guard, TokenError, UnixTime, challenge};
-use crate::config::{self, Database};
+use crate::config::{self, Database, Schema};
 use crate::sys::clock;
 
 /// The longest body that is read, in bytes.
@@ -78,14 +78,29 @@ pub(super) async fn open(
         }
         Database::Postgres { .. } => "",
     };
-    Store::open(&tokens.database, password)
-        .await
-        .map_err(|error| {
-            format!(
-                "cannot open the database {}: {error}{hint}",
-                tokens.database
-            )
-        })
+    Store::open(tokens, password).await.map_err(|error| {
+        format!(
+            "cannot open the database {}: {error}{hint}",
+            tokens.database
+        )
+    })
+}
+
+/// Which hashes of passwords there are in the database.
+async fn policy(store: &Store, schema: &Schema) -> Result<Policy, String> {
+    match *schema {
+        Schema::Destrier => Ok(Policy::own()),
+        Schema::Django {
+            allow_md5_hashes,
+            upgrade_hashes,
+            ..
+        } => {
+            let sample = store.sample_hash().await;
+            let sample = sample.map_err(|error| format!("cannot read `auth_user`: {error}"))?;
+            let sample = sample.as_deref();
+            Ok(Policy::of_django(allow_md5_hashes, upgrade_hashes, sample))
+        }
+    }
 }
 
 /// Why a request gets no good answer: said to the client, or to the log.
@@ -131,6 +146,7 @@ impl Service {
             return Ok(None);
         };
         let store = open(tokens, password).await?;
+        let policy = policy(&store, &tokens.schema).await?;
         let mode = match (
             tokens.rotate_refresh_tokens,
             tokens.blacklist_after_rotation,
@@ -153,7 +169,7 @@ impl Service {
             challenge: challenge.unwrap_or(HeaderValue::from_static("Bearer")),
             signer,
             guard,
-            passwords: Pool::new(),
+            passwords: Pool::new(policy),
             store,
         }))
     }
@@ -237,7 +253,7 @@ impl Service {
         // One that may not log in takes as long as one that may.
         let hash = account.as_ref().map(|account| account.password.clone());
         let checked = self.passwords.check(password, hash).await;
-        let is_right = checked.map_err(|Busy| {
+        let checked = checked.map_err(|Busy| {
             tracing::info!(request = %call.request, peer = %Peer(call.peer), "too many logins at once");
             Answer::throttled(1)
         })?;
@@ -249,36 +265,59 @@ impl Service {
             // Not by its name: what is typed there is a password now and then.
             return Err(failed(None, "no such user"));
         };
-        let user = account.user;
-        if !is_right {
+        let user = &account.user;
+        if !checked.is_right {
             return Err(failed(Some(user.id), "wrong password"));
         }
         if !user.is_active {
             return Err(failed(Some(user.id), "the user is not active"));
         }
         let new = successor()?;
-        let pair = self.style.login(&user, &new);
+        let pair = self.style.login(user, &new);
+        let (refresh, access) = self.signed(&pair)?;
         let token = Token {
             jti: &new.refresh,
+            text: &refresh,
             user: Some(user.id),
             issued_at: new.at.seconds(),
             expires_at: date(&pair.refresh, "exp"),
         };
         self.store.logged_in(token, self.keeps_last_login).await?;
-        let (refresh, access) = self.signed(&pair)?;
+        if let Some(better) = checked.upgraded {
+            self.upgrade_hash(call, user.id, &account.password, &better)
+                .await;
+        }
         tracing::info!(request = %call.request, user = user.id, peer = %Peer(call.peer), jti = new.refresh, "logged in");
         Ok(json!({ "refresh": refresh, "access": access }))
     }
 
+    /// The login goes on whatever comes of it.
+    async fn upgrade_hash(&self, call: &Call<'_>, user: i64, old: &str, new: &str) {
+        match self.store.upgrade_hash(user, old, new).await {
+            Ok(()) => tracing::info!(request = %call.request, user, "password hash upgraded"),
+            Err(error) => {
+                tracing::warn!(request = %call.request, user, %error, "cannot upgrade a password hash");
+            }
+        }
+    }
+
     async fn refresh(&self, call: &Call<'_>, token: &str) -> Result<Value, Failure> {
         let claims = self.read(token)?;
-        let shown = self.refresh_token(&claims, self.mode != Mode::Keep).await?;
+        let shown = self
+            .refresh_token(&claims, token, self.mode != Mode::Keep)
+            .await?;
         let new = successor()?;
+        let sign = |user: Option<&User>| {
+            let pair = self.style.rotated(&claims, user, &new);
+            let signed = self.signer.sign(&pair.refresh);
+            signed.map_err(|error| error.to_string())
+        };
         let asked = Refresh {
             token: shown,
             mode: self.mode,
             new: &new,
             lifetime: self.refresh_lifetime,
+            sign: &sign,
         };
         let (decision, user) = match self.store.refresh(asked).await? {
             Refreshed::NoUser => return Err(Answer::no_account_of_token().into()),
@@ -323,7 +362,7 @@ impl Service {
 
     async fn blacklist(&self, call: &Call<'_>, token: &str) -> Result<Value, Failure> {
         let claims = self.read(token)?;
-        let shown = self.refresh_token(&claims, true).await?;
+        let shown = self.refresh_token(&claims, token, true).await?;
         let now = Millis::of(clock::unix()).seconds();
         if !self.store.blacklist(shown, now).await? {
             return Err(Answer::token(BLACKLISTED).into());
@@ -345,6 +384,7 @@ impl Service {
     async fn refresh_token<'a>(
         &self,
         claims: &'a ClaimMap,
+        text: &'a str,
         is_noted: bool,
     ) -> Result<Token<'a>, Failure> {
         let jti = claims::jti(claims)?;
@@ -362,6 +402,7 @@ impl Service {
         };
         Ok(Token {
             jti,
+            text,
             user,
             issued_at: date(claims, "iat"),
             expires_at: date(claims, "exp"),

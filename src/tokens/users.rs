@@ -8,7 +8,7 @@ use super::passwords;
 use super::rotation::Millis;
 use super::service::open;
 use super::store::{Listed, Password, Store};
-use crate::config;
+use crate::config::{self, Schema};
 use crate::sys::clock;
 
 /// The users in the database of a configuration.
@@ -28,6 +28,10 @@ impl Users {
         let (Some(tokens), Some(issuer)) = (&auth.tokens, auth.token_issuer()) else {
             return Err("the configuration has no `auth.tokens.database`".to_owned());
         };
+        if tokens.schema != Schema::Destrier {
+            let message = "the users are Django's: manage them with its admin site, or with `manage.py` (createsuperuser, changepassword)";
+            return Err(message.to_owned());
+        }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

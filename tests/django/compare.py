@@ -243,6 +243,7 @@ def run(rotates):
                 process.wait()
 
 
-total = sum(run(rotates) for rotates in (False, True))
-print(f"{total} requests, {len(failures)} differ")
-sys.exit(1 if failures else 0)
+if __name__ == "__main__":
+    total = sum(run(rotates) for rotates in (False, True))
+    print(f"{total} requests, {len(failures)} differ")
+    sys.exit(1 if failures else 0)

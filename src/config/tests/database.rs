@@ -74,3 +74,54 @@ fn an_address_that_would_not_do_is_refused_and_no_password_is_repeated() {
         assert!(!said.contains("hidden"), "{said}");
     }
 }
+
+#[test]
+fn tables_of_django_are_asked_for_groups_unless_nobody_wants_them() {
+    let schema = |keys: &str| {
+        let file = format!(
+            "[auth.tokens]\ndatabase = 'sqlite:a.db'\n{keys}[[auth.issuer]]\nsecret_file = 'a'\n[[auth.rule]]\npath = '/'"
+        );
+        accepted(&file).auth.tokens.unwrap().schema
+    };
+    let django = |groups_claim: Option<&str>| Schema::Django {
+        groups_claim: groups_claim.map(str::to_owned),
+        allow_md5_hashes: false,
+        upgrade_hashes: false,
+    };
+    assert_eq!(schema(""), Schema::Destrier);
+    assert_eq!(schema("schema = 'django'\n"), django(Some("roles")));
+    let none = schema("schema = 'django'\ngroups_claim = ''\n");
+    assert_eq!(none, django(None));
+}
+
+#[test]
+fn what_is_said_about_tables_of_django_is_not_said_in_vain() {
+    for (keys, problem) in [
+        (
+            "groups_claim = 'groups'",
+            "`auth.tokens.groups_claim` needs `schema = \"django\"`",
+        ),
+        (
+            "allow_md5_hashes = true",
+            "`auth.tokens.allow_md5_hashes` needs `schema = \"django\"`",
+        ),
+        (
+            "upgrade_hashes = true",
+            "`auth.tokens.upgrade_hashes` needs `schema = \"django\"`",
+        ),
+        (
+            "schema = 'django'\ngroups_claim = 'exp'",
+            "`auth.tokens.groups_claim` must be a claim that the token service does not set itself",
+        ),
+        (
+            "schema = 'django'\ngroups_claim = 'user_id'",
+            "`auth.tokens.groups_claim` must be a claim that the token service does not set itself",
+        ),
+    ] {
+        let file = format!(
+            "[auth.tokens]\ndatabase = 'sqlite:a.db'\n{keys}\n[[auth.issuer]]\nsecret_file = 'a'\n"
+        );
+        let said = refused(&file);
+        assert!(said.contains(problem), "{said}");
+    }
+}

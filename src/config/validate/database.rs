@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use url::{ParseError, Url};
 
-use super::{Check, path};
-use crate::config::Database;
+use super::{Check, path, text};
 use crate::config::file;
 use crate::config::key::KeyPath;
-use crate::config::notation::Text;
+use crate::config::notation::{Text, TextOrNone};
+use crate::config::{Database, RESERVED_CLAIMS, Schema, SchemaName};
 
 const FORMS: &str = "must be `sqlite:PATH` or `postgresql://USER@HOST:PORT/NAME`";
 
@@ -65,6 +65,46 @@ impl Check<'_> {
             Err(problem) => {
                 self.refuse_with(&key, format!("`{key}` {}", problem.message), problem.hint);
                 None
+            }
+        }
+    }
+
+    /// Whose tables they are. What is said about Django's must not be said in vain.
+    pub(super) fn schema(&mut self, tokens: &file::Tokens) -> Schema {
+        let TextOrNone(groups_claim) = &tokens.groups_claim;
+        match tokens.schema {
+            SchemaName::Django => {
+                let is_reserved = groups_claim.as_ref().is_some_and(|claim| {
+                    RESERVED_CLAIMS.contains(&claim.0.as_str()) || *claim == tokens.user_id_claim
+                });
+                if is_reserved {
+                    let key = KeyPath::from("auth.tokens.groups_claim");
+                    self.refuse(
+                        &key,
+                        "must be a claim that the token service does not set itself",
+                        None,
+                    );
+                }
+                Schema::Django {
+                    groups_claim: groups_claim.as_ref().map(text),
+                    allow_md5_hashes: tokens.allow_md5_hashes,
+                    upgrade_hashes: tokens.upgrade_hashes,
+                }
+            }
+            SchemaName::Destrier => {
+                let default = file::Tokens::default();
+                for (name, is_set) in [
+                    ("groups_claim", tokens.groups_claim != default.groups_claim),
+                    ("allow_md5_hashes", tokens.allow_md5_hashes),
+                    ("upgrade_hashes", tokens.upgrade_hashes),
+                ] {
+                    if is_set {
+                        let key = KeyPath::from("auth.tokens").child(name);
+                        let message = format!("`{key}` needs `schema = \"django\"`");
+                        self.refuse_with(&key, message, None);
+                    }
+                }
+                Schema::Destrier
             }
         }
     }

@@ -27,6 +27,7 @@ impl Check<'_> {
         let prefix = self.prefix(&written.prefix);
         self.lifetimes(written);
         let database = self.database(database, written);
+        let schema = self.schema(written);
         let issuer = self.signer(written, issuers);
         let issuer = issuer.inspect(|index| {
             if let Some(issuer) = issuers.get_mut(*index) {
@@ -45,6 +46,7 @@ impl Check<'_> {
             user_id_claim: text(&written.user_id_claim),
             update_last_login: written.update_last_login,
             database: database?,
+            schema,
         })
     }
 

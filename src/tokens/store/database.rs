@@ -1,5 +1,6 @@
 //! One way to ask `SQLite` and `PostgreSQL`: connections, values and rows of either.
 
+use chrono::{DateTime, Utc};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, PgPool, PgRow, Postgres};
 use sqlx::query::Query;
@@ -39,6 +40,8 @@ pub(super) enum Value<'a> {
     Number(Option<i64>),
     Text(&'a str),
     Flag(bool),
+    /// As Django keeps it: a text in UTC, or a time with its zone.
+    Date(DateTime<Utc>),
 }
 
 /// What a statement answers.
@@ -121,6 +124,32 @@ impl Connection<'_> {
         })
     }
 
+    /// Runs statements that have no parameters and answer nothing.
+    pub(super) async fn run(&mut self, script: &'static str) -> Result<()> {
+        match self {
+            Self::Sqlite(connection) => sqlx::raw_sql(script)
+                .execute(&mut **connection)
+                .await
+                .map(drop),
+            Self::Postgres(connection) => sqlx::raw_sql(script)
+                .execute(&mut **connection)
+                .await
+                .map(drop),
+        }?;
+        Ok(())
+    }
+
+    /// Whether there is such a table, where names without a schema are looked for.
+    pub(super) async fn has_table(&mut self, name: &str) -> Result<bool> {
+        let statement = match self {
+            Self::Sqlite(_) => {
+                "SELECT 1 FROM sqlite_master WHERE type IN ('table', 'view') AND name = $1"
+            }
+            Self::Postgres(_) => "SELECT 1 WHERE to_regclass($1) IS NOT NULL",
+        };
+        Ok(self.fetch(statement, &[name.into()]).await?.is_some())
+    }
+
     pub(super) async fn fetch(
         &mut self,
         statement: &'static str,
@@ -164,6 +193,7 @@ fn of_sqlite<'q>(statement: &'static str, values: &'q [Value<'q>]) -> Statement<
         Value::Number(number) => query.bind(number),
         Value::Text(text) => query.bind(text),
         Value::Flag(flag) => query.bind(flag),
+        Value::Date(date) => query.bind(date.naive_utc()),
     })
 }
 
@@ -173,6 +203,7 @@ fn of_postgres<'q>(statement: &'static str, values: &'q [Value<'q>]) -> Statemen
         Value::Number(number) => query.bind(number),
         Value::Text(text) => query.bind(text),
         Value::Flag(flag) => query.bind(flag),
+        Value::Date(date) => query.bind(date),
     })
 }
 

@@ -1,8 +1,10 @@
 //! Where users and refresh tokens are kept. Everything that is SQL stands in this folder.
 
 mod database;
+mod django;
 mod password;
 mod postgres;
+mod schema;
 mod sqlite;
 mod tokens;
 mod users;
@@ -16,7 +18,8 @@ use sqlx::migrate::{Migration, MigrationType};
 use super::rotation::{self, Decision, Mode, Successor};
 use crate::config;
 use database::{Connection, Database};
-use tokens::OWN;
+use django::Django;
+use schema::Schema;
 
 pub use password::Password;
 
@@ -35,7 +38,7 @@ pub(super) struct User {
     pub(super) claims: Map<String, Value>,
 }
 
-/// A user with the hash of the password, as a PHC string.
+/// A user with the hash of the password.
 #[derive(Clone)]
 pub(super) struct Account {
     pub(super) user: User,
@@ -63,14 +66,19 @@ pub struct Listed {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Token<'a> {
     pub(super) jti: &'a str,
+    /// The whole of it, which only Django's tables keep.
+    pub(super) text: &'a str,
     /// Whose it is.
     pub(super) user: Option<i64>,
     pub(super) issued_at: i64,
     pub(super) expires_at: i64,
 }
 
+/// Signs the new refresh token of a user.
+pub(super) type Sign<'a> = dyn Fn(Option<&User>) -> std::result::Result<String, String> + Sync + 'a;
+
 /// What a refresh asks for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(super) struct Refresh<'a> {
     /// What was shown.
     pub(super) token: Token<'a>,
@@ -79,6 +87,7 @@ pub(super) struct Refresh<'a> {
     pub(super) new: &'a Successor,
     /// How long a new refresh token is valid.
     pub(super) lifetime: Duration,
+    pub(super) sign: &'a Sign<'a>,
 }
 
 /// What came of it.
@@ -105,6 +114,22 @@ pub(super) enum StoreError {
     /// Its file cannot be made.
     #[error("{0}")]
     File(#[from] std::io::Error),
+    /// It is not the database that was said.
+    #[error("{0}")]
+    Missing(&'static str),
+    /// The table beside Django's cannot be made.
+    #[error(
+        "cannot make a table: {error}; let the user make tables, or run as the owner of the others: {script}"
+    )]
+    Table {
+        /// What the database says.
+        error: Box<Self>,
+        /// What makes it.
+        script: String,
+    },
+    /// The token that was to be noted could not be signed.
+    #[error("{0}")]
+    Signing(String),
     /// There is such a user already.
     #[error("there is a user of this name")]
     Taken,
@@ -123,21 +148,56 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub(super) struct Store {
     database: Database,
+    schema: Schema,
 }
 
 impl Store {
-    /// Opens the database; makes what is missing of it.
-    pub(super) async fn open(
-        database: &config::Database,
-        password: Option<&Password>,
-    ) -> Result<Self> {
-        let database = match database {
-            config::Database::Sqlite(path) => Database::Sqlite(sqlite::open(path).await?),
-            config::Database::Postgres { url, .. } => {
-                Database::Postgres(postgres::open(url, password).await?)
+    /// Opens the database; makes what is missing of it, where it is destrier's own.
+    pub(super) async fn open(tokens: &config::Tokens, password: Option<&Password>) -> Result<Self> {
+        let (database, schema) = match (&tokens.database, &tokens.schema) {
+            (config::Database::Sqlite(path), config::Schema::Destrier) => {
+                (Database::Sqlite(sqlite::open(path).await?), Schema::Own)
+            }
+            (config::Database::Postgres { url, .. }, config::Schema::Destrier) => {
+                let pool = postgres::open(url, password).await?;
+                (Database::Postgres(pool), Schema::Own)
+            }
+            (database, config::Schema::Django { groups_claim, .. }) => {
+                let database = match database {
+                    config::Database::Sqlite(path) => {
+                        Database::Sqlite(sqlite::open_existing(path).await?)
+                    }
+                    config::Database::Postgres { url, .. } => {
+                        Database::Postgres(postgres::open_existing(url, password).await?)
+                    }
+                };
+                let needs_blacklist = tokens.blacklist_after_rotation;
+                let preparing =
+                    Django::prepare(&database, groups_claim.as_deref(), needs_blacklist);
+                let django = bounded(preparing).await?;
+                (database, Schema::Django(django))
             }
         };
-        Ok(Self { database })
+        Ok(Self { database, schema })
+    }
+
+    /// In a table of Django's: the hash of some user that can log in.
+    pub(super) async fn sample_hash(&self) -> Result<Option<String>> {
+        bounded(async {
+            let mut reading = self.database.read().await?;
+            Django::sample_hash(&mut reading.connection()).await
+        })
+        .await
+    }
+
+    /// In a table of Django's: puts a better hash in the place of one that nobody has changed meanwhile.
+    pub(super) async fn upgrade_hash(&self, id: i64, old: &str, new: &str) -> Result<()> {
+        bounded(async {
+            let mut writing = self.database.write().await?;
+            Django::upgrade_hash(&mut writing.connection(), id, old, new).await?;
+            writing.commit().await
+        })
+        .await
     }
 
     /// Ends all connections: the last one to close a file leaves nothing beside it.
@@ -148,7 +208,8 @@ impl Store {
     pub(super) async fn account(&self, username: &str) -> Result<Option<Account>> {
         bounded(async {
             let mut reading = self.database.read().await?;
-            users::account(&mut reading.connection(), username).await
+            let on = &mut reading.connection();
+            self.schema.account(on, username).await
         })
         .await
     }
@@ -158,11 +219,13 @@ impl Store {
         bounded(async {
             let mut writing = self.database.write().await?;
             let on = &mut writing.connection();
-            OWN.insert(on, token, token.jti).await?;
+            self.schema.insert(on, token, token.jti).await?;
             if keeps_last_login {
-                users::set_last_login(on, token.user, token.issued_at).await?;
+                self.schema
+                    .set_last_login(on, token.user, token.issued_at)
+                    .await?;
             }
-            OWN.sweep(on, token.issued_at).await?;
+            self.schema.sweep(on, token.issued_at).await?;
             writing.commit().await
         })
         .await
@@ -177,27 +240,31 @@ impl Store {
         // To read is enough while nothing is written: no request waits for another one.
         if asked.mode == Mode::Keep {
             let mut reading = self.database.read().await?;
-            let decided = decide(&mut reading.connection(), asked).await?;
+            let decided = self.decide(&mut reading.connection(), asked).await?;
             if !matches!(decided, Refreshed::Decided(Decision::Reused, _)) {
                 return Ok(decided);
             }
         }
         let mut writing = self.database.write().await?;
         let on = &mut writing.connection();
-        lock(on, asked.token).await?;
-        let decided = decide(on, asked).await?;
-        let Refreshed::Decided(decision, _) = &decided else {
+        self.schema.lock(on, asked.token).await?;
+        let decided = self.decide(on, asked).await?;
+        let Refreshed::Decided(decision, user) = &decided else {
             return Ok(decided);
         };
         match decision {
             Decision::Keep | Decision::Again(_) | Decision::Revoked => {}
-            Decision::Rotate => succeed(on, asked).await?,
+            Decision::Rotate => self.succeed(on, asked, user.as_ref()).await?,
             Decision::RotateOnce => {
-                succeed(on, asked).await?;
-                OWN.spend(on, asked).await?;
+                self.succeed(on, asked, user.as_ref()).await?;
+                if !self.schema.spend(on, asked).await? {
+                    // What was noted is undone.
+                    return Ok(Refreshed::Decided(Decision::Revoked, user.clone()));
+                }
             }
             Decision::Reused => {
-                OWN.revoke_family(on, asked.token.jti, asked.new.at.seconds())
+                self.schema
+                    .revoke_family(on, asked.token.jti, asked.new.at.seconds())
                     .await?;
             }
         }
@@ -205,11 +272,50 @@ impl Store {
         Ok(decided)
     }
 
+    /// What shall come of a refresh token; nothing is noted.
+    async fn decide(&self, on: &mut Connection<'_>, asked: &Refresh<'_>) -> Result<Refreshed> {
+        let user = match asked.token.user {
+            Some(id) => match self.schema.user_of(on, id).await? {
+                Some(user) if user.is_active => Some(user),
+                Some(_) | None => return Ok(Refreshed::NoUser),
+            },
+            None => None,
+        };
+        let known = self.schema.known(on, asked.token.jti).await?;
+        let decision = rotation::decide(known.as_ref(), asked.mode, asked.new.at);
+        Ok(Refreshed::Decided(decision, user))
+    }
+
+    /// Notes the token that was shown, which may come from elsewhere, and the one that follows it.
+    async fn succeed(
+        &self,
+        on: &mut Connection<'_>,
+        asked: &Refresh<'_>,
+        user: Option<&User>,
+    ) -> Result<()> {
+        self.schema.insert(on, asked.token, asked.token.jti).await?;
+        let issued_at = asked.new.at.seconds();
+        let lifetime = i64::try_from(asked.lifetime.as_secs()).unwrap_or(i64::MAX);
+        let text = match self.schema {
+            Schema::Own => String::new(),
+            Schema::Django(_) => (asked.sign)(user).map_err(StoreError::Signing)?,
+        };
+        let new = Token {
+            jti: &asked.new.refresh,
+            text: &text,
+            user: asked.token.user,
+            issued_at,
+            expires_at: issued_at.saturating_add(lifetime),
+        };
+        self.schema.insert(on, new, asked.token.jti).await?;
+        self.schema.sweep(on, issued_at).await
+    }
+
     /// Whether a token was blacklisted, or used where that is allowed once.
     pub(super) async fn is_revoked(&self, jti: &str) -> Result<bool> {
         bounded(async {
             let mut reading = self.database.read().await?;
-            let known = OWN.known(&mut reading.connection(), jti).await?;
+            let known = self.schema.known(&mut reading.connection(), jti).await?;
             Ok(known.is_some_and(|known| known.is_revoked || known.successor.is_some()))
         })
         .await
@@ -220,14 +326,14 @@ impl Store {
         bounded(async {
             let mut writing = self.database.write().await?;
             let on = &mut writing.connection();
-            lock(on, token).await?;
-            let known = OWN.known(on, token.jti).await?.unwrap_or_default();
+            self.schema.lock(on, token).await?;
+            let known = self.schema.known(on, token.jti).await?.unwrap_or_default();
             let was_used = known.successor.is_some();
             if was_used {
-                OWN.revoke_family(on, token.jti, now).await?;
+                self.schema.revoke_family(on, token.jti, now).await?;
             } else if !known.is_revoked {
-                OWN.insert(on, token, token.jti).await?;
-                OWN.revoke(on, token.jti, now).await?;
+                self.schema.insert(on, token, token.jti).await?;
+                self.schema.revoke(on, token.jti, now).await?;
             }
             writing.commit().await?;
             Ok(!was_used && !known.is_revoked)
@@ -273,44 +379,6 @@ impl Store {
 async fn bounded<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let done = tokio::time::timeout(PATIENCE, work).await;
     done.unwrap_or(Err(StoreError::TooSlow(PATIENCE)))
-}
-
-/// Waits until nobody else decides about the family of a token, or about its user.
-async fn lock(on: &mut Connection<'_>, token: Token<'_>) -> Result<()> {
-    // The user first, as whoever changes one does.
-    if let Some(id) = token.user {
-        users::lock(on, id).await?;
-    }
-    OWN.lock(on, token.jti).await
-}
-
-/// What shall come of a refresh token; nothing is noted.
-async fn decide(on: &mut Connection<'_>, asked: &Refresh<'_>) -> Result<Refreshed> {
-    let user = match asked.token.user {
-        Some(id) => match users::user_of(on, id).await? {
-            Some(user) if user.is_active => Some(user),
-            Some(_) | None => return Ok(Refreshed::NoUser),
-        },
-        None => None,
-    };
-    let known = OWN.known(on, asked.token.jti).await?;
-    let decision = rotation::decide(known.as_ref(), asked.mode, asked.new.at);
-    Ok(Refreshed::Decided(decision, user))
-}
-
-/// Notes the token that was shown, which may come from elsewhere, and the one that follows it.
-async fn succeed(on: &mut Connection<'_>, asked: &Refresh<'_>) -> Result<()> {
-    OWN.insert(on, asked.token, asked.token.jti).await?;
-    let issued_at = asked.new.at.seconds();
-    let lifetime = i64::try_from(asked.lifetime.as_secs()).unwrap_or(i64::MAX);
-    let new = Token {
-        jti: &asked.new.refresh,
-        user: asked.token.user,
-        issued_at,
-        expires_at: issued_at.saturating_add(lifetime),
-    };
-    OWN.insert(on, new, asked.token.jti).await?;
-    OWN.sweep(on, issued_at).await
 }
 
 fn migration(version: i64, description: &'static str, text: &'static str) -> Migration {

@@ -22,7 +22,6 @@ const CONNECTIONS_MAX: u32 = 4;
 /// Connects, and makes the tables when they are missing.
 pub(super) async fn open(url: &str, password: Option<&Password>) -> Result<PgPool> {
     let options = options(url, password)?;
-    // Not through the pool, which would say that it has no connection, but not why.
     let mut connection = first_connection(&options).await?;
     let migrator = migrator();
     // Several workers boot at once: sqlx takes an advisory lock.
@@ -32,6 +31,13 @@ pub(super) async fn open(url: &str, password: Option<&Password>) -> Result<PgPoo
         .map_err(|_| StoreError::TooSlow(BOOT_TIMEOUT))??;
     // What was asked for is done, whatever the end of the connection is.
     drop(connection.close().await);
+    Ok(pool(options))
+}
+
+/// Connects to a database that belongs to somebody else: nothing is made.
+pub(super) async fn open_existing(url: &str, password: Option<&Password>) -> Result<PgPool> {
+    let options = options(url, password)?;
+    drop(first_connection(&options).await?.close().await);
     Ok(pool(options))
 }
 
@@ -46,6 +52,7 @@ fn options(url: &str, password: Option<&Password>) -> Result<PgConnectOptions> {
     })
 }
 
+/// Not through the pool, which would say that it has no connection, but not why.
 async fn first_connection(options: &PgConnectOptions) -> Result<PgConnection> {
     let connected = timeout(BOOT_TIMEOUT, options.connect());
     let mut connection = connected

@@ -33,6 +33,17 @@ pub(super) async fn open(path: &Path) -> Result<SqlitePool> {
     Ok(pool)
 }
 
+/// Opens a file that belongs to somebody else: nothing is made, and its journal stays what it is.
+pub(super) async fn open_existing(path: &Path) -> Result<SqlitePool> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(BUSY_TIMEOUT)
+        .foreign_keys(true);
+    let pool = pool(options);
+    drop(pool.acquire().await?);
+    Ok(pool)
+}
+
 fn pool(options: SqliteConnectOptions) -> SqlitePool {
     SqlitePoolOptions::new()
         .max_connections(CONNECTIONS_MAX)
@@ -104,6 +115,9 @@ fn is_locked(error: &StoreError) -> bool {
         ),
         StoreError::File(_)
         | StoreError::TooSlow(_)
+        | StoreError::Missing(_)
+        | StoreError::Table { .. }
+        | StoreError::Signing(_)
         | StoreError::Taken
         | StoreError::NoSuchUser
         | StoreError::Claims(_) => false,

@@ -80,7 +80,10 @@ macro_rules! table {
 }
 
 /// The tables of destrier's own schema.
-pub(super) const OWN: Table = table!("refresh_tokens", "users");
+pub(super) static OWN: Table = table!("refresh_tokens", "users");
+
+/// The table beside Django's.
+pub(super) static BESIDE_DJANGO: Table = table!("destrier_refresh_tokens", "auth_user");
 
 impl Table {
     /// Waits until nobody else decides about the family of a token. A writer in `SQLite` is alone as it is.
