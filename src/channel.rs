@@ -1,4 +1,4 @@
-//! What master and worker say to each other: one JSON object a line. Types and codec, no I/O.
+//! What master and worker, and master and agent, say to each other: one JSON object a line. Types and codec, no I/O.
 
 use std::marker::PhantomData;
 
@@ -28,6 +28,8 @@ pub enum ToWorker {
         /// Which slot.
         slot: u16,
     },
+    /// Something that changes by itself.
+    Feed(FeedNews),
     /// Exit without finishing anything.
     Quit,
     /// Open the log files anew.
@@ -36,6 +38,32 @@ pub enum ToWorker {
     ShowLife,
     /// Answer [`ToMaster::Memory`].
     TellMemory,
+}
+
+/// What is new about something that changes by itself: keys, deny lists. `feed` is its place in the feeds of the worker's
+/// configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "news", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum FeedNews {
+    /// It has changed. A sealed file with its new content comes along with the message.
+    Changed {
+        /// Which.
+        feed: u32,
+        /// When it was fetched, in seconds since 1970; absent for what comes from a file.
+        at: Option<u64>,
+    },
+    /// It was found to be still what it is.
+    Confirmed {
+        /// Which.
+        feed: u32,
+        /// When, in seconds since 1970.
+        at: u64,
+    },
+    /// It could not be had, or was not fetched again: whoever waits for it need not wait any longer.
+    Failed {
+        /// Which.
+        feed: u32,
+    },
 }
 
 /// What a worker tells the master.
@@ -56,6 +84,12 @@ pub enum ToMaster {
         /// Which slot.
         slot: u16,
     },
+    /// A request needs a key that its issuer is not known to have. [`ToWorker::Feed`] answers
+    /// it.
+    KeyWanted {
+        /// The place of the issuer's keys in the feeds of the worker's configuration.
+        feed: u32,
+    },
     /// It has answered as many requests as it may: it serves on until another one takes its place.
     ServedOut,
     /// One of its requests is stuck: it serves on until another one takes its place.
@@ -67,6 +101,50 @@ pub enum ToMaster {
     },
     /// It cannot boot.
     Failed {
+        /// Why, for the operator.
+        reason: String,
+    },
+}
+
+/// What the master tells the agent. A feed is something that is fetched, by its place in what the agent was given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ToAgent {
+    /// A worker met the name of a key that its set does not have: fetch it again soon. Exactly one of
+    /// [`FromAgent::Fetched`], [`FromAgent::Confirmed`] and [`FromAgent::Failed`] answers all that wait for the same feed.
+    Wanted {
+        /// Which.
+        feed: u32,
+    },
+    /// Open the log files anew.
+    ReopenLogs,
+    /// Exit.
+    Quit,
+}
+
+/// What the agent tells the master.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum FromAgent {
+    /// It was fetched and judged good, and is not what was fetched before. It comes along with the message, as a sealed file: the
+    /// JSON of a JWK set, or of a deny list.
+    Fetched {
+        /// Which.
+        feed: u32,
+        /// When, in seconds since 1970.
+        at: u64,
+    },
+    /// Its server says that what was fetched last is still so.
+    Confirmed {
+        /// Which.
+        feed: u32,
+        /// When, in seconds since 1970.
+        at: u64,
+    },
+    /// An attempt brought nothing, or was not made: whoever waits for a new key need not wait any longer.
+    Failed {
+        /// Which.
+        feed: u32,
         /// Why, for the operator.
         reason: String,
     },
@@ -154,13 +232,29 @@ impl<T: DeserializeOwned> Decoder<T> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Decoder, LINE_MAX, ToMaster, ToWorker, encode};
+    use super::{Decoder, FeedNews, LINE_MAX, ToMaster, ToWorker, encode};
 
     #[test]
     fn a_message_too_long_is_refused_before_it_fills_the_memory() {
         let mut decoder = Decoder::<ToMaster>::default();
         decoder.push(&vec![b'x'; LINE_MAX + 1]);
         assert!(decoder.next_message().expect("an answer").is_err());
+    }
+
+    #[test]
+    fn news_of_a_feed_are_a_message_of_their_own() {
+        let message = ToWorker::Feed(FeedNews::Changed {
+            feed: 3,
+            at: Some(7),
+        });
+        let line = encode(&message);
+        assert_eq!(
+            String::from_utf8_lossy(&line),
+            "{\"type\":\"feed\",\"news\":\"changed\",\"feed\":3,\"at\":7}\n"
+        );
+        let mut decoder = Decoder::<ToWorker>::default();
+        decoder.push(&line);
+        assert_eq!(decoder.next_message().unwrap().unwrap(), message);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Reads the key files of the configuration and makes the guard of them: the I/O that `auth` does not do.
 
+mod feed;
 mod file;
 
 use std::fmt::Display;
@@ -8,14 +9,14 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::auth::{Guard, IssuerKeys, KeyError, SigningKey, UnixTime};
-use crate::config::{self, Issuer, KeySource};
+use crate::auth::{DenyListText, Guard, IssuerKeys, KeyError, SigningKey, UnixTime};
+use crate::config::{self, DenyListSource, Issuer, KeySource};
 use crate::sys::clock;
 
+pub(crate) use feed::read_feed;
 pub(crate) use file::{KeyFile, Secrecy};
 
 /// What is done about a secret that is missing where `create_missing` lets it be.
@@ -38,8 +39,8 @@ pub(crate) fn load(auth: &config::Auth, missing: MissingSecret) -> Result<Guard,
     load_with_digests(auth, missing).map(|(guard, _)| guard)
 }
 
-/// As [`load`], with the digest of the key file of each issuer, in their order; none where another secret stands in for one
-/// that is missing.
+/// As [`load`], with the digest of the file of each feed, in the order of `auth.feeds()`; none where another secret stands in
+/// for one that is missing.
 pub(crate) fn load_with_digests(
     auth: &config::Auth,
     missing: MissingSecret,
@@ -47,6 +48,7 @@ pub(crate) fn load_with_digests(
     let mut errors = Vec::new();
     let mut keys = Vec::with_capacity(auth.issuers.len());
     let mut digests = Vec::with_capacity(auth.issuers.len());
+    let signing_key = feed::digest_of_signing_key(auth);
     for issuer in &auth.issuers {
         match load_issuer(issuer, missing) {
             Ok((issuer_keys, digest)) => {
@@ -54,6 +56,17 @@ pub(crate) fn load_with_digests(
                 digests.push(digest);
             }
             Err(error) => errors.push(format!("auth.issuer `{}`: {error}", issuer.name)),
+        }
+    }
+    digests.extend(signing_key);
+    let mut lists = Vec::with_capacity(auth.revocation.lists.len());
+    for DenyListSource::File(path) in &auth.revocation.lists {
+        match read_deny_list(path) {
+            Ok(file) => {
+                digests.push(file.digest());
+                lists.push(file);
+            }
+            Err(error) => errors.push(format!("auth.revocation: {error}")),
         }
     }
     if !errors.is_empty() {
@@ -67,7 +80,13 @@ pub(crate) fn load_with_digests(
         return Err(errors);
     }
     match Guard::new(auth, keys) {
-        Ok(guard) => Ok((guard, digests)),
+        Ok(guard) => {
+            for (place, file) in lists.iter().enumerate() {
+                let renewed = guard.renew_deny_list(place, file.bytes(), None);
+                renewed.map_err(|error| vec![file.unusable(&error)])?;
+            }
+            Ok((guard, digests))
+        }
         Err(errors) => Err(errors.iter().map(ToString::to_string).collect()),
     }
 }
@@ -83,26 +102,39 @@ pub(crate) fn load_signing_key(
         (KeySource::PublicKey(_) | KeySource::Jwks(_), None) => {
             Err("there is no `signing_key_file`".to_owned())
         }
+        (KeySource::Remote(_), _) => Err(FETCHED.to_owned()),
     }
 }
 
 /// A key that signs, from a file of any kind: PEM, which other text may precede, JWK or secret.
 pub(crate) fn read_signing_key(path: &Path) -> Result<SigningKey, String> {
-    const PEM: &[u8] = b"-----BEGIN ";
     let file = KeyFile::read(path)?;
-    let begins_pem = |window: &[u8]| window == PEM;
+    signing_key_in(&file)
+}
+
+fn signing_key_in(file: &KeyFile<'_>) -> Result<SigningKey, String> {
     // That anybody can read it is not what is wrong with a public key, so what it holds is judged first.
-    let key = if file.bytes().windows(PEM.len()).any(begins_pem) {
-        SigningKey::from_pem(file.bytes())
-    } else if file.bytes().trim_ascii_start().starts_with(b"{") {
-        SigningKey::from_jwk(file.bytes())
-    } else {
-        SigningKey::from_secret(file.secret()?)
-    };
-    let key = key.map_err(|error| format!("`{}`: {error}", path.display()))?;
+    let key = SigningKey::read(file.content()?).map_err(|error| file.unusable(&error))?;
     file.judge(Secrecy::Secret)?;
     Ok(key)
 }
+
+/// A deny list that nobody can write who should not.
+fn read_deny_list(path: &Path) -> Result<KeyFile<'_>, String> {
+    if is_missing(path) {
+        let shown = path.display();
+        return Err(format!(
+            "`{shown}` does not exist; a list with nothing on it is {{\"revoked\": []}}"
+        ));
+    }
+    let file = KeyFile::read_up_to(DENY_LIST_MAX, path)?;
+    file.judge(Secrecy::Public)?;
+    DenyListText::parse(file.bytes()).map_err(|error| file.unusable(&error))?;
+    Ok(file)
+}
+
+/// The largest deny list that is read, in bytes: each worker holds it, and reads it between two requests.
+const DENY_LIST_MAX: u64 = 8 * 1024 * 1024;
 
 /// As [`read_signing_key`], of a file that can only be a secret.
 pub(crate) fn read_signing_secret(file: &Path) -> Result<SigningKey, String> {
@@ -117,7 +149,10 @@ pub(crate) fn to_be_made(auth: &config::Auth) -> impl Iterator<Item = (&Issuer, 
             file,
             create_missing: true,
         } if is_missing(file) => Some((issuer, file.as_path())),
-        KeySource::Secret { .. } | KeySource::PublicKey(_) | KeySource::Jwks(_) => None,
+        KeySource::Secret { .. }
+        | KeySource::PublicKey(_)
+        | KeySource::Jwks(_)
+        | KeySource::Remote(_) => None,
     })
 }
 
@@ -138,7 +173,10 @@ fn load_issuer(
     missing: MissingSecret,
 ) -> Result<(IssuerKeys, Option<Digest>), LoadError> {
     let source = &issuer.keys;
-    let path = path_of(source);
+    if let KeySource::Remote(_) = source {
+        return Ok((IssuerKeys::none(), None));
+    }
+    let path = path_of(source)?;
     if let KeySource::Secret { create_missing, .. } = source
         && *create_missing
         && is_missing(path)
@@ -146,24 +184,31 @@ fn load_issuer(
         let stand_in = absent_secret(path, missing).map_err(LoadError::File)?;
         if let Some(secret) = stand_in {
             let keys = IssuerKeys::from_secret(&secret, &issuer.algorithms);
-            return Ok((keys.map_err(|error| unusable(path, &error))?, None));
+            let keys = keys.map_err(|error| LoadError::File(error.to_string()));
+            return Ok((keys?, None));
         }
     }
     let file = KeyFile::read(path).map_err(LoadError::File)?;
-    file.judge(least_secrecy(source)).map_err(LoadError::File)?;
-    let keys = keys_in(&file, issuer)?;
+    let keys = keys_of(&file, issuer)?;
+    Ok((keys, file.digest()))
+}
+
+/// The keys in a file that nobody can reach who should not.
+fn keys_of(file: &KeyFile<'_>, issuer: &Issuer) -> Result<IssuerKeys, LoadError> {
+    file.judge(least_secrecy(&issuer.keys))
+        .map_err(LoadError::File)?;
+    let keys = keys_in(file, issuer)?;
     if keys.holds_secret() {
         file.judge(Secrecy::Secret)
             .map_err(|error| LoadError::File(format!("a secret or private key: {error}")))?;
     }
-    let digest = digest(&SHA256, file.bytes());
-    Ok((keys, digest.as_ref().try_into().ok()))
+    Ok(keys)
 }
 
 /// Reads the keys that a command line names, with what should be told about them. They are used once and protect
 /// nothing, so that who can reach them is a warning, and a pipe will do.
 pub(crate) fn load_named(issuer: &Issuer) -> Result<(IssuerKeys, Option<String>), LoadError> {
-    let file = KeyFile::read_any(path_of(&issuer.keys)).map_err(LoadError::File)?;
+    let file = KeyFile::read_any(path_of(&issuer.keys)?).map_err(LoadError::File)?;
     let keys = keys_in(&file, issuer)?;
     let secrecy = if keys.holds_secret() {
         Secrecy::Secret
@@ -174,22 +219,15 @@ pub(crate) fn load_named(issuer: &Issuer) -> Result<(IssuerKeys, Option<String>)
 }
 
 fn keys_in(file: &KeyFile<'_>, issuer: &Issuer) -> Result<IssuerKeys, LoadError> {
-    let allowed = &issuer.algorithms;
-    let keys = match issuer.keys {
-        KeySource::Secret { .. } => {
-            let secret = file.secret().map_err(LoadError::File)?;
-            IssuerKeys::from_secret(secret, allowed)
-        }
-        KeySource::PublicKey(_) => IssuerKeys::from_pem(file.bytes(), allowed),
-        KeySource::Jwks(_) => IssuerKeys::from_jwks(file.bytes(), allowed),
-    };
-    let mut keys = keys.map_err(|error| unusable(path_of(&issuer.keys), &error))?;
+    let content = file.content().map_err(LoadError::File)?;
+    let keys = IssuerKeys::read(issuer, content);
+    let mut keys = keys.map_err(|error| unusable(file, &error))?;
     keys.warn_of_dates(UnixTime(clock::unix().as_secs()));
     Ok(keys)
 }
 
-fn unusable(path: &Path, error: &KeyError) -> LoadError {
-    let told = format!("`{}`: {error}", path.display());
+fn unusable(file: &KeyFile<'_>, error: &KeyError) -> LoadError {
+    let told = file.unusable(error);
     if matches!(error, KeyError::NoKey(_)) {
         LoadError::NoKey(told)
     } else {
@@ -197,17 +235,22 @@ fn unusable(path: &Path, error: &KeyError) -> LoadError {
     }
 }
 
-fn path_of(source: &KeySource) -> &Path {
+fn path_of(source: &KeySource) -> Result<&Path, LoadError> {
     match source {
-        KeySource::Secret { file, .. } | KeySource::PublicKey(file) | KeySource::Jwks(file) => file,
+        KeySource::Secret { file, .. } | KeySource::PublicKey(file) | KeySource::Jwks(file) => {
+            Ok(file)
+        }
+        KeySource::Remote(_) => Err(LoadError::File(FETCHED.to_owned())),
     }
 }
+
+const FETCHED: &str = "its keys are fetched, they are in no file";
 
 /// What a file of this kind must be, whatever is in it.
 const fn least_secrecy(source: &KeySource) -> Secrecy {
     match source {
         KeySource::Secret { .. } => Secrecy::Secret,
-        KeySource::PublicKey(_) | KeySource::Jwks(_) => Secrecy::Public,
+        KeySource::PublicKey(_) | KeySource::Jwks(_) | KeySource::Remote(_) => Secrecy::Public,
     }
 }
 
@@ -236,7 +279,7 @@ fn absent_secret(file: &Path, missing: MissingSecret) -> Result<Option<Vec<u8>>,
 pub(crate) fn read_secret(path: &Path) -> Result<Vec<u8>, String> {
     let file = KeyFile::read(path)?;
     file.judge(Secrecy::Secret)?;
-    Ok(file.secret()?.to_vec())
+    Ok(file.content()?.to_vec())
 }
 
 /// Makes the secret when there is none yet, readable by its owner only.

@@ -4,6 +4,7 @@
 //! verifies JSON Web Tokens. [`Server`] puts all of it around an application of yours; `docs/architecture.md` is the
 //! map of the rest.
 
+pub mod agent;
 pub mod app;
 pub mod auth;
 pub mod channel;
@@ -12,6 +13,7 @@ pub mod commands;
 pub mod config;
 pub mod http;
 pub mod key_files;
+mod log_writer;
 pub mod logging;
 pub mod master;
 pub mod scoreboard;

@@ -59,6 +59,8 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
     ("scoreboard", &["sys"], &["nix", "tokio", "serde", "hyper"]),
     // `config`: level, format, file. `sys`: output that does not block, and survives a fork.
     ("logging", &["config", "sys"], &["tokio", "hyper"]),
+    // `logging`: what it writes. A task of a runtime, so `logging`, which the master uses too, cannot have it.
+    ("log_writer", &["logging"], &["nix", "hyper"]),
     // `config`: what an application may know when it boots. `auth`: the claims that the demo shows.
     ("app", &["auth", "config"], &["nix"]),
     // `auth`: the verdict. `app`: what is called. `logging`: how long a field may be. `scoreboard`: what is noted.
@@ -72,7 +74,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
     // whole request and answers it; of connections and workers it knows nothing.
     ("tokens", &["auth", "config", "sys"], &["nix", "hyper"]),
     // `http`, `app`: what is served. `auth`: the guard is handed through. `channel`: orders. `config`: limits.
-    // `logging`: reopened on order. `scoreboard`: its seat. `sys`: sockets, identity, the clock. `tokens`: the service is opened
+    // `log_writer`, `logging`: reopened on order. `scoreboard`: its seat. `sys`: sockets, identity, the clock. `tokens`: the service is opened
     // at the boot, for only a worker may have a database open.
     (
         "worker",
@@ -82,12 +84,21 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
             "channel",
             "config",
             "http",
+            "log_writer",
             "logging",
             "scoreboard",
             "sys",
             "tokens",
         ],
         &["nix", "jsonwebtoken"],
+    ),
+    // `auth`: whether what was fetched can be used, by the code that the workers use it with. `channel`: orders. `config`: what is
+    // fetched. `log_writer`, `logging`: its log. `sys`: identity, the clock, sealed files. It serves nobody, so it knows neither
+    // `http` nor `app`, and what becomes of what it fetches is the master's and the workers' affair.
+    (
+        "agent",
+        &["auth", "channel", "config", "log_writer", "logging", "sys"],
+        &["nix", "hyper", "jsonwebtoken", "SystemTime"],
     ),
     // `supervisor`: decides. `channel`: orders. `config`: what is opened. `logging`: its own log. `scoreboard`: what
     // workers did, and what they shall not serve. `sys`: does. Never `worker`, `http`, `auth`, `app`: it is handed a function to call after the fork.

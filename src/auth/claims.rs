@@ -27,6 +27,12 @@ impl Claims {
         at(&self.0, path).is_some_and(|value| passes(value, test))
     }
 
+    /// `iat`: when it was issued, in whole seconds since 1970 (RFC 7519 section 4.1.6).
+    pub(super) fn issued_at(&self) -> Option<i64> {
+        let number = self.get("iat").and_then(Value::as_number)?;
+        whole_seconds(number, f64::floor)
+    }
+
     /// `sub`: whom the token is about (RFC 7519 section 4.1.2).
     pub fn subject(&self) -> Option<&str> {
         self.get("sub").and_then(Value::as_str)
@@ -219,13 +225,17 @@ fn date(claims: &Map<String, Value>, name: &'static str) -> Result<Option<i64>, 
 }
 
 fn seconds(number: &Number) -> Option<i64> {
+    whole_seconds(number, f64::ceil)
+}
+
+fn whole_seconds(number: &Number, round: fn(f64) -> f64) -> Option<i64> {
     /// Beyond it two readers may see two times: a double does not hold every second (RFC 8259 section 6).
     const EXACT: i64 = (1 << 53) - 1;
     #[expect(
         clippy::cast_possible_truncation,
         reason = "a cast to an integer stops at its bounds, which lie outside the range"
     )]
-    let whole = |seconds: f64| seconds.ceil() as i64;
+    let whole = |seconds: f64| round(seconds) as i64;
     let seconds = number.as_i64().or_else(|| number.as_f64().map(whole))?;
     (-EXACT..=EXACT).contains(&seconds).then_some(seconds)
 }

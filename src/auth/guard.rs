@@ -9,13 +9,14 @@ use super::challenge::Challenges;
 use super::claims::Claims;
 use super::credentials::{self, Credentials, CredentialsError};
 use super::csrf::{Csrf, CsrfError};
-use super::keys::IssuerKeys;
+use super::keys::{IssuerKeys, KeyError};
 use super::path::{self, PathError};
 use super::resource::ResourceMetadata;
+use super::revocation::{DenyListError, Revocations};
 use super::rules::{self, Need, Rule, RuleError, Unmet};
 use super::token::{self, Accepted, MAX_TOKEN, Purpose, TokenError, TrustedIssuer};
 use super::verified::{Fingerprint, VerifiedTokens};
-use super::{Explanation, Passed, Refusal, RequestView, UnixTime, Verdict};
+use super::{Explanation, Passed, Refusal, RequestView, UnixTime, Verdict, WantedKey};
 use crate::config::{self, TokenSource};
 
 /// Why keys and rules do not make a guard.
@@ -52,6 +53,16 @@ pub struct Guard {
     csrf: Csrf,
     warnings: Vec<String>,
     verified: VerifiedTokens,
+    revocations: Revocations,
+}
+
+/// What comes out about a request while it is judged.
+#[derive(Debug, Default)]
+struct Learned {
+    /// What its token says, as soon as it is believed.
+    claims: Option<Arc<Claims>>,
+    /// The key without which it is not.
+    wanted: Option<WantedKey>,
 }
 
 impl Guard {
@@ -98,6 +109,7 @@ impl Guard {
             csrf: Csrf::new(config),
             warnings,
             verified: VerifiedTokens::new(),
+            revocations: Revocations::new(config),
         })
     }
 
@@ -115,12 +127,21 @@ impl Guard {
 
     /// Judges one request.
     pub fn judge(&self, request: &RequestView<'_>, now: UnixTime) -> Verdict {
+        self.judge_or_want(request, now).0
+    }
+
+    /// As [`Self::judge`], with what to wait for where a key is missing that may be there by now: then it can be judged again.
+    pub fn judge_or_want(
+        &self,
+        request: &RequestView<'_>,
+        now: UnixTime,
+    ) -> (Verdict, Option<WantedKey>) {
         match path::normalise(request.path) {
             Ok(path) => {
                 let rule = self.find(request, &path).map(|(_, rule)| rule);
                 self.judge_by(rule, request, now)
             }
-            Err(error) => Verdict::Refuse(ambiguous(error)),
+            Err(error) => (Verdict::Refuse(ambiguous(error)), None),
         }
     }
 
@@ -131,7 +152,7 @@ impl Guard {
                 let found = self.find(request, &path);
                 Explanation {
                     rule: found.map(|(index, _)| index),
-                    verdict: self.judge_by(found.map(|(_, rule)| rule), request, now),
+                    verdict: self.judge_by(found.map(|(_, rule)| rule), request, now).0,
                     path: Some(path.into_owned()),
                 }
             }
@@ -143,21 +164,35 @@ impl Guard {
         }
     }
 
-    /// The claims of a token that one of the issuers signed and accepts; no rule is looked at.
+    /// The claims of a token that one of the issuers signed and accepts, and that is not revoked; no rule is looked at.
     pub fn verify(&self, token: &[u8], now: UnixTime) -> Result<Arc<Claims>, TokenError> {
+        let claims = self.verify_signed(token, now)?;
+        // Also of one that was verified before: it may have been revoked since.
+        self.revocations.check(&claims, now)?;
+        Ok(claims)
+    }
+
+    fn verify_signed(&self, token: &[u8], now: UnixTime) -> Result<Arc<Claims>, TokenError> {
         // One that is too long is refused before it costs a digest.
         let fingerprint = (token.len() <= MAX_TOKEN)
             .then(|| Fingerprint::of(token))
             .flatten();
         if let Some(fingerprint) = &fingerprint
-            && let Some(claims) = self.verified.find(fingerprint, now)
+            && let Some((claims, issuer)) = self.verified.find(fingerprint, now)
+            && self.issuers.get(issuer).is_some_and(|it| it.has_keys(now))
         {
             return Ok(claims);
         }
-        let Accepted { claims, until } = token::verify(token, &self.issuers, now)?;
+        let accepted = token::verify(token, &self.issuers, now)?;
+        let Accepted {
+            claims,
+            issuer,
+            until,
+        } = accepted;
         let claims = Arc::new(claims);
         if let Some(fingerprint) = fingerprint {
-            self.verified.keep(fingerprint, &claims, now, until);
+            let verified = (&claims, issuer);
+            self.verified.keep(fingerprint, verified, now, until);
         }
         Ok(claims)
     }
@@ -172,7 +207,52 @@ impl Guard {
     ) -> Result<Claims, TokenError> {
         let issuer = self.issuers.get(issuer);
         let issuers = issuer.map(std::slice::from_ref).unwrap_or_default();
-        token::verify_for(Purpose::Service, token, issuers, now).map(|accepted| accepted.claims)
+        let accepted = token::verify_for(Purpose::Service, token, issuers, now)?;
+        self.revocations.check(&accepted.claims, now)?;
+        Ok(accepted.claims)
+    }
+
+    /// Goes on with other keys for the issuer at this place of the configuration, which are good until then, or for ever; what
+    /// they are read from is told in [`IssuerKeys::read`]. What was verified with the keys of before is verified anew.
+    ///
+    /// # Errors
+    /// No keys can be read there: those of before stay.
+    pub fn renew_keys(
+        &self,
+        issuer: usize,
+        content: &[u8],
+        good_until: Option<UnixTime>,
+    ) -> Result<(), KeyError> {
+        if let Some(issuer) = self.issuers.get(issuer) {
+            issuer.renew_keys(content, good_until)?;
+            self.verified.forget();
+        }
+        Ok(())
+    }
+
+    /// The keys of this issuer were found to be still what they are, and are good until then.
+    pub fn keep_keys(&self, issuer: usize, good_until: Option<UnixTime>) {
+        if let Some(issuer) = self.issuers.get(issuer) {
+            issuer.keep_keys(good_until);
+        }
+    }
+
+    /// The deny list at this place was found to be still what it is, and is good until then.
+    pub fn keep_deny_list(&self, place: usize, good_until: Option<UnixTime>) {
+        self.revocations.keep(place, good_until);
+    }
+
+    /// Goes on with another deny list at this place of the configuration, which is good until then, or for ever.
+    ///
+    /// # Errors
+    /// It is none: the one of before stays.
+    pub fn renew_deny_list(
+        &self,
+        place: usize,
+        content: &[u8],
+        good_until: Option<UnixTime>,
+    ) -> Result<(), DenyListError> {
+        self.revocations.renew(place, content, good_until)
     }
 
     fn find(&self, request: &RequestView<'_>, path: &str) -> Option<(usize, &Rule)> {
@@ -183,28 +263,33 @@ impl Guard {
         rules::find(&self.rules, request.method, path, host)
     }
 
-    fn judge_by(&self, rule: Option<&Rule>, request: &RequestView<'_>, now: UnixTime) -> Verdict {
-        let mut passed = Passed {
-            request_timeout: rule.and_then(|rule| rule.request_timeout),
-            ..Passed::default()
+    fn judge_by(
+        &self,
+        rule: Option<&Rule>,
+        request: &RequestView<'_>,
+        now: UnixTime,
+    ) -> (Verdict, Option<WantedKey>) {
+        let mut learned = Learned::default();
+        let decision = self.decide(rule, request, now, &mut learned);
+        let is_audit = rule.is_some_and(|rule| rule.is_audit);
+        let verdict = match decision {
+            Err(refusal) if !is_audit => Verdict::Refuse(refusal),
+            decision => Verdict::Pass(Passed {
+                claims: learned.claims,
+                audited: decision.err(),
+                request_timeout: rule.and_then(|rule| rule.request_timeout),
+            }),
         };
-        match self.decide(rule, request, now, &mut passed.claims) {
-            Ok(()) => {}
-            Err(refusal) if rule.is_some_and(|rule| rule.is_audit) => {
-                passed.audited = Some(refusal);
-            }
-            Err(refusal) => return Verdict::Refuse(refusal),
-        }
-        Verdict::Pass(passed)
+        (verdict, learned.wanted)
     }
 
-    /// Whether the request has what is needed. `claims` are those of its token, as soon as it is believed.
+    /// Whether the request has what is needed.
     fn decide(
         &self,
         rule: Option<&Rule>,
         request: &RequestView<'_>,
         now: UnixTime,
-        claims: &mut Option<Arc<Claims>>,
+        learned: &mut Learned,
     ) -> Result<(), Refusal> {
         let need = rule.map(|rule| &rule.need);
         if let Some(Need::Nothing) = need {
@@ -229,10 +314,11 @@ impl Guard {
                 return Err(self.not_authenticated());
             }
         };
-        let verified = self
-            .verify(&token, now)
-            .map_err(|error| self.invalid(error.to_string()))?;
-        let verified = &*claims.insert(verified);
+        let verified = self.verify(&token, now).map_err(|error| {
+            learned.wanted = self.wanted(&error);
+            self.not_believed(&error)
+        })?;
+        let verified = &*learned.claims.insert(verified);
         match need {
             Some(Need::Nothing | Need::TokenIfPresent) => Ok(()),
             Some(Need::Token(requirements)) => requirements
@@ -285,6 +371,27 @@ impl Guard {
             code: "not_authenticated",
             reason: "no bearer token".to_owned(),
         }
+    }
+
+    /// What might be known after the keys of an issuer were fetched again.
+    fn wanted(&self, error: &TokenError) -> Option<WantedKey> {
+        let (name, kid) = error.wants()?;
+        let issuer = self.issuers.iter().position(|it| it.is_remote(name))?;
+        let kid = kid.map(str::to_owned);
+        Some(WantedKey { issuer, kid })
+    }
+
+    fn not_believed(&self, error: &TokenError) -> Refusal {
+        if error.is_ours() {
+            return Refusal {
+                status: 503,
+                challenge: None,
+                detail: "The token cannot be checked for now.",
+                code: "token_not_checked",
+                reason: error.to_string(),
+            };
+        }
+        self.invalid(error.to_string())
     }
 
     fn invalid(&self, reason: String) -> Refusal {

@@ -4,7 +4,7 @@ use super::certificate::{Validity, is_certificate, validity};
 use super::jwk::{self, Holds};
 use super::material::{Material, Verifier};
 use super::{UnixTime, algorithm};
-use crate::config::Algorithm;
+use crate::config::{Algorithm, Issuer, KeySource};
 
 /// Why key material cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -93,6 +93,17 @@ pub struct IssuerKeys {
 }
 
 impl IssuerKeys {
+    /// The keys of `issuer` in what its source holds: a secret without a line break after it, a PEM or a JWK set.
+    pub fn read(issuer: &Issuer, content: &[u8]) -> Result<Self, KeyError> {
+        let allowed = &issuer.algorithms;
+        match issuer.keys {
+            KeySource::Secret { .. } => Self::from_secret(content, allowed),
+            KeySource::PublicKey(_) => Self::from_pem(content, allowed),
+            KeySource::Jwks(_) => Self::from_jwks(content, allowed),
+            KeySource::Remote(_) => Self::from_fetched_jwks(content, allowed),
+        }
+    }
+
     /// A shared secret. `allowed` empty means every HS algorithm that it is long enough for (RFC 7518 section 3.2).
     pub fn from_secret(secret: &[u8], allowed: &[Algorithm]) -> Result<Self, KeyError> {
         Self::from_material(&Material::secret(secret.to_vec())?, allowed)
@@ -123,6 +134,30 @@ impl IssuerKeys {
     /// A JWK or JWK set (RFC 7517), of which the first 100 keys count. A key that cannot be read or used is skipped with
     /// a warning; it is an error when none is left.
     pub fn from_jwks(json: &[u8], allowed: &[Algorithm]) -> Result<Self, KeyError> {
+        Self::from_set(json, allowed, |_| Ok(()))
+    }
+
+    /// As [`Self::from_jwks`], of a set that was fetched: a secret in it is skipped too, for whoever can fetch it could sign.
+    pub fn from_fetched_jwks(json: &[u8], allowed: &[Algorithm]) -> Result<Self, KeyError> {
+        Self::from_set(json, allowed, |key| {
+            if key.is_secret() {
+                Err("it is a secret, which everybody can fetch")
+            } else {
+                Ok(())
+            }
+        })
+    }
+
+    /// No keys, for none are known yet.
+    pub fn none() -> Self {
+        Self::from_keys(Vec::new())
+    }
+
+    fn from_set(
+        json: &[u8],
+        allowed: &[Algorithm],
+        judge: impl Fn(&Key) -> Result<(), &'static str>,
+    ) -> Result<Self, KeyError> {
         let mut keys = Vec::new();
         let mut warnings = Vec::new();
         let members = jwk::members(json)?;
@@ -140,7 +175,12 @@ impl IssuerKeys {
         }
         for (index, member) in members.iter().take(jwk::MAX_KEYS).enumerate() {
             match jwk::read(member, allowed) {
-                Ok(key) => keys.push(key),
+                Ok(key) => match judge(&key) {
+                    Ok(()) => keys.push(key),
+                    Err(problem) => {
+                        warnings.push(format!("key {} is skipped: {problem}", index + 1));
+                    }
+                },
                 Err(problem) => warnings.push(format!("key {} is skipped: {problem}", index + 1)),
             }
         }
@@ -202,7 +242,7 @@ impl IssuerKeys {
 
     fn from_keys(keys: Vec<Key>) -> Self {
         Self {
-            is_nameless: keys.iter().all(|key| key.kid.is_none()),
+            is_nameless: !keys.is_empty() && keys.iter().all(|key| key.kid.is_none()),
             holds_secret: keys.iter().any(Key::is_secret),
             keys,
             validity: None,
@@ -328,6 +368,26 @@ mod tests {
             error.unwrap_err().to_string(),
             "HS256 cannot be used with an RSA key"
         );
+    }
+
+    #[test]
+    fn a_set_that_was_fetched_has_no_secrets() {
+        let secret = json!({"kty": "oct", "k": base64url(SECRET)});
+        let set = |keys: &[&Value]| json!({ "keys": keys }).to_string();
+        let both = set(&[&secret, &P256.public_jwk]);
+        let keys = IssuerKeys::from_fetched_jwks(both.as_bytes(), &[]).unwrap();
+        assert_eq!(served(&keys), [Algorithm::Es256]);
+        assert_eq!(
+            keys.warnings(),
+            ["key 1 is skipped: it is a secret, which everybody can fetch"]
+        );
+        let result = IssuerKeys::from_fetched_jwks(set(&[&secret]).as_bytes(), &[]);
+        assert!(matches!(result, Err(KeyError::NoKey(_))), "{result:?}");
+    }
+
+    #[test]
+    fn where_no_keys_are_known_no_name_is() {
+        assert!(!IssuerKeys::none().knows("a"));
     }
 
     #[test]

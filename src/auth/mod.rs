@@ -18,6 +18,7 @@ mod keys;
 mod material;
 mod path;
 mod resource;
+mod revocation;
 mod rules;
 mod secret;
 mod signing;
@@ -35,6 +36,7 @@ pub use claims::{ClaimError, Claims};
 pub use guard::{Guard, GuardError};
 pub use keys::{IssuerKeys, KeyError};
 pub use path::{PathError, canonical as canonical_path};
+pub use revocation::{DenyListError, DenyListText, Revoked};
 pub use rules::RuleError;
 pub use signing::{SignError, SigningKey};
 pub use token::{MAX_TOKEN, TokenError, Unverified, inspect};
@@ -90,7 +92,7 @@ pub struct Explanation {
 /// Why a request may not pass: what its client is told and what the log is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// 400, 401, 403 or 414.
+    /// 400, 401, 403 or 414; 503 when this server lacks something to judge by.
     pub status: u16,
     /// The value of `WWW-Authenticate` (RFC 6750 section 3); for 401, 403 and a 400 about the token.
     pub challenge: Option<String>,
@@ -100,6 +102,15 @@ pub struct Refusal {
     pub code: &'static str,
     /// For the log only.
     pub reason: String,
+}
+
+/// A key that may be among those that an issuer has by now.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct WantedKey {
+    /// The place of the issuer in the configuration.
+    pub issuer: usize,
+    /// The name of the key; absent where no key of the issuer is known at all.
+    pub kid: Option<String>,
 }
 
 /// Text from outside as a log may hold it: quoted, escaped and cut.

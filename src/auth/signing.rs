@@ -60,6 +60,18 @@ impl fmt::Debug for SigningKey {
 }
 
 impl SigningKey {
+    /// A key of any kind: PEM, which other text may precede, JWK, or a secret without a line break after it.
+    pub fn read(content: &[u8]) -> Result<Self, KeyError> {
+        const PEM: &[u8] = b"-----BEGIN ";
+        if content.windows(PEM.len()).any(|window| window == PEM) {
+            Self::from_pem(content)
+        } else if content.trim_ascii_start().starts_with(b"{") {
+            Self::from_jwk(content)
+        } else {
+            Self::from_secret(content)
+        }
+    }
+
     /// A shared secret, for every HS algorithm that it is long enough for (RFC 7518 section 3.2).
     pub fn from_secret(secret: &[u8]) -> Result<Self, KeyError> {
         let material = Material::secret(secret.to_vec())?;

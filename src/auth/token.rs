@@ -1,30 +1,71 @@
 //! One token against the issuers: its parts, its key, its signature, its claims, in this order.
 
 use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use super::claims::{self, ClaimError, Claims};
 use super::header::Header;
-use super::keys::IssuerKeys;
+use super::keys::{IssuerKeys, KeyError};
+use super::revocation::Denied;
 use super::{UnixTime, algorithm, json, shown};
 use crate::config::{Algorithm, Issuer};
 
 /// The longest token that is looked at, in bytes.
 pub const MAX_TOKEN: usize = 16 * 1024;
 
-/// An issuer with its keys.
+/// An issuer with its keys, which may be replaced while tokens are verified.
 #[derive(Debug)]
 pub(super) struct TrustedIssuer {
     policy: Issuer,
-    keys: IssuerKeys,
+    keys: ArcSwap<IssuerKeys>,
+    /// From then on the keys are too old to be believed, in seconds since 1970.
+    good_until: AtomicU64,
 }
 
 impl TrustedIssuer {
+    /// With keys that are good for ever, but for those that must be fetched: none are known of these.
     pub(super) fn new(policy: Issuer, keys: IssuerKeys) -> Self {
-        Self { policy, keys }
+        let good_until = if policy.is_remote() { 0 } else { u64::MAX };
+        Self {
+            policy,
+            keys: ArcSwap::from_pointee(keys),
+            good_until: AtomicU64::new(good_until),
+        }
+    }
+
+    /// Goes on with the keys in `content`, which are good until then or for ever; those of before stay when none can be read
+    /// there.
+    pub(super) fn renew_keys(
+        &self,
+        content: &[u8],
+        good_until: Option<UnixTime>,
+    ) -> Result<(), KeyError> {
+        let keys = IssuerKeys::read(&self.policy, content)?;
+        self.keys.store(Arc::new(keys));
+        self.keep_keys(good_until);
+        Ok(())
+    }
+
+    /// The keys are good until then, or for ever.
+    pub(super) fn keep_keys(&self, good_until: Option<UnixTime>) {
+        let until = good_until.map_or(u64::MAX, |until| until.0);
+        self.good_until.store(until, Ordering::Relaxed);
+    }
+
+    /// Whether the keys are known, and not too old.
+    pub(super) fn has_keys(&self, now: UnixTime) -> bool {
+        now.0 < self.good_until.load(Ordering::Relaxed)
+    }
+
+    /// Whether this is the issuer that messages call so, and its keys are fetched.
+    pub(super) fn is_remote(&self, name: &str) -> bool {
+        self.policy.name == name && self.policy.is_remote()
     }
 }
 
@@ -57,6 +98,12 @@ pub enum TokenError {
         /// What the header says.
         kid: String,
     },
+    /// Its keys must be fetched, and none are known, or only such as are too old (`auth.issuer.stale_max`).
+    #[error("issuer {issuer}: its keys are not known, or older than `stale_max`")]
+    NoKeys {
+        /// The name of the issuer.
+        issuer: String,
+    },
     /// The key decides about the algorithm, not the token (RFC 8725 section 3.1).
     #[error("issuer {issuer}: {} is not allowed for its keys", algorithm::name(*.algorithm))]
     Algorithm {
@@ -87,6 +134,21 @@ pub enum TokenError {
         /// What is wrong.
         error: ClaimError,
     },
+    /// It was revoked before it expires.
+    #[error("the token is revoked: its {0} is on a deny list")]
+    Revoked(&'static str),
+    /// Whether it was revoked is not known.
+    #[error("a deny list is not known or too old, and `auth.revocation.on_stale` is `deny`")]
+    NoDenyList,
+}
+
+impl From<Denied> for TokenError {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Listed(claim) => Self::Revoked(claim),
+            Denied::Unknown => Self::NoDenyList,
+        }
+    }
 }
 
 impl TokenError {
@@ -95,12 +157,38 @@ impl TokenError {
         match self {
             Self::TooLong(_) | Self::Parts | Self::Base64(_) => 0,
             Self::Header(_) | Self::Payload(_) | Self::UnknownIssuer(_) => 0,
-            Self::UnknownKey { .. } => 1,
+            Self::UnknownKey { .. } | Self::NoKeys { .. } => 1,
             Self::Algorithm { .. } => 2,
             Self::Signature { .. } => 3,
             Self::Type { .. } => 4,
             Self::Claims { .. } => 5,
+            Self::Revoked(_) | Self::NoDenyList => 6,
         }
+    }
+
+    /// The issuer whose keys are missing, with the name of the one that is.
+    pub(super) fn wants(&self) -> Option<(&str, Option<&str>)> {
+        match self {
+            Self::UnknownKey { issuer, kid } => Some((issuer, Some(kid))),
+            Self::NoKeys { issuer } => Some((issuer, None)),
+            Self::TooLong(_)
+            | Self::Parts
+            | Self::Base64(_)
+            | Self::Header(_)
+            | Self::Payload(_)
+            | Self::UnknownIssuer(_)
+            | Self::Algorithm { .. }
+            | Self::Type { .. }
+            | Self::Signature { .. }
+            | Self::Claims { .. }
+            | Self::Revoked(_)
+            | Self::NoDenyList => None,
+        }
+    }
+
+    /// Whether nothing is wrong with the token as far as is known, but this server lacks something to judge it.
+    pub(super) const fn is_ours(&self) -> bool {
+        matches!(self, Self::NoDenyList | Self::NoKeys { .. })
     }
 }
 
@@ -108,6 +196,8 @@ impl TokenError {
 #[derive(Debug)]
 pub(super) struct Accepted {
     pub(super) claims: Claims,
+    /// The place of the issuer among those that were asked.
+    pub(super) issuer: usize,
     /// From then on it has expired: `exp` and the issuer's leeway.
     pub(super) until: i64,
 }
@@ -160,13 +250,19 @@ pub(super) fn verify_for(
     };
 
     let mut reason = None;
-    for issuer in issuers.iter().filter(may_speak) {
-        let verdict = signed_by(issuer, &header, parts.signed, &signature)
+    let places = issuers.iter().enumerate();
+    for (place, issuer) in places.filter(|(_, issuer)| may_speak(issuer)) {
+        let verdict = keys_known(issuer, now)
+            .and_then(|()| signed_by(issuer, &header, parts.signed, &signature))
             .and_then(|()| accepted_by(issuer, &header, &payload, purpose, now));
         match verdict {
             Ok(until) => {
                 let claims = Claims::new(payload);
-                return Ok(Accepted { claims, until });
+                return Ok(Accepted {
+                    claims,
+                    issuer: place,
+                    until,
+                });
             }
             Err(error) => {
                 let furthest = reason.as_ref().map(TokenError::progress);
@@ -234,6 +330,15 @@ fn decode(part: &[u8], name: &'static str) -> Result<Vec<u8>, TokenError> {
         .map_err(|_| TokenError::Base64(name))
 }
 
+fn keys_known(issuer: &TrustedIssuer, now: UnixTime) -> Result<(), TokenError> {
+    if issuer.has_keys(now) {
+        return Ok(());
+    }
+    Err(TokenError::NoKeys {
+        issuer: issuer.policy.name.clone(),
+    })
+}
+
 fn signed_by(
     issuer: &TrustedIssuer,
     header: &Header<'_>,
@@ -241,23 +346,23 @@ fn signed_by(
     signature: &[u8],
 ) -> Result<(), TokenError> {
     let name = || issuer.policy.name.clone();
-    if let Some(kid) = header.kid.as_deref().filter(|kid| !issuer.keys.knows(kid)) {
+    let keys = issuer.keys.load();
+    if let Some(kid) = header.kid.as_deref().filter(|kid| !keys.knows(kid)) {
         return Err(TokenError::UnknownKey {
             issuer: name(),
             kid: kid.to_owned(),
         });
     }
-    let mut keys = issuer
-        .keys
+    let mut matching = keys
         .matching(header.kid.as_deref(), header.algorithm)
         .peekable();
-    if keys.peek().is_none() {
+    if matching.peek().is_none() {
         return Err(TokenError::Algorithm {
             issuer: name(),
             algorithm: header.algorithm,
         });
     }
-    if keys.any(|key| key.accepts(signed, signature)) {
+    if matching.any(|key| key.accepts(signed, signature)) {
         Ok(())
     } else {
         Err(TokenError::Signature { issuer: name() })

@@ -2,7 +2,8 @@
 //! to recognise it.
 //!
 //! Only tokens that were accepted are kept, by a digest, never themselves, and only while nothing of the verdict can have
-//! changed: from the time of the verdict until `exp`. Keys and policies cannot change, for a guard is made anew for them.
+//! changed: from the time of the verdict until `exp`. All are forgotten when keys change; policies cannot, for a guard is made
+//! anew for them.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -31,6 +32,7 @@ pub(super) struct VerifiedTokens(Mutex<LruCache<Fingerprint, Verified>>);
 
 struct Verified {
     claims: Arc<Claims>,
+    issuer: usize,
     /// When it was verified: at an earlier time `nbf` and `iat` might speak against it.
     since: UnixTime,
     /// Then it has expired.
@@ -42,23 +44,36 @@ impl VerifiedTokens {
         Self(Mutex::new(LruCache::new(TOKENS_MAX)))
     }
 
-    /// The claims of a token that was verified before, if it is still valid.
-    pub(super) fn find(&self, token: &Fingerprint, now: UnixTime) -> Option<Arc<Claims>> {
+    /// The claims of a token that was verified before, if it is still valid, and the place of its issuer.
+    pub(super) fn find(&self, token: &Fingerprint, now: UnixTime) -> Option<(Arc<Claims>, usize)> {
         let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let found = tokens.get(token)?;
         let holds = found.since <= now && i64::try_from(now.0).is_ok_and(|now| now < found.until);
         if holds {
-            return Some(Arc::clone(&found.claims));
+            return Some((Arc::clone(&found.claims), found.issuer));
         }
         tokens.pop(token);
         None
     }
 
+    /// Forgets all of them.
+    pub(super) fn forget(&self) {
+        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.clear();
+    }
+
     /// Keeps a token that was verified just now and expires at `until`, leeway included.
-    pub(super) fn keep(&self, token: Fingerprint, claims: &Arc<Claims>, now: UnixTime, until: i64) {
+    pub(super) fn keep(
+        &self,
+        token: Fingerprint,
+        (claims, issuer): (&Arc<Claims>, usize),
+        now: UnixTime,
+        until: i64,
+    ) {
         let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let verified = Verified {
             claims: Arc::clone(claims),
+            issuer,
             since: now,
             until,
         };
@@ -85,7 +100,7 @@ mod tests {
         let tokens = VerifiedTokens::new();
         let token = Fingerprint::of(b"a.b.c").expect("32 bytes");
         let claims = Arc::new(Claims::new(Map::new()));
-        tokens.keep(token, &claims, UnixTime(100), 200);
+        tokens.keep(token, (&claims, 0), UnixTime(100), 200);
         (tokens, token)
     }
 

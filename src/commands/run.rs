@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::{CommandError, ExitCode};
+use crate::agent;
 use crate::app::App;
 use crate::auth::Guard;
 use crate::cli::RunArgs;
@@ -13,8 +14,9 @@ use crate::config::{self, Bind, Log, Sources};
 use crate::key_files::{self, MissingSecret};
 use crate::logging;
 use crate::master::{
-    Assignment, Ending, Inherited, ListenError, Loaded, Loader, Master, Program, Purpose, Serve,
-    ServiceManager, SocketPathError, StartError, Takeover,
+    AgentAssignment, Assignment, Ending, FeedContent, Inherited, ListenError, Loaded, Loader,
+    Master, Program, Purpose, ReadFeed, RunAgent, Serve, ServiceManager, SocketPathError,
+    StartError, Takeover,
 };
 use crate::tokens::{Password, Signer};
 use crate::worker::{self, Task};
@@ -40,8 +42,8 @@ fn start<A: App>(args: &RunArgs, app: A) -> Result<Master, CommandError> {
     let app = Rc::new(app);
     let loaded = read(&sources, &app, Purpose::Force)?;
     start_log(&loaded.config.log)?;
-    let loader = loader(sources, app);
-    Master::start(loaded, loader, &manager, inherited, program)
+    let functions = (loader(sources, app), run_agent());
+    Master::start(loaded, functions, &manager, inherited, program)
         .map_err(|error| cannot_start(&error))
 }
 
@@ -57,8 +59,13 @@ fn resume<A: App>(args: &RunArgs, app: A, number: i32) -> Result<Master, Command
         start_log(&Log { file: None, ..log })?;
         tracing::error!("{error}");
     }
-    Master::resume(takeover, generations, loader, &service_manager())
-        .map_err(|error| cannot_start(&error))
+    Master::resume(
+        takeover,
+        generations,
+        (loader, run_agent()),
+        &service_manager(),
+    )
+    .map_err(|error| cannot_start(&error))
 }
 
 fn start_log(log: &Log) -> Result<(), CommandError> {
@@ -131,7 +138,7 @@ fn read<A: App>(
         Purpose::Force | Purpose::Resume(_) => MissingSecret::Make,
         Purpose::Look => MissingSecret::StandIn,
     };
-    let (guard, key_digests) = key_files::load_with_digests(&config.auth, missing)
+    let (guard, digests) = key_files::load_with_digests(&config.auth, missing)
         .map_err(|errors| super::misconfigured(&errors))?;
     let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     warnings.extend(guard.warnings().iter().cloned());
@@ -141,6 +148,7 @@ fn read<A: App>(
         database_password: super::load_database_password(&config)?,
     };
     let config = Arc::new(config);
+    let read_feed = read_feed(Arc::clone(&config));
     let serve = serve(
         Arc::clone(&config),
         Arc::new(guard),
@@ -154,7 +162,43 @@ fn read<A: App>(
         warnings,
         settings,
         overridden,
-        key_digests,
+        digests,
+        read_feed,
+    })
+}
+
+/// What the master reads when key files change.
+fn read_feed(config: Arc<config::Config>) -> ReadFeed {
+    Rc::new(move |place| {
+        let content = key_files::read_feed(&config.auth, place)?;
+        Ok(FeedContent {
+            bytes: content.bytes,
+            digest: content.digest,
+            warnings: content.warnings,
+        })
+    })
+}
+
+/// What the agent process does.
+fn run_agent() -> RunAgent {
+    Rc::new(|assignment: AgentAssignment| {
+        let AgentAssignment {
+            master,
+            channel,
+            feeds,
+            identity,
+            log,
+        } = assignment;
+        let feeds = feeds.into_iter();
+        agent::run(agent::Task {
+            master,
+            channel,
+            feeds: feeds
+                .map(|(fetch, known_since)| agent::Feed { fetch, known_since })
+                .collect(),
+            identity,
+            log,
+        })
     })
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Tokens;
+use super::{Fetch, Tokens};
 
 /// `[auth]`: who may sign tokens and what they allow.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -25,12 +25,41 @@ pub struct Auth {
     pub trusted_origins: Vec<String>,
     /// What proves that the site made such a request, where the browser does not say.
     pub double_submit: Option<DoubleSubmit>,
+    /// What was revoked before it expires.
+    pub revocation: Revocation,
     /// The token service; absent when it is off.
     pub tokens: Option<Tokens>,
     /// Who may sign.
     pub issuers: Vec<Issuer>,
     /// What a request needs; the first that matches decides, none that matches refuses.
     pub rules: Vec<Rule>,
+}
+
+/// `[auth.revocation]`: tokens that are not believed any more although they are valid.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Revocation {
+    /// Where the lists come from; a token on any of them is refused.
+    pub lists: Vec<DenyListSource>,
+    /// What becomes of other tokens while a list is not known, or older than it may be.
+    pub on_stale: OnStale,
+}
+
+/// Where a deny list comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DenyListSource {
+    /// A file that is watched.
+    File(PathBuf),
+}
+
+/// `auth.revocation.on_stale`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnStale {
+    /// No token is believed: one that was revoked could be among them.
+    #[default]
+    Deny,
+    /// They are believed.
+    Allow,
 }
 
 /// One entry of `auth.token_from`.
@@ -81,6 +110,13 @@ pub struct Issuer {
     pub signs_refresh_tokens: bool,
 }
 
+impl Issuer {
+    /// Whether its keys are fetched.
+    pub fn is_remote(&self) -> bool {
+        matches!(self.keys, KeySource::Remote(_))
+    }
+}
+
 /// The most that a clock may be wrong: 10 minutes.
 pub const LEEWAY_MAX: Duration = Duration::from_mins(10);
 
@@ -98,6 +134,8 @@ pub enum KeySource {
     PublicKey(PathBuf),
     /// A JWK or JWK set (RFC 7517).
     Jwks(PathBuf),
+    /// A JWK set that the agent fetches.
+    Remote(Fetch),
 }
 
 /// A signature algorithm of RFC 7518 section 3.1 or RFC 8037.

@@ -14,7 +14,7 @@ use super::{AppKind, Balance, Format, Level, Strategy, WorkerCount};
 mod auth;
 mod tokens;
 
-pub(super) use auth::{Auth, Issuer, Rule};
+pub(super) use auth::{Auth, Issuer, Revocation, Rule};
 pub(super) use tokens::Tokens;
 
 const SECOND: u64 = 1_000;

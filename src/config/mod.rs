@@ -20,6 +20,8 @@ mod decode;
 mod difference;
 mod document;
 mod errors;
+mod feed;
+mod fetch;
 mod file;
 mod key;
 mod known;
@@ -39,11 +41,13 @@ mod validate;
 use errors::Problems;
 
 pub use auth::{
-    Access, Algorithm, Auth, ClaimTest, DoubleSubmit, Issuer, KeySource, LEEWAY_MAX, Rule,
-    TokenSource,
+    Access, Algorithm, Auth, ClaimTest, DenyListSource, DoubleSubmit, Issuer, KeySource,
+    LEEWAY_MAX, OnStale, Revocation, Rule, TokenSource,
 };
 pub use difference::{Difference, differences};
 pub use errors::{ConfigErrors, Problem};
+pub use feed::{Feed, FeedPurpose, FeedSource};
+pub use fetch::{Fetch, FetchKind, is_loopback, is_trusted};
 pub use locate::{Located, locate};
 pub use origin::Origin;
 pub use show::{Overridden, Setting, shown};

@@ -26,6 +26,10 @@ pub(super) fn make_absolute(file: &mut File, document: &Document) {
         &"auth.tokens.database_password_file".into(),
         &mut file.auth.tokens.database_password_file,
     );
+    resolve(
+        &"auth.revocation.file".into(),
+        &mut file.auth.revocation.file,
+    );
     if let Some(Text(database)) = &mut file.auth.tokens.database
         && let Some(path) = database.strip_prefix("sqlite:")
         && !path.is_empty()
@@ -38,6 +42,7 @@ pub(super) fn make_absolute(file: &mut File, document: &Document) {
         resolve(&key.child("secret_file"), &mut issuer.secret_file);
         resolve(&key.child("public_key_file"), &mut issuer.public_key_file);
         resolve(&key.child("jwks_file"), &mut issuer.jwks_file);
+        resolve(&key.child("ca_file"), &mut issuer.ca_file);
     }
     let binds = KeyPath::from("server.bind");
     for (index, Text(bind)) in file.server.bind.0.iter_mut().enumerate() {

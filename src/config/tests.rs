@@ -10,6 +10,7 @@ mod addresses;
 mod auth;
 mod database;
 mod differences;
+mod fetched_keys;
 mod laws;
 mod shipped;
 mod sources;
@@ -102,7 +103,7 @@ audience = [1]
     config: /srv/app.toml:14:10: `app.faults` must be true or false, found `"yes"`
     config: /srv/app.toml:16:9: `log.level` must be a string, found `3`
     config: /srv/app.toml:18:9: `auth.realm` must be a string that is not empty and has no control characters, found `""`
-    config: /srv/app.toml:19:1: `auth.issuer[0]` must have one of `secret_file`, `public_key_file` and `jwks_file`
+    config: /srv/app.toml:19:1: `auth.issuer[0]` must have one of `secret_file`, `public_key_file`, `jwks_file`, `jwks_url` and `discovery`
     config: /srv/app.toml:20:13: `auth.issuer[0].audience[0]` must be a string, found `1`
     "#);
 }

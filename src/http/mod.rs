@@ -5,6 +5,7 @@ pub mod activity;
 mod body;
 mod executed;
 mod fingerprint;
+pub mod fresh_keys;
 mod head;
 mod identity_fields;
 mod in_progress;
@@ -26,6 +27,7 @@ use std::time::Duration;
 pub use body::ResponseBody;
 use bytes::Bytes;
 use executed::Executed;
+use fresh_keys::FreshKeys;
 use http::header::CONNECTION;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
@@ -35,7 +37,7 @@ use tokio::sync::Notify;
 use track::{Access, Track};
 
 use crate::app::{AppService, BoxError, Draining, RequestBody};
-use crate::auth::{Claims, Guard, Passed, Refusal, RequestView, UnixTime, Verdict};
+use crate::auth::{Claims, Guard, Passed, Refusal, RequestView, UnixTime, Verdict, WantedKey};
 use crate::logging::cut;
 use crate::scoreboard::{RequestId, SeatWriter};
 use crate::sys::clock;
@@ -48,6 +50,7 @@ use stream::StreamEnd;
 #[derive(Debug)]
 pub struct Pipeline<S> {
     guard: Arc<Guard>,
+    fresh_keys: Arc<FreshKeys>,
     tokens: Option<Box<tokens::Service>>,
     app: S,
     seat: SeatWriter,
@@ -91,7 +94,7 @@ pub struct Origin {
 impl<S: AppService> Pipeline<S> {
     /// Of a worker: `request_ids` is a random number that no other worker has.
     pub fn new(
-        guard: Arc<Guard>,
+        (guard, fresh_keys): (Arc<Guard>, Arc<FreshKeys>),
         tokens: Option<Box<tokens::Service>>,
         app: S,
         seat: SeatWriter,
@@ -100,6 +103,7 @@ impl<S: AppService> Pipeline<S> {
     ) -> Self {
         Self {
             guard,
+            fresh_keys,
             tokens,
             app,
             seat,
@@ -178,7 +182,7 @@ impl<S: AppService> Pipeline<S> {
         }
         let admitted = match malformed {
             Some(malformed) => Err(malformed.into()),
-            None => self.admit(&mut head),
+            None => self.admit(&mut head).await,
         };
         let answer = match admitted {
             Err(refusal) => {
@@ -266,8 +270,13 @@ impl<S: AppService> Pipeline<S> {
     }
 
     /// Judges a request; of one that may pass, the path becomes the one that was judged, and forged fields go.
-    fn admit(&self, head: &mut http::request::Parts) -> Result<Passed, Refusal> {
-        let passed = match self.judge(head) {
+    async fn admit(&self, head: &mut http::request::Parts) -> Result<Passed, Refusal> {
+        let verdict = match self.judge(head) {
+            // Boxed: the memory of every connection would else have room for it.
+            (_, Some(key)) if Box::pin(self.fresh_keys.wait_for(&key)).await => self.judge(head).0,
+            (verdict, _) => verdict,
+        };
+        let passed = match verdict {
             Verdict::Pass(passed) => passed,
             Verdict::Refuse(refusal) => return Err(refusal),
         };
@@ -292,14 +301,15 @@ impl<S: AppService> Pipeline<S> {
         );
     }
 
-    fn judge(&self, head: &http::request::Parts) -> Verdict {
+    fn judge(&self, head: &http::request::Parts) -> (Verdict, Option<WantedKey>) {
         let view = RequestView {
             method: head.method.as_str(),
             path: head.uri.path(),
             query: head.uri.query(),
             headers: &head.headers,
         };
-        self.guard.judge(&view, UnixTime(clock::unix().as_secs()))
+        let now = UnixTime(clock::unix().as_secs());
+        self.guard.judge_or_want(&view, now)
     }
 
     /// The answer to a request that ended workers again and again; none when it may be tried.

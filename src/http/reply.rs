@@ -15,6 +15,10 @@ use crate::auth::Refusal;
 pub(super) fn refusal(refusal: &Refusal) -> Response<Bytes> {
     let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::FORBIDDEN);
     let mut response = json(status, refusal.detail, refusal.code);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        let headers = response.headers_mut();
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
+    }
     // A challenge is made of configured words; one that is no header value cannot be sent.
     if let Some(Ok(challenge)) = refusal.challenge.as_deref().map(HeaderValue::from_str) {
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge);

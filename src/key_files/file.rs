@@ -1,11 +1,15 @@
 //! One key file: its bytes, and who can reach them.
 
+use std::fmt::Display;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use nix::fcntl::OFlag;
+
+use super::Digest;
 
 /// The largest key file that is read, in bytes. A JWK set of 100 keys has about 100 KiB.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -30,6 +34,11 @@ pub(crate) struct KeyFile<'a> {
 impl<'a> KeyFile<'a> {
     /// Reads a regular file, and waits for nothing.
     pub(crate) fn read(path: &'a Path) -> Result<Self, String> {
+        Self::read_up_to(MAX_FILE, path)
+    }
+
+    /// As [`Self::read`], of another size at most, in bytes.
+    pub(crate) fn read_up_to(most: u64, path: &'a Path) -> Result<Self, String> {
         // Without O_NONBLOCK a named pipe would hold up whoever opens it.
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
@@ -38,22 +47,32 @@ impl<'a> KeyFile<'a> {
         if mode.is_none() {
             return Err(format!("`{}` is not a regular file", path.display()));
         }
-        Self::take(path, file, mode)
+        Self::take(path, file, mode, most)
     }
 
     /// Reads whatever gives bytes, for a person who waits: `<(…)` of a shell is a pipe.
     pub(crate) fn read_any(path: &'a Path) -> Result<Self, String> {
         let file = File::open(path).map_err(|error| failed(path, &error))?;
         let mode = mode(path, &file)?;
-        Self::take(path, file, mode)
+        Self::take(path, file, mode, MAX_FILE)
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The secret in it: its bytes without one line break at the end.
-    pub(crate) fn secret(&self) -> Result<&[u8], String> {
+    /// Tells whether it is still what it was.
+    pub(crate) fn digest(&self) -> Option<Digest> {
+        digest(&SHA256, &self.bytes).as_ref().try_into().ok()
+    }
+
+    /// Why what is in it cannot be used.
+    pub(crate) fn unusable(&self, error: &dyn Display) -> String {
+        format!("`{}`: {error}", self.path.display())
+    }
+
+    /// What is in it: its bytes without one line break at the end, which is no part of a secret.
+    pub(crate) fn content(&self) -> Result<&[u8], String> {
         let line = self.bytes.strip_suffix(b"\n");
         let secret = line.map_or(self.bytes.as_slice(), |line| {
             line.strip_suffix(b"\r").unwrap_or(line)
@@ -83,18 +102,18 @@ impl<'a> KeyFile<'a> {
         ))
     }
 
-    fn take(path: &'a Path, file: File, mode: Option<u32>) -> Result<Self, String> {
+    fn take(path: &'a Path, file: File, mode: Option<u32>, most: u64) -> Result<Self, String> {
         let shown = path.display();
         let mut bytes = Vec::new();
-        file.take(MAX_FILE + 1)
+        file.take(most + 1)
             .read_to_end(&mut bytes)
             .map_err(|error| failed(path, &error))?;
         if bytes.is_empty() {
             return Err(format!("`{shown}` is empty"));
         }
-        if bytes.len() as u64 > MAX_FILE {
+        if bytes.len() as u64 > most {
             return Err(format!(
-                "`{shown}` is larger than {MAX_FILE} bytes, which no key file is"
+                "`{shown}` is larger than {most} bytes, more than is read of such a file"
             ));
         }
         Ok(Self { path, bytes, mode })

@@ -51,6 +51,7 @@ impl Master {
             Action::Forget(generation) => {
                 self.generations.remove(&generation);
                 self.close_unused_listeners();
+                self.watch_files();
             }
             Action::Degraded { failures, reason } => {
                 tracing::warn!(
@@ -102,6 +103,9 @@ impl Master {
                     tracing::warn!("{warning}");
                 }
                 self.generations.insert(generation, pinned);
+                self.watch_files();
+                self.fill_from_fetched(generation, None);
+                self.mind_agent();
                 Event::Prepared(policy)
             }
             Err(reason) => {
@@ -149,7 +153,10 @@ impl Master {
         slot: Slot,
         generation: Generation,
     ) -> Result<ProcessId, String> {
-        let Some(Pinned { loaded, identity }) = self.generations.get(&generation) else {
+        let Some(Pinned {
+            loaded, identity, ..
+        }) = self.generations.get(&generation)
+        else {
             return Err(format!("generation {generation} is not known"));
         };
         let listeners = self
@@ -195,6 +202,7 @@ impl Master {
                     id,
                     Hand::new(pid, (slot, generation), seat, self.now(), ours),
                 );
+                self.hand_feeds_to(id);
                 Ok(pid)
             }
             Err(error) => {

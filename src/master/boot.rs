@@ -19,7 +19,10 @@ use super::hangs::HangWatch;
 use super::listeners::{ListenError, Listeners};
 use super::memory::MemoryWatch;
 use super::socket_path::SocketPathError;
-use super::{Loaded, Loader, LoaderBox, Master, Pinned, Program, Systemd, Upgrade};
+use super::{
+    Agent, FeedState, FileWatch, Loaded, Loader, LoaderBox, Master, Pinned, Program, RunAgent,
+    Systemd, Upgrade,
+};
 use crate::config::{Config, Process, Strategy, WorkerCount};
 use crate::scoreboard::{SEATS, Scoreboard};
 use crate::supervisor::{self, Generation, Lifetime, Policy, Scale, Supervisor};
@@ -83,14 +86,14 @@ pub enum StartError {
 }
 
 impl Master {
-    /// Opens everything that `loaded` names. No worker runs yet; `loader` is what a reload calls, `program` what an upgrade
-    /// runs.
+    /// Opens everything that `loaded` names. No worker runs yet; `loader` is what a reload calls, `run_agent` what the
+    /// agent does, `program` what an upgrade runs.
     ///
     /// # Errors
     /// Whatever cannot be opened; the message names it.
     pub fn start(
         loaded: Loaded,
-        loader: Loader,
+        (loader, run_agent): (Loader, RunAgent),
         manager: &ServiceManager,
         inherited: Inherited,
         program: Program,
@@ -152,6 +155,8 @@ impl Master {
             pid_file,
             exit: None,
             upgrade: Upgrade::new(program),
+            file_watch: FileWatch::default(),
+            agent: Agent::new(run_agent, Vec::new()),
         })
     }
 }
@@ -244,7 +249,13 @@ pub(super) fn pin(
         }),
     };
     loaded.warnings.extend(warning);
-    Ok((Pinned { loaded, identity }, policy))
+    let feeds = loaded.config.auth.feeds().len();
+    let pinned = Pinned {
+        feeds: (0..feeds).map(|_| FeedState::default()).collect(),
+        loaded,
+        identity,
+    };
+    Ok((pinned, policy))
 }
 
 /// The number that `workers.count` stands for: `auto` is a worker for each processor that may be used.

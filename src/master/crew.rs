@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::channel::{self, Decoder, ToMaster, ToWorker};
+use crate::channel::{self, Decoder, FeedNews, ToMaster, ToWorker};
 use crate::supervisor::{Generation, KillReason, Now, Slot, WorkerId};
 use crate::sys::process::ProcessId;
 use crate::sys::socket;
@@ -89,6 +89,14 @@ impl Crew {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (WorkerId, &Hand)> {
         self.hands.iter().map(|(id, hand)| (*id, hand))
+    }
+
+    /// Tells every worker of a generation what is new.
+    pub(super) fn tell_generation(&mut self, generation: Generation, news: &FeedNews) {
+        let hands = self.hands.values_mut();
+        for hand in hands.filter(|hand| hand.generation == generation) {
+            hand.tell(&ToWorker::Feed(news.clone()));
+        }
     }
 
     /// Tells every worker.

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use super::Master;
 use super::control::{Answer, Request};
 use super::death_report::OutOfMemory;
-use crate::channel::{ToMaster, ToWorker};
+use crate::channel::{ToAgent, ToMaster, ToWorker};
 use crate::logging;
 use crate::supervisor::{Caller, Event, Scale, StopManner, WorkerId};
 use crate::sys::poll::Interest;
@@ -29,6 +29,8 @@ pub(super) enum What {
     ControlClient(Caller),
     Worker(WorkerId),
     Preflight,
+    Files,
+    Agent,
 }
 
 impl Master {
@@ -70,6 +72,20 @@ impl Master {
                 .descriptors()
                 .map(|descriptor| read(What::Preflight, descriptor)),
         );
+        let files = self.file_watch.descriptor();
+        sources.extend(files.map(|descriptor| read(What::Files, descriptor)));
+        sources.extend(self.agent.descriptor().map(|(descriptor, has_unsent)| {
+            let interest = if has_unsent {
+                Interest::Both
+            } else {
+                Interest::Read
+            };
+            Source {
+                what: What::Agent,
+                descriptor,
+                interest,
+            }
+        }));
         sources
     }
 
@@ -84,6 +100,11 @@ impl Master {
             }
             What::Worker(id) => self.hear(id),
             What::Preflight => self.upgrade.listen(),
+            What::Agent => self.hear_agent(),
+            What::Files => {
+                let now = self.now();
+                self.file_watch.listen(now);
+            }
         }
     }
 
@@ -130,7 +151,7 @@ impl Master {
         while let Some((pid, ending)) = process::reap() {
             if let Some(id) = self.crew.find(pid) {
                 ended.push((id, ending));
-            } else if !self.heard_of_preflight(pid, ending) {
+            } else if !self.heard_of_agent(pid, ending) && !self.heard_of_preflight(pid, ending) {
                 // As PID 1 the master inherits every orphan of its container.
                 tracing::debug!(pid = pid.number(), %ending, "an adopted process ended");
             }
@@ -176,6 +197,10 @@ impl Master {
                 ToMaster::Failed { reason } => {
                     tracing::error!(worker = id.0, reason, "worker cannot boot");
                     Event::BootFailed(id, reason)
+                }
+                ToMaster::KeyWanted { feed } => {
+                    self.want_key(id, feed);
+                    continue;
                 }
                 ToMaster::Memory { pss } => {
                     self.take_memory(id, pss);
@@ -248,6 +273,7 @@ impl Master {
     fn reopen_logs(&mut self) -> Result<String, String> {
         let result = logging::reopen().and_then(|()| self.hand_over_log_file());
         self.crew.tell_all(&ToWorker::ReopenLogs);
+        self.agent.tell(&ToAgent::ReopenLogs);
         match result {
             Ok(()) => {
                 tracing::info!("log files opened anew");

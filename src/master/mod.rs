@@ -2,12 +2,14 @@
 //! does what the supervisor says. It never runs the application and never reads HTTP or a token.
 
 mod actions;
+mod agent;
 mod boot;
 pub mod control;
 mod crew;
 mod death_report;
 mod deaths;
 mod events;
+mod feeds;
 mod hangs;
 mod heirs;
 mod listeners;
@@ -20,6 +22,7 @@ mod status;
 mod stop;
 mod suspects;
 mod upgrade;
+mod watched_paths;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::unix::net::UnixStream;
@@ -30,11 +33,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use agent::{Agent, Fetched};
+pub use agent::{AgentAssignment, RunAgent};
 pub use boot::{Inherited, ServiceManager, StartError, control_socket_path, identity_of};
 use control::ControlServer;
 use crew::Crew;
 pub use death_report::DeathStatus;
 use deaths::Deaths;
+pub use feeds::{FeedContent, ReadFeed};
+use feeds::{FeedState, FileWatch};
 use hangs::HangWatch;
 pub use listeners::ListenError;
 use listeners::Listeners;
@@ -96,8 +103,10 @@ pub struct Loaded {
     pub settings: Vec<Setting>,
     /// What the file says in vain.
     pub overridden: Vec<Overridden>,
-    /// SHA-256 of the key file of each issuer in `config.auth`, in their order; none for a secret that is yet to be made.
-    pub key_digests: Vec<Option<[u8; 32]>>,
+    /// SHA-256 of the file of each feed of `config.auth`, in their order; none for a secret that is yet to be made.
+    pub digests: Vec<Option<[u8; 32]>>,
+    /// Reads a feed again, when something has happened to it.
+    pub read_feed: ReadFeed,
 }
 
 impl std::fmt::Debug for Loaded {
@@ -154,6 +163,8 @@ pub struct Master {
     pid_file: Option<PathBuf>,
     exit: Option<ExitReason>,
     upgrade: Upgrade,
+    file_watch: FileWatch,
+    agent: Agent,
 }
 
 /// The loader, which has nothing to show.
@@ -170,6 +181,8 @@ impl std::fmt::Debug for LoaderBox {
 struct Pinned {
     loaded: Loaded,
     identity: Identity,
+    /// One for each feed of the configuration.
+    feeds: Vec<FeedState>,
 }
 
 /// What systemd is told and wants to be told.
@@ -200,6 +213,9 @@ struct ReloadOutcome {
 impl Master {
     /// Serves until told to stop, or until the first generation turns out not to boot.
     pub fn run(mut self) -> Ending {
+        self.watch_files();
+        // Before the first worker, which waits for what is fetched.
+        self.mind_agent();
         self.feed(Event::DeadlinePassed);
         loop {
             if let Some(reason) = self.exit.take() {
@@ -232,6 +248,8 @@ impl Master {
             }
             self.give_sign_of_life();
             self.make_rounds();
+            self.look_at_files();
+            self.mind_agent();
             self.lift_blocks();
             self.feed(Event::DeadlinePassed);
             self.go_on_with_upgrade();
@@ -267,6 +285,8 @@ impl Master {
             .chain(log_retry)
             .chain(self.upgrade.deadline())
             .chain(self.next_round())
+            .chain(self.file_watch.next_look())
+            .chain(self.next_agent())
             .chain(self.deaths.next_deadline())
             .chain(self.control.end_of_pause(self.now()))
             .min()

@@ -6,8 +6,10 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::boot::{assert_reloadable, fixed_keys_that_differ, pin, worker_count};
-use super::{Loaded, Master, Purpose, status};
-use crate::config::{Bind, Difference, KeySource, Overridden, Reload, Strategy, differences};
+use super::{Loaded, Master, Pinned, Purpose, status};
+use crate::config::{
+    Bind, Difference, Feed, FeedPurpose, Overridden, Reload, Strategy, differences,
+};
 
 /// The answer to `plan`. Fields are only ever added.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,7 +166,7 @@ impl Master {
             &fixed_keys_that_differ(old, new),
             &listeners,
         );
-        let key_files = key_files(&before.loaded, &after.loaded);
+        let key_files = key_files(before, &after.loaded);
         let wanted = self.supervisor.wanted();
         let workers = workers(
             (wanted, worker_count(old.workers.count, self.processors)),
@@ -289,17 +291,22 @@ fn in_vain(before: &[Overridden], after: &[Overridden]) -> Vec<Change> {
         .collect()
 }
 
-fn key_files(before: &Loaded, after: &Loaded) -> Vec<KeyFilePlan> {
-    let digests = |loaded: &Loaded| -> Vec<(String, Option<[u8; 32]>)> {
-        let names = loaded.config.auth.issuers.iter().map(|it| it.name.clone());
-        names.zip(loaded.key_digests.iter().copied()).collect()
-    };
-    let before = digests(before);
-    let issuers = after.config.auth.issuers.iter().zip(&after.key_digests);
-    let plans = issuers.map(|(issuer, digest)| {
-        let known = before.iter().find(|(name, _)| *name == issuer.name);
+fn key_files(before: &Pinned, after: &Loaded) -> Vec<KeyFilePlan> {
+    let plans = after.config.auth.feeds().into_iter().enumerate();
+    let plans = plans.filter_map(|(place, feed)| {
+        // What is fetched is not a reload's to change.
+        let file = feed.source.file()?;
+        let auth = &after.config.auth;
+        let issuer = match feed.purpose {
+            FeedPurpose::IssuerKeys(issuer) => auth.issuers.get(issuer)?,
+            FeedPurpose::SigningKey => auth.token_issuer()?,
+            FeedPurpose::DenyList(_) => return None,
+        };
+        let digest = after.digests.get(place).copied().flatten();
+        let known = place_before(before, feed.purpose, &issuer.name);
+        let in_force = known.and_then(|place| before.digest_in_force(place));
         let reason = match (known, digest) {
-            (Some((_, before)), Some(_)) if before == digest => None,
+            (Some(_), Some(_)) if in_force == digest => None,
             (Some(_), Some(_)) => Some("its contents have changed"),
             (None, Some(_)) => Some("the issuer is new"),
             (Some(_), None) => Some(
@@ -307,9 +314,7 @@ fn key_files(before: &Loaded, after: &Loaded) -> Vec<KeyFilePlan> {
             ),
             (None, None) => Some("the issuer is new, and its secret is made"),
         };
-        let (KeySource::Secret { file, .. } | KeySource::PublicKey(file) | KeySource::Jwks(file)) =
-            &issuer.keys;
-        KeyFilePlan {
+        Some(KeyFilePlan {
             issuer: issuer.name.clone(),
             file: file.display().to_string(),
             effect: if reason.is_none() {
@@ -318,9 +323,25 @@ fn key_files(before: &Loaded, after: &Loaded) -> Vec<KeyFilePlan> {
                 Effect::Restart
             },
             reason: reason.map(str::to_owned),
-        }
+        })
     });
     plans.collect()
+}
+
+/// The feed for the same purpose of the issuer of this name; none when there is no such issuer.
+fn place_before(before: &Pinned, purpose: FeedPurpose, name: &str) -> Option<usize> {
+    let auth = &before.loaded.config.auth;
+    let is_same = |feed: &Feed<'_>| match (feed.purpose, purpose) {
+        (FeedPurpose::IssuerKeys(issuer), FeedPurpose::IssuerKeys(_)) => {
+            let issuer = auth.issuers.get(issuer);
+            issuer.is_some_and(|issuer| issuer.name == name)
+        }
+        (FeedPurpose::SigningKey, FeedPurpose::SigningKey) => true,
+        (FeedPurpose::IssuerKeys(_) | FeedPurpose::SigningKey | FeedPurpose::DenyList(_), _) => {
+            false
+        }
+    };
+    auth.feeds().iter().position(is_same)
 }
 
 fn workers(

@@ -10,16 +10,16 @@ use super::event::{Now, Policy};
 /// Failures in a row, and when the next attempt may be made.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Backoff {
+pub struct Backoff {
     /// Failures since the last proof of health.
-    pub(super) failures: u32,
+    pub failures: u32,
     /// No attempt before this.
-    pub(super) not_before: Now,
+    pub not_before: Now,
 }
 
 impl Backoff {
-    /// A worker that had been ready died: the first one is replaced at once.
-    pub(super) fn crashed(&mut self, now: Now, policy: &Policy, seed: u64) {
+    /// A worker that had been ready died: the first one is replaced at once. So it is with the agent.
+    pub fn crashed(&mut self, now: Now, policy: &Policy, seed: u64) {
         self.failures = self.failures.saturating_add(1);
         let wait = match self.failures {
             1 => Duration::ZERO,

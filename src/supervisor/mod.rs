@@ -27,7 +27,7 @@ mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use backoff::Backoff;
+pub use backoff::Backoff;
 use serde::{Deserialize, Serialize};
 
 pub use event::{
@@ -186,6 +186,13 @@ impl Supervisor {
     /// The generation that serves, if one has booted.
     pub fn serving(&self) -> Option<Generation> {
         self.serving.as_ref().map(|line| line.generation)
+    }
+
+    /// What the generation that serves says, or the one that is about to be the first.
+    pub fn policy(&self) -> Option<&Policy> {
+        let candidate = self.candidate.as_ref().map(|candidate| &candidate.line);
+        let line = self.serving.as_ref().or(candidate)?;
+        Some(&line.policy)
     }
 
     /// What the configuration will be called that [`Event::Prepared`] announces next.

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 
 use nix::fcntl::{FcntlArg, FdFlag, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -23,9 +24,29 @@ pub fn sealed_file(name: &str, bytes: &[u8]) -> io::Result<File> {
     let mut file = File::from(memfd_create(name, flags)?);
     file.write_all(bytes)?;
     file.rewind()?;
-    let seals = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK;
-    fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(SEALS))?;
     Ok(file)
+}
+
+/// What makes a file one that nobody can change.
+const SEALS: SealFlag = SealFlag::F_SEAL_WRITE
+    .union(SealFlag::F_SEAL_GROW)
+    .union(SealFlag::F_SEAL_SHRINK);
+
+/// Everything in a file that `sealed_file` has made, wherever others who share the descriptor have read to.
+///
+/// # Errors
+/// Somebody could still change it while it is read, or it cannot be read.
+pub fn read_sealed(file: OwnedFd) -> io::Result<Vec<u8>> {
+    let seals = SealFlag::from_bits_truncate(fcntl(&file, FcntlArg::F_GET_SEALS)?);
+    if !seals.contains(SEALS) {
+        return Err(io::Error::other("the file is not sealed"));
+    }
+    let file = File::from(file);
+    let size = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+    let mut bytes = vec![0; size];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
 }
 
 /// Descriptors that the next program gets.
@@ -140,7 +161,18 @@ pub fn read_file(number: i32) -> io::Result<Vec<u8>> {
 mod tests {
     use std::io::{Read, Write};
 
-    use super::sealed_file;
+    use super::{read_sealed, sealed_file};
+
+    #[test]
+    fn a_sealed_file_is_read_by_everybody_who_has_it_and_no_other_is() {
+        let file = sealed_file("test", b"content").expect("memory");
+        for _ in 0..2 {
+            let shared = file.try_clone().expect("a descriptor");
+            assert_eq!(read_sealed(shared.into()).expect("readable"), b"content");
+        }
+        let other = tempfile::tempfile().expect("a file");
+        assert!(read_sealed(other.into()).is_err());
+    }
 
     #[test]
     fn a_sealed_file_is_read_and_not_changed() {

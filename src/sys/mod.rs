@@ -17,3 +17,4 @@ pub mod readiness;
 pub mod signals;
 pub mod socket;
 pub mod systemd;
+pub mod watch;

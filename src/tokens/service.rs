@@ -433,7 +433,10 @@ fn words(error: &TokenError) -> &'static str {
             error: ClaimError::Missing(name),
             ..
         } if name == "exp" => "Token has no 'exp' claim",
+        TokenError::Revoked(_) => BLACKLISTED,
         TokenError::TooLong(_)
+        | TokenError::NoDenyList
+        | TokenError::NoKeys { .. }
         | TokenError::Parts
         | TokenError::Base64(_)
         | TokenError::Header(_)

@@ -1,16 +1,23 @@
 //! The key of the token service, and what it signs with.
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use serde_json::{Value, json};
 
 use super::claims::{ClaimMap, Style};
 use super::rotation::{Millis, Successor};
 use super::store::User;
 use crate::auth::{Guard, SignError, SigningKey, UnixTime, algorithm};
-use crate::config::{self, Algorithm, Issuer};
+use crate::config::{self, Algorithm, Issuer, KeySource};
 
-/// A key that was found fit to sign for its issuer.
+/// What signs for the issuer of the token service. Its key may be replaced while tokens are signed.
 #[derive(Debug)]
-pub struct Signer {
+pub struct Signer(ArcSwap<Current>);
+
+/// A key that was found fit to sign.
+#[derive(Debug)]
+struct Current {
     key: SigningKey,
     algorithm: Algorithm,
     typ: String,
@@ -22,6 +29,57 @@ impl Signer {
     /// # Errors
     /// Why it would not, for the operator.
     pub fn new(
+        tokens: &config::Tokens,
+        issuer: &Issuer,
+        key: SigningKey,
+        guard: &Guard,
+        now: UnixTime,
+    ) -> Result<Self, String> {
+        let current = Current::new(tokens, issuer, key, guard, now)?;
+        Ok(Self(ArcSwap::from_pointee(current)))
+    }
+
+    /// Signs with the key in `content` from now on, as [`SigningKey::read`] reads it; `auth` is the configuration that the
+    /// signer was made for.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; then the key of before goes on.
+    pub fn renew(
+        &self,
+        auth: &config::Auth,
+        content: &[u8],
+        guard: &Guard,
+        now: UnixTime,
+    ) -> Result<(), String> {
+        let (Some(tokens), Some(issuer)) = (&auth.tokens, auth.token_issuer()) else {
+            return Ok(());
+        };
+        let key = match issuer.keys {
+            KeySource::Secret { .. } => SigningKey::from_secret(content),
+            KeySource::PublicKey(_) | KeySource::Jwks(_) | KeySource::Remote(_) => {
+                SigningKey::read(content)
+            }
+        };
+        let key = key.map_err(|error| error.to_string())?;
+        let current = Current::new(tokens, issuer, key, guard, now)?;
+        self.0.store(Arc::new(current));
+        Ok(())
+    }
+
+    pub(super) fn sign(&self, claims: &ClaimMap) -> Result<String, SignError> {
+        self.0.load().sign(claims)
+    }
+
+    /// The public half as a key set (RFC 7517 section 5); a shared secret has none.
+    pub(super) fn key_set(&self) -> Value {
+        let current = self.0.load();
+        let keys = current.key.public_jwk(current.algorithm).into_iter();
+        json!({ "keys": keys.collect::<Vec<_>>() })
+    }
+}
+
+impl Current {
+    fn new(
         tokens: &config::Tokens,
         issuer: &Issuer,
         key: SigningKey,
@@ -43,13 +101,13 @@ impl Signer {
             )
         })?;
         let typ = issuer.typ.first().map_or("JWT", String::as_str).to_owned();
-        let signer = Self {
+        let current = Self {
             key,
             algorithm,
             typ,
         };
-        signer.try_out(&Style::new(tokens, issuer), guard, now)?;
-        Ok(signer)
+        current.try_out(&Style::new(tokens, issuer), guard, now)?;
+        Ok(current)
     }
 
     /// Signs a token for nobody, and shows it to the guard.
@@ -75,13 +133,7 @@ impl Signer {
             .map_err(|error| format!("the tokens that it signs would be refused: {error}"))
     }
 
-    pub(super) fn sign(&self, claims: &ClaimMap) -> Result<String, SignError> {
+    fn sign(&self, claims: &ClaimMap) -> Result<String, SignError> {
         self.key.sign(self.algorithm, &self.typ, None, claims)
-    }
-
-    /// The public half as a key set (RFC 7517 section 5); a shared secret has none.
-    pub(super) fn key_set(&self) -> Value {
-        let keys = self.key.public_jwk(self.algorithm).into_iter();
-        json!({ "keys": keys.collect::<Vec<_>>() })
     }
 }

@@ -3,8 +3,8 @@
 mod accept;
 mod connection;
 mod drain;
+mod feeds;
 mod heir;
-mod log;
 mod orders;
 
 use std::io;
@@ -16,16 +16,20 @@ use std::time::Duration;
 
 use accept::{Accepting, Ending, Listener};
 use connection::Serving;
+use feeds::Feeds;
 use heir::Heir;
 use orders::Orders;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use crate::app::{App, AppService, Boot, BoxError};
 use crate::auth::Guard;
 use crate::channel::{ToMaster, ToWorker};
-use crate::config::Config;
+use crate::config::{Config, Feed, FeedPurpose};
 use crate::http::activity::Limits;
+use crate::http::fresh_keys::FreshKeys;
 use crate::http::{Pipeline, Settings};
+use crate::log_writer;
 use crate::logging;
 use crate::scoreboard::SeatWriter;
 use crate::sys::crash;
@@ -131,16 +135,24 @@ fn event_loop(seat: &SeatWriter) -> io::Result<tokio::runtime::Runtime> {
 }
 
 async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
-    let mut orders = match become_worker(&mut task) {
+    let (words, to_be_said) = mpsc::unbounded_channel();
+    let fresh_keys = Arc::new(fresh_keys(&task.config, words.clone()));
+    let feeds = Arc::new(Feeds::new(
+        Arc::clone(&task.config),
+        Arc::clone(&task.guard),
+        task.signer.clone(),
+        Arc::clone(&fresh_keys),
+    ));
+    let mut orders = match become_worker(&mut task, Arc::clone(&feeds)) {
         Ok(orders) => orders,
         Err(error) => {
             tracing::error!(worker = task.worker, %error, "cannot become a worker");
             return WorkerExit::BootFailed;
         }
     };
-    log::start();
+    log_writer::start();
     let listeners = std::mem::take(&mut task.listeners);
-    let (service, tokens) = match boot(&task, app, &mut orders).await {
+    let (service, tokens) = match boot(&task, app, &feeds, &mut orders).await {
         Booted::Ready(service, tokens) => (service, tokens),
         Booted::Failed(reason) => {
             orders.say(&ToMaster::Failed { reason }).await;
@@ -149,18 +161,31 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
         Booted::NotWanted => return WorkerExit::Done,
     };
     orders.say(&ToMaster::Ready).await;
-    let (words, to_be_said) = mpsc::unbounded_channel();
-    let serving = Arc::new(serving(&task, service, tokens, words));
+    let serving = Arc::new(serving(&task, fresh_keys, (service, tokens), words));
     serve(&task, listeners, &serving, to_be_said, &mut orders).await;
     WorkerExit::Done
 }
 
 /// Gives up privileges for good, and asks to die with the master.
-fn become_worker(task: &mut Task) -> io::Result<Orders> {
+fn become_worker(task: &mut Task, feeds: Arc<Feeds>) -> io::Result<Orders> {
     task.identity.assume()?;
     // Only now: a change of user clears it.
     process::die_with(task.master)?;
-    Orders::listen_on(task.channel.try_clone()?, task.seat.clone())
+    Orders::listen_on(task.channel.try_clone()?, task.seat.clone(), feeds)
+}
+
+/// Asks the master for keys of the issuer at a place of the configuration.
+fn fresh_keys(config: &Arc<Config>, words: mpsc::UnboundedSender<ToMaster>) -> FreshKeys {
+    let issuers = config.auth.issuers.len();
+    let config = Arc::clone(config);
+    FreshKeys::new(issuers, move |issuer| {
+        let is_of_issuer = |feed: &Feed<'_>| feed.purpose == FeedPurpose::IssuerKeys(issuer);
+        let place = config.auth.feeds().iter().position(is_of_issuer);
+        if let Some(feed) = place.and_then(|place| u32::try_from(place).ok()) {
+            // Nobody listens to it any more when the worker is about to exit.
+            let _leaving = words.send(ToMaster::KeyWanted { feed });
+        }
+    })
 }
 
 /// What came of the boot.
@@ -170,7 +195,12 @@ enum Booted<S> {
     NotWanted,
 }
 
-async fn boot<A: App>(task: &Task, app: &A, orders: &mut Orders) -> Booted<A::Service> {
+async fn boot<A: App>(
+    task: &Task,
+    app: &A,
+    feeds: &Feeds,
+    orders: &mut Orders,
+) -> Booted<A::Service> {
     let context = Boot {
         config: Arc::clone(&task.config),
         worker: task.worker,
@@ -185,6 +215,11 @@ async fn boot<A: App>(task: &Task, app: &A, orders: &mut Orders) -> Booted<A::Se
             .map_err(|error| format!("auth.tokens: {error}"))?;
         let service = app.boot(context).await;
         let service = service.map_err(|error| with_causes(&error))?;
+        let patience = task.config.workers.boot_timeout / 2;
+        if timeout(patience, feeds.heard_of_all()).await.is_err() {
+            let worker = task.worker;
+            tracing::warn!(worker, "serves before the keys that are fetched have come");
+        }
         Ok((service, tokens.map(Box::new)))
     };
     tokio::select! {
@@ -201,15 +236,15 @@ async fn boot<A: App>(task: &Task, app: &A, orders: &mut Orders) -> Booted<A::Se
 
 fn serving<S: AppService>(
     task: &Task,
-    service: S,
-    tokens: Option<Box<tokens::Service>>,
+    fresh_keys: Arc<FreshKeys>,
+    (service, tokens): (S, Option<Box<tokens::Service>>),
     words: mpsc::UnboundedSender<ToMaster>,
 ) -> Serving<S> {
     let config = &task.config;
     let guard = Arc::clone(&task.guard);
     Serving {
         pipeline: Pipeline::new(
-            guard,
+            (guard, fresh_keys),
             tokens,
             service,
             task.seat.clone(),
@@ -301,6 +336,7 @@ async fn serve<S: AppService>(
                 }
                 break close;
             }
+            Some(ToWorker::Feed(news)) => orders.take_in(&news),
             Some(ToWorker::ReopenLogs) => reopen_logs(),
             Some(ToWorker::ShowLife) => {}
             Some(ToWorker::TellMemory) => tell_memory(&serving.words),
@@ -333,10 +369,11 @@ async fn serve<S: AppService>(
                 }
                 // Whoever is at the other end sees that nobody is here.
                 Some(ToWorker::Adopt) => drop(orders.take_descriptor()),
+                Some(ToWorker::Feed(news)) => orders.take_in(&news),
                 Some(ToWorker::ReopenLogs) => reopen_logs(),
                 Some(ToWorker::Quit) => return,
                 None => {
-                    let _out_of_time = tokio::time::timeout(ORPHAN_GRACE, drained).await;
+                    let _out_of_time = timeout(ORPHAN_GRACE, drained).await;
                     return;
                 }
             }
@@ -408,7 +445,7 @@ async fn leave_as_orphan<S: AppService>(
         }
     };
     let drained = drain::drain(accepting, ending, serving);
-    let _out_of_time = tokio::time::timeout(ORPHAN_GRACE, drained).await;
+    let _out_of_time = timeout(ORPHAN_GRACE, drained).await;
 }
 
 /// A random number: the first half of every request id of this worker.

@@ -4,11 +4,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
+use std::sync::Arc;
 
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
-use crate::channel::{self, Decoder, ToMaster, ToWorker};
+use super::feeds::Feeds;
+use crate::channel::{self, Decoder, FeedNews, ToMaster, ToWorker};
 use crate::scoreboard::SeatWriter;
 use crate::sys::clock;
 use crate::sys::socket;
@@ -21,17 +23,32 @@ pub(super) struct Orders {
     seat: SeatWriter,
     /// What came along with orders, in their order.
     descriptors: VecDeque<OwnedFd>,
+    feeds: Arc<Feeds>,
 }
 
 impl Orders {
     /// `channel` is non-blocking.
-    pub(super) fn listen_on(channel: StdUnixStream, seat: SeatWriter) -> io::Result<Self> {
+    pub(super) fn listen_on(
+        channel: StdUnixStream,
+        seat: SeatWriter,
+        feeds: Arc<Feeds>,
+    ) -> io::Result<Self> {
         Ok(Self {
             channel: UnixStream::from_std(channel)?,
             incoming: Decoder::default(),
             seat,
             descriptors: VecDeque::new(),
+            feeds,
         })
+    }
+
+    /// Takes in what is new, whatever else the worker is about: also one that drains judges tokens.
+    pub(super) fn take_in(&mut self, news: &FeedNews) {
+        let content = match news {
+            FeedNews::Changed { .. } => self.take_descriptor(),
+            FeedNews::Confirmed { .. } | FeedNews::Failed { .. } => None,
+        };
+        self.feeds.take(news, content);
     }
 
     /// The descriptor that came along with the order of [`Self::next`].
@@ -75,6 +92,7 @@ impl Orders {
         loop {
             match self.next().await {
                 Some(ToWorker::ReopenLogs) => super::reopen_logs(),
+                Some(ToWorker::Feed(news)) => self.take_in(&news),
                 // Nobody is told to accept before it is ready, or to take over before it accepts.
                 Some(
                     ToWorker::Accept

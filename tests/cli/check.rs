@@ -164,8 +164,8 @@ roles = ["ops"]
     assert_snapshot!(place.run("check -c app.toml"), @r#"
     exit 2
     --- stderr
-    config: app.toml:1:1: `auth.issuer[0]` must have only one of `secret_file`, `public_key_file` and `jwks_file`
-    config: app.toml:5:1: `auth.issuer[1]` must have one of `secret_file`, `public_key_file` and `jwks_file`
+    config: app.toml:1:1: `auth.issuer[0]` must have only one of `secret_file`, `public_key_file`, `jwks_file`, `jwks_url` and `discovery`
+    config: app.toml:5:1: `auth.issuer[1]` must have one of `secret_file`, `public_key_file`, `jwks_file`, `jwks_url` and `discovery`
     config: app.toml:10:24: `auth.issuer[2].algorithms[1]` must be one of `HS256`, `HS384`, `HS512`, `RS256`, `RS384`, `RS512`, `PS256`, `PS384`, `PS512`, `ES256`, `ES384`, `Ed25519`, `EdDSA`, found `"none"`
     config: app.toml:12:8: `auth.issuer[3]` is called `c`, as is one before it
     hint: give each issuer a `name` of its own

@@ -79,6 +79,8 @@ methods = "GET"
     auth.trusted_origins = []  # default
     # auth.csrf_cookie is not set
     # auth.csrf_header is not set
+    # auth.revocation.file is not set
+    auth.revocation.on_stale = "deny"  # default
     # auth.tokens.database is not set
     # auth.tokens.database_password_file is not set
     auth.tokens.schema = "destrier"  # default
@@ -107,6 +109,12 @@ methods = "GET"
     # secret_file is not set
     # public_key_file is not set
     jwks_file = "/srv/keys.json"  # app.toml:8:13
+    # jwks_url is not set
+    # discovery is not set
+    # ca_file is not set
+    allow_link_local = false  # default
+    refresh_interval = "15m"  # default
+    stale_max = "1day"  # default
     create_missing = false  # default
     # issuer is not set
     audience = []  # default

@@ -186,7 +186,7 @@ fn a_plan_of_what_is_no_configuration_exits_with_1_and_tells_every_mistake() {
 }
 
 #[test]
-fn other_keys_in_a_file_are_planned_and_never_shown_or_made() {
+fn keys_that_are_gone_are_planned_and_never_shown_or_made() {
     let mut setup = Setup::new();
     let key = setup.folder().join("key");
     let auth = "[[auth.issuer]]\nname = \"main\"\nsecret_file = \"key\"\ncreate_missing = true\n[[auth.rule]]\npath = \"/**\"\n";
@@ -197,9 +197,11 @@ fn other_keys_in_a_file_are_planned_and_never_shown_or_made() {
     assert_eq!(of_key(0)["issuer"], "main");
     let made = fs::read(&key).unwrap();
     let secret = "another secret, of forty octets or so...";
+    // It is in force by itself, so a reload changes nothing about it.
+    let mark = server.log.mark();
     put(&key, secret.as_bytes());
-    assert_eq!(of_key(2)["effect"], "restart");
-    assert_eq!(of_key(2)["reason"], "its contents have changed");
+    server.wait_for_log(mark, "changed, in force without a reload");
+    assert_eq!(of_key(0)["effect"], "keep");
     for outcome in [server.cli(["plan"]), server.cli(["plan", "--json"])] {
         assert!(
             !format!("{outcome:?}").contains("another secret"),
@@ -213,7 +215,9 @@ fn other_keys_in_a_file_are_planned_and_never_shown_or_made() {
         "{reason}"
     );
     assert!(!key.exists());
+    let mark = server.log.mark();
     put(&key, &made);
+    server.wait_for_log(mark, "changed, in force without a reload");
     assert_eq!(of_key(0)["effect"], "keep");
 }
 

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::support::client::Address;
 use crate::support::command::{self, Outcome, destrier};
+use crate::support::eventually;
 use crate::support::journal::Mark;
 use crate::support::server::{Server, Setup};
 
@@ -435,4 +436,24 @@ fn a_database_that_cannot_be_opened_fails_the_boot_with_the_reason() {
     let server = setup.launch();
     assert_eq!(server.wait_for_exit(crate::support::PATIENCE), Some(3));
     server.assert_said("nowhere/tokens.db`: No such file or directory");
+}
+
+#[test]
+fn the_service_signs_with_the_secret_that_its_issuer_has_now() {
+    let server = start(AUTH);
+    let address = server.address();
+    let access = || login(&address).text("access");
+    let before = access();
+    assert_eq!(get(&address, "/", &before).status, 200);
+    let new = server.folder().join("new");
+    std::fs::copy(server.folder().join("secret"), &new).unwrap();
+    std::fs::write(&new, SECRET.to_uppercase()).unwrap();
+    let mark = server.log.mark();
+    std::fs::rename(&new, server.folder().join("secret")).unwrap();
+    server.wait_for_log(mark, "changed, in force without a reload");
+    eventually("every worker signs with it", || {
+        let is_accepted = |_| get(&address, "/", &access()).status == 200;
+        let is_refused = |_| get(&address, "/", &before).status == 401;
+        ((0..8).all(is_accepted) && (0..8).all(is_refused)).then_some(())
+    });
 }

@@ -88,10 +88,12 @@ fn own_key(issuer: &Issuer) -> Result<SigningKey, CommandError> {
             }
             key_files::read_signing_secret(file).map_err(|error| wrong(&error))
         }
-        KeySource::PublicKey(_) | KeySource::Jwks(_) => Err(wrong(&format!(
-            "issuer `{}` has public keys only, which cannot sign; name its private key with `--key`",
-            issuer.name
-        ))),
+        KeySource::PublicKey(_) | KeySource::Jwks(_) | KeySource::Remote(_) => {
+            Err(wrong(&format!(
+                "issuer `{}` has public keys only, which cannot sign; name its private key with `--key`",
+                issuer.name
+            )))
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{DAY, SECOND, Tokens};
 use crate::config::notation::{OneOrMany, Period, Text};
-use crate::config::{Access, Algorithm, LEEWAY_MAX};
+use crate::config::{Access, Algorithm, LEEWAY_MAX, OnStale};
 
 /// Who may sign tokens and what they allow.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -36,6 +36,8 @@ pub(in crate::config) struct Auth {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub csrf_header: Option<Text>,
+    /// Tokens that are not believed any more although they are valid.
+    pub revocation: Revocation,
     /// The token service: login, refresh, verify, blacklist.
     pub tokens: Tokens,
     /// The parties whose tokens are believed.
@@ -54,6 +56,7 @@ impl Default for Auth {
             trusted_origins: OneOrMany::default(),
             csrf_cookie: None,
             csrf_header: None,
+            revocation: Revocation::default(),
             tokens: Tokens::default(),
             issuer: Vec::new(),
             rule: Vec::new(),
@@ -61,7 +64,22 @@ impl Default for Auth {
     }
 }
 
-/// One party whose tokens are believed. Exactly one of `secret_file`, `public_key_file` and `jwks_file` is needed.
+/// Tokens that are not believed any more although they are valid: `{"revoked": [{"jti": "…"}, {"sub": "42", "issued_before":
+/// 1767225600}, {"sid": "…"}]}`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, expecting = "a table")]
+#[schemars(deny_unknown_fields)]
+pub(in crate::config) struct Revocation {
+    /// The file with the list. It is watched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
+    pub file: Option<Text>,
+    /// What becomes of tokens that are not listed while a list is not known or too old.
+    pub on_stale: OnStale,
+}
+
+/// One party whose tokens are believed. Exactly one of `secret_file`, `public_key_file`, `jwks_file`, `jwks_url` and `discovery`
+/// is needed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, expecting = "a table")]
 #[schemars(deny_unknown_fields)]
@@ -86,9 +104,27 @@ pub(in crate::config) struct Issuer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub jwks_file: Option<Text>,
+    /// Where the JWK set is fetched from, once for all workers: `https://…`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
+    pub jwks_url: Option<Text>,
+    /// The issuer whose metadata says where its JWK set is (`OpenID` Connect Discovery 1.0, RFC 8414): `https://…`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
+    pub discovery: Option<Text>,
+    /// The authorities whose certificates are trusted when keys are fetched, in PEM; when absent, those of the system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
+    pub ca_file: Option<Text>,
+    /// Whether keys may be fetched from link-local addresses, where clouds hand out credentials.
+    pub allow_link_local: bool,
+    /// How old fetched keys may become before they are fetched anew, where the answer does not say.
+    pub refresh_interval: Period<SECOND, DAY>,
+    /// How long the last good keys are used while no new ones can be fetched.
+    pub stale_max: Period<SECOND, { 365 * DAY }>,
     /// Make `secret_file`, with a random secret, when it is missing. For development.
     pub create_missing: bool,
-    /// The `iss` that its tokens must carry; when absent, any that no other issuer has.
+    /// The `iss` that its tokens must carry; when absent, `discovery`, or any that no other issuer has.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub issuer: Option<Text>,
@@ -114,6 +150,12 @@ impl Default for Issuer {
             secret_file: None,
             public_key_file: None,
             jwks_file: None,
+            jwks_url: None,
+            discovery: None,
+            ca_file: None,
+            allow_link_local: false,
+            refresh_interval: Period(Duration::from_mins(15)),
+            stale_max: Period(Duration::from_hours(24)),
             create_missing: false,
             issuer: None,
             audience: OneOrMany::default(),

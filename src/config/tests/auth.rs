@@ -23,8 +23,8 @@ algorithms = ["HS512", "RS256"]
 [[auth.issuer]]
 secret_file = 3
 "#), @r#"
-    config: /srv/app.toml:2:1: `auth.issuer[0]` must have one of `secret_file`, `public_key_file` and `jwks_file`
-    config: /srv/app.toml:4:1: `auth.issuer[1]` must have only one of `secret_file`, `public_key_file` and `jwks_file`
+    config: /srv/app.toml:2:1: `auth.issuer[0]` must have one of `secret_file`, `public_key_file`, `jwks_file`, `jwks_url` and `discovery`
+    config: /srv/app.toml:4:1: `auth.issuer[1]` must have only one of `secret_file`, `public_key_file`, `jwks_file`, `jwks_url` and `discovery`
     config: /srv/app.toml:9:18: `auth.issuer[2].create_missing` is for `secret_file` only: other keys cannot be made up
     config: /srv/app.toml:10:14: `auth.issuer[2].algorithms` must not be an HS algorithm for a `public_key_file`, found `"HS256"`
     config: /srv/app.toml:13:33: `auth.issuer[3].algorithms[2]` must be one of `HS256`, `HS384`, `HS512`, `RS256`, `RS384`, `RS512`, `PS256`, `PS384`, `PS512`, `ES256`, `ES384`, `Ed25519`, `EdDSA`, found `"none"`

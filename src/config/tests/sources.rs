@@ -202,6 +202,8 @@ fn what_is_in_force_is_shown_with_its_origin() {
     auth.trusted_origins = []                        # default
     # auth.csrf_cookie is not set
     # auth.csrf_header is not set
+    # auth.revocation.file is not set
+    auth.revocation.on_stale = "deny"                # default
     # auth.tokens.database is not set
     # auth.tokens.database_password_file is not set
     auth.tokens.schema = "destrier"                  # default
@@ -230,6 +232,12 @@ fn what_is_in_force_is_shown_with_its_origin() {
     secret_file = "/srv/a"                           # /srv/app.toml:4:15
     # public_key_file is not set
     # jwks_file is not set
+    # jwks_url is not set
+    # discovery is not set
+    # ca_file is not set
+    allow_link_local = false                         # default
+    refresh_interval = "15m"                         # default
+    stale_max = "1day"                               # default
     create_missing = false                           # default
     # issuer is not set
     audience = []                                    # default

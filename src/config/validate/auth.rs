@@ -1,9 +1,11 @@
 //! `[auth]`: where tokens stand, and what clients are told.
 
-use super::{Check, text};
+use super::{Check, path, text};
 use crate::config::key::KeyPath;
 use crate::config::notation::{OneOrMany, Text};
-use crate::config::{Access, Auth, DoubleSubmit, TokenSource, file, token_source};
+use crate::config::{
+    Access, Auth, DenyListSource, DoubleSubmit, Issuer, Revocation, TokenSource, file, token_source,
+};
 
 const ADDRESS: &str =
     "must be an address without query and fragment, such as `https://api.example.com`";
@@ -27,7 +29,7 @@ impl Check<'_> {
         Auth {
             realm: text(&auth.realm),
             resource: self.resource(auth.resource.as_ref()),
-            authorization_servers: self.authorization_servers(auth),
+            authorization_servers: self.authorization_servers(auth, &issuers),
             token_from: self.token_from(&auth.token_from),
             trusted_origins: self.each(
                 &"auth.trusted_origins".into(),
@@ -36,6 +38,7 @@ impl Check<'_> {
                 "must be an origin, such as `https://app.example.com`",
             ),
             double_submit: self.double_submit(auth),
+            revocation: revocation(&auth.revocation),
             tokens,
             issuers,
             rules,
@@ -50,17 +53,14 @@ impl Check<'_> {
         Some(address.clone())
     }
 
-    fn authorization_servers(&mut self, auth: &file::Auth) -> Vec<String> {
+    fn authorization_servers(&mut self, auth: &file::Auth, issuers: &[Issuer]) -> Vec<String> {
         let key = KeyPath::from("auth.authorization_servers");
         let address = |text: &str| token_source::is_address(text).then(|| text.to_owned());
         if !auth.authorization_servers.0.is_empty() {
             return self.each(&key, &auth.authorization_servers, address, ADDRESS);
         }
-        let names = auth
-            .issuer
-            .iter()
-            .filter_map(|issuer| issuer.issuer.as_ref());
-        names.filter_map(|Text(name)| address(name)).collect()
+        let names = issuers.iter().filter_map(|issuer| issuer.issuer.as_ref());
+        names.filter_map(|name| address(name)).collect()
     }
 
     /// What each of the texts means; one that means nothing is refused with `reason`.
@@ -122,5 +122,13 @@ impl Check<'_> {
             cookie: cookie.clone(),
             header: header.to_ascii_lowercase(),
         })
+    }
+}
+
+fn revocation(written: &file::Revocation) -> Revocation {
+    let file = written.file.as_ref().map(path).map(DenyListSource::File);
+    Revocation {
+        lists: file.into_iter().collect(),
+        on_stale: written.on_stale,
     }
 }

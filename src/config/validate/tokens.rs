@@ -119,6 +119,15 @@ impl Check<'_> {
             }
             return None;
         };
+        if let KeySource::Remote(_) = issuer.keys {
+            // Somebody else decides which keys are in the set, so whether what is signed here is believed is not known.
+            let message = format!(
+                "`auth.tokens` cannot sign for issuer `{}`, whose keys are fetched",
+                issuer.name
+            );
+            self.refuse_with(&self.document.nearest(&key), message, None);
+            return None;
+        }
         let has_secret = matches!(issuer.keys, KeySource::Secret { .. });
         let key_file = KeyPath::from("auth.tokens.signing_key_file");
         match &written.signing_key_file {

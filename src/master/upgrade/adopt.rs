@@ -20,7 +20,10 @@ use crate::master::deaths::Deaths;
 use crate::master::listeners::{Kind, Listener, Listeners};
 use crate::master::slot_sockets::{SlotSocket, SlotSockets};
 use crate::master::socket_path::SocketPath;
-use crate::master::{Loaded, Loader, LoaderBox, Master, Purpose, Upgrade};
+use crate::master::{
+    Agent, Fetched, FileWatch, Loaded, Loader, LoaderBox, Master, Pinned, Purpose, RunAgent,
+    Upgrade,
+};
 use crate::scoreboard::{SEATS, Scoreboard};
 use crate::supervisor::{Event, Generation};
 use crate::sys::handover::{self, Legacy};
@@ -101,7 +104,7 @@ impl Master {
     pub fn resume(
         takeover: Takeover,
         generations: KnownGenerations,
-        loader: Loader,
+        (loader, run_agent): (Loader, RunAgent),
         manager: &ServiceManager,
     ) -> Result<Self, StartError> {
         let Takeover { state, mut legacy } = takeover;
@@ -123,6 +126,7 @@ impl Master {
             control,
             crew,
             scoreboard,
+            fetched,
             deaths,
             hangs,
             memory,
@@ -145,6 +149,8 @@ impl Master {
         }
         let (scoreboard, is_fresh) = take_scoreboard(scoreboard, &mut legacy)
             .map_err(failed("go on with the scoreboard"))?;
+        let fetched =
+            take_fetched(fetched, &pinned, &mut legacy).map_err(failed("take what was fetched"))?;
         let mut master = Self {
             supervisor,
             started,
@@ -167,8 +173,14 @@ impl Master {
             pid_file,
             exit: None,
             upgrade: Upgrade::new(program),
+            file_watch: FileWatch::default(),
+            agent: Agent::new(run_agent, fetched),
         };
         drop(legacy);
+        let known: Vec<Generation> = master.generations.keys().copied().collect();
+        for generation in known {
+            master.fill_from_fetched(generation, None);
+        }
         if is_fresh {
             master.publish_blocks();
         }
@@ -203,6 +215,33 @@ fn take_scoreboard(
     let fresh = Scoreboard::new()?;
     fresh.add_totals(&totals);
     Ok((fresh, true))
+}
+
+/// What was fetched for generations that are still known.
+fn take_fetched(
+    state: Vec<state::Fetched>,
+    generations: &BTreeMap<Generation, Pinned>,
+    legacy: &mut Legacy,
+) -> io::Result<Vec<Fetched>> {
+    let mut fetched = Vec::new();
+    for state::Fetched {
+        generation,
+        feed,
+        at,
+        file,
+    } in state
+    {
+        let file = legacy.take(file)?;
+        let feeds = generations
+            .get(&generation)
+            .map(|pinned| pinned.loaded.config.auth.feeds());
+        let feed = feeds.as_ref().and_then(|feeds| feeds.get(feed));
+        if let Some(fetch) = feed.and_then(|feed| feed.source.fetch()) {
+            let fetch = fetch.clone();
+            fetched.push(Fetched { fetch, at, file });
+        }
+    }
+    Ok(fetched)
 }
 
 fn take_crew(

@@ -1,16 +1,19 @@
 //! From a master that runs to what it hands over. Everything is taken apart field by field, so none can be forgotten.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
 
 use super::state::{
-    Client, Control, Deaths, Hand, Inherited, Kind, Listener, Listeners, STATE_VERSION, Scoreboard,
-    SlotSocket, SocketPath, State,
+    Client, Control, Deaths, Fetched, Hand, Inherited, Kind, Listener, Listeners, STATE_VERSION,
+    Scoreboard, SlotSocket, SocketPath, State,
 };
+use crate::config::Fetch;
 use crate::logging;
-use crate::master::{Master, control, crew, deaths, listeners, slot_sockets, socket_path};
+use crate::master::{
+    Master, Pinned, agent, control, crew, deaths, listeners, slot_sockets, socket_path,
+};
 use crate::scoreboard;
-use crate::supervisor::{Caller, WorkerId};
+use crate::supervisor::{Caller, Generation, WorkerId};
 use crate::sys::handover::Luggage;
 use crate::sys::systemd::InheritedSocket;
 
@@ -40,6 +43,9 @@ impl Master {
             pid_file,
             exit: _,
             upgrade,
+            // Begun anew: the files are read again then.
+            file_watch: _,
+            agent,
         } = self;
         let seats: Vec<usize> = crew.iter().map(|(_, hand)| hand.seat).collect();
         let mut state = State {
@@ -64,6 +70,7 @@ impl Master {
                 layout: scoreboard::VERSION,
                 totals: scoreboard.totals(&seats),
             },
+            fetched: pack_fetched(&agent.fetched, generations, &mut luggage),
             deaths: pack_deaths(deaths),
             hangs: hangs.clone(),
             memory: memory.clone(),
@@ -259,6 +266,33 @@ fn pack_hand<'a>(worker: WorkerId, hand: &'a crew::Hand, luggage: &mut Luggage<'
             .map(|(before, descriptor)| (*before, luggage.pack(descriptor.as_fd())))
             .collect(),
     }
+}
+
+/// Each with a generation that wants it, for the next program reads those again.
+fn pack_fetched<'a>(
+    fetched: &'a [agent::Fetched],
+    generations: &BTreeMap<Generation, Pinned>,
+    luggage: &mut Luggage<'a>,
+) -> Vec<Fetched> {
+    let place = |fetch: &Fetch| {
+        generations.iter().find_map(|(generation, pinned)| {
+            let feeds = pinned.loaded.config.auth.feeds();
+            let mut feeds = feeds.iter();
+            let feed = feeds.position(|feed| feed.source.fetch() == Some(fetch))?;
+            Some((*generation, feed))
+        })
+    };
+    let pack = |fetched: &'a agent::Fetched| {
+        let agent::Fetched { fetch, at, file } = fetched;
+        let (generation, feed) = place(fetch)?;
+        Some(Fetched {
+            generation,
+            feed,
+            at: *at,
+            file: luggage.pack(file.as_fd()),
+        })
+    };
+    fetched.iter().filter_map(pack).collect()
 }
 
 fn pack_deaths(deaths: &deaths::Deaths) -> Deaths {

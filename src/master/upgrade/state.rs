@@ -52,6 +52,7 @@ pub(super) struct State {
     pub(super) control: Control,
     pub(super) crew: Vec<Hand>,
     pub(super) scoreboard: Scoreboard,
+    pub(super) fetched: Vec<Fetched>,
     pub(super) deaths: Deaths,
     pub(super) hangs: HangWatch,
     pub(super) memory: MemoryWatch,
@@ -164,6 +165,19 @@ pub(super) struct Hand {
     pub(super) unsent: Vec<u8>,
     /// How much of `unsent` is written before each.
     pub(super) passing: Vec<(usize, Number)>,
+}
+
+/// Something that the agent has fetched: workers that are born later start with it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Fetched {
+    /// A generation that wants it.
+    pub(super) generation: Generation,
+    /// Its place in that generation's feeds.
+    pub(super) feed: usize,
+    /// In seconds since 1970.
+    pub(super) at: u64,
+    pub(super) file: Number,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -404,6 +418,12 @@ mod tests {
                 layout: 1,
                 totals: BTreeMap::from([("success".to_owned(), 3)]),
             },
+            fetched: vec![Fetched {
+                generation: Generation(1),
+                feed: 0,
+                at: 1,
+                file: 12,
+            }],
             deaths: Deaths {
                 memory_kills: Some(0),
                 reports: VecDeque::new(),
@@ -462,6 +482,7 @@ mod tests {
         control {"listener":[9,{"path":"/run/control.sock","made":[1,2],"lock":10}],"clients":[{"caller":1,"stream":11,"unread":[123],"unsent":[],"unanswered":1,"has_finished":false}],"last_caller":1,"path":"/run/control.sock","pause":null}
         crew [{"worker":2,"pid":4711,"slot":0,"generation":1,"seat":0,"spawned":1,"told_to_go":false,"hung_for":null,"killed":["Hung",6],"channel":12,"unread":[],"unsent":[],"passing":[[0,5]]}]
         scoreboard {"memory":12,"layout":1,"totals":{"success":3}}
+        fetched [{"generation":1,"feed":0,"at":1,"file":12}]
         deaths {"memory_kills":0,"reports":[],"suspects":{"7":{"name":{"method":"GET","path":"/report"},"deaths":[1],"forgotten":2,"is_blocked":false}},"untold":0,"next_summary":0}
         hangs {"looked":1,"suspects":{"2":{"busy_since":0,"until":1}}}
         memory {"looked":0,"held":{"2":{"rss":4096,"pss":null,"above":0,"was_below":false,"is_asked":true,"is_reported":false}},"is_blindness_told":false}

@@ -1,0 +1,87 @@
+//! What changes while a configuration is in force: key files and deny lists are watched or fetched, and replaced without a
+//! reload.
+
+use std::path::Path;
+
+use super::{Auth, DenyListSource, Fetch, KeySource};
+
+/// One thing that changes by itself, and what it is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Feed<'a> {
+    /// What it is for.
+    pub purpose: FeedPurpose,
+    /// Where it comes from.
+    pub source: FeedSource<'a>,
+}
+
+/// What a feed is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FeedPurpose {
+    /// The keys of the issuer at this place of `auth.issuers`.
+    IssuerKeys(usize),
+    /// The key that the token service signs with, where that is not the secret of its issuer.
+    SigningKey,
+    /// The deny list at this place of `auth.revocation.lists`.
+    DenyList(usize),
+}
+
+/// Where a feed comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FeedSource<'a> {
+    /// A file that is watched.
+    File(&'a Path),
+    /// Fetched by the agent.
+    Fetched(&'a Fetch),
+}
+
+impl<'a> FeedSource<'a> {
+    /// The file, where it is one.
+    pub fn file(self) -> Option<&'a Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Fetched(_) => None,
+        }
+    }
+
+    /// What the agent fetches, where it is that.
+    pub fn fetch(self) -> Option<&'a Fetch> {
+        match self {
+            Self::File(_) => None,
+            Self::Fetched(fetch) => Some(fetch),
+        }
+    }
+}
+
+impl Auth {
+    /// The feeds of this configuration. Their order is what master and workers number them by.
+    pub fn feeds(&self) -> Vec<Feed<'_>> {
+        let issuers = self.issuers.iter().enumerate();
+        let keys = issuers.map(|(place, issuer)| Feed {
+            purpose: FeedPurpose::IssuerKeys(place),
+            source: match &issuer.keys {
+                KeySource::Secret { file, .. }
+                | KeySource::PublicKey(file)
+                | KeySource::Jwks(file) => FeedSource::File(file),
+                KeySource::Remote(fetch) => FeedSource::Fetched(fetch),
+            },
+        });
+        let signing_key = self.tokens.as_ref().and_then(|tokens| {
+            let issuer = self.issuers.get(tokens.issuer)?;
+            let has_secret = matches!(issuer.keys, KeySource::Secret { .. });
+            let file = tokens.signing_key_file.as_ref().filter(|_| !has_secret)?;
+            Some(Feed {
+                purpose: FeedPurpose::SigningKey,
+                source: FeedSource::File(file),
+            })
+        });
+        let lists = self.revocation.lists.iter().enumerate();
+        let lists = lists.map(|(place, list)| Feed {
+            purpose: FeedPurpose::DenyList(place),
+            source: match list {
+                DenyListSource::File(file) => FeedSource::File(file),
+            },
+        });
+        // Keys before the key that signs: what it signs must be accepted.
+        keys.chain(signing_key).chain(lists).collect()
+    }
+}

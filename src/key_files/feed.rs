@@ -1,0 +1,66 @@
+//! Key files as they change: what they hold now, if it could be put in force.
+
+use super::{Digest, KeyFile, keys_of, read_deny_list, signing_key_in};
+use crate::config::{self, FeedPurpose};
+
+/// What a file holds, judged and found good.
+#[derive(Debug)]
+pub(crate) struct FeedContent {
+    /// What the guard and the signer read.
+    pub(crate) bytes: Vec<u8>,
+    /// Of the file.
+    pub(crate) digest: Option<Digest>,
+    /// What the operator should know though it works.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Reads the file of the feed at this place of `auth.feeds()`.
+///
+/// # Errors
+/// It cannot be put in force; the message names the file, what is wrong with it, and what helps.
+pub(crate) fn read_feed(auth: &config::Auth, place: usize) -> Result<FeedContent, String> {
+    let feeds = auth.feeds();
+    let feed = feeds
+        .get(place)
+        .ok_or_else(|| format!("there is no feed {place}"))?;
+    let Some(path) = feed.source.file() else {
+        return Err("it is in no file".to_owned());
+    };
+    if let FeedPurpose::DenyList(_) = feed.purpose {
+        let file = read_deny_list(path).map_err(|error| format!("auth.revocation: {error}"))?;
+        return Ok(FeedContent {
+            bytes: file.bytes().to_vec(),
+            digest: file.digest(),
+            warnings: Vec::new(),
+        });
+    }
+    let file = KeyFile::read(path)?;
+    let warnings = match feed.purpose {
+        FeedPurpose::IssuerKeys(issuer) => {
+            let issuer = auth.issuers.get(issuer);
+            let issuer = issuer.ok_or_else(|| "there is no such issuer".to_owned())?;
+            let keys = keys_of(&file, issuer);
+            let keys = keys.map_err(|error| format!("auth.issuer `{}`: {error}", issuer.name))?;
+            keys.warnings().to_vec()
+        }
+        FeedPurpose::SigningKey => {
+            let key = signing_key_in(&file);
+            key.map_err(|error| format!("auth.tokens: {error}"))?;
+            Vec::new()
+        }
+        FeedPurpose::DenyList(_) => Vec::new(),
+    };
+    Ok(FeedContent {
+        bytes: file.content()?.to_vec(),
+        digest: file.digest(),
+        warnings,
+    })
+}
+
+/// The digest of the file of the signing key, where that is a feed of its own.
+pub(super) fn digest_of_signing_key(auth: &config::Auth) -> Vec<Option<Digest>> {
+    let feeds = auth.feeds().into_iter();
+    let signing_keys = feeds.filter(|feed| feed.purpose == FeedPurpose::SigningKey);
+    let digest = |feed: config::Feed<'_>| KeyFile::read(feed.source.file()?).ok()?.digest();
+    signing_keys.map(digest).collect()
+}

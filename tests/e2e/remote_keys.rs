@@ -1,0 +1,254 @@
+//! Keys that are fetched: the provider rolls them over, goes away and comes back, and nobody is refused who should pass.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::key_files::{request, set_of_public, statuses, token_of_pair};
+use crate::support::client::Blocking;
+use crate::support::journal::Mark;
+use crate::support::server::{Server, Setup};
+use crate::support::{eventually, os, timed};
+
+/// Someone who issues tokens, with a key set on the web.
+struct Provider {
+    address: SocketAddr,
+    set: Arc<Mutex<String>>,
+    asked: Arc<AtomicUsize>,
+    is_away: Arc<AtomicBool>,
+}
+
+impl Provider {
+    fn start(letters: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let provider = Self {
+            address: listener.local_addr().unwrap(),
+            set: Arc::new(Mutex::new(set_of_public(letters))),
+            asked: Arc::default(),
+            is_away: Arc::default(),
+        };
+        let (set, asked) = (Arc::clone(&provider.set), Arc::clone(&provider.asked));
+        let is_away = Arc::clone(&provider.is_away);
+        // Ends with the test's process.
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                if !is_away.load(Ordering::SeqCst) {
+                    let set = set.lock().unwrap().clone();
+                    answer(stream.unwrap(), &set);
+                }
+                asked.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        provider
+    }
+
+    fn publish(&self, letters: &str) {
+        *self.set.lock().unwrap() = set_of_public(letters);
+    }
+
+    /// Connections are closed without an answer, or not any more.
+    fn go_away(&self, is_away: bool) {
+        self.is_away.store(is_away, Ordering::SeqCst);
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    /// A server that believes the tokens of this provider.
+    fn set_up(&self, keys: &str) -> Setup {
+        let address = self.address;
+        let mut setup = Setup::new();
+        setup.config.set_auth(&format!(
+            "[[auth.issuer]]\nname = \"login\"\njwks_url = \"http://{address}/jwks.json\"\n{keys}\n[[auth.rule]]\npath = \"/**\"\n"
+        ));
+        setup
+    }
+}
+
+fn answer(mut stream: TcpStream, body: &str) {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && stream.read_exact(&mut byte).is_ok() {
+        head.push(byte[0]);
+    }
+    let length = body.len();
+    // Whoever has asked may be gone.
+    let _answered = write!(
+        stream,
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: max-age=3600\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+}
+
+fn agent_of(server: &Server) -> u32 {
+    let lines = server.log.since(Mark::START);
+    let started = lines
+        .iter()
+        .rev()
+        .find(|line| line["message"] == "agent started");
+    u32::try_from(started.unwrap()["pid"].as_u64().unwrap()).unwrap()
+}
+
+#[test]
+fn workers_have_the_keys_before_they_serve_and_only_one_process_fetches_them() {
+    let provider = Provider::start("a");
+    let server = provider.set_up("").set("workers.count", 4).start();
+    assert_eq!(statuses(&server, &token_of_pair('a')), [200; 12]);
+    assert_eq!(statuses(&server, &token_of_pair('b')), [401; 12]);
+    // Once at the start, once for the key that nobody knows: each worker remembers that.
+    assert!(provider.asked() <= 3, "{}", provider.asked());
+    server.reload();
+    assert_eq!(statuses(&server, &token_of_pair('a')), [200; 12]);
+}
+
+#[test]
+fn a_key_that_was_just_published_is_accepted_with_the_first_token_and_its_predecessor_is_refused() {
+    let provider = Provider::start("a");
+    let server = provider.set_up("").set("workers.count", 4).start();
+    let mut connections: Vec<_> = (0..8)
+        .map(|_| Blocking::open(&server.address()).unwrap())
+        .collect();
+    for (before, after) in [('a', 'b'), ('b', 'a'), ('a', 'b')] {
+        provider.publish(&after.to_string());
+        let (token, old) = (token_of_pair(after), token_of_pair(before));
+        let (status, took) = timed(|| connections[0].send(request(&token)).unwrap().status);
+        assert_eq!(status, 200);
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        for connection in &mut connections {
+            assert_eq!(connection.send(request(&token)).unwrap().status, 200);
+            assert_eq!(connection.send(request(&old)).unwrap().status, 401);
+        }
+        // The agent asks again at once only after a while in which nothing was wanted.
+        eventually("another key may be asked for", || {
+            let unknown = connections[0].send(request(&token_of_pair('c'))).unwrap();
+            (unknown.status == 401).then_some(())
+        });
+    }
+}
+
+#[test]
+fn tokens_with_names_that_no_key_has_cannot_have_the_provider_asked_for_each() {
+    let provider = Provider::start("a");
+    let server = provider.set_up("").start();
+    let mut connection = Blocking::open(&server.address()).unwrap();
+    let before = provider.asked();
+    for number in 0..200 {
+        let token = crate::key_files::token_named('b', &number.to_string());
+        assert_eq!(connection.send(request(&token)).unwrap().status, 401);
+    }
+    let asked = provider.asked() - before;
+    assert!(asked <= 12, "{asked}");
+    assert_eq!(
+        connection
+            .send(request(&token_of_pair('a')))
+            .unwrap()
+            .status,
+        200
+    );
+}
+
+#[test]
+fn while_the_provider_is_away_the_last_keys_hold_until_they_are_too_old_and_new_ones_count_when_it_is_back()
+ {
+    let provider = Provider::start("a");
+    let keys = "refresh_interval = \"1s\"\nstale_max = \"4s\"";
+    let server = provider.set_up(keys).start();
+    provider.go_away(true);
+    assert_eq!(statuses(&server, &token_of_pair('a')), [200; 12]);
+    // A worker that is born meanwhile has them too.
+    for pid in server.pids() {
+        os::kill(pid);
+    }
+    server.until_workers(2);
+    assert_eq!(statuses(&server, &token_of_pair('a')), [200; 12]);
+    eventually("they are too old", || {
+        (statuses(&server, &token_of_pair('a')) == [503; 12]).then_some(())
+    });
+    let mut connection = Blocking::open(&server.address()).unwrap();
+    let answer = connection.send(request(&token_of_pair('a'))).unwrap();
+    assert_eq!(answer.headers["retry-after"], "5");
+    assert_eq!(answer.json()["code"], "token_not_checked");
+    server.assert_said("its keys are not known, or older than `stale_max`");
+    provider.publish("b");
+    provider.go_away(false);
+    eventually("the new keys count", || {
+        (statuses(&server, &token_of_pair('b')) == [200; 12]).then_some(())
+    });
+    assert_eq!(statuses(&server, &token_of_pair('a')), [401; 12]);
+}
+
+#[test]
+fn a_server_starts_while_the_provider_is_away_and_believes_its_tokens_as_soon_as_it_is_back() {
+    let provider = Provider::start("a");
+    provider.go_away(true);
+    let server = provider.set_up("").start();
+    assert_eq!(statuses(&server, &token_of_pair('a')), [503; 12]);
+    provider.go_away(false);
+    eventually("the keys have come", || {
+        (statuses(&server, &token_of_pair('a')) == [200; 12]).then_some(())
+    });
+}
+
+#[test]
+fn the_death_of_the_agent_costs_nothing_and_another_one_goes_on() {
+    let provider = Provider::start("a");
+    let server = provider.set_up("").start();
+    let mark = server.log.mark();
+    os::kill(agent_of(&server));
+    server.wait_for_log(mark, "the agent died: workers go on with what they have");
+    server.wait_for_log(mark, "agent started");
+    assert_eq!(statuses(&server, &token_of_pair('a')), [200; 12]);
+    provider.publish("b");
+    eventually("the next agent fetches", || {
+        (statuses(&server, &token_of_pair('b')) == [200; 12]).then_some(())
+    });
+}
+
+#[test]
+fn keys_outlive_a_reload_and_an_upgrade_while_the_provider_is_away() {
+    let provider = Provider::start("a");
+    let server = provider.set_up("").start();
+    provider.go_away(true);
+    server.reload();
+    assert_eq!(statuses(&server, &token_of_pair('a')), [200; 12]);
+    server.upgrade();
+    assert_eq!(statuses(&server, &token_of_pair('a')), [200; 12]);
+    provider.go_away(false);
+    provider.publish("b");
+    eventually("the agent of the new master fetches", || {
+        (statuses(&server, &token_of_pair('b')) == [200; 12]).then_some(())
+    });
+}
+
+#[test]
+fn the_agent_comes_and_goes_with_the_need_for_it_and_leaves_with_its_master() {
+    let provider = Provider::start("a");
+    let mut server = provider.set_up("").start();
+    let agent = agent_of(&server);
+    server
+        .config
+        .set_auth("[[auth.rule]]\npath = \"/**\"\naccess = \"public\"\n");
+    server.config.write();
+    server.reload();
+    eventually("nobody needs the agent", || {
+        (!os::is_alive(agent)).then_some(())
+    });
+    let again = provider.set_up("").config.to_string();
+    let auth = again.split_once("[[auth.issuer]]").unwrap().1;
+    server.config.set_auth(&format!("[[auth.issuer]]{auth}"));
+    server.config.write();
+    server.reload();
+    assert_eq!(statuses(&server, &token_of_pair('a')), [200; 12]);
+    let agent = agent_of(&server);
+    assert!(os::is_alive(agent));
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait_for_exit(Duration::from_secs(10)), Some(0));
+    eventually("the agent leaves with its master", || {
+        (!os::is_alive(agent)).then_some(())
+    });
+}
