@@ -1,9 +1,16 @@
 //! The command line as clap understands it: names, help and value types; nothing is done here.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
+
+mod key;
+mod token;
+mod user;
+
+pub use key::{KeyAlgorithm, KeyCommand, PROMOTE_AFTER, RotateCommand, RotatePlaceArgs};
+pub use token::{TokenCommand, TokenInput, TokenIssueArgs, TokenRevokeArgs, TokenVerifyArgs};
+pub use user::{UserAddArgs, UserArgs, UserCommand, UserPlaceArgs};
 
 const OVERVIEW: &str = "\
 Start:       destrier check && destrier run
@@ -39,40 +46,12 @@ of the master changes it).
 Exit codes: 0 nothing would change, 1 no answer: no master runs, or what lies on disk is wrong; the reasons are on standard error, \
 2 something would change, or a reload would be refused. Wrong usage exits with 2 as well, with nothing on standard output.";
 
-const ISSUE: &str = "\
-Examples:
-  destrier token issue --sub alice --scope admin
-  destrier token issue --sub alice --key private.pem --audience api --claim 'roles=[\"ops\"]'
-  destrier token issue --sub alice --issuer login --key login.private.pem";
-
-const VERIFY: &str = "\
-Examples:
-  destrier token verify <token.txt
-  destrier token verify --jwks keys.json --alg ES256,EdDSA --issuer https://login.example --audience api <token.txt
-
-Without a key on the command line the issuers of the configuration judge, each by its own policy.
-A token must have `exp`, whatever is asked for.
-
-Exit codes: 0 valid, 1 not valid, also when no key of the set can be used, 2 wrong usage.";
-
 const EXPLAIN: &str = "\
 Examples:
   destrier auth explain GET /admin/users
   destrier token issue --sub alice --scope admin | destrier auth explain DELETE /admin/users/7 --token-file -
 
 Exit codes: 0 the request would pass, 1 it would be refused, 2 wrong usage or configuration.";
-
-const GENERATE: &str = "\
-Examples:
-  destrier key generate HS256 --out demo.secret
-  destrier key generate ES256 --out private.pem --public-out public.pem";
-
-const USER_ADD: &str = "\
-Examples:
-  destrier user add alice --role editor
-  destrier user add robot --claim 'tenant=\"north\"' <password.txt
-
-A password on the command line would be shown to every user of this machine, so there is no option for it.";
 
 /// Serves applications behind verified JSON Web Tokens: a master process that supervises workers.
 #[derive(Debug, Parser)]
@@ -252,214 +231,6 @@ pub struct AuthExplainArgs {
     /// The configuration that has the rules [default: as for run]
     #[arg(short = 'c', long = "config", value_name = "FILE")]
     pub config: Option<PathBuf>,
-}
-
-/// `destrier token`.
-#[derive(Debug, Subcommand)]
-pub enum TokenCommand {
-    /// Sign a token with the key of an issuer of the configuration, or with a key file
-    #[command(after_help = ISSUE)]
-    Issue(TokenIssueArgs),
-    /// Check a token exactly as a worker would; exits 0 when it is valid, 1 when not, and says why
-    #[command(after_help = VERIFY)]
-    Verify(TokenVerifyArgs),
-    /// Show what a token says, without checking it
-    Inspect(TokenInput),
-}
-
-/// Where a token comes from.
-#[derive(Debug, Args)]
-pub struct TokenInput {
-    /// The file that holds the token; `-` is standard input
-    #[arg(long, value_name = "FILE", default_value = "-")]
-    pub token_file: PathBuf,
-    /// Refused in words of our own, for clap's would repeat the token.
-    #[arg(hide = true, value_name = "TOKEN")]
-    pub on_command_line: Vec<OsString>,
-}
-
-/// `destrier token issue`.
-#[derive(Debug, Args)]
-pub struct TokenIssueArgs {
-    /// The configuration that names the issuers [default: as for run]
-    #[arg(short = 'c', long = "config", value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// The issuer in whose name it is signed [default: the first that has a secret]
-    #[arg(long, value_name = "NAME")]
-    pub issuer: Option<String>,
-    /// Sign with the private key (PEM or JWK) or the secret in this file; alone, or as --issuer
-    #[arg(long, value_name = "FILE")]
-    pub key: Option<PathBuf>,
-    /// The algorithm [default: what the key is made for]
-    #[arg(long, value_name = "ALG")]
-    pub alg: Option<String>,
-    /// The subject (`sub`)
-    #[arg(long, value_name = "NAME")]
-    pub sub: String,
-    /// A scope to grant; may be given several times
-    #[arg(long, value_name = "NAME")]
-    pub scope: Vec<String>,
-    /// How long it is valid, as in 5m or 1h
-    #[arg(long, value_name = "DURATION", default_value = "5m")]
-    pub ttl: String,
-    /// The audience (`aud`); may be given several times [default: the issuer's]
-    #[arg(long, value_name = "NAME")]
-    pub audience: Vec<String>,
-    /// One more claim; the value is JSON, or text when it is not; may be given several times
-    #[arg(long, value_name = "NAME=VALUE")]
-    pub claim: Vec<String>,
-    /// The `kid` header
-    #[arg(long, value_name = "ID")]
-    pub kid: Option<String>,
-}
-
-/// `destrier token verify`.
-#[derive(Debug, Args)]
-pub struct TokenVerifyArgs {
-    /// Use the issuers of this configuration [default when no key is named: as for run]
-    #[arg(short = 'c', long = "config", value_name = "FILE",
-        conflicts_with_all = ["jwks", "public_key", "secret", "alg", "leeway", "issuer", "audience", "require", "typ"])]
-    pub config: Option<PathBuf>,
-    /// The file of a JWK or JWK set
-    #[arg(long, value_name = "FILE", group = "key_source")]
-    pub jwks: Option<PathBuf>,
-    /// The file of a public key or certificate in PEM
-    #[arg(long, value_name = "FILE", group = "key_source")]
-    pub public_key: Option<PathBuf>,
-    /// The file of a shared secret
-    #[arg(long, value_name = "FILE", group = "key_source")]
-    pub secret: Option<PathBuf>,
-    /// Algorithms that are accepted, separated by commas [default: what each key is made for]
-    #[arg(
-        long,
-        value_name = "LIST",
-        value_delimiter = ',',
-        requires = "key_source"
-    )]
-    pub alg: Vec<String>,
-    /// Which token
-    #[command(flatten)]
-    pub token: TokenInput,
-    /// Clock difference that is forgiven, as in 30s, up to 10m; a bare number is seconds
-    #[arg(long, value_name = "DURATION", requires = "key_source")]
-    pub leeway: Option<String>,
-    /// The `iss` it must carry
-    #[arg(long, value_name = "NAME", requires = "key_source")]
-    pub issuer: Option<String>,
-    /// An `aud` that is accepted; may be given several times
-    #[arg(long, value_name = "NAME", requires = "key_source")]
-    pub audience: Vec<String>,
-    /// A claim that must be present; may be given several times
-    #[arg(long, value_name = "NAME", requires = "key_source")]
-    pub require: Vec<String>,
-    /// A `typ` header that is accepted; may be given several times
-    #[arg(long, value_name = "TYPE", requires = "key_source")]
-    pub typ: Vec<String>,
-    /// A claim that must have this value, JSON or else text: `a=42` is the number, `a='"42"'` the text; may be given several times
-    #[arg(long, value_name = "NAME=VALUE")]
-    pub claim: Vec<String>,
-}
-
-/// `destrier key`.
-#[derive(Debug, Subcommand)]
-pub enum KeyCommand {
-    /// Make a key, readable by its owner only
-    #[command(after_help = GENERATE)]
-    Generate {
-        /// What it is for; an RSA key serves RS256 to PS512
-        #[arg(value_enum, ignore_case = true)]
-        algorithm: KeyAlgorithm,
-        /// Where the secret or private key goes; an existing file is never overwritten
-        #[arg(long, short, value_name = "FILE")]
-        out: PathBuf,
-        /// Where the public key goes [default: FILE.pub]; a shared secret has none
-        #[arg(long, value_name = "FILE")]
-        public_out: Option<PathBuf>,
-    },
-}
-
-/// `destrier user`.
-#[derive(Debug, Subcommand)]
-pub enum UserCommand {
-    /// Add a user; the password is asked for, or is the first line of standard input
-    #[command(after_help = USER_ADD)]
-    Add(UserAddArgs),
-    /// Show who there is
-    List {
-        /// Where
-        #[command(flatten)]
-        user: UserPlaceArgs,
-        /// As JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Set the password of a user, who must then log in anew
-    Passwd(UserArgs),
-    /// Let a user log in no more; refresh tokens end at once
-    Disable(UserArgs),
-    /// Let a user log in again
-    Enable(UserArgs),
-    /// Forget a user; refresh tokens end at once
-    Remove(UserArgs),
-}
-
-/// Where users are kept.
-#[derive(Debug, Clone, Default, Args)]
-pub struct UserPlaceArgs {
-    /// The configuration that names the database [default: as for run]
-    #[arg(short = 'c', long = "config", value_name = "FILE")]
-    pub config: Option<PathBuf>,
-}
-
-/// Which user.
-#[derive(Debug, Args)]
-pub struct UserArgs {
-    /// The name that is typed at a login
-    pub name: String,
-    /// Where
-    #[command(flatten)]
-    pub place: UserPlaceArgs,
-}
-
-/// `destrier user add`.
-#[derive(Debug, Args)]
-pub struct UserAddArgs {
-    /// Which user
-    #[command(flatten)]
-    pub user: UserArgs,
-    /// A role, for the claim `roles`; may be given several times
-    #[arg(long, value_name = "NAME")]
-    pub role: Vec<String>,
-    /// A group, for the claim `groups`; may be given several times
-    #[arg(long, value_name = "NAME")]
-    pub group: Vec<String>,
-    /// A scope to grant, for the claim `scope`; may be given several times
-    #[arg(long, value_name = "NAME")]
-    pub scope: Vec<String>,
-    /// One more claim; the value is JSON, or text when it is not; may be given several times
-    #[arg(long, value_name = "NAME=VALUE")]
-    pub claim: Vec<String>,
-}
-
-/// What `destrier key generate` makes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[expect(missing_docs, reason = "the names of RFC 7518 and RFC 8037")]
-pub enum KeyAlgorithm {
-    #[value(name = "HS256")]
-    Hs256,
-    #[value(name = "HS384")]
-    Hs384,
-    #[value(name = "HS512")]
-    Hs512,
-    // One RSA key serves them all.
-    #[value(name = "RS256", aliases = ["RS384", "RS512", "PS256", "PS384", "PS512"])]
-    Rs256,
-    #[value(name = "ES256")]
-    Es256,
-    #[value(name = "ES384")]
-    Es384,
-    #[value(name = "EdDSA")]
-    EdDsa,
 }
 
 #[cfg(test)]

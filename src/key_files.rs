@@ -2,11 +2,11 @@
 
 mod feed;
 mod file;
+mod replace;
 
 use std::fmt::Display;
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -18,6 +18,7 @@ use crate::sys::clock;
 
 pub(crate) use feed::read_feed;
 pub(crate) use file::{KeyFile, Secrecy};
+pub(crate) use replace::{Standing, create, create_as, link_over, replace};
 
 /// What is done about a secret that is missing where `create_missing` lets it be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,11 +61,19 @@ pub(crate) fn load_with_digests(
     }
     digests.extend(signing_key);
     let mut lists = Vec::with_capacity(auth.revocation.lists.len());
-    for DenyListSource::File(path) in &auth.revocation.lists {
-        match read_deny_list(path) {
+    for list in &auth.revocation.lists {
+        let path = match list {
+            DenyListSource::File(path) => path,
+            DenyListSource::Remote(_) => {
+                digests.push(None);
+                lists.push(None);
+                continue;
+            }
+        };
+        match deny_list_file(path) {
             Ok(file) => {
                 digests.push(file.digest());
-                lists.push(file);
+                lists.push(Some(file));
             }
             Err(error) => errors.push(format!("auth.revocation: {error}")),
         }
@@ -81,7 +90,8 @@ pub(crate) fn load_with_digests(
     }
     match Guard::new(auth, keys) {
         Ok(guard) => {
-            for (place, file) in lists.iter().enumerate() {
+            let lists = lists.iter().enumerate();
+            for (place, file) in lists.filter_map(|(place, file)| Some((place, file.as_ref()?))) {
                 let renewed = guard.renew_deny_list(place, file.bytes(), None);
                 renewed.map_err(|error| vec![file.unusable(&error)])?;
             }
@@ -119,8 +129,13 @@ fn signing_key_in(file: &KeyFile<'_>) -> Result<SigningKey, String> {
     Ok(key)
 }
 
-/// A deny list that nobody can write who should not.
-fn read_deny_list(path: &Path) -> Result<KeyFile<'_>, String> {
+/// The deny list in a file that nobody can write who should not.
+pub(crate) fn read_deny_list(path: &Path) -> Result<DenyListText, String> {
+    let file = deny_list_file(path)?;
+    DenyListText::parse(file.bytes()).map_err(|error| file.unusable(&error))
+}
+
+fn deny_list_file(path: &Path) -> Result<KeyFile<'_>, String> {
     if is_missing(path) {
         let shown = path.display();
         return Err(format!(
@@ -275,6 +290,13 @@ fn absent_secret(file: &Path, missing: MissingSecret) -> Result<Option<Vec<u8>>,
     }
 }
 
+/// The bytes of a file that anybody may read and only those who should can write.
+pub(crate) fn read_public(path: &Path) -> Result<Vec<u8>, String> {
+    let file = KeyFile::read(path)?;
+    file.judge(Secrecy::Public)?;
+    Ok(file.bytes().to_vec())
+}
+
 /// The secret in a file that nobody can reach who should not.
 pub(crate) fn read_secret(path: &Path) -> Result<Vec<u8>, String> {
     let file = KeyFile::read(path)?;
@@ -317,38 +339,10 @@ pub(crate) fn random_secret<const BYTES: usize>() -> io::Result<String> {
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// Makes a file that is there whole or not at all, and never replaces one (`AlreadyExists`).
-pub(crate) fn create(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let name = path
-        .file_name()
-        .ok_or_else(|| io::Error::other("it does not name a file"))?;
-    if !folder_of(path).is_dir() {
-        return Err(io::Error::new(io::ErrorKind::NotFound, NO_FOLDER));
-    }
-    let unfinished = path.with_file_name(format!(
-        ".{}.{}",
-        name.to_string_lossy(),
-        random_secret::<9>()?
-    ));
-    let made = write(&unfinished, bytes, mode).and_then(|()| fs::hard_link(&unfinished, path));
-    // When nothing was made there is nothing to remove.
-    drop(fs::remove_file(&unfinished));
-    made
-}
-
-fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let mut file: File = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.set_permissions(Permissions::from_mode(mode))?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
     use std::path::PathBuf;
     use std::time::Duration;
 
@@ -378,7 +372,9 @@ mod tests {
             require: Vec::new(),
             claims: std::collections::BTreeMap::new(),
             typ: Vec::new(),
+            binding: config::Binding::None,
             signs_refresh_tokens: false,
+            signs_sliding_tokens: false,
         };
         config::Auth {
             realm: "test".to_owned(),

@@ -16,6 +16,7 @@ pub mod key_files;
 mod log_writer;
 pub mod logging;
 pub mod master;
+pub mod replay;
 pub mod scoreboard;
 mod server;
 pub mod supervisor;

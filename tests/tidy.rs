@@ -57,24 +57,36 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
     ("key_files", &["auth", "config", "sys"], &["tokio", "hyper"]),
     // `sys`: the memory that it shares.
     ("scoreboard", &["sys"], &["nix", "tokio", "serde", "hyper"]),
+    // `sys`: the memory that it shares. What a proof is, whoever asks knows.
+    ("replay", &["sys"], &["nix", "tokio", "serde", "hyper"]),
     // `config`: level, format, file. `sys`: output that does not block, and survives a fork.
     ("logging", &["config", "sys"], &["tokio", "hyper"]),
     // `logging`: what it writes. A task of a runtime, so `logging`, which the master uses too, cannot have it.
     ("log_writer", &["logging"], &["nix", "hyper"]),
     // `config`: what an application may know when it boots. `auth`: the claims that the demo shows.
     ("app", &["auth", "config"], &["nix"]),
-    // `auth`: the verdict. `app`: what is called. `logging`: how long a field may be. `scoreboard`: what is noted.
-    // `sys`: the clock. `tokens`: what answers its own routes.
+    // `auth`: the verdict. `app`: what is called. `config`: which proxy may say what certificate a client has. `logging`: how
+    // long a field may be. `replay`: which proofs were shown, for `auth` remembers nothing that workers share. `scoreboard`: what
+    // is noted. `sys`: the clock. `tokens`: what answers its own routes.
     (
         "http",
-        &["app", "auth", "logging", "scoreboard", "sys", "tokens"],
+        &[
+            "app",
+            "auth",
+            "config",
+            "logging",
+            "replay",
+            "scoreboard",
+            "sys",
+            "tokens",
+        ],
         &["nix", "std::fs"],
     ),
     // `auth`: verifies what comes back, signs. `config`: lifetimes, rotation, the database. `sys`: the clock. It is handed a
     // whole request and answers it; of connections and workers it knows nothing.
     ("tokens", &["auth", "config", "sys"], &["nix", "hyper"]),
     // `http`, `app`: what is served. `auth`: the guard is handed through. `channel`: orders. `config`: limits.
-    // `log_writer`, `logging`: reopened on order. `scoreboard`: its seat. `sys`: sockets, identity, the clock. `tokens`: the service is opened
+    // `log_writer`, `logging`: reopened on order. `replay`, `scoreboard`: what it shares is handed through, its seat. `sys`: sockets, identity, the clock. `tokens`: the service is opened
     // at the boot, for only a worker may have a database open.
     (
         "worker",
@@ -86,6 +98,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
             "http",
             "log_writer",
             "logging",
+            "replay",
             "scoreboard",
             "sys",
             "tokens",
@@ -100,14 +113,15 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
         &["auth", "channel", "config", "log_writer", "logging", "sys"],
         &["nix", "hyper", "jsonwebtoken", "SystemTime"],
     ),
-    // `supervisor`: decides. `channel`: orders. `config`: what is opened. `logging`: its own log. `scoreboard`: what
-    // workers did, and what they shall not serve. `sys`: does. Never `worker`, `http`, `auth`, `app`: it is handed a function to call after the fork.
+    // `supervisor`: decides. `channel`: orders. `config`: what is opened. `logging`: its own log. `replay`: made before the fork
+    // that needs it, and handed over in an upgrade. `scoreboard`: what workers did, and what they shall not serve. `sys`: does. Never `worker`, `http`, `auth`, `app`: it is handed a function to call after the fork.
     (
         "master",
         &[
             "channel",
             "config",
             "logging",
+            "replay",
             "scoreboard",
             "supervisor",
             "sys",
@@ -128,6 +142,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
     (
         "commands",
         &[
+            "agent",
             "app",
             "auth",
             "cli",

@@ -22,7 +22,7 @@ use schedule::{Schedule, Wish};
 use source::{Brought, Failure, Source};
 
 use crate::channel::{FromAgent, ToAgent};
-use crate::config::{Fetch, Log};
+use crate::config::{Fetch, FetchKind, Log};
 use crate::log_writer;
 use crate::logging;
 use crate::sys::clock;
@@ -104,6 +104,7 @@ struct Keeper {
     source: Option<Source>,
     /// How logs call it.
     url: String,
+    is_deny_list: bool,
 }
 
 /// An attempt that has ended.
@@ -202,7 +203,9 @@ async fn end(ended: Ended, keeper: &mut Keeper, orders: &mut Orders) -> io::Resu
             return Ok(());
         }
     };
-    let (is_new, lifetime) = (brought.content.is_some(), brought.lifetime);
+    // What was revoked counts now, whatever caches may do with the list.
+    let lifetime = brought.lifetime.filter(|_| !keeper.is_deny_list);
+    let is_new = brought.content.is_some();
     if let Some(failed_for) = keeper.schedule.succeeded(now, is_new, lifetime) {
         let failed_for = humantime::format_duration(whole_seconds(failed_for)).to_string();
         tracing::info!(url, failed_for, "can fetch again");
@@ -235,6 +238,7 @@ impl Keeper {
         Self {
             schedule: Schedule::new(times, age, clock::monotonic(), seed),
             url: source::shown(&feed.fetch.url),
+            is_deny_list: feed.fetch.kind == FetchKind::DenyList,
             source: Some(Source::new(feed.fetch, limits.clone())),
         }
     }

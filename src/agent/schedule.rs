@@ -10,7 +10,10 @@ const LIFETIME_MAX: Duration = Duration::from_hours(24);
 
 /// Attempts that were asked for are at least so far apart, and whoever asks waits no longer than this for one to begin.
 const ASKED_MIN: Duration = Duration::from_secs(1);
-/// So far apart when they bring nothing new.
+/// So many may bring nothing new, one after the other, before they are made farther apart: a few tokens with names of keys that do
+/// not exist shall not make others wait whose key is new.
+const USELESS_MAX: u32 = 10;
+/// So far apart when they go on to bring nothing new.
 const ASKED_MAX: Duration = Duration::from_secs(30);
 
 /// The longest wait after a failure.
@@ -27,6 +30,8 @@ pub(super) struct Schedule {
     asked: Option<Duration>,
     under_way: Option<Cause>,
     began_last: Option<Duration>,
+    /// How many that were asked for have brought nothing new, one after the other.
+    useless: u32,
     /// How far attempts that are asked for are apart now, and what comes after that.
     apart: Duration,
     farther: ExponentialBackoff,
@@ -67,6 +72,7 @@ impl Schedule {
             asked: None,
             under_way: None,
             began_last: None,
+            useless: 0,
             apart,
             farther,
             retries: doubling(RETRY_MAX),
@@ -116,6 +122,7 @@ impl Schedule {
     ) -> Option<Duration> {
         let cause = self.under_way.take();
         if is_new {
+            self.useless = 0;
             (self.apart, self.farther) = asked_from_the_start();
         } else {
             self.brought_nothing(cause);
@@ -141,7 +148,11 @@ impl Schedule {
 
     /// Names of keys that do not exist cost nothing to make up: they shall not cost the server of the keys more.
     fn brought_nothing(&mut self, cause: Option<Cause>) {
-        if cause == Some(Cause::Asked) {
+        if cause != Some(Cause::Asked) {
+            return;
+        }
+        self.useless = self.useless.saturating_add(1);
+        if self.useless >= USELESS_MAX {
             self.apart = self.farther.next().unwrap_or(ASKED_MAX);
         }
     }
@@ -184,7 +195,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{Schedule, Wish};
+    use super::{Schedule, USELESS_MAX, Wish};
 
     const REFRESH: Duration = Duration::from_mins(15);
     const STALE_MAX: Duration = Duration::from_hours(24);
@@ -298,7 +309,11 @@ mod tests {
     fn wishes_that_bring_nothing_new_are_granted_ever_more_seldom() {
         let mut schedule = fetched();
         let mut now = 1000.0;
-        for apart in [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0] {
+        let at_first = [1.0; USELESS_MAX as usize];
+        for apart in at_first
+            .into_iter()
+            .chain([2.0, 4.0, 8.0, 16.0, 30.0, 30.0])
+        {
             if apart > 1.0 {
                 assert_eq!(schedule.wish(at(now + apart - 1.5)), Wish::TooOften);
             }

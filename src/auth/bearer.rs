@@ -1,25 +1,36 @@
-//! The `Authorization` field (RFC 9110 section 11.4, RFC 6750 section 2.1).
+//! The `Authorization` field (RFC 9110 section 11.4, RFC 6750 section 2.1, RFC 9449 section 7.1).
 
-/// The field is not `Bearer` and one token.
+/// The scheme that a token was shown with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scheme {
+    /// Who has the token may use it.
+    Bearer,
+    /// With a proof in the `DPoP` field.
+    Dpop,
+}
+
+/// The field is not `Bearer` or `DPoP` and one token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Malformed;
 
 /// The token of an `Authorization` field; `None` when it is one of another scheme, which is none of our business.
-pub(super) fn token(field: &[u8]) -> Result<Option<&[u8]>, Malformed> {
+pub(super) fn token(field: &[u8]) -> Result<Option<(Scheme, &[u8])>, Malformed> {
     let field = field.trim_ascii();
     // The scheme is a token (RFC 9110 section 11.1): what follows it is told from it by the first other character.
     let end = field.iter().position(|byte| !is_token(*byte));
     let (scheme, rest) = field.split_at(end.unwrap_or(field.len()));
-    if !scheme.eq_ignore_ascii_case(b"Bearer") {
-        return Ok(None);
-    }
+    let scheme = match scheme {
+        scheme if scheme.eq_ignore_ascii_case(b"Bearer") => Scheme::Bearer,
+        scheme if scheme.eq_ignore_ascii_case(b"DPoP") => Scheme::Dpop,
+        _ => return Ok(None),
+    };
     let blanks = rest.iter().take_while(|byte| **byte == b' ').count();
     let (blanks, token) = rest.split_at(blanks);
     // Which other characters a token may have is for whoever decodes it to say.
     if blanks.is_empty() || token.is_empty() || token.iter().any(u8::is_ascii_whitespace) {
         Err(Malformed)
     } else {
-        Ok(Some(token))
+        Ok(Some((scheme, token)))
     }
 }
 
@@ -37,13 +48,18 @@ mod tests {
     #[test]
     fn the_scheme_is_read_without_case() {
         for field in ["Bearer a.b.c", "bearer a.b.c", "BEARER  a.b.c"] {
-            assert_eq!(token(field.as_bytes()), Ok(Some(&b"a.b.c"[..])));
+            let bearer = (Scheme::Bearer, &b"a.b.c"[..]);
+            assert_eq!(token(field.as_bytes()), Ok(Some(bearer)));
+        }
+        for field in ["DPoP a.b.c", "dpop a.b.c"] {
+            let dpop = (Scheme::Dpop, &b"a.b.c"[..]);
+            assert_eq!(token(field.as_bytes()), Ok(Some(dpop)));
         }
     }
 
     #[test]
     fn another_scheme_is_as_good_as_none() {
-        for field in ["Basic dTpw", "", "BearerX a", "Digest a=b, c=d"] {
+        for field in ["Basic dTpw", "", "BearerX a", "DPoPs a", "Digest a=b, c=d"] {
             assert_eq!(token(field.as_bytes()), Ok(None), "{field}");
         }
     }
@@ -63,6 +79,8 @@ mod tests {
             "Bearer=a",
             "Bearer\"a\"",
             "Bearer, Basic dTpw",
+            "DPoP",
+            "DPoP a b",
         ] {
             assert_eq!(token(field.as_bytes()), Err(Malformed), "{field}");
         }

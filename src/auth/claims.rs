@@ -3,28 +3,48 @@
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
 
+use super::identity_fields::{Field, FieldsError, IdentityFields};
 use super::{UnixTime, shown};
-use crate::config::{ClaimTest, Issuer};
+use crate::config::{Binding, ClaimTest, Issuer};
 
 /// The verified payload of a token.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(transparent)]
-pub struct Claims(Map<String, Value>);
+pub struct Claims {
+    members: Map<String, Value>,
+    /// The fields of the request that say some of it; kept here, so that a token that comes again makes none anew.
+    #[serde(skip)]
+    fields: Result<Vec<Field>, FieldsError>,
+}
 
 impl Claims {
     /// Only `token` makes these, after it has checked everything.
-    pub(super) fn new(claims: Map<String, Value>) -> Self {
-        Self(claims)
+    pub(super) fn new(members: Map<String, Value>) -> Self {
+        Self {
+            members,
+            fields: Ok(Vec::new()),
+        }
+    }
+
+    /// The same, with the fields that are made of them and of their token.
+    pub(super) fn with_fields(mut self, fields: &IdentityFields, token: &[u8]) -> Self {
+        self.fields = fields.of(&self.members, token);
+        self
+    }
+
+    /// The fields in which the application gets some of them; whoever else set one is a forger.
+    pub(crate) fn fields(&self) -> Result<&[Field], FieldsError> {
+        self.fields.as_deref().map_err(|error| *error)
     }
 
     /// A claim by name.
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.0.get(name)
+        self.members.get(name)
     }
 
     /// Whether the claim of this name, or at this dotted path, is there and as the test asks.
     pub(super) fn passes(&self, path: &str, test: &ClaimTest) -> bool {
-        at(&self.0, path).is_some_and(|value| passes(value, test))
+        at(&self.members, path).is_some_and(|value| passes(value, test))
     }
 
     /// `iat`: when it was issued, in whole seconds since 1970 (RFC 7519 section 4.1.6).
@@ -53,14 +73,32 @@ impl Claims {
         self.get("roles").into_iter().flat_map(strings)
     }
 
+    /// The thumbprint of the key that the token is bound to: `cnf.jkt` (RFC 9449 section 6.1).
+    pub fn bound_key(&self) -> Option<&str> {
+        confirmation(&self.members, KEY).and_then(Value::as_str)
+    }
+
+    /// The digest of the certificate that the token is bound to: `cnf.x5t#S256` (RFC 8705 section 3.1).
+    pub fn bound_certificate(&self) -> Option<&str> {
+        confirmation(&self.members, CERTIFICATE).and_then(Value::as_str)
+    }
+
     /// Every claim, in the order of the token.
     pub fn as_map(&self) -> &Map<String, Value> {
-        &self.0
+        &self.members
     }
 }
 
+const KEY: &str = "jkt";
+const CERTIFICATE: &str = "x5t#S256";
+
+/// A member of `cnf`, by which whoever shows the token is known (RFC 7800 section 3.1).
+fn confirmation<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    claims.get("cnf")?.as_object()?.get(name)
+}
+
 /// A claim by name, or where none is called so, by its dotted path into nested claims: `realm_access.roles`.
-fn at<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
+pub(super) fn at<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
     claims.get(path).or_else(|| {
         let mut names = path.split('.');
         let first = claims.get(names.next()?)?;
@@ -196,22 +234,54 @@ pub(super) fn check(
     Ok(())
 }
 
-/// Refuses a token of the token service that is no access token: a refresh token opens nothing (the claim is `SimpleJWT`'s).
+/// Refuses a token of the token service that opens nothing, such as a refresh token; where it signs sliding tokens, they do, and
+/// access tokens of before do still (the claim is `SimpleJWT`'s).
 pub(super) fn check_token_type(
     claims: &Map<String, Value>,
     issuer: &Issuer,
 ) -> Result<(), ClaimError> {
+    let opens = |token_type: &Value| {
+        token_type == "access" || (issuer.signs_sliding_tokens && token_type == "sliding")
+    };
     match claims.get("token_type") {
-        Some(token_type) if issuer.signs_refresh_tokens && token_type != "access" => {
+        Some(token_type) if issuer.signs_refresh_tokens && !opens(token_type) => {
             Err(ClaimError::TokenType)
         }
         Some(_) | None => Ok(()),
     }
 }
 
+/// Refuses a token that is not bound as all tokens of its issuer are, or whose binding cannot be understood: who took it for a
+/// token without one would let anybody use it. Other members of `cnf` are ignored (RFC 7800 section 3.1).
+pub(super) fn check_confirmation(
+    claims: &Map<String, Value>,
+    issuer: &Issuer,
+) -> Result<(), ClaimError> {
+    let (name, wanted) = ("cnf", "an object whose `jkt` and `x5t#S256` are strings");
+    let is_understood = |cnf: &Value| {
+        let is_text = |member| cnf.get(member).is_none_or(Value::is_string);
+        cnf.is_object() && is_text(KEY) && is_text(CERTIFICATE)
+    };
+    if !claims.get(name).is_none_or(is_understood) {
+        return Err(ClaimError::Type { name, wanted });
+    }
+    let needed = match issuer.binding {
+        Binding::None => return Ok(()),
+        Binding::Dpop => KEY,
+        Binding::Mtls => CERTIFICATE,
+    };
+    match confirmation(claims, needed) {
+        Some(_) => Ok(()),
+        None => Err(ClaimError::Missing(format!("{name}.{needed}"))),
+    }
+}
+
 /// A `NumericDate` in whole seconds, before 1970 too. A fraction is rounded up, which compares exactly with a `now` in
 /// whole seconds.
-fn date(claims: &Map<String, Value>, name: &'static str) -> Result<Option<i64>, ClaimError> {
+pub(super) fn date(
+    claims: &Map<String, Value>,
+    name: &'static str,
+) -> Result<Option<i64>, ClaimError> {
     let wanted = "a number of seconds since 1970";
     match claims.get(name) {
         None => Ok(None),
@@ -276,6 +346,8 @@ fn audience(claim: Option<&Value>, accepted: &[String]) -> Result<(), ClaimError
 }
 
 #[cfg(test)]
+mod laws;
+#[cfg(test)]
 mod tests {
     use std::time::Duration;
 
@@ -323,6 +395,14 @@ mod tests {
             let claims = json!({ "token_type": token_type });
             assert_eq!(check(claims.clone(), &service), Err(ClaimError::TokenType));
             assert_eq!(check(claims, &issuer("a")), Ok(()));
+        }
+        let sliding = Issuer {
+            signs_sliding_tokens: true,
+            ..service
+        };
+        for (token_type, opens) in [("access", true), ("sliding", true), ("refresh", false)] {
+            let claims = json!({ "token_type": token_type });
+            assert_eq!(check(claims, &sliding).is_ok(), opens, "{token_type}");
         }
     }
 

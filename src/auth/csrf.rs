@@ -126,6 +126,7 @@ mod tests {
             path: "/",
             query: None,
             headers: &headers,
+            client_certificate: None,
         };
         csrf.check(&request)
     }

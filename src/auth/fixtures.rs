@@ -16,7 +16,7 @@ use pem::Pem;
 use serde_json::{Value, json};
 
 use super::{Guard, IssuerKeys, UnixTime};
-use crate::config::{Access, Auth, Issuer, KeySource, Rule, TokenSource};
+use crate::config::{Access, Auth, Binding, Issuer, KeySource, Rule, TokenSource};
 
 pub(super) const NOW: UnixTime = UnixTime(1_800_000_000);
 pub(super) const SECRET: &[u8] =
@@ -105,7 +105,9 @@ pub(super) fn issuer(name: &str) -> Issuer {
         require: Vec::new(),
         claims: std::collections::BTreeMap::new(),
         typ: Vec::new(),
+        binding: Binding::None,
         signs_refresh_tokens: false,
+        signs_sliding_tokens: false,
     }
 }
 
@@ -128,6 +130,7 @@ pub(super) fn auth() -> Auth {
     Auth {
         realm: "test".to_owned(),
         token_from: vec![TokenSource::Authorization],
+        dpop_window: Duration::from_mins(1),
         ..Auth::default()
     }
 }

@@ -1,23 +1,31 @@
 //! Keys and rules together: the verdict on one request.
 
-use std::fmt;
 use std::sync::Arc;
 
+use http::HeaderName;
 use http::header::HOST;
+use serde_json::Value;
 
-use super::challenge::Challenges;
+use super::bearer::Scheme;
+use super::binding::{self, Believed};
 use super::claims::Claims;
-use super::credentials::{self, Credentials, CredentialsError};
-use super::csrf::{Csrf, CsrfError};
+use super::credentials::{self, Credentials};
+use super::csrf::Csrf;
+use super::dpop::Dpop;
+use super::identity_fields::IdentityFields;
 use super::keys::{IssuerKeys, KeyError};
-use super::path::{self, PathError};
+use super::path;
+use super::refusals::{self, Refusals};
 use super::resource::ResourceMetadata;
 use super::revocation::{DenyListError, Revocations};
-use super::rules::{self, Need, Rule, RuleError, Unmet};
+use super::rules::{self, Need, Rule, RuleError};
+use super::signing::SigningKey;
 use super::token::{self, Accepted, MAX_TOKEN, Purpose, TokenError, TrustedIssuer};
 use super::verified::{Fingerprint, VerifiedTokens};
-use super::{Explanation, Passed, Refusal, RequestView, UnixTime, Verdict, WantedKey};
-use crate::config::{self, TokenSource};
+use super::{
+    Explanation, Freshness, Passed, Proof, Refusal, RequestView, UnixTime, Verdict, WantedKey,
+};
+use crate::config::{self, Algorithm, Binding, TokenSource};
 
 /// Why keys and rules do not make a guard.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,15 +53,26 @@ pub enum GuardError {
 /// Keys and rules of one generation.
 #[derive(Debug)]
 pub struct Guard {
-    challenges: Challenges,
+    refusals: Refusals,
     metadata: Option<ResourceMetadata>,
     issuers: Vec<TrustedIssuer>,
     rules: Vec<Rule>,
     token_from: Vec<TokenSource>,
     csrf: Csrf,
+    identity_fields: IdentityFields,
+    dpop: Dpop,
     warnings: Vec<String>,
     verified: VerifiedTokens,
     revocations: Revocations,
+}
+
+/// How much of a request is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// All of it.
+    Whole,
+    /// Not what its client proves besides its token: nobody sends it.
+    Unsent,
 }
 
 /// What comes out about a request while it is judged.
@@ -61,7 +80,11 @@ pub struct Guard {
 struct Learned {
     /// What its token says, as soon as it is believed.
     claims: Option<Arc<Claims>>,
-    /// The key without which it is not.
+    /// The proof that came with the token.
+    proof: Option<Proof>,
+    /// What would have to be proved besides, and was not looked at.
+    unproven: Option<Binding>,
+    /// The key without which the token is not believed.
     wanted: Option<WantedKey>,
 }
 
@@ -98,15 +121,14 @@ impl Guard {
         }
         let metadata = ResourceMetadata::new(config);
         Ok(Self {
-            challenges: Challenges::new(
-                &config.realm,
-                metadata.as_ref().map(|metadata| &*metadata.address),
-            ),
+            refusals: Refusals::new(config, metadata.as_ref().map(|metadata| &*metadata.address)),
             metadata,
             issuers,
             rules,
             token_from: config.token_from.clone(),
             csrf: Csrf::new(config),
+            identity_fields: IdentityFields::new(config),
+            dpop: Dpop::new(config),
             warnings,
             verified: VerifiedTokens::new(),
             revocations: Revocations::new(config),
@@ -125,6 +147,11 @@ impl Guard {
         asked.map(|metadata| &*metadata.document)
     }
 
+    /// The fields in which the application gets claims: those that a client sends are forged.
+    pub fn identity_fields(&self) -> &[HeaderName] {
+        self.identity_fields.names()
+    }
+
     /// Judges one request.
     pub fn judge(&self, request: &RequestView<'_>, now: UnixTime) -> Verdict {
         self.judge_or_want(request, now).0
@@ -139,62 +166,91 @@ impl Guard {
         match path::normalise(request.path) {
             Ok(path) => {
                 let rule = self.find(request, &path).map(|(_, rule)| rule);
-                self.judge_by(rule, request, now)
+                let (verdict, learned) = self.judge_by(rule, request, now, Scope::Whole);
+                (verdict, learned.wanted)
             }
-            Err(error) => (Verdict::Refuse(ambiguous(error)), None),
+            Err(error) => (Verdict::Refuse(refusals::ambiguous(error)), None),
         }
     }
 
-    /// As [`Self::judge`], and says how the verdict came about.
+    /// The verdict on a request that passed with a proof, when it is known whether the proof was shown before.
+    pub fn settle(&self, mut passed: Passed, freshness: Freshness) -> Verdict {
+        let refusal = match freshness {
+            Freshness::Fresh => return Verdict::Pass(passed),
+            Freshness::Seen => self.refusals.replayed(),
+            Freshness::Unknown => refusals::unremembered(),
+        };
+        if !passed.proof.as_ref().is_some_and(|proof| proof.is_audit) {
+            return Verdict::Refuse(refusal);
+        }
+        // Who it is is not certain.
+        passed.claims = None;
+        passed.audited.get_or_insert(refusal);
+        Verdict::Pass(passed)
+    }
+
+    /// As [`Self::judge`] for a request that nobody sends, and says how the verdict came about. What its client would have to
+    /// prove besides its token is named, not asked for.
     pub fn explain(&self, request: &RequestView<'_>, now: UnixTime) -> Explanation {
         match path::normalise(request.path) {
             Ok(path) => {
                 let found = self.find(request, &path);
+                let rule = found.map(|(_, rule)| rule);
+                let (verdict, learned) = self.judge_by(rule, request, now, Scope::Unsent);
                 Explanation {
                     rule: found.map(|(index, _)| index),
-                    verdict: self.judge_by(found.map(|(_, rule)| rule), request, now).0,
+                    verdict,
+                    unproven: learned.unproven,
                     path: Some(path.into_owned()),
                 }
             }
             Err(error) => Explanation {
                 path: None,
                 rule: None,
-                verdict: Verdict::Refuse(ambiguous(error)),
+                verdict: Verdict::Refuse(refusals::ambiguous(error)),
+                unproven: None,
             },
         }
     }
 
-    /// The claims of a token that one of the issuers signed and accepts, and that is not revoked; no rule is looked at.
+    /// The claims of a token that one of the issuers signed and accepts, and that is not revoked; no rule is looked at, nor
+    /// whether whoever shows it may.
     pub fn verify(&self, token: &[u8], now: UnixTime) -> Result<Arc<Claims>, TokenError> {
-        let claims = self.verify_signed(token, now)?;
-        // Also of one that was verified before: it may have been revoked since.
-        self.revocations.check(&claims, now)?;
-        Ok(claims)
+        self.believe(token, now).map(|believed| believed.claims)
     }
 
-    fn verify_signed(&self, token: &[u8], now: UnixTime) -> Result<Arc<Claims>, TokenError> {
+    fn believe(&self, token: &[u8], now: UnixTime) -> Result<Believed, TokenError> {
+        let believed = self.verify_signed(token, now)?;
+        // Also of one that was verified before: it may have been revoked since.
+        self.revocations.check(&believed.claims, now)?;
+        Ok(believed)
+    }
+
+    fn verify_signed(&self, token: &[u8], now: UnixTime) -> Result<Believed, TokenError> {
         // One that is too long is refused before it costs a digest.
         let fingerprint = (token.len() <= MAX_TOKEN)
             .then(|| Fingerprint::of(token))
             .flatten();
         if let Some(fingerprint) = &fingerprint
             && let Some((claims, issuer)) = self.verified.find(fingerprint, now)
-            && self.issuers.get(issuer).is_some_and(|it| it.has_keys(now))
+            && let Some(issuer) = self.issuers.get(issuer).filter(|it| it.has_keys(now))
         {
-            return Ok(claims);
+            let binding = issuer.binding();
+            return Ok(Believed { claims, binding });
         }
         let accepted = token::verify(token, &self.issuers, now)?;
         let Accepted {
             claims,
+            binding,
             issuer,
             until,
         } = accepted;
-        let claims = Arc::new(claims);
+        let claims = Arc::new(claims.with_fields(&self.identity_fields, token));
         if let Some(fingerprint) = fingerprint {
             let verified = (&claims, issuer);
             self.verified.keep(fingerprint, verified, now, until);
         }
-        Ok(claims)
+        Ok(Believed { claims, binding })
     }
 
     /// The claims of a token of any kind that this issuer, by its place in the configuration, signed and accepts; nothing is
@@ -255,6 +311,25 @@ impl Guard {
         self.revocations.renew(place, content, good_until)
     }
 
+    /// What the keys of this issuer call the public half of `key`, where it verifies `algorithm`. For the token service.
+    pub fn kid_of(&self, issuer: usize, key: &SigningKey, algorithm: Algorithm) -> Option<String> {
+        let issuer = self.issuers.get(issuer)?;
+        issuer.kid_of(key, algorithm)
+    }
+
+    /// Every public key of this issuer as a JWK (RFC 7517), no secret; `key` is the one that signs, with `algorithm`, and is
+    /// called `kid`. For the token service.
+    pub fn public_keys(
+        &self,
+        issuer: usize,
+        key: &SigningKey,
+        algorithm: Algorithm,
+        kid: Option<&str>,
+    ) -> Vec<Value> {
+        let issuer = self.issuers.get(issuer);
+        issuer.map_or_else(Vec::new, |issuer| issuer.published(key, algorithm, kid))
+    }
+
     fn find(&self, request: &RequestView<'_>, path: &str) -> Option<(usize, &Rule)> {
         let host = request
             .headers
@@ -263,24 +338,28 @@ impl Guard {
         rules::find(&self.rules, request.method, path, host)
     }
 
+    /// The verdict, and what came out besides.
     fn judge_by(
         &self,
         rule: Option<&Rule>,
         request: &RequestView<'_>,
         now: UnixTime,
-    ) -> (Verdict, Option<WantedKey>) {
+        scope: Scope,
+    ) -> (Verdict, Learned) {
         let mut learned = Learned::default();
-        let decision = self.decide(rule, request, now, &mut learned);
+        let decision = self.decide(rule, request, now, scope, &mut learned);
         let is_audit = rule.is_some_and(|rule| rule.is_audit);
+        let proof = learned.proof.take();
         let verdict = match decision {
             Err(refusal) if !is_audit => Verdict::Refuse(refusal),
             decision => Verdict::Pass(Passed {
-                claims: learned.claims,
+                claims: learned.claims.take(),
+                proof: proof.map(|proof| Proof { is_audit, ..proof }),
                 audited: decision.err(),
                 request_timeout: rule.and_then(|rule| rule.request_timeout),
             }),
         };
-        (verdict, learned.wanted)
+        (verdict, learned)
     }
 
     /// Whether the request has what is needed.
@@ -289,6 +368,7 @@ impl Guard {
         rule: Option<&Rule>,
         request: &RequestView<'_>,
         now: UnixTime,
+        scope: Scope,
         learned: &mut Learned,
     ) -> Result<(), Refusal> {
         let need = rule.map(|rule| &rule.need);
@@ -297,79 +377,57 @@ impl Guard {
         }
         let in_query = rule.and_then(|rule| rule.query_token.as_deref());
         let credentials = credentials::find(request, &self.token_from, in_query);
-        let token = match (credentials.map_err(|error| self.unreadable(&error))?, need) {
-            (Credentials::Token { token, is_ambient }, _) => {
+        let (token, scheme) = match (
+            credentials.map_err(|error| self.refusals.unreadable(&error))?,
+            need,
+        ) {
+            (
+                Credentials::Token {
+                    token,
+                    scheme,
+                    is_ambient,
+                },
+                _,
+            ) => {
                 if is_ambient {
-                    self.csrf.check(request).map_err(forged)?;
+                    self.csrf.check(request).map_err(refusals::forged)?;
                 }
-                token
+                (token, scheme)
             }
             (Credentials::Absent, Some(Need::TokenIfPresent)) => return Ok(()),
             // With no issuer a token would not help.
             (Credentials::Absent, None) if self.issuers.is_empty() => {
-                return Err(self.forbidden(&[], &NO_RULE));
+                return Err(self.refusals.no_rule(None));
             }
             // Whether a path exists is not told to whoever shows no token.
             (Credentials::Absent, Some(Need::Nothing | Need::Token(_)) | None) => {
-                return Err(self.not_authenticated());
+                return Err(self.refusals.not_authenticated());
             }
         };
-        let verified = self.verify(&token, now).map_err(|error| {
+        let believed = self.believe(&token, now).map_err(|error| {
             learned.wanted = self.wanted(&error);
-            self.not_believed(&error)
+            self.refusals.not_believed(scheme, &error)
         })?;
-        let verified = &*learned.claims.insert(verified);
+        learned.proof = match scope {
+            Scope::Whole => binding::check(&believed, (&token, scheme), request, &self.dpop, now),
+            Scope::Unsent => {
+                learned.unproven = Some(believed.binding).filter(|each| *each != Binding::None);
+                binding::check_token(&believed).map(|()| None)
+            }
+        }
+        .map_err(|error| self.refusals.not_bound(&error, scheme))?;
+        let scheme = match believed.binding {
+            Binding::Dpop => Some(Scheme::Dpop),
+            Binding::None | Binding::Mtls => Some(Scheme::Bearer),
+        };
+        let verified = &*learned.claims.insert(believed.claims);
+        verified.fields().map_err(refusals::unwritable)?;
         match need {
             Some(Need::Nothing | Need::TokenIfPresent) => Ok(()),
             Some(Need::Token(requirements)) => requirements
                 .check(verified, now)
-                .map_err(|unmet| self.insufficient(&unmet)),
-            None => Err(self.forbidden(&[], &NO_RULE)),
-        }
-    }
-
-    fn insufficient(&self, unmet: &Unmet<'_>) -> Refusal {
-        match unmet {
-            Unmet::Scopes { needed, .. } => self.forbidden(needed, unmet),
-            // Which of them the client shall ask for is not ours to say: a challenge names scopes that are all needed.
-            Unmet::AnyScope(_) | Unmet::Roles(_) | Unmet::Claim(_) => self.forbidden(&[], unmet),
-            Unmet::LoginTooOld { max_age } => Refusal {
-                status: 401,
-                challenge: Some(self.challenges.insufficient_user_authentication(*max_age)),
-                detail: "A more recent login is needed.",
-                code: "login_too_old",
-                reason: unmet.to_string(),
-            },
-        }
-    }
-
-    fn unreadable(&self, error: &CredentialsError) -> Refusal {
-        match error {
-            CredentialsError::SeveralFields => {
-                bad_request("The request has more than one Authorization header.", error)
-            }
-            CredentialsError::Several => Refusal {
-                challenge: Some(self.challenges.invalid_request()),
-                ..bad_request("The request has more than one token.", error)
-            },
-            // RFC 6750 section 3.1: a malformed request is not a token that is not believed.
-            CredentialsError::Malformed => Refusal {
-                status: 400,
-                challenge: Some(self.challenges.invalid_request()),
-                detail: "Authorization header must contain two space-delimited values",
-                code: "bad_authorization_header",
-                reason: error.to_string(),
-            },
-        }
-    }
-
-    fn not_authenticated(&self) -> Refusal {
-        Refusal {
-            status: 401,
-            challenge: Some(self.challenges.missing()),
-            detail: "Authentication credentials were not provided.",
-            code: "not_authenticated",
-            reason: "no bearer token".to_owned(),
+                .map_err(|unmet| self.refusals.insufficient(scheme, &unmet)),
+            None => Err(self.refusals.no_rule(scheme)),
         }
     }
 
@@ -379,66 +437,6 @@ impl Guard {
         let issuer = self.issuers.iter().position(|it| it.is_remote(name))?;
         let kid = kid.map(str::to_owned);
         Some(WantedKey { issuer, kid })
-    }
-
-    fn not_believed(&self, error: &TokenError) -> Refusal {
-        if error.is_ours() {
-            return Refusal {
-                status: 503,
-                challenge: None,
-                detail: "The token cannot be checked for now.",
-                code: "token_not_checked",
-                reason: error.to_string(),
-            };
-        }
-        self.invalid(error.to_string())
-    }
-
-    fn invalid(&self, reason: String) -> Refusal {
-        Refusal {
-            status: 401,
-            challenge: Some(self.challenges.invalid_token()),
-            detail: "Given token not valid for any token type",
-            code: "token_not_valid",
-            reason,
-        }
-    }
-
-    fn forbidden(&self, scopes: &[String], reason: &dyn fmt::Display) -> Refusal {
-        Refusal {
-            status: 403,
-            challenge: Some(self.challenges.insufficient_scope(scopes)),
-            detail: "You do not have permission to perform this action.",
-            code: "permission_denied",
-            reason: reason.to_string(),
-        }
-    }
-}
-
-fn ambiguous(error: PathError) -> Refusal {
-    bad_request("The path of the request is ambiguous.", &error)
-}
-
-/// The words are those of Django REST Framework.
-fn forged(error: CsrfError) -> Refusal {
-    Refusal {
-        status: 403,
-        challenge: None,
-        detail: "CSRF Failed: the request was not made by this site.",
-        code: "permission_denied",
-        reason: error.to_string(),
-    }
-}
-
-const NO_RULE: &str = "no rule is for this method and path";
-
-fn bad_request(detail: &'static str, reason: &dyn fmt::Display) -> Refusal {
-    Refusal {
-        status: 400,
-        challenge: None,
-        detail,
-        code: "invalid_request",
-        reason: reason.to_string(),
     }
 }
 
@@ -475,6 +473,7 @@ mod tests {
             path,
             query: None,
             headers,
+            client_certificate: None,
         }
     }
 
@@ -504,7 +503,7 @@ mod tests {
         }
     }
 
-    fn bearer(claims: serde_json::Value) -> String {
+    fn bearer(claims: Value) -> String {
         format!("Bearer {}", hs256(&fresh(claims)))
     }
 

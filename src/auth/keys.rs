@@ -227,6 +227,10 @@ impl IssuerKeys {
             .filter_map(move |key| key.verifier(algorithm))
     }
 
+    pub(super) fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.keys.iter()
+    }
+
     /// Whether a key has this name, or names do not count here.
     pub(super) fn knows(&self, kid: &str) -> bool {
         self.is_nameless || self.keys.iter().any(|key| key.kid.as_deref() == Some(kid))
@@ -255,6 +259,8 @@ impl IssuerKeys {
 #[derive(Debug)]
 pub(super) struct Key {
     kid: Option<String>,
+    /// What it is made of, unless that is a secret.
+    public: Option<Material>,
     verifiers: Vec<(Algorithm, Verifier)>,
 }
 
@@ -282,10 +288,41 @@ impl Key {
                 allowed: allowed.to_vec(),
             });
         }
-        Ok(Self { kid, verifiers })
+        let public = match material {
+            Material::Secret(_) => None,
+            Material::Rsa { .. } | Material::P256(_) | Material::P384(_) | Material::Ed25519(_) => {
+                Some(material.clone())
+            }
+        };
+        Ok(Self {
+            kid,
+            public,
+            verifiers,
+        })
     }
 
-    fn verifier(&self, wanted: Algorithm) -> Option<&Verifier> {
+    pub(super) fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    /// Absent for a secret.
+    pub(super) fn public(&self) -> Option<&Material> {
+        self.public.as_ref()
+    }
+
+    pub(super) fn serves(&self, algorithm: Algorithm) -> bool {
+        self.verifier(algorithm).is_some()
+    }
+
+    /// The one that it may be used with, when it is one.
+    pub(super) fn only_algorithm(&self) -> Option<Algorithm> {
+        match self.verifiers.as_slice() {
+            [(algorithm, _)] => Some(*algorithm),
+            _ => None,
+        }
+    }
+
+    pub(super) fn verifier(&self, wanted: Algorithm) -> Option<&Verifier> {
         self.verifiers
             .iter()
             .find_map(|(algorithm, verifier)| (*algorithm == wanted).then_some(verifier))

@@ -3,20 +3,26 @@
 pub mod algorithm;
 mod authority;
 mod bearer;
+mod binding;
 mod certificate;
 mod challenge;
 mod claims;
 mod credentials;
 mod csrf;
+mod dpop;
 #[cfg(test)]
 mod fixtures;
 mod guard;
 mod header;
+mod identity_fields;
 mod json;
 mod jwk;
+mod key_set;
 mod keys;
 mod material;
 mod path;
+mod published;
+mod refusals;
 mod resource;
 mod revocation;
 mod rules;
@@ -30,10 +36,13 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
+use crate::config::Binding;
+
 pub use authority::is_host_of;
 pub use challenge::challenge;
 pub use claims::{ClaimError, Claims};
 pub use guard::{Guard, GuardError};
+pub use key_set::KeySet;
 pub use keys::{IssuerKeys, KeyError};
 pub use path::{PathError, canonical as canonical_path};
 pub use revocation::{DenyListError, DenyListText, Revoked};
@@ -56,6 +65,8 @@ pub struct RequestView<'a> {
     pub query: Option<&'a str>,
     /// Its fields.
     pub headers: &'a HeaderMap,
+    /// The certificate that the client has proved to be its own, in DER; absent where it has shown none.
+    pub client_certificate: Option<&'a [u8]>,
 }
 
 /// What came of a request.
@@ -72,10 +83,35 @@ pub enum Verdict {
 pub struct Passed {
     /// What its token says; absent where none was needed or looked at.
     pub claims: Option<Arc<Claims>>,
+    /// The proof that came with the token, where the token needed one: see [`Guard::settle`].
+    pub proof: Option<Proof>,
     /// Why the rule, which is an audit, would have refused it.
     pub audited: Option<Refusal>,
     /// How long its answer may be waited for, as its rule says; absent: for ever.
     pub request_timeout: Option<Duration>,
+}
+
+/// A DPoP proof that is right (RFC 9449 section 4.3). Whether it was shown before, only a memory can tell that all workers
+/// share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof {
+    /// Of its key, `jti` and `htu`: no two proofs have the same (section 11.1).
+    pub fingerprint: [u8; 32],
+    /// The last second in which it is accepted.
+    pub until: UnixTime,
+    /// Whether the rule that decided only says what it would refuse.
+    is_audit: bool,
+}
+
+/// What a memory says of a proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// It was not shown before, and will be known from now on.
+    Fresh,
+    /// It was shown before.
+    Seen,
+    /// It cannot be told: there is no room to remember it.
+    Unknown,
 }
 
 /// How a verdict came about.
@@ -87,14 +123,16 @@ pub struct Explanation {
     pub rule: Option<usize>,
     /// What came of it.
     pub verdict: Verdict,
+    /// What the request would have to prove besides, which was not looked at.
+    pub unproven: Option<Binding>,
 }
 
 /// Why a request may not pass: what its client is told and what the log is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// 400, 401, 403 or 414; 503 when this server lacks something to judge by.
+    /// 400, 401, 403, 414 or 431; 503 when this server lacks something to judge by.
     pub status: u16,
-    /// The value of `WWW-Authenticate` (RFC 6750 section 3); for 401, 403 and a 400 about the token.
+    /// The value of `WWW-Authenticate` (RFC 6750 section 3, RFC 9449 section 7.1); for 401, 403 and a 400 about the token.
     pub challenge: Option<String>,
     /// `detail` of the JSON body.
     pub detail: &'static str,

@@ -4,7 +4,8 @@
 use http::Uri;
 use serde::Serialize;
 
-use crate::config::{Auth, Rule};
+use super::{algorithm, dpop};
+use crate::config::{Auth, Binding, Issuer, Rule};
 
 /// The well-known place, before the path of the resource (section 3).
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
@@ -27,6 +28,12 @@ struct Document<'a> {
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     authorization_servers: &'a [String],
     bearer_methods_supported: [&'a str; 1],
+    #[serde(skip_serializing_if = "<[&str]>::is_empty")]
+    dpop_signing_alg_values_supported: &'a [&'a str],
+    #[serde(skip_serializing_if = "is_false")]
+    dpop_bound_access_tokens_required: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    tls_client_certificate_bound_access_tokens: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     scopes_supported: Vec<&'a str>,
 }
@@ -41,11 +48,17 @@ impl ResourceMetadata {
         let mut scopes: Vec<&str> = auth.rules.iter().flat_map(scopes).collect();
         scopes.sort_unstable();
         scopes.dedup();
+        let algorithms = dpop::ALGORITHMS.map(algorithm::name);
+        let takes_dpop = auth.has_binding(Binding::Dpop);
+        let only_dpop = |issuer: &Issuer| issuer.binding == Binding::Dpop;
         // Parameters with no values are left out (section 2).
         let document = Document {
             resource,
             authorization_servers: &auth.authorization_servers,
             bearer_methods_supported: ["header"],
+            dpop_signing_alg_values_supported: if takes_dpop { &algorithms } else { &[] },
+            dpop_bound_access_tokens_required: takes_dpop && auth.issuers.iter().all(only_dpop),
+            tls_client_certificate_bound_access_tokens: auth.has_binding(Binding::Mtls),
             scopes_supported: scopes,
         };
         Some(Self {
@@ -54,6 +67,14 @@ impl ResourceMetadata {
             document: serde_json::to_string(&document).ok()?,
         })
     }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over a reference"
+)]
+fn is_false(said: &bool) -> bool {
+    !said
 }
 
 fn scopes(rule: &Rule) -> impl Iterator<Item = &str> {

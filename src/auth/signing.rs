@@ -12,12 +12,13 @@ use aws_lc_rs::signature::{
 use aws_lc_rs::{error::KeyRejected, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::jwk::ThumbprintHash;
 use serde_json::{Map, Value};
 
-use super::algorithm;
 use super::jwk::{self, Jwk, magnitude, octets};
 use super::keys::KeyError;
 use super::material::Material;
+use super::{algorithm, published};
 use crate::config::Algorithm;
 
 /// Why a token cannot be signed.
@@ -171,39 +172,44 @@ impl SigningKey {
 
     /// The public half as a JWK (RFC 7517) for one algorithm; a shared secret has none.
     pub fn public_jwk(&self, algorithm: Algorithm) -> Option<Value> {
-        let text = |bytes: &[u8]| Value::from(URL_SAFE_NO_PAD.encode(bytes));
-        let mut jwk = Map::new();
-        let mut member = |name: &str, value: Value| jwk.insert(name.to_owned(), value);
+        published::jwk(&self.public()?, Some(algorithm), self.kid())
+    }
+
+    /// The public half as a JWK that is called by what it is made of: its SHA-256 thumbprint (RFC 7638). With the name.
+    /// Without an algorithm it is for all that the key serves.
+    pub fn public_jwk_by_thumbprint(
+        &self,
+        algorithm: Option<Algorithm>,
+    ) -> Option<(Value, String)> {
+        let public = self.public()?;
+        let nameless: jsonwebtoken::jwk::Jwk =
+            serde_json::from_value(published::jwk(&public, None, None)?).ok()?;
+        let kid = nameless.thumbprint(ThumbprintHash::SHA256).ok()?;
+        let jwk = published::jwk(&public, algorithm, Some(&kid))?;
+        Some((jwk, kid))
+    }
+
+    /// The public half; a shared secret has none.
+    pub(super) fn public(&self) -> Option<Material> {
         match &self.kind {
-            Kind::Secret(_) => return None,
+            Kind::Secret(_) => None,
             Kind::Rsa(key) => {
                 let key = key.public_key();
-                member("kty", "RSA".into());
-                member("n", text(key.modulus().big_endian_without_leading_zero()));
-                member("e", text(key.exponent().big_endian_without_leading_zero()));
+                Some(Material::Rsa {
+                    n: key.modulus().big_endian_without_leading_zero().to_vec(),
+                    e: key.exponent().big_endian_without_leading_zero().to_vec(),
+                })
             }
             Kind::Ecdsa(key) => {
-                // SEC 1 section 2.3.3: 4, then both coordinates in full length.
-                let coordinates = key.public_key().as_ref().get(1..)?;
-                let (x, y) = coordinates.split_at(coordinates.len() / 2);
-                let curve = if x.len() == 48 { "P-384" } else { "P-256" };
-                member("kty", "EC".into());
-                member("crv", curve.into());
-                member("x", text(x));
-                member("y", text(y));
+                let point = key.public_key().as_ref().to_vec();
+                Some(if self.algorithms.contains(&Algorithm::Es384) {
+                    Material::P384(point)
+                } else {
+                    Material::P256(point)
+                })
             }
-            Kind::Ed25519(key) => {
-                member("kty", "OKP".into());
-                member("crv", "Ed25519".into());
-                member("x", text(key.public_key().as_ref()));
-            }
+            Kind::Ed25519(key) => Some(Material::Ed25519(key.public_key().as_ref().to_vec())),
         }
-        member("use", "sig".into());
-        member("alg", algorithm::name(algorithm).into());
-        if let Some(kid) = self.kid() {
-            member("kid", kid.into());
-        }
-        Some(jwk.into())
     }
 
     fn signature(&self, algorithm: Algorithm, message: &[u8]) -> Result<Vec<u8>, SignError> {
@@ -336,6 +342,27 @@ mod tests {
         }
         let secret = IssuerKeys::from_secret(SECRET, &[]).unwrap();
         round_trip(&SigningKey::from_secret(SECRET).unwrap(), secret);
+    }
+
+    #[test]
+    fn a_key_is_called_by_its_thumbprint() {
+        // RFC 8037 appendix A.1 and A.3.
+        let jwk = json!({"kty": "OKP", "crv": "Ed25519", "d": "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A",
+            "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"});
+        let key = SigningKey::from_jwk(jwk.to_string().as_bytes()).unwrap();
+        let (jwk, kid) = key
+            .public_jwk_by_thumbprint(Some(Algorithm::EdDsa))
+            .unwrap();
+        assert_eq!(kid, "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+        assert_eq!(jwk["kid"], kid);
+        assert_eq!(jwk.get("d"), None);
+        for key in [&RSA, &P256, &P384] {
+            let key = SigningKey::from_pem(key.private_pem.as_bytes()).unwrap();
+            let (_, kid) = key.public_jwk_by_thumbprint(None).unwrap();
+            assert_eq!(kid.len(), 43);
+        }
+        let secret = SigningKey::from_secret(SECRET).unwrap();
+        assert_eq!(secret.public_jwk_by_thumbprint(None), None);
     }
 
     #[test]

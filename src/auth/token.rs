@@ -13,8 +13,9 @@ use super::claims::{self, ClaimError, Claims};
 use super::header::Header;
 use super::keys::{IssuerKeys, KeyError};
 use super::revocation::Denied;
+use super::signing::SigningKey;
 use super::{UnixTime, algorithm, json, shown};
-use crate::config::{Algorithm, Issuer};
+use crate::config::{Algorithm, Binding, Issuer};
 
 /// The longest token that is looked at, in bytes.
 pub const MAX_TOKEN: usize = 16 * 1024;
@@ -63,9 +64,29 @@ impl TrustedIssuer {
         now.0 < self.good_until.load(Ordering::Relaxed)
     }
 
+    /// What whoever shows one of its tokens must prove.
+    pub(super) fn binding(&self) -> Binding {
+        self.policy.binding
+    }
+
     /// Whether this is the issuer that messages call so, and its keys are fetched.
     pub(super) fn is_remote(&self, name: &str) -> bool {
         self.policy.name == name && self.policy.is_remote()
+    }
+
+    /// As [`IssuerKeys::kid_of`], of the keys of now.
+    pub(super) fn kid_of(&self, key: &SigningKey, algorithm: Algorithm) -> Option<String> {
+        self.keys.load().kid_of(key, algorithm).map(str::to_owned)
+    }
+
+    /// As [`IssuerKeys::published`], of the keys of now.
+    pub(super) fn published(
+        &self,
+        key: &SigningKey,
+        algorithm: Algorithm,
+        kid: Option<&str>,
+    ) -> Vec<Value> {
+        self.keys.load().published(key, algorithm, kid)
     }
 }
 
@@ -196,6 +217,8 @@ impl TokenError {
 #[derive(Debug)]
 pub(super) struct Accepted {
     pub(super) claims: Claims,
+    /// What whoever shows it must prove.
+    pub(super) binding: Binding,
     /// The place of the issuer among those that were asked.
     pub(super) issuer: usize,
     /// From then on it has expired: `exp` and the issuer's leeway.
@@ -260,6 +283,7 @@ pub(super) fn verify_for(
                 let claims = Claims::new(payload);
                 return Ok(Accepted {
                     claims,
+                    binding: issuer.binding(),
                     issuer: place,
                     until,
                 });
@@ -293,16 +317,16 @@ pub fn inspect(token: &[u8]) -> Result<Unverified, TokenError> {
 }
 
 /// The compact serialization (RFC 7515 section 3.1).
-struct Parts<'a> {
-    header: &'a [u8],
-    payload: &'a [u8],
-    signature: &'a [u8],
+pub(super) struct Parts<'a> {
+    pub(super) header: &'a [u8],
+    pub(super) payload: &'a [u8],
+    pub(super) signature: &'a [u8],
     /// Header, dot and payload.
-    signed: &'a [u8],
+    pub(super) signed: &'a [u8],
 }
 
 impl<'a> Parts<'a> {
-    fn split(token: &'a [u8]) -> Result<Self, TokenError> {
+    pub(super) fn split(token: &'a [u8]) -> Result<Self, TokenError> {
         if token.len() > MAX_TOKEN {
             return Err(TokenError::TooLong(token.len()));
         }
@@ -324,7 +348,7 @@ impl<'a> Parts<'a> {
     }
 }
 
-fn decode(part: &[u8], name: &'static str) -> Result<Vec<u8>, TokenError> {
+pub(super) fn decode(part: &[u8], name: &'static str) -> Result<Vec<u8>, TokenError> {
     URL_SAFE_NO_PAD
         .decode(part)
         .map_err(|_| TokenError::Base64(name))
@@ -387,7 +411,8 @@ fn accepted_by(
         });
     }
     let checked = claims::check(payload, &issuer.policy, now).and_then(|()| match purpose {
-        Purpose::Access => claims::check_token_type(payload, &issuer.policy),
+        Purpose::Access => claims::check_token_type(payload, &issuer.policy)
+            .and_then(|()| claims::check_confirmation(payload, &issuer.policy)),
         Purpose::Service => Ok(()),
     });
     checked.map_err(|error| TokenError::Claims {
@@ -398,7 +423,7 @@ fn accepted_by(
 }
 
 /// RFC 7515 section 4.1.9: a media type, whose `application/` may be left out.
-fn is_same_type(one: &str, other: &str) -> bool {
+pub(super) fn is_same_type(one: &str, other: &str) -> bool {
     fn bare(typ: &str) -> &str {
         const PREFIX: &str = "application/";
         match typ.split_at_checked(PREFIX.len()) {
@@ -409,5 +434,7 @@ fn is_same_type(one: &str, other: &str) -> bool {
     bare(one).eq_ignore_ascii_case(bare(other))
 }
 
+#[cfg(test)]
+mod laws;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{CommandError, ExitCode, misconfigured, print, token};
 use crate::auth::{Explanation, Passed, Refusal, RequestView, Verdict};
 use crate::cli::{AuthCommand, AuthExplainArgs, ConfigArgs};
-use crate::config::{Access, ClaimTest, Rule, TokenSource};
+use crate::config::{Access, Binding, ClaimTest, Rule, TokenSource};
 use crate::key_files::{self, MissingSecret};
 
 pub(super) fn run(command: &AuthCommand) -> Result<ExitCode, CommandError> {
@@ -33,6 +33,7 @@ fn explain(args: &AuthExplainArgs) -> Result<ExitCode, CommandError> {
         path,
         query,
         headers: &headers(args, &config.auth.token_from)?,
+        client_certificate: None,
     };
     let explanation = guard.explain(&request, token::now());
     print(&shown(&explanation, &config.auth.rules))?;
@@ -80,6 +81,16 @@ fn shown(explanation: &Explanation, rules: &[Rule]) -> String {
         (None, None) => "none was asked".to_owned(),
     };
     let mut lines = vec![format!("path      {path}"), format!("rule      {rule}")];
+    lines.extend(explanation.unproven.and_then(|binding| {
+        let proof = match binding {
+            Binding::None => return None,
+            Binding::Dpop => "a DPoP proof",
+            Binding::Mtls => "the certificate that the token is bound to",
+        };
+        Some(format!(
+            "binding   {proof} is needed besides, and was not looked at"
+        ))
+    }));
     match &explanation.verdict {
         Verdict::Pass(Passed {
             claims, audited, ..

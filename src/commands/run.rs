@@ -220,15 +220,18 @@ fn serve<A: App>(
             worker,
             slot: _,
             generation,
+            workers,
             channel,
             listeners,
             seat,
+            replay,
             identity,
         } = assignment;
         let task = Task {
             master,
             worker,
             generation,
+            workers,
             config: Arc::clone(&config),
             guard: Arc::clone(&guard),
             signer: secrets.signer.clone(),
@@ -236,6 +239,7 @@ fn serve<A: App>(
             channel,
             listeners,
             seat,
+            replay,
             identity,
         };
         worker::run(task, app.as_ref()).into()

@@ -1,7 +1,8 @@
-//! `destrier token`: which of its three commands, and what they have in common.
+//! `destrier token`: which of its four commands, and what they have in common.
 
 mod inspect;
 mod issue;
+mod revoke;
 mod verify;
 
 use std::fs::File;
@@ -28,6 +29,7 @@ pub(super) fn run(command: &TokenCommand) -> Result<ExitCode, CommandError> {
             refuse_on_command_line(args)?;
             inspect::run(args)?;
         }
+        TokenCommand::Revoke(args) => revoke::run(args)?,
     }
     Ok(ExitCode::Success)
 }

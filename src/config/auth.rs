@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::HeaderName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,19 @@ pub struct Auth {
     pub trusted_origins: Vec<String>,
     /// What proves that the site made such a request, where the browser does not say.
     pub double_submit: Option<DoubleSubmit>,
+    /// Fields of the request in which the application gets claims.
+    pub headers: Vec<ClaimField>,
+    /// The field in which it gets the whole payload, as the token carries it.
+    pub payload_header: Option<HeaderName>,
+    /// The scheme and host in the addresses of DPoP proofs: `https://api.example.com`. Absent: the host that was asked, whether by
+    /// http or by https.
+    pub dpop_origin: Option<String>,
+    /// How old a DPoP proof may be, by its `iat`: whole seconds, up to [`DPOP_WINDOW_MAX`].
+    pub dpop_window: Duration,
+    /// The field, in lower case, in which a trusted proxy passes on the certificate of its client.
+    pub client_cert_header: String,
+    /// How the certificate is written there.
+    pub client_cert_format: ClientCertFormat,
     /// What was revoked before it expires.
     pub revocation: Revocation,
     /// The token service; absent when it is off.
@@ -33,6 +47,62 @@ pub struct Auth {
     pub issuers: Vec<Issuer>,
     /// What a request needs; the first that matches decides, none that matches refuses.
     pub rules: Vec<Rule>,
+}
+
+/// One entry of `auth.headers`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimField {
+    /// The field.
+    pub name: HeaderName,
+    /// The claim, by name or by dotted path into a nested claim (`realm_access.roles`).
+    pub claim: String,
+    /// How it is written.
+    pub format: FieldFormat,
+}
+
+/// `auth.headers.*.format`: how a claim becomes the value of a field.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FieldFormat {
+    /// The items of a list after one another, or the one value; percent-encoded, so that a comma stands between items only.
+    #[default]
+    Comma,
+    /// JSON in ASCII.
+    Json,
+}
+
+impl Auth {
+    /// Whether the tokens of one of the issuers are bound in this way.
+    pub fn has_binding(&self, binding: Binding) -> bool {
+        self.issuers.iter().any(|issuer| issuer.binding == binding)
+    }
+}
+
+/// The longest time for which a DPoP proof may be accepted: 10 minutes, for as long each is remembered.
+pub const DPOP_WINDOW_MAX: Duration = Duration::from_mins(10);
+
+/// `auth.issuer.binding`: what whoever shows a token of the issuer must prove besides.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Binding {
+    /// Nothing: who has the token may use it (RFC 6750). A token that is bound is refused.
+    #[default]
+    None,
+    /// To hold the key of `cnf.jkt`, by a DPoP proof (RFC 9449).
+    Dpop,
+    /// To have the certificate of `cnf.x5t#S256` (RFC 8705).
+    Mtls,
+}
+
+/// `auth.client_cert_format`: how a trusted proxy writes the certificate of its client.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientCertFormat {
+    /// DER as a byte sequence between colons (RFC 9440 section 2.1).
+    #[default]
+    Rfc9440,
+    /// PEM with percent-encoding, the `$ssl_client_escaped_cert` of nginx.
+    Nginx,
 }
 
 /// `[auth.revocation]`: tokens that are not believed any more although they are valid.
@@ -49,6 +119,8 @@ pub struct Revocation {
 pub enum DenyListSource {
     /// A file that is watched.
     File(PathBuf),
+    /// An address that the agent asks again and again.
+    Remote(Fetch),
 }
 
 /// `auth.revocation.on_stale`.
@@ -105,9 +177,13 @@ pub struct Issuer {
     pub claims: BTreeMap<String, ClaimTest>,
     /// Values of the `typ` header that are accepted, compared without case and `application/`; empty: any.
     pub typ: Vec<String>,
+    /// What whoever shows one of its tokens must prove besides.
+    pub binding: Binding,
     /// Whether it signs for the token service, so that a claim `token_type` must say `access` where there is one: a refresh
     /// token opens nothing.
     pub signs_refresh_tokens: bool,
+    /// Whether the token service signs sliding tokens, so that `sliding` is as good as `access` there.
+    pub signs_sliding_tokens: bool,
 }
 
 impl Issuer {

@@ -79,6 +79,7 @@ impl Auth {
             purpose: FeedPurpose::DenyList(place),
             source: match list {
                 DenyListSource::File(file) => FeedSource::File(file),
+                DenyListSource::Remote(fetch) => FeedSource::Fetched(fetch),
             },
         });
         // Keys before the key that signs: what it signs must be accepted.

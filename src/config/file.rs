@@ -80,6 +80,8 @@ pub(super) struct Server {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub unix_group: Option<Text>,
+    /// Peers whose word on a client counts: addresses, networks such as `10.0.0.0/8`, or `unix` for all that come over Unix sockets.
+    pub trusted_proxies: OneOrMany<Text>,
 }
 
 impl Default for Server {
@@ -91,6 +93,7 @@ impl Default for Server {
             unix_mode: Octal(0o660),
             unix_owner: None,
             unix_group: None,
+            trusted_proxies: OneOrMany::default(),
         }
     }
 }

@@ -36,13 +36,15 @@ mod sources;
 mod tests;
 mod token_source;
 mod tokens;
+mod trusted_proxies;
 mod validate;
 
 use errors::Problems;
 
 pub use auth::{
-    Access, Algorithm, Auth, ClaimTest, DenyListSource, DoubleSubmit, Issuer, KeySource,
-    LEEWAY_MAX, OnStale, Revocation, Rule, TokenSource,
+    Access, Algorithm, Auth, Binding, ClaimField, ClaimTest, ClientCertFormat, DPOP_WINDOW_MAX,
+    DenyListSource, DoubleSubmit, FieldFormat, Issuer, KeySource, LEEWAY_MAX, OnStale, Revocation,
+    Rule, TokenSource,
 };
 pub use difference::{Difference, differences};
 pub use errors::{ConfigErrors, Problem};
@@ -52,7 +54,10 @@ pub use locate::{Located, locate};
 pub use origin::Origin;
 pub use show::{Overridden, Setting, shown};
 pub use sources::{Sources, Text};
-pub use tokens::{Database, RESERVED_CLAIMS, Schema, SchemaName, Tokens};
+pub use tokens::{
+    Database, RESERVED_CLAIMS, Rate, RatePeriod, Schema, SchemaName, TokenKind, Tokens,
+};
+pub use trusted_proxies::TrustedProxies;
 
 /// Reads, merges and checks the configuration.
 ///
@@ -169,6 +174,8 @@ pub struct Server {
     pub unix_owner: Option<String>,
     /// Group of Unix sockets, by name or number.
     pub unix_group: Option<String>,
+    /// Peers whose word on a client counts.
+    pub trusted_proxies: TrustedProxies,
 }
 
 /// One address to listen on.

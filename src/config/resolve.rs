@@ -30,6 +30,10 @@ pub(super) fn make_absolute(file: &mut File, document: &Document) {
         &"auth.revocation.file".into(),
         &mut file.auth.revocation.file,
     );
+    resolve(
+        &"auth.revocation.ca_file".into(),
+        &mut file.auth.revocation.ca_file,
+    );
     if let Some(Text(database)) = &mut file.auth.tokens.database
         && let Some(path) = database.strip_prefix("sqlite:")
         && !path.is_empty()

@@ -20,7 +20,7 @@ pub(super) fn parse(text: &str) -> Result<TokenSource, &'static str> {
         return Err("must have a name of letters, digits and `-`, `_`, `.` after the colon");
     }
     match &source {
-        TokenSource::Header(name) if TAKEN.contains(&name.as_str()) => {
+        TokenSource::Header(name) if !is_field_of_its_own(name) => {
             Err("must not be a field that has a meaning of its own")
         }
         TokenSource::Authorization
@@ -36,12 +36,20 @@ pub(super) fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(allowed)
 }
 
+/// Whether a field of this name has no other meaning.
+pub(super) fn is_field_of_its_own(name: &str) -> bool {
+    is_name(name) && !TAKEN.contains(&name.to_ascii_lowercase().as_str())
+}
+
 /// Fields that are no place for a token.
-const TAKEN: [&str; 8] = [
+const TAKEN: [&str; 11] = [
     "authorization",
+    "client-cert",
+    "client-cert-chain",
     "connection",
     "content-length",
     "cookie",
+    "dpop",
     "host",
     "origin",
     "sec-websocket-protocol",

@@ -13,9 +13,12 @@ use super::rules::refuse_pattern;
 use super::{App, Bind, Config, Health, Http, Log, Process, Reload, Server, Workers, bind, decode};
 
 mod auth;
+mod binding;
 mod claims;
 mod database;
+mod identity_fields;
 mod issuers;
+mod revocation;
 mod rules;
 mod tokens;
 
@@ -53,6 +56,7 @@ pub(super) fn validate(
             access: file.log.access,
         },
     };
+    check.bindings(&file.auth, &config);
     (config, check.warnings)
 }
 
@@ -94,6 +98,7 @@ impl Check<'_> {
             unix_mode: server.unix_mode.0,
             unix_owner: server.unix_owner.as_ref().map(text),
             unix_group: server.unix_group.as_ref().map(text),
+            trusted_proxies: self.trusted_proxies(&server.trusted_proxies),
         }
     }
 

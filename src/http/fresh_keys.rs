@@ -15,8 +15,8 @@ use crate::sys::clock;
 
 /// How long a request waits at most: to fetch a key set takes less, and who waits longer than this goes away.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long a name is known to be the name of no key.
-const UNKNOWN_FOR: Duration = Duration::from_secs(10);
+/// How long a name is taken for that of no key, after it was looked for: its key may be published any time.
+const UNKNOWN_FOR: Duration = Duration::from_secs(5);
 /// How many such names are remembered.
 const UNKNOWN_MAX: NonZeroUsize = NonZeroUsize::new(1024).expect("not 0");
 
@@ -75,23 +75,19 @@ impl FreshKeys {
         if is_first {
             (self.ask)(key.issuer);
         }
-        match timeout(PATIENCE, news.changed()).await {
-            Ok(Ok(())) => {
-                let is_new = news.borrow().is_new;
-                if !is_new {
-                    self.remember(key);
-                }
-                is_new
+        if let Ok(Ok(())) = timeout(PATIENCE, news.changed()).await {
+            let is_new = news.borrow().is_new;
+            if !is_new {
+                self.remember(key);
             }
-            // Nobody answered; the next one asks again.
-            Ok(Err(_)) | Err(_) => {
-                issuer.send_if_modified(|state| {
-                    state.is_asked = false;
-                    false
-                });
-                false
-            }
+            return is_new;
         }
+        // Nobody answered; the next one asks again.
+        issuer.send_if_modified(|state| {
+            state.is_asked = false;
+            false
+        });
+        false
     }
 
     /// Other keys of this issuer are in force.

@@ -1,33 +1,53 @@
 //! Fields that speak of a verified identity: only destrier may set them, so those that a client sends are removed.
 
+use http::HeaderName;
 use http::header::HeaderMap;
 
-/// Removes every field that an application could take for the word of destrier: `X-Auth-*` and `Remote-User`, also
-/// when spelled with `_`, which gateways of the CGI kind cannot tell from `-` (RFC 3875 section 4.1.18).
-pub(super) fn remove_forged(fields: &mut HeaderMap) {
+use crate::auth::Claims;
+
+/// Removes every field that an application could take for the word of destrier: `X-Auth-*`, `Remote-User` and those that
+/// the configuration names, also when spelled with `_`, which gateways of the CGI kind cannot tell from `-` (RFC 3875
+/// section 4.1.18). Then sets what the claims say.
+pub(super) fn replace(fields: &mut HeaderMap, named: &[HeaderName], claims: Option<&Claims>) {
     // Header names are lower-case here; almost every request has none of these, and then nothing is allocated.
     let forged: Vec<_> = fields
         .keys()
-        .filter(|name| is_reserved(name.as_str()))
+        .filter(|name| is_reserved(name.as_str(), named))
         .cloned()
         .collect();
     for name in forged {
         fields.remove(name);
     }
+    // Claims that cannot be written were refused, but for a rule that is an audit: then the application gets none.
+    for (name, value) in claims
+        .and_then(|claims| claims.fields().ok())
+        .into_iter()
+        .flatten()
+    {
+        fields.insert(name, value.clone());
+    }
 }
 
-fn is_reserved(name: &str) -> bool {
-    let bytes = name.as_bytes();
-    let same = |(byte, wanted): (&u8, &u8)| byte == wanted || (*wanted == b'-' && *byte == b'_');
-    let begins = |prefix: &[u8]| bytes.len() >= prefix.len() && bytes.iter().zip(prefix).all(same);
-    begins(b"x-auth-") || (bytes.len() == b"remote-user".len() && begins(b"remote-user"))
+fn is_reserved(name: &str, named: &[HeaderName]) -> bool {
+    let begins = |prefix: &str| {
+        let start = name.as_bytes().get(..prefix.len());
+        start.is_some_and(|start| start.iter().zip(prefix.as_bytes()).all(is_same))
+    };
+    let is = |other: &str| name.len() == other.len() && begins(other);
+    begins("x-auth-") || is("remote-user") || named.iter().any(|other| is(other.as_str()))
+}
+
+/// Whether two characters of names are the same to a gateway.
+fn is_same((one, other): (&u8, &u8)) -> bool {
+    let plain = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    plain(*one) == plain(*other)
 }
 
 #[cfg(test)]
 mod tests {
     use http::{HeaderMap, HeaderName, HeaderValue};
 
-    use super::remove_forged;
+    use super::replace;
 
     #[test]
     fn fields_that_claim_an_identity_are_removed_however_they_are_spelled() {
@@ -38,19 +58,34 @@ mod tests {
             "x-auth_scope",
             "Remote-User",
             "REMOTE_USER",
+            "Tenant_Id",
+            "tenant-id",
+            "X-My-Team",
+            "x-my_team",
         ];
-        for name in forged
-            .into_iter()
-            .chain(["x-author", "remote-username", "authorization"])
-        {
+        for name in forged.into_iter().chain([
+            "x-author",
+            "remote-username",
+            "authorization",
+            "tenant-id2",
+            "tenant",
+        ]) {
             fields.append(
                 HeaderName::from_bytes(name.as_bytes()).expect("a name"),
                 HeaderValue::from_static("evil"),
             );
         }
-        remove_forged(&mut fields);
+        let named = ["tenant_id", "x-my-team"].map(HeaderName::from_static);
+        replace(&mut fields, &named, None);
         let mut left: Vec<&str> = fields.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
-        assert_eq!(left, ["authorization", "remote-username", "x-author"]);
+        let others = [
+            "authorization",
+            "remote-username",
+            "tenant",
+            "tenant-id2",
+            "x-author",
+        ];
+        assert_eq!(left, others);
     }
 }

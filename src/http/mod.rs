@@ -3,6 +3,7 @@
 
 pub mod activity;
 mod body;
+mod client_certificate;
 mod executed;
 mod fingerprint;
 pub mod fresh_keys;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 pub use body::ResponseBody;
 use bytes::Bytes;
+pub use client_certificate::ClientCertificates;
 use executed::Executed;
 use fresh_keys::FreshKeys;
 use http::header::CONNECTION;
@@ -37,8 +39,11 @@ use tokio::sync::Notify;
 use track::{Access, Track};
 
 use crate::app::{AppService, BoxError, Draining, RequestBody};
-use crate::auth::{Claims, Guard, Passed, Refusal, RequestView, UnixTime, Verdict, WantedKey};
+use crate::auth::{
+    Claims, Freshness, Guard, Passed, Refusal, RequestView, UnixTime, Verdict, WantedKey,
+};
 use crate::logging::cut;
+use crate::replay::{ReplayCache, Shown};
 use crate::scoreboard::{RequestId, SeatWriter};
 use crate::sys::clock;
 use crate::tokens;
@@ -54,6 +59,7 @@ pub struct Pipeline<S> {
     tokens: Option<Box<tokens::Service>>,
     app: S,
     seat: SeatWriter,
+    replay: Option<Arc<ReplayCache>>,
     settings: Settings,
     /// Wakes whoever waits for the worker to have served enough.
     served_out: Notify,
@@ -80,6 +86,17 @@ pub struct Settings {
     pub stream_grace: Duration,
     /// Whether a request that ended workers again and again is blocked for a while.
     pub poison_guard: bool,
+    /// Whose word on the certificates of clients counts.
+    pub client_certificates: ClientCertificates,
+}
+
+/// What a worker shares with others, and with the master.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// Where it says what it does.
+    pub seat: SeatWriter,
+    /// The proofs that were shown to any worker; absent where no issuer asks for proofs.
+    pub replay: Option<Arc<ReplayCache>>,
 }
 
 /// The connection that a request came on.
@@ -97,7 +114,7 @@ impl<S: AppService> Pipeline<S> {
         (guard, fresh_keys): (Arc<Guard>, Arc<FreshKeys>),
         tokens: Option<Box<tokens::Service>>,
         app: S,
-        seat: SeatWriter,
+        Shared { seat, replay }: Shared,
         settings: Settings,
         request_ids: u64,
     ) -> Self {
@@ -107,6 +124,7 @@ impl<S: AppService> Pipeline<S> {
             tokens,
             app,
             seat,
+            replay,
             settings,
             served_out: Notify::new(),
             stuck: Arc::new(Notify::new()),
@@ -182,7 +200,7 @@ impl<S: AppService> Pipeline<S> {
         }
         let admitted = match malformed {
             Some(malformed) => Err(malformed.into()),
-            None => self.admit(&mut head).await,
+            None => self.admit(&mut head, origin).await,
         };
         let answer = match admitted {
             Err(refusal) => {
@@ -199,6 +217,7 @@ impl<S: AppService> Pipeline<S> {
             }
             Ok(Passed {
                 claims,
+                proof: _,
                 audited,
                 request_timeout,
             }) => {
@@ -270,13 +289,23 @@ impl<S: AppService> Pipeline<S> {
     }
 
     /// Judges a request; of one that may pass, the path becomes the one that was judged, and forged fields go.
-    async fn admit(&self, head: &mut http::request::Parts) -> Result<Passed, Refusal> {
-        let verdict = match self.judge(head) {
+    async fn admit(
+        &self,
+        head: &mut http::request::Parts,
+        origin: &Origin,
+    ) -> Result<Passed, Refusal> {
+        let peer = origin.peer.map(|peer| peer.ip());
+        let certificates = &self.settings.client_certificates;
+        let certificate = certificates.take(&mut head.headers, peer)?;
+        let certificate = certificate.as_deref();
+        let verdict = match self.judge(head, certificate) {
             // Boxed: the memory of every connection would else have room for it.
-            (_, Some(key)) if Box::pin(self.fresh_keys.wait_for(&key)).await => self.judge(head).0,
+            (_, Some(key)) if Box::pin(self.fresh_keys.wait_for(&key)).await => {
+                self.judge(head, certificate).0
+            }
             (verdict, _) => verdict,
         };
-        let passed = match verdict {
+        let passed = match self.settle(verdict) {
             Verdict::Pass(passed) => passed,
             Verdict::Refuse(refusal) => return Err(refusal),
         };
@@ -284,7 +313,11 @@ impl<S: AppService> Pipeline<S> {
             head.uri = uri;
         }
         // Only now: a token may stand in such a field, as in `X-Auth-Token`.
-        identity_fields::remove_forged(&mut head.headers);
+        identity_fields::replace(
+            &mut head.headers,
+            self.guard.identity_fields(),
+            passed.claims.as_deref(),
+        );
         Ok(passed)
     }
 
@@ -301,15 +334,47 @@ impl<S: AppService> Pipeline<S> {
         );
     }
 
-    fn judge(&self, head: &http::request::Parts) -> (Verdict, Option<WantedKey>) {
+    fn judge(
+        &self,
+        head: &http::request::Parts,
+        client_certificate: Option<&[u8]>,
+    ) -> (Verdict, Option<WantedKey>) {
         let view = RequestView {
             method: head.method.as_str(),
             path: head.uri.path(),
             query: head.uri.query(),
             headers: &head.headers,
+            client_certificate,
         };
         let now = UnixTime(clock::unix().as_secs());
         self.guard.judge_or_want(&view, now)
+    }
+
+    /// The verdict on a request whose proof, where it has one, must not have been shown before, to whichever worker.
+    fn settle(&self, verdict: Verdict) -> Verdict {
+        let passed = match verdict {
+            Verdict::Pass(passed) => passed,
+            refused @ Verdict::Refuse(_) => return refused,
+        };
+        let Some(proof) = &passed.proof else {
+            return Verdict::Pass(passed);
+        };
+        // The master has made the cache where an issuer asks for proofs.
+        let shown = self.replay.as_ref().map_or(Shown::Full, |replay| {
+            let now = clock::unix().as_secs();
+            replay.show(&proof.fingerprint, proof.until.0, now)
+        });
+        let freshness = match shown {
+            Shown::First => Freshness::Fresh,
+            Shown::Again => Freshness::Seen,
+            Shown::Full => {
+                tracing::warn!(
+                    "the replay cache is full: too many DPoP proofs within `auth.dpop_window`"
+                );
+                Freshness::Unknown
+            }
+        };
+        self.guard.settle(passed, freshness)
     }
 
     /// The answer to a request that ended workers again and again; none when it may be tried.

@@ -23,6 +23,11 @@ pub(super) fn refusal(refusal: &Refusal) -> Response<Bytes> {
     if let Some(Ok(challenge)) = refusal.challenge.as_deref().map(HeaderValue::from_str) {
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        // What is lacking may be there at any moment, and another proof has another place in the replay cache.
+        let soon = HeaderValue::from_static("1");
+        response.headers_mut().insert(RETRY_AFTER, soon);
+    }
     response
 }
 

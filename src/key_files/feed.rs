@@ -1,6 +1,6 @@
 //! Key files as they change: what they hold now, if it could be put in force.
 
-use super::{Digest, KeyFile, keys_of, read_deny_list, signing_key_in};
+use super::{Digest, KeyFile, deny_list_file, keys_of, signing_key_in};
 use crate::config::{self, FeedPurpose};
 
 /// What a file holds, judged and found good.
@@ -27,7 +27,7 @@ pub(crate) fn read_feed(auth: &config::Auth, place: usize) -> Result<FeedContent
         return Err("it is in no file".to_owned());
     };
     if let FeedPurpose::DenyList(_) = feed.purpose {
-        let file = read_deny_list(path).map_err(|error| format!("auth.revocation: {error}"))?;
+        let file = deny_list_file(path).map_err(|error| format!("auth.revocation: {error}"))?;
         return Ok(FeedContent {
             bytes: file.bytes().to_vec(),
             digest: file.digest(),

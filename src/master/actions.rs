@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use nix::sys::signal::Signal;
 
-use super::boot::pin;
+use super::boot::{pin, replay_cache_for};
 use super::crew::Hand;
 use super::listeners::SlotEnd;
 use super::{Assignment, Master, Pinned, Purpose, ReloadOutcome};
@@ -94,6 +94,8 @@ impl Master {
                 .listeners
                 .open(&pinned.loaded.config.server, policy.workers);
             opened.map_err(|error| error.to_string())?;
+            self.replay = replay_cache_for(&pinned.loaded.config, self.replay.as_ref())
+                .map_err(|error| format!("cannot share memory with workers: {error}"))?;
             Ok((pinned, policy))
         });
         match result {
@@ -180,9 +182,11 @@ impl Master {
             worker: id.0,
             slot: slot.0,
             generation: generation.0,
+            workers: self.supervisor.wanted_in(generation),
             channel: theirs,
             listeners,
             seat: self.scoreboard.writer(seat),
+            replay: self.replay.clone(),
             identity: identity.clone(),
         };
         let (scoreboard, serve) = (Arc::clone(&self.scoreboard), Rc::clone(&loaded.serve));

@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{self, Component, Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -23,7 +24,8 @@ use super::{
     Agent, FeedState, FileWatch, Loaded, Loader, LoaderBox, Master, Pinned, Program, RunAgent,
     Systemd, Upgrade,
 };
-use crate::config::{Config, Process, Strategy, WorkerCount};
+use crate::config::{Binding, Config, Process, Strategy, WorkerCount};
+use crate::replay::ReplayCache;
 use crate::scoreboard::{SEATS, Scoreboard};
 use crate::supervisor::{self, Generation, Lifetime, Policy, Scale, Supervisor};
 use crate::sys::identity::{self, Identity, IdentityError};
@@ -124,6 +126,8 @@ impl Master {
         }
         let scoreboard = Scoreboard::new()
             .map_err(|error| StartError::System("share memory with workers", error))?;
+        let replay = replay_cache_for(config, None)
+            .map_err(|error| StartError::System("share memory with workers", error))?;
         let started = clock::monotonic();
         for warning in &pinned.loaded.warnings {
             tracing::warn!("{warning}");
@@ -145,6 +149,7 @@ impl Master {
             control,
             signals,
             scoreboard,
+            replay,
             deaths: Deaths::new(),
             hangs: HangWatch::default(),
             memory: MemoryWatch::default(),
@@ -158,6 +163,18 @@ impl Master {
             file_watch: FileWatch::default(),
             agent: Agent::new(run_agent, Vec::new()),
         })
+    }
+}
+
+/// The replay cache of a master that is about to fork workers with this configuration: the one that there is, or the first.
+pub(super) fn replay_cache_for(
+    config: &Config,
+    existing: Option<&Arc<ReplayCache>>,
+) -> io::Result<Option<Arc<ReplayCache>>> {
+    match existing {
+        Some(existing) => Ok(Some(Arc::clone(existing))),
+        None if config.auth.has_binding(Binding::Dpop) => ReplayCache::new().map(Some),
+        None => Ok(None),
     }
 }
 

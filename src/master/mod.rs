@@ -61,6 +61,7 @@ pub use upgrade::{
 
 use crate::config::{Config, Overridden, Setting, Text};
 use crate::logging;
+use crate::replay::ReplayCache;
 use crate::scoreboard::{Scoreboard, SeatWriter};
 use crate::supervisor::{Caller, Event, ExitReason, Generation, Now, Supervisor};
 use crate::sys::identity::Identity;
@@ -129,12 +130,16 @@ pub struct Assignment {
     pub slot: u16,
     /// The generation it runs.
     pub generation: u64,
+    /// How many workers that generation has.
+    pub workers: u16,
     /// Its end of the control channel.
     pub channel: UnixStream,
     /// Where its connections come from.
     pub listeners: Vec<ListeningSocket>,
     /// Where it says what it does.
     pub seat: SeatWriter,
+    /// The proofs that were shown to any worker; absent while no generation has asked for proofs.
+    pub replay: Option<Arc<ReplayCache>>,
     /// What it shall become before it runs anything of the application.
     pub identity: Identity,
 }
@@ -152,6 +157,8 @@ pub struct Master {
     control: ControlServer,
     signals: Signals,
     scoreboard: Arc<Scoreboard>,
+    /// Made for the first generation that needs it, and kept for those after it.
+    replay: Option<Arc<ReplayCache>>,
     deaths: Deaths,
     hangs: HangWatch,
     memory: MemoryWatch,

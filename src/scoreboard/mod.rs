@@ -34,7 +34,7 @@ impl Scoreboard {
     /// `memfd_create(2)` and mmap(2): no memory.
     pub fn new() -> std::io::Result<Arc<Self>> {
         let scoreboard = Self {
-            memory: SharedWords::new(layout::WORDS)?,
+            memory: SharedWords::new("destrier-scoreboard", layout::WORDS)?,
         };
         scoreboard.word(0).store(VERSION, Relaxed);
         Ok(Arc::new(scoreboard))

@@ -209,6 +209,14 @@ impl Supervisor {
         line.map_or(0, |line| if line.paused { 0 } else { line.wanted })
     }
 
+    /// How many workers of this generation shall serve, or did before a pause; at least the one that asks.
+    pub fn wanted_in(&self, generation: Generation) -> u16 {
+        let candidate = self.candidate.as_ref().map(|candidate| &candidate.line);
+        let mut lines = self.serving.iter().chain(candidate);
+        let line = lines.find(|line| line.generation == generation);
+        line.map_or(1, |line| line.wanted.max(1))
+    }
+
     /// How many slots must keep their listeners: those that are, or soon will be, wanted; in a pause one.
     pub fn slots_kept(&self) -> u16 {
         let candidate = self.candidate.as_ref().map(|candidate| &candidate.line);

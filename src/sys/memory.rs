@@ -23,9 +23,9 @@ unsafe impl Send for SharedWords {}
 unsafe impl Sync for SharedWords {}
 
 impl SharedWords {
-    /// Makes `words` words, at least one, all zero. Pages that are never touched cost no memory.
-    pub fn new(words: usize) -> nix::Result<Self> {
-        let file = memfd_create("destrier-scoreboard", MFdFlags::MFD_CLOEXEC)?;
+    /// Makes `words` words, at least one, all zero; /proc shows them under this name. Pages that are never touched cost no memory.
+    pub fn new(name: &str, words: usize) -> nix::Result<Self> {
+        let file = memfd_create(name, MFdFlags::MFD_CLOEXEC)?;
         let bytes = NonZeroUsize::new(words.saturating_mul(size_of::<AtomicU64>()))
             .ok_or(nix::Error::EINVAL)?;
         nix::unistd::ftruncate(

@@ -17,4 +17,5 @@ pub mod readiness;
 pub mod signals;
 pub mod socket;
 pub mod systemd;
+pub mod thread;
 pub mod watch;

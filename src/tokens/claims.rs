@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::rotation::Successor;
+use super::rotation::{Millis, Successor};
 use super::store::User;
 use crate::config::{self, RESERVED_CLAIMS, Schema};
 
@@ -18,6 +18,9 @@ pub(super) struct Style {
     user_id_claim: String,
     access_lifetime: Duration,
     refresh_lifetime: Duration,
+    sliding_lifetime: Duration,
+    sliding_refresh_lifetime: Duration,
+    leeway: Duration,
     audience: Option<Value>,
     issuer: Option<String>,
     /// Whether roles and groups stand in the record only. Beside Django they may come from whoever else issues tokens.
@@ -31,6 +34,12 @@ pub(super) struct Pair {
     pub(super) access: ClaimMap,
 }
 
+/// Until when a sliding token may be refreshed.
+const REFRESH_EXP: &str = "refresh_exp";
+
+/// 31 December 9999, the last day that Django knows.
+const LAST_DAY: i64 = 253_402_300_799;
+
 /// Claims that follow the user's record even when it no longer has them.
 const OF_RECORD: [&str; 2] = ["roles", "groups"];
 
@@ -40,6 +49,9 @@ impl Style {
             user_id_claim: tokens.user_id_claim.clone(),
             access_lifetime: tokens.access_lifetime,
             refresh_lifetime: tokens.refresh_lifetime,
+            sliding_lifetime: tokens.sliding_lifetime,
+            sliding_refresh_lifetime: tokens.sliding_refresh_lifetime,
+            leeway: issuer.leeway,
             audience: match issuer.audience.as_slice() {
                 [] => None,
                 [one] => Some(one.clone().into()),
@@ -63,6 +75,45 @@ impl Style {
         self.sign_off(&mut refresh);
         let access = self.access(&refresh, &new.access, new);
         Pair { refresh, access }
+    }
+
+    /// What a login makes where tokens slide.
+    pub(super) fn sliding_login(&self, user: &User, new: &Successor) -> ClaimMap {
+        let mut token = Self::dated("sliding", self.sliding_lifetime, &new.refresh, new);
+        let until = later(new.at.seconds(), self.sliding_refresh_lifetime);
+        token.insert(REFRESH_EXP.to_owned(), until.into());
+        token.insert(self.user_id_claim.clone(), user.id.to_string().into());
+        self.follow(&mut token, user);
+        self.sign_off(&mut token);
+        token
+    }
+
+    /// The same sliding token, valid for a while again: all but its times stays.
+    pub(super) fn slid(&self, old: &ClaimMap, user: Option<&User>, now: Millis) -> ClaimMap {
+        let mut token = self.current(old, user);
+        let now = now.seconds();
+        token.insert("exp".to_owned(), later(now, self.sliding_lifetime).into());
+        token.insert("iat".to_owned(), now.into());
+        token
+    }
+
+    /// When the last that can come of a sliding token has expired.
+    pub(super) fn end_of_sliding(&self, token: &ClaimMap) -> i64 {
+        let last_refresh = token.get(REFRESH_EXP).map_or(0, seconds);
+        later(last_refresh, self.sliding_lifetime)
+    }
+
+    /// Whether a sliding token may still be refreshed.
+    pub(super) fn check_refresh_exp(&self, token: &ClaimMap, now: Millis) -> Result<(), KindError> {
+        let until = token.get(REFRESH_EXP).ok_or(KindError::NoRefreshExp)?;
+        if !until.is_number() || seconds(until) > LAST_DAY {
+            return Err(KindError::Invalid);
+        }
+        if now.seconds() < later(seconds(until), self.leeway) {
+            Ok(())
+        } else {
+            Err(KindError::RefreshExpired)
+        }
     }
 
     /// The access token that belongs to a refresh token: every claim but its own kind, times and name.
@@ -116,10 +167,9 @@ impl Style {
 
     fn dated(kind: &str, lifetime: Duration, jti: &str, made: &Successor) -> ClaimMap {
         let now = made.at.seconds();
-        let lifetime = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX);
         let mut claims = Map::new();
         claims.insert("token_type".to_owned(), kind.into());
-        claims.insert("exp".to_owned(), now.saturating_add(lifetime).into());
+        claims.insert("exp".to_owned(), later(now, lifetime).into());
         claims.insert("iat".to_owned(), now.into());
         claims.insert("jti".to_owned(), jti.into());
         claims
@@ -174,13 +224,19 @@ pub(super) enum KindError {
     NoType,
     #[error("Token has wrong type")]
     WrongType,
+    #[error("Token has no 'refresh_exp' claim")]
+    NoRefreshExp,
+    #[error("Token 'refresh_exp' claim has expired")]
+    RefreshExpired,
 }
 
 /// The `jti` of a token of any kind.
 pub(super) fn jti(claims: &ClaimMap) -> Result<&str, KindError> {
-    // 31 December 9999, the last day that Django knows.
-    const LAST: i64 = 253_402_300_799;
-    let is_date = |name: &str| claims.get(name).is_none_or(|date| seconds(date) <= LAST);
+    let is_date = |name: &str| {
+        claims
+            .get(name)
+            .is_none_or(|date| seconds(date) <= LAST_DAY)
+    };
     if !is_date("exp") || !is_date("iat") {
         return Err(KindError::Invalid);
     }
@@ -191,13 +247,17 @@ pub(super) fn jti(claims: &ClaimMap) -> Result<&str, KindError> {
     }
 }
 
-/// Whether it is a refresh token.
-pub(super) fn check_refresh(claims: &ClaimMap) -> Result<(), KindError> {
+/// Whether it is a token of this kind: `refresh`, `sliding`.
+pub(super) fn check_kind(claims: &ClaimMap, wanted: &str) -> Result<(), KindError> {
     match claims.get("token_type") {
-        Some(kind) if kind == "refresh" => Ok(()),
+        Some(kind) if kind == wanted => Ok(()),
         Some(_) => Err(KindError::WrongType),
         None => Err(KindError::NoType),
     }
+}
+
+fn later(seconds: i64, time: Duration) -> i64 {
+    seconds.saturating_add(i64::try_from(time.as_secs()).unwrap_or(i64::MAX))
 }
 
 /// A date of a token in whole seconds.
@@ -219,6 +279,9 @@ mod tests {
             user_id_claim: "user_id".to_owned(),
             access_lifetime: Duration::from_mins(5),
             refresh_lifetime: Duration::from_hours(24),
+            sliding_lifetime: Duration::from_mins(5),
+            sliding_refresh_lifetime: Duration::from_hours(24),
+            leeway: Duration::ZERO,
             audience: match audience {
                 [] => None,
                 [one] => Some((*one).into()),
@@ -329,8 +392,48 @@ mod tests {
                 Err(KindError::Invalid)
             );
         }
-        assert_eq!(check_refresh(&claims(json!({}))), Err(KindError::NoType));
+        let untyped = check_kind(&claims(json!({})), "refresh");
+        assert_eq!(untyped, Err(KindError::NoType));
         let access = claims(json!({"token_type": "access"}));
-        assert_eq!(check_refresh(&access), Err(KindError::WrongType));
+        assert_eq!(check_kind(&access, "refresh"), Err(KindError::WrongType));
+        assert_eq!(check_kind(&access, "access"), Ok(()));
+    }
+
+    #[test]
+    fn a_sliding_token_keeps_its_name_and_slides_until_it_may_no_more() {
+        let style = Style {
+            leeway: Duration::from_secs(2),
+            ..style(None, &["api"])
+        };
+        let token = style.sliding_login(&user(&json!({"roles": ["a"]})), &made(100));
+        assert_eq!(
+            text(&token),
+            r#"{"token_type":"sliding","exp":400,"iat":100,"jti":"r100","refresh_exp":86500,"user_id":"1","roles":["a"],"aud":"api"}"#
+        );
+        let slid = style.slid(&token, None, Millis(200_999));
+        assert_eq!(
+            text(&slid),
+            r#"{"token_type":"sliding","exp":500,"iat":200,"jti":"r100","refresh_exp":86500,"user_id":"1","roles":["a"],"aud":"api"}"#
+        );
+        assert_eq!(style.end_of_sliding(&slid), 86800);
+        let at = |seconds: i64| style.check_refresh_exp(&slid, Millis(seconds * 1000));
+        assert_eq!(at(86501), Ok(()));
+        assert_eq!(at(86502), Err(KindError::RefreshExpired));
+        let with = |refresh_exp: Value| {
+            let claims = json!({ "refresh_exp": refresh_exp });
+            style.check_refresh_exp(claims.as_object().unwrap(), Millis(0))
+        };
+        for odd in [
+            json!("1"),
+            json!(null),
+            json!([1]),
+            json!(1e20),
+            json!(true),
+        ] {
+            assert_eq!(with(odd.clone()), Err(KindError::Invalid), "{odd}");
+        }
+        assert_eq!(with(json!(0.5)), Ok(()));
+        let none = style.check_refresh_exp(&Map::new(), Millis(0));
+        assert_eq!(none, Err(KindError::NoRefreshExp));
     }
 }

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::config::TokenKind;
+
 /// One thing that can be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Endpoint {
@@ -34,35 +36,43 @@ impl Endpoint {
     }
 
     /// The fields that its body must have, in the order in which errors name them.
-    pub(super) const fn fields(self) -> &'static [&'static str] {
-        match self {
-            Self::Login => &["username", "password"],
-            Self::Refresh | Self::Blacklist => &["refresh"],
-            Self::Verify => &["token"],
-            Self::Keys => &[],
+    pub(super) const fn fields(self, kind: TokenKind) -> &'static [&'static str] {
+        match (self, kind) {
+            (Self::Login, _) => &["username", "password"],
+            (Self::Refresh, TokenKind::Pair) | (Self::Blacklist, _) => &["refresh"],
+            (Self::Refresh, TokenKind::Sliding) | (Self::Verify, _) => &["token"],
+            (Self::Keys, _) => &[],
         }
     }
 
     /// What Django REST Framework answers to OPTIONS: the name and description of `SimpleJWT`'s view and its fields.
-    pub(super) fn description(self) -> Value {
-        let (name, description) = match self {
-            Self::Login => (
+    pub(super) fn description(self, kind: TokenKind) -> Value {
+        let (name, description) = match (self, kind) {
+            (Self::Login, TokenKind::Sliding) => (
+                "Token Obtain Sliding",
+                "Takes a set of user credentials and returns a sliding JSON web token to\nprove the authentication of those credentials.",
+            ),
+            (Self::Refresh, TokenKind::Sliding) => (
+                "Token Refresh Sliding",
+                "Takes a sliding JSON web token and returns a new, refreshed version if the\ntoken's refresh period has not expired.",
+            ),
+            (Self::Login, TokenKind::Pair) => (
                 "Token Obtain Pair",
                 "Takes a set of user credentials and returns an access and refresh JSON web\ntoken pair to prove the authentication of those credentials.",
             ),
-            Self::Refresh => (
+            (Self::Refresh, TokenKind::Pair) => (
                 "Token Refresh",
                 "Takes a refresh type JSON web token and returns an access type JSON web\ntoken if the refresh token is valid.",
             ),
-            Self::Verify => (
+            (Self::Verify, _) => (
                 "Token Verify",
                 "Takes a token and indicates if it is valid.  This view provides no\ninformation about a token's fitness for a particular use.",
             ),
-            Self::Blacklist => (
+            (Self::Blacklist, _) => (
                 "Token Blacklist",
                 "Takes a token and blacklists it. Must be used with the\n`rest_framework_simplejwt.token_blacklist` app installed.",
             ),
-            Self::Keys => ("Keys", "The public keys that verify the tokens."),
+            (Self::Keys, _) => ("Keys", "The public keys that verify the tokens."),
         };
         let field = |name: &str, is_answered: bool| {
             let (first, rest) = name.split_at(1);
@@ -74,11 +84,11 @@ impl Endpoint {
             })
         };
         let mut fields: serde_json::Map<String, Value> = self
-            .fields()
+            .fields(kind)
             .iter()
             .map(|name| ((*name).to_owned(), field(name, false)))
             .collect();
-        if self == Self::Refresh {
+        if (self, kind) == (Self::Refresh, TokenKind::Pair) {
             fields.insert("access".to_owned(), field("access", true));
         }
         json!({
@@ -117,7 +127,7 @@ mod tests {
     #[test]
     fn it_describes_itself_as_the_view_of_simplejwt_does() {
         assert_eq!(
-            Endpoint::Refresh.description().to_string(),
+            Endpoint::Refresh.description(TokenKind::Pair).to_string(),
             r#"{"name":"Token Refresh","description":"Takes a refresh type JSON web token and returns an access type JSON web\ntoken if the refresh token is valid.","renders":["application/json"],"parses":["application/json","application/x-www-form-urlencoded","multipart/form-data"],"actions":{"POST":{"refresh":{"type":"string","required":true,"read_only":false,"label":"Refresh"},"access":{"type":"string","required":false,"read_only":true,"label":"Access"}}}}"#
         );
     }

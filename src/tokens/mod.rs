@@ -12,6 +12,7 @@ mod rotation;
 mod service;
 mod signer;
 mod store;
+mod throttle;
 mod users;
 
 pub use endpoint::Endpoint;

@@ -12,15 +12,16 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::answer::Answer;
-use super::claims::{self, ClaimMap, Pair, Style, Whom};
+use super::claims::{self, ClaimMap, KindError, Pair, Style, Whom};
 use super::endpoint::Endpoint;
 use super::passwords::{Busy, Policy, Pool};
 use super::rotation::{Decision, Millis, Mode, Successor};
 use super::signer::Signer;
 use super::store::{Password, Refresh, Refreshed, Store, StoreError, Token, User};
+use super::throttle::{Throttle, Throttled};
 use super::{fields, negotiation};
 use crate::auth::{ClaimError, Guard, TokenError, UnixTime, challenge};
-use crate::config::{self, Database, Schema};
+use crate::config::{self, Database, Schema, TokenKind};
 use crate::sys::clock;
 
 /// The longest body that is read, in bytes.
@@ -33,6 +34,7 @@ const JTI_BYTES: usize = 16;
 pub struct Service {
     prefix: String,
     issuer: usize,
+    kind: TokenKind,
     style: Style,
     mode: Mode,
     refresh_lifetime: Duration,
@@ -41,6 +43,7 @@ pub struct Service {
     challenge: HeaderValue,
     signer: Arc<Signer>,
     guard: Arc<Guard>,
+    throttle: Throttle,
     passwords: Pool,
     store: Store,
 }
@@ -123,14 +126,14 @@ impl From<StoreError> for Failure {
     }
 }
 
-impl From<claims::KindError> for Failure {
-    fn from(error: claims::KindError) -> Self {
+impl From<KindError> for Failure {
+    fn from(error: KindError) -> Self {
         Self::Refused(Answer::token(&error.to_string()))
     }
 }
 
 impl Service {
-    /// Opens the database and is ready to answer; absent when it is off.
+    /// Opens the database and is ready to answer, as one of so many workers; absent when it is off.
     ///
     /// # Errors
     /// Why it cannot be opened, for the operator.
@@ -139,6 +142,7 @@ impl Service {
         signer: Option<Arc<Signer>>,
         password: Option<&Password>,
         guard: Arc<Guard>,
+        workers: u16,
     ) -> Result<Option<Self>, String> {
         let (Some(tokens), Some(issuer), Some(signer)) =
             (&auth.tokens, auth.token_issuer(), signer)
@@ -161,6 +165,7 @@ impl Service {
         Ok(Some(Self {
             prefix: tokens.prefix.clone(),
             issuer: tokens.issuer,
+            kind: tokens.kind,
             style: Style::new(tokens, issuer),
             mode,
             refresh_lifetime: tokens.refresh_lifetime,
@@ -169,6 +174,7 @@ impl Service {
             challenge: challenge.unwrap_or(HeaderValue::from_static("Bearer")),
             signer,
             guard,
+            throttle: Throttle::new(tokens, workers),
             passwords: Pool::new(policy),
             store,
         }))
@@ -209,11 +215,11 @@ impl Service {
         negotiation::check(call.head)?;
         let method = &call.head.method;
         if method == Method::OPTIONS {
-            return Ok(call.endpoint.description());
+            return Ok(call.endpoint.description(self.kind));
         }
         if call.endpoint == Endpoint::Keys {
             return match *method {
-                Method::GET | Method::HEAD => Ok(self.signer.key_set()),
+                Method::GET | Method::HEAD => Ok(self.key_set()),
                 _ => Err(Answer::not_allowed(method.as_str()).into()),
             };
         }
@@ -230,16 +236,17 @@ impl Service {
             .get(CONTENT_TYPE)
             .map(HeaderValue::as_bytes);
         let content_type = String::from_utf8_lossy(content_type.unwrap_or_default());
-        let mut values = fields::read(call.endpoint.fields(), &content_type, body)
-            .await?
-            .into_iter();
+        let wanted = call.endpoint.fields(self.kind);
+        let values = fields::read(wanted, &content_type, body).await?;
+        let mut values = values.into_iter();
         let mut next = || values.next().unwrap_or_default();
         match call.endpoint {
             Endpoint::Login => self.login(call, next(), next()).await,
+            Endpoint::Refresh if self.kind == TokenKind::Sliding => self.slide(call, &next()).await,
             Endpoint::Refresh => self.refresh(call, &next()).await,
             Endpoint::Verify => self.verify(&next()).await,
             Endpoint::Blacklist => self.blacklist(call, &next()).await,
-            Endpoint::Keys => Ok(self.signer.key_set()),
+            Endpoint::Keys => Ok(self.key_set()),
         }
     }
 
@@ -249,12 +256,19 @@ impl Service {
         username: String,
         password: String,
     ) -> Result<Value, Failure> {
+        let address = call.peer.map(|peer| peer.ip());
+        self.throttle
+            .check(&username, address)
+            .map_err(|Throttled { by, wait }| {
+                tracing::info!(request = %call.request, peer = %Peer(call.peer), reason = by, wait, "login throttled");
+                Answer::throttled(wait)
+            })?;
         let account = self.store.account(&username).await?;
         // One that may not log in takes as long as one that may.
         let hash = account.as_ref().map(|account| account.password.clone());
         let checked = self.passwords.check(password, hash).await;
         let checked = checked.map_err(|Busy| {
-            tracing::info!(request = %call.request, peer = %Peer(call.peer), "too many logins at once");
+            tracing::info!(request = %call.request, peer = %Peer(call.peer), reason = "busy", wait = 1, "login throttled");
             Answer::throttled(1)
         })?;
         let failed = |user: Option<i64>, reason: &str| {
@@ -273,14 +287,27 @@ impl Service {
             return Err(failed(Some(user.id), "the user is not active"));
         }
         let new = successor()?;
-        let pair = self.style.login(user, &new);
-        let (refresh, access) = self.signed(&pair)?;
+        let (answer, text, expires_at) = match self.kind {
+            TokenKind::Pair => {
+                let pair = self.style.login(user, &new);
+                let (refresh, access) = self.signed(&pair)?;
+                let answer = json!({ "refresh": refresh, "access": access });
+                (answer, refresh, date(&pair.refresh, "exp"))
+            }
+            TokenKind::Sliding => {
+                let token = self.style.sliding_login(user, &new);
+                let text = self.sign(&token)?;
+                // It is noted for as long as it can slide, so that it stays blacklisted.
+                let end = self.style.end_of_sliding(&token);
+                (json!({ "token": text }), text, end)
+            }
+        };
         let token = Token {
             jti: &new.refresh,
-            text: &refresh,
+            text: &text,
             user: Some(user.id),
             issued_at: new.at.seconds(),
-            expires_at: date(&pair.refresh, "exp"),
+            expires_at,
         };
         self.store.logged_in(token, self.keeps_last_login).await?;
         if let Some(better) = checked.upgraded {
@@ -288,7 +315,7 @@ impl Service {
                 .await;
         }
         tracing::info!(request = %call.request, user = user.id, peer = %Peer(call.peer), jti = new.refresh, "logged in");
-        Ok(json!({ "refresh": refresh, "access": access }))
+        Ok(answer)
     }
 
     /// The login goes on whatever comes of it.
@@ -303,9 +330,9 @@ impl Service {
 
     async fn refresh(&self, call: &Call<'_>, token: &str) -> Result<Value, Failure> {
         let claims = self.read(token)?;
-        let shown = self
-            .refresh_token(&claims, token, self.mode != Mode::Keep)
-            .await?;
+        let kind = claims::check_kind(&claims, "refresh");
+        let is_noted = self.mode != Mode::Keep;
+        let shown = self.shown(&claims, token, kind, is_noted).await?;
         let new = successor()?;
         let sign = |user: Option<&User>| {
             let pair = self.style.rotated(&claims, user, &new);
@@ -350,6 +377,31 @@ impl Service {
         Ok(json!({ "access": access, "refresh": refresh }))
     }
 
+    /// As [`Self::refresh`], of a sliding token: it is the same one with other times.
+    async fn slide(&self, call: &Call<'_>, token: &str) -> Result<Value, Failure> {
+        let claims = self.read(token)?;
+        let new = successor()?;
+        let kind = claims::check_kind(&claims, "sliding")
+            .and_then(|()| self.style.check_refresh_exp(&claims, new.at));
+        let shown = self.shown(&claims, token, kind, false).await?;
+        let asked = Refresh {
+            token: shown,
+            mode: Mode::Keep,
+            new: &new,
+            lifetime: self.refresh_lifetime,
+            sign: &|_| Err("a sliding token has no successor".to_owned()),
+        };
+        match self.store.refresh(asked).await? {
+            Refreshed::NoUser => Err(Answer::no_account_of_token().into()),
+            Refreshed::Decided(Decision::Keep, user) => {
+                let slid = self.style.slid(&claims, user.as_ref(), new.at);
+                tracing::info!(request = %call.request, user = shown.user, peer = %Peer(call.peer), jti = shown.jti, "token refreshed");
+                Ok(json!({ "token": self.sign(&slid)? }))
+            }
+            Refreshed::Decided(_, _) => Err(Answer::token(BLACKLISTED).into()),
+        }
+    }
+
     async fn verify(&self, token: &str) -> Result<Value, Failure> {
         let claims = self.read(token)?;
         let jti = claims::jti(&claims)?;
@@ -362,7 +414,8 @@ impl Service {
 
     async fn blacklist(&self, call: &Call<'_>, token: &str) -> Result<Value, Failure> {
         let claims = self.read(token)?;
-        let shown = self.refresh_token(&claims, token, true).await?;
+        let kind = claims::check_kind(&claims, "refresh");
+        let shown = self.shown(&claims, token, kind, true).await?;
         let now = Millis::of(clock::unix()).seconds();
         if !self.store.blacklist(shown, now).await? {
             return Err(Answer::token(BLACKLISTED).into());
@@ -380,15 +433,17 @@ impl Service {
             .map_err(|error| Answer::token(words(&error)))
     }
 
-    /// What the store wants to know of a refresh token. As in `SimpleJWT` the blacklist is asked before the kind.
-    async fn refresh_token<'a>(
+    /// What the store wants to know of a token that is to be refreshed or ended, when it is of the right `kind`. As in
+    /// `SimpleJWT` the blacklist is asked before the kind.
+    async fn shown<'a>(
         &self,
         claims: &'a ClaimMap,
         text: &'a str,
+        kind: Result<(), KindError>,
         is_noted: bool,
     ) -> Result<Token<'a>, Failure> {
         let jti = claims::jti(claims)?;
-        if let Err(error) = claims::check_refresh(claims) {
+        if let Err(error) = kind {
             if self.store.is_revoked(jti).await? {
                 return Err(Answer::token(BLACKLISTED).into());
             }
@@ -407,6 +462,10 @@ impl Service {
             issued_at: date(claims, "iat"),
             expires_at: date(claims, "exp"),
         })
+    }
+
+    fn key_set(&self) -> Value {
+        self.signer.key_set(&self.guard, self.issuer)
     }
 
     fn signed(&self, pair: &Pair) -> Result<(String, String), Failure> {

@@ -21,10 +21,12 @@ struct Current {
     key: SigningKey,
     algorithm: Algorithm,
     typ: String,
+    kid: Option<String>,
 }
 
 impl Signer {
-    /// Joins the key with the issuer that the service signs for. The guard must accept what it signs.
+    /// Joins the key with the issuer that the service signs for. The guard must accept what it signs. Tokens carry a `kid` when
+    /// the key is a JWK that has one, or the issuer's key set has one for its public half.
     ///
     /// # Errors
     /// Why it would not, for the operator.
@@ -70,11 +72,37 @@ impl Signer {
         self.0.load().sign(claims)
     }
 
-    /// The public half as a key set (RFC 7517 section 5); a shared secret has none.
-    pub(super) fn key_set(&self) -> Value {
-        let current = self.0.load();
-        let keys = current.key.public_jwk(current.algorithm).into_iter();
-        json!({ "keys": keys.collect::<Vec<_>>() })
+    /// What the key signs with for this issuer: the first that both allow.
+    ///
+    /// # Errors
+    /// There is none, for the operator.
+    pub fn algorithm_of(key: &SigningKey, issuer: &Issuer) -> Result<Algorithm, String> {
+        let served = key.algorithms();
+        let accepted = if issuer.algorithms.is_empty() {
+            served
+        } else {
+            &issuer.algorithms
+        };
+        let usable = accepted.iter().find(|each| served.contains(each)).copied();
+        usable.ok_or_else(|| {
+            format!(
+                "the key serves {}, the issuer accepts {}",
+                algorithm::list(served),
+                algorithm::list(accepted)
+            )
+        })
+    }
+
+    /// All public keys of the issuer as a key set (RFC 7517 section 5), those that do not sign yet or any more too, so that
+    /// whoever fetches it knows a key before it signs; secrets are left out.
+    pub(super) fn key_set(&self, guard: &Guard, issuer: usize) -> Value {
+        let Current {
+            key,
+            algorithm,
+            typ: _,
+            kid,
+        } = &**self.0.load();
+        json!({ "keys": guard.public_keys(issuer, key, *algorithm, kid.as_deref()) })
     }
 }
 
@@ -86,25 +114,15 @@ impl Current {
         guard: &Guard,
         now: UnixTime,
     ) -> Result<Self, String> {
-        let served = key.algorithms();
-        let accepted = if issuer.algorithms.is_empty() {
-            served
-        } else {
-            &issuer.algorithms
-        };
-        let usable = accepted.iter().find(|each| served.contains(each)).copied();
-        let algorithm = usable.ok_or_else(|| {
-            format!(
-                "the key serves {}, the issuer accepts {}",
-                algorithm::list(served),
-                algorithm::list(accepted)
-            )
-        })?;
+        let algorithm = Signer::algorithm_of(&key, issuer)?;
         let typ = issuer.typ.first().map_or("JWT", String::as_str).to_owned();
+        let own = key.kid().map(str::to_owned);
+        let kid = own.or_else(|| guard.kid_of(tokens.issuer, &key, algorithm));
         let current = Self {
             key,
             algorithm,
             typ,
+            kid,
         };
         current.try_out(&Style::new(tokens, issuer), guard, now)?;
         Ok(current)
@@ -134,6 +152,7 @@ impl Current {
     }
 
     fn sign(&self, claims: &ClaimMap) -> Result<String, SignError> {
-        self.key.sign(self.algorithm, &self.typ, None, claims)
+        self.key
+            .sign(self.algorithm, &self.typ, self.kid.as_deref(), claims)
     }
 }

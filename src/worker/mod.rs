@@ -28,9 +28,10 @@ use crate::channel::{ToMaster, ToWorker};
 use crate::config::{Config, Feed, FeedPurpose};
 use crate::http::activity::Limits;
 use crate::http::fresh_keys::FreshKeys;
-use crate::http::{Pipeline, Settings};
+use crate::http::{ClientCertificates, Pipeline, Settings, Shared};
 use crate::log_writer;
 use crate::logging;
+use crate::replay::ReplayCache;
 use crate::scoreboard::SeatWriter;
 use crate::sys::crash;
 use crate::sys::identity::Identity;
@@ -48,6 +49,8 @@ pub struct Task {
     pub worker: u64,
     /// The generation it runs.
     pub generation: u64,
+    /// How many workers that generation has: this one has that part of what is limited for all together.
+    pub workers: u16,
     /// The configuration of that generation.
     pub config: Arc<Config>,
     /// The keys and rules of that generation.
@@ -62,6 +65,8 @@ pub struct Task {
     pub listeners: Vec<ListeningSocket>,
     /// Where it says what it does.
     pub seat: SeatWriter,
+    /// The proofs that were shown to any worker; absent where no issuer asks for proofs.
+    pub replay: Option<Arc<ReplayCache>>,
     /// What it becomes before it runs anything of the application.
     pub identity: Identity,
 }
@@ -209,7 +214,8 @@ async fn boot<A: App>(
     let booting = async {
         let guard = Arc::clone(&task.guard);
         let (signer, password) = (task.signer.clone(), task.database_password.as_ref());
-        let tokens = tokens::Service::start(&task.config.auth, signer, password, guard);
+        let tokens =
+            tokens::Service::start(&task.config.auth, signer, password, guard, task.workers);
         let tokens = tokens
             .await
             .map_err(|error| format!("auth.tokens: {error}"))?;
@@ -247,7 +253,10 @@ fn serving<S: AppService>(
             (guard, fresh_keys),
             tokens,
             service,
-            task.seat.clone(),
+            Shared {
+                seat: task.seat.clone(),
+                replay: task.replay.clone(),
+            },
             settings(task),
             request_ids(),
         ),
@@ -286,6 +295,7 @@ fn settings(task: &Task) -> Settings {
         access_log: config.log.access,
         max_requests: (least > 0).then(|| u64::from(least) + u64::from(jitter)),
         poison_guard: config.workers.poison_guard,
+        client_certificates: ClientCertificates::new(config),
     }
 }
 

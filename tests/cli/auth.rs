@@ -104,3 +104,37 @@ fn nothing_is_explained_by_a_configuration_that_is_wrong() {
     assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(2), ""));
     assert!(outcome.stderr.contains("secret"), "{outcome:?}");
 }
+
+#[test]
+fn what_a_bound_token_needs_besides_is_named_and_not_looked_at() {
+    let place = place();
+    let config = |binding: &str| {
+        let bound = format!("secret_file = \"secret\"\nbinding = \"{binding}\"");
+        let config = CONFIG.replace("secret_file = \"secret\"", &bound);
+        place.write("destrier.toml", config);
+    };
+    let claim = r#"cnf={"jkt":"0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}"#;
+    let mut issue = place.command("token issue --key secret --sub a --scope a");
+    issue.args(["--claim", claim]);
+    place.write("token", place.outcome(issue).data());
+    config("dpop");
+    let explained = place.run("auth explain GET /new/x --token-file token");
+    assert_eq!(explained.code, Some(0), "{explained:?}");
+    let lines: Vec<&str> = explained.stdout.lines().collect();
+    assert_eq!(
+        lines[2],
+        "binding   a DPoP proof is needed besides, and was not looked at"
+    );
+    assert!(
+        lines[3].starts_with("verdict   passes, with the claims"),
+        "{lines:?}"
+    );
+    config("none");
+    let explained = place.run("auth explain GET /new/x --token-file token");
+    assert!(
+        explained
+            .stdout
+            .contains("the token is bound to a key; set `auth.issuer.binding` to `dpop`"),
+        "{explained:?}"
+    );
+}

@@ -252,12 +252,15 @@ fn help_of_key() {
       -o, --out <FILE>         Where the secret or private key goes; an existing file is never
                                overwritten
           --public-out <FILE>  Where the public key goes [default: FILE.pub]; a shared secret has none
+          --jwks-out <FILE>    Where the public key goes as a JWK set instead, called by its thumbprint;
+                               other keys can follow it there
       -h, --help               Print help
       -V, --version            Print version
 
     Examples:
       destrier key generate HS256 --out demo.secret
       destrier key generate ES256 --out private.pem --public-out public.pem
+      destrier key generate ES256 --out private.pem --jwks-out keys.json
     "#);
 }
 

@@ -138,3 +138,199 @@ fn what_cannot_be_meant_is_refused() {
     "#);
     assert!(place.names().is_empty());
 }
+
+const CONFIG: &str = r#"
+[auth.tokens]
+database = "sqlite:tokens.db"
+signing_key_file = "key.pem"
+refresh_lifetime = "1d"
+[[auth.issuer]]
+name = "own"
+jwks_file = "keys.json"
+[[auth.rule]]
+path = "/**"
+"#;
+
+/// A token service whose key can be rotated.
+fn rotated() -> Place {
+    let place = Place::new();
+    place.write("destrier.toml", CONFIG);
+    let made = place.run("key generate ES256 --out key.pem --jwks-out keys.json");
+    assert_eq!(made.code, Some(0), "{made:?}");
+    place
+}
+
+/// What `key rotate` says, with names and times of keys by other names.
+fn rotate(place: &Place, words: &str) -> String {
+    let outcome = place.run(&format!("key rotate {words}")).to_string();
+    let mut shown = outcome;
+    for (number, kid) in kids(place).iter().enumerate() {
+        shown = shown.replace(kid, &format!("KEY{number}"));
+    }
+    shown
+}
+
+fn kids(place: &Place) -> Vec<String> {
+    let set: serde_json::Value = serde_json::from_str(&place.read("keys.json")).unwrap();
+    let kid = |key: &serde_json::Value| key["kid"].as_str().unwrap().to_owned();
+    set["keys"].as_array().unwrap().iter().map(kid).collect()
+}
+
+#[test]
+fn a_key_follows_another_in_three_steps_each_of_which_can_be_repeated() {
+    insta::with_settings!({filters => vec![(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME")]}, {
+        let place = rotated();
+        let first = kids(&place);
+        assert_snapshot!(rotate(&place, "promote"), @r#"
+        exit 1
+        --- stderr
+        key rotate: there is no next key in `/srv/key.pem.next`; run `destrier key rotate add` first
+        "#);
+        assert_snapshot!(rotate(&place, "retire"), @r#"
+        exit 0
+        --- stderr
+        there is no former key to retire
+        "#);
+        assert_snapshot!(rotate(&place, "add"), @r#"
+        exit 0
+        --- stderr
+        next key `KEY1` (ES256): private in `/srv/key.pem.next`, public in `/srv/keys.json`
+        from TIME on, when whoever fetches the set knows it: `destrier key rotate promote`
+        "#);
+        let added = place.read("key.pem.next");
+        assert_eq!((place.mode("key.pem.next"), place.mode("keys.json")), (0o600, 0o644));
+        assert_snapshot!(rotate(&place, "add"), @r#"
+        exit 0
+        --- stderr
+        the next key (ES256) is in `/srv/key.pem.next` already, its public half in `/srv/keys.json`
+        from TIME on, when whoever fetches the set knows it: `destrier key rotate promote`
+        "#);
+        assert_snapshot!(rotate(&place, "add --algorithm EdDSA"), @r#"
+        exit 1
+        --- stderr
+        key rotate: `/srv/key.pem.next` is there already, with a key of another kind (ES256); remove it to make another one
+        "#);
+        assert_eq!(kids(&place).len(), 2);
+        assert_snapshot!(rotate(&place, "promote"), @r#"
+        exit 1
+        --- stderr
+        key rotate: the next key was added less than 1h ago, and whoever fetched the set before may not know it: wait until TIME, or say `--now`
+        "#);
+        assert_eq!(place.read("key.pem.next"), added);
+        assert_snapshot!(rotate(&place, "promote --now"), @r#"
+        exit 0
+        --- stderr
+        `/srv/key.pem` is the next key now, the former one is in `/srv/key.pem.previous`
+        from TIME on, when the tokens of the former one have ended: `destrier key rotate retire`
+        "#);
+        assert_eq!((place.read("key.pem"), place.mode("key.pem")), (added, 0o600));
+        assert_snapshot!(rotate(&place, "promote"), @r#"
+        exit 0
+        --- stderr
+        the next key signs already
+        from TIME on, when the tokens of the former one have ended: `destrier key rotate retire`
+        "#);
+        assert_eq!(place.run("check -c destrier.toml").code, Some(0));
+        assert_snapshot!(rotate(&place, "retire"), @r#"
+        exit 1
+        --- stderr
+        key rotate: tokens of KEY0 may be valid until TIME: wait until then, or say `--now` to end them
+        "#);
+        assert_eq!(kids(&place).len(), 2);
+        let gone = format!("out of `/srv/keys.json`: `{}`", first[0]);
+        let outcome = place.run("key rotate retire --now");
+        assert!(outcome.stderr.contains(&gone), "{outcome}");
+        assert_snapshot!(rotate(&place, "retire"), @r#"
+        exit 0
+        --- stderr
+        there is no former key to retire
+        "#);
+        assert_eq!(place.names(), ["destrier.toml", "key.pem", "keys.json"]);
+        assert_eq!(place.run("check -c destrier.toml").code, Some(0));
+    });
+}
+
+#[test]
+fn what_was_left_half_done_is_finished() {
+    let place = rotated();
+    let before = place.read("keys.json");
+    assert_eq!(place.run("key rotate add").code, Some(0));
+    // As if the set had not been written.
+    let next = place.read("key.pem.next");
+    place.write("keys.json", &before);
+    let refused = place.run("key rotate promote --now");
+    assert!(
+        refused
+            .stderr
+            .contains("run `destrier key rotate add` again"),
+        "{refused}"
+    );
+    assert_eq!(place.run("key rotate add").code, Some(0));
+    assert_eq!((place.read("key.pem.next"), kids(&place).len()), (next, 2));
+    // As if the former key had been kept, and no more.
+    std::fs::hard_link(place.path("key.pem"), place.path("key.pem.previous")).unwrap();
+    let former = place.read("key.pem");
+    assert_eq!(place.run("key rotate promote --now").code, Some(0));
+    assert_eq!(place.read("key.pem.previous"), former);
+    assert_ne!(place.read("key.pem"), former);
+}
+
+#[test]
+fn a_key_can_be_followed_by_one_of_another_kind_that_the_issuer_accepts() {
+    let place = rotated();
+    assert_eq!(place.run("key rotate add --algorithm EdDSA").code, Some(0));
+    assert_eq!(place.run("key rotate promote --now").code, Some(0));
+    assert_eq!(place.run("check -c destrier.toml").code, Some(0));
+    let place = rotated();
+    let only = CONFIG.replace("jwks_file", "algorithms = [\"ES256\"]\njwks_file");
+    place.write("destrier.toml", only);
+    assert_snapshot!(rotate(&place, "add --algorithm EdDSA"), @r#"
+    exit 1
+    --- stderr
+    key rotate: auth.issuer `own`: the key serves EdDSA, the issuer accepts ES256
+    "#);
+    assert_eq!(place.names(), ["destrier.toml", "key.pem", "keys.json"]);
+}
+
+#[test]
+fn keys_that_cannot_be_rotated_are_told() {
+    let place = rotated();
+    place.write("destrier.toml", "");
+    assert_snapshot!(rotate(&place, "add"), @r#"
+    exit 2
+    --- stderr
+    key rotate: there is no token service: the configuration has no `auth.tokens.database`
+    "#);
+    place.write(
+        "destrier.toml",
+        CONFIG.replace("jwks_file", "public_key_file"),
+    );
+    assert_snapshot!(rotate(&place, "add"), @r#"
+    exit 2
+    --- stderr
+    key rotate: `auth.tokens` must have a `signing_key_file` and its issuer `own` a `jwks_file`: only a set can hold the old and the next key
+    "#);
+    place.write("destrier.toml", CONFIG);
+    let set = place.read("keys.json");
+    let private = set.replace("\"use\"", "\"d\": \"AAAA\", \"use\"");
+    place.write_as(0o600, "keys.json", private);
+    assert_snapshot!(rotate(&place, "add"), @r#"
+    exit 1
+    --- stderr
+    key rotate: `/srv/keys.json` holds a secret or private key; it is published, and may hold public keys only
+    "#);
+    place.write("keys.json", set);
+    let other = place.run("key generate ES256 --out key2.pem");
+    assert_eq!(other.code, Some(0));
+    place.write_as(0o600, "key.pem", place.read("key2.pem"));
+    assert_snapshot!(rotate(&place, "add"), @r#"
+    exit 1
+    --- stderr
+    key rotate: `/srv/keys.json` does not hold the public half of `/srv/key.pem`, so its tokens are refused as it is
+    "#);
+    assert_snapshot!(rotate(&place, "add --algorithm HS256"), @r#"
+    exit 1
+    --- stderr
+    key rotate: `/srv/keys.json` does not hold the public half of `/srv/key.pem`, so its tokens are refused as it is
+    "#);
+}

@@ -2,7 +2,8 @@
 database, `hash` makes the hashes of users again, which a login at Django replaces.
 
 FOLDER holds `secret`, the shared HS256 secret, and gets the database; POSTGRES=FOLDER is that of a PostgreSQL socket in its place.
-ROTATE=1 turns rotation and blacklisting on, BLACKLIST=0 leaves the application out, HASHERS=1 makes a user for every kind of hash.
+ROTATE=1 turns rotation and blacklisting on, BLACKLIST=0 leaves the application out, HASHERS=1 makes a user for every kind of hash, SLIDING=1
+has the views of sliding tokens.
 """
 
 import os
@@ -15,6 +16,8 @@ ROTATE = os.environ.get("ROTATE") == "1"
 BLACKLIST = os.environ.get("BLACKLIST") != "0"
 POSTGRES = os.environ.get("POSTGRES")
 HASHERS = ["PBKDF2", "PBKDF2SHA1", "Argon2", "BCryptSHA256", "BCrypt", "Scrypt", "MD5"] if os.environ.get("HASHERS") == "1" else ["MD5"]
+SLIDING = os.environ.get("SLIDING") == "1"
+CLASS = "SlidingToken" if SLIDING else "AccessToken"
 
 import django
 from django.conf import settings
@@ -61,6 +64,7 @@ settings.configure(
         "ROTATE_REFRESH_TOKENS": ROTATE,
         "BLACKLIST_AFTER_ROTATION": ROTATE,
         "ACCESS_TOKEN_LIFETIME": timedelta(minutes=5),
+        "AUTH_TOKEN_CLASSES": ("rest_framework_simplejwt.tokens." + CLASS,),
     },
 )
 django.setup()
@@ -77,9 +81,12 @@ class Me(APIView):
         return Response({"subject": request.user.pk})
 
 
+OBTAIN = views.TokenObtainSlidingView if SLIDING else views.TokenObtainPairView
+REFRESH = views.TokenRefreshSlidingView if SLIDING else views.TokenRefreshView
+
 urlpatterns = [
-    path("api/token/", views.TokenObtainPairView.as_view()),
-    path("api/token/refresh/", views.TokenRefreshView.as_view()),
+    path("api/token/", OBTAIN.as_view()),
+    path("api/token/refresh/", REFRESH.as_view()),
     path("api/token/verify/", views.TokenVerifyView.as_view()),
     path("api/token/blacklist/", views.TokenBlacklistView.as_view()),
     path("me", Me.as_view()),

@@ -21,6 +21,7 @@ process.control_socket = "control.sock"
 [auth.tokens]
 database = "{database}"
 schema = "django"
+throttle_account = "off"
 {keys}
 [[auth.issuer]]
 secret_file = "secret"

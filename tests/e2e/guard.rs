@@ -401,3 +401,144 @@ fn the_metadata_of_the_resource_are_served_without_a_token() {
         })
     );
 }
+
+/// Claims in fields of their own, on routes of every kind.
+const FIELDS: &str = r#"
+[auth]
+token_from = ["authorization", "header:X-Auth-Token"]
+payload_header = "X-Payload"
+[auth.headers]
+"X-Auth-Subject" = "sub"
+"Tenant-Id" = "org.tenant"
+"X-Roles" = "realm_access.roles"
+"X-Org" = { claim = "org", format = "json" }
+[[auth.issuer]]
+secret_file = "secret"
+[[auth.rule]]
+path = "/headers"
+hosts = "public.example"
+access = "public"
+[[auth.rule]]
+path = "/headers"
+hosts = "optional.example"
+access = "optional"
+[[auth.rule]]
+path = "/headers"
+hosts = "audit.example"
+audit = true
+[[auth.rule]]
+path = "/headers"
+"#;
+
+/// The fields that `/headers` got.
+fn fields_seen(address: &Address, host: &str, fields: &[(&str, &str)]) -> Value {
+    let mut request = Request::get("/headers").header("host", host);
+    for (name, value) in fields {
+        request = request.header(*name, *value);
+    }
+    let request: Request<Empty<Bytes>> = request.body(Empty::new()).unwrap();
+    let answer = Blocking::open(address).unwrap().send(request).unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json()["headers"].clone()
+}
+
+#[test]
+fn claims_reach_the_application_in_the_fields_that_the_configuration_names() {
+    let server = start_with(FIELDS);
+    let address = server.address();
+    let roles = ["ops", "a,b\r\nX-Auth-Subject: root", "é "];
+    let claims = json!({
+        "sub": "al%ice", "exp": clock::unix().as_secs() + 300,
+        "org": {"tenant": 7, "name": "é"}, "realm_access": {"roles": roles},
+    });
+    let token = by_secret(&claims);
+    let bearer = ("authorization", &*format!("Bearer {token}"));
+    // Twice: the second time the token is known already.
+    for _ in 0..2 {
+        for host in ["token.example", "optional.example", "audit.example"] {
+            let seen = fields_seen(&address, host, &[bearer, ("x-roles", "root")]);
+            assert_eq!(seen["x-auth-subject"], "al%25ice");
+            assert_eq!(seen["tenant-id"], "7");
+            let written = "ops,a%2Cb%0D%0AX-Auth-Subject: root,%C3%A9%20";
+            assert_eq!(seen["x-roles"], written);
+            assert_eq!(seen["x-org"], r#"{"tenant":7,"name":"\u00e9"}"#);
+            let payload = token.split('.').nth(1).unwrap();
+            assert_eq!(seen["x-payload"], payload);
+        }
+    }
+    // A token in a field that only destrier may set is read, and does not reach the application.
+    let seen = fields_seen(&address, "token.example", &[("x-auth-token", &token)]);
+    assert_eq!(
+        (&seen["tenant-id"], &seen["x-auth-token"]),
+        (&json!("7"), &Value::Null)
+    );
+    let poor = by_secret(&json!({"exp": clock::unix().as_secs() + 300}));
+    let poor = format!("Bearer {poor}");
+    let seen = fields_seen(&address, "token.example", &[("authorization", &poor)]);
+    for name in ["x-auth-subject", "tenant-id", "x-roles", "x-org"] {
+        assert_eq!(seen[name], Value::Null, "{name}");
+    }
+}
+
+#[test]
+fn fields_that_the_configuration_names_are_never_those_of_the_client() {
+    let server = start_with(FIELDS);
+    let address = server.address();
+    let names = [
+        "X-Auth-Subject",
+        "x_auth_subject",
+        "TENANT-ID",
+        "Tenant_Id",
+        "X-Roles",
+        "X_Roles",
+        "x-org",
+        "X_ORG",
+        "X-Payload",
+        "x_payload",
+        "X-Auth-Anything",
+        "Remote_User",
+    ];
+    let mut forged: Vec<_> = names.map(|name| (name, "root")).into();
+    forged.push(("x-other", "1"));
+    let expired = by_secret(&json!({"exp": 1}));
+    let expired = ("authorization", &*format!("Bearer {expired}"));
+    for (host, fields) in [
+        ("public.example", forged.clone()),
+        ("public.example", [&[expired], &*forged].concat()),
+        ("optional.example", forged.clone()),
+        ("audit.example", forged.clone()),
+        ("audit.example", [&[expired], &*forged].concat()),
+    ] {
+        let seen = fields_seen(&address, host, &fields);
+        assert_eq!(seen["x-other"], "1");
+        for name in names {
+            assert_eq!(seen[name.to_lowercase()], Value::Null, "{host} {name}");
+        }
+    }
+}
+
+#[test]
+fn a_token_that_says_more_than_fields_can_hold_is_refused() {
+    let server = start_with(FIELDS);
+    let address = server.address();
+    let claims = |roles: usize| {
+        let roles = vec!["a role".to_owned(); roles];
+        json!({"sub": "u", "exp": clock::unix().as_secs() + 300, "realm_access": {"roles": roles}})
+    };
+    // As few as still fit are shown whole; the payload counts too.
+    let fits = format!("Bearer {}", by_secret(&claims(300)));
+    let seen = fields_seen(&address, "token.example", &[("authorization", &fits)]);
+    assert_eq!(seen["x-roles"].as_str().unwrap().split(',').count(), 300);
+    let too_many = format!("Bearer {}", by_secret(&claims(600)));
+    let answer = ask(&address, "/headers", &[("authorization", &too_many)]);
+    assert_eq!(answer.status, 431);
+    assert_eq!(answer.json()["code"], "claims_too_large");
+    let line = server.wait_for_log(Mark::START, "refused");
+    let reason = "the fields that are made of the claims have more than 8192 bytes";
+    assert_eq!(line["reason"], reason);
+    let fields = [("authorization", &*too_many), ("x-roles", "root")];
+    let seen = fields_seen(&address, "audit.example", &fields);
+    for name in ["x-roles", "x-auth-subject", "x-payload"] {
+        assert_eq!(seen[name], Value::Null, "{name}");
+    }
+}

@@ -71,7 +71,7 @@ static PAIRS: LazyLock<BTreeMap<char, Pair>> = LazyLock::new(|| {
         };
         (letter, pair)
     };
-    ('a'..='c').map(pair).collect()
+    ('a'..='d').map(pair).collect()
 });
 
 /// The public halves of these key pairs.

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod binding;
 mod boot;
 mod connections;
 mod control;
@@ -17,6 +18,7 @@ mod handover;
 mod hang;
 mod identity;
 mod key_files;
+mod key_rotation;
 mod listeners;
 mod logs;
 mod memory;

@@ -294,6 +294,54 @@ fn a_request_that_cannot_be_read_is_refused_as_django_rest_framework_does() {
 }
 
 #[test]
+fn of_the_logins_for_one_account_and_from_one_address_so_many_are_tried() {
+    let logins = |settings: &str, names: &[&str]| {
+        let auth = AUTH.replace("database", &format!("{settings}\ndatabase"));
+        let mut setup = set_up(&auth);
+        setup.config.set("workers.count", 1);
+        let server = setup.start();
+        let address = server.address();
+        let mut statuses = Vec::new();
+        for username in names {
+            let body = json!({"username": username, "password": PASSWORD});
+            let answer = post(&address, "/api/token/", &body);
+            statuses.push(answer.status);
+            if answer.status == 429 {
+                let seconds = answer.head.split("retry-after: ").nth(1).unwrap();
+                let seconds: u32 = seconds.lines().next().unwrap().parse().unwrap();
+                assert!((1..=20).contains(&seconds), "{answer:?}");
+                let plural = if seconds == 1 { "" } else { "s" };
+                let said = format!(
+                    "{{\"detail\":\"Request was throttled. Expected available in {seconds} second{plural}.\"}}"
+                );
+                assert_eq!(answer.body, said);
+            }
+        }
+        (server, statuses)
+    };
+    let names = ["mallory", "Mallory", "MALLORY", "mallory", "trent"];
+    let (server, statuses) = logins("throttle_account = '3/min'", &names);
+    assert_eq!(statuses, [401, 401, 401, 429, 401]);
+    let line = server.wait_for_log(Mark::START, "login throttled");
+    assert_eq!(
+        (&line["reason"], &line["peer"]),
+        (&json!("account"), &json!("127.0.0.1"))
+    );
+    assert!(
+        line["request"].is_string() && !line.to_string().to_lowercase().contains("mallory"),
+        "{line}"
+    );
+    let (server, statuses) = logins("throttle_address = '3/min'", &["a", "b", "c", "d"]);
+    assert_eq!(statuses, [401, 401, 401, 429]);
+    assert_eq!(
+        server.wait_for_log(Mark::START, "login throttled")["reason"],
+        "address"
+    );
+    let (_, statuses) = logins("throttle_account = 'off'", &["mallory"; 12]);
+    assert_eq!(statuses, [401; 12]);
+}
+
+#[test]
 fn a_blacklisted_token_is_refused_everywhere() {
     let server = start(AUTH);
     let address = server.address();

@@ -7,7 +7,7 @@ use super::{now, parse_algorithm, parse_claim, parse_duration, read_token};
 use crate::auth::{Claims, Guard};
 use crate::cli::{ConfigArgs, TokenVerifyArgs};
 use crate::commands::{CommandError, load_config, misconfigured, print, tell};
-use crate::config::{Auth, Issuer, KeySource, LEEWAY_MAX};
+use crate::config::{Auth, Binding, Issuer, KeySource, LEEWAY_MAX};
 use crate::key_files::{self, LoadError, MissingSecret};
 
 /// Prints the claims of a valid token; one that is not valid is a failure that says why.
@@ -28,7 +28,34 @@ pub(super) fn run(args: &TokenVerifyArgs) -> Result<(), CommandError> {
             return Err(not_valid(&format!("claim `{name}` is not {value}")));
         }
     }
+    note_binding(&claims);
     print(&format!("{}\n", shown(&claims)))
+}
+
+/// A worker wants more than this token, and nobody could tell that from the claims alone.
+fn note_binding(claims: &Claims) {
+    let bindings = [
+        (
+            claims.bound_key(),
+            "a key (`cnf.jkt`)",
+            "a DPoP proof",
+            "dpop",
+        ),
+        (
+            claims.bound_certificate(),
+            "a certificate (`cnf.x5t#S256`)",
+            "the client's certificate",
+            "mtls",
+        ),
+    ];
+    for (_, bound_to, proof, binding) in bindings
+        .iter()
+        .filter(|(thumbprint, ..)| thumbprint.is_some())
+    {
+        tell(&format!(
+            "note: the token is bound to {bound_to}; a worker asks for {proof} besides, and takes it only from an issuer with `binding = \"{binding}\"`"
+        ));
+    }
 }
 
 fn not_valid(reason: &str) -> CommandError {
@@ -66,7 +93,9 @@ fn guard(args: &TokenVerifyArgs) -> Result<Guard, CommandError> {
         // `--claim` is judged for issuers of the configuration too, afterwards.
         claims: BTreeMap::new(),
         typ: args.typ.clone(),
+        binding: Binding::None,
         signs_refresh_tokens: false,
+        signs_sliding_tokens: false,
     };
     let (keys, warning) = key_files::load_named(&issuer).map_err(|error| match error {
         LoadError::File(error) => wrong(&format!("{option}: {error}")),

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{DAY, SECOND, Tokens};
 use crate::config::notation::{OneOrMany, Period, Text};
-use crate::config::{Access, Algorithm, LEEWAY_MAX, OnStale};
+use crate::config::{
+    Access, Algorithm, Binding, ClientCertFormat, DPOP_WINDOW_MAX, LEEWAY_MAX, OnStale,
+};
 
 /// Who may sign tokens and what they allow.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -36,6 +38,25 @@ pub(in crate::config) struct Auth {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub csrf_header: Option<Text>,
+    /// Fields of the request in which the application gets claims, `X-Auth-Subject = "sub"`; a list is written with commas, or
+    /// as `{ claim = "roles", format = "json" }` says.
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub headers: BTreeMap<String, toml::Value>,
+    /// The field in which it gets the payload of the token, as base64url of its JSON. Not set: in none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
+    pub payload_header: Option<Text>,
+    /// The scheme and host in the addresses of DPoP proofs, `https://api.example.com`. Not set: the host that was asked, by http or
+    /// https.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
+    pub dpop_origin: Option<Text>,
+    /// How old a DPoP proof may be, in whole seconds; each is remembered for as long, so that nobody can use it again.
+    pub dpop_window: Period<SECOND, { DPOP_WINDOW_MAX.as_secs() * SECOND }>,
+    /// The field in which a proxy of `server.trusted_proxies` passes on the certificate of its client.
+    pub client_cert_header: Text,
+    /// How the certificate is written there: `rfc9440`, or `nginx` for `$ssl_client_escaped_cert`.
+    pub client_cert_format: ClientCertFormat,
     /// Tokens that are not believed any more although they are valid.
     pub revocation: Revocation,
     /// The token service: login, refresh, verify, blacklist.
@@ -56,6 +77,12 @@ impl Default for Auth {
             trusted_origins: OneOrMany::default(),
             csrf_cookie: None,
             csrf_header: None,
+            headers: BTreeMap::new(),
+            payload_header: None,
+            dpop_origin: None,
+            dpop_window: Period(Duration::from_mins(1)),
+            client_cert_header: Text("Client-Cert".to_owned()),
+            client_cert_format: ClientCertFormat::Rfc9440,
             revocation: Revocation::default(),
             tokens: Tokens::default(),
             issuer: Vec::new(),
@@ -66,7 +93,7 @@ impl Default for Auth {
 
 /// Tokens that are not believed any more although they are valid: `{"revoked": [{"jti": "…"}, {"sub": "42", "issued_before":
 /// 1767225600}, {"sid": "…"}]}`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, expecting = "a table")]
 #[schemars(deny_unknown_fields)]
 pub(in crate::config) struct Revocation {
@@ -74,8 +101,36 @@ pub(in crate::config) struct Revocation {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub file: Option<Text>,
+    /// The address of such a list, `https://…`; both count where both are given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
+    pub url: Option<Text>,
+    /// How often `url` is asked.
+    pub poll_interval: Period<SECOND, DAY>,
+    /// The authorities that the server's certificate may come from, in PEM; those of the system when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
+    pub ca_file: Option<Text>,
+    /// Whether `url` may lead to link-local addresses.
+    pub allow_link_local: bool,
+    /// How long the last list of `url` is good while its server is away.
+    pub stale_max: Period<SECOND, { 365 * DAY }>,
     /// What becomes of tokens that are not listed while a list is not known or too old.
     pub on_stale: OnStale,
+}
+
+impl Default for Revocation {
+    fn default() -> Self {
+        Self {
+            file: None,
+            url: None,
+            poll_interval: Period(Duration::from_secs(10)),
+            ca_file: None,
+            allow_link_local: false,
+            stale_max: Period(Duration::from_mins(10)),
+            on_stale: OnStale::Deny,
+        }
+    }
 }
 
 /// One party whose tokens are believed. Exactly one of `secret_file`, `public_key_file`, `jwks_file`, `jwks_url` and `discovery`
@@ -141,6 +196,9 @@ pub(in crate::config) struct Issuer {
     pub claims: BTreeMap<String, toml::Value>,
     /// Values of the `typ` header that are accepted; when empty, any.
     pub typ: OneOrMany<Text>,
+    /// What whoever shows one of its tokens must prove: nothing, to hold a key (`dpop`, RFC 9449), or to have a certificate
+    /// (`mtls`, RFC 8705).
+    pub binding: Binding,
 }
 
 impl Default for Issuer {
@@ -164,6 +222,7 @@ impl Default for Issuer {
             require: OneOrMany::default(),
             claims: BTreeMap::new(),
             typ: OneOrMany::default(),
+            binding: Binding::None,
         }
     }
 }

@@ -1,13 +1,14 @@
 //! `[auth.tokens]` as it is written.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{DAY, MINUTE, SECOND};
-use crate::config::SchemaName;
-use crate::config::notation::{Period, Text, TextOrNone};
+use crate::config::notation::{Limit, Period, Text, TextOrNone};
+use crate::config::{Rate, RatePeriod, SchemaName, TokenKind};
 
 /// The token service: login, refresh, verify, blacklist, as `SimpleJWT` answers them. It exists when it has a `database`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -46,10 +47,17 @@ pub(in crate::config) struct Tokens {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub signing_key_file: Option<Text>,
+    /// What a login gives: a refresh and an access token (`pair`), or one token that opens routes and refreshes itself
+    /// (`sliding`).
+    pub kind: TokenKind,
     /// How long an access token is valid, in whole seconds.
     pub access_lifetime: Period<SECOND, { 365 * DAY }>,
     /// How long a refresh token is valid, in whole seconds.
     pub refresh_lifetime: Period<SECOND, { 3650 * DAY }>,
+    /// How long a sliding token is valid, in whole seconds.
+    pub sliding_lifetime: Period<SECOND, { 365 * DAY }>,
+    /// How long it can be refreshed after the login, in whole seconds.
+    pub sliding_refresh_lifetime: Period<SECOND, { 3650 * DAY }>,
     /// Whether a refresh answers a new refresh token too.
     pub rotate_refresh_tokens: bool,
     /// Whether the refresh token that was used is blacklisted then; one that comes again ends the whole family.
@@ -60,6 +68,10 @@ pub(in crate::config) struct Tokens {
     pub user_id_claim: Text,
     /// Whether the time of the last login is kept.
     pub update_last_login: bool,
+    /// How many logins are tried for one user name, whether there is such a user or not.
+    pub throttle_account: Limit,
+    /// How many logins are tried from one address; behind a proxy that is the proxy's, for all of its clients.
+    pub throttle_address: Limit,
 }
 
 impl Default for Tokens {
@@ -74,13 +86,21 @@ impl Default for Tokens {
             prefix: Text("/api/token".to_owned()),
             issuer: None,
             signing_key_file: None,
+            kind: TokenKind::Pair,
             access_lifetime: Period(Duration::from_mins(5)),
             refresh_lifetime: Period(Duration::from_hours(24)),
+            sliding_lifetime: Period(Duration::from_mins(5)),
+            sliding_refresh_lifetime: Period(Duration::from_hours(24)),
             rotate_refresh_tokens: false,
             blacklist_after_rotation: false,
             reuse_grace: Period(Duration::from_secs(10)),
             user_id_claim: Text("user_id".to_owned()),
             update_last_login: false,
+            throttle_account: Limit(NonZeroU32::new(10).map(|count| Rate {
+                count,
+                per: RatePeriod::Minute,
+            })),
+            throttle_address: Limit(None),
         }
     }
 }

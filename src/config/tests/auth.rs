@@ -334,6 +334,63 @@ fn a_token_service_with_all_defaults_needs_a_database_only() {
 }
 
 #[test]
+fn a_rate_is_written_as_in_django_rest_framework() {
+    let rate = |text: &str| {
+        let file = format!(
+            "[auth.tokens]\ndatabase = 'sqlite:a'\nthrottle_account = '{text}'\n[[auth.issuer]]\nsecret_file = 'a'"
+        );
+        accepted(&file).auth.tokens.unwrap().throttle_account
+    };
+    for (text, count, seconds) in [
+        ("10/min", 10, 60),
+        ("5/s", 5, 1),
+        ("100/hour", 100, 3600),
+        ("1000000/d", 1_000_000, 86400),
+        ("1/minute", 1, 60),
+    ] {
+        let rate = rate(text).unwrap();
+        let found = (rate.count.get(), rate.per.length().as_secs());
+        assert_eq!(found, (count, seconds), "{text}");
+    }
+    assert_eq!(rate("off"), None);
+    assert_snapshot!(refused("auth.tokens.throttle_account = '10 per minute'"), @r#"
+    config: /srv/app.toml:1:32: `auth.tokens.throttle_account` must be a rate such as "10/min", "5/s", "100/hour" or "1000/day", or "off", found `"10 per minute"`
+    "#);
+    for text in [
+        "10",
+        "0/s",
+        "/s",
+        "10/",
+        "10/week",
+        "+1/s",
+        "-1/s",
+        "1.5/s",
+        "01/s",
+        " 1/s",
+        "1/s ",
+        "1/S",
+        "1000001/s",
+        "on",
+    ] {
+        let file = format!("auth.tokens.throttle_address = '{text}'");
+        assert!(refused(&file).contains("must be a rate such as"), "{text}");
+    }
+    assert!(refused("auth.tokens.throttle_address = 10").contains("must be a rate such as"));
+}
+
+#[test]
+fn a_sliding_token_is_not_rotated() {
+    let file = "[auth.tokens]\ndatabase = 'sqlite:a'\nkind = 'sliding'\nrotate_refresh_tokens = true\n[[auth.issuer]]\nsecret_file = 'a'\n[[auth.rule]]\npath = '/'";
+    assert_snapshot!(warned(file), @r#"
+    config: /srv/app.toml:4:25: `auth.tokens.rotate_refresh_tokens` is for `kind = "pair"`: a sliding token is not rotated
+    "#);
+    assert_snapshot!(refused("[auth.tokens]\nkind = 'both'\nsliding_lifetime = '0s'"), @r#"
+    config: /srv/app.toml:2:8: `auth.tokens.kind` must be `pair` or `sliding`, found `"both"`
+    config: /srv/app.toml:3:20: `auth.tokens.sliding_lifetime` must be a time of 1s to 11months 30days 3h 50m 24s, such as "10s" or "500ms", found `"0s"`
+    "#);
+}
+
+#[test]
 fn a_variable_reaches_a_table_within_a_section() {
     let sources = environment([
         ("DESTRIER_AUTH__TOKENS__DATABASE", "sqlite:/a.db"),
@@ -445,4 +502,81 @@ fn a_resource_is_an_address() {
         let told = refused.matches("must be an address without query and fragment");
         assert_eq!(told.count(), 2, "{address}: {refused}");
     }
+}
+
+#[test]
+fn claims_are_written_to_fields_that_mean_nothing_else() {
+    let text = "[auth]\npayload_header = 'X-Auth-Payload'\n[auth.headers]\nX-Auth-Subject = 'sub'\n'Tenant_Id' = { claim = 'https://a.example/tenant', format = 'json' }\nRemote-User = { claim = 'a.b' }";
+    let auth = accepted(text).auth;
+    let headers: Vec<_> = auth
+        .headers
+        .iter()
+        .map(|field| (field.name.as_str(), field.claim.as_str(), field.format))
+        .collect();
+    let expected = [
+        ("remote-user", "a.b", FieldFormat::Comma),
+        ("tenant_id", "https://a.example/tenant", FieldFormat::Json),
+        ("x-auth-subject", "sub", FieldFormat::Comma),
+    ];
+    assert_eq!(headers, expected);
+    assert_eq!(auth.payload_header.unwrap(), "x-auth-payload");
+    assert_snapshot!(refused("[auth]\npayload_header = 'x_a'\n[auth.headers]\n'a b' = 'sub'\nContent_Length = 'sub'\nX-Forwarded-For = 'sub'\nX-A = 'sub'\nX_A = 'sub'\nX-B = ''\nX-C = 1\nX-D = {}\nX-E = { claim = 'a', format = 'csv' }\nX-F = { claim = 'a', type = 'json' }"), @r#"
+    config: /srv/app.toml:2:18: `auth.payload_header` is the same field as another one: applications may not tell `_` from `-`, found `x_a`
+    config: /srv/app.toml:4:1: `auth.headers."a b"` must be a field with a name of letters, digits and `-`, `_`, `.`, found `a b`
+    config: /srv/app.toml:5:1: `auth.headers.Content_Length` must not be a field that has a meaning of its own, found `Content_Length`
+    config: /srv/app.toml:6:1: `auth.headers.X-Forwarded-For` must not be a field that has a meaning of its own, found `X-Forwarded-For`
+    config: /srv/app.toml:8:1: `auth.headers.X_A` is the same field as another one: applications may not tell `_` from `-`, found `X_A`
+    config: /srv/app.toml:9:7: `auth.headers.X-B` must be the name of a claim, or `{ claim = "…", format = "…" }` with the format `comma` or `json`, found `""`
+    config: /srv/app.toml:10:7: `auth.headers.X-C` must be the name of a claim, or `{ claim = "…", format = "…" }` with the format `comma` or `json`, found `1`
+    config: /srv/app.toml:11:7: `auth.headers.X-D` must be the name of a claim, or `{ claim = "…", format = "…" }` with the format `comma` or `json`, found `{}`
+    config: /srv/app.toml:12:7: `auth.headers.X-E` must be the name of a claim, or `{ claim = "…", format = "…" }` with the format `comma` or `json`, found `{ claim = "a", format = "csv" }`
+    config: /srv/app.toml:13:7: `auth.headers.X-F` must be the name of a claim, or `{ claim = "…", format = "…" }` with the format `comma` or `json`, found `{ claim = "a", type = "json" }`
+    "#);
+}
+
+#[test]
+fn a_binding_that_nobody_could_prove_is_refused() {
+    let mtls = "[[auth.issuer]]\njwks_file = 'a'\nbinding = 'mtls'";
+    assert_snapshot!(refused(mtls), @"
+    config: /srv/app.toml:3:11: `auth.issuer[0].binding` is `mtls`, but `server.trusted_proxies` is empty: nobody may say which certificate a client has
+    hint: name the proxy that ends TLS, by its address or as `unix`
+    ");
+    for proxies in ["'unix'", "['10.0.0.0/8', '::1']"] {
+        let config = accepted(&format!("server.trusted_proxies = {proxies}\n{mtls}"));
+        assert!(config.auth.has_binding(Binding::Mtls));
+        assert!(!config.server.trusted_proxies.is_empty());
+    }
+    let service = "auth.tokens.database = 'sqlite:a'\n[[auth.issuer]]\nsecret_file = 'a'\nname = 'own'\nbinding = 'dpop'";
+    assert_snapshot!(refused(service), @"config: /srv/app.toml:1:6: `auth.tokens` issues tokens that are bound to nothing, but issuer `own` has a `binding`");
+}
+
+#[test]
+fn what_proofs_and_certificates_need_is_checked() {
+    assert_snapshot!(refused(r#"
+[server]
+trusted_proxies = ["10.0.0.0/33", "unix", "proxy.example"]
+[auth]
+dpop_origin = "https://api.example/v1"
+dpop_window = "1500ms"
+client_cert_header = "Authorization"
+client_cert_format = "pem"
+[[auth.issuer]]
+jwks_file = "a"
+binding = "tls"
+"#), @r#"
+    config: /srv/app.toml:3:20: `server.trusted_proxies[0]` must be an address, a network such as `10.0.0.0/8`, or `unix`, found `"10.0.0.0/33"`
+    config: /srv/app.toml:3:43: `server.trusted_proxies[2]` must be an address, a network such as `10.0.0.0/8`, or `unix`, found `"proxy.example"`
+    config: /srv/app.toml:5:15: `auth.dpop_origin` must be an origin, such as `https://api.example.com`, found `"https://api.example/v1"`
+    config: /srv/app.toml:6:15: `auth.dpop_window` must be whole seconds, found `"1500ms"`
+    config: /srv/app.toml:7:22: `auth.client_cert_header` must be the name of a field that has no other meaning, found `"Authorization"`
+    config: /srv/app.toml:8:22: `auth.client_cert_format` must be `rfc9440` or `nginx`, found `"pem"`
+    config: /srv/app.toml:11:11: `auth.issuer[0].binding` must be one of `none`, `dpop`, `mtls`, found `"tls"`
+    "#);
+    let auth = accepted("[auth]\ndpop_origin = 'HTTPS://API.example:8443'\nclient_cert_header = 'X-SSL-Client-Cert'\nclient_cert_format = 'nginx'").auth;
+    assert_eq!(
+        auth.dpop_origin.as_deref(),
+        Some("https://api.example:8443")
+    );
+    assert_eq!(auth.client_cert_header, "x-ssl-client-cert");
+    assert_eq!(auth.client_cert_format, ClientCertFormat::Nginx);
 }

@@ -162,6 +162,7 @@ fn what_is_in_force_is_shown_with_its_origin() {
     server.unix_mode = "0660"                        # default
     # server.unix_owner is not set
     # server.unix_group is not set
+    server.trusted_proxies = []                      # default
     workers.count = 4                                # DESTRIER_WORKERS__COUNT
     workers.boot_timeout = "30s"                     # default
     workers.graceful_timeout = "30s"                 # default
@@ -202,6 +203,12 @@ fn what_is_in_force_is_shown_with_its_origin() {
     auth.trusted_origins = []                        # default
     # auth.csrf_cookie is not set
     # auth.csrf_header is not set
+    auth.headers = {}                                # default
+    # auth.payload_header is not set
+    # auth.dpop_origin is not set
+    auth.dpop_window = "1m"                          # default
+    auth.client_cert_header = "Client-Cert"          # default
+    auth.client_cert_format = "rfc9440"              # default
     # auth.revocation.file is not set
     auth.revocation.on_stale = "deny"                # default
     # auth.tokens.database is not set
@@ -213,13 +220,18 @@ fn what_is_in_force_is_shown_with_its_origin() {
     auth.tokens.prefix = "/api/token"                # default
     # auth.tokens.issuer is not set
     # auth.tokens.signing_key_file is not set
+    auth.tokens.kind = "pair"                        # default
     auth.tokens.access_lifetime = "5m"               # default
     auth.tokens.refresh_lifetime = "1day"            # default
+    auth.tokens.sliding_lifetime = "5m"              # default
+    auth.tokens.sliding_refresh_lifetime = "1day"    # default
     auth.tokens.rotate_refresh_tokens = false        # default
     auth.tokens.blacklist_after_rotation = false     # default
     auth.tokens.reuse_grace = "10s"                  # default
     auth.tokens.user_id_claim = "user_id"            # default
     auth.tokens.update_last_login = false            # default
+    auth.tokens.throttle_account = "10/min"          # default
+    auth.tokens.throttle_address = "off"             # default
     app.kind = "demo"                                # default
     app.faults = false                               # default
     log.level = "info"                               # default
@@ -246,6 +258,7 @@ fn what_is_in_force_is_shown_with_its_origin() {
     require = []                                     # default
     claims = {}                                      # default
     typ = []                                         # default
+    binding = "none"                                 # default
 
     [[auth.rule]]
     path = "/"                                       # /srv/app.toml:6:8

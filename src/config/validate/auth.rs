@@ -1,6 +1,6 @@
 //! `[auth]`: where tokens stand, and what clients are told.
 
-use super::{Check, path, text};
+use super::{Check, text};
 use crate::config::key::KeyPath;
 use crate::config::notation::{OneOrMany, Text};
 use crate::config::{
@@ -26,6 +26,7 @@ impl Check<'_> {
             );
             self.warn(&key, message, None);
         }
+        let (headers, payload_header) = self.identity_fields(auth);
         Auth {
             realm: text(&auth.realm),
             resource: self.resource(auth.resource.as_ref()),
@@ -38,7 +39,13 @@ impl Check<'_> {
                 "must be an origin, such as `https://app.example.com`",
             ),
             double_submit: self.double_submit(auth),
-            revocation: revocation(&auth.revocation),
+            headers,
+            payload_header,
+            dpop_origin: self.dpop_origin(auth.dpop_origin.as_ref()),
+            dpop_window: self.whole_seconds(&"auth.dpop_window".into(), auth.dpop_window.0),
+            client_cert_header: self.client_cert_header(&auth.client_cert_header),
+            client_cert_format: auth.client_cert_format,
+            revocation: self.revocation(&auth.revocation),
             tokens,
             issuers,
             rules,
@@ -122,13 +129,5 @@ impl Check<'_> {
             cookie: cookie.clone(),
             header: header.to_ascii_lowercase(),
         })
-    }
-}
-
-fn revocation(written: &file::Revocation) -> Revocation {
-    let file = written.file.as_ref().map(path).map(DenyListSource::File);
-    Revocation {
-        lists: file.into_iter().collect(),
-        on_stale: written.on_stale,
     }
 }

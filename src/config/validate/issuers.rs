@@ -23,10 +23,7 @@ impl Check<'_> {
             let key = KeyPath::from("auth.issuer").item(index);
             let keys = self.key_source(&key, issuer);
             self.algorithms(&key, issuer);
-            if issuer.leeway.0.subsec_nanos() != 0 {
-                // Tokens are judged by the second, so that a fraction would be forgotten without a word.
-                self.refuse(&key.child("leeway"), "must be whole seconds", None);
-            }
+            self.whole_seconds(&key.child("leeway"), issuer.leeway.0);
             let issued_by = issued_by(issuer);
             let name = issuer.name.as_ref().map(text).or_else(|| issued_by.clone());
             let name = name.unwrap_or_else(|| key.to_string());
@@ -50,7 +47,9 @@ impl Check<'_> {
                 require: texts(&issuer.require),
                 claims,
                 typ: texts(&issuer.typ),
+                binding: issuer.binding,
                 signs_refresh_tokens: false,
+                signs_sliding_tokens: false,
             }));
         }
         issuers

@@ -6,7 +6,7 @@ use super::{Check, path, text};
 use crate::config::file;
 use crate::config::key::KeyPath;
 use crate::config::notation::Text;
-use crate::config::{Issuer, KeySource, Tokens};
+use crate::config::{Issuer, KeySource, TokenKind, Tokens};
 
 impl Check<'_> {
     /// The service, when it has a database; the issuer that signs for it is marked.
@@ -32,19 +32,25 @@ impl Check<'_> {
         let issuer = issuer.inspect(|index| {
             if let Some(issuer) = issuers.get_mut(*index) {
                 issuer.signs_refresh_tokens = true;
+                issuer.signs_sliding_tokens = written.kind == TokenKind::Sliding;
             }
         });
         Some(Tokens {
             prefix,
             issuer: issuer?,
             signing_key_file: written.signing_key_file.as_ref().map(path),
+            kind: written.kind,
             access_lifetime: written.access_lifetime.0,
             refresh_lifetime: written.refresh_lifetime.0,
+            sliding_lifetime: written.sliding_lifetime.0,
+            sliding_refresh_lifetime: written.sliding_refresh_lifetime.0,
             rotate_refresh_tokens: written.rotate_refresh_tokens,
             blacklist_after_rotation: written.blacklist_after_rotation,
             reuse_grace: written.reuse_grace.0,
             user_id_claim: text(&written.user_id_claim),
             update_last_login: written.update_last_login,
+            throttle_account: written.throttle_account.0,
+            throttle_address: written.throttle_address.0,
             database: database?,
             schema,
         })
@@ -75,6 +81,14 @@ impl Check<'_> {
         };
         whole_seconds("access_lifetime", written.access_lifetime.0);
         whole_seconds("refresh_lifetime", written.refresh_lifetime.0);
+        whole_seconds("sliding_lifetime", written.sliding_lifetime.0);
+        let refreshed_for = written.sliding_refresh_lifetime.0;
+        whole_seconds("sliding_refresh_lifetime", refreshed_for);
+        if written.kind == TokenKind::Sliding && written.rotate_refresh_tokens {
+            let key = KeyPath::from("auth.tokens.rotate_refresh_tokens");
+            let message = "`auth.tokens.rotate_refresh_tokens` is for `kind = \"pair\"`: a sliding token is not rotated";
+            self.warn(&key, message.to_owned(), None);
+        }
         let (access, refresh) = (written.access_lifetime.0, written.refresh_lifetime.0);
         if access > refresh {
             let key = self.given(&[

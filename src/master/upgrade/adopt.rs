@@ -24,6 +24,7 @@ use crate::master::{
     Agent, Fetched, FileWatch, Loaded, Loader, LoaderBox, Master, Pinned, Purpose, RunAgent,
     Upgrade,
 };
+use crate::replay::ReplayCache;
 use crate::scoreboard::{SEATS, Scoreboard};
 use crate::supervisor::{Event, Generation};
 use crate::sys::handover::{self, Legacy};
@@ -126,6 +127,7 @@ impl Master {
             control,
             crew,
             scoreboard,
+            replay,
             fetched,
             deaths,
             hangs,
@@ -149,6 +151,10 @@ impl Master {
         }
         let (scoreboard, is_fresh) = take_scoreboard(scoreboard, &mut legacy)
             .map_err(failed("go on with the scoreboard"))?;
+        let replay = replay.map(|replay| take_replay(&replay, &mut legacy));
+        let replay = replay
+            .transpose()
+            .map_err(failed("go on with the replay cache"))?;
         let fetched =
             take_fetched(fetched, &pinned, &mut legacy).map_err(failed("take what was fetched"))?;
         let mut master = Self {
@@ -163,6 +169,7 @@ impl Master {
                 .map_err(failed("go on with the control socket"))?,
             signals,
             scoreboard,
+            replay,
             deaths: take_deaths(deaths),
             hangs,
             memory,
@@ -215,6 +222,18 @@ fn take_scoreboard(
     let fresh = Scoreboard::new()?;
     fresh.add_totals(&totals);
     Ok((fresh, true))
+}
+
+/// One of another layout cannot be read: a fresh one is made, and the workers of before keep theirs until they are replaced.
+fn take_replay(state: &state::Replay, legacy: &mut Legacy) -> io::Result<Arc<ReplayCache>> {
+    let state::Replay { memory, layout } = *state;
+    if let Some(replay) = ReplayCache::of_file(legacy.take(memory)?, layout)? {
+        return Ok(replay);
+    }
+    tracing::warn!(
+        "the replay cache of before cannot be read: a DPoP proof that was shown to a worker of before may be shown once again"
+    );
+    ReplayCache::new()
 }
 
 /// What was fetched for generations that are still known.

@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
 
 use super::state::{
-    Client, Control, Deaths, Fetched, Hand, Inherited, Kind, Listener, Listeners, STATE_VERSION,
-    Scoreboard, SlotSocket, SocketPath, State,
+    Client, Control, Deaths, Fetched, Hand, Inherited, Kind, Listener, Listeners, Replay,
+    STATE_VERSION, Scoreboard, SlotSocket, SocketPath, State,
 };
 use crate::config::Fetch;
 use crate::logging;
 use crate::master::{
     Master, Pinned, agent, control, crew, deaths, listeners, slot_sockets, socket_path,
 };
+use crate::replay;
 use crate::scoreboard;
 use crate::supervisor::{Caller, Generation, WorkerId};
 use crate::sys::handover::Luggage;
@@ -32,6 +33,7 @@ impl Master {
             // Opened anew: what has arrived stays blocked and pending.
             signals: _,
             scoreboard,
+            replay,
             deaths,
             hangs,
             memory,
@@ -70,6 +72,10 @@ impl Master {
                 layout: scoreboard::VERSION,
                 totals: scoreboard.totals(&seats),
             },
+            replay: replay.as_ref().map(|replay| Replay {
+                memory: luggage.pack(replay.file()),
+                layout: replay::VERSION,
+            }),
             fetched: pack_fetched(&agent.fetched, generations, &mut luggage),
             deaths: pack_deaths(deaths),
             hangs: hangs.clone(),

@@ -52,6 +52,7 @@ pub(super) struct State {
     pub(super) control: Control,
     pub(super) crew: Vec<Hand>,
     pub(super) scoreboard: Scoreboard,
+    pub(super) replay: Option<Replay>,
     pub(super) fetched: Vec<Fetched>,
     pub(super) deaths: Deaths,
     pub(super) hangs: HangWatch,
@@ -187,6 +188,13 @@ pub(super) struct Scoreboard {
     pub(super) layout: u64,
     /// For a program that knows another layout.
     pub(super) totals: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Replay {
+    pub(super) memory: Number,
+    pub(super) layout: u64,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -418,6 +426,10 @@ mod tests {
                 layout: 1,
                 totals: BTreeMap::from([("success".to_owned(), 3)]),
             },
+            replay: Some(Replay {
+                memory: 12,
+                layout: 1,
+            }),
             fetched: vec![Fetched {
                 generation: Generation(1),
                 feed: 0,
@@ -482,6 +494,7 @@ mod tests {
         control {"listener":[9,{"path":"/run/control.sock","made":[1,2],"lock":10}],"clients":[{"caller":1,"stream":11,"unread":[123],"unsent":[],"unanswered":1,"has_finished":false}],"last_caller":1,"path":"/run/control.sock","pause":null}
         crew [{"worker":2,"pid":4711,"slot":0,"generation":1,"seat":0,"spawned":1,"told_to_go":false,"hung_for":null,"killed":["Hung",6],"channel":12,"unread":[],"unsent":[],"passing":[[0,5]]}]
         scoreboard {"memory":12,"layout":1,"totals":{"success":3}}
+        replay {"memory":12,"layout":1}
         fetched [{"generation":1,"feed":0,"at":1,"file":12}]
         deaths {"memory_kills":0,"reports":[],"suspects":{"7":{"name":{"method":"GET","path":"/report"},"deaths":[1],"forgotten":2,"is_blocked":false}},"untold":0,"next_summary":0}
         hangs {"looked":1,"suspects":{"2":{"busy_since":0,"until":1}}}

@@ -481,3 +481,40 @@ fn wrong_usage_is_told_from_a_token_that_is_not_valid() {
     token: a token on the command line is shown to every user of this machine; pass it on standard input or with `--token-file`
     "#);
 }
+
+#[test]
+fn a_bound_token_is_judged_alone_and_what_is_needed_besides_is_noted() {
+    let place = Place::new();
+    place.write_as(0o600, "secret", SECRET);
+    let verified = |claim: &str| {
+        let mut issue = place.command("token issue --key secret --sub a");
+        issue.args(["--claim", claim]);
+        let token = place.outcome(issue).data();
+        place.run_on(token, "token verify --secret secret")
+    };
+    let _masks = masked(&TIMES);
+    assert_snapshot!(verified(r#"cnf={"jkt":"x"}"#), @r#"
+    exit 0
+    --- stdout
+    {"sub":"a","iat":[time],"exp":[time],"jti":"[random]","cnf":{"jkt":"x"}}
+    --- stderr
+    note: the token is bound to a key (`cnf.jkt`); a worker asks for a DPoP proof besides, and takes it only from an issuer with `binding = "dpop"`
+    "#);
+    assert_snapshot!(verified(r#"cnf={"x5t#S256":"x"}"#), @r##"
+    exit 0
+    --- stdout
+    {"sub":"a","iat":[time],"exp":[time],"jti":"[random]","cnf":{"x5t#S256":"x"}}
+    --- stderr
+    note: the token is bound to a certificate (`cnf.x5t#S256`); a worker asks for the client's certificate besides, and takes it only from an issuer with `binding = "mtls"`
+    "##);
+    assert_snapshot!(verified(r#"cnf={"kid":"x"}"#), @r#"
+    exit 0
+    --- stdout
+    {"sub":"a","iat":[time],"exp":[time],"jti":"[random]","cnf":{"kid":"x"}}
+    "#);
+    assert_snapshot!(verified("cnf=x"), @"
+    exit 1
+    --- stderr
+    token is not valid: issuer --secret: claim `cnf` is not an object whose `jkt` and `x5t#S256` are strings
+    ");
+}

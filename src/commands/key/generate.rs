@@ -13,21 +13,23 @@ use aws_lc_rs::signature::{
 };
 use pem::{EncodeConfig, LineEnding, Pem};
 
-use super::{CommandError, ExitCode, tell};
-use crate::cli::{KeyAlgorithm, KeyCommand};
+use serde_json::json;
+
+use super::super::{CommandError, tell};
+use crate::auth::SigningKey;
+use crate::cli::KeyAlgorithm;
+use crate::config::Algorithm;
 use crate::key_files;
 
 const PRIVATE_MODE: u32 = 0o600;
 const PUBLIC_MODE: u32 = 0o644;
 
-pub(super) fn run(command: &KeyCommand) -> Result<ExitCode, CommandError> {
-    let KeyCommand::Generate {
-        algorithm,
-        out,
-        public_out,
-    } = command;
-    generate(*algorithm, out, public_out.as_deref())?;
-    Ok(ExitCode::Success)
+/// How the public half is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PublicForm {
+    Pem,
+    /// A JWK set, in which the key has a name, so that others can follow it there.
+    KeySet,
 }
 
 /// What was made, as text.
@@ -36,10 +38,24 @@ enum Made {
     Pair { private: String, public: String },
 }
 
-fn generate(
+/// A new private key in PEM.
+pub(super) fn private_key(algorithm: KeyAlgorithm) -> Result<String, CommandError> {
+    match make(algorithm) {
+        Ok(Made::Pair { private, .. }) => Ok(private),
+        Ok(Made::Secret(_)) => Err(CommandError::usage(
+            "key rotate: a shared secret has no public half that could be known before it signs",
+        )),
+        Err(error) => Err(CommandError::failure(format!(
+            "key rotate: the key could not be made: {error}"
+        ))),
+    }
+}
+
+pub(super) fn run(
     algorithm: KeyAlgorithm,
     out: &Path,
     public_out: Option<&Path>,
+    form: PublicForm,
 ) -> Result<(), CommandError> {
     if [Some(out), public_out].contains(&Some(Path::new("-"))) {
         return Err(CommandError::usage(
@@ -65,6 +81,10 @@ fn generate(
                     "key generate: `--out` and `--public-out` are the same file",
                 ));
             }
+            let public = match form {
+                PublicForm::Pem => public,
+                PublicForm::KeySet => key_set(algorithm, &private)?,
+            };
             write(out, &private, PRIVATE_MODE)?;
             if let Err(error) = write(&public_out, &public, PUBLIC_MODE) {
                 // Half a pair would only be in the way of the next attempt.
@@ -78,6 +98,23 @@ fn generate(
             Ok(())
         }
     }
+}
+
+/// A set with the public half of this key, called by its thumbprint.
+fn key_set(algorithm: KeyAlgorithm, private: &str) -> Result<String, CommandError> {
+    let made_for = match algorithm {
+        KeyAlgorithm::Es256 => Some(Algorithm::Es256),
+        KeyAlgorithm::Es384 => Some(Algorithm::Es384),
+        KeyAlgorithm::EdDsa => Some(Algorithm::EdDsa),
+        // It serves several, all of which may be meant.
+        KeyAlgorithm::Rs256 | KeyAlgorithm::Hs256 | KeyAlgorithm::Hs384 | KeyAlgorithm::Hs512 => {
+            None
+        }
+    };
+    let key = SigningKey::from_pem(private.as_bytes()).ok();
+    key.and_then(|key| key.public_jwk_by_thumbprint(made_for))
+        .map(|(jwk, _)| format!("{:#}\n", json!({ "keys": [jwk] })))
+        .ok_or_else(|| CommandError::failure("key generate: the key set could not be made"))
 }
 
 fn make(algorithm: KeyAlgorithm) -> io::Result<Made> {

@@ -1,0 +1,218 @@
+//! What clients and the log are told of a request that may not pass. The words are those of Django REST Framework, where it has
+//! some.
+
+use std::fmt;
+
+use super::Refusal;
+use super::bearer::Scheme;
+use super::binding::BindingError;
+use super::challenge::Challenges;
+use super::credentials::CredentialsError;
+use super::csrf::CsrfError;
+use super::identity_fields::FieldsError;
+use super::path::PathError;
+use super::rules::Unmet;
+use super::token::TokenError;
+use crate::config::{self, Binding};
+
+/// Those that come with a challenge.
+#[derive(Debug)]
+pub(super) struct Refusals {
+    challenges: Challenges,
+}
+
+impl Refusals {
+    /// `metadata` is the address at which a client learns where it gets a token.
+    pub(super) fn new(config: &config::Auth, metadata: Option<&str>) -> Self {
+        Self {
+            challenges: Challenges::new(&config.realm, metadata, &schemes(config)),
+        }
+    }
+
+    /// The token is believed, but does not suffice.
+    pub(super) fn insufficient(&self, scheme: Option<Scheme>, unmet: &Unmet<'_>) -> Refusal {
+        match unmet {
+            Unmet::Scopes { needed, .. } => self.forbidden(scheme, needed, unmet),
+            // Which of them the client shall ask for is not ours to say: a challenge names scopes that are all needed.
+            Unmet::AnyScope(_) | Unmet::Roles(_) | Unmet::Claim(_) => {
+                self.forbidden(scheme, &[], unmet)
+            }
+            Unmet::LoginTooOld { max_age } => Refusal {
+                status: 401,
+                challenge: Some(
+                    self.challenges
+                        .insufficient_user_authentication(scheme, *max_age),
+                ),
+                detail: "A more recent login is needed.",
+                code: "login_too_old",
+                reason: unmet.to_string(),
+            },
+        }
+    }
+
+    /// The credentials are not one token.
+    pub(super) fn unreadable(&self, error: &CredentialsError) -> Refusal {
+        match error {
+            CredentialsError::SeveralFields => {
+                bad_request("The request has more than one Authorization header.", error)
+            }
+            CredentialsError::Several => Refusal {
+                challenge: Some(self.challenges.invalid_request()),
+                ..bad_request("The request has more than one token.", error)
+            },
+            // RFC 6750 section 3.1: a malformed request is not a token that is not believed.
+            CredentialsError::Malformed => Refusal {
+                status: 400,
+                challenge: Some(self.challenges.invalid_request()),
+                detail: "Authorization header must contain two space-delimited values",
+                code: "bad_authorization_header",
+                reason: error.to_string(),
+            },
+        }
+    }
+
+    /// There is no token.
+    pub(super) fn not_authenticated(&self) -> Refusal {
+        Refusal {
+            status: 401,
+            challenge: Some(self.challenges.missing()),
+            detail: "Authentication credentials were not provided.",
+            code: "not_authenticated",
+            reason: "no bearer token".to_owned(),
+        }
+    }
+
+    /// No issuer accepts the token, or what it is judged by is lacking.
+    pub(super) fn not_believed(&self, scheme: Option<Scheme>, error: &TokenError) -> Refusal {
+        if error.is_ours() {
+            return Refusal {
+                status: 503,
+                challenge: None,
+                detail: "The token cannot be checked for now.",
+                code: "token_not_checked",
+                reason: error.to_string(),
+            };
+        }
+        self.invalid(scheme, error.to_string())
+    }
+
+    /// The token is not for whoever shows it.
+    pub(super) fn not_bound(&self, error: &BindingError, scheme: Option<Scheme>) -> Refusal {
+        match error {
+            BindingError::ShownAsBearer | BindingError::Proof(_) => {
+                self.unproven(error.is_about_proof(), error.to_string())
+            }
+            BindingError::KeyUnproven
+            | BindingError::CertificateUnproven
+            | BindingError::ShownAsDpop
+            | BindingError::NoCertificate
+            | BindingError::OtherCertificate => self.invalid(scheme, error.to_string()),
+        }
+    }
+
+    /// The proof was shown before.
+    pub(super) fn replayed(&self) -> Refusal {
+        self.unproven(true, "DPoP proof: it was shown before".to_owned())
+    }
+
+    /// The request is not one that any rule is for.
+    pub(super) fn no_rule(&self, scheme: Option<Scheme>) -> Refusal {
+        self.forbidden(scheme, &[], &"no rule is for this method and path")
+    }
+
+    /// The token is one that needs a DPoP proof, and has none that counts.
+    fn unproven(&self, is_about_proof: bool, reason: String) -> Refusal {
+        let refusal = self.invalid(Some(Scheme::Dpop), reason);
+        if !is_about_proof {
+            return refusal;
+        }
+        Refusal {
+            challenge: Some(self.challenges.invalid_proof()),
+            detail: "The DPoP proof is missing or not valid.",
+            code: "invalid_dpop_proof",
+            ..refusal
+        }
+    }
+
+    fn invalid(&self, scheme: Option<Scheme>, reason: String) -> Refusal {
+        Refusal {
+            status: 401,
+            challenge: Some(self.challenges.invalid_token(scheme)),
+            detail: "Given token not valid for any token type",
+            code: "token_not_valid",
+            reason,
+        }
+    }
+
+    fn forbidden(
+        &self,
+        scheme: Option<Scheme>,
+        scopes: &[String],
+        reason: &dyn fmt::Display,
+    ) -> Refusal {
+        Refusal {
+            status: 403,
+            challenge: Some(self.challenges.insufficient_scope(scheme, scopes)),
+            detail: "You do not have permission to perform this action.",
+            code: "permission_denied",
+            reason: reason.to_string(),
+        }
+    }
+}
+
+/// What tokens may be shown with: bearer tokens where no issuer has others.
+fn schemes(config: &config::Auth) -> Vec<Scheme> {
+    let is_dpop = |issuer: &config::Issuer| issuer.binding == Binding::Dpop;
+    let all = !config.issuers.is_empty() && config.issuers.iter().all(is_dpop);
+    let bearer = (!all).then_some(Scheme::Bearer);
+    let dpop = config.has_binding(Binding::Dpop).then_some(Scheme::Dpop);
+    bearer.into_iter().chain(dpop).collect()
+}
+
+/// The path has two readings.
+pub(super) fn ambiguous(error: PathError) -> Refusal {
+    bad_request("The path of the request is ambiguous.", &error)
+}
+
+/// The words are those of Django REST Framework.
+pub(super) fn forged(error: CsrfError) -> Refusal {
+    Refusal {
+        status: 403,
+        challenge: None,
+        detail: "CSRF Failed: the request was not made by this site.",
+        code: "permission_denied",
+        reason: error.to_string(),
+    }
+}
+
+/// RFC 6585 section 5. The application would take a part of its claims for all of them.
+pub(super) fn unwritable(error: FieldsError) -> Refusal {
+    Refusal {
+        status: 431,
+        challenge: None,
+        detail: "The token says more than can be passed on.",
+        code: "claims_too_large",
+        reason: error.to_string(),
+    }
+}
+
+/// Whether the proof was shown before cannot be told, so it may not pass; another proof has a place of its own.
+pub(super) fn unremembered() -> Refusal {
+    Refusal {
+        status: 503,
+        challenge: None,
+        detail: "The DPoP proof cannot be checked for now.",
+        code: "proof_not_checked",
+        reason: "the replay cache has no room for the DPoP proof: too many were shown within `auth.dpop_window`".to_owned(),
+    }
+}
+
+fn bad_request(detail: &'static str, reason: &dyn fmt::Display) -> Refusal {
+    Refusal {
+        status: 400,
+        challenge: None,
+        detail,
+        code: "invalid_request",
+        reason: reason.to_string(),
+    }
+}
