@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use super::{CommandError, load_signer, misconfigured, print, read_config, tell};
+use super::{
+    CommandError, load_database_password, load_signer, misconfigured, print, read_config, tell,
+};
 use crate::auth::Guard;
 use crate::cli::ConfigArgs;
 use crate::config::{self, Config, Sources, WorkerCount};
@@ -56,7 +58,11 @@ pub(super) fn fitness(sources: &Sources) -> Result<Config, CommandError> {
 fn examine(config: &Config) -> Result<Guard, CommandError> {
     let mut errors = absent(config);
     match key_files::load(&config.auth, MissingSecret::StandIn) {
-        Ok(guard) if errors.is_empty() => load_signer(config, &guard).map(|_| guard),
+        Ok(guard) if errors.is_empty() => {
+            load_signer(config, &guard)?;
+            load_database_password(config)?;
+            Ok(guard)
+        }
         Ok(_) => Err(misconfigured(&errors)),
         Err(of_keys) => {
             errors.splice(0..0, of_keys);

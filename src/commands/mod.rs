@@ -7,11 +7,11 @@ use std::io::{self, Write};
 use crate::app::App;
 use crate::auth::{Guard, UnixTime};
 use crate::cli::{Cli, Command, ConfigArgs};
-use crate::config::{Config, ConfigErrors, Loaded, Sources, load, read};
+use crate::config::{Config, ConfigErrors, Database, Loaded, Sources, load, read};
 use crate::key_files;
 use crate::master::control::Request;
 use crate::sys::clock;
-use crate::tokens::Signer;
+use crate::tokens::{Password, Signer};
 
 mod ask;
 mod auth;
@@ -153,6 +153,24 @@ pub(crate) fn load_signer(config: &Config, guard: &Guard) -> Result<Option<Signe
         .and_then(|key| Signer::new(tokens, issuer, key, guard, now))
         .map(Some)
         .map_err(|error| misconfigured(&[format!("auth.tokens: {error}")]))
+}
+
+/// The password of the token database; absent when none is configured.
+pub(crate) fn load_database_password(config: &Config) -> Result<Option<Password>, CommandError> {
+    let tokens = config.auth.tokens.as_ref();
+    let Some(Database::Postgres {
+        password_file: Some(file),
+        ..
+    }) = tokens.map(|tokens| &tokens.database)
+    else {
+        return Ok(None);
+    };
+    key_files::read_secret(file)
+        .and_then(|secret| {
+            Password::new(secret).map_err(|error| format!("`{}`: {error}", file.display()))
+        })
+        .map(Some)
+        .map_err(|error| misconfigured(&[format!("auth.tokens.database_password_file: {error}")]))
 }
 
 /// What is wrong with things that the configuration names, a line each.

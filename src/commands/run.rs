@@ -18,7 +18,7 @@ use crate::master::{
     Master, Program, Purpose, ReadFeed, RunAgent, Serve, ServiceManager, SocketPathError,
     StartError, Takeover,
 };
-use crate::tokens::Signer;
+use crate::tokens::{Password, Signer};
 use crate::worker::{self, Task};
 
 /// Serves `app` as the configuration says.
@@ -143,9 +143,18 @@ fn read<A: App>(
     let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     warnings.extend(guard.warnings().iter().cloned());
     let signer = super::load_signer(&config, &guard)?.map(Arc::new);
+    let secrets = Secrets {
+        signer,
+        database_password: super::load_database_password(&config)?,
+    };
     let config = Arc::new(config);
     let read_feed = read_feed(Arc::clone(&config));
-    let serve = serve(Arc::clone(&config), Arc::new(guard), signer, Rc::clone(app));
+    let serve = serve(
+        Arc::clone(&config),
+        Arc::new(guard),
+        secrets,
+        Rc::clone(app),
+    );
     Ok(Loaded {
         config,
         text,
@@ -193,10 +202,16 @@ fn run_agent() -> RunAgent {
     })
 }
 
+/// What the token service has from files that workers may not read.
+struct Secrets {
+    signer: Option<Arc<Signer>>,
+    database_password: Option<Password>,
+}
+
 fn serve<A: App>(
     config: Arc<config::Config>,
     guard: Arc<Guard>,
-    signer: Option<Arc<Signer>>,
+    secrets: Secrets,
     app: Rc<A>,
 ) -> Serve {
     Rc::new(move |assignment: Assignment| {
@@ -219,7 +234,8 @@ fn serve<A: App>(
             workers,
             config: Arc::clone(&config),
             guard: Arc::clone(&guard),
-            signer: signer.clone(),
+            signer: secrets.signer.clone(),
+            database_password: secrets.database_password.clone(),
             channel,
             listeners,
             seat,

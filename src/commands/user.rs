@@ -6,7 +6,9 @@ use comfy_table::{Table, presets};
 use serde_json::{Map, Value, json};
 
 use super::token::parse_claim;
-use super::{CommandError, ExitCode, load_config, misconfigured, print, tell};
+use super::{
+    CommandError, ExitCode, load_config, load_database_password, misconfigured, print, tell,
+};
 use crate::cli::{ConfigArgs, UserAddArgs, UserCommand};
 use crate::config::Config;
 use crate::master::identity_of;
@@ -134,8 +136,9 @@ fn open(args: &crate::cli::UserPlaceArgs) -> Result<Users, CommandError> {
         );
         return Err(CommandError::usage(message));
     }
+    let password = load_database_password(&config)?;
     become_the_workers(&config)?;
-    done(Users::open(&config.auth))
+    done(Users::open(&config.auth, password.as_ref()))
 }
 
 /// What root makes here, workers must be able to write to.

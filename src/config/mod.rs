@@ -54,7 +54,9 @@ pub use locate::{Located, locate};
 pub use origin::Origin;
 pub use show::{Overridden, Setting, shown};
 pub use sources::{Sources, Text};
-pub use tokens::{Database, Rate, RatePeriod, TokenKind, Tokens};
+pub use tokens::{
+    Database, RESERVED_CLAIMS, Rate, RatePeriod, Schema, SchemaName, TokenKind, Tokens,
+};
 pub use trusted_proxies::TrustedProxies;
 
 /// Reads, merges and checks the configuration.

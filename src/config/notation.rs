@@ -4,15 +4,20 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{Error, SeqAccess, Unexpected, Visitor, value::SeqAccessDeserializer};
+use serde::de::{
+    Error, IntoDeserializer, SeqAccess, Unexpected, Visitor, value::SeqAccessDeserializer,
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Rate, RatePeriod, WorkerCount};
+use super::WorkerCount;
+
+mod limit;
+
+pub(super) use limit::Limit;
 
 /// A whole number between two bounds, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -267,84 +272,6 @@ impl JsonSchema for Octal {
     }
 }
 
-/// At most so many within so long, as Django REST Framework writes it: `"10/min"`; or `"off"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Limit(pub(super) Option<Rate>);
-
-impl Limit {
-    const EXPECTED: &str =
-        "a rate such as \"10/min\", \"5/s\", \"100/hour\" or \"1000/day\", or \"off\"";
-    /// The words of each period; the first is how it is shown.
-    const PERIODS: [(RatePeriod, &[&str]); 4] = [
-        (RatePeriod::Second, &["s", "sec", "second"]),
-        (RatePeriod::Minute, &["min", "m", "minute"]),
-        (RatePeriod::Hour, &["hour", "h"]),
-        (RatePeriod::Day, &["day", "d"]),
-    ];
-    const MOST: u32 = 1_000_000;
-
-    fn read(text: &str) -> Option<Self> {
-        if text == "off" {
-            return Some(Self(None));
-        }
-        let (count, word) = text.split_once('/')?;
-        // A plain number: what else the parser takes, `+10`, nobody means.
-        let is_plain = !count.starts_with('0') && count.bytes().all(|byte| byte.is_ascii_digit());
-        let count: NonZeroU32 = count.parse().ok().filter(|_| is_plain)?;
-        let mut periods = Self::PERIODS.into_iter();
-        let (per, _) = periods.find(|(_, words)| words.contains(&word))?;
-        (count.get() <= Self::MOST).then_some(Self(Some(Rate { count, per })))
-    }
-}
-
-impl Serialize for Limit {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Some(Rate { count, per }) = self.0 else {
-            return serializer.serialize_str("off");
-        };
-        let word = match per {
-            RatePeriod::Second => "s",
-            RatePeriod::Minute => "min",
-            RatePeriod::Hour => "hour",
-            RatePeriod::Day => "day",
-        };
-        serializer.collect_str(&format_args!("{count}/{word}"))
-    }
-}
-
-impl<'de> Deserialize<'de> for Limit {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Written;
-        impl Visitor<'_> for Written {
-            type Value = Limit;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str(Limit::EXPECTED)
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Limit, E> {
-                Limit::read(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
-            }
-        }
-        deserializer.deserialize_any(Written)
-    }
-}
-
-impl JsonSchema for Limit {
-    fn schema_name() -> Cow<'static, str> {
-        "Limit".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let words: Vec<&str> = Self::PERIODS
-            .iter()
-            .flat_map(|(_, words)| words.iter().copied())
-            .collect();
-        let pattern = format!("^(off|[1-9][0-9]{{0,6}}/({}))$", words.join("|"));
-        json_schema!({ "type": "string", "pattern": pattern, "title": Self::EXPECTED })
-    }
-}
-
 /// Text that is not empty and has no control characters: names, addresses, paths.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
@@ -371,6 +298,37 @@ impl JsonSchema for Text {
     }
 }
 
+/// A [`Text`], or the empty text for none, where there is a default that is not none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TextOrNone(pub(super) Option<Text>);
+
+impl<'de> Deserialize<'de> for TextOrNone {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() {
+            return Ok(Self(None));
+        }
+        Text::deserialize(text.into_deserializer()).map(|text| Self(Some(text)))
+    }
+}
+
+impl Serialize for TextOrNone {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = self.0.as_ref().map(|Text(text)| text.as_str());
+        serializer.serialize_str(text.unwrap_or_default())
+    }
+}
+
+impl JsonSchema for TextOrNone {
+    fn schema_name() -> Cow<'static, str> {
+        "TextOrNone".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string" })
+    }
+}
+
 /// One value, or an array of them; shown as an array.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
@@ -394,7 +352,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Vec<T>, E> {
                 let one: serde::de::value::StrDeserializer<'_, E> =
-                    serde::de::IntoDeserializer::into_deserializer(text);
+                    IntoDeserializer::into_deserializer(text);
                 Ok(vec![T::deserialize(one)?])
             }
 

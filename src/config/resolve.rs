@@ -23,6 +23,10 @@ pub(super) fn make_absolute(file: &mut File, document: &Document) {
         &mut file.auth.tokens.signing_key_file,
     );
     resolve(
+        &"auth.tokens.database_password_file".into(),
+        &mut file.auth.tokens.database_password_file,
+    );
+    resolve(
         &"auth.revocation.file".into(),
         &mut file.auth.revocation.file,
     );

@@ -8,6 +8,7 @@ use super::*;
 
 mod addresses;
 mod auth;
+mod database;
 mod differences;
 mod fetched_keys;
 mod identity_fields;

@@ -1,5 +1,6 @@
 //! `[auth.tokens]` in force: the token service.
 
+use std::fmt;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -51,6 +52,46 @@ pub struct Tokens {
     pub throttle_address: Option<Rate>,
     /// Where users and refresh tokens are kept.
     pub database: Database,
+    /// In which tables.
+    pub schema: Schema,
+}
+
+/// Claims that the token service sets itself, so that neither a user's record nor a group can.
+pub const RESERVED_CLAIMS: [&str; 8] = [
+    "token_type",
+    "exp",
+    "iat",
+    "nbf",
+    "jti",
+    "aud",
+    "iss",
+    "refresh_exp",
+];
+
+/// `auth.tokens.schema` as it is written: whose tables they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SchemaName {
+    /// Destrier's own, which it makes.
+    Destrier,
+    /// Those of an existing Django site with `SimpleJWT`.
+    Django,
+}
+
+/// Whose tables they are, with what is asked of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Schema {
+    /// Destrier's own, which it makes.
+    Destrier,
+    /// Those of an existing Django site with `SimpleJWT`.
+    Django {
+        /// The claim that holds the names of a user's groups; absent when none shall.
+        groups_claim: Option<String>,
+        /// Whether a password may be checked with MD5.
+        allow_md5_hashes: bool,
+        /// Whether a login replaces a hash that Django would not make any more.
+        upgrade_hashes: bool,
+    },
 }
 
 impl Tokens {
@@ -109,4 +150,20 @@ impl RatePeriod {
 pub enum Database {
     /// A file of `SQLite`, which all workers open.
     Sqlite(PathBuf),
+    /// A `PostgreSQL` server.
+    Postgres {
+        /// Where it is, with the user and the name of the database; the password is never in it.
+        url: String,
+        /// The file with the user's password; absent when the server wants none, or `PGPASSFILE` has it.
+        password_file: Option<PathBuf>,
+    },
+}
+
+impl fmt::Display for Database {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(formatter, "`{}`", path.display()),
+            Self::Postgres { url, .. } => write!(formatter, "`{url}`"),
+        }
+    }
 }

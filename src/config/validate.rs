@@ -15,6 +15,7 @@ use super::{App, Bind, Config, Health, Http, Log, Process, Reload, Server, Worke
 mod auth;
 mod binding;
 mod claims;
+mod database;
 mod identity_fields;
 mod issuers;
 mod revocation;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::rotation::{Millis, Successor};
 use super::store::User;
-use crate::config;
+use crate::config::{self, RESERVED_CLAIMS, Schema};
 
 /// Claims of a token, in order.
 pub(super) type ClaimMap = Map<String, Value>;
@@ -23,6 +23,8 @@ pub(super) struct Style {
     leeway: Duration,
     audience: Option<Value>,
     issuer: Option<String>,
+    /// Whether roles and groups stand in the record only. Beside Django they may come from whoever else issues tokens.
+    owns_roles: bool,
 }
 
 /// A refresh token and an access token that belong together.
@@ -31,18 +33,6 @@ pub(super) struct Pair {
     pub(super) refresh: ClaimMap,
     pub(super) access: ClaimMap,
 }
-
-/// Claims that the service sets itself, so that a user's record cannot.
-const OWN: [&str; 8] = [
-    "token_type",
-    "exp",
-    "iat",
-    "nbf",
-    "jti",
-    "aud",
-    "iss",
-    "refresh_exp",
-];
 
 /// Until when a sliding token may be refreshed.
 const REFRESH_EXP: &str = "refresh_exp";
@@ -68,12 +58,13 @@ impl Style {
                 several => Some(several.into()),
             },
             issuer: issuer.issuer.clone(),
+            owns_roles: tokens.schema == Schema::Destrier,
         }
     }
 
     /// Whether a user's record may set this claim.
     pub(super) fn is_free(&self, claim: &str) -> bool {
-        !claim.is_empty() && claim != self.user_id_claim && !OWN.contains(&claim)
+        !claim.is_empty() && claim != self.user_id_claim && !RESERVED_CLAIMS.contains(&claim)
     }
 
     /// What a login makes.
@@ -162,7 +153,7 @@ impl Style {
 
     fn follow(&self, claims: &mut ClaimMap, user: &User) {
         for name in OF_RECORD {
-            if !user.claims.contains_key(name) {
+            if self.owns_roles && !user.claims.contains_key(name) {
                 // Not `remove`, which would put the last claim in its place.
                 claims.shift_remove(name);
             }
@@ -297,6 +288,7 @@ mod tests {
                 several => Some(json!(several)),
             },
             issuer: issuer.map(str::to_owned),
+            owns_roles: true,
         }
     }
 

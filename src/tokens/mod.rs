@@ -18,5 +18,5 @@ mod users;
 pub use endpoint::Endpoint;
 pub use service::{BODY_MAX, Call, Service};
 pub use signer::Signer;
-pub use store::Listed;
+pub use store::{Listed, Password};
 pub use users::Users;

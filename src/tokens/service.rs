@@ -14,14 +14,14 @@ use serde_json::{Value, json};
 use super::answer::Answer;
 use super::claims::{self, ClaimMap, KindError, Pair, Style, Whom};
 use super::endpoint::Endpoint;
-use super::passwords::{Busy, Pool};
+use super::passwords::{Busy, Policy, Pool};
 use super::rotation::{Decision, Millis, Mode, Successor};
 use super::signer::Signer;
-use super::store::{Refresh, Refreshed, Store, StoreError, Token};
+use super::store::{Password, Refresh, Refreshed, Store, StoreError, Token, User};
 use super::throttle::{Throttle, Throttled};
 use super::{fields, negotiation};
 use crate::auth::{ClaimError, Guard, TokenError, UnixTime, challenge};
-use crate::config::{self, Database, TokenKind};
+use crate::config::{self, Database, Schema, TokenKind};
 use crate::sys::clock;
 
 /// The longest body that is read, in bytes.
@@ -71,15 +71,38 @@ pub struct Call<'a> {
 }
 
 /// Opens the database of a configuration.
-pub(super) async fn open(database: &Database) -> Result<Store, String> {
-    match database {
-        Database::Sqlite(path) => Store::open(path).await.map_err(|error| {
-            let hint = "the user that workers run as must be able to write to it and to its folder";
-            format!(
-                "cannot open the database `{}`: {error} ({hint})",
-                path.display()
-            )
-        }),
+pub(super) async fn open(
+    tokens: &config::Tokens,
+    password: Option<&Password>,
+) -> Result<Store, String> {
+    let hint = match tokens.database {
+        Database::Sqlite(_) => {
+            " (the user that workers run as must be able to write to it and to its folder)"
+        }
+        Database::Postgres { .. } => "",
+    };
+    Store::open(tokens, password).await.map_err(|error| {
+        format!(
+            "cannot open the database {}: {error}{hint}",
+            tokens.database
+        )
+    })
+}
+
+/// Which hashes of passwords there are in the database.
+async fn policy(store: &Store, schema: &Schema) -> Result<Policy, String> {
+    match *schema {
+        Schema::Destrier => Ok(Policy::own()),
+        Schema::Django {
+            allow_md5_hashes,
+            upgrade_hashes,
+            ..
+        } => {
+            let sample = store.sample_hash().await;
+            let sample = sample.map_err(|error| format!("cannot read `auth_user`: {error}"))?;
+            let sample = sample.as_deref();
+            Ok(Policy::of_django(allow_md5_hashes, upgrade_hashes, sample))
+        }
     }
 }
 
@@ -117,6 +140,7 @@ impl Service {
     pub async fn start(
         auth: &config::Auth,
         signer: Option<Arc<Signer>>,
+        password: Option<&Password>,
         guard: Arc<Guard>,
         workers: u16,
     ) -> Result<Option<Self>, String> {
@@ -125,7 +149,8 @@ impl Service {
         else {
             return Ok(None);
         };
-        let store = open(&tokens.database).await?;
+        let store = open(tokens, password).await?;
+        let policy = policy(&store, &tokens.schema).await?;
         let mode = match (
             tokens.rotate_refresh_tokens,
             tokens.blacklist_after_rotation,
@@ -150,7 +175,7 @@ impl Service {
             signer,
             guard,
             throttle: Throttle::new(tokens, workers),
-            passwords: Pool::new(),
+            passwords: Pool::new(policy),
             store,
         }))
     }
@@ -242,7 +267,7 @@ impl Service {
         // One that may not log in takes as long as one that may.
         let hash = account.as_ref().map(|account| account.password.clone());
         let checked = self.passwords.check(password, hash).await;
-        let is_right = checked.map_err(|Busy| {
+        let checked = checked.map_err(|Busy| {
             tracing::info!(request = %call.request, peer = %Peer(call.peer), reason = "busy", wait = 1, "login throttled");
             Answer::throttled(1)
         })?;
@@ -254,50 +279,72 @@ impl Service {
             // Not by its name: what is typed there is a password now and then.
             return Err(failed(None, "no such user"));
         };
-        let user = account.user;
-        if !is_right {
+        let user = &account.user;
+        if !checked.is_right {
             return Err(failed(Some(user.id), "wrong password"));
         }
         if !user.is_active {
             return Err(failed(Some(user.id), "the user is not active"));
         }
         let new = successor()?;
-        let (answer, expires_at) = match self.kind {
+        let (answer, text, expires_at) = match self.kind {
             TokenKind::Pair => {
-                let pair = self.style.login(&user, &new);
+                let pair = self.style.login(user, &new);
                 let (refresh, access) = self.signed(&pair)?;
                 let answer = json!({ "refresh": refresh, "access": access });
-                (answer, date(&pair.refresh, "exp"))
+                (answer, refresh, date(&pair.refresh, "exp"))
             }
             TokenKind::Sliding => {
-                let token = self.style.sliding_login(&user, &new);
-                let answer = json!({ "token": self.sign(&token)? });
+                let token = self.style.sliding_login(user, &new);
+                let text = self.sign(&token)?;
                 // It is noted for as long as it can slide, so that it stays blacklisted.
-                (answer, self.style.end_of_sliding(&token))
+                let end = self.style.end_of_sliding(&token);
+                (json!({ "token": text }), text, end)
             }
         };
         let token = Token {
             jti: &new.refresh,
+            text: &text,
             user: Some(user.id),
             issued_at: new.at.seconds(),
             expires_at,
         };
         self.store.logged_in(token, self.keeps_last_login).await?;
+        if let Some(better) = checked.upgraded {
+            self.upgrade_hash(call, user.id, &account.password, &better)
+                .await;
+        }
         tracing::info!(request = %call.request, user = user.id, peer = %Peer(call.peer), jti = new.refresh, "logged in");
         Ok(answer)
+    }
+
+    /// The login goes on whatever comes of it.
+    async fn upgrade_hash(&self, call: &Call<'_>, user: i64, old: &str, new: &str) {
+        match self.store.upgrade_hash(user, old, new).await {
+            Ok(()) => tracing::info!(request = %call.request, user, "password hash upgraded"),
+            Err(error) => {
+                tracing::warn!(request = %call.request, user, %error, "cannot upgrade a password hash");
+            }
+        }
     }
 
     async fn refresh(&self, call: &Call<'_>, token: &str) -> Result<Value, Failure> {
         let claims = self.read(token)?;
         let kind = claims::check_kind(&claims, "refresh");
         let is_noted = self.mode != Mode::Keep;
-        let shown = self.shown(&claims, kind, is_noted).await?;
+        let shown = self.shown(&claims, token, kind, is_noted).await?;
         let new = successor()?;
+        let sign = |user: Option<&User>| {
+            let pair = self.style.rotated(&claims, user, &new);
+            let signed = self.signer.sign(&pair.refresh);
+            signed.map_err(|error| error.to_string())
+        };
         let asked = Refresh {
             token: shown,
             mode: self.mode,
             new: &new,
             lifetime: self.refresh_lifetime,
+            sign: &sign,
         };
         let (decision, user) = match self.store.refresh(asked).await? {
             Refreshed::NoUser => return Err(Answer::no_account_of_token().into()),
@@ -336,12 +383,13 @@ impl Service {
         let new = successor()?;
         let kind = claims::check_kind(&claims, "sliding")
             .and_then(|()| self.style.check_refresh_exp(&claims, new.at));
-        let shown = self.shown(&claims, kind, false).await?;
+        let shown = self.shown(&claims, token, kind, false).await?;
         let asked = Refresh {
             token: shown,
             mode: Mode::Keep,
             new: &new,
             lifetime: self.refresh_lifetime,
+            sign: &|_| Err("a sliding token has no successor".to_owned()),
         };
         match self.store.refresh(asked).await? {
             Refreshed::NoUser => Err(Answer::no_account_of_token().into()),
@@ -367,7 +415,7 @@ impl Service {
     async fn blacklist(&self, call: &Call<'_>, token: &str) -> Result<Value, Failure> {
         let claims = self.read(token)?;
         let kind = claims::check_kind(&claims, "refresh");
-        let shown = self.shown(&claims, kind, true).await?;
+        let shown = self.shown(&claims, token, kind, true).await?;
         let now = Millis::of(clock::unix()).seconds();
         if !self.store.blacklist(shown, now).await? {
             return Err(Answer::token(BLACKLISTED).into());
@@ -390,6 +438,7 @@ impl Service {
     async fn shown<'a>(
         &self,
         claims: &'a ClaimMap,
+        text: &'a str,
         kind: Result<(), KindError>,
         is_noted: bool,
     ) -> Result<Token<'a>, Failure> {
@@ -408,6 +457,7 @@ impl Service {
         };
         Ok(Token {
             jti,
+            text,
             user,
             issued_at: date(claims, "iat"),
             expires_at: date(claims, "exp"),

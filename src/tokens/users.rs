@@ -7,8 +7,8 @@ use super::claims::Style;
 use super::passwords;
 use super::rotation::Millis;
 use super::service::open;
-use super::store::{Listed, Store};
-use crate::config;
+use super::store::{Listed, Password, Store};
+use crate::config::{self, Schema};
 use crate::sys::clock;
 
 /// The users in the database of a configuration.
@@ -24,15 +24,19 @@ type Outcome<T> = Result<T, String>;
 
 impl Users {
     /// Opens the database; makes it when it is missing.
-    pub fn open(auth: &config::Auth) -> Outcome<Self> {
+    pub fn open(auth: &config::Auth, password: Option<&Password>) -> Outcome<Self> {
         let (Some(tokens), Some(issuer)) = (&auth.tokens, auth.token_issuer()) else {
             return Err("the configuration has no `auth.tokens.database`".to_owned());
         };
+        if tokens.schema != Schema::Destrier {
+            let message = "the users are Django's: manage them with its admin site, or with `manage.py` (createsuperuser, changepassword)";
+            return Err(message.to_owned());
+        }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| error.to_string())?;
-        let store = runtime.block_on(open(&tokens.database))?;
+        let store = runtime.block_on(open(tokens, password))?;
         let style = Style::new(tokens, issuer);
         Ok(Self {
             runtime,

@@ -57,6 +57,8 @@ pub struct Task {
     pub guard: Arc<Guard>,
     /// What the token service of that generation signs with; absent when it has none.
     pub signer: Option<Arc<Signer>>,
+    /// What its database asks for; absent when it asks for nothing.
+    pub database_password: Option<tokens::Password>,
     /// Its end of the control channel.
     pub channel: UnixStream,
     /// Where its connections come from.
@@ -211,8 +213,9 @@ async fn boot<A: App>(
     };
     let booting = async {
         let guard = Arc::clone(&task.guard);
+        let (signer, password) = (task.signer.clone(), task.database_password.as_ref());
         let tokens =
-            tokens::Service::start(&task.config.auth, task.signer.clone(), guard, task.workers);
+            tokens::Service::start(&task.config.auth, signer, password, guard, task.workers);
         let tokens = tokens
             .await
             .map_err(|error| format!("auth.tokens: {error}"))?;

@@ -94,6 +94,11 @@ methods = "GET"
     auth.revocation.stale_max = "10m"  # default
     auth.revocation.on_stale = "deny"  # default
     # auth.tokens.database is not set
+    # auth.tokens.database_password_file is not set
+    auth.tokens.schema = "destrier"  # default
+    auth.tokens.groups_claim = "roles"  # default
+    auth.tokens.allow_md5_hashes = false  # default
+    auth.tokens.upgrade_hashes = false  # default
     auth.tokens.prefix = "/api/token"  # default
     # auth.tokens.issuer is not set
     # auth.tokens.signing_key_file is not set

@@ -293,6 +293,7 @@ def run(kind, rotates):
                 process.wait()
 
 
-total = sum(run(kind, rotates) for kind in ("pair", "sliding") for rotates in (False, True))
-print(f"{total} requests, {len(failures)} differ")
-sys.exit(1 if failures else 0)
+if __name__ == "__main__":
+    total = sum(run(kind, rotates) for kind in ("pair", "sliding") for rotates in (False, True))
+    print(f"{total} requests, {len(failures)} differ")
+    sys.exit(1 if failures else 0)

@@ -1,7 +1,9 @@
-"""A Django project of one file with SimpleJWT, for tests/differential.rs: `project.py FOLDER init`, `project.py FOLDER serve PORT`.
+"""A Django project of one file with SimpleJWT: `project.py FOLDER init`, `project.py FOLDER serve PORT`; `show` tells what is in the
+database, `hash` makes the hashes of users again, which a login at Django replaces.
 
-FOLDER holds `secret`, the shared HS256 secret, and gets the database. ROTATE=1 turns rotation and blacklisting on, SLIDING=1 has
-the views of sliding tokens.
+FOLDER holds `secret`, the shared HS256 secret, and gets the database; POSTGRES=FOLDER is that of a PostgreSQL socket in its place.
+ROTATE=1 turns rotation and blacklisting on, BLACKLIST=0 leaves the application out, HASHERS=1 makes a user for every kind of hash, SLIDING=1
+has the views of sliding tokens.
 """
 
 import os
@@ -11,6 +13,9 @@ from pathlib import Path
 
 FOLDER = Path(sys.argv[1])
 ROTATE = os.environ.get("ROTATE") == "1"
+BLACKLIST = os.environ.get("BLACKLIST") != "0"
+POSTGRES = os.environ.get("POSTGRES")
+HASHERS = ["PBKDF2", "PBKDF2SHA1", "Argon2", "BCryptSHA256", "BCrypt", "Scrypt", "MD5"] if os.environ.get("HASHERS") == "1" else ["MD5"]
 SLIDING = os.environ.get("SLIDING") == "1"
 CLASS = "SlidingToken" if SLIDING else "AccessToken"
 
@@ -29,16 +34,21 @@ settings.configure(
         "django.contrib.contenttypes",
         "rest_framework",
         "rest_framework_simplejwt",
-        "rest_framework_simplejwt.token_blacklist",
+        *(["rest_framework_simplejwt.token_blacklist"] if BLACKLIST else []),
     ],
     MIDDLEWARE=[
         "django.middleware.security.SecurityMiddleware",
         "django.middleware.common.CommonMiddleware",
         "django.middleware.clickjacking.XFrameOptionsMiddleware",
     ],
-    PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
+    PASSWORD_HASHERS=[f"django.contrib.auth.hashers.{name}PasswordHasher" for name in HASHERS],
     DATABASES={
         "default": {
+            "ENGINE": "django.db.backends.postgresql",
+            "HOST": POSTGRES,
+            "USER": "destrier",
+            "NAME": "site",
+        } if POSTGRES else {
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": FOLDER / "django.db",
         }
@@ -84,11 +94,41 @@ urlpatterns = [
 
 
 def init():
-    from django.contrib.auth.models import User
+    from django.contrib.auth.models import Group, User
 
     call_command("migrate", verbosity=0)
     User.objects.create_user("alice", password="correct horse")
     User.objects.create_user("gone", password="correct horse", is_active=False)
+    User.objects.create_user("unusable")
+    groups = [Group.objects.create(name=name) for name in ("staff", "editors", "unused")]
+    for user in hash_anew():
+        user.groups.set(groups[:2])
+
+
+def hash_anew():
+    """A user for each kind of hash, named after it."""
+    from django.contrib.auth.hashers import get_hashers, make_password
+    from django.contrib.auth.models import User
+
+    for hasher in get_hashers():
+        password = make_password("correct horse", hasher=hasher.algorithm)
+        yield User.objects.update_or_create(username=hasher.algorithm, defaults={"password": password})[0]
+
+
+def show():
+    """What Django reads in its tables, as JSON."""
+    import json
+
+    from django.contrib.auth.models import User
+
+    shown = {"users": list(User.objects.values("id", "username", "password", "last_login"))}
+    if BLACKLIST:
+        from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
+
+        shown["tokens"] = list(OutstandingToken.objects.values(
+            "jti", "token", "user_id", "created_at", "expires_at", "blacklistedtoken__blacklisted_at"))
+        call_command("flushexpiredtokens", verbosity=0)
+    print(json.dumps(shown, default=lambda date: date.timestamp()))
 
 
 def serve(port):
@@ -113,5 +153,9 @@ def serve(port):
 
 if sys.argv[2] == "init":
     init()
+elif sys.argv[2] == "show":
+    show()
+elif sys.argv[2] == "hash":
+    list(hash_anew())
 else:
     serve(int(sys.argv[3]))

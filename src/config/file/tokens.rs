@@ -7,22 +7,36 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{DAY, MINUTE, SECOND};
-use crate::config::notation::{Limit, Period, Text};
-use crate::config::{Rate, RatePeriod, TokenKind};
+use crate::config::notation::{Limit, Period, Text, TextOrNone};
+use crate::config::{Rate, RatePeriod, SchemaName, TokenKind};
 
 /// The token service: login, refresh, verify, blacklist, as `SimpleJWT` answers them. It exists when it has a `database`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, expecting = "a table")]
 #[schemars(deny_unknown_fields)]
 #[expect(
+    clippy::struct_excessive_bools,
     clippy::struct_field_names,
     reason = "the keys are named as the settings of SimpleJWT"
 )]
 pub(in crate::config) struct Tokens {
-    /// Where users and refresh tokens are kept: `sqlite:PATH`. Not set: there is no token service.
+    /// Where users and refresh tokens are kept: `sqlite:PATH` or `postgresql://USER@HOST:PORT/NAME`. Not set: there is no token
+    /// service.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub database: Option<Text>,
+    /// The file with the password of the database's user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
+    pub database_password_file: Option<Text>,
+    /// Whose tables they are: `destrier`, or `django` for the database of a Django site with `SimpleJWT`.
+    pub schema: SchemaName,
+    /// With Django's tables: the claim that holds the names of a user's groups; empty: none.
+    pub groups_claim: TextOrNone,
+    /// With Django's tables: whether passwords may be checked with MD5.
+    pub allow_md5_hashes: bool,
+    /// With Django's tables: whether a login replaces a hash that Django would not make any more.
+    pub upgrade_hashes: bool,
     /// The path before `/`, `/refresh/`, `/verify/` and `/blacklist/`.
     pub prefix: Text,
     /// The `name` of the issuer that signs; not needed when there is one only.
@@ -64,6 +78,11 @@ impl Default for Tokens {
     fn default() -> Self {
         Self {
             database: None,
+            database_password_file: None,
+            schema: SchemaName::Destrier,
+            groups_claim: TextOrNone(Some(Text("roles".to_owned()))),
+            allow_md5_hashes: false,
+            upgrade_hashes: false,
             prefix: Text("/api/token".to_owned()),
             issuer: None,
             signing_key_file: None,

@@ -368,10 +368,15 @@ fn a_token_service_that_cannot_work_is_refused() {
         (
             "issuer = 'other'\ndatabase = 'mysql:a'\n",
             issuer,
-            "`auth.tokens.database` must be `sqlite:PATH`",
+            "`auth.tokens.database` must be `sqlite:PATH` or `postgresql://USER@HOST:PORT/NAME`",
+        ),
+        (
+            "issuer = 'other'\ndatabase_password_file = 'p'\n",
+            issuer,
+            "`auth.tokens.database_password_file` is for a database on a server, `SQLite` has no password",
         ),
     ] {
-        let service = if keys.contains("database") {
+        let service = if keys.contains("database =") {
             "[auth.tokens]\n"
         } else {
             service

@@ -156,121 +156,126 @@ fn what_is_in_force_is_shown_with_its_origin() {
         ..environment([("DESTRIER_WORKERS__COUNT", "4")])
     };
     assert_snapshot!(shown(&read_text(file, &sources).unwrap().settings), @r#"
-    server.bind = ["[::1]:80"]                     # --bind
-    server.backlog = 2048                          # default
-    server.balance = "per-worker"                  # default
-    server.unix_mode = "0660"                      # default
+    server.bind = ["[::1]:80"]                       # --bind
+    server.backlog = 2048                            # default
+    server.balance = "per-worker"                    # default
+    server.unix_mode = "0660"                        # default
     # server.unix_owner is not set
     # server.unix_group is not set
-    server.trusted_proxies = []                    # default
-    workers.count = 4                              # DESTRIER_WORKERS__COUNT
-    workers.boot_timeout = "30s"                   # default
-    workers.graceful_timeout = "30s"               # default
-    workers.drain_delay = "0s"                     # default
-    workers.backoff_initial = "100ms"              # default
-    workers.backoff_max = "30s"                    # default
-    workers.backoff_reset = "1m"                   # default
-    workers.max_requests = 0                       # default
-    workers.max_requests_jitter = 0                # default
-    workers.max_lifetime = "0s"                    # default
-    workers.max_lifetime_jitter = "0s"             # default
-    workers.hang_timeout = "1m"                    # default
-    workers.max_memory = 0                         # default
-    workers.max_memory_samples = 3                 # default
-    workers.memory_interval = "5s"                 # default
-    workers.poison_guard = false                   # default
-    workers.poison_window = "10m"                  # default
-    reload.strategy = "blue-green"                 # default
-    reload.max_surge = 1                           # default
-    reload.max_unavailable = 0                     # default
+    server.trusted_proxies = []                      # default
+    workers.count = 4                                # DESTRIER_WORKERS__COUNT
+    workers.boot_timeout = "30s"                     # default
+    workers.graceful_timeout = "30s"                 # default
+    workers.drain_delay = "0s"                       # default
+    workers.backoff_initial = "100ms"                # default
+    workers.backoff_max = "30s"                      # default
+    workers.backoff_reset = "1m"                     # default
+    workers.max_requests = 0                         # default
+    workers.max_requests_jitter = 0                  # default
+    workers.max_lifetime = "0s"                      # default
+    workers.max_lifetime_jitter = "0s"               # default
+    workers.hang_timeout = "1m"                      # default
+    workers.max_memory = 0                           # default
+    workers.max_memory_samples = 3                   # default
+    workers.memory_interval = "5s"                   # default
+    workers.poison_guard = false                     # default
+    workers.poison_window = "10m"                    # default
+    reload.strategy = "blue-green"                   # default
+    reload.max_surge = 1                             # default
+    reload.max_unavailable = 0                       # default
     # process.user is not set
     # process.group is not set
     # process.groups is not set
-    process.umask = "0022"                         # default
+    process.umask = "0022"                           # default
     # process.pid_file is not set
     # process.control_socket is not set
-    http.header_timeout = "10s"                    # default
-    http.request_timeout = "1m"                    # default
-    http.keep_alive = "1m 15s"                     # default
-    http.drain_linger = "1s"                       # default
-    http.pass_connections = false                  # default
-    http.stream_grace = "10s"                      # default
+    http.header_timeout = "10s"                      # default
+    http.request_timeout = "1m"                      # default
+    http.keep_alive = "1m 15s"                       # default
+    http.drain_linger = "1s"                         # default
+    http.pass_connections = false                    # default
+    http.stream_grace = "10s"                        # default
     # health.readiness_path is not set
-    auth.realm = "destrier"                        # default
+    auth.realm = "destrier"                          # default
     # auth.resource is not set
-    auth.authorization_servers = []                # default
-    auth.token_from = ["authorization"]            # default
-    auth.trusted_origins = []                      # default
+    auth.authorization_servers = []                  # default
+    auth.token_from = ["authorization"]              # default
+    auth.trusted_origins = []                        # default
     # auth.csrf_cookie is not set
     # auth.csrf_header is not set
-    auth.headers = {}                              # default
+    auth.headers = {}                                # default
     # auth.payload_header is not set
     # auth.dpop_origin is not set
-    auth.dpop_window = "1m"                        # default
-    auth.client_cert_header = "Client-Cert"        # default
-    auth.client_cert_format = "rfc9440"            # default
+    auth.dpop_window = "1m"                          # default
+    auth.client_cert_header = "Client-Cert"          # default
+    auth.client_cert_format = "rfc9440"              # default
     # auth.revocation.file is not set
     # auth.revocation.url is not set
-    auth.revocation.poll_interval = "10s"          # default
+    auth.revocation.poll_interval = "10s"            # default
     # auth.revocation.ca_file is not set
-    auth.revocation.allow_link_local = false       # default
-    auth.revocation.stale_max = "10m"              # default
-    auth.revocation.on_stale = "deny"              # default
+    auth.revocation.allow_link_local = false         # default
+    auth.revocation.stale_max = "10m"                # default
+    auth.revocation.on_stale = "deny"                # default
     # auth.tokens.database is not set
-    auth.tokens.prefix = "/api/token"              # default
+    # auth.tokens.database_password_file is not set
+    auth.tokens.schema = "destrier"                  # default
+    auth.tokens.groups_claim = "roles"               # default
+    auth.tokens.allow_md5_hashes = false             # default
+    auth.tokens.upgrade_hashes = false               # default
+    auth.tokens.prefix = "/api/token"                # default
     # auth.tokens.issuer is not set
     # auth.tokens.signing_key_file is not set
-    auth.tokens.kind = "pair"                      # default
-    auth.tokens.access_lifetime = "5m"             # default
-    auth.tokens.refresh_lifetime = "1day"          # default
-    auth.tokens.sliding_lifetime = "5m"            # default
-    auth.tokens.sliding_refresh_lifetime = "1day"  # default
-    auth.tokens.rotate_refresh_tokens = false      # default
-    auth.tokens.blacklist_after_rotation = false   # default
-    auth.tokens.reuse_grace = "10s"                # default
-    auth.tokens.user_id_claim = "user_id"          # default
-    auth.tokens.update_last_login = false          # default
-    auth.tokens.throttle_account = "10/min"        # default
-    auth.tokens.throttle_address = "off"           # default
-    app.kind = "demo"                              # default
-    app.faults = false                             # default
-    log.level = "info"                             # default
-    log.format = "auto"                            # default
-    log.file = "/srv/a.log"                        # /srv/app.toml:2:8
-    log.access = false                             # default
+    auth.tokens.kind = "pair"                        # default
+    auth.tokens.access_lifetime = "5m"               # default
+    auth.tokens.refresh_lifetime = "1day"            # default
+    auth.tokens.sliding_lifetime = "5m"              # default
+    auth.tokens.sliding_refresh_lifetime = "1day"    # default
+    auth.tokens.rotate_refresh_tokens = false        # default
+    auth.tokens.blacklist_after_rotation = false     # default
+    auth.tokens.reuse_grace = "10s"                  # default
+    auth.tokens.user_id_claim = "user_id"            # default
+    auth.tokens.update_last_login = false            # default
+    auth.tokens.throttle_account = "10/min"          # default
+    auth.tokens.throttle_address = "off"             # default
+    app.kind = "demo"                                # default
+    app.faults = false                               # default
+    log.level = "info"                               # default
+    log.format = "auto"                              # default
+    log.file = "/srv/a.log"                          # /srv/app.toml:2:8
+    log.access = false                               # default
 
     [[auth.issuer]]
     # name is not set
-    secret_file = "/srv/a"                         # /srv/app.toml:4:15
+    secret_file = "/srv/a"                           # /srv/app.toml:4:15
     # public_key_file is not set
     # jwks_file is not set
     # jwks_url is not set
     # discovery is not set
     # ca_file is not set
-    allow_link_local = false                       # default
-    refresh_interval = "15m"                       # default
-    stale_max = "1day"                             # default
-    create_missing = false                         # default
+    allow_link_local = false                         # default
+    refresh_interval = "15m"                         # default
+    stale_max = "1day"                               # default
+    create_missing = false                           # default
     # issuer is not set
-    audience = []                                  # default
-    algorithms = []                                # default
-    leeway = "0s"                                  # default
-    require = []                                   # default
-    claims = {}                                    # default
-    typ = []                                       # default
-    binding = "none"                               # default
+    audience = []                                    # default
+    algorithms = []                                  # default
+    leeway = "0s"                                    # default
+    require = []                                     # default
+    claims = {}                                      # default
+    typ = []                                         # default
+    binding = "none"                                 # default
 
     [[auth.rule]]
-    path = "/"                                     # /srv/app.toml:6:8
-    methods = []                                   # default
-    hosts = []                                     # default
-    access = "token"                               # default
-    scopes = []                                    # default
-    any_scopes = []                                # default
-    roles = []                                     # default
-    claims = { "x.y" = 1 }                         # /srv/app.toml:7:10
-    max_age = "0s"                                 # default
-    audit = false                                  # default
+    path = "/"                                       # /srv/app.toml:6:8
+    methods = []                                     # default
+    hosts = []                                       # default
+    access = "token"                                 # default
+    scopes = []                                      # default
+    any_scopes = []                                  # default
+    roles = []                                       # default
+    claims = { "x.y" = 1 }                           # /srv/app.toml:7:10
+    max_age = "0s"                                   # default
+    audit = false                                    # default
     # request_timeout is not set
     # query_token is not set
     "#);

@@ -1,13 +1,12 @@
 //! `[auth.tokens]`: the token service.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Check, path, text};
 use crate::config::file;
 use crate::config::key::KeyPath;
 use crate::config::notation::Text;
-use crate::config::{Database, Issuer, KeySource, TokenKind, Tokens};
+use crate::config::{Issuer, KeySource, TokenKind, Tokens};
 
 impl Check<'_> {
     /// The service, when it has a database; the issuer that signs for it is marked.
@@ -27,7 +26,8 @@ impl Check<'_> {
         };
         let prefix = self.prefix(&written.prefix);
         self.lifetimes(written);
-        let database = self.database(database);
+        let database = self.database(database, written);
+        let schema = self.schema(written);
         let issuer = self.signer(written, issuers);
         let issuer = issuer.inspect(|index| {
             if let Some(issuer) = issuers.get_mut(*index) {
@@ -52,6 +52,7 @@ impl Check<'_> {
             throttle_account: written.throttle_account.0,
             throttle_address: written.throttle_address.0,
             database: database?,
+            schema,
         })
     }
 
@@ -103,19 +104,6 @@ impl Check<'_> {
             let message =
                 "`auth.tokens.blacklist_after_rotation` needs `rotate_refresh_tokens = true`";
             self.refuse_with(&key, message.to_owned(), None);
-        }
-    }
-
-    fn database(&mut self, Text(url): &Text) -> Option<Database> {
-        match url.strip_prefix("sqlite:") {
-            Some(path) if !path.is_empty() && !path.starts_with("//") && !path.ends_with('/') => {
-                Some(Database::Sqlite(PathBuf::from(path)))
-            }
-            Some(_) | None => {
-                let key = KeyPath::from("auth.tokens.database");
-                self.refuse(&key, "must be `sqlite:PATH`", None);
-                None
-            }
         }
     }
 

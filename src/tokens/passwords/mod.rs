@@ -1,0 +1,236 @@
+//! Passwords are checked beside the event loop, and never too many at once.
+
+mod hash;
+
+use std::sync::Arc;
+use std::thread;
+
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::sys::thread::step_back;
+use hash::Hash;
+
+pub(super) use hash::hash;
+
+/// Checks that wait or run in one worker; then the answer is 429.
+const PLACES: usize = 16;
+/// Checks that run at once in one worker: each takes a processor, and the memory that the hash asks for.
+const RUNNING: usize = 1;
+
+/// What is checked in the place of the hash of a user that does not exist, with the parameters that hashes have here, so
+/// that it takes the same time. No password has this hash.
+const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IGlzIGhlcmUgMQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// The same in a table of Django's, unless its own hashes are others.
+const NOBODY_OF_DJANGO: &str =
+    "pbkdf2_sha256$1000000$bm9ib2R5IGlzIGhlcmUgMQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
+/// Which hashes are accepted, and what is done about old ones.
+#[derive(Clone)]
+pub(super) struct Policy {
+    allows_md5: bool,
+    upgrades: bool,
+    /// What is checked where there is nothing to check.
+    usual: Option<Hash>,
+}
+
+impl Policy {
+    /// Hashes are those of `destrier user`.
+    pub(super) fn own() -> Self {
+        Self {
+            allows_md5: false,
+            upgrades: false,
+            usual: Hash::parse(NOBODY),
+        }
+    }
+
+    /// Hashes are Django's; most of them cost what `sample` does.
+    pub(super) fn of_django(allows_md5: bool, upgrades: bool, sample: Option<&str>) -> Self {
+        let mut policy = Self {
+            allows_md5,
+            upgrades,
+            usual: None,
+        };
+        let sample = sample.and_then(|sample| policy.read(sample));
+        policy.usual = sample.or_else(|| Hash::parse(NOBODY_OF_DJANGO));
+        policy
+    }
+
+    /// A hash that may be checked.
+    fn read(&self, text: &str) -> Option<Hash> {
+        Hash::parse(text).filter(|hash| self.allows_md5 || !matches!(hash, Hash::Md5 { .. }))
+    }
+
+    /// Whether the password has this hash; without a hash it has not, after the same time.
+    fn check(&self, password: &str, text: Option<&str>) -> Checked {
+        let Some(hash) = text.and_then(|text| self.read(text)) else {
+            let _never = self.usual.as_ref().map(|usual| usual.matches(password));
+            return Checked::default();
+        };
+        let is_right = hash.matches(password);
+        if !is_right && let Some(usual) = &self.usual {
+            hash.make_up_for(usual, password);
+        }
+        let is_old = self.upgrades && !hash.is_preferred();
+        Checked {
+            is_right,
+            upgraded: (is_right && is_old)
+                .then(|| hash::hash_for_django(password))
+                .flatten(),
+        }
+    }
+}
+
+/// What came of a check.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Checked {
+    /// The password is right.
+    pub(super) is_right: bool,
+    /// A better hash of it, in the place of the one that it was checked with.
+    pub(super) upgraded: Option<String>,
+}
+
+/// The bounded pool.
+#[derive(Clone)]
+pub(super) struct Pool {
+    places: Arc<Semaphore>,
+    running: Arc<Semaphore>,
+    policy: Arc<Policy>,
+}
+
+/// No place is free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Busy;
+
+impl Pool {
+    pub(super) fn new(policy: Policy) -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(PLACES)),
+            running: Arc::new(Semaphore::new(RUNNING)),
+            policy: Arc::new(policy),
+        }
+    }
+
+    /// Whether the password has this hash; without a hash it has not, after the same time.
+    pub(super) async fn check(
+        &self,
+        password: String,
+        hash: Option<String>,
+    ) -> Result<Checked, Busy> {
+        let place = Arc::clone(&self.places)
+            .try_acquire_owned()
+            .map_err(|_| Busy)?;
+        let turn = Arc::clone(&self.running).acquire_owned().await;
+        let turn = turn.map_err(|_| Busy)?;
+        let policy = Arc::clone(&self.policy);
+        // Both belong to the check and not to whoever waits for it, who may go away.
+        let (answer, checking) = oneshot::channel();
+        // A thread of its own costs a thousandth of the check, and can step back for good behind those that answer requests.
+        let thread = thread::Builder::new().name("password".to_owned());
+        let started = thread.spawn(move || {
+            step_back();
+            let checked = policy.check(&password, hash.as_deref());
+            drop((turn, place));
+            // Whoever asked may have gone.
+            let _gone: Result<(), Checked> = answer.send(checked);
+        });
+        started.map_err(|_| Busy)?;
+        checking.await.map_err(|_| Busy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `md5` of `salt` and `x`.
+    const MD5: &str = "md5$salt$e52cf713193460fea2740c8638c0770c";
+    /// Of `correct horse`, with 1000 iterations.
+    const OLD: &str = "pbkdf2_sha256$1000$saltySALT$OlPcyeXVkRS1zlq2EGhHQnLlAJa+hGOmNB9iBElamF4=";
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap()
+    }
+
+    fn wrong() -> Checked {
+        Checked::default()
+    }
+
+    #[test]
+    fn a_password_matches_its_hash_and_no_other() {
+        let made = hash("correct horse").unwrap();
+        let pool = Pool::new(Policy::own());
+        let check = |password: &str, hash: Option<String>| {
+            runtime()
+                .block_on(pool.check(password.to_owned(), hash))
+                .unwrap()
+        };
+        assert!(check("correct horse", Some(made.clone())).is_right);
+        assert_eq!(check("Correct horse", Some(made)), wrong());
+        assert_eq!(check("x", None), wrong());
+        assert_eq!(check("", Some(String::new())), wrong());
+    }
+
+    #[test]
+    fn the_hash_of_nobody_is_read_and_costs_what_a_real_one_does() {
+        use argon2::password_hash::phc::PasswordHash;
+        let parameters = |hash: &str| {
+            let hash = PasswordHash::new(hash).unwrap();
+            (
+                hash.algorithm.to_string(),
+                hash.version,
+                hash.params.to_string(),
+            )
+        };
+        assert_eq!(parameters(NOBODY), parameters(&hash("x").unwrap()));
+        assert!(Policy::own().usual.is_some());
+        assert!(Hash::parse(NOBODY_OF_DJANGO).unwrap().is_preferred());
+    }
+
+    #[test]
+    fn who_has_no_hash_takes_as_long_as_the_others_of_the_table() {
+        let usual = |sample| Policy::of_django(false, false, sample).usual.unwrap();
+        assert!(usual(None).is_preferred());
+        assert!(usual(Some("!unusable")).is_preferred());
+        // Not so cheap as a hash that nobody can log in with.
+        assert!(usual(Some(MD5)).is_preferred());
+        assert!(!usual(Some(OLD)).is_preferred());
+    }
+
+    #[test]
+    fn md5_is_for_those_who_ask_for_it() {
+        let check = |allows_md5| {
+            let policy = Policy::of_django(allows_md5, false, Some(OLD));
+            policy.check("x", Some(MD5)).is_right
+        };
+        assert_eq!((check(false), check(true)), (false, true));
+    }
+
+    #[test]
+    fn an_old_hash_is_upgraded_when_the_password_is_right() {
+        let check = |upgrades, password: &str, hash: &str| {
+            let policy = Policy::of_django(false, upgrades, Some(OLD));
+            policy.check(password, Some(hash))
+        };
+        assert_eq!(check(false, "correct horse", OLD).upgraded, None);
+        assert_eq!(check(true, "x", OLD), wrong());
+        let upgraded = check(true, "correct horse", OLD).upgraded.unwrap();
+        let again = check(true, "correct horse", &upgraded);
+        assert!(again.is_right && again.upgraded.is_none());
+    }
+
+    #[test]
+    fn a_full_pool_says_so_at_once() {
+        let pool = Pool::new(Policy::own());
+        let all = u32::try_from(PLACES).unwrap();
+        let taken = Arc::clone(&pool.places)
+            .try_acquire_many_owned(all)
+            .unwrap();
+        let check = || runtime().block_on(pool.check("x".to_owned(), None));
+        assert_eq!(check(), Err(Busy));
+        drop(taken);
+        assert_eq!(check(), Ok(wrong()));
+    }
+}
