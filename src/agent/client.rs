@@ -148,7 +148,7 @@ pub(super) async fn get(
         StatusCode::OK => {
             let most = match fetch.kind {
                 FetchKind::Jwks | FetchKind::Discovery { .. } => limits.size,
-                FetchKind::DenyList => limits.list_size,
+                FetchKind::DenyList | FetchKind::TokenDatabase => limits.list_size,
             };
             let body = body(&mut answer, most).await?;
             let fields = std::mem::take(answer.headers_mut());

@@ -29,6 +29,7 @@ use crate::sys::clock;
 use crate::sys::handover::sealed_file;
 use crate::sys::identity::Identity;
 use crate::sys::process::{self, ProcessId};
+use crate::tokens::DenyTable;
 
 /// Everything that the agent needs.
 #[derive(Debug)]
@@ -246,7 +247,10 @@ impl Keeper {
         Self {
             schedule: Schedule::new(times, age, clock::monotonic(), seed),
             url: source::shown(&feed.fetch.url),
-            is_deny_list: feed.fetch.kind == FetchKind::DenyList,
+            is_deny_list: matches!(
+                feed.fetch.kind,
+                FetchKind::DenyList | FetchKind::TokenDatabase
+            ),
             source: Some(Source::new(feed.fetch, limits.clone(), table)),
         }
     }

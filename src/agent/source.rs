@@ -15,6 +15,7 @@ use crate::auth::{DenyListError, DenyListText, IssuerKeys, KeyError};
 use crate::config::{Fetch, FetchKind, is_trusted};
 use crate::logging;
 use crate::sys::clock;
+use crate::tokens::DenyTable;
 
 /// What is fetched, with what is remembered from one attempt to the next.
 pub(super) struct Source {
@@ -71,6 +72,8 @@ enum Reason {
     Metadata(serde_json::Error),
     #[error("the metadata are those of `{found}`, not of `{wanted}`")]
     OtherIssuer { found: String, wanted: String },
+    #[error("{0}")]
+    Table(String),
     #[error("its `jwks_uri` `{0}` is neither `https` nor at the place that was asked")]
     JwksUri(String),
 }

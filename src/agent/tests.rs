@@ -37,7 +37,7 @@ fn fetch(url: &str) -> Fetch {
 }
 
 fn source(url: &str) -> Source {
-    Source::new(fetch(url), Limits::default())
+    Source::new(fetch(url), Limits::default(), None)
 }
 
 /// The content of an attempt that brought another one.

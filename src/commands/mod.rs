@@ -7,11 +7,13 @@ use std::io::{self, Write};
 use crate::app::App;
 use crate::auth::{Guard, UnixTime};
 use crate::cli::{Cli, Command, ConfigArgs};
-use crate::config::{Config, ConfigErrors, Database, Loaded, Sources, load, read};
+use crate::config::{
+    Config, ConfigErrors, Database, DenyListSource, FetchKind, Loaded, Sources, load, read,
+};
 use crate::key_files;
 use crate::master::control::Request;
 use crate::sys::clock;
-use crate::tokens::{Password, Signer};
+use crate::tokens::{DenyTable, Password, Signer};
 
 mod ask;
 mod auth;
@@ -171,6 +173,21 @@ pub(crate) fn load_database_password(config: &Config) -> Result<Option<Password>
         })
         .map(Some)
         .map_err(|error| misconfigured(&[format!("auth.tokens.database_password_file: {error}")]))
+}
+
+/// The deny list in the token database; absent where the configuration has none there.
+pub(crate) fn deny_table(config: &Config) -> Result<Option<DenyTable>, CommandError> {
+    let is_table = |list: &DenyListSource| match list {
+        DenyListSource::File(_) => false,
+        DenyListSource::Remote(fetch) => fetch.kind == FetchKind::TokenDatabase,
+    };
+    let auth = &config.auth;
+    let tokens = auth.tokens.as_ref();
+    let Some(tokens) = tokens.filter(|_| auth.revocation.lists.iter().any(is_table)) else {
+        return Ok(None);
+    };
+    let password = load_database_password(config)?;
+    Ok(Some(DenyTable::new(tokens.clone(), password)))
 }
 
 /// What is wrong with things that the configuration names, a line each.

@@ -18,7 +18,7 @@ use crate::master::{
     Master, Program, Purpose, ReadFeed, RunAgent, Serve, ServiceManager, SocketPathError,
     StartError, Takeover,
 };
-use crate::tokens::{Password, Signer};
+use crate::tokens::{DenyTable, Password, Signer};
 use crate::worker::{self, Task};
 
 /// Serves `app` as the configuration says.
@@ -42,8 +42,8 @@ fn start<A: App>(args: &RunArgs, app: A) -> Result<Master, CommandError> {
     let app = Rc::new(app);
     let loaded = read(&sources, &app, Purpose::Force)?;
     start_log(&loaded.config.log)?;
-    let functions = (loader(sources, app), run_agent());
-    Master::start(loaded, functions, &manager, inherited, program)
+    let loader = loader(sources, app);
+    Master::start(loaded, loader, &manager, inherited, program)
         .map_err(|error| cannot_start(&error))
 }
 
@@ -59,13 +59,8 @@ fn resume<A: App>(args: &RunArgs, app: A, number: i32) -> Result<Master, Command
         start_log(&Log { file: None, ..log })?;
         tracing::error!("{error}");
     }
-    Master::resume(
-        takeover,
-        generations,
-        (loader, run_agent()),
-        &service_manager(),
-    )
-    .map_err(|error| cannot_start(&error))
+    Master::resume(takeover, generations, loader, &service_manager())
+        .map_err(|error| cannot_start(&error))
 }
 
 fn start_log(log: &Log) -> Result<(), CommandError> {
@@ -149,6 +144,7 @@ fn read<A: App>(
     };
     let config = Arc::new(config);
     let read_feed = read_feed(Arc::clone(&config));
+    let run_agent = run_agent(&config, secrets.database_password.as_ref());
     let serve = serve(
         Arc::clone(&config),
         Arc::new(guard),
@@ -164,6 +160,7 @@ fn read<A: App>(
         overridden,
         digests,
         read_feed,
+        run_agent,
     })
 }
 
@@ -180,8 +177,10 @@ fn read_feed(config: Arc<config::Config>) -> ReadFeed {
 }
 
 /// What the agent process does.
-fn run_agent() -> RunAgent {
-    Rc::new(|assignment: AgentAssignment| {
+fn run_agent(config: &config::Config, password: Option<&Password>) -> RunAgent {
+    let tokens = config.auth.tokens.clone();
+    let table = tokens.map(|tokens| DenyTable::new(tokens, password.cloned()));
+    Rc::new(move |assignment: AgentAssignment| {
         let AgentAssignment {
             master,
             channel,
@@ -198,6 +197,7 @@ fn run_agent() -> RunAgent {
                 .collect(),
             identity,
             log,
+            table: table.clone(),
         })
     })
 }

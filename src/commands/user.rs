@@ -1,50 +1,56 @@
 //! `destrier user`: who may log in at the token service.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _};
+use std::time::Duration;
 
 use comfy_table::{Table, presets};
 use serde_json::{Map, Value, json};
 
 use super::token::parse_claim;
 use super::{
-    CommandError, ExitCode, load_config, load_database_password, misconfigured, print, tell,
+    CommandError, ExitCode, deny_table, load_config, load_database_password, misconfigured, print,
+    tell,
 };
+use crate::auth::Revoked;
 use crate::cli::{ConfigArgs, UserAddArgs, UserCommand};
-use crate::config::Config;
+use crate::config::{Config, LEEWAY_MAX};
 use crate::master::identity_of;
+use crate::sys::clock;
 use crate::sys::identity::IdentityError;
-use crate::tokens::{Listed, Users};
+use crate::tokens::{DenyTable, Listed, Users};
 
 pub(super) fn run(command: &UserCommand) -> Result<ExitCode, CommandError> {
     match command {
         UserCommand::Add(args) => add(args)?,
         UserCommand::List { user, json } => list(user, *json)?,
         UserCommand::Passwd(args) => {
-            let users = open(&args.place)?;
+            let place = open(&args.place)?;
             let password = read_password(&args.name)?;
-            done(users.set_password(&args.name, &password))?;
+            let id = place.id_of(&args.name)?;
+            done(place.users.set_password(&args.name, &password))?;
+            let end = place.end_access(id)?;
             tell(&format!(
-                "`{}` has a new password, and must log in anew",
+                "`{}` has a new password, and must log in anew, {end}",
                 args.name
             ));
         }
         UserCommand::Enable(args) => {
-            done(open(&args.place)?.set_active(&args.name, true))?;
+            done(open(&args.place)?.users.set_active(&args.name, true))?;
             tell(&format!("`{}` may log in", args.name));
         }
         UserCommand::Disable(args) => {
-            done(open(&args.place)?.set_active(&args.name, false))?;
-            tell(&format!(
-                "`{}` may not log in, access tokens end with their lifetime",
-                args.name
-            ));
+            let place = open(&args.place)?;
+            let id = place.id_of(&args.name)?;
+            done(place.users.set_active(&args.name, false))?;
+            let end = place.end_access(id)?;
+            tell(&format!("`{}` may not log in, {end}", args.name));
         }
         UserCommand::Remove(args) => {
-            done(open(&args.place)?.remove(&args.name))?;
-            tell(&format!(
-                "`{}` is removed, access tokens end with their lifetime",
-                args.name
-            ));
+            let place = open(&args.place)?;
+            let id = place.id_of(&args.name)?;
+            done(place.users.remove(&args.name))?;
+            let end = place.end_access(id)?;
+            tell(&format!("`{}` is removed, {end}", args.name));
         }
     }
     Ok(ExitCode::Success)
@@ -52,7 +58,7 @@ pub(super) fn run(command: &UserCommand) -> Result<ExitCode, CommandError> {
 
 fn add(args: &UserAddArgs) -> Result<(), CommandError> {
     let claims = claims(args)?;
-    let users = open(&args.user.place)?;
+    let users = open(&args.user.place)?.users;
     let name = &args.user.name;
     let password = read_password(name)?;
     let id = done(users.add(name, &password, &claims))?;
@@ -79,7 +85,7 @@ fn claims(args: &UserAddArgs) -> Result<Map<String, Value>, CommandError> {
 }
 
 fn list(args: &crate::cli::UserPlaceArgs, as_json: bool) -> Result<(), CommandError> {
-    let users = done(open(args)?.list())?;
+    let users = done(open(args)?.users.list())?;
     if as_json {
         let rows: Vec<Value> = users.iter().map(in_json).collect();
         return print(&format!("{:#}\n", Value::from(rows)));
@@ -120,29 +126,73 @@ fn in_json(user: &Listed) -> Value {
 
 /// RFC 3339, UTC.
 fn date(seconds: i64) -> String {
-    let since_1970 = std::time::Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
+    let since_1970 = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
     humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + since_1970).to_string()
 }
 
-fn open(args: &crate::cli::UserPlaceArgs) -> Result<Users, CommandError> {
+/// Where users are kept.
+struct Place {
+    users: Users,
+    /// Where the tokens that they have can be ended.
+    table: Option<DenyTable>,
+    /// How long these can be accepted at most.
+    lifetime: Duration,
+}
+
+impl Place {
+    /// The number of a user, where it is needed; an unknown one is told by what is done next.
+    fn id_of(&self, name: &str) -> Result<Option<i64>, CommandError> {
+        if self.table.is_none() {
+            return Ok(None);
+        }
+        let users = done(self.users.list())?;
+        let user = users.iter().find(|user| user.username == name);
+        Ok(user.map(|user| user.id))
+    }
+
+    /// Ends the access tokens of a user where that is possible; in words, when they end.
+    fn end_access(&self, user: Option<i64>) -> Result<&'static str, CommandError> {
+        let (Some(table), Some(user)) = (&self.table, user) else {
+            return Ok("access tokens end with their lifetime");
+        };
+        let now = clock::unix().as_secs();
+        let lifetime = self.lifetime.saturating_add(LEEWAY_MAX).as_secs();
+        let entry = Revoked {
+            sub: Some(user.to_string()),
+            // One issued in this very second was issued before.
+            issued_before: Some(now.saturating_add(1)),
+            exp: Some(now.saturating_add(lifetime)),
+            ..Revoked::default()
+        };
+        done(table.add(&entry))?;
+        Ok("access tokens end within `auth.revocation.poll_interval`")
+    }
+}
+
+fn open(args: &crate::cli::UserPlaceArgs) -> Result<Place, CommandError> {
     let config = load_config(&ConfigArgs {
         file: args.config.clone(),
         ..ConfigArgs::default()
     })?;
-    if config.auth.tokens.is_none() {
+    let Some(tokens) = &config.auth.tokens else {
         let message = format!(
             "user: `{}` has no `auth.tokens.database`, so there are no users",
             config.file.display()
         );
         return Err(CommandError::usage(message));
-    }
+    };
     let password = load_database_password(&config)?;
+    let table = deny_table(&config)?;
     become_the_workers(&config)?;
-    done(Users::open(&config.auth, password.as_ref()))
+    Ok(Place {
+        users: done(Users::open(&config.auth, password.as_ref()))?,
+        table,
+        lifetime: tokens.longest_lifetime(),
+    })
 }
 
 /// What root makes here, workers must be able to write to.
-fn become_the_workers(config: &Config) -> Result<(), CommandError> {
+pub(super) fn become_the_workers(config: &Config) -> Result<(), CommandError> {
     match identity_of(&config.process) {
         Ok(identity) => identity.assume().map_err(|error| {
             CommandError::failure(format!("user: cannot become `process.user`: {error}"))

@@ -36,8 +36,8 @@ pub struct AgentAssignment {
 }
 
 /// See the module.
+#[derive(Debug)]
 pub(super) struct Agent {
-    run: RunAgent,
     process: Option<Process>,
     deaths: Backoff,
     /// The last good content of everything that was fetched for a generation that is left.
@@ -71,20 +71,10 @@ pub(super) struct Fetched {
     pub(super) file: OwnedFd,
 }
 
-impl std::fmt::Debug for Agent {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut shown = formatter.debug_struct("Agent");
-        shown
-            .field("process", &self.process)
-            .finish_non_exhaustive()
-    }
-}
-
 impl Agent {
     /// None runs yet.
-    pub(super) fn new(run: RunAgent, fetched: Vec<Fetched>) -> Self {
+    pub(super) fn new(fetched: Vec<Fetched>) -> Self {
         Self {
-            run,
             process: None,
             deaths: Backoff::default(),
             fetched,
@@ -238,7 +228,10 @@ impl Master {
             identity: identity.clone(),
             log: log.clone(),
         };
-        let run = Rc::clone(&self.agent.run);
+        // The newest generation knows what is to be fetched for it.
+        let newest = self.generations.values().last();
+        let run = newest.map(|pinned| Rc::clone(&pinned.loaded.run_agent));
+        let run = run.ok_or("there is no generation")?;
         let forked = process::fork_worker(&keep, move || {
             logging::after_fork();
             run(assignment)

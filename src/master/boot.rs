@@ -21,8 +21,8 @@ use super::listeners::{ListenError, Listeners};
 use super::memory::MemoryWatch;
 use super::socket_path::SocketPathError;
 use super::{
-    Agent, FeedState, FileWatch, Loaded, Loader, LoaderBox, Master, Pinned, Program, RunAgent,
-    Systemd, Upgrade,
+    Agent, FeedState, FileWatch, Loaded, Loader, LoaderBox, Master, Pinned, Program, Systemd,
+    Upgrade,
 };
 use crate::config::{Binding, Config, Process, Strategy, WorkerCount};
 use crate::replay::ReplayCache;
@@ -88,14 +88,14 @@ pub enum StartError {
 }
 
 impl Master {
-    /// Opens everything that `loaded` names. No worker runs yet; `loader` is what a reload calls, `run_agent` what the
-    /// agent does, `program` what an upgrade runs.
+    /// Opens everything that `loaded` names. No worker runs yet; `loader` is what a reload calls, `program` what an upgrade
+    /// runs.
     ///
     /// # Errors
     /// Whatever cannot be opened; the message names it.
     pub fn start(
         loaded: Loaded,
-        (loader, run_agent): (Loader, RunAgent),
+        loader: Loader,
         manager: &ServiceManager,
         inherited: Inherited,
         program: Program,
@@ -161,7 +161,7 @@ impl Master {
             exit: None,
             upgrade: Upgrade::new(program),
             file_watch: FileWatch::default(),
-            agent: Agent::new(run_agent, Vec::new()),
+            agent: Agent::new(Vec::new()),
         })
     }
 }

@@ -108,6 +108,8 @@ pub struct Loaded {
     pub digests: Vec<Option<[u8; 32]>>,
     /// Reads a feed again, when something has happened to it.
     pub read_feed: ReadFeed,
+    /// What the agent does for it.
+    pub run_agent: RunAgent,
 }
 
 impl std::fmt::Debug for Loaded {

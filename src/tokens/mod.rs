@@ -3,6 +3,7 @@
 
 mod answer;
 mod claims;
+mod deny_table;
 mod endpoint;
 mod fields;
 mod json_error;
@@ -15,6 +16,7 @@ mod store;
 mod throttle;
 mod users;
 
+pub use deny_table::DenyTable;
 pub use endpoint::Endpoint;
 pub use service::{BODY_MAX, Call, Service};
 pub use signer::Signer;

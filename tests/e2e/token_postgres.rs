@@ -7,7 +7,8 @@ use crate::support::journal::Mark;
 use crate::support::postgres::Postgres;
 use crate::support::server::{Server, Setup};
 use crate::token_service::{
-    AUTH, BLACKLISTED, PASSWORD, get, login, post, race, racing, refresh, set_up, user,
+    AUTH, BLACKLISTED, PASSWORD, REVOCATION, assert_access_ends, get, login, post, race, racing,
+    refresh, set_up, user,
 };
 
 fn on(database: &str, auth: &str) -> Setup {
@@ -195,4 +196,16 @@ fn a_server_that_cannot_be_reached_fails_the_boot_with_the_reason() {
     assert_eq!(server.wait_for_exit(PATIENCE), Some(3));
     server.assert_said("cannot open the database `postgresql://destrier@localhost:1/nowhere`: ");
     server.assert_said("Connection refused");
+}
+
+#[test]
+fn access_tokens_end_by_the_deny_list_in_the_database() {
+    let database = Postgres::shared().database();
+    let server = on(&database, &[REVOCATION, AUTH].concat()).start();
+    let outcome = user(&server, &["add", "alice", "--role", "ops"], PASSWORD);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    assert_access_ends(&server, |_| {
+        let outcome = user(&server, &["passwd", "alice"], "another horse");
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    });
 }

@@ -505,3 +505,38 @@ fn the_service_signs_with_the_secret_that_its_issuer_has_now() {
         ((0..8).all(is_accepted) && (0..8).all(is_refused)).then_some(())
     });
 }
+
+/// Whoever is logged in with an access token that every worker accepts is not any more soon after `end`.
+pub(crate) fn assert_access_ends(server: &Server, end: impl Fn(&str)) {
+    let address = server.address();
+    let access = login(&address).text("access");
+    let statuses = || -> Vec<u16> {
+        let ask = |_| get(&address, "/me", &access).status;
+        (0..8).map(ask).collect()
+    };
+    assert_eq!(statuses(), [200; 8]);
+    end(&access);
+    eventually("the access token is refused", || {
+        (statuses() == [401; 8]).then_some(())
+    });
+}
+
+pub(crate) const REVOCATION: &str = "[auth.revocation]\ndatabase = true\npoll_interval = \"1s\"\n";
+
+#[test]
+fn access_tokens_end_when_a_user_is_disabled_or_they_are_revoked_in_the_database() {
+    let server = start(&[REVOCATION, AUTH].concat());
+    assert_access_ends(&server, |access| {
+        let token = server.folder().join("token");
+        std::fs::write(&token, access).unwrap();
+        let token = token.display().to_string();
+        let outcome = server.cli(["token", "revoke", "--token-file", &token]);
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    });
+    assert_access_ends(&server, |_| {
+        let outcome = user(&server, &["disable", "alice"], "");
+        let said = "access tokens end within `auth.revocation.poll_interval`";
+        assert!(outcome.stderr.contains(said), "{outcome:?}");
+    });
+    assert_eq!(login(&server.address()).status, 401);
+}

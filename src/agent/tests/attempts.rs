@@ -84,7 +84,7 @@ async fn what_is_not_good_is_told_and_replaces_nothing() {
     let server = Server::start(|_, _| ok(&set(&[KEY]))).await;
     let mut fetch = fetch(&server.url("/keys?password"));
     fetch.algorithms = vec![Algorithm::Es256];
-    let mut source = Source::new(fetch, Limits::default());
+    let mut source = Source::new(fetch, Limits::default(), None);
     source.attempt().await.unwrap();
     for (answer, reason) in [
         (status(500), "it answers 500"),
@@ -125,7 +125,7 @@ async fn a_deny_list_is_one_or_is_refused() {
     let server = Server::start(move |_, _| ok(list)).await;
     let mut fetch = fetch(&server.url("/"));
     fetch.kind = FetchKind::DenyList;
-    let mut source = Source::new(fetch, Limits::default());
+    let mut source = Source::new(fetch, Limits::default(), None);
     assert_eq!(content(source.attempt().await), list);
     // A long one is one too.
     let long = format!("{list}{}", " ".repeat(1 << 20));
@@ -215,7 +215,11 @@ async fn an_answer_that_takes_too_long_is_not_waited_for() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let of_silent = format!("http://{}/", silent.local_addr().unwrap());
     for url in [dripping.url("/"), of_silent.clone()] {
-        let problem = problem(Source::new(fetch(&url), limits.clone()).attempt().await);
+        let problem = problem(
+            Source::new(fetch(&url), limits.clone(), None)
+                .attempt()
+                .await,
+        );
         assert!(
             problem.ends_with("no whole answer within 300ms"),
             "{problem}"
@@ -223,7 +227,7 @@ async fn an_answer_that_takes_too_long_is_not_waited_for() {
     }
     // One that says nothing where TLS should be set up.
     let url = of_silent.replace("http:", "https:");
-    let problem = problem(Source::new(fetch(&url), limits).attempt().await);
+    let problem = problem(Source::new(fetch(&url), limits, None).attempt().await);
     assert!(problem.contains("no connection within"), "{problem}");
 }
 
@@ -281,12 +285,16 @@ async fn nothing_is_fetched_from_link_local_addresses_whatever_leads_there() {
     ] {
         let url = format!("http://{host}:{port}/");
         let mut fetch = fetch(&url);
-        let refused = problem(Source::new(fetch.clone(), limits.clone()).attempt().await);
+        let refused = problem(
+            Source::new(fetch.clone(), limits.clone(), None)
+                .attempt()
+                .await,
+        );
         assert!(refused.contains("link-local"), "{refused}");
         fetch.allow_link_local = true;
-        let failed = problem(Source::new(fetch, limits.clone()).attempt().await);
+        let failed = problem(Source::new(fetch, limits.clone(), None).attempt().await);
         assert!(!failed.contains("link-local"), "{failed}");
     }
     let url = format!("http://both.example:{port}/");
-    content(Source::new(fetch(&url), limits).attempt().await);
+    content(Source::new(fetch(&url), limits, None).attempt().await);
 }

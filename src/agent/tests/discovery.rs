@@ -12,7 +12,7 @@ fn source(server: &Server, path: &str, issuer: &str) -> Source {
     fetch.kind = FetchKind::Discovery {
         issuer: issuer.to_owned(),
     };
-    Source::new(fetch, Limits::default())
+    Source::new(fetch, Limits::default(), None)
 }
 
 fn metadata(issuer: &str, keys: &str) -> String {

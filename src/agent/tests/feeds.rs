@@ -34,7 +34,7 @@ impl Master {
         theirs.set_nonblocking(true).unwrap();
         let orders = Orders::listen_on(theirs).unwrap();
         let agent =
-            tokio::spawn(async move { keep_fresh(orders, feeds, &Limits::default()).await });
+            tokio::spawn(async move { keep_fresh(orders, feeds, None, &Limits::default()).await });
         Self {
             channel: UnixStream::from_std(ours).unwrap(),
             incoming: Decoder::default(),

@@ -44,10 +44,10 @@ async fn the_proxy_of_the_environment_is_asked_for_other_machines_but_not_for_th
 #[ignore = "the test above runs it"]
 async fn in_an_environment_with_a_proxy() {
     let server = Server::start(|_, _| ok(&set(&[KEY]))).await;
-    let mut own = Source::new(fetch(&server.url("/")), Limits::default());
+    let mut own = Source::new(fetch(&server.url("/")), Limits::default(), None);
     content(own.attempt().await);
     let url = "https://login.example.com/jwks.json";
-    let mut other = Source::new(fetch(url), Limits::default());
+    let mut other = Source::new(fetch(url), Limits::default(), None);
     let problem = problem(other.attempt().await);
     assert!(problem.contains("tunnel"), "{problem}");
 }

@@ -62,7 +62,7 @@ async fn server(tls: TlsAcceptor) -> Server {
 fn source(server: &Server, ca_file: Option<PathBuf>) -> Source {
     let mut fetch = fetch(&format!("https://localhost:{}/", server.address.port()));
     fetch.ca_file = ca_file;
-    Source::new(fetch, Limits::default())
+    Source::new(fetch, Limits::default(), None)
 }
 
 #[tokio::test]

@@ -7,7 +7,8 @@ use std::path::Path;
 use super::{now, read_token};
 use crate::auth::{DenyListText, Revoked, UnixTime, inspect};
 use crate::cli::{ConfigArgs, TokenRevokeArgs};
-use crate::commands::{CommandError, load_config, tell};
+use crate::commands::user::become_the_workers;
+use crate::commands::{CommandError, deny_table, load_config, tell};
 use crate::config::{DenyListSource, LEEWAY_MAX};
 use crate::key_files;
 
@@ -17,6 +18,18 @@ pub(super) fn run(args: &TokenRevokeArgs) -> Result<(), CommandError> {
         file: args.config.clone(),
         ..ConfigArgs::default()
     })?;
+    let entry = entry(args, now())?;
+    // All who share the database learn of it.
+    if let Some(table) = deny_table(&config)? {
+        become_the_workers(&config)?;
+        let added = table.add(&entry);
+        added.map_err(|error| CommandError::failure(format!("token: {error}")))?;
+        tell(&format!(
+            "{} on the list in the token database",
+            in_words(&entry)
+        ));
+        return Ok(());
+    }
     let files = config.auth.revocation.lists.iter();
     let mut files = files.filter_map(|list| match list {
         DenyListSource::File(path) => Some(path),
@@ -24,11 +37,10 @@ pub(super) fn run(args: &TokenRevokeArgs) -> Result<(), CommandError> {
     });
     let path = files.next().ok_or_else(|| {
         CommandError::usage(format!(
-            "token: `{}` has no `auth.revocation.file`, so there is no list to put it on",
+            "token: `{}` has no `auth.revocation.file` or `database`, so there is no list to put it on",
             config.file.display()
         ))
     })?;
-    let entry = entry(args, now())?;
     let shown = path.display();
     // A link stays, and what it leads to is written anew.
     let target = path.canonicalize().map_err(|error| cannot(path, &error))?;

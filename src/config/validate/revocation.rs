@@ -6,7 +6,11 @@ use crate::config::notation::Text;
 use crate::config::{DenyListSource, Fetch, FetchKind, Revocation, fetch, file};
 
 impl Check<'_> {
-    pub(super) fn revocation(&mut self, written: &file::Revocation, has_tokens: bool) -> Revocation {
+    pub(super) fn revocation(
+        &mut self,
+        written: &file::Revocation,
+        has_tokens: bool,
+    ) -> Revocation {
         let file = written.file.as_ref().map(path).map(DenyListSource::File);
         let url = self.address(written).map(|url| Fetch {
             url,
@@ -72,8 +76,7 @@ impl Check<'_> {
         ] {
             if is_in_vain {
                 let child = key.child(name);
-                let message =
-                    format!("`{child}` is for `auth.revocation.url`, which is not set");
+                let message = format!("`{child}` is for `auth.revocation.url`, which is not set");
                 self.refuse_with(&child, message, None);
             }
         }

@@ -21,8 +21,7 @@ use crate::master::listeners::{Kind, Listener, Listeners};
 use crate::master::slot_sockets::{SlotSocket, SlotSockets};
 use crate::master::socket_path::SocketPath;
 use crate::master::{
-    Agent, Fetched, FileWatch, Loaded, Loader, LoaderBox, Master, Pinned, Purpose, RunAgent,
-    Upgrade,
+    Agent, Fetched, FileWatch, Loaded, Loader, LoaderBox, Master, Pinned, Purpose, Upgrade,
 };
 use crate::replay::ReplayCache;
 use crate::scoreboard::{SEATS, Scoreboard};
@@ -105,7 +104,7 @@ impl Master {
     pub fn resume(
         takeover: Takeover,
         generations: KnownGenerations,
-        (loader, run_agent): (Loader, RunAgent),
+        loader: Loader,
         manager: &ServiceManager,
     ) -> Result<Self, StartError> {
         let Takeover { state, mut legacy } = takeover;
@@ -181,7 +180,7 @@ impl Master {
             exit: None,
             upgrade: Upgrade::new(program),
             file_watch: FileWatch::default(),
-            agent: Agent::new(run_agent, fetched),
+            agent: Agent::new(fetched),
         };
         drop(legacy);
         let known: Vec<Generation> = master.generations.keys().copied().collect();

@@ -4,6 +4,7 @@ mod database;
 mod django;
 mod password;
 mod postgres;
+mod revocations;
 mod schema;
 mod sqlite;
 mod tokens;
@@ -16,6 +17,7 @@ use sqlx::SqlSafeStr as _;
 use sqlx::migrate::{Migration, MigrationType};
 
 use super::rotation::{self, Decision, Mode, Successor};
+use crate::auth::Revoked;
 use crate::config;
 use database::{Connection, Database};
 use django::Django;
@@ -337,6 +339,31 @@ impl Store {
             }
             writing.commit().await?;
             Ok(!was_used && !known.is_revoked)
+        })
+        .await
+    }
+
+    /// The deny list in the database, of which the table is made where it is missing.
+    pub(super) async fn revoked(&self, now: i64) -> Result<Vec<Revoked>> {
+        bounded(async {
+            let mut reading = self.database.read().await?;
+            let on = &mut reading.connection();
+            if !on.has_table(revocations::TABLE_NAME).await? {
+                return Ok(Vec::new());
+            }
+            revocations::list(on, now).await
+        })
+        .await
+    }
+
+    /// Puts an entry on the deny list.
+    pub(super) async fn deny(&self, entry: &Revoked, now: i64) -> Result<()> {
+        bounded(async {
+            let mut writing = self.database.write().await?;
+            let on = &mut writing.connection();
+            revocations::make_table(on).await?;
+            revocations::add(on, entry, now).await?;
+            writing.commit().await
         })
         .await
     }
