@@ -219,6 +219,14 @@ impl Guard {
         self.believe(token, now).map(|believed| believed.claims)
     }
 
+    /// Whether one of the issuers signed a token and accepts it. What was revoked is not looked at: for a token that was just made.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn try_out(&self, token: &[u8], now: UnixTime) -> Result<(), TokenError> {
+        self.verify_signed(token, now).map(drop)
+    }
+
     fn believe(&self, token: &[u8], now: UnixTime) -> Result<Believed, TokenError> {
         let believed = self.verify_signed(token, now)?;
         // Also of one that was verified before: it may have been revoked since.

@@ -208,7 +208,7 @@ impl TokenError {
     }
 
     /// Whether nothing is wrong with the token as far as is known, but this server lacks something to judge it.
-    pub(super) const fn is_ours(&self) -> bool {
+    pub const fn is_ours(&self) -> bool {
         matches!(self, Self::NoDenyList | Self::NoKeys { .. })
     }
 }

@@ -5,6 +5,7 @@ mod answer;
 mod claims;
 mod deny_table;
 mod endpoint;
+mod failure;
 mod fields;
 mod json_error;
 mod negotiation;

@@ -14,13 +14,14 @@ use serde_json::{Value, json};
 use super::answer::Answer;
 use super::claims::{self, ClaimMap, KindError, Pair, Style, Whom};
 use super::endpoint::Endpoint;
+use super::failure::{self, BLACKLISTED, Failure};
 use super::passwords::{Busy, Policy, Pool};
 use super::rotation::{Decision, Millis, Mode, Successor};
 use super::signer::Signer;
-use super::store::{Password, Refresh, Refreshed, Store, StoreError, Token, User};
+use super::store::{Password, Refresh, Refreshed, Store, Token, User};
 use super::throttle::{Throttle, Throttled};
 use super::{fields, negotiation};
-use crate::auth::{ClaimError, Guard, TokenError, UnixTime, challenge};
+use crate::auth::{Guard, UnixTime, challenge};
 use crate::config::{self, Database, Schema, TokenKind};
 use crate::sys::clock;
 
@@ -103,32 +104,6 @@ async fn policy(store: &Store, schema: &Schema) -> Result<Policy, String> {
             let sample = sample.as_deref();
             Ok(Policy::of_django(allow_md5_hashes, upgrade_hashes, sample))
         }
-    }
-}
-
-/// Why a request gets no good answer: said to the client, or to the log.
-enum Failure {
-    Refused(Answer),
-    Store(StoreError),
-    /// The kernel or aws-lc failed.
-    Internal(String),
-}
-
-impl From<Answer> for Failure {
-    fn from(answer: Answer) -> Self {
-        Self::Refused(answer)
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl From<KindError> for Failure {
-    fn from(error: KindError) -> Self {
-        Self::Refused(Answer::token(&error.to_string()))
     }
 }
 
@@ -430,7 +405,7 @@ impl Service {
         let claims = self.guard.verify_of(self.issuer, token.as_bytes(), now);
         claims
             .map(|claims| claims.as_map().clone())
-            .map_err(|error| Answer::token(words(&error)))
+            .map_err(|error| failure::not_believed(&error))
     }
 
     /// What the store wants to know of a token that is to be refreshed or ended, when it is of the right `kind`. As in
@@ -476,36 +451,6 @@ impl Service {
         self.signer
             .sign(claims)
             .map_err(|error| Failure::Internal(error.to_string()))
-    }
-}
-
-const BLACKLISTED: &str = "Token is blacklisted";
-
-/// What `SimpleJWT` says of it.
-fn words(error: &TokenError) -> &'static str {
-    match error {
-        TokenError::Claims {
-            error: ClaimError::Expired { .. },
-            ..
-        } => "Token is expired",
-        TokenError::Claims {
-            error: ClaimError::Missing(name),
-            ..
-        } if name == "exp" => "Token has no 'exp' claim",
-        TokenError::Revoked(_) => BLACKLISTED,
-        TokenError::TooLong(_)
-        | TokenError::NoDenyList
-        | TokenError::NoKeys { .. }
-        | TokenError::Parts
-        | TokenError::Base64(_)
-        | TokenError::Header(_)
-        | TokenError::Payload(_)
-        | TokenError::UnknownIssuer(_)
-        | TokenError::UnknownKey { .. }
-        | TokenError::Algorithm { .. }
-        | TokenError::Type { .. }
-        | TokenError::Signature { .. }
-        | TokenError::Claims { .. } => "Token is invalid",
     }
 }
 

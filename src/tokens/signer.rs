@@ -146,8 +146,7 @@ impl Current {
         );
         let token = self.sign(&pair.access).map_err(|error| error.to_string())?;
         guard
-            .verify(token.as_bytes(), now)
-            .map(drop)
+            .try_out(token.as_bytes(), now)
             .map_err(|error| format!("the tokens that it signs would be refused: {error}"))
     }
 

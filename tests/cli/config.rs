@@ -87,6 +87,7 @@ methods = "GET"
     auth.client_cert_header = "Client-Cert"  # default
     auth.client_cert_format = "rfc9440"  # default
     # auth.revocation.file is not set
+    auth.revocation.database = false  # default
     # auth.revocation.url is not set
     auth.revocation.poll_interval = "10s"  # default
     # auth.revocation.ca_file is not set

@@ -210,6 +210,7 @@ fn what_is_in_force_is_shown_with_its_origin() {
     auth.client_cert_header = "Client-Cert"          # default
     auth.client_cert_format = "rfc9440"              # default
     # auth.revocation.file is not set
+    auth.revocation.database = false                 # default
     # auth.revocation.url is not set
     auth.revocation.poll_interval = "10s"            # default
     # auth.revocation.ca_file is not set
