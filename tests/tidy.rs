@@ -106,11 +106,19 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
         &["nix", "jsonwebtoken"],
     ),
     // `auth`: whether what was fetched can be used, by the code that the workers use it with. `channel`: orders. `config`: what is
-    // fetched. `log_writer`, `logging`: its log. `sys`: identity, the clock, sealed files. It serves nobody, so it knows neither
-    // `http` nor `app`, and what becomes of what it fetches is the master's and the workers' affair.
+    // fetched. `log_writer`, `logging`: its log. `sys`: identity, the clock, sealed files. `tokens`: the deny list in their
+    // database. It serves nobody, so it knows neither `http` nor `app`, and what becomes of what it fetches is the master's and the workers' affair.
     (
         "agent",
-        &["auth", "channel", "config", "log_writer", "logging", "sys"],
+        &[
+            "auth",
+            "channel",
+            "config",
+            "log_writer",
+            "logging",
+            "sys",
+            "tokens",
+        ],
         &["nix", "hyper", "jsonwebtoken", "SystemTime"],
     ),
     // `supervisor`: decides. `channel`: orders. `config`: what is opened. `logging`: its own log. `replay`: made before the fork
