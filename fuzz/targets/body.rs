@@ -35,7 +35,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let signer = Signer::new(tokens, issuer, key, &guard, NOW).expect("a signer");
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
-    let service = Service::start(&auth, Some(Arc::new(signer)), Arc::new(guard), 1);
+    let service = Service::start(&auth, Some(Arc::new(signer)), None, Arc::new(guard), 1);
     let service = runtime.block_on(service).expect("a database");
     World {
         runtime,
