@@ -106,7 +106,6 @@ impl Master {
                 }
                 self.generations.insert(generation, pinned);
                 self.watch_files();
-                self.fill_from_fetched(generation, None);
                 self.mind_agent();
                 Event::Prepared(policy)
             }

@@ -8,7 +8,6 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
 use super::Master;
-use super::feeds::Content;
 use crate::channel::{self, Decoder, FeedNews, FromAgent, ToAgent};
 use crate::config::{Fetch, Log};
 use crate::logging;
@@ -95,7 +94,7 @@ impl Agent {
         }
     }
 
-    fn last_good(&self, fetch: &Fetch) -> Option<&Fetched> {
+    pub(super) fn last_good(&self, fetch: &Fetch) -> Option<&Fetched> {
         self.fetched.iter().find(|it| it.fetch == *fetch)
     }
 
@@ -156,7 +155,7 @@ impl Master {
         let runs = self.agent.process.as_ref();
         let is_right = runs.map_or(wanted.is_empty(), |process| {
             let setting = self.agent_setting();
-            process.feeds == wanted
+            process.feeds.iter().eq(wanted.iter().copied())
                 && setting.is_some_and(|(identity, log)| {
                     process.identity == *identity && process.log == *log
                 })
@@ -164,6 +163,7 @@ impl Master {
         if is_right {
             return;
         }
+        let wanted: Vec<Fetch> = wanted.into_iter().cloned().collect();
         // It leaves when its channel closes.
         self.give_agent_up();
         let is_named = |fetched: &Fetched| wanted.contains(&fetched.fetch);
@@ -187,13 +187,13 @@ impl Master {
     }
 
     /// What the generations that are left have fetched, each once.
-    fn fetches(&self) -> Vec<Fetch> {
-        let mut fetches: Vec<Fetch> = Vec::new();
+    fn fetches(&self) -> Vec<&Fetch> {
+        let mut fetches = Vec::new();
         for pinned in self.generations.values() {
-            let feeds = pinned.loaded.config.auth.feeds();
-            for fetch in feeds.iter().filter_map(|feed| feed.source.fetch()) {
-                if !fetches.contains(fetch) {
-                    fetches.push(fetch.clone());
+            let feeds = pinned.loaded.config.auth.feeds().into_iter();
+            for fetch in feeds.filter_map(|feed| feed.source.fetch()) {
+                if !fetches.contains(&fetch) {
+                    fetches.push(fetch);
                 }
             }
         }
@@ -342,20 +342,17 @@ impl Master {
                     at,
                     file,
                 });
-                self.fill_fetched(&fetch);
+                self.hand_to_all(&self.places_of(&fetch));
             }
             (FromAgent::Confirmed { at, .. }, _) => {
                 let known = self.agent.fetched.iter_mut();
                 for known in known.filter(|known| known.fetch == fetch) {
                     known.at = at;
                 }
-                for pinned in self.generations.values_mut() {
-                    pinned.confirm(&fetch, at);
-                }
                 self.spread(&fetch, |feed| FeedNews::Confirmed { feed, at });
             }
             (FromAgent::Failed { reason, .. }, _) => {
-                tracing::debug!(url = fetch.url, reason, "nothing new was fetched");
+                tracing::debug!(feed, reason, "nothing new was fetched");
                 self.spread(&fetch, |feed| FeedNews::Failed { feed });
             }
             (FromAgent::Fetched { .. }, None) => {
@@ -364,65 +361,24 @@ impl Master {
         }
     }
 
-    /// Puts what was fetched into every generation that wants it, and hands it to their workers.
-    fn fill_fetched(&mut self, fetch: &Fetch) {
-        let generations: Vec<Generation> = self.generations.keys().copied().collect();
-        let mut workers = Vec::new();
-        for generation in generations {
-            for place in self.fill_from_fetched(generation, Some(fetch)) {
-                let hands = self.crew.iter();
-                let hands = hands.filter(|(_, hand)| hand.generation == generation);
-                workers.extend(hands.map(|(id, _)| (id, place)));
-            }
-        }
-        for (id, place) in workers {
-            self.hand_feed_to(id, place);
-        }
-    }
-
-    /// Gives a generation what was fetched already, all or one; the places of what it got.
-    pub(super) fn fill_from_fetched(
-        &mut self,
-        generation: Generation,
-        only: Option<&Fetch>,
-    ) -> Vec<usize> {
-        let Some(pinned) = self.generations.get_mut(&generation) else {
-            return Vec::new();
-        };
-        let mut filled = Vec::new();
-        let feeds = pinned.loaded.config.auth.feeds();
-        for (place, feed) in feeds.iter().enumerate() {
-            let Some(fetch) = feed.source.fetch() else {
-                continue;
-            };
-            let known = self.agent.last_good(fetch);
-            let known = known.filter(|known| only.is_none_or(|only| known.fetch == *only));
-            if let (Some(known), Some(state)) = (known, pinned.feeds.get_mut(place)) {
-                match known.file.try_clone() {
-                    Ok(file) => {
-                        let (digest, at) = (None, Some(known.at));
-                        state.content = Some(Content { file, digest, at });
-                        filled.push(place);
-                    }
-                    Err(error) => {
-                        tracing::error!(url = fetch.url, %error, "cannot hand on what was fetched");
-                    }
-                }
-            }
-        }
-        filled
-    }
-
     /// Tells the workers of every generation that has this fetched.
     fn spread(&mut self, fetch: &Fetch, news: impl Fn(u32) -> FeedNews) {
-        for (generation, pinned) in &self.generations {
-            let feeds = pinned.loaded.config.auth.feeds();
-            for (place, feed) in (0..).zip(&feeds) {
-                if feed.source.fetch() == Some(fetch) {
-                    self.crew.tell_generation(*generation, &news(place));
-                }
+        for (generation, place) in self.places_of(fetch) {
+            if let Ok(feed) = u32::try_from(place) {
+                self.crew.tell_generation(generation, &news(feed));
             }
         }
+    }
+
+    /// Where it stands among the feeds of the generations that have it fetched.
+    fn places_of(&self, fetch: &Fetch) -> Vec<(Generation, usize)> {
+        let generations = self.generations.iter();
+        let places = generations.flat_map(|(generation, pinned)| {
+            let feeds = pinned.loaded.config.auth.feeds().into_iter().enumerate();
+            let places = feeds.filter(|(_, feed)| feed.source.fetch() == Some(fetch));
+            places.map(|(place, _)| (*generation, place))
+        });
+        places.collect()
     }
 
     /// A worker needs a key that it does not know.

@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::watched_paths::WatchedPaths;
 use super::{Master, Pinned};
 use crate::channel::{FeedNews, ToWorker};
-use crate::config::{Auth, Fetch};
-use crate::supervisor::{Now, WorkerId};
+use crate::config::{Auth, FeedSource};
+use crate::supervisor::{Generation, Now, WorkerId};
 use crate::sys::clock;
 use crate::sys::handover::sealed_file;
 use crate::sys::watch::{Happening, Watcher};
@@ -37,20 +37,19 @@ pub struct FeedContent {
 /// A feed of a generation in force.
 #[derive(Debug, Default)]
 pub(super) struct FeedState {
-    /// What its workers have, or get when they are born; none: what the generation was read with.
-    pub(super) content: Option<Content>,
+    /// What its file has come to, which workers have, or get when they are born; none: what the generation was read with. What
+    /// is fetched the agent's part knows.
+    content: Option<Content>,
     /// What is wrong with what it has come to.
     problem: Option<Problem>,
 }
 
 /// What workers get.
 #[derive(Debug)]
-pub(super) struct Content {
-    pub(super) file: OwnedFd,
-    /// Of the file that it comes from; absent for what was fetched.
-    pub(super) digest: Option<[u8; 32]>,
-    /// When it was fetched, in seconds since 1970.
-    pub(super) at: Option<u64>,
+struct Content {
+    file: OwnedFd,
+    /// Of the file that it comes from.
+    digest: Option<[u8; 32]>,
 }
 
 #[derive(Debug)]
@@ -138,15 +137,8 @@ impl FeedState {
             }
             let file = sealed_file("destrier-feed", &content.bytes)
                 .map_err(|error| format!("no memory to hand it on: {error}"))?;
-            let (digest, at) = (content.digest, None);
-            Ok(Some((
-                Content {
-                    file: file.into(),
-                    digest,
-                    at,
-                },
-                content.warnings,
-            )))
+            let (file, digest) = (file.into(), content.digest);
+            Ok(Some((Content { file, digest }, content.warnings)))
         });
         match read {
             Ok(None) => {
@@ -236,13 +228,7 @@ impl Master {
                 }
             }
         }
-        for (generation, place) in changed {
-            let workers = self.crew.iter();
-            let workers = workers.filter(|(_, hand)| hand.generation == generation);
-            for id in workers.map(|(id, _)| id).collect::<Vec<_>>() {
-                self.hand_feed_to(id, place);
-            }
-        }
+        self.hand_to_all(&changed);
         self.watch_files();
     }
 
@@ -261,52 +247,63 @@ impl Master {
         self.tell(id, &ToWorker::Feed(news));
     }
 
-    pub(super) fn hand_feed_to(&mut self, id: WorkerId, place: usize) {
+    /// Hands what these feeds have come to, each of a generation, to all workers of that.
+    pub(super) fn hand_to_all(&mut self, changed: &[(Generation, usize)]) {
+        for (generation, place) in changed {
+            let workers = self.crew.iter();
+            let workers = workers.filter(|(_, hand)| hand.generation == *generation);
+            for id in workers.map(|(id, _)| id).collect::<Vec<_>>() {
+                self.hand_feed_to(id, *place);
+            }
+        }
+    }
+
+    fn hand_feed_to(&mut self, id: WorkerId, place: usize) {
         let generation = self.crew.get(id).map(|hand| hand.generation);
         let pinned = generation.and_then(|generation| self.generations.get(&generation));
-        let Some((pinned, state)) = pinned.and_then(|it| Some((it, it.feeds.get(place)?))) else {
+        let feeds = pinned.map(|pinned| (pinned, pinned.loaded.config.auth.feeds()));
+        let Some((pinned, feeds)) = feeds else {
             return;
         };
-        let Some(content) = &state.content else {
-            // Whoever boots waits for it, but not for what will not come soon.
-            let feeds = pinned.loaded.config.auth.feeds();
-            let fetch = feeds.get(place).and_then(|feed| feed.source.fetch());
-            if fetch.is_some_and(|fetch| self.is_known_to_fail(fetch))
-                && let Ok(feed) = u32::try_from(place)
-            {
-                self.tell_news(id, FeedNews::Failed { feed });
+        let (Some(source), Ok(feed)) = (
+            feeds.get(place).map(|feed| feed.source),
+            u32::try_from(place),
+        ) else {
+            return;
+        };
+        let known = match source {
+            FeedSource::File(_) => {
+                let state = pinned.feeds.get(place);
+                let content = state.and_then(|state| state.content.as_ref());
+                content.map(|content| (&content.file, None))
             }
+            FeedSource::Fetched(fetch) => {
+                let good = self.agent.last_good(fetch);
+                // Whoever boots waits for it, but not for what will not come soon.
+                if good.is_none() && self.is_known_to_fail(fetch) {
+                    self.tell_news(id, FeedNews::Failed { feed });
+                    return;
+                }
+                good.map(|good| (&good.file, Some(good.at)))
+            }
+        };
+        let Some((file, at)) = known else {
             return;
         };
-        let (file, at) = (content.file.try_clone(), content.at);
-        let Some(hand) = self.crew.get_mut(id) else {
-            return;
-        };
-        match (file, u32::try_from(place)) {
-            (Ok(file), Ok(feed)) => {
+        let file = file.try_clone();
+        match (file, self.crew.get_mut(id)) {
+            (Ok(file), Some(hand)) => {
                 hand.tell_with(&ToWorker::Feed(FeedNews::Changed { feed, at }), file);
             }
             (Err(error), _) => {
                 tracing::error!(worker = id.0, %error, "cannot hand on what has changed");
             }
-            (_, Err(_)) => {}
+            (Ok(_), None) => {}
         }
     }
 }
 
 impl Pinned {
-    /// What was fetched is still so.
-    pub(super) fn confirm(&mut self, fetch: &Fetch, at: u64) {
-        let feeds = self.loaded.config.auth.feeds();
-        for (feed, state) in feeds.iter().zip(&mut self.feeds) {
-            if feed.source.fetch() == Some(fetch)
-                && let Some(content) = &mut state.content
-            {
-                content.at = Some(at);
-            }
-        }
-    }
-
     /// The digest of what is in force for the feed at this place.
     pub(super) fn digest_in_force(&self, place: usize) -> Option<[u8; 32]> {
         let content = self

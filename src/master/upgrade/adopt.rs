@@ -183,10 +183,6 @@ impl Master {
             agent: Agent::new(fetched),
         };
         drop(legacy);
-        let known: Vec<Generation> = master.generations.keys().copied().collect();
-        for generation in known {
-            master.fill_from_fetched(generation, None);
-        }
         if is_fresh {
             master.publish_blocks();
         }
