@@ -14,9 +14,8 @@ use crate::config::{self, Bind, Log, Sources};
 use crate::key_files::{self, MissingSecret};
 use crate::logging;
 use crate::master::{
-    AgentAssignment, Assignment, Ending, FeedContent, Inherited, ListenError, Loaded, Loader,
-    Master, Program, Purpose, ReadFeed, RunAgent, Serve, ServiceManager, SocketPathError,
-    StartError, Takeover,
+    AgentAssignment, Assignment, Ending, Inherited, ListenError, Loaded, Loader, Master, Program,
+    Purpose, RunAgent, Serve, ServiceManager, SocketPathError, StartError, Takeover,
 };
 use crate::tokens::{DenyTable, Password, Signer};
 use crate::worker::{self, Task};
@@ -143,7 +142,10 @@ fn read<A: App>(
         database_password: super::load_database_password(&config)?,
     };
     let config = Arc::new(config);
-    let read_feed = read_feed(Arc::clone(&config));
+    let read_feed = {
+        let config = Arc::clone(&config);
+        Rc::new(move |place| key_files::read_feed(&config.auth, place))
+    };
     let run_agent = run_agent(&config, secrets.database_password.as_ref());
     let serve = serve(
         Arc::clone(&config),
@@ -161,18 +163,6 @@ fn read<A: App>(
         digests,
         read_feed,
         run_agent,
-    })
-}
-
-/// What the master reads when key files change.
-fn read_feed(config: Arc<config::Config>) -> ReadFeed {
-    Rc::new(move |place| {
-        let content = key_files::read_feed(&config.auth, place)?;
-        Ok(FeedContent {
-            bytes: content.bytes,
-            digest: content.digest,
-            warnings: content.warnings,
-        })
     })
 }
 

@@ -34,6 +34,17 @@ pub enum FeedSource<'a> {
     Fetched(&'a Fetch),
 }
 
+/// What the file of a feed has come to, judged and found good.
+#[derive(Debug)]
+pub struct FeedContent {
+    /// As the guard and the signer read it.
+    pub bytes: Vec<u8>,
+    /// SHA-256 of the file.
+    pub digest: Option<[u8; 32]>,
+    /// What the operator should know though it is good.
+    pub warnings: Vec<String>,
+}
+
 impl<'a> FeedSource<'a> {
     /// The file, where it is one.
     pub fn file(self) -> Option<&'a Path> {

@@ -1,18 +1,7 @@
 //! Key files as they change: what they hold now, if it could be put in force.
 
 use super::{Digest, KeyFile, deny_list_file, keys_of, signing_key_in};
-use crate::config::{self, FeedPurpose};
-
-/// What a file holds, judged and found good.
-#[derive(Debug)]
-pub(crate) struct FeedContent {
-    /// What the guard and the signer read.
-    pub(crate) bytes: Vec<u8>,
-    /// Of the file.
-    pub(crate) digest: Option<Digest>,
-    /// What the operator should know though it works.
-    pub(crate) warnings: Vec<String>,
-}
+use crate::config::{self, FeedContent, FeedPurpose};
 
 /// Reads the file of the feed at this place of `auth.feeds()`.
 ///

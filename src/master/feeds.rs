@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::watched_paths::WatchedPaths;
 use super::{Master, Pinned};
 use crate::channel::{FeedNews, ToWorker};
-use crate::config::{Auth, FeedSource};
+use crate::config::{Auth, FeedContent, FeedSource};
 use crate::supervisor::{Generation, Now, WorkerId};
 use crate::sys::clock;
 use crate::sys::handover::sealed_file;
@@ -22,17 +22,6 @@ const SECOND_LOOK: Duration = Duration::from_secs(1);
 
 /// Reads the feed at this place of the configuration's feeds and judges whether it could be put in force.
 pub type ReadFeed = Rc<dyn Fn(usize) -> Result<FeedContent, String>>;
-
-/// What a feed has come to.
-#[derive(Debug)]
-pub struct FeedContent {
-    /// As workers take it.
-    pub bytes: Vec<u8>,
-    /// SHA-256 of the file that it comes from.
-    pub digest: Option<[u8; 32]>,
-    /// What the operator should know though it is good.
-    pub warnings: Vec<String>,
-}
 
 /// A feed of a generation in force.
 #[derive(Debug, Default)]

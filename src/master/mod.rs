@@ -40,7 +40,7 @@ use control::ControlServer;
 use crew::Crew;
 pub use death_report::DeathStatus;
 use deaths::Deaths;
-pub use feeds::{FeedContent, ReadFeed};
+pub use feeds::ReadFeed;
 use feeds::{FeedState, FileWatch};
 use hangs::HangWatch;
 pub use listeners::ListenError;
