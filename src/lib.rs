@@ -16,6 +16,7 @@ pub mod key_files;
 mod log_writer;
 pub mod logging;
 pub mod master;
+mod master_end;
 pub mod replay;
 pub mod scoreboard;
 mod server;

@@ -63,6 +63,12 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
     ("logging", &["config", "sys"], &["tokio", "hyper"]),
     // `logging`: what it writes. A task of a runtime, so `logging`, which the master uses too, cannot have it.
     ("log_writer", &["logging"], &["nix", "hyper"]),
+    // `channel`: messages and how they are cut. `sys`: descriptors that come along. Which messages, whoever holds the end knows.
+    (
+        "master_end",
+        &["channel", "sys"],
+        &["nix", "hyper", "serde_json"],
+    ),
     // `config`: what an application may know when it boots. `auth`: the claims that the demo shows.
     ("app", &["auth", "config"], &["nix"]),
     // `auth`: the verdict. `app`: what is called. `config`: which proxy may say what certificate a client has. `logging`: how
@@ -86,7 +92,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
     // whole request and answers it; of connections and workers it knows nothing.
     ("tokens", &["auth", "config", "sys"], &["nix", "hyper"]),
     // `http`, `app`: what is served. `auth`: the guard is handed through. `channel`: orders. `config`: limits.
-    // `log_writer`, `logging`: reopened on order. `replay`, `scoreboard`: what it shares is handed through, its seat. `sys`: sockets, identity, the clock. `tokens`: the service is opened
+    // `log_writer`, `logging`: reopened on order. `master_end`: where orders come from. `replay`, `scoreboard`: what it shares is handed through, its seat. `sys`: sockets, identity, the clock. `tokens`: the service is opened
     // at the boot, for only a worker may have a database open.
     (
         "worker",
@@ -98,6 +104,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
             "http",
             "log_writer",
             "logging",
+            "master_end",
             "replay",
             "scoreboard",
             "sys",
@@ -106,7 +113,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
         &["nix", "jsonwebtoken"],
     ),
     // `auth`: whether what was fetched can be used, by the code that the workers use it with. `channel`: orders. `config`: what is
-    // fetched. `log_writer`, `logging`: its log. `sys`: identity, the clock, sealed files. `tokens`: the deny list in their
+    // fetched. `log_writer`, `logging`: its log. `master_end`: where orders come from. `sys`: identity, the clock, sealed files. `tokens`: the deny list in their
     // database. It serves nobody, so it knows neither `http` nor `app`, and what becomes of what it fetches is the master's and the workers' affair.
     (
         "agent",
@@ -116,6 +123,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
             "config",
             "log_writer",
             "logging",
+            "master_end",
             "sys",
             "tokens",
         ],

@@ -4,7 +4,6 @@
 mod client;
 mod freshness;
 mod link_local;
-mod orders;
 mod schedule;
 mod source;
 #[cfg(test)]
@@ -17,7 +16,6 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use client::Limits;
-use orders::Orders;
 use schedule::{Schedule, Wish};
 use source::{Brought, Failure, Source};
 
@@ -25,6 +23,7 @@ use crate::channel::{FromAgent, ToAgent};
 use crate::config::{Fetch, FetchKind, Log};
 use crate::log_writer;
 use crate::logging;
+use crate::master_end::MasterEnd;
 use crate::sys::clock;
 use crate::sys::handover::sealed_file;
 use crate::sys::identity::Identity;
@@ -96,8 +95,8 @@ async fn live(task: Task, limits: &Limits) -> io::Result<()> {
     // Only now: a change of user clears it.
     process::die_with(task.master)?;
     log_writer::start();
-    let orders = Orders::listen_on(task.channel)?;
-    keep_fresh(orders, task.feeds, task.table, limits).await
+    let master = MasterEnd::new(task.channel)?;
+    keep_fresh(master, task.feeds, task.table, limits).await
 }
 
 /// One feed and its attempts.
@@ -119,7 +118,7 @@ struct Ended {
 }
 
 async fn keep_fresh(
-    mut orders: Orders,
+    mut master: MasterEnd<ToAgent>,
     feeds: Vec<Feed>,
     table: Option<DenyTable>,
     limits: &Limits,
@@ -137,8 +136,8 @@ async fn keep_fresh(
             .min()
             .map(|next| next.saturating_sub(clock::monotonic()));
         tokio::select! {
-            order = orders.next() => match order {
-                Some(ToAgent::Wanted { feed }) => wish(feed, &mut keepers, &mut orders).await,
+            order = master.next() => match order {
+                Some(ToAgent::Wanted { feed }) => wish(feed, &mut keepers, &mut master).await,
                 Some(ToAgent::ReopenLogs) => {
                     if let Err(error) = logging::reopen() {
                         tracing::error!(%error, "agent: cannot open the log file anew, the old one stays in use");
@@ -151,7 +150,7 @@ async fn keep_fresh(
                 let ended: Ended = ended.map_err(io::Error::other)?;
                 let feed = ended.feed;
                 if let Some(keeper) = keepers.get_mut(feed) {
-                    end(ended, keeper, &mut orders).await?;
+                    end(ended, keeper, &mut master).await?;
                 }
             }
             () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
@@ -179,7 +178,7 @@ fn begin(keepers: &mut [Keeper], attempts: &mut JoinSet<Ended>) {
 }
 
 /// A worker misses a key.
-async fn wish(feed: u32, keepers: &mut [Keeper], orders: &mut Orders) {
+async fn wish(feed: u32, keepers: &mut [Keeper], master: &mut MasterEnd<ToAgent>) {
     let keeper = usize::try_from(feed)
         .ok()
         .and_then(|index| keepers.get_mut(index));
@@ -189,11 +188,11 @@ async fn wish(feed: u32, keepers: &mut [Keeper], orders: &mut Orders) {
         None => "there is no such feed",
     };
     let reason = reason.to_owned();
-    orders.say(&FromAgent::Failed { feed, reason }, None).await;
+    master.say(&FromAgent::Failed { feed, reason }, None).await;
 }
 
 /// Tells the master and the log what an attempt brought.
-async fn end(ended: Ended, keeper: &mut Keeper, orders: &mut Orders) -> io::Result<()> {
+async fn end(ended: Ended, keeper: &mut Keeper, master: &mut MasterEnd<ToAgent>) -> io::Result<()> {
     keeper.source = Some(ended.source);
     let now = clock::monotonic();
     // Their number is that of the issuers in a file.
@@ -208,7 +207,7 @@ async fn end(ended: Ended, keeper: &mut Keeper, orders: &mut Orders) -> io::Resu
             } else {
                 tracing::debug!(url, reason, "still cannot fetch");
             }
-            orders.say(&FromAgent::Failed { feed, reason }, None).await;
+            master.say(&FromAgent::Failed { feed, reason }, None).await;
             return Ok(());
         }
     };
@@ -222,7 +221,7 @@ async fn end(ended: Ended, keeper: &mut Keeper, orders: &mut Orders) -> io::Resu
     let at = clock::unix().as_secs();
     let Some(content) = brought.content else {
         tracing::debug!(url, "fetched, nothing has changed");
-        orders.say(&FromAgent::Confirmed { feed, at }, None).await;
+        master.say(&FromAgent::Confirmed { feed, at }, None).await;
         return Ok(());
     };
     for warning in brought.warnings {
@@ -231,7 +230,7 @@ async fn end(ended: Ended, keeper: &mut Keeper, orders: &mut Orders) -> io::Resu
     tracing::info!(url, bytes = content.len(), "fetched something new");
     let file = sealed_file("destrier-feed", &content)?;
     let message = FromAgent::Fetched { feed, at };
-    orders.say(&message, Some(file.into())).await;
+    master.say(&message, Some(file.into())).await;
     Ok(())
 }
 

@@ -1,43 +1,34 @@
 //! The worker's end of the control channel.
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream as StdUnixStream;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use tokio::io::Interest;
-use tokio::net::UnixStream;
-
 use super::feeds::Feeds;
-use crate::channel::{self, Decoder, FeedNews, ToMaster, ToWorker};
+use crate::channel::{FeedNews, ToMaster, ToWorker};
+use crate::master_end::MasterEnd;
 use crate::scoreboard::SeatWriter;
 use crate::sys::clock;
-use crate::sys::socket;
 
 /// What the master says, and a way to answer.
 #[derive(Debug)]
 pub(super) struct Orders {
-    channel: UnixStream,
-    incoming: Decoder<ToWorker>,
+    master: MasterEnd<ToWorker>,
     seat: SeatWriter,
-    /// What came along with orders, in their order.
-    descriptors: VecDeque<OwnedFd>,
     feeds: Arc<Feeds>,
 }
 
 impl Orders {
     /// `channel` is non-blocking.
     pub(super) fn listen_on(
-        channel: StdUnixStream,
+        channel: UnixStream,
         seat: SeatWriter,
         feeds: Arc<Feeds>,
     ) -> io::Result<Self> {
         Ok(Self {
-            channel: UnixStream::from_std(channel)?,
-            incoming: Decoder::default(),
+            master: MasterEnd::new(channel)?,
             seat,
-            descriptors: VecDeque::new(),
             feeds,
         })
     }
@@ -53,38 +44,17 @@ impl Orders {
 
     /// The descriptor that came along with the order of [`Self::next`].
     pub(super) fn take_descriptor(&mut self) -> Option<OwnedFd> {
-        self.descriptors.pop_front()
+        self.master.take_descriptor()
     }
 
     /// The next order; `None` when the master is gone. Can be dropped while it waits. An event loop that never waits for
     /// anything to do, because there is always something, is seen to turn by taking an order in.
     pub(super) async fn next(&mut self) -> Option<ToWorker> {
-        loop {
-            match self.incoming.next_message() {
-                Some(Ok(order)) => {
-                    self.seat.turns(clock::monotonic_coarse());
-                    return Some(order);
-                }
-                Some(Err(error)) => {
-                    // A master that cannot be understood cannot be obeyed.
-                    tracing::error!(%error, "the master says what no master says");
-                    return None;
-                }
-                None => {}
-            }
-            self.channel.readable().await.ok()?;
-            let mut bytes = [0; 1024];
-            let receive = || socket::receive_with(&self.channel, &mut bytes);
-            match self.channel.try_io(Interest::READABLE, receive) {
-                Ok((0, _)) => return None,
-                Ok((count, descriptors)) => {
-                    self.descriptors.extend(descriptors);
-                    self.incoming.push(bytes.get(..count)?);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return None,
-            }
+        let order = self.master.next().await;
+        if order.is_some() {
+            self.seat.turns(clock::monotonic_coarse());
         }
+        order
     }
 
     /// The next order that ends a worker which does not serve yet.
@@ -108,14 +78,6 @@ impl Orders {
 
     /// Tells the master. One that is gone is noticed by [`Self::next`].
     pub(super) async fn say(&mut self, message: &ToMaster) {
-        let line = channel::encode(message);
-        let mut rest = line.as_slice();
-        while !rest.is_empty() && self.channel.writable().await.is_ok() {
-            match self.channel.try_write(rest) {
-                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return,
-            }
-        }
+        self.master.say(message, None).await;
     }
 }

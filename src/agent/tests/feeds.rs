@@ -10,11 +10,11 @@ use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
 use super::super::client::Limits;
-use super::super::orders::Orders;
 use super::super::{Feed, keep_fresh};
 use super::server::{Server, ok, status};
 use super::{KEY, OTHER_KEY, fetch, set};
 use crate::channel::{Decoder, FromAgent, ToAgent, encode};
+use crate::master_end::MasterEnd;
 use crate::sys::clock;
 use crate::sys::handover::read_sealed;
 use crate::sys::socket;
@@ -32,9 +32,9 @@ impl Master {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         theirs.set_nonblocking(true).unwrap();
-        let orders = Orders::listen_on(theirs).unwrap();
+        let master = MasterEnd::new(theirs).unwrap();
         let agent =
-            tokio::spawn(async move { keep_fresh(orders, feeds, None, &Limits::default()).await });
+            tokio::spawn(async move { keep_fresh(master, feeds, None, &Limits::default()).await });
         Self {
             channel: UnixStream::from_std(ours).unwrap(),
             incoming: Decoder::default(),

@@ -1,33 +1,45 @@
-//! The agent's end of its channel to the master.
+//! The end of the channel to the master that a worker or the agent holds.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
-use crate::channel::{self, Decoder, FromAgent, ToAgent};
+use crate::channel::{self, Decoder};
 use crate::sys::socket;
 
-/// What the master says, and a way to tell it something.
+/// What the master says, orders of the type `T`, and a way to tell it something.
 #[derive(Debug)]
-pub(super) struct Orders {
+pub(crate) struct MasterEnd<T> {
     channel: UnixStream,
-    incoming: Decoder<ToAgent>,
+    incoming: Decoder<T>,
+    /// What came along with orders, in their order.
+    descriptors: VecDeque<OwnedFd>,
 }
 
-impl Orders {
-    /// `channel` is non-blocking.
-    pub(super) fn listen_on(channel: StdUnixStream) -> io::Result<Self> {
+impl<T: DeserializeOwned> MasterEnd<T> {
+    /// `channel` is non-blocking. Within a runtime of tokio.
+    pub(crate) fn new(channel: StdUnixStream) -> io::Result<Self> {
         Ok(Self {
             channel: UnixStream::from_std(channel)?,
             incoming: Decoder::default(),
+            descriptors: VecDeque::new(),
         })
     }
 
-    /// The next order; `None` when the master is gone, or cannot be understood. Can be dropped while it waits.
-    pub(super) async fn next(&mut self) -> Option<ToAgent> {
+    /// The descriptor that came along with the order of [`Self::next`].
+    pub(crate) fn take_descriptor(&mut self) -> Option<OwnedFd> {
+        self.descriptors.pop_front()
+    }
+
+    /// The next order; `None` when the master is gone, or cannot be understood and so cannot be obeyed. Can be dropped while it
+    /// waits.
+    pub(crate) async fn next(&mut self) -> Option<T> {
         loop {
             match self.incoming.next_message() {
                 Some(Ok(order)) => return Some(order),
@@ -39,9 +51,13 @@ impl Orders {
             }
             self.channel.readable().await.ok()?;
             let mut bytes = [0; 1024];
-            match self.channel.try_read(&mut bytes) {
-                Ok(0) => return None,
-                Ok(count) => self.incoming.push(bytes.get(..count)?),
+            let receive = || socket::receive_with(&self.channel, &mut bytes);
+            match self.channel.try_io(Interest::READABLE, receive) {
+                Ok((0, _)) => return None,
+                Ok((count, descriptors)) => {
+                    self.descriptors.extend(descriptors);
+                    self.incoming.push(bytes.get(..count)?);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => return None,
             }
@@ -49,7 +65,7 @@ impl Orders {
     }
 
     /// Tells the master, with what comes along. One that is gone is noticed by [`Self::next`].
-    pub(super) async fn say(&mut self, message: &FromAgent, mut file: Option<OwnedFd>) {
+    pub(crate) async fn say(&mut self, message: &impl Serialize, mut file: Option<OwnedFd>) {
         let line = channel::encode(message);
         let mut rest = line.as_slice();
         while !rest.is_empty() {
@@ -57,8 +73,7 @@ impl Orders {
                 Some(file) => socket::send_with(&self.channel, rest, file),
                 None => self.channel.try_write(rest),
             };
-            let written = self.channel.async_io(Interest::WRITABLE, write).await;
-            match written {
+            match self.channel.async_io(Interest::WRITABLE, write).await {
                 Ok(written) => {
                     // It went with the first byte.
                     file = None;
