@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lru::LruCache;
@@ -35,9 +35,7 @@ pub struct FreshKeys {
 #[derive(Debug, Clone, Copy, Default)]
 struct State {
     is_asked: bool,
-    /// How often something was heard.
-    heard: u64,
-    /// Whether that were keys.
+    /// Whether what was heard last were keys.
     is_new: bool,
 }
 
@@ -92,9 +90,7 @@ impl FreshKeys {
 
     /// Other keys of this issuer are in force.
     pub fn arrived(&self, issuer: usize) {
-        let mut unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
-        unknown.clear();
-        drop(unknown);
+        self.unknown().clear();
         self.hear(issuer, true);
     }
 
@@ -105,18 +101,15 @@ impl FreshKeys {
 
     fn hear(&self, issuer: usize, is_new: bool) {
         if let Some(issuer) = self.issuers.get(issuer) {
-            issuer.send_modify(|state| {
-                *state = State {
-                    is_asked: false,
-                    heard: state.heard.wrapping_add(1),
-                    is_new,
-                };
+            let _before = issuer.send_replace(State {
+                is_asked: false,
+                is_new,
             });
         }
     }
 
     fn is_unknown(&self, key: &WantedKey) -> bool {
-        let mut unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unknown = self.unknown();
         unknown
             .get(key)
             .is_some_and(|until| clock::monotonic() < *until)
@@ -125,9 +118,13 @@ impl FreshKeys {
     /// Only names: where no key is known at all, the next token may find some.
     fn remember(&self, key: &WantedKey) {
         if key.kid.is_some() {
-            let mut unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
-            unknown.put(key.clone(), clock::monotonic() + UNKNOWN_FOR);
+            let until = clock::monotonic() + UNKNOWN_FOR;
+            self.unknown().put(key.clone(), until);
         }
+    }
+
+    fn unknown(&self) -> MutexGuard<'_, LruCache<WantedKey, Duration>> {
+        self.unknown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
