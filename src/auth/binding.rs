@@ -46,19 +46,6 @@ pub(super) enum BindingError {
     Proof(ProofError),
 }
 
-impl BindingError {
-    /// Whether the proof is what is wrong, and another one would help (RFC 9449 section 7.1).
-    pub(super) const fn is_about_proof(&self) -> bool {
-        match self {
-            Self::Proof(ProofError::OtherKey) => false,
-            Self::Proof(_) => true,
-            Self::KeyUnproven | Self::CertificateUnproven => false,
-            Self::ShownAsBearer | Self::ShownAsDpop => false,
-            Self::NoCertificate | Self::OtherCertificate => false,
-        }
-    }
-}
-
 /// Whether a token is bound to nothing that nobody would check.
 pub(super) fn check_token(Believed { claims, binding }: &Believed) -> Result<(), BindingError> {
     if claims.bound_key().is_some() && *binding != Binding::Dpop {

@@ -9,6 +9,7 @@ use super::binding::BindingError;
 use super::challenge::Challenges;
 use super::credentials::CredentialsError;
 use super::csrf::CsrfError;
+use super::dpop::ProofError;
 use super::identity_fields::FieldsError;
 use super::path::PathError;
 use super::rules::Unmet;
@@ -98,21 +99,24 @@ impl Refusals {
 
     /// The token is not for whoever shows it.
     pub(super) fn not_bound(&self, error: &BindingError, scheme: Option<Scheme>) -> Refusal {
+        let reason = error.to_string();
         match error {
-            BindingError::ShownAsBearer | BindingError::Proof(_) => {
-                self.unproven(error.is_about_proof(), error.to_string())
+            // Another proof would not help (RFC 9449 section 7.1).
+            BindingError::ShownAsBearer | BindingError::Proof(ProofError::OtherKey) => {
+                self.invalid(Some(Scheme::Dpop), reason)
             }
+            BindingError::Proof(_) => self.invalid_proof(reason),
             BindingError::KeyUnproven
             | BindingError::CertificateUnproven
             | BindingError::ShownAsDpop
             | BindingError::NoCertificate
-            | BindingError::OtherCertificate => self.invalid(scheme, error.to_string()),
+            | BindingError::OtherCertificate => self.invalid(scheme, reason),
         }
     }
 
     /// The proof was shown before.
     pub(super) fn replayed(&self) -> Refusal {
-        self.unproven(true, "DPoP proof: it was shown before".to_owned())
+        self.invalid_proof("DPoP proof: it was shown before".to_owned())
     }
 
     /// The request is not one that any rule is for.
@@ -121,16 +125,12 @@ impl Refusals {
     }
 
     /// The token is one that needs a DPoP proof, and has none that counts.
-    fn unproven(&self, is_about_proof: bool, reason: String) -> Refusal {
-        let refusal = self.invalid(Some(Scheme::Dpop), reason);
-        if !is_about_proof {
-            return refusal;
-        }
+    fn invalid_proof(&self, reason: String) -> Refusal {
         Refusal {
             challenge: Some(self.challenges.invalid_proof()),
             detail: "The DPoP proof is missing or not valid.",
             code: "invalid_dpop_proof",
-            ..refusal
+            ..self.invalid(Some(Scheme::Dpop), reason)
         }
     }
 
@@ -162,9 +162,7 @@ impl Refusals {
 
 /// What tokens may be shown with: bearer tokens where no issuer has others.
 fn schemes(config: &config::Auth) -> Vec<Scheme> {
-    let is_dpop = |issuer: &config::Issuer| issuer.binding == Binding::Dpop;
-    let all = !config.issuers.is_empty() && config.issuers.iter().all(is_dpop);
-    let bearer = (!all).then_some(Scheme::Bearer);
+    let bearer = (!config.has_only_binding(Binding::Dpop)).then_some(Scheme::Bearer);
     let dpop = config.has_binding(Binding::Dpop).then_some(Scheme::Dpop);
     bearer.into_iter().chain(dpop).collect()
 }

@@ -5,7 +5,7 @@ use http::Uri;
 use serde::Serialize;
 
 use super::{algorithm, dpop};
-use crate::config::{Auth, Binding, Issuer, Rule};
+use crate::config::{Auth, Binding, Rule};
 
 /// The well-known place, before the path of the resource (section 3).
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
@@ -50,14 +50,13 @@ impl ResourceMetadata {
         scopes.dedup();
         let algorithms = dpop::ALGORITHMS.map(algorithm::name);
         let takes_dpop = auth.has_binding(Binding::Dpop);
-        let only_dpop = |issuer: &Issuer| issuer.binding == Binding::Dpop;
         // Parameters with no values are left out (section 2).
         let document = Document {
             resource,
             authorization_servers: &auth.authorization_servers,
             bearer_methods_supported: ["header"],
             dpop_signing_alg_values_supported: if takes_dpop { &algorithms } else { &[] },
-            dpop_bound_access_tokens_required: takes_dpop && auth.issuers.iter().all(only_dpop),
+            dpop_bound_access_tokens_required: auth.has_only_binding(Binding::Dpop),
             tls_client_certificate_bound_access_tokens: auth.has_binding(Binding::Mtls),
             scopes_supported: scopes,
         };

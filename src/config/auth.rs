@@ -76,6 +76,11 @@ impl Auth {
     pub fn has_binding(&self, binding: Binding) -> bool {
         self.issuers.iter().any(|issuer| issuer.binding == binding)
     }
+
+    /// Whether the tokens of all issuers are.
+    pub fn has_only_binding(&self, binding: Binding) -> bool {
+        self.has_binding(binding) && self.issuers.iter().all(|issuer| issuer.binding == binding)
+    }
 }
 
 /// The longest time for which a DPoP proof may be accepted: 10 minutes, for as long each is remembered.
