@@ -20,7 +20,7 @@ use schedule::{Schedule, Wish};
 use source::{Brought, Failure, Source};
 
 use crate::channel::{FromAgent, ToAgent};
-use crate::config::{Fetch, FetchKind, Log};
+use crate::config::{Fetch, Log};
 use crate::log_writer;
 use crate::logging;
 use crate::master_end::MasterEnd;
@@ -107,7 +107,6 @@ struct Keeper {
     source: Option<Source>,
     /// How logs call it.
     url: String,
-    is_deny_list: bool,
 }
 
 /// An attempt that has ended.
@@ -211,9 +210,7 @@ async fn end(ended: Ended, keeper: &mut Keeper, master: &mut MasterEnd<ToAgent>)
             return Ok(());
         }
     };
-    // What was revoked counts now, whatever caches may do with the list.
-    let lifetime = brought.lifetime.filter(|_| !keeper.is_deny_list);
-    let is_new = brought.content.is_some();
+    let (is_new, lifetime) = (brought.content.is_some(), brought.lifetime);
     if let Some(failed_for) = keeper.schedule.succeeded(now, is_new, lifetime) {
         let failed_for = humantime::format_duration(whole_seconds(failed_for)).to_string();
         tracing::info!(url, failed_for, "can fetch again");
@@ -246,10 +243,6 @@ impl Keeper {
         Self {
             schedule: Schedule::new(times, age, clock::monotonic(), seed),
             url: source::shown(&feed.fetch.url),
-            is_deny_list: matches!(
-                feed.fetch.kind,
-                FetchKind::DenyList | FetchKind::TokenDatabase
-            ),
             source: Some(Source::new(feed.fetch, limits.clone(), table)),
         }
     }

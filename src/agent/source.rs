@@ -109,10 +109,7 @@ impl Source {
         let whole = self.limits.whole;
         let result = match tokio::time::timeout(whole, self.fetch()).await {
             Ok(result) => result,
-            Err(_) => Err(Failure {
-                url: shown(&self.fetch.url),
-                reason: Problem::TimeOut(whole).into(),
-            }),
+            Err(_) => Err(Failure::of(&self.fetch.url, Problem::TimeOut(whole))),
         };
         if result.is_err() {
             self.client = None;
@@ -127,12 +124,11 @@ impl Source {
             Some(table) => table.read().await,
             None => Err("another generation has it".to_owned()),
         };
-        let list = read.map_err(|error| Failure {
-            url: shown(&self.fetch.url),
-            reason: Reason::Table(error),
-        })?;
+        let list = read.map_err(|error| Failure::of(&self.fetch.url, Reason::Table(error)))?;
         let is_new = self.last_list.as_ref() != Some(&list);
-        self.last_list = Some(list.clone());
+        if is_new {
+            self.last_list = Some(list.clone());
+        }
         Ok(Brought {
             content: is_new.then_some(list),
             lifetime: None,
@@ -144,10 +140,7 @@ impl Source {
         if self.fetch.kind == FetchKind::TokenDatabase {
             return self.read_table().await;
         }
-        let at = |reason: Reason| Failure {
-            url: shown(&self.fetch.url),
-            reason,
-        };
+        let at = |reason: Reason| Failure::of(&self.fetch.url, reason);
         let url = Url::parse(&self.fetch.url).map_err(|_| at(Reason::Address))?;
         let client = match self.client.clone() {
             Some(client) => client,
@@ -178,7 +171,7 @@ impl Source {
         validators: HeaderMap,
     ) -> Result<Answer, Failure> {
         let answer = client::get(client, url, validators, (&self.fetch, &self.limits)).await;
-        answer.map_err(|problem| Failure::of(url, problem))
+        answer.map_err(|problem| Failure::of(url.as_str(), problem))
     }
 
     /// What asks whether that which was fetched last from there is still so.
@@ -215,10 +208,14 @@ impl Source {
             Answer::Content { fields, body } => (fields, body),
             // Nobody asked for that.
             Answer::NotModified { .. } => {
-                return Err(Failure::of(&url, Problem::Status(StatusCode::NOT_MODIFIED)));
+                return Err(Failure::of(
+                    url.as_str(),
+                    Problem::Status(StatusCode::NOT_MODIFIED),
+                ));
             }
         };
-        let keys = keys_of(&json, issuer, address).map_err(|reason| Failure::of(&url, reason))?;
+        let keys =
+            keys_of(&json, issuer, address).map_err(|reason| Failure::of(url.as_str(), reason))?;
         let lifetime = bounded(lifetime(&fields, clock::unix()));
         Ok((keys, lifetime.unwrap_or(self.fetch.refresh)))
     }
@@ -236,7 +233,7 @@ impl Source {
             }
             (Answer::Content { fields, body }, last) => {
                 let warnings = judge(&self.fetch, &body);
-                brought.warnings = warnings.map_err(|reason| Failure::of(&url, reason))?;
+                brought.warnings = warnings.map_err(|reason| Failure::of(url.as_str(), reason))?;
                 brought.content = Some(body.clone());
                 *last = Some(Last {
                     url,
@@ -250,19 +247,28 @@ impl Source {
                 }
             }
             (Answer::NotModified { .. }, None) => {
-                return Err(Failure::of(&url, Problem::Status(StatusCode::NOT_MODIFIED)));
+                return Err(Failure::of(
+                    url.as_str(),
+                    Problem::Status(StatusCode::NOT_MODIFIED),
+                ));
             }
         }
         let fields = self.last.as_ref().map(|last| &last.fields);
-        brought.lifetime = fields.and_then(|fields| lifetime(fields, clock::unix()));
+        brought.lifetime = match self.fetch.kind {
+            FetchKind::Jwks | FetchKind::Discovery { .. } => {
+                fields.and_then(|fields| lifetime(fields, clock::unix()))
+            }
+            // What was revoked counts now, whatever caches may do with the list.
+            FetchKind::DenyList | FetchKind::TokenDatabase => None,
+        };
         Ok(brought)
     }
 }
 
 impl Failure {
-    fn of(url: &Url, reason: impl Into<Reason>) -> Self {
+    fn of(url: &str, reason: impl Into<Reason>) -> Self {
         Self {
-            url: shown(url.as_str()),
+            url: shown(url),
             reason: reason.into(),
         }
     }
