@@ -71,7 +71,9 @@ impl ReplayCache {
             let random = random.map_err(|error| io::Error::other(error.to_string()))?;
             word.store(random, Relaxed);
         }
-        store(memory.words().first(), VERSION);
+        if let Some(word) = memory.words().first() {
+            word.store(VERSION, Relaxed);
+        }
         Ok(Arc::new(Self::of_memory(memory)))
     }
 
@@ -143,12 +145,6 @@ impl ReplayCache {
         let start = HEAD + number * WAYS;
         let words = self.memory.words().get(start..start + WAYS);
         (words.unwrap_or_default(), u64::from_le_bytes(tag))
-    }
-}
-
-fn store(word: Option<&AtomicU64>, value: u64) {
-    if let Some(word) = word {
-        word.store(value, Relaxed);
     }
 }
 
