@@ -2,8 +2,8 @@
 //! requests that any other site has it make (cross-site request forgery).
 
 use aws_lc_rs::constant_time;
-use http::header::{HOST, ORIGIN, REFERER};
-use http::{HeaderMap, Uri};
+use http::Uri;
+use http::header::{ORIGIN, REFERER};
 
 use super::authority::is_host_of;
 use super::{RequestView, credentials};
@@ -48,13 +48,13 @@ impl Csrf {
         if let Some(origin) = headers.get(ORIGIN) {
             let is_ours = origin
                 .to_str()
-                .is_ok_and(|origin| self.is_ours(origin, headers));
+                .is_ok_and(|origin| self.is_ours(origin, request));
             return is_ours.then_some(()).ok_or(CsrfError::Origin);
         }
         if let Some(referer) = headers.get(REFERER) {
             let is_ours = referer
                 .to_str()
-                .is_ok_and(|referer| self.is_ours(referer, headers));
+                .is_ok_and(|referer| self.is_ours(referer, request));
             return is_ours.then_some(()).ok_or(CsrfError::Referer);
         }
         let is_submitted_twice = |double: &config::DoubleSubmit| {
@@ -72,7 +72,7 @@ impl Csrf {
     }
 
     /// Whether the address is one of the host that was asked, or of a trusted origin.
-    fn is_ours(&self, address: &str, headers: &HeaderMap) -> bool {
+    fn is_ours(&self, address: &str, request: &RequestView<'_>) -> bool {
         let Ok(address) = address.parse::<Uri>() else {
             return false;
         };
@@ -87,14 +87,14 @@ impl Csrf {
             trusted == scheme && is_host_of(authority, Some(scheme), host)
         };
         let is_asked = |host: &str| is_host_of(authority, Some(scheme), host);
-        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-        host.is_some_and(is_asked) || self.trusted_origins.iter().any(is_trusted)
+        request.host().is_some_and(is_asked) || self.trusted_origins.iter().any(is_trusted)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue};
+    use http::header::HOST;
+    use http::{HeaderMap, HeaderName, HeaderValue};
 
     use super::*;
 

@@ -3,7 +3,6 @@
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::header::HOST;
 use http::{HeaderName, Uri};
 use jsonwebtoken::jwk::{Jwk, ThumbprintHash};
 use serde::Deserialize;
@@ -207,10 +206,7 @@ impl Dpop {
                 .split_once("://")
                 .filter(|(wanted, _)| scheme == *wanted)
                 .map(|(_, host)| host),
-            None if ["http", "https"].contains(&scheme.as_str()) => request
-                .headers
-                .get(HOST)
-                .and_then(|host| host.to_str().ok()),
+            None if ["http", "https"].contains(&scheme.as_str()) => request.host(),
             None => None,
         };
         // A path that has two readings is that of no request (see `path`).

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use http::HeaderName;
-use http::header::HOST;
 use serde_json::Value;
 
 use super::bearer::Scheme;
@@ -339,11 +338,7 @@ impl Guard {
     }
 
     fn find(&self, request: &RequestView<'_>, path: &str) -> Option<(usize, &Rule)> {
-        let host = request
-            .headers
-            .get(HOST)
-            .and_then(|host| host.to_str().ok());
-        rules::find(&self.rules, request.method, path, host)
+        rules::find(&self.rules, request.method, path, request.host())
     }
 
     /// The verdict, and what came out besides.
@@ -452,7 +447,7 @@ impl Guard {
 mod tests {
     use std::time::Duration;
 
-    use http::header::{AUTHORIZATION, COOKIE, ORIGIN};
+    use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
     use http::{HeaderMap, HeaderValue};
     use serde_json::json;
 

@@ -35,6 +35,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
+use http::header::HOST;
 
 use crate::config::Binding;
 
@@ -67,6 +68,13 @@ pub struct RequestView<'a> {
     pub headers: &'a HeaderMap,
     /// The certificate that the client has proved to be its own, in DER; absent where it has shown none.
     pub client_certificate: Option<&'a [u8]>,
+}
+
+impl<'a> RequestView<'a> {
+    /// The Host field, where it is text.
+    fn host(&self) -> Option<&'a str> {
+        self.headers.get(HOST).and_then(|host| host.to_str().ok())
+    }
 }
 
 /// What came of a request.

@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 use percent_encoding::percent_decode;
 use sfv::{BareItem, Item, Parser};
 
+use super::forged;
 use crate::auth::Refusal;
 use crate::config::{Binding, ClientCertFormat, Config, TrustedProxies};
 
@@ -62,7 +63,10 @@ impl ClientCertificates {
         peer: Option<IpAddr>,
     ) -> Result<Option<Vec<u8>>, Refusal> {
         if !self.trusted.trust(peer) {
-            self.remove_forged(fields);
+            let reserved = [&*self.field, "client-cert", "client-cert-chain"];
+            forged::remove(fields, |name| {
+                reserved.iter().any(|other| forged::is_same(name, other))
+            });
             return Ok(None);
         }
         if !self.wanted {
@@ -80,23 +84,6 @@ impl ClientCertificates {
                     .map(Some)
                     .ok_or_else(|| Misunderstood::Format.into())
             }
-        }
-    }
-
-    fn remove_forged(&self, fields: &mut HeaderMap) {
-        // As with other fields, an `_` may be taken for a `-`. Almost every request has none of these, and then nothing is
-        // allocated.
-        let same = |(one, other): (u8, u8)| one == other || (one == b'_' && other == b'-');
-        let is = |name: &HeaderName, reserved: &str| {
-            let name = name.as_str();
-            name.len() == reserved.len() && name.bytes().zip(reserved.bytes()).all(same)
-        };
-        let is_reserved = |name: &&HeaderName| {
-            is(name, &self.field) || is(name, "client-cert") || is(name, "client-cert-chain")
-        };
-        let forged: Vec<_> = fields.keys().filter(is_reserved).cloned().collect();
-        for name in forged {
-            fields.remove(name);
         }
     }
 }
@@ -127,6 +114,8 @@ fn read(value: &HeaderValue, format: ClientCertFormat) -> Option<Vec<u8>> {
 mod tests {
     use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
     use proptest::prelude::*;
+
+    use http::HeaderName;
 
     use super::*;
 

@@ -3,21 +3,20 @@
 use http::HeaderName;
 use http::header::HeaderMap;
 
+use super::forged;
 use crate::auth::Claims;
 
 /// Removes every field that an application could take for the word of destrier: `X-Auth-*`, `Remote-User` and those that
 /// the configuration names, also when spelled with `_`, which gateways of the CGI kind cannot tell from `-` (RFC 3875
 /// section 4.1.18). Then sets what the claims say.
 pub(super) fn replace(fields: &mut HeaderMap, named: &[HeaderName], claims: Option<&Claims>) {
-    // Header names are lower-case here; almost every request has none of these, and then nothing is allocated.
-    let forged: Vec<_> = fields
-        .keys()
-        .filter(|name| is_reserved(name.as_str(), named))
-        .cloned()
-        .collect();
-    for name in forged {
-        fields.remove(name);
-    }
+    forged::remove(fields, |name| {
+        forged::begins(name, "x-auth-")
+            || forged::is_same(name, "remote-user")
+            || named
+                .iter()
+                .any(|other| forged::is_same(name, other.as_str()))
+    });
     // Claims that cannot be written were refused, but for a rule that is an audit: then the application gets none.
     for (name, value) in claims
         .and_then(|claims| claims.fields().ok())
@@ -26,21 +25,6 @@ pub(super) fn replace(fields: &mut HeaderMap, named: &[HeaderName], claims: Opti
     {
         fields.insert(name, value.clone());
     }
-}
-
-fn is_reserved(name: &str, named: &[HeaderName]) -> bool {
-    let begins = |prefix: &str| {
-        let start = name.as_bytes().get(..prefix.len());
-        start.is_some_and(|start| start.iter().zip(prefix.as_bytes()).all(is_same))
-    };
-    let is = |other: &str| name.len() == other.len() && begins(other);
-    begins("x-auth-") || is("remote-user") || named.iter().any(|other| is(other.as_str()))
-}
-
-/// Whether two characters of names are the same to a gateway.
-fn is_same((one, other): (&u8, &u8)) -> bool {
-    let plain = |byte: u8| if byte == b'_' { b'-' } else { byte };
-    plain(*one) == plain(*other)
 }
 
 #[cfg(test)]

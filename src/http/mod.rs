@@ -6,6 +6,7 @@ mod body;
 mod client_certificate;
 mod executed;
 mod fingerprint;
+mod forged;
 pub mod fresh_keys;
 mod head;
 mod identity_fields;
