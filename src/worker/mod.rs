@@ -5,6 +5,7 @@ mod connection;
 mod drain;
 mod feeds;
 mod heir;
+mod http2;
 mod orders;
 
 use std::io;
@@ -263,7 +264,11 @@ fn serving<S: AppService>(
         limits: Limits {
             header_timeout: config.http.header_timeout,
             keep_alive: config.http.keep_alive,
+            write_timeout: config.http.write_timeout,
         },
+        http2: config.http.http2.then_some(http2::Settings {
+            max_streams: config.http.max_streams,
+        }),
         linger: config.http.drain_linger,
         open: drain::Open::default(),
         heir: OnceLock::new(),
