@@ -297,7 +297,7 @@ mod tests {
     const LIMITS: Limits = Limits {
         header_timeout: Duration::from_secs(10),
         keep_alive: Duration::from_secs(75),
-        write_timeout: Duration::from_secs(60),
+        write_timeout: Duration::from_mins(1),
     };
 
     fn after(seconds: u64) -> Duration {

@@ -248,32 +248,6 @@ impl<S: AppService> Pipeline<S> {
         Ok(self.answer(answer, track, id, malformed.is_some()))
     }
 
-    /// Answers a request that came over HTTP/2.
-    ///
-    /// # Errors
-    /// The request is malformed: the reason with which its stream is reset (RFC 9113 section 8.1.1).
-    pub async fn handle_http2(
-        &self,
-        request: Request<Incoming>,
-        origin: &Origin,
-    ) -> Result<Response<ResponseBody<S::Body>>, h2::Error> {
-        let (mut head, body) = request.into_parts();
-        if let Err(malformed) = http2::take_head(&mut head) {
-            self.seat.refused();
-            tracing::info!(
-                method = cut(head.method.as_str()),
-                path = cut(head.uri.path()),
-                reason = %malformed,
-                "refused, the stream is reset"
-            );
-            return Err(h2::Reason::PROTOCOL_ERROR.into());
-        }
-        let Ok(mut response) = self.handle(Request::from_parts(head, body), origin).await;
-        // That a connection ends is said by GOAWAY (RFC 9113 section 8.2.2).
-        response.headers_mut().remove(CONNECTION);
-        Ok(response)
-    }
-
     /// The application's answer, or ours, as it goes out.
     fn answer(
         &self,

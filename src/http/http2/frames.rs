@@ -48,7 +48,7 @@ pub struct Frames {
     /// How much of the frame is still to come after its header.
     payload_left: usize,
     is_first_seen: bool,
-    /// Between HEADERS and END_HEADERS.
+    /// Between the frames of one field block.
     in_field_block: bool,
     /// Frames that carried nothing in the second that began then.
     empty: u32,

@@ -9,7 +9,7 @@ use super::super::head::is_host;
 
 /// Why a head is malformed (RFC 9113 section 8.1.1), beyond what the codec knows: its stream is reset, and nobody is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(in crate::http) enum Malformed {
+pub(super) enum Malformed {
     /// RFC 9113 section 8.3.1: no user information, and what a Host field may be.
     #[error("`:authority` is not a host with or without a port")]
     Authority,
@@ -31,7 +31,7 @@ pub(in crate::http) enum Malformed {
 ///
 /// # Errors
 /// It is malformed.
-pub(in crate::http) fn take(head: &mut Parts) -> Result<(), Malformed> {
+pub(super) fn take(head: &mut Parts) -> Result<(), Malformed> {
     let is_blank = |byte: Option<&u8>| byte.is_some_and(|byte| matches!(byte, b' ' | b'\t'));
     let has_blanks = |value: &HeaderValue| {
         let value = value.as_bytes();

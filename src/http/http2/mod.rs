@@ -4,8 +4,8 @@ mod flow;
 mod frames;
 mod head;
 mod preface;
+mod requests;
 
 pub use flow::{Flow, Paced, Stalling};
 pub use frames::{Frames, Offence, POISON};
-pub(super) use head::take as take_head;
 pub use preface::{Opening, PREFACE};
