@@ -302,6 +302,14 @@ pub struct Http {
     pub pass_connections: bool,
     /// How long an event stream goes on after its worker was told to drain.
     pub stream_grace: Duration,
+    /// How many bytes the target of a request may have.
+    pub max_target: usize,
+    /// How many header fields a request may have.
+    pub max_headers: usize,
+    /// How many bytes the head of a request may have.
+    pub max_head: usize,
+    /// How many bytes the body of a request may have, where its rule says nothing else.
+    pub max_body: u64,
 }
 
 /// `[health]`: what load balancers ask.

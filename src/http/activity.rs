@@ -1,10 +1,11 @@
 //! What one connection is doing, for its time-outs and for a drain that must not cut a request.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use crate::app::BodyEnd;
+use super::malformed::Malformed;
+use crate::app::{Bodies, BodyEnd};
 use crate::sys::clock;
 
 /// What a connection is doing. Written by its reads and by the requests on it, read by its timer.
@@ -19,8 +20,14 @@ pub struct Activity {
     goes_on: AtomicBool,
     /// How many requests have begun.
     requests: AtomicU64,
-    /// The last request whose body was read to its end.
-    read_to_end: Arc<AtomicU64>,
+    /// How many requests were answered to their end.
+    answered: AtomicU64,
+    /// What came of their bodies.
+    bodies: Arc<Bodies>,
+    /// Bytes of a request wait for the answer to the one before.
+    holds: AtomicBool,
+    /// What was wrong on it; nothing is read after that.
+    malformed: OnceLock<Malformed>,
 }
 
 /// A connection on which nothing is under way: whoever reads on begins with a request.
@@ -79,7 +86,10 @@ impl Activity {
             write_blocked: AtomicBool::new(false),
             goes_on: AtomicBool::new(false),
             requests: AtomicU64::new(0),
-            read_to_end: Arc::default(),
+            answered: AtomicU64::new(0),
+            bodies: Arc::default(),
+            holds: AtomicBool::new(false),
+            malformed: OnceLock::new(),
         };
         activity.enter(Phase::Fresh);
         activity
@@ -106,14 +116,14 @@ impl Activity {
             Phase::Idle => false,
             Phase::Head | Phase::Busy => return None,
         };
-        let is_whole = self.read_to_end.load(Relaxed) == self.requests.load(Relaxed);
+        let is_whole = self.bodies.read_to_end.load(Relaxed) == self.requests.load(Relaxed);
         (is_whole && !self.write_blocked.load(Relaxed)).then(|| BetweenRequests {
             is_fresh,
             since: self.since.load(Relaxed),
         })
     }
 
-    /// Bytes have arrived.
+    /// Bytes of a request have arrived.
     pub fn read_some(&self) {
         match self.phase() {
             Phase::Fresh | Phase::Idle => self.enter(Phase::Head),
@@ -126,21 +136,53 @@ impl Activity {
         self.phase.store(Phase::Busy as u8, Relaxed);
         let request = self.requests.fetch_add(1, Relaxed) + 1;
         if !has_body {
-            self.read_to_end.fetch_max(request, Relaxed);
+            self.bodies.read_to_end.fetch_max(request, Relaxed);
         }
     }
 
     /// For the body of the request that has begun last.
     pub(crate) fn body_end(&self) -> BodyEnd {
         BodyEnd {
-            read_to_end: Arc::clone(&self.read_to_end),
+            bodies: Arc::clone(&self.bodies),
             request: self.requests.load(Relaxed),
         }
     }
 
     /// Its answer is complete.
     pub fn end_request(&self) {
+        self.answered.fetch_add(1, Relaxed);
         self.enter(Phase::Idle);
+    }
+
+    /// How many requests were answered to their end.
+    pub fn answered(&self) -> u64 {
+        self.answered.load(Relaxed)
+    }
+
+    /// Bytes of the next request were read, and wait until this one is answered.
+    pub fn hold(&self) {
+        self.holds.store(true, Relaxed);
+    }
+
+    /// Whether there are such bytes, and it is their turn. Says so once.
+    pub fn take_turn(&self) -> bool {
+        self.holds.load(Relaxed) && self.phase() != Phase::Busy && self.holds.swap(false, Relaxed)
+    }
+
+    /// Nothing may be read any more, for what came is malformed.
+    pub fn set_malformed(&self, malformed: Malformed) {
+        let _first_one_counts = self.malformed.set(malformed);
+    }
+
+    /// What was wrong.
+    pub fn malformed(&self) -> Option<Malformed> {
+        self.malformed.get().copied()
+    }
+
+    /// What was wrong, where all answers before it have gone out.
+    pub fn malformed_in_turn(&self) -> Option<Malformed> {
+        self.malformed()
+            .filter(|_| self.phase() != Phase::Busy && !self.write_blocked.load(Relaxed))
     }
 
     /// Whether the client lets an answer wait.
@@ -321,7 +363,7 @@ mod tests {
         assert_eq!(activity.between_requests(), None);
         activity.end_request();
         assert_eq!(activity.between_requests(), None, "its body still arrives");
-        body.read_to_end.fetch_max(body.request, Relaxed);
+        body.bodies.read_to_end.fetch_max(body.request, Relaxed);
         let idle = activity.between_requests().expect("nothing is under way");
         assert!(!idle.is_fresh);
         activity.set_write_blocked(true);

@@ -9,32 +9,44 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
 use super::drain::Open;
 use super::heir::Heir;
+use super::intake::Intake;
 use crate::app::AppService;
 use crate::channel::ToMaster;
 use crate::http::activity::{Activity, BetweenRequests, Judgement, Limits, Phase};
+use crate::http::wire::{Bounds, Malformed};
 use crate::http::{Origin, Pipeline, request_timeout};
 use crate::scoreboard::{Connection, SeatWriter};
 use crate::sys::clock;
 use crate::sys::socket::has_unread_bytes;
 
-/// A client that was told that its time is up has this long to take note.
+/// A client that was told that its time is up, or that its request is malformed, has this long to take note.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// A client that still sends when it is answered and its connection ends is listened to for so long, and for so many bytes:
+/// to close a socket with unread bytes resets the connection, and the reset may overtake the answer (RFC 9112 section 9.6).
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_MAX: usize = 64 << 20;
+
+/// So many fields hyper reads unless told otherwise.
+const HEADERS_OF_HYPER: usize = 100;
 
 /// What all connections of a worker share.
 #[derive(Debug)]
 pub(super) struct Serving<S> {
     pub(super) pipeline: Pipeline<S>,
     pub(super) limits: Limits,
+    /// How large a request may be.
+    pub(super) bounds: Bounds,
     /// How long an idle connection stays when the worker drains: a request may be on its way.
     pub(super) linger: Duration,
     pub(super) open: Open,
@@ -98,7 +110,7 @@ fn begin<S: AppService>(
     // Counted before the task runs, so that a drain that begins now waits for it.
     let open = serving.open.enter();
     tokio::spawn(async move {
-        let stream = Watched::new(stream, activity);
+        let stream = Watched::new(stream, activity, serving.bounds, BytesMut::new());
         serve(stream, client, &serving).await;
         drop((open, counted));
     });
@@ -114,15 +126,19 @@ async fn serve<S: AppService>(
         peer: client.peer,
         activity: Arc::clone(&activity),
     };
-    let pipeline = Arc::clone(serving);
+    let (pipeline, of_requests) = (Arc::clone(serving), origin.clone());
     let service = service_fn(move |request| {
-        let (pipeline, origin) = (Arc::clone(&pipeline), origin.clone());
+        let (pipeline, origin) = (Arc::clone(&pipeline), of_requests.clone());
         async move { pipeline.pipeline.handle(request, &origin).await }
     });
     // hyper's own limit on the head would also count the time in which a connection is idle.
-    let mut connection = http1::Builder::new()
-        .header_read_timeout(None)
-        .serve_connection(TokioIo::new(stream), service);
+    let mut builder = http1::Builder::new();
+    builder.header_read_timeout(None);
+    // Its own bounds are never reached: what is larger does not get to it. Without a word on headers it needs no memory for them.
+    if serving.bounds.headers > HEADERS_OF_HYPER {
+        builder.max_headers(serving.bounds.headers);
+    }
+    let mut connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut timer = Timer::new(clock::monotonic() + serving.limits.header_timeout);
     let draining = serving.pipeline.draining();
     let mut drain_begun = pin!(draining.begun());
@@ -149,20 +165,28 @@ async fn serve<S: AppService>(
                 if let Err(error) = ended {
                     tracing::debug!(%error, "a connection ended early");
                 }
-                return;
+                let stream = connection.into_parts().io.into_inner();
+                return stream.let_go().await;
+            }
+            malformed = malformed_in_turn(&activity) => {
+                let stream = connection.into_parts().io.into_inner();
+                let answer = serving.pipeline.refuse_unread(malformed, stream.intake.held(), &origin);
+                return stream.say_last(&answer).await;
             }
             between = between_requests(&activity, serving, &client), if linger_until.is_some() => {
                 let parts = connection.into_parts();
-                let stream = parts.io.into_inner().stream;
+                let Watched { stream, intake, .. } = parts.io.into_inner();
+                let mut read_before = BytesMut::from(parts.read_buf);
+                read_before.unsplit(intake.into_held());
                 // Bytes that were read belong to a request, which must be answered here.
-                if parts.read_buf.is_empty()
+                if read_before.is_empty()
                     && let Some(heir) = serving.heir_of(&client.listener)
                     && heir.pass(&stream, &client.listener, between).await
                 {
                     return;
                 }
-                let mut stream = Watched::new(stream, Activity::resumed(between));
-                stream.read_before = parts.read_buf;
+                let activity = Activity::resumed(between);
+                let stream = Watched::new(stream, activity, serving.bounds, read_before);
                 return serve_again(stream, client, serving).await;
             }
             () = timer.elapsed(&activity, &serving.limits, linger_until) => {
@@ -171,24 +195,19 @@ async fn serve<S: AppService>(
                     Judgement::Wait(until) => timer.look_again_at(until),
                     Judgement::Close => {
                         let parts = connection.into_parts();
-                        let stream = parts.io.into_inner().stream;
+                        let Watched { stream, intake, .. } = parts.io.into_inner();
+                        let read_before = intake.into_held();
                         // A request that has arrived just now must be answered: take its bytes in first.
-                        if !has_unread_bytes(&stream) {
+                        if read_before.is_empty() && !has_unread_bytes(&stream) {
                             return;
                         }
-                        let stream = Watched::new(stream, Activity::new());
+                        let stream = Watched::new(stream, Activity::new(), serving.bounds, read_before);
                         return serve_again(stream, client, serving).await;
                     }
                     Judgement::Cut => return,
                     Judgement::TimedOut => {
-                        let mut stream = connection.into_parts().io.into_inner().stream;
-                        // Whether the client still listens is its affair.
-                        let last_words = async {
-                            let _gone = stream.write_all(&request_timeout()).await;
-                            let _gone = stream.shutdown().await;
-                        };
-                        let _gone = tokio::time::timeout(LAST_WORDS, last_words).await;
-                        return;
+                        let stream = connection.into_parts().io.into_inner();
+                        return stream.say_last(&request_timeout()).await;
                     }
                 }
             }
@@ -220,23 +239,70 @@ fn between_requests<S>(
     })
 }
 
-/// A stream that notes what passes through it.
+/// Returns when something malformed has arrived and everything before it is answered. Nobody need wake it, as with
+/// [`between_requests`]. Bytes whose turn has come are read by hyper once more, which does not know of them.
+fn malformed_in_turn(activity: &Activity) -> impl Future<Output = Malformed> {
+    poll_fn(|context| {
+        if activity.take_turn() {
+            context.waker().wake_by_ref();
+        }
+        let malformed = activity.malformed_in_turn();
+        malformed.map_or(Poll::Pending, Poll::Ready)
+    })
+}
+
+/// A stream that notes what passes through it, and lets nothing pass that is malformed.
 #[derive(Debug)]
 struct Watched<T> {
     stream: T,
     activity: Arc<Activity>,
-    /// What was read of it already, and comes first.
-    read_before: Bytes,
+    intake: Intake,
 }
 
 impl<T> Watched<T> {
-    fn new(stream: T, activity: Activity) -> Self {
+    /// `read_before` was read of it already.
+    fn new(stream: T, activity: Activity, bounds: Bounds, read_before: BytesMut) -> Self {
         Self {
             stream,
             activity: Arc::new(activity),
-            read_before: Bytes::new(),
+            intake: Intake::new(bounds, read_before),
         }
     }
+}
+
+impl<T: ClientStream> Watched<T> {
+    /// Says this, and ends the connection.
+    async fn say_last(mut self, answer: &[u8]) {
+        // Whether the client still listens is its affair.
+        let last_words = async {
+            let _gone = self.stream.write_all(answer).await;
+            let _gone = self.stream.shutdown().await;
+        };
+        let _gone = tokio::time::timeout(LAST_WORDS, last_words).await;
+        linger(&mut self.stream).await;
+    }
+
+    /// Ends the connection after its last answer, which its client shall get although it still sends.
+    async fn let_go(mut self) {
+        if self.intake.is_unfinished() || has_unread_bytes(&self.stream) {
+            linger(&mut self.stream).await;
+        }
+    }
+}
+
+/// Takes in what a client sends that nobody wants, until it has enough.
+async fn linger(stream: &mut impl ClientStream) {
+    let reading = async {
+        let mut bytes = vec![0; 8 << 10];
+        let mut left = LINGER_MAX;
+        while let Ok(count @ 1..) = stream.read(&mut bytes).await {
+            left = left.saturating_sub(count);
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    let _long_enough = tokio::time::timeout(LINGER, reading).await;
 }
 
 impl<T: ClientStream> AsyncRead for Watched<T> {
@@ -245,18 +311,9 @@ impl<T: ClientStream> AsyncRead for Watched<T> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.read_before.is_empty() {
-            let count = buffer.remaining().min(self.read_before.len());
-            buffer.put_slice(&self.read_before.split_to(count));
-            self.activity.read_some();
-            return Poll::Ready(Ok(()));
-        }
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if buffer.filled().len() > before {
-            self.activity.read_some();
-        }
-        polled
+        let this = &mut *self;
+        this.intake
+            .poll_read(&mut this.stream, &this.activity, context, buffer)
     }
 }
 

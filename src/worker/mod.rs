@@ -5,6 +5,7 @@ mod connection;
 mod drain;
 mod feeds;
 mod heir;
+mod intake;
 mod orders;
 
 use std::io;
@@ -28,6 +29,7 @@ use crate::channel::{ToMaster, ToWorker};
 use crate::config::{Config, Feed, FeedPurpose};
 use crate::http::activity::Limits;
 use crate::http::fresh_keys::FreshKeys;
+use crate::http::wire::Bounds;
 use crate::http::{ClientCertificates, Pipeline, Settings, Shared};
 use crate::log_writer;
 use crate::logging;
@@ -264,6 +266,7 @@ fn serving<S: AppService>(
             header_timeout: config.http.header_timeout,
             keep_alive: config.http.keep_alive,
         },
+        bounds: Bounds::new(config),
         linger: config.http.drain_linger,
         open: drain::Open::default(),
         heir: OnceLock::new(),
@@ -286,6 +289,7 @@ fn settings(task: &Task) -> Settings {
     Settings {
         worker: task.worker,
         readiness_path: config.health.readiness_path.clone(),
+        max_body: config.http.max_body,
         stream_grace: config.http.stream_grace.min(
             config
                 .workers
