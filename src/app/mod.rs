@@ -14,7 +14,7 @@ use http::{Request, Response};
 use crate::config::Config;
 pub use draining::Draining;
 pub use request_body::RequestBody;
-pub(crate) use request_body::{Bodies, BodyEnd, Fault};
+pub(crate) use request_body::{BodyEnd, Fault};
 
 /// Any error of an application.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -28,27 +28,30 @@ pub struct RequestBody {
     end: BodyEnd,
     /// So many bytes may still come.
     left: u64,
-    /// Its client waits for `100 Continue` before it sends anything.
-    is_awaited: bool,
+    /// What is not read of it is not waited for either.
+    is_optional: bool,
 }
 
-/// What came of the bodies on one connection: for each, the last request whose body it was.
+/// What came of a body.
 #[derive(Debug, Default)]
-pub(crate) struct Bodies {
-    pub(crate) read_to_end: AtomicU64,
+struct Fate {
     /// It could not be read to its end.
-    pub(crate) broke_off: AtomicU64,
+    broke_off: AtomicBool,
     /// It was larger than it may be.
-    pub(crate) too_large: AtomicU64,
-    /// Nobody reads it, so that no request can follow it.
-    pub(crate) given_up: AtomicU64,
+    is_too_large: AtomicBool,
+    /// The rest of it will not be read, so that on HTTP/1.1 no request can follow it.
+    is_given_up: AtomicBool,
 }
 
-/// Where the end of a body is noted: the number of its request.
+/// Where it is noted what comes of a body.
 #[derive(Debug, Clone)]
 pub(crate) struct BodyEnd {
-    pub(crate) bodies: Arc<Bodies>,
+    /// On its connection: the last request whose body was read to its end.
+    pub(crate) read_to_end: Arc<AtomicU64>,
+    /// The number of its request there.
     pub(crate) request: u64,
+    /// None where there is no body.
+    fate: Option<Arc<Fate>>,
 }
 
 /// How a body ended that is not whole.
@@ -59,23 +62,38 @@ pub(crate) enum Fault {
 }
 
 impl BodyEnd {
+    pub(crate) fn new(read_to_end: Arc<AtomicU64>, request: u64, has_body: bool) -> Self {
+        Self {
+            read_to_end,
+            request,
+            fate: has_body.then(Arc::default),
+        }
+    }
+
     /// What is wrong with the body, as far as it was read.
     pub(crate) fn fault(&self) -> Option<Fault> {
-        if self.bodies.too_large.load(Relaxed) == self.request {
+        let fate = self.fate.as_ref()?;
+        if fate.is_too_large.load(Relaxed) {
             Some(Fault::TooLarge)
         } else {
-            let broke_off = self.bodies.broke_off.load(Relaxed) == self.request;
-            broke_off.then_some(Fault::BrokeOff)
+            fate.broke_off.load(Relaxed).then_some(Fault::BrokeOff)
         }
     }
 
     /// Whether the rest of the body will not be read.
     pub(crate) fn is_given_up(&self) -> bool {
-        self.bodies.given_up.load(Relaxed) == self.request
+        let fate = self.fate.as_ref();
+        fate.is_some_and(|fate| fate.is_given_up.load(Relaxed))
     }
 
-    fn note(&self, what: &AtomicU64) {
-        what.fetch_max(self.request, Relaxed);
+    fn note(&self, what: impl Fn(&Fate) -> &AtomicBool) {
+        if let Some(fate) = &self.fate {
+            what(fate).store(true, Relaxed);
+        }
+    }
+
+    fn note_end(&self) {
+        self.read_to_end.fetch_max(self.request, Relaxed);
     }
 }
 
@@ -85,13 +103,14 @@ impl BodyEnd {
 struct TooLarge;
 
 impl RequestBody {
-    /// Of at most `limit` bytes. `is_awaited`: its client waits until it is asked to go on (RFC 9110 section 10.1.1).
-    pub(crate) fn new(incoming: Incoming, end: BodyEnd, limit: u64, is_awaited: bool) -> Self {
+    /// Of at most `limit` bytes. `is_optional`: when nobody has begun to read it nobody need, for its client waits until it is
+    /// asked to go on (RFC 9110 section 10.1.1), or for the requests after it that makes no difference (RFC 9113 section 8.1).
+    pub(crate) fn new(incoming: Incoming, end: BodyEnd, limit: u64, is_optional: bool) -> Self {
         Self {
             incoming: Some(incoming),
             end,
             left: limit,
-            is_awaited,
+            is_optional,
         }
     }
 
@@ -118,26 +137,26 @@ impl Body for RequestBody {
         let Some(incoming) = &mut this.incoming else {
             return Poll::Ready(None);
         };
-        this.is_awaited = false;
+        this.is_optional = false;
         let polled = ready!(Pin::new(&mut *incoming).poll_frame(context));
         let is_end = match &polled {
             None => true,
             Some(Ok(_)) => incoming.is_end_stream(),
             Some(Err(_)) => {
-                this.end.note(&this.end.bodies.broke_off);
+                this.end.note(|fate| &fate.broke_off);
                 false
             }
         };
         if is_end {
-            this.end.note(&this.end.bodies.read_to_end);
+            this.end.note_end();
         }
         let Some(Ok(frame)) = polled else {
             return Poll::Ready(polled.map(|frame| frame.map_err(Into::into)));
         };
         let length = frame.data_ref().map_or(0, |data| data.len() as u64);
         let Some(left) = this.left.checked_sub(length) else {
-            this.end.note(&this.end.bodies.too_large);
-            this.end.note(&this.end.bodies.given_up);
+            this.end.note(|fate| &fate.is_too_large);
+            this.end.note(|fate| &fate.is_given_up);
             this.incoming = None;
             return Poll::Ready(Some(Err(TooLarge.into())));
         };
@@ -177,12 +196,12 @@ impl Drop for RequestBody {
         }
         let is_small = incoming.size_hint().lower() <= UNREAD_MAX;
         match tokio::runtime::Handle::try_current() {
-            // A client that waits has sent nothing, and whether it will, nobody knows (RFC 9110 section 10.1.1).
-            Ok(runtime) if is_small && !self.is_awaited => {
+            // Whether a client that waits will send it, nobody knows.
+            Ok(runtime) if is_small && !self.is_optional => {
                 let reading = take_in(incoming, self.end.clone());
                 drop(runtime.spawn(reading));
             }
-            Ok(_) | Err(_) => self.end.note(&self.end.bodies.given_up),
+            Ok(_) | Err(_) => self.end.note(|fate| &fate.is_given_up),
         }
     }
 }
@@ -210,6 +229,6 @@ async fn take_in(mut incoming: Incoming, end: BodyEnd) {
         }
     };
     if tokio::time::timeout(UNREAD_TIME, reading).await == Ok(true) {
-        end.note(&end.bodies.read_to_end);
+        end.note_end();
     }
 }

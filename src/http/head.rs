@@ -7,11 +7,22 @@ use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderValue, Method, Version};
 
-use super::malformed::Malformed;
+use super::wire::{Bounds, Malformed};
 use crate::auth;
 
 /// Whether the head is one that an origin server serves.
-pub(super) fn check(head: &Parts) -> Result<(), Malformed> {
+pub(super) fn check(head: &Parts, bounds: &Bounds) -> Result<(), Malformed> {
+    // Of HTTP/1.1 the screen has seen to that.
+    let target = head
+        .uri
+        .path_and_query()
+        .map_or(0, |target| target.as_str().len());
+    if target > bounds.target {
+        return Err(Malformed::TargetTooLong);
+    }
+    if head.headers.len() > bounds.headers {
+        return Err(Malformed::TooManyFields);
+    }
     if head.method == Method::CONNECT {
         return Err(Malformed::Connect);
     }
@@ -62,7 +73,7 @@ fn host(head: &Parts) -> Result<(), Malformed> {
 /// `uri-host [ ":" port ]` (RFC 9110 section 7.2). An http address has a host (section 4.2.1), so it is not empty. RFC 3986 lets a
 /// name have a comma, which is how some join two Host fields, and encoded bytes, which no two programs decode alike: no host has
 /// them.
-fn is_host(value: &[u8]) -> bool {
+pub(super) fn is_host(value: &[u8]) -> bool {
     let Ok(authority) = Authority::try_from(value) else {
         return false;
     };
@@ -90,6 +101,17 @@ mod tests {
 
     use super::*;
 
+    const BOUNDS: Bounds = Bounds {
+        target: 64,
+        headers: 4,
+        head: 1024,
+        body: 1024,
+    };
+
+    fn check_it(head: &Parts) -> Result<(), Malformed> {
+        check(head, &BOUNDS)
+    }
+
     fn checked(
         method: &str,
         target: &str,
@@ -103,7 +125,7 @@ mod tests {
         for host in hosts {
             request = request.header(HOST, *host);
         }
-        check(&request.body(()).unwrap().into_parts().0)
+        check_it(&request.body(()).unwrap().into_parts().0)
     }
 
     fn with_host(host: &str) -> Result<(), Malformed> {
@@ -192,7 +214,7 @@ mod tests {
             for each in expected {
                 request = request.header(EXPECT, *each);
             }
-            check(&request.body(()).unwrap().into_parts().0)
+            check_it(&request.body(()).unwrap().into_parts().0)
         };
         assert_eq!(with(Version::HTTP_11, &["100-Continue"]), Ok(()));
         for unknown in [
@@ -207,12 +229,21 @@ mod tests {
     }
 
     #[test]
+    fn a_head_is_bounded_whatever_it_came_over() {
+        let long = format!("/{}", "a".repeat(64));
+        let long = checked("GET", &long, Version::HTTP_2, &[b"a"]);
+        assert_eq!(long, Err(Malformed::TargetTooLong));
+        let many = checked("GET", "/", Version::HTTP_2, &[b"a".as_slice(); 5]);
+        assert_eq!(many, Err(Malformed::TooManyFields));
+    }
+
+    #[test]
     fn a_body_has_one_type() {
         let request = Request::builder().header(HOST, "a");
         let request = request
             .header(CONTENT_TYPE, "a/b")
             .header(CONTENT_TYPE, "a/c");
-        let checked = check(&request.body(()).unwrap().into_parts().0);
+        let checked = check_it(&request.body(()).unwrap().into_parts().0);
         assert_eq!(checked, Err(Malformed::SeveralContentTypes));
     }
 

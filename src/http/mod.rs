@@ -3,12 +3,14 @@
 
 pub mod activity;
 mod body;
+mod call;
 mod client_certificate;
 mod executed;
 mod fingerprint;
 mod forged;
 pub mod fresh_keys;
 mod head;
+pub mod http2;
 mod identity_fields;
 mod in_progress;
 mod malformed;
@@ -21,19 +23,15 @@ mod track;
 pub mod wire;
 
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::task::Poll;
 use std::time::Duration;
 
 pub use body::ResponseBody;
 use bytes::Bytes;
+use call::Called;
 pub use client_certificate::ClientCertificates;
-use executed::Executed;
 use fresh_keys::FreshKeys;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version};
@@ -43,7 +41,7 @@ pub use reply::request_timeout;
 use tokio::sync::Notify;
 use track::{Access, Track};
 
-use crate::app::{AppService, BodyEnd, BoxError, Draining, Fault, RequestBody};
+use crate::app::{AppService, BodyEnd, Draining, RequestBody};
 use crate::auth::{Freshness, Guard, Passed, Refusal, RequestView, UnixTime, Verdict, WantedKey};
 use crate::logging::cut;
 use crate::replay::{ReplayCache, Shown};
@@ -51,7 +49,6 @@ use crate::scoreboard::{RequestId, SeatWriter};
 use crate::sys::clock;
 use crate::tokens;
 use activity::Activity;
-use in_progress::Overdue;
 use malformed::Malformed;
 use stream::StreamEnd;
 
@@ -92,7 +89,9 @@ pub struct Settings {
     pub poison_guard: bool,
     /// Whose word on the certificates of clients counts.
     pub client_certificates: ClientCertificates,
-    /// How many bytes the body of a request may have where no rule decides.
+    /// How large a request may be.
+    pub bounds: wire::Bounds,
+    /// How many bytes its body may have where no rule decides.
     pub max_body: u64,
 }
 
@@ -112,20 +111,6 @@ pub struct Origin {
     pub peer: Option<SocketAddr>,
     /// What the connection is doing.
     pub activity: Arc<Activity>,
-}
-
-/// A request that the application is called for.
-struct Called<'a> {
-    id: RequestId,
-    limit: Option<Duration>,
-    activity: &'a Activity,
-    body_end: &'a BodyEnd,
-}
-
-/// Why the application's answer is none.
-enum Failure {
-    Panic,
-    Body(Fault),
 }
 
 impl<S: AppService> Pipeline<S> {
@@ -184,15 +169,18 @@ impl<S: AppService> Pipeline<S> {
         origin: &Origin,
     ) -> Result<Response<ResponseBody<S::Body>>, Infallible> {
         let id = self.next_id();
-        origin
-            .activity
-            .begin_request(!request.body().is_end_stream());
+        let has_body = !request.body().is_end_stream();
+        origin.activity.begin_request(has_body);
         let mut track = self.track(id, &request, origin);
         let (mut head, body) = request.into_parts();
-        let body_end = origin.activity.body_end();
-        let is_awaited = head.version >= Version::HTTP_11 && head.headers.contains_key(EXPECT);
-        let mut body = RequestBody::new(body, body_end.clone(), self.settings.max_body, is_awaited);
-        if let Err(malformed) = head::check(&head) {
+        let body_end = origin.activity.body_end(has_body);
+        let is_optional = match head.version {
+            Version::HTTP_11 => head.headers.contains_key(EXPECT),
+            version => version > Version::HTTP_11,
+        };
+        let mut body =
+            RequestBody::new(body, body_end.clone(), self.settings.max_body, is_optional);
+        if let Err(malformed) = head::check(&head, &self.settings.bounds) {
             drop(body);
             let answer =
                 self.refuse_malformed(malformed, head.method.as_str(), head.uri.path(), id);
@@ -400,86 +388,6 @@ impl<S: AppService> Pipeline<S> {
         self.guard.settle(passed, freshness)
     }
 
-    /// The application's answer; or ours, when it failed. A panic costs the request that caused it and no other.
-    async fn call(
-        &self,
-        request: Request<RequestBody>,
-        called: Called<'_>,
-        track: &mut Track,
-    ) -> Result<Response<S::Body>, Response<Bytes>> {
-        let Called { id, limit, .. } = called;
-        let named = (request.method().clone(), request.uri().clone());
-        let answering = async {
-            let mut app = self.app.clone();
-            poll_fn(|context| app.poll_ready(context)).await?;
-            app.call(request).await
-        };
-        let outcome = {
-            let mut answering = pin!(Executed::new(answering, track));
-            let caught = poll_fn(|context| {
-                let polled =
-                    match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(context))) {
-                        Ok(polled) => polled.map(Ok),
-                        // The panic hook has logged what and where.
-                        Err(_panic) => Poll::Ready(Err(Failure::Panic)),
-                    };
-                // What the application makes of half a body is no answer to the request.
-                match called.body_end.fault() {
-                    Some(fault) => Poll::Ready(Err(Failure::Body(fault))),
-                    None => polled,
-                }
-            });
-            within(limit, caught).await
-        };
-        let Some(outcome) = outcome else {
-            let (method, uri) = named;
-            let (started, working) = track.give_up();
-            self.give_up(Overdue {
-                worker: self.settings.worker,
-                id,
-                method,
-                uri,
-                started,
-                working,
-            });
-            return Err(reply::request_timed_out());
-        };
-        match outcome {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => {
-                let error: BoxError = error.into();
-                tracing::error!(request = %id, %error, "the application failed");
-                Err(reply::application_failed())
-            }
-            Err(Failure::Panic) => {
-                tracing::error!(request = %id, "the application panicked");
-                Err(reply::application_failed())
-            }
-            Err(Failure::Body(fault)) => {
-                let malformed = match fault {
-                    Fault::TooLarge => Malformed::BodyTooLarge,
-                    Fault::BrokeOff => {
-                        let malformed = called.activity.malformed();
-                        malformed.unwrap_or(Malformed::BrokeOff)
-                    }
-                };
-                let (method, uri) = named;
-                Err(self.refuse_malformed(malformed, method.as_str(), uri.path(), id))
-            }
-        }
-    }
-
-    /// A request was answered with 504, and the application's future was dropped.
-    fn give_up(&self, overdue: Overdue) {
-        overdue.tell();
-        let stuck = Arc::clone(&self.stuck);
-        tokio::spawn(async move {
-            if overdue.is_stuck().await {
-                stuck.notify_one();
-            }
-        });
-    }
-
     fn finish(&self, response: &mut Response<ResponseBody<S::Body>>, id: RequestId, closes: bool) {
         const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
         self.seat.answered(response.status().as_u16());
@@ -497,13 +405,5 @@ impl<S: AppService> Pipeline<S> {
         if closes {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
-    }
-}
-
-/// What `answering` comes to, unless it takes longer than `limit`; then it is dropped.
-async fn within<T>(limit: Option<Duration>, answering: impl Future<Output = T>) -> Option<T> {
-    match limit {
-        Some(limit) => tokio::time::timeout(limit, answering).await.ok(),
-        None => Some(answering.await),
     }
 }

@@ -1,4 +1,4 @@
-//! One connection: hyper's HTTP/1.1, with the time-outs and the drain that hyper leaves to its caller.
+//! One connection: hyper's HTTP/1.1, with the time-outs and the drain that hyper leaves to its caller; HTTP/2 when it begins so.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -19,10 +19,12 @@ use tokio::time::{Instant, Sleep};
 
 use super::drain::Open;
 use super::heir::Heir;
+use super::http2;
 use super::intake::Intake;
 use crate::app::AppService;
 use crate::channel::ToMaster;
 use crate::http::activity::{Activity, BetweenRequests, Judgement, Limits, Phase};
+use crate::http::http2::Opening;
 use crate::http::wire::{Bounds, Malformed};
 use crate::http::{Origin, Pipeline, request_timeout};
 use crate::scoreboard::{Connection, SeatWriter};
@@ -30,7 +32,7 @@ use crate::sys::clock;
 use crate::sys::socket::has_unread_bytes;
 
 /// A client that was told that its time is up, or that its request is malformed, has this long to take note.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A client that still sends when it is answered and its connection ends is listened to for so long, and for so many bytes:
 /// to close a socket with unread bytes resets the connection, and the reset may overtake the answer (RFC 9112 section 9.6).
@@ -47,6 +49,8 @@ pub(super) struct Serving<S> {
     pub(super) limits: Limits,
     /// How large a request may be.
     pub(super) bounds: Bounds,
+    /// What is spoken besides HTTP/1.1; absent where nothing is.
+    pub(super) http2: Option<http2::Settings>,
     /// How long an idle connection stays when the worker drains: a request may be on its way.
     pub(super) linger: Duration,
     pub(super) open: Open,
@@ -86,7 +90,8 @@ pub(super) fn start<S: AppService>(
     serving: Arc<Serving<S>>,
 ) {
     let counted = serving.seat.connection_opened();
-    begin((stream, Activity::new()), client, serving, counted);
+    let stream = Watched::new(stream, Activity::new(), serving.bounds);
+    begin(stream, client, serving, counted);
 }
 
 /// Goes on with `stream`, which another worker has served.
@@ -97,20 +102,22 @@ pub(super) fn resume<S: AppService>(
     serving: Arc<Serving<S>>,
 ) {
     let counted = serving.seat.connection_adopted();
-    let activity = Activity::resumed(between);
-    begin((stream, activity), client, serving, counted);
+    let stream = Watched::new(stream, Activity::resumed(between), serving.bounds);
+    begin(stream, client, serving, counted);
 }
 
 fn begin<S: AppService>(
-    (stream, activity): (impl ClientStream, Activity),
+    mut stream: Watched<impl ClientStream>,
     client: Client,
     serving: Arc<Serving<S>>,
     counted: Connection,
 ) {
     // Counted before the task runs, so that a drain that begins now waits for it.
     let open = serving.open.enter();
+    if serving.http2.is_some() && stream.activity.phase() == Phase::Fresh {
+        stream.opening = Opening::Unknown;
+    }
     tokio::spawn(async move {
-        let stream = Watched::new(stream, activity, serving.bounds, BytesMut::new());
         serve(stream, client, &serving).await;
         drop((open, counted));
     });
@@ -134,7 +141,7 @@ async fn serve<S: AppService>(
     // hyper's own limit on the head would also count the time in which a connection is idle.
     let mut builder = http1::Builder::new();
     builder.header_read_timeout(None);
-    // Its own bounds are never reached: what is larger does not get to it. Without a word on headers it needs no memory for them.
+    // Its own bounds are never reached: what is larger does not get to it. As it is it needs no memory for fields.
     if serving.bounds.headers > HEADERS_OF_HYPER {
         builder.max_headers(serving.bounds.headers);
     }
@@ -173,6 +180,11 @@ async fn serve<S: AppService>(
                 let answer = serving.pipeline.refuse_unread(malformed, stream.intake.held(), &origin);
                 return stream.say_last(&answer).await;
             }
+            () = speaks_http2(&activity) => {
+                let stream = connection.into_parts().io.into_inner();
+                // Boxed: the memory of every connection would else have room for it.
+                return Box::pin(http2::serve(stream, client, serving)).await;
+            }
             between = between_requests(&activity, serving, &client), if linger_until.is_some() => {
                 let parts = connection.into_parts();
                 let Watched { stream, intake, .. } = parts.io.into_inner();
@@ -186,7 +198,8 @@ async fn serve<S: AppService>(
                     return;
                 }
                 let activity = Activity::resumed(between);
-                let stream = Watched::new(stream, activity, serving.bounds, read_before);
+                let mut stream = Watched::new(stream, activity, serving.bounds);
+                stream.intake.hold(&read_before);
                 return serve_again(stream, client, serving).await;
             }
             () = timer.elapsed(&activity, &serving.limits, linger_until) => {
@@ -196,12 +209,12 @@ async fn serve<S: AppService>(
                     Judgement::Close => {
                         let parts = connection.into_parts();
                         let Watched { stream, intake, .. } = parts.io.into_inner();
-                        let read_before = intake.into_held();
                         // A request that has arrived just now must be answered: take its bytes in first.
-                        if read_before.is_empty() && !has_unread_bytes(&stream) {
+                        if intake.held().is_empty() && !has_unread_bytes(&stream) {
                             return;
                         }
-                        let stream = Watched::new(stream, Activity::new(), serving.bounds, read_before);
+                        let mut stream = Watched::new(stream, Activity::new(), serving.bounds);
+                        stream.intake.hold(intake.held());
                         return serve_again(stream, client, serving).await;
                     }
                     Judgement::Cut => return,
@@ -239,6 +252,17 @@ fn between_requests<S>(
     })
 }
 
+/// Returns when the client has begun with HTTP/2. Nobody need wake it, as in [`between_requests`].
+fn speaks_http2(activity: &Activity) -> impl Future<Output = ()> {
+    poll_fn(|_| {
+        if activity.is_http2() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+}
+
 /// Returns when something malformed has arrived and everything before it is answered. Nobody need wake it, as with
 /// [`between_requests`]. Bytes whose turn has come are read by hyper once more, which does not know of them.
 fn malformed_in_turn(activity: &Activity) -> impl Future<Output = Malformed> {
@@ -251,26 +275,63 @@ fn malformed_in_turn(activity: &Activity) -> impl Future<Output = Malformed> {
     })
 }
 
-/// A stream that notes what passes through it, and lets nothing pass that is malformed.
+/// A stream that notes what passes through it, and lets nothing of HTTP/1.1 pass that is malformed.
 #[derive(Debug)]
-struct Watched<T> {
-    stream: T,
-    activity: Arc<Activity>,
+pub(super) struct Watched<T> {
+    pub(super) stream: T,
+    pub(super) activity: Arc<Activity>,
+    /// What was read while it was not certain whether the client begins with HTTP/2, and comes first.
+    read_before: Bytes,
+    opening: Opening,
     intake: Intake,
 }
 
 impl<T> Watched<T> {
-    /// `read_before` was read of it already.
-    fn new(stream: T, activity: Activity, bounds: Bounds, read_before: BytesMut) -> Self {
+    fn new(stream: T, activity: Activity, bounds: Bounds) -> Self {
         Self {
             stream,
             activity: Arc::new(activity),
-            intake: Intake::new(bounds, read_before),
+            read_before: Bytes::new(),
+            opening: Opening::Http1,
+            intake: Intake::new(bounds),
         }
     }
 }
 
 impl<T: ClientStream> Watched<T> {
+    /// Reads, and takes note of nothing.
+    pub(super) fn poll_bytes(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.read_before.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        }
+        let count = buffer.remaining().min(self.read_before.len());
+        buffer.put_slice(&self.read_before.split_to(count));
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes back what has just been read: it may be, or is, the beginning of HTTP/2, or goes the way of HTTP/1.1.
+    fn hold_back(&mut self, buffer: &mut ReadBuf<'_>, before: usize) {
+        let arrived = buffer.filled().get(before..).unwrap_or_default();
+        // Nothing more will arrive where nothing has: let HTTP/1.1 see what there was.
+        let begun = [&self.read_before, arrived].concat();
+        self.opening = if arrived.is_empty() {
+            Opening::Http1
+        } else {
+            Opening::of(&begun)
+        };
+        if self.opening == Opening::Http1 {
+            self.intake.hold(&begun);
+            self.read_before = Bytes::new();
+        } else {
+            self.read_before = begun.into();
+        }
+        buffer.set_filled(before);
+    }
+
     /// Says this, and ends the connection.
     async fn say_last(mut self, answer: &[u8]) {
         // Whether the client still listens is its affair.
@@ -311,6 +372,19 @@ impl<T: ClientStream> AsyncRead for Watched<T> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        while self.opening == Opening::Unknown {
+            ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+            if buffer.filled().len() > before {
+                self.activity.read_some();
+            }
+            self.hold_back(buffer, before);
+        }
+        if self.opening == Opening::Http2 {
+            // There is nothing to read for HTTP/1.1: whoever serves the connection looks at this.
+            self.activity.set_http2();
+            return Poll::Pending;
+        }
         let this = &mut *self;
         this.intake
             .poll_read(&mut this.stream, &this.activity, context, buffer)
@@ -353,24 +427,24 @@ impl<T: ClientStream> AsyncWrite for Watched<T> {
 
 /// One timer a connection. It is moved when it fires, and before that only to an earlier time, so that a busy connection
 /// pays for it once in a time-out.
-struct Timer {
+pub(super) struct Timer {
     at: Duration,
     sleep: Pin<Box<Sleep>>,
 }
 
 impl Timer {
-    fn new(at: Duration) -> Self {
+    pub(super) fn new(at: Duration) -> Self {
         let sleep = Box::pin(tokio::time::sleep_until(instant(at)));
         Self { at, sleep }
     }
 
-    fn look_again_at(&mut self, at: Duration) {
+    pub(super) fn look_again_at(&mut self, at: Duration) {
         self.at = at;
         self.sleep.as_mut().reset(instant(at));
     }
 
     /// Waits for its time, or for the one at which `activity` is due as the connection has just left it.
-    fn elapsed(
+    pub(super) fn elapsed(
         &mut self,
         activity: &Activity,
         limits: &Limits,

@@ -24,15 +24,20 @@ pub(super) struct Intake {
 }
 
 impl Intake {
-    /// Of a connection on which a request comes next; `read_before` of it was read already.
-    pub(super) fn new(bounds: Bounds, read_before: BytesMut) -> Self {
+    /// Of a connection on which a request comes next.
+    pub(super) fn new(bounds: Bounds) -> Self {
         Self {
             screen: Screen::new(bounds),
-            held: read_before,
+            held: BytesMut::new(),
             cleared: 0,
             has_ended: false,
             was_spared: false,
         }
+    }
+
+    /// Takes what was read already, and comes next.
+    pub(super) fn hold(&mut self, read_before: &[u8]) {
+        self.held.extend_from_slice(read_before);
     }
 
     /// What was read and not passed on.
@@ -128,11 +133,11 @@ impl Intake {
                 && !self.held.is_empty()
                 && !ready!(self.read_aside(stream, context, buffer))?
             {
-                return match self.screen.is_between() {
-                    true => self.refuse(Malformed::BrokeOff, activity),
-                    // hyper sees that the body is not whole.
-                    false => Poll::Ready(Ok(())),
-                };
+                if self.screen.is_between() {
+                    return self.refuse(Malformed::BrokeOff, activity);
+                }
+                // hyper sees that the body is not whole.
+                return Poll::Ready(Ok(()));
             }
         }
     }

@@ -72,6 +72,13 @@ methods = "GET"
     http.drain_linger = "1s"  # default
     http.pass_connections = false  # default
     http.stream_grace = "10s"  # default
+    http.write_timeout = "1m"  # default
+    http.http2 = true  # default
+    http.max_streams = 100  # default
+    http.max_target = "8KiB"  # default
+    http.max_headers = 100  # default
+    http.max_head = "32KiB"  # default
+    http.max_body = "1GiB"  # default
     # health.readiness_path is not set
     auth.realm = "destrier"  # default
     # auth.resource is not set
@@ -155,6 +162,7 @@ methods = "GET"
     max_age = "0s"  # default
     audit = false  # default
     # request_timeout is not set
+    # max_body is not set
     # query_token is not set
     "#);
 }

@@ -55,13 +55,11 @@ impl Chunks {
                 }
                 Place::Trailers => {
                     let section = bytes.get(at..).unwrap_or_default();
-                    return match head::trailers(section, self.seen, bounds)? {
-                        Some(length) => Ok((at + length, true)),
-                        None => {
-                            self.seen = section.len();
-                            Ok((at, false))
-                        }
-                    };
+                    if let Some(length) = head::trailers(section, self.seen, bounds)? {
+                        return Ok((at + length, true));
+                    }
+                    self.seen = section.len();
+                    return Ok((at, false));
                 }
                 Place::Size
                 | Place::Blank

@@ -53,12 +53,11 @@ impl Partial {
         let head = head.get(..bounds.head).unwrap_or(head);
         let mut few = [const { MaybeUninit::uninit() }; FEW];
         let mut many = Vec::new();
-        let fields = match few.get_mut(..bounds.headers) {
-            Some(few) => few,
-            None => {
-                many.resize(bounds.headers, MaybeUninit::uninit());
-                many.as_mut_slice()
-            }
+        let fields = if let Some(few) = few.get_mut(..bounds.headers) {
+            few
+        } else {
+            many.resize(bounds.headers, MaybeUninit::uninit());
+            many.as_mut_slice()
         };
         let mut request = Request::new(&mut []);
         let parsed = request.parse_with_uninit_headers(head, fields);

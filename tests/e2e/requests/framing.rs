@@ -216,7 +216,7 @@ fn sizes() -> Vec<Case> {
                 String::from_utf8_lossy(chunk)
             )
         });
-        chunked(&format!("{}0\r\n\r\n", chunks.collect::<String>()))
+        chunked(&format!("{}0\r\n\r\n", chunks.collect::<Vec<_>>().concat()))
     };
     vec![
         served(

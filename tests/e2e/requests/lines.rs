@@ -247,10 +247,10 @@ fn versions() -> Vec<Case> {
     cases.push(served(rule, "HTTP/1.1", request("HTTP/1.1")));
     cases.push(last(rule, 200, "HTTP/1.0", request("HTTP/1.0")));
     cases.push(refused(
-        "9113 3.4",
+        rule,
         505,
-        "the preface of HTTP/2",
-        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "almost the preface of HTTP/2",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\r\n\r\n",
     ));
     cases
 }
