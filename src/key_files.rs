@@ -497,6 +497,7 @@ mod tests {
             roles: Vec::new(),
             claims: std::collections::BTreeMap::new(),
             request_timeout: None,
+            max_body: u64::MAX,
         }];
         assert_eq!(load(&config, MissingSecret::Make).unwrap_err().len(), 4);
     }

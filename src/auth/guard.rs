@@ -360,6 +360,7 @@ impl Guard {
                 proof: proof.map(|proof| Proof { is_audit, ..proof }),
                 audited: decision.err(),
                 request_timeout: rule.and_then(|rule| rule.request_timeout),
+                max_body: rule.map(|rule| rule.max_body),
             }),
         };
         (verdict, learned)

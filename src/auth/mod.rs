@@ -97,6 +97,8 @@ pub struct Passed {
     pub audited: Option<Refusal>,
     /// How long its answer may be waited for, as its rule says; absent: for ever.
     pub request_timeout: Option<Duration>,
+    /// How many bytes its body may have, as its rule says; absent where none decided.
+    pub max_body: Option<u64>,
 }
 
 /// A DPoP proof that is right (RFC 9449 section 4.3). Whether it was shown before, only a memory can tell that all workers

@@ -318,6 +318,14 @@ pub struct Http {
     pub http2: bool,
     /// How many requests a connection of HTTP/2 may have under way at once.
     pub max_streams: u32,
+    /// How many bytes the target of a request may have.
+    pub max_target: usize,
+    /// How many header fields a request may have.
+    pub max_headers: usize,
+    /// How many bytes the head of a request may have.
+    pub max_head: usize,
+    /// How many bytes the body of a request may have, where its rule says nothing else.
+    pub max_body: u64,
 }
 
 /// `[health]`: what load balancers ask.

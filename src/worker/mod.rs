@@ -8,6 +8,7 @@ mod drain;
 mod feeds;
 mod heir;
 mod http2;
+mod intake;
 mod orders;
 
 use std::io;

@@ -79,6 +79,10 @@ methods = "GET"
     http.max_connections_per_address = 0  # default
     http.http2 = true  # default
     http.max_streams = 100  # default
+    http.max_target = "8KiB"  # default
+    http.max_headers = 100  # default
+    http.max_head = "32KiB"  # default
+    http.max_body = "1GiB"  # default
     # health.readiness_path is not set
     auth.realm = "destrier"  # default
     # auth.resource is not set
@@ -162,6 +166,7 @@ methods = "GET"
     max_age = "0s"  # default
     audit = false  # default
     # request_timeout is not set
+    # max_body is not set
     # query_token is not set
     "#);
 }

@@ -31,6 +31,7 @@ mod recycle;
 mod reload;
 mod remote_keys;
 mod request_timeout;
+mod requests;
 mod scale;
 mod serve;
 mod signals;

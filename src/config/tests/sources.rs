@@ -202,6 +202,10 @@ fn what_is_in_force_is_shown_with_its_origin() {
     http.max_connections_per_address = 0             # default
     http.http2 = true                                # default
     http.max_streams = 100                           # default
+    http.max_target = "8KiB"                         # default
+    http.max_headers = 100                           # default
+    http.max_head = "32KiB"                          # default
+    http.max_body = "1GiB"                           # default
     # health.readiness_path is not set
     auth.realm = "destrier"                          # default
     # auth.resource is not set
@@ -285,6 +289,7 @@ fn what_is_in_force_is_shown_with_its_origin() {
     max_age = "0s"                                   # default
     audit = false                                    # default
     # request_timeout is not set
+    # max_body is not set
     # query_token is not set
     "#);
 }
