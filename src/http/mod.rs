@@ -77,6 +77,8 @@ pub struct Pipeline<S> {
 pub struct Settings {
     /// The worker's number, for logs.
     pub worker: u64,
+    /// So many requests are enough for one connection.
+    pub keep_alive_requests: Option<u32>,
     /// Whether each request gets a line in the log.
     pub access_log: bool,
     /// So many requests are enough for one worker.
@@ -272,8 +274,9 @@ impl<S: AppService> Pipeline<S> {
         id: RequestId,
         body_end: &BodyEnd,
     ) -> Response<ResponseBody<S::Body>> {
-        let closes =
-            body_end.is_given_up() || (self.draining.is_draining() && !track.connection_goes_on());
+        let closes = body_end.is_given_up()
+            || (self.draining.is_draining() && !track.connection_goes_on())
+            || track.connection_has_carried(self.settings.keep_alive_requests);
         let mut response = match answer {
             // RFC 9110 section 15.3.6: without content, which hyper would send.
             Ok(response) if response.status() == StatusCode::RESET_CONTENT => {

@@ -35,6 +35,7 @@ mod requests;
 mod scale;
 mod serve;
 mod signals;
+mod slow_clients;
 mod stop;
 mod support;
 mod term_timeline;
