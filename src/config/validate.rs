@@ -287,13 +287,13 @@ fn unless_zero(time: Duration) -> Option<Duration> {
     Some(time).filter(|time| !time.is_zero())
 }
 
-fn unless_none(count: u32) -> Option<u32> {
-    Some(count).filter(|count| *count > 0)
-}
-
 /// A size of which 0 means any.
 fn any_if_zero(size: u64) -> u64 {
     if size == 0 { u64::MAX } else { size }
+}
+
+fn unless_none(count: u32) -> Option<u32> {
+    Some(count).filter(|count| *count > 0)
 }
 
 /// A number that its type in `file` keeps below 513.
