@@ -1,7 +1,8 @@
 //! What changes while a worker serves: keys and deny lists, which the master hands on.
 
+use std::fmt;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
@@ -14,14 +15,21 @@ use crate::sys::handover::read_sealed;
 use crate::tokens::Signer;
 
 /// Where it goes.
-#[derive(Debug)]
 pub(super) struct Feeds {
     config: Arc<Config>,
     guard: Arc<Guard>,
     signer: Option<Arc<Signer>>,
     fresh_keys: Arc<FreshKeys>,
+    /// The key to sign with that the issuer's keys do not know yet: whoever puts a new one in force may begin with either file.
+    early_key: Mutex<Option<Vec<u8>>>,
     /// The feeds that are fetched, by their places, of which nothing was heard yet.
     unheard: watch::Sender<Vec<u32>>,
+}
+
+impl fmt::Debug for Feeds {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Feeds")
+    }
 }
 
 impl Feeds {
@@ -41,6 +49,7 @@ impl Feeds {
             guard,
             signer,
             fresh_keys,
+            early_key: Mutex::default(),
         }
     }
 
@@ -111,9 +120,19 @@ impl Feeds {
                 if self.signs_with_secret_of(issuer) {
                     return self.renew_signer(content);
                 }
+                if self.signs_for(issuer) {
+                    self.look_at_signer_again();
+                }
                 Ok(())
             }
-            FeedPurpose::SigningKey => self.renew_signer(content),
+            FeedPurpose::SigningKey => {
+                let renewed = self.renew_signer(content);
+                let early_key = renewed.is_err().then(|| content.to_vec());
+                *self.early_key() = early_key;
+                renewed.map_err(|error| {
+                    format!("{error}; it is tried again when the keys of its issuer change")
+                })
+            }
             FeedPurpose::DenyList(place) => {
                 let renewed = self.guard.renew_deny_list(place, content, good_until);
                 renewed.map_err(|error| error.to_string())
@@ -129,14 +148,38 @@ impl Feeds {
         }
     }
 
+    fn signs_for(&self, place: usize) -> bool {
+        let tokens = self.config.auth.tokens.as_ref();
+        tokens.is_some_and(|tokens| tokens.issuer == place)
+    }
+
     fn signs_with_secret_of(&self, place: usize) -> bool {
-        let auth = &self.config.auth;
-        let signs = auth
-            .tokens
-            .as_ref()
-            .is_some_and(|tokens| tokens.issuer == place);
-        let source = auth.issuers.get(place).map(|issuer| &issuer.keys);
-        signs && matches!(source, Some(KeySource::Secret { .. }))
+        let source = self.config.auth.issuers.get(place);
+        let source = source.map(|issuer| &issuer.keys);
+        self.signs_for(place) && matches!(source, Some(KeySource::Secret { .. }))
+    }
+
+    /// The issuer that the service signs for has other keys, which may know the key that came before them.
+    fn look_at_signer_again(&self) {
+        let mut early_key = self.early_key();
+        if let Some(content) = &*early_key
+            && self.renew_signer(content).is_ok()
+        {
+            *early_key = None;
+            tracing::info!("the signing key that came before the keys of its issuer is in force");
+            return;
+        }
+        drop(early_key);
+        if let Some(signer) = &self.signer {
+            let now = UnixTime(clock::unix().as_secs());
+            signer.look_up_name(&self.config.auth, &self.guard, now);
+        }
+    }
+
+    fn early_key(&self) -> MutexGuard<'_, Option<Vec<u8>>> {
+        self.early_key
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn renew_signer(&self, content: &[u8]) -> Result<(), String> {
