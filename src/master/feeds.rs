@@ -1,22 +1,17 @@
 //! What changes while generations are in force: key files are watched, read when something happens to them, and what is
 //! good is handed to the workers. What is not good leaves in force what was.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::watched_paths::WatchedPaths;
 use super::{Master, Pinned};
 use crate::channel::{FeedNews, ToWorker};
 use crate::config::{Auth, FeedContent, FeedSource};
-use crate::supervisor::{Generation, Now, WorkerId};
-use crate::sys::clock;
+use crate::supervisor::{Generation, WorkerId};
 use crate::sys::handover::sealed_file;
-use crate::sys::watch::{Happening, Watcher};
 
-/// From the first sign of a change until the files are read: what belongs together is replaced together.
-const SETTLING: Duration = Duration::from_millis(50);
 /// A file that is not good may be about to be: whoever replaces it has removed it first. Only then is it told.
 const SECOND_LOOK: Duration = Duration::from_secs(1);
 
@@ -45,72 +40,6 @@ struct Content {
 struct Problem {
     reason: String,
     is_told: bool,
-}
-
-/// The files of all generations.
-#[derive(Debug, Default)]
-pub(super) struct FileWatch {
-    watcher: Option<Watcher>,
-    paths: WatchedPaths,
-    /// When the files are read.
-    look_at: Option<Now>,
-}
-
-impl FileWatch {
-    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.watcher.as_ref().map(Watcher::descriptor)
-    }
-
-    pub(super) fn next_look(&self) -> Option<Now> {
-        self.look_at
-    }
-
-    /// Takes in what has happened.
-    pub(super) fn listen(&mut self, now: Now) {
-        let Some(watcher) = &mut self.watcher else {
-            return;
-        };
-        let matters = |happening: &Happening| match happening {
-            Happening::Name(folder, name) => self.paths.names(folder, name),
-            Happening::Gone(_) | Happening::Anything => true,
-        };
-        if watcher.happenings().iter().any(matters) {
-            self.look(now + SETTLING);
-        }
-    }
-
-    fn look(&mut self, at: Now) {
-        self.look_at = Some(self.look_at.map_or(at, |earlier| earlier.min(at)));
-    }
-
-    /// Watches what decides about these files; whether that is something else than before.
-    fn watch<'a>(&mut self, files: impl IntoIterator<Item = &'a Path>) -> bool {
-        let paths = WatchedPaths::of(files);
-        if self.watcher.is_none() && paths.folders().next().is_some() {
-            match Watcher::new() {
-                Ok(watcher) => self.watcher = Some(watcher),
-                Err(error) => {
-                    tracing::warn!(%error, "cannot watch key files: a reload is needed when they change");
-                    return false;
-                }
-            }
-        }
-        let Some(watcher) = &mut self.watcher else {
-            return false;
-        };
-        watcher.keep(|folder| paths.has(folder));
-        let mut has_more = self.paths != paths;
-        for folder in paths.folders() {
-            if !watcher.watches(folder) {
-                has_more = true;
-                if let Err(error) = watcher.watch(folder) {
-                    tracing::warn!(folder = %folder.display(), %error, "cannot watch for changes of key files here");
-                }
-            }
-        }
-        self.paths = paths;
-        has_more
-    }
 }
 
 impl FeedState {
@@ -171,22 +100,18 @@ enum Taken {
 impl Master {
     /// Called when generations have come or gone, and after each look: watches their files.
     pub(super) fn watch_files(&mut self) {
+        let now = self.now();
         let generations = self.generations.values();
         let files = generations.flat_map(|pinned| files_of(&pinned.loaded.config.auth));
-        if self.file_watch.watch(files) {
-            // Something may have happened before it was watched.
-            let now = clock::monotonic().saturating_sub(self.started);
-            self.file_watch.look(now + SETTLING);
-        }
+        self.file_watch.watch(files, now);
     }
 
     /// Reads the files that something has happened to, when it is time.
     pub(super) fn look_at_files(&mut self) {
         let now = self.now();
-        if self.file_watch.look_at.is_none_or(|at| now < at) {
+        if !self.file_watch.is_due(now) {
             return;
         }
-        self.file_watch.look_at = None;
         let mut changed = Vec::new();
         for (generation, pinned) in &mut self.generations {
             let Pinned { loaded, feeds, .. } = pinned;

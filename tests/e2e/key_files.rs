@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -19,7 +19,9 @@ use http_body_util::Empty;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::json;
 
+use crate::identity::unprivileged;
 use crate::support::client::{Address, Blocking};
+use crate::support::journal::Mark;
 use crate::support::server::{Server, Setup};
 use crate::support::{eventually, os, within};
 
@@ -277,6 +279,47 @@ fn a_worker_that_is_born_later_has_the_keys_that_are_in_force() {
     }
     assert_all(&server, 'b', 200);
     assert_all(&server, 'a', 401);
+}
+
+#[test]
+fn where_a_folder_cannot_be_watched_its_files_are_looked_at_now_and_then_and_that_is_told_once() {
+    let Some(user) = unprivileged() else { return };
+    let mut setup = Setup::new().under(&[
+        "setpriv",
+        "--reuid=nobody",
+        "--regid=nogroup",
+        "--clear-groups",
+    ]);
+    let keys = "jwks_file = \"keys/jwks.json\"";
+    setup.config.set_auth(&AUTH.replace("KEYS", keys));
+    chown(setup.folder(), Some(user.uid.as_raw()), None).unwrap();
+    let folder = setup.folder().join("keys");
+    fs::create_dir(&folder).unwrap();
+    let put = |letters: &str| {
+        let (new, file) = (folder.join("new"), folder.join("jwks.json"));
+        fs::write(&new, set_of(letters)).unwrap();
+        chown(&new, Some(user.uid.as_raw()), None).unwrap();
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::rename(new, file).unwrap();
+    };
+    put("a");
+    // It may be passed through, and not be read.
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o711)).unwrap();
+    let server = setup.launch();
+    server.until_workers(2);
+    assert_all(&server, 'a', 200);
+    let used = os::processor_time(server.pid);
+    for letter in ["b", "c"] {
+        let mark = server.log.mark();
+        put(letter);
+        within(Duration::from_secs(30), "it is looked at", || {
+            (server.count_log(mark, CHANGED) == 1).then_some(())
+        });
+    }
+    let told = "cannot watch for changes of key files here, looks at them now and then";
+    assert_eq!(server.count_log(Mark::START, told), 1);
+    let used = os::processor_time(server.pid).saturating_sub(used);
+    assert!(used < Duration::from_secs(1), "{used:?}");
 }
 
 fn token_of(claims: &serde_json::Value) -> String {
