@@ -84,11 +84,11 @@ impl FileWatch {
         watcher.keep(|folder| paths.has(folder));
         let mut has_more = self.paths != paths;
         let mut unwatched = BTreeSet::new();
-        for folder in paths.folders() {
-            if watcher.watches(folder) {
+        for (folder, extent) in paths.folders() {
+            if watcher.watches(folder, extent) {
                 continue;
             }
-            match watcher.watch(folder) {
+            match watcher.watch(folder, extent) {
                 Ok(()) => has_more = true,
                 Err(error) => {
                     if !self.unwatched.contains(folder) {

@@ -260,6 +260,34 @@ fn a_folder_that_is_replaced_as_a_whole_is_followed() {
 }
 
 #[test]
+fn a_folder_far_above_that_is_replaced_is_followed() {
+    let put = |releases: &Path, letters: &str| {
+        let keys = releases.join("1/keys");
+        fs::create_dir_all(&keys).unwrap();
+        replace(&keys.join("jwks.json"), &set_of(letters));
+    };
+    let server = start("jwks_file = \"releases/1/keys/jwks.json\"", |folder| {
+        put(&folder.join("releases"), "a");
+    });
+    let releases = server.folder().join("releases");
+    for letter in ['b', 'c'] {
+        let mark = server.log.mark();
+        let next = server.folder().join("next");
+        put(&next, &letter.to_string());
+        fs::rename(&releases, server.folder().join(format!("old-{letter}"))).unwrap();
+        fs::rename(next, &releases).unwrap();
+        server.wait_for_log(mark, CHANGED);
+        eventually("the new key is accepted", || {
+            (statuses(&server, &token(letter)) == [200; 12]).then_some(())
+        });
+    }
+    // What is written there afterwards counts too.
+    let mark = server.log.mark();
+    put(&releases, "d");
+    server.wait_for_log(mark, CHANGED);
+}
+
+#[test]
 fn a_worker_that_is_born_later_has_the_keys_that_are_in_force() {
     let server = start("jwks_file = \"jwks.json\"", |folder| {
         replace(&folder.join("jwks.json"), &set_of("a"));
