@@ -11,7 +11,7 @@ use url::Url;
 use super::client::{self, Answer, Limits, Problem};
 use super::freshness::lifetime;
 use super::schedule::bounded;
-use crate::auth::{DenyListError, DenyListText, IssuerKeys, KeyError};
+use crate::auth::{DenyList, DenyListError, IssuerKeys, KeyError};
 use crate::config::{Fetch, FetchKind, is_trusted};
 use crate::logging;
 use crate::sys::clock;
@@ -289,7 +289,7 @@ fn judge(fetch: &Fetch, content: &[u8]) -> Result<Vec<String>, Reason> {
             Ok(keys.warnings().to_vec())
         }
         FetchKind::DenyList | FetchKind::TokenDatabase => {
-            DenyListText::parse(content)?;
+            DenyList::check(content)?;
             Ok(Vec::new())
         }
     }

@@ -10,13 +10,14 @@ use super::binding::{self, Believed};
 use super::claims::Claims;
 use super::credentials::{self, Credentials};
 use super::csrf::Csrf;
+use super::deny_list::DenyList;
 use super::dpop::Dpop;
 use super::identity_fields::IdentityFields;
 use super::keys::{IssuerKeys, KeyError};
 use super::path;
 use super::refusals::{self, Refusals};
 use super::resource::ResourceMetadata;
-use super::revocation::{DenyListError, Revocations};
+use super::revocation::Revocations;
 use super::rules::{self, Need, Rule, RuleError};
 use super::signing::SigningKey;
 use super::token::{self, Accepted, MAX_TOKEN, Purpose, TokenError, TrustedIssuer};
@@ -306,16 +307,8 @@ impl Guard {
     }
 
     /// Goes on with another deny list at this place of the configuration, which is good until then, or for ever.
-    ///
-    /// # Errors
-    /// It is none: the one of before stays.
-    pub fn renew_deny_list(
-        &self,
-        place: usize,
-        content: &[u8],
-        good_until: Option<UnixTime>,
-    ) -> Result<(), DenyListError> {
-        self.revocations.renew(place, content, good_until)
+    pub fn renew_deny_list(&self, place: usize, list: DenyList, good_until: Option<UnixTime>) {
+        self.revocations.renew(place, list, good_until);
     }
 
     /// What the keys of this issuer call the public half of `key`, where it verifies `algorithm`. For the token service.

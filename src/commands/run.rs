@@ -144,7 +144,7 @@ fn read<A: App>(
     let config = Arc::new(config);
     let read_feed = {
         let config = Arc::clone(&config);
-        Rc::new(move |place| key_files::read_feed(&config.auth, place))
+        Rc::new(move |place, in_force| key_files::read_feed(&config.auth, place, in_force))
     };
     let run_agent = run_agent(&config, secrets.database_password.as_ref());
     let serve = serve(

@@ -25,6 +25,21 @@ pub enum FeedPurpose {
     DenyList(usize),
 }
 
+/// The largest key file or key set, in bytes. A JWK set of 100 keys has about 100 KiB.
+pub const KEYS_MAX: u64 = 1024 * 1024;
+/// The largest deny list, in bytes: every worker holds what is on it.
+pub const DENY_LIST_MAX: u64 = 8 * 1024 * 1024;
+
+impl FeedPurpose {
+    /// The largest content, in bytes.
+    pub fn size_max(self) -> u64 {
+        match self {
+            Self::IssuerKeys(_) | Self::SigningKey => KEYS_MAX,
+            Self::DenyList(_) => DENY_LIST_MAX,
+        }
+    }
+}
+
 /// Where a feed comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FeedSource<'a> {

@@ -15,8 +15,9 @@ use crate::sys::handover::sealed_file;
 /// A file that is not good may be about to be: whoever replaces it has removed it first. Only then is it told.
 const SECOND_LOOK: Duration = Duration::from_secs(1);
 
-/// Reads the feed at this place of the configuration's feeds and judges whether it could be put in force.
-pub type ReadFeed = Rc<dyn Fn(usize) -> Result<FeedContent, String>>;
+/// Reads the feed at this place of the configuration's feeds and judges whether it could be put in force; nothing where its file has the
+/// digest of what is.
+pub type ReadFeed = Rc<dyn Fn(usize, Option<[u8; 32]>) -> Result<Option<FeedContent>, String>>;
 
 /// A feed of a generation in force.
 #[derive(Debug, Default)]
@@ -43,16 +44,18 @@ struct Problem {
 }
 
 impl FeedState {
-    /// Takes in what the file holds now; whether workers must be told. `known` is the digest of what was read at first.
-    fn take_in(&mut self, read: Result<FeedContent, String>, known: Option<[u8; 32]>) -> Taken {
+    /// The digest of what is in force; `known` is that of what was read at first.
+    fn digest(&self, known: Option<[u8; 32]>) -> Option<[u8; 32]> {
+        let content = self.content.as_ref();
+        content.map_or(known, |content| content.digest)
+    }
+
+    /// Takes in what the file holds now, if that is something else; whether workers must be told.
+    fn take_in(&mut self, read: Result<Option<FeedContent>, String>) -> Taken {
         let read = read.and_then(|content| {
-            let current = self
-                .content
-                .as_ref()
-                .map_or(known, |content| content.digest);
-            if content.digest.is_some() && content.digest == current {
+            let Some(content) = content else {
                 return Ok(None);
-            }
+            };
             let file = sealed_file("destrier-feed", &content.bytes)
                 .map_err(|error| format!("no memory to hand it on: {error}"))?;
             let (file, digest) = (file.into(), content.digest);
@@ -122,7 +125,8 @@ impl Master {
                 };
                 let file = path.display();
                 let known = loaded.digests.get(place).copied().flatten();
-                match state.take_in((loaded.read_feed)(place), known) {
+                let read = (loaded.read_feed)(place, state.digest(known));
+                match state.take_in(read) {
                     Taken::Nothing => {}
                     Taken::Changed(warnings) => {
                         tracing::info!(%file, generation = generation.0, "changed, in force without a reload");
@@ -220,12 +224,9 @@ impl Master {
 impl Pinned {
     /// The digest of what is in force for the feed at this place.
     pub(super) fn digest_in_force(&self, place: usize) -> Option<[u8; 32]> {
-        let content = self
-            .feeds
-            .get(place)
-            .and_then(|state| state.content.as_ref());
         let pinned = self.loaded.digests.get(place).copied().flatten();
-        content.map_or(pinned, |content| content.digest)
+        let state = self.feeds.get(place);
+        state.map_or(pinned, |state| state.digest(pinned))
     }
 }
 

@@ -4,9 +4,9 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
-use crate::auth::{Guard, UnixTime};
+use crate::auth::{DenyList, Guard, UnixTime};
 use crate::channel::FeedNews;
 use crate::config::{Config, FeedPurpose, FeedSource, KeySource};
 use crate::http::fresh_keys::FreshKeys;
@@ -14,8 +14,19 @@ use crate::sys::clock;
 use crate::sys::handover::read_sealed;
 use crate::tokens::Signer;
 
-/// Where it goes.
+/// Takes in what is new. A deny list may be long: it is read on a thread of its own, and requests go on meanwhile.
+#[derive(Debug)]
 pub(super) struct Feeds {
+    takes: Arc<Takes>,
+    /// News of deny lists, which are taken in one after the other.
+    lists: mpsc::UnboundedSender<News>,
+}
+
+/// What the master said, and what came along.
+type News = (FeedNews, Option<OwnedFd>);
+
+/// Where it goes.
+struct Takes {
     config: Arc<Config>,
     guard: Arc<Guard>,
     signer: Option<Arc<Signer>>,
@@ -26,14 +37,14 @@ pub(super) struct Feeds {
     unheard: watch::Sender<Vec<u32>>,
 }
 
-impl fmt::Debug for Feeds {
+impl fmt::Debug for Takes {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Feeds")
+        formatter.write_str("Takes")
     }
 }
 
 impl Feeds {
-    /// Those of a configuration; `fresh_keys` learns what comes of them.
+    /// Those of a configuration; `fresh_keys` learns what comes of them. Within a runtime of tokio.
     pub(super) fn new(
         config: Arc<Config>,
         guard: Arc<Guard>,
@@ -43,63 +54,128 @@ impl Feeds {
         let feeds = config.auth.feeds().into_iter();
         let places = (0..).zip(feeds);
         let fetched = places.filter(|(_, feed)| matches!(feed.source, FeedSource::Fetched(_)));
-        Self {
+        let takes = Arc::new(Takes {
             unheard: watch::Sender::new(fetched.map(|(place, _)| place).collect()),
             config,
             guard,
             signer,
             fresh_keys,
             early_key: Mutex::default(),
-        }
+        });
+        let (lists, mut news) = mpsc::unbounded_channel::<News>();
+        let takes_lists = Arc::clone(&takes);
+        tokio::spawn(async move {
+            while let Some((news, content)) = news.recv().await {
+                takes_lists.take_list(news, content).await;
+            }
+        });
+        Self { takes, lists }
     }
 
     /// Returns when something was heard of everything that is fetched: that it has come, or that it could not be had.
     pub(super) async fn heard_of_all(&self) {
-        let mut unheard = self.unheard.subscribe();
+        let mut unheard = self.takes.unheard.subscribe();
         // The sender lives as long as `self`.
         let _all = unheard.wait_for(Vec::is_empty).await;
     }
 
     /// Takes in what is new. What came, `content`, is put in force; where that fails everything stays as it was.
     pub(super) fn take(&self, news: &FeedNews, content: Option<OwnedFd>) {
-        let (FeedNews::Changed { feed, .. }
-        | FeedNews::Confirmed { feed, .. }
-        | FeedNews::Failed { feed }) = *news;
+        match self.takes.purpose(feed_of(news)) {
+            Some((FeedPurpose::DenyList(_), _)) => {
+                // The task that listens lives as long as the runtime.
+                let _leaving = self.lists.send((news.clone(), content));
+            }
+            Some(_) => self.takes.take(news, content),
+            None => {
+                let feed = feed_of(news);
+                tracing::error!(feed, "news of something that is not known here");
+            }
+        }
+    }
+}
+
+const fn feed_of(news: &FeedNews) -> u32 {
+    let (FeedNews::Changed { feed, .. }
+    | FeedNews::Confirmed { feed, .. }
+    | FeedNews::Failed { feed }) = news;
+    *feed
+}
+
+/// What came along with news of a change.
+fn content_of(content: Option<OwnedFd>) -> Result<Vec<u8>, String> {
+    let content = content.ok_or_else(|| "nothing came along".to_owned())?;
+    read_sealed(content).map_err(|error| error.to_string())
+}
+
+fn read_list(content: Option<OwnedFd>) -> Result<DenyList, String> {
+    let list = DenyList::parse(&content_of(content)?);
+    list.map_err(|error| error.to_string())
+}
+
+impl Takes {
+    /// What a feed is for, and how long it is good after it was fetched, for ever where it is a file.
+    fn purpose(&self, feed: u32) -> Option<(FeedPurpose, Option<u64>)> {
         let feeds = self.config.auth.feeds();
-        let place = usize::try_from(feed).ok();
-        let Some(known) = place.and_then(|place| feeds.get(place)) else {
-            tracing::error!(feed, "news of something that is not known here");
+        let known = feeds.get(usize::try_from(feed).ok()?)?;
+        let stale_max = known.source.fetch().map(|fetch| fetch.stale_max.as_secs());
+        Some((known.purpose, stale_max))
+    }
+
+    fn take(&self, news: &FeedNews, content: Option<OwnedFd>) {
+        let feed = feed_of(news);
+        let Some((purpose, stale_max)) = self.purpose(feed) else {
             return;
-        };
-        let good_until = |at: Option<u64>| {
-            let stale_max = known.source.fetch().map(|fetch| fetch.stale_max.as_secs());
-            Some(UnixTime(at?.saturating_add(stale_max?)))
         };
         let is_new = match *news {
             FeedNews::Changed { at, .. } => {
-                let taken = content
-                    .ok_or_else(|| "nothing came along".to_owned())
-                    .and_then(|it| read_sealed(it).map_err(|error| error.to_string()))
-                    .and_then(|it| self.put_in_force(known.purpose, &it, good_until(at)));
-                if let Err(error) = &taken {
-                    // It was judged before by the same rules; what is left are rules between feeds.
-                    tracing::error!(feed, error, "cannot be put in force, what was before stays");
-                }
-                taken.is_ok()
+                let until = good_until(at, stale_max);
+                let taken =
+                    content_of(content).and_then(|it| self.put_in_force(purpose, &it, until));
+                told(feed, &taken)
             }
             FeedNews::Confirmed { at, .. } => {
-                self.keep_in_force(known.purpose, good_until(Some(at)));
+                self.keep_in_force(purpose, good_until(Some(at), stale_max));
                 false
             }
             FeedNews::Failed { .. } => false,
         };
-        if let FeedPurpose::IssuerKeys(issuer) = known.purpose {
+        if let FeedPurpose::IssuerKeys(issuer) = purpose {
             if is_new {
                 self.fresh_keys.arrived(issuer);
             } else {
                 self.fresh_keys.nothing_new(issuer);
             }
         }
+        self.heard_of(feed);
+    }
+
+    /// As [`Self::take`], of a deny list.
+    async fn take_list(&self, news: FeedNews, content: Option<OwnedFd>) {
+        let feed = feed_of(&news);
+        let Some((FeedPurpose::DenyList(place), stale_max)) = self.purpose(feed) else {
+            return;
+        };
+        match news {
+            FeedNews::Changed { at, .. } => {
+                let read = tokio::task::spawn_blocking(move || read_list(content)).await;
+                let read = read.unwrap_or_else(|error| Err(error.to_string()));
+                let taken = read.map(|list| {
+                    let until = good_until(at, stale_max);
+                    self.guard.renew_deny_list(place, list, until);
+                });
+                told(feed, &taken);
+            }
+            FeedNews::Confirmed { at, .. } => {
+                let until = good_until(Some(at), stale_max);
+                self.guard.keep_deny_list(place, until);
+            }
+            FeedNews::Failed { .. } => {}
+        }
+        self.heard_of(feed);
+    }
+
+    fn heard_of(&self, feed: u32) {
         self.unheard.send_if_modified(|unheard| {
             let before = unheard.len();
             unheard.retain(|place| *place != feed);
@@ -134,8 +210,9 @@ impl Feeds {
                 })
             }
             FeedPurpose::DenyList(place) => {
-                let renewed = self.guard.renew_deny_list(place, content, good_until);
-                renewed.map_err(|error| error.to_string())
+                let list = DenyList::parse(content).map_err(|error| error.to_string())?;
+                self.guard.renew_deny_list(place, list, good_until);
+                Ok(())
             }
         }
     }
@@ -189,4 +266,18 @@ impl Feeds {
         let now = UnixTime(clock::unix().as_secs());
         signer.renew(&self.config.auth, content, &self.guard, now)
     }
+}
+
+/// Until when something is good that was fetched or confirmed then; for ever where it was not.
+fn good_until(at: Option<u64>, stale_max: Option<u64>) -> Option<UnixTime> {
+    Some(UnixTime(at?.saturating_add(stale_max?)))
+}
+
+/// Whether something was put in force; why not is told.
+fn told(feed: u32, taken: &Result<(), String>) -> bool {
+    if let Err(error) = taken {
+        // It was judged before by the same rules; what is left are rules between feeds.
+        tracing::error!(feed, error, "cannot be put in force, what was before stays");
+    }
+    taken.is_ok()
 }
