@@ -10,6 +10,7 @@ mod source;
 mod tests;
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -19,13 +20,13 @@ use client::Limits;
 use schedule::{Schedule, Wish};
 use source::{Brought, Failure, Source};
 
-use crate::channel::{FromAgent, ToAgent};
+use crate::channel::{Fingerprint, FromAgent, ToAgent};
 use crate::config::{Fetch, Log};
 use crate::log_writer;
 use crate::logging;
 use crate::master_end::MasterEnd;
 use crate::sys::clock;
-use crate::sys::handover::sealed_file;
+use crate::sys::handover::{read_sealed, sealed_file};
 use crate::sys::identity::Identity;
 use crate::sys::process::{self, ProcessId};
 use crate::tokens::DenyTable;
@@ -48,13 +49,21 @@ pub struct Task {
 }
 
 /// Something that is kept fresh.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Feed {
     /// What, and from where.
     pub fetch: Fetch,
-    /// When what the workers have was fetched or confirmed, in seconds since 1970; `None` when they have none. An agent goes on
-    /// where the one before it ended.
-    pub known_since: Option<u64>,
+    /// What the workers have. An agent goes on where the one before it ended.
+    pub known: Option<Known>,
+}
+
+/// What was fetched last.
+#[derive(Debug)]
+pub struct Known {
+    /// When, or when it was confirmed, in seconds since 1970.
+    pub since: u64,
+    /// A sealed file with it.
+    pub content: OwnedFd,
 }
 
 /// What the process exits with when it could not do its work.
@@ -210,23 +219,32 @@ async fn end(ended: Ended, keeper: &mut Keeper, master: &mut MasterEnd<ToAgent>)
             return Ok(());
         }
     };
-    let (is_new, lifetime) = (brought.content.is_some(), brought.lifetime);
+    let Brought {
+        content,
+        fingerprint,
+        warnings,
+        lifetime,
+    } = brought;
+    let is_new = content.is_some();
     if let Some(failed_for) = keeper.schedule.succeeded(now, is_new, lifetime) {
         let failed_for = humantime::format_duration(whole_seconds(failed_for)).to_string();
         tracing::info!(url, failed_for, "can fetch again");
     }
     let at = clock::unix().as_secs();
-    let Some(content) = brought.content else {
+    let Some(bytes) = content else {
         tracing::debug!(url, "fetched, nothing has changed");
-        master.say(&FromAgent::Confirmed { feed, at }, None).await;
+        let content = fingerprint;
+        let message = FromAgent::Confirmed { feed, at, content };
+        master.say(&message, None).await;
         return Ok(());
     };
-    for warning in brought.warnings {
+    for warning in warnings {
         tracing::warn!(url, warning, "fetched");
     }
-    tracing::info!(url, bytes = content.len(), "fetched something new");
-    let file = sealed_file("destrier-feed", &content)?;
-    let message = FromAgent::Fetched { feed, at };
+    tracing::info!(url, bytes = bytes.len(), "fetched something new");
+    let file = sealed_file("destrier-feed", &bytes)?;
+    let content = fingerprint;
+    let message = FromAgent::Fetched { feed, at, content };
     master.say(&message, Some(file.into())).await;
     Ok(())
 }
@@ -234,16 +252,23 @@ async fn end(ended: Ended, keeper: &mut Keeper, master: &mut MasterEnd<ToAgent>)
 impl Keeper {
     fn new(feed: Feed, limits: &Limits, table: Option<DenyTable>) -> Self {
         let times = (feed.fetch.refresh, feed.fetch.stale_max);
-        let age = feed.known_since.map(|known_since| {
-            let since = Duration::from_secs(known_since);
-            clock::unix().saturating_sub(since)
+        // What cannot be read is fetched anew.
+        let known = feed.known.and_then(|Known { since, content }| {
+            let content = read_sealed(content, feed.fetch.size_max()).ok()?;
+            Some((Duration::from_secs(since), Fingerprint::of(&content)))
         });
+        let age = known.as_ref();
+        let age = age.map(|(since, _)| clock::unix().saturating_sub(*since));
+        let mut source = Source::new(feed.fetch.clone(), limits.clone(), table);
+        if let Some((_, content)) = known {
+            source.knows(content);
+        }
         // Without random numbers the hosts of a fleet fetch together.
         let seed = getrandom::u64().unwrap_or_default();
         Self {
             schedule: Schedule::new(times, age, clock::monotonic(), seed),
             url: source::shown(&feed.fetch.url),
-            source: Some(Source::new(feed.fetch, limits.clone(), table)),
+            source: Some(source),
         }
     }
 }

@@ -14,8 +14,8 @@ use crate::config::{self, Bind, Log, Sources};
 use crate::key_files::{self, MissingSecret};
 use crate::logging;
 use crate::master::{
-    AgentAssignment, Assignment, Ending, Inherited, ListenError, Loaded, Loader, Master, Program,
-    Purpose, RunAgent, Serve, ServiceManager, SocketPathError, StartError, Takeover,
+    AgentAssignment, Assignment, Ending, Inherited, Known, ListenError, Loaded, Loader, Master,
+    Program, Purpose, RunAgent, Serve, ServiceManager, SocketPathError, StartError, Takeover,
 };
 use crate::tokens::{DenyTable, Password, Signer};
 use crate::worker::{self, Task};
@@ -183,7 +183,10 @@ fn run_agent(config: &config::Config, password: Option<&Password>) -> RunAgent {
             master,
             channel,
             feeds: feeds
-                .map(|(fetch, known_since)| agent::Feed { fetch, known_since })
+                .map(|(fetch, known)| agent::Feed {
+                    fetch,
+                    known: known.map(|Known { since, content }| agent::Known { since, content }),
+                })
                 .collect(),
             identity,
             log,

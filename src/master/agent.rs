@@ -8,13 +8,17 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
 use super::Master;
-use crate::channel::{self, Decoder, FeedNews, FromAgent, ToAgent};
+use crate::channel::{self, Decoder, FeedNews, Fingerprint, FromAgent, ToAgent};
 use crate::config::{Fetch, Log};
 use crate::logging;
 use crate::supervisor::{Backoff, Generation, Now, WorkerId};
+use crate::sys::handover::check_sealed;
 use crate::sys::identity::Identity;
 use crate::sys::process::{self, Ending, Keep, ProcessId};
 use crate::sys::socket;
+
+/// So often the channel of the agent is read in one turn of the loop.
+const READS_MAX: usize = 16;
 
 /// What the agent process does, from the fork to its exit code. Called in the child.
 pub type RunAgent = Rc<dyn Fn(AgentAssignment) -> u8>;
@@ -26,12 +30,21 @@ pub struct AgentAssignment {
     pub master: ProcessId,
     /// Its end of the channel, non-blocking.
     pub channel: UnixStream,
-    /// What it keeps fresh, with when the last good content was fetched, in seconds since 1970.
-    pub feeds: Vec<(Fetch, Option<u64>)>,
+    /// What it keeps fresh, with the last good content.
+    pub feeds: Vec<(Fetch, Option<Known>)>,
     /// What it shall become before it talks to anybody.
     pub identity: Identity,
     /// Where its log goes.
     pub log: Log,
+}
+
+/// What was fetched last.
+#[derive(Debug)]
+pub struct Known {
+    /// When, or when it was confirmed, in seconds since 1970.
+    pub since: u64,
+    /// A sealed file with it.
+    pub content: OwnedFd,
 }
 
 /// See the module.
@@ -50,8 +63,8 @@ struct Process {
     started: Now,
     channel: UnixStream,
     incoming: Decoder<FromAgent>,
-    /// What came along with messages, in their order.
-    descriptors: VecDeque<OwnedFd>,
+    /// What came along with messages, in their order; none for what was lost.
+    descriptors: VecDeque<Option<OwnedFd>>,
     outgoing: Vec<u8>,
     /// What it fetches, as messages number it.
     feeds: Vec<Fetch>,
@@ -68,6 +81,8 @@ pub(super) struct Fetched {
     /// When, or when it was confirmed, in seconds since 1970.
     pub(super) at: u64,
     pub(super) file: OwnedFd,
+    /// What it is, where an agent has said so: of what was handed over in an upgrade the next one says it.
+    pub(super) content: Option<Fingerprint>,
 }
 
 impl Agent {
@@ -119,21 +134,25 @@ impl Process {
         }
     }
 
-    /// What it has said since the last time; `false` when it says no more.
+    /// What it has said since the last time; `false` when it says no more, or what no agent says.
     fn receive(&mut self) -> (Vec<FromAgent>, bool) {
         let mut bytes = [0; 4096];
-        let goes_on = loop {
+        let mut goes_on = true;
+        // The rest waits for the next turn of the loop.
+        for _ in 0..READS_MAX {
             match socket::receive_with(&self.channel, &mut bytes) {
-                Ok((0, _)) => break false,
-                Ok((count, descriptors)) => {
-                    self.descriptors.extend(descriptors);
+                Ok((0, _)) => goes_on = false,
+                Ok((count, along)) => {
+                    self.descriptors.extend(along.received());
                     self.incoming.push(bytes.get(..count).unwrap_or_default());
+                    continue;
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break true,
-                Err(_) => break false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => goes_on = false,
             }
-        };
+            break;
+        }
         let mut messages = Vec::new();
         while let Some(message) = self.incoming.next_message() {
             match message {
@@ -215,16 +234,26 @@ impl Master {
             end.set_nonblocking(true)
                 .map_err(|error| format!("socketpair: {error}"))?;
         }
-        let known_since = |fetch: &Fetch| self.agent.last_good(fetch).map(|known| known.at);
+        let known = |fetch: &Fetch| {
+            let known = self.agent.last_good(fetch)?;
+            Some(Known {
+                since: known.at,
+                // Without a descriptor it is fetched anew.
+                content: known.file.try_clone().ok()?,
+            })
+        };
+        let feeds_known: Vec<(Fetch, Option<Known>)> = feeds
+            .iter()
+            .map(|fetch| (fetch.clone(), known(fetch)))
+            .collect();
         let mut keep = vec![Keep::new(&theirs)];
         keep.extend(logging::descriptor());
+        let contents = feeds_known.iter().filter_map(|(_, known)| known.as_ref());
+        keep.extend(contents.map(|known| Keep::new(&known.content)));
         let assignment = AgentAssignment {
             master: ProcessId::own(),
             channel: theirs,
-            feeds: feeds
-                .iter()
-                .map(|fetch| (fetch.clone(), known_since(fetch)))
-                .collect(),
+            feeds: feeds_known,
             identity: identity.clone(),
             log: log.clone(),
         };
@@ -306,59 +335,83 @@ impl Master {
         };
         process.send();
         let (messages, goes_on) = process.receive();
+        let mut is_good = goes_on;
         for message in messages {
-            self.take_from_agent(message);
+            if let Err(reason) = self.take_from_agent(message) {
+                tracing::error!(reason, "the agent does what no agent does, it is replaced");
+                is_good = false;
+                break;
+            }
         }
-        if !goes_on && let Some(process) = &self.agent.process {
+        let Some(process) = &self.agent.process else {
+            return;
+        };
+        // One may have come with the first bytes of a message that is not whole yet.
+        if is_good && process.descriptors.len() > 1 {
+            tracing::error!("the agent sends more descriptors than messages, it is replaced");
+            is_good = false;
+        }
+        if !is_good {
             // Reaped and started again as one that died.
             let _gone_already = process::kill_now(process.pid);
         }
     }
 
-    fn take_from_agent(&mut self, message: FromAgent) {
+    /// Takes in one message.
+    ///
+    /// # Errors
+    /// An agent that is one does not say this, or it was not heard well: only another one can go on.
+    fn take_from_agent(&mut self, message: FromAgent) -> Result<(), String> {
         let Some(process) = &mut self.agent.process else {
-            return;
+            return Ok(());
         };
         let (FromAgent::Fetched { feed, .. }
         | FromAgent::Confirmed { feed, .. }
         | FromAgent::Failed { feed, .. }) = message;
         let file = match message {
-            FromAgent::Fetched { .. } => process.descriptors.pop_front(),
+            FromAgent::Fetched { .. } => process.descriptors.pop_front().flatten(),
             FromAgent::Confirmed { .. } | FromAgent::Failed { .. } => None,
         };
         let place = usize::try_from(feed).unwrap_or(usize::MAX);
-        let Some(fetch) = process.feeds.get(place).cloned() else {
-            tracing::error!(feed, "the agent speaks of what it was not asked for");
-            return;
-        };
+        let fetch = process.feeds.get(place).cloned();
+        let fetch = fetch.ok_or("it speaks of what it was not asked for")?;
         if let Some(told) = process.told.get_mut(place) {
             *told = true;
         }
-        match (message, file) {
-            (FromAgent::Fetched { at, .. }, Some(file)) => {
+        match message {
+            FromAgent::Fetched { at, content, .. } => {
+                let file = file.ok_or("what it fetched did not arrive")?;
+                check_sealed(&file, fetch.size_max()).map_err(|error| error.to_string())?;
                 self.agent.fetched.retain(|known| known.fetch != fetch);
                 self.agent.fetched.push(Fetched {
                     fetch: fetch.clone(),
                     at,
                     file,
+                    content: Some(content),
                 });
                 self.hand_to_all(&self.places_of(&fetch));
             }
-            (FromAgent::Confirmed { at, .. }, _) => {
-                let known = self.agent.fetched.iter_mut();
-                for known in known.filter(|known| known.fetch == fetch) {
-                    known.at = at;
+            FromAgent::Confirmed { at, content, .. } => {
+                let mut known = self.agent.fetched.iter_mut();
+                let known = known.find(|known| known.fetch == fetch);
+                let known = known.ok_or("it confirms what nobody has")?;
+                if known.content.as_ref().is_some_and(|it| *it != content) {
+                    return Err("it confirms something else than it sent".to_owned());
                 }
-                self.spread(&fetch, |feed| FeedNews::Confirmed { feed, at });
+                known.at = at;
+                known.content = Some(content.clone());
+                self.spread(&fetch, |feed| FeedNews::Confirmed {
+                    feed,
+                    at,
+                    content: content.clone(),
+                });
             }
-            (FromAgent::Failed { reason, .. }, _) => {
+            FromAgent::Failed { reason, .. } => {
                 tracing::debug!(feed, reason, "nothing new was fetched");
                 self.spread(&fetch, |feed| FeedNews::Failed { feed });
             }
-            (FromAgent::Fetched { .. }, None) => {
-                tracing::error!(feed, "the agent sent nothing along");
-            }
         }
+        Ok(())
     }
 
     /// Tells the workers of every generation that has this fetched.

@@ -198,6 +198,10 @@ impl Master {
                     tracing::error!(worker = id.0, reason, "worker cannot boot");
                     Event::BootFailed(id, reason)
                 }
+                ToMaster::FeedMissing { feed } => {
+                    self.hand_feed_again(id, feed);
+                    continue;
+                }
                 ToMaster::KeyWanted { feed } => {
                     self.want_key(id, feed);
                     continue;

@@ -15,6 +15,9 @@ use crate::sys::handover::sealed_file;
 /// A file that is not good may be about to be: whoever replaces it has removed it first. Only then is it told.
 const SECOND_LOOK: Duration = Duration::from_secs(1);
 
+/// So many descriptors wait for a worker that does not read its channel.
+const PASSING_MAX: usize = 64;
+
 /// Reads the feed at this place of the configuration's feeds and judges whether it could be put in force; nothing where its file has the
 /// digest of what is.
 pub type ReadFeed = Rc<dyn Fn(usize, Option<[u8; 32]>) -> Result<Option<FeedContent>, String>>;
@@ -176,6 +179,13 @@ impl Master {
         }
     }
 
+    /// What came of this feed did not reach the worker.
+    pub(super) fn hand_feed_again(&mut self, id: WorkerId, feed: u32) {
+        if let Ok(place) = usize::try_from(feed) {
+            self.hand_feed_to(id, place);
+        }
+    }
+
     fn hand_feed_to(&mut self, id: WorkerId, place: usize) {
         let generation = self.crew.get(id).map(|hand| hand.generation);
         let pinned = generation.and_then(|generation| self.generations.get(&generation));
@@ -210,6 +220,10 @@ impl Master {
         };
         let file = file.try_clone();
         match (file, self.crew.get_mut(id)) {
+            // It does not read; what was confirmed is not what it has then, and it asks.
+            (Ok(_), Some(hand)) if hand.passing.len() >= PASSING_MAX => {
+                tracing::error!(worker = id.0, "does not take what has changed");
+            }
             (Ok(file), Some(hand)) => {
                 hand.tell_with(&ToWorker::Feed(FeedNews::Changed { feed, at }), file);
             }

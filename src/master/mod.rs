@@ -35,7 +35,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use agent::{Agent, Fetched};
-pub use agent::{AgentAssignment, RunAgent};
+pub use agent::{AgentAssignment, Known, RunAgent};
 pub use boot::{Inherited, ServiceManager, StartError, control_socket_path, identity_of};
 use control::ControlServer;
 use crew::Crew;

@@ -1,18 +1,23 @@
 //! What changes while a worker serves: keys and deny lists, which the master hands on.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
 use crate::auth::{DenyList, Guard, UnixTime};
-use crate::channel::FeedNews;
+use crate::channel::{FeedNews, Fingerprint, ToMaster};
 use crate::config::{Config, FeedPurpose, FeedSource, KeySource};
 use crate::http::fresh_keys::FreshKeys;
 use crate::sys::clock;
 use crate::sys::handover::read_sealed;
 use crate::tokens::Signer;
+
+/// After so long what did not arrive is asked for again.
+const ASKED_AGAIN: Duration = Duration::from_secs(1);
 
 /// Takes in what is new. A deny list may be long: it is read on a thread of its own, and requests go on meanwhile.
 #[derive(Debug)]
@@ -33,6 +38,10 @@ struct Takes {
     fresh_keys: Arc<FreshKeys>,
     /// The key to sign with that the issuer's keys do not know yet: whoever puts a new one in force may begin with either file.
     early_key: Mutex<Option<Vec<u8>>>,
+    /// What is in force of what came, by the places of the feeds.
+    held: Mutex<BTreeMap<u32, Fingerprint>>,
+    /// What is said to the master.
+    words: mpsc::UnboundedSender<ToMaster>,
     /// The feeds that are fetched, by their places, of which nothing was heard yet.
     unheard: watch::Sender<Vec<u32>>,
 }
@@ -50,6 +59,7 @@ impl Feeds {
         guard: Arc<Guard>,
         signer: Option<Arc<Signer>>,
         fresh_keys: Arc<FreshKeys>,
+        words: mpsc::UnboundedSender<ToMaster>,
     ) -> Self {
         let feeds = config.auth.feeds().into_iter();
         let places = (0..).zip(feeds);
@@ -61,6 +71,8 @@ impl Feeds {
             signer,
             fresh_keys,
             early_key: Mutex::default(),
+            held: Mutex::default(),
+            words,
         });
         let (lists, mut news) = mpsc::unbounded_channel::<News>();
         let takes_lists = Arc::clone(&takes);
@@ -103,14 +115,29 @@ const fn feed_of(news: &FeedNews) -> u32 {
 }
 
 /// What came along with news of a change.
-fn content_of(content: Option<OwnedFd>) -> Result<Vec<u8>, String> {
-    let content = content.ok_or_else(|| "nothing came along".to_owned())?;
-    read_sealed(content).map_err(|error| error.to_string())
+fn content_of(purpose: FeedPurpose, content: Option<OwnedFd>) -> Result<Vec<u8>, Untaken> {
+    let content =
+        content.ok_or_else(|| Untaken::Lost("no descriptor is left for it".to_owned()))?;
+    let read = read_sealed(content, purpose.size_max());
+    read.map_err(|error| Untaken::Lost(error.to_string()))
 }
 
-fn read_list(content: Option<OwnedFd>) -> Result<DenyList, String> {
-    let list = DenyList::parse(&content_of(content)?);
-    list.map_err(|error| error.to_string())
+/// The list, and what tells it apart.
+fn read_list(
+    purpose: FeedPurpose,
+    content: Option<OwnedFd>,
+) -> Result<(DenyList, Fingerprint), Untaken> {
+    let content = content_of(purpose, content)?;
+    let list = DenyList::parse(&content).map_err(|error| Untaken::Refused(error.to_string()))?;
+    Ok((list, Fingerprint::of(&content)))
+}
+
+/// Why what came is not in force.
+enum Untaken {
+    /// It did not arrive.
+    Lost(String),
+    /// It is no good.
+    Refused(String),
 }
 
 impl Takes {
@@ -127,15 +154,20 @@ impl Takes {
         let Some((purpose, stale_max)) = self.purpose(feed) else {
             return;
         };
-        let is_new = match *news {
+        let is_new = match news {
             FeedNews::Changed { at, .. } => {
-                let until = good_until(at, stale_max);
-                let taken =
-                    content_of(content).and_then(|it| self.put_in_force(purpose, &it, until));
-                told(feed, &taken)
+                let until = good_until(*at, stale_max);
+                let taken = content_of(purpose, content).and_then(|content| {
+                    let put = self.put_in_force(purpose, &content, until);
+                    put.map_err(Untaken::Refused)?;
+                    Ok(Fingerprint::of(&content))
+                });
+                self.took(feed, taken)
             }
-            FeedNews::Confirmed { at, .. } => {
-                self.keep_in_force(purpose, good_until(Some(at), stale_max));
+            FeedNews::Confirmed { at, content, .. } => {
+                if self.has(feed, content) {
+                    self.keep_in_force(purpose, good_until(Some(*at), stale_max));
+                }
                 false
             }
             FeedNews::Failed { .. } => false,
@@ -158,21 +190,71 @@ impl Takes {
         };
         match news {
             FeedNews::Changed { at, .. } => {
-                let read = tokio::task::spawn_blocking(move || read_list(content)).await;
-                let read = read.unwrap_or_else(|error| Err(error.to_string()));
-                let taken = read.map(|list| {
+                let purpose = FeedPurpose::DenyList(place);
+                let read = tokio::task::spawn_blocking(move || read_list(purpose, content)).await;
+                let read = read.unwrap_or_else(|error| Err(Untaken::Refused(error.to_string())));
+                let taken = read.map(|(list, fingerprint)| {
                     let until = good_until(at, stale_max);
                     self.guard.renew_deny_list(place, list, until);
+                    fingerprint
                 });
-                told(feed, &taken);
+                self.took(feed, taken);
             }
-            FeedNews::Confirmed { at, .. } => {
-                let until = good_until(Some(at), stale_max);
-                self.guard.keep_deny_list(place, until);
+            FeedNews::Confirmed { at, content, .. } => {
+                if self.has(feed, &content) {
+                    let until = good_until(Some(at), stale_max);
+                    self.guard.keep_deny_list(place, until);
+                }
             }
             FeedNews::Failed { .. } => {}
         }
         self.heard_of(feed);
+    }
+
+    /// Whether something was put in force, of which this is the fingerprint; why not is told. What was lost is asked for again.
+    fn took(&self, feed: u32, taken: Result<Fingerprint, Untaken>) -> bool {
+        let (error, is_lost) = match taken {
+            Ok(fingerprint) => {
+                self.held().insert(feed, fingerprint);
+                return true;
+            }
+            Err(Untaken::Lost(error)) => (error, true),
+            // It was judged before by the same rules; what is left are rules between feeds.
+            Err(Untaken::Refused(error)) => (error, false),
+        };
+        if is_lost {
+            tracing::error!(
+                feed,
+                error,
+                "what has changed did not arrive, it is asked for again"
+            );
+            let words = self.words.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(ASKED_AGAIN).await;
+                // Nobody listens to it any more when the worker is about to exit.
+                let _leaving = words.send(ToMaster::FeedMissing { feed });
+            });
+        } else {
+            tracing::error!(feed, error, "cannot be put in force, what was before stays");
+        }
+        false
+    }
+
+    /// Whether what was confirmed is what is in force here; else it is asked for.
+    fn has(&self, feed: u32, confirmed: &Fingerprint) -> bool {
+        let has = self.held().get(&feed) == Some(confirmed);
+        if !has {
+            tracing::error!(
+                feed,
+                "what was confirmed is not what is in force here, it is asked for"
+            );
+            let _leaving = self.words.send(ToMaster::FeedMissing { feed });
+        }
+        has
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeMap<u32, Fingerprint>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn heard_of(&self, feed: u32) {
@@ -271,13 +353,4 @@ impl Takes {
 /// Until when something is good that was fetched or confirmed then; for ever where it was not.
 fn good_until(at: Option<u64>, stale_max: Option<u64>) -> Option<UnixTime> {
     Some(UnixTime(at?.saturating_add(stale_max?)))
-}
-
-/// Whether something was put in force; why not is told.
-fn told(feed: u32, taken: &Result<(), String>) -> bool {
-    if let Err(error) = taken {
-        // It was judged before by the same rules; what is left are rules between feeds.
-        tracing::error!(feed, error, "cannot be put in force, what was before stays");
-    }
-    taken.is_ok()
 }

@@ -147,6 +147,7 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
         Arc::clone(&task.guard),
         task.signer.clone(),
         Arc::clone(&fresh_keys),
+        words.clone(),
     ));
     let mut orders = match become_worker(&mut task, Arc::clone(&feeds)) {
         Ok(orders) => orders,
