@@ -65,14 +65,13 @@ impl FeedState {
             Ok(Some((Content { file, digest }, content.warnings)))
         });
         match read {
-            Ok(None) => {
-                self.problem = None;
-                Taken::Nothing
-            }
-            Ok(Some((content, warnings))) => {
-                self.problem = None;
-                self.content = Some(content);
-                Taken::Changed(warnings)
+            Ok(changed) => {
+                let was_bad = self.problem.take().is_some_and(|problem| problem.is_told);
+                let warnings = changed.map(|(content, warnings)| {
+                    self.content = Some(content);
+                    warnings
+                });
+                Taken::Good { was_bad, warnings }
             }
             Err(reason) => {
                 let before = self.problem.take();
@@ -85,7 +84,7 @@ impl FeedState {
                 match (is_known, was_told) {
                     (false, _) => Taken::Doubtful,
                     (true, false) => Taken::Bad(reason),
-                    (true, true) => Taken::Nothing,
+                    (true, true) => Taken::StillBad,
                 }
             }
         }
@@ -94,9 +93,15 @@ impl FeedState {
 
 /// What came of a look at a file.
 enum Taken {
-    Nothing,
-    /// It is something else now, and good.
-    Changed(Vec<String>),
+    /// It is good.
+    Good {
+        /// That it was not was told.
+        was_bad: bool,
+        /// Where it is something else now: what the operator should know about it.
+        warnings: Option<Vec<String>>,
+    },
+    /// As was told.
+    StillBad,
     /// It is not good; another look will tell.
     Doubtful,
     /// It was not good twice.
@@ -130,14 +135,20 @@ impl Master {
                 let known = loaded.digests.get(place).copied().flatten();
                 let read = (loaded.read_feed)(place, state.digest(known));
                 match state.take_in(read) {
-                    Taken::Nothing => {}
-                    Taken::Changed(warnings) => {
+                    Taken::Good { was_bad, warnings } => {
+                        if was_bad {
+                            tracing::info!(%file, generation = generation.0, "good again");
+                        }
+                        let Some(warnings) = warnings else {
+                            continue;
+                        };
                         tracing::info!(%file, generation = generation.0, "changed, in force without a reload");
                         for warning in warnings {
                             tracing::warn!(%file, "{warning}");
                         }
                         changed.push((*generation, place));
                     }
+                    Taken::StillBad => {}
                     Taken::Doubtful => self.file_watch.look(now + SECOND_LOOK),
                     Taken::Bad(reason) => {
                         tracing::error!(

@@ -228,9 +228,15 @@ fn a_file_that_is_no_good_is_told_once_and_leaves_what_was_until_it_is_good_agai
     fs::remove_file(&file).unwrap();
     server.wait_for_log(mark, told);
     assert_all(&server, 'a', 200);
+    // What was in force is good again, and is not news.
+    let mark = server.log.mark();
+    replace(&file, &set_of("a"));
+    server.wait_for_log(mark, "good again");
+    assert_eq!(server.count_log(mark, CHANGED), 0);
     let mark = server.log.mark();
     replace(&file, &set_of("b"));
     server.wait_for_log(mark, CHANGED);
+    assert_eq!(server.count_log(mark, "good again"), 0);
     eventually("the new key is accepted", || {
         (statuses(&server, &token('b')) == [200; 12]).then_some(())
     });
