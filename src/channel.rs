@@ -68,6 +68,8 @@ pub enum FeedNews {
     Failed {
         /// Which.
         feed: u32,
+        /// Too often asked for: nobody need ask again for so many milliseconds.
+        again_in: Option<u64>,
     },
 }
 
@@ -101,10 +103,10 @@ pub enum ToMaster {
         /// Which slot.
         slot: u16,
     },
-    /// A request needs a key that its issuer is not known to have. [`ToWorker::Feed`] answers
+    /// A request needs a key that its issuer is not known to have, or a list that is not known or too old. [`ToWorker::Feed`] answers
     /// it.
-    KeyWanted {
-        /// The place of the issuer's keys in the feeds of the worker's configuration.
+    FeedWanted {
+        /// The place of the keys or the list in the feeds of the worker's configuration.
         feed: u32,
     },
     /// What came last of a feed did not arrive: it is handed again.
@@ -132,7 +134,7 @@ pub enum ToMaster {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum ToAgent {
-    /// A worker met the name of a key that its set does not have: fetch it again soon. Exactly one of
+    /// A worker met the name of a key that its set does not have, or lacks a list: fetch it again soon. Exactly one of
     /// [`FromAgent::Fetched`], [`FromAgent::Confirmed`] and [`FromAgent::Failed`] answers all that wait for the same feed.
     Wanted {
         /// Which.
@@ -173,6 +175,8 @@ pub enum FromAgent {
         feed: u32,
         /// Why, for the operator.
         reason: String,
+        /// Too often asked for: who asks again within so many milliseconds is told the same.
+        again_in: Option<u64>,
     },
 }
 

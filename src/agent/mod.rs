@@ -190,13 +190,17 @@ async fn wish(feed: u32, keepers: &mut [Keeper], master: &mut MasterEnd<ToAgent>
     let keeper = usize::try_from(feed)
         .ok()
         .and_then(|index| keepers.get_mut(index));
-    let reason = match keeper.map(|keeper| keeper.schedule.wish(clock::monotonic())) {
+    let (reason, again_in) = match keeper.map(|keeper| keeper.schedule.wish(clock::monotonic())) {
         Some(Wish::Granted) => return,
-        Some(Wish::TooOften) => "asked too often",
-        None => "there is no such feed",
+        Some(Wish::TooOften { again_in }) => ("asked too often", Some(again_in)),
+        None => ("there is no such feed", None),
     };
-    let reason = reason.to_owned();
-    master.say(&FromAgent::Failed { feed, reason }, None).await;
+    let message = FromAgent::Failed {
+        feed,
+        reason: reason.to_owned(),
+        again_in: again_in.and_then(|time| u64::try_from(time.as_millis()).ok()),
+    };
+    master.say(&message, None).await;
 }
 
 /// Tells the master and the log what an attempt brought.
@@ -215,7 +219,12 @@ async fn end(ended: Ended, keeper: &mut Keeper, master: &mut MasterEnd<ToAgent>)
             } else {
                 tracing::debug!(url, reason, "still cannot fetch");
             }
-            master.say(&FromAgent::Failed { feed, reason }, None).await;
+            let message = FromAgent::Failed {
+                feed,
+                reason,
+                again_in: None,
+            };
+            master.say(&message, None).await;
             return Ok(());
         }
     };

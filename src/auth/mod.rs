@@ -38,7 +38,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use http::header::HOST;
 
-use crate::config::Binding;
+use crate::config::{Binding, FeedPurpose};
 
 pub use authority::is_host_of;
 pub use challenge::challenge;
@@ -151,12 +151,12 @@ pub struct Refusal {
     pub reason: String,
 }
 
-/// A key that may be among those that an issuer has by now.
+/// What is fetched and may be there by now, without which a token cannot be judged.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct WantedKey {
-    /// The place of the issuer in the configuration.
-    pub issuer: usize,
-    /// The name of the key; absent where no key of the issuer is known at all.
+pub struct Wanted {
+    /// Keys of an issuer, or a deny list.
+    pub feed: FeedPurpose,
+    /// The name of the key; absent where no key of the issuer is known at all, and for a list.
     pub kid: Option<String>,
 }
 

@@ -13,8 +13,8 @@ use crate::config::{self, OnStale};
 pub(super) enum Denied {
     /// It is on a list, by this claim.
     Listed(&'static str),
-    /// Nobody knows whether it is: a list is not known, or too old.
-    Unknown,
+    /// Nobody knows whether it is: the list at this place is not known, or too old.
+    Unknown(usize),
 }
 
 /// All the lists of a configuration, in its order; each may be replaced while tokens are judged.
@@ -32,6 +32,12 @@ struct Listed {
     list: Option<Arc<DenyList>>,
     /// From then on it is too old.
     good_until: Option<UnixTime>,
+}
+
+impl Listed {
+    fn is_good(&self, now: UnixTime) -> bool {
+        self.list.is_some() && self.good_until.is_none_or(|until| now < until)
+    }
 }
 
 impl Revocations {
@@ -59,26 +65,27 @@ impl Revocations {
         }
     }
 
-    /// The list at this place is good until then, or for ever.
-    pub(super) fn keep(&self, place: usize, good_until: Option<UnixTime>) {
-        if let Some(listed) = self.lists.get(place) {
-            let list = listed.load().list.clone();
+    /// The list at this place is good until then, or for ever. Whether it was too old before.
+    pub(super) fn keep(&self, place: usize, good_until: Option<UnixTime>, now: UnixTime) -> bool {
+        self.lists.get(place).is_some_and(|listed| {
+            let before = listed.load();
+            let list = before.list.clone();
             listed.store(Arc::new(Listed { list, good_until }));
-        }
+            !before.is_good(now)
+        })
     }
 
     /// Whether a token with these claims is refused.
     pub(super) fn check(&self, claims: &Claims, now: UnixTime) -> Result<(), Denied> {
-        for listed in &self.lists {
+        for (place, listed) in self.lists.iter().enumerate() {
             let listed = listed.load();
             let list = listed.list.as_ref();
             // What was revoked stays so, however old the list is.
             if let Some(claim) = list.and_then(|list| list.find(claims, &self.users)) {
                 return Err(Denied::Listed(claim));
             }
-            let is_good = list.is_some() && listed.good_until.is_none_or(|until| now < until);
-            if !is_good && self.on_stale == OnStale::Deny {
-                return Err(Denied::Unknown);
+            if !listed.is_good(now) && self.on_stale == OnStale::Deny {
+                return Err(Denied::Unknown(place));
             }
         }
         Ok(())
@@ -202,7 +209,7 @@ mod tests {
         let token = claims(&json!({"jti": "b"}));
         let revoked = claims(&json!({"jti": "a"}));
         for (on_stale, verdict) in [
-            (OnStale::Deny, Err(Denied::Unknown)),
+            (OnStale::Deny, Err(Denied::Unknown(0))),
             (OnStale::Allow, Ok(())),
         ] {
             let revocations = empty(on_stale);
@@ -214,6 +221,10 @@ mod tests {
             assert_eq!(revocations.check(&token, UnixTime(NOW.0 + 10)), verdict);
             let later = revocations.check(&revoked, UnixTime(NOW.0 + 10));
             assert_eq!(later, Err(Denied::Listed("jti")));
+            let (until, now) = (Some(UnixTime(NOW.0 + 20)), UnixTime(NOW.0 + 10));
+            assert!(revocations.keep(0, until, now));
+            assert!(!revocations.keep(0, until, now));
+            assert_eq!(revocations.check(&token, now), Ok(()));
         }
     }
 

@@ -15,7 +15,7 @@ pub struct Feed<'a> {
 }
 
 /// What a feed is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FeedPurpose {
     /// The keys of the issuer at this place of `auth.issuers`.
     IssuerKeys(usize),

@@ -41,7 +41,7 @@ use track::{Access, Track};
 
 use crate::app::{AppService, BoxError, Draining, RequestBody};
 use crate::auth::{
-    Claims, Freshness, Guard, Passed, Refusal, RequestView, UnixTime, Verdict, WantedKey,
+    Claims, Freshness, Guard, Passed, Refusal, RequestView, UnixTime, Verdict, Wanted,
 };
 use crate::logging::cut;
 use crate::replay::{ReplayCache, Shown};
@@ -339,7 +339,7 @@ impl<S: AppService> Pipeline<S> {
         &self,
         head: &http::request::Parts,
         client_certificate: Option<&[u8]>,
-    ) -> (Verdict, Option<WantedKey>) {
+    ) -> (Verdict, Option<Wanted>) {
         let view = RequestView {
             method: head.method.as_str(),
             path: head.uri.path(),

@@ -6,10 +6,11 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::Master;
 use crate::channel::{self, Decoder, FeedNews, Fingerprint, FromAgent, ToAgent};
-use crate::config::{Fetch, Log};
+use crate::config::{Fetch, FetchKind, Log};
 use crate::logging;
 use crate::supervisor::{Backoff, Generation, Now, WorkerId};
 use crate::sys::handover::check_sealed;
@@ -17,6 +18,8 @@ use crate::sys::identity::Identity;
 use crate::sys::process::{self, Ending, Keep, ProcessId};
 use crate::sys::socket;
 
+/// Within this time something is told of what was asked for: an attempt begins within a second and takes 10 at most.
+const SILENCE_MAX: Duration = Duration::from_secs(20);
 /// So often the channel of the agent is read in one turn of the loop.
 const READS_MAX: usize = 16;
 
@@ -67,11 +70,61 @@ struct Process {
     descriptors: VecDeque<Option<OwnedFd>>,
     outgoing: Vec<u8>,
     /// What it fetches, as messages number it.
-    feeds: Vec<Fetch>,
-    /// Those of which it has told something.
-    told: Vec<bool>,
+    feeds: Vec<Watched>,
     identity: Identity,
     log: Log,
+}
+
+/// Something that it fetches, and what is heard of it.
+#[derive(Debug)]
+struct Watched {
+    fetch: Fetch,
+    /// Something was told of it.
+    is_told: bool,
+    /// Somebody waits for an answer.
+    is_asked: bool,
+    /// Until then an agent that is well has told something of it.
+    expected_by: Option<Now>,
+}
+
+impl Watched {
+    /// Of an agent that begins now.
+    fn new(fetch: Fetch, is_known: bool, now: Now) -> Self {
+        let mut watched = Self {
+            fetch,
+            is_told: false,
+            is_asked: false,
+            expected_by: None,
+        };
+        watched.expect_next(now);
+        if !is_known {
+            watched.is_expected_within(SILENCE_MAX, now);
+        }
+        watched
+    }
+
+    /// Something was told of it.
+    fn heard(&mut self, now: Now) {
+        self.is_told = true;
+        self.is_asked = false;
+        self.expected_by = None;
+        self.expect_next(now);
+    }
+
+    /// A list is polled, so that something is told of it each time; how long keys are fresh their server says.
+    fn expect_next(&mut self, now: Now) {
+        match self.fetch.kind {
+            FetchKind::DenyList | FetchKind::TokenDatabase => {
+                self.is_expected_within(self.fetch.refresh + SILENCE_MAX, now);
+            }
+            FetchKind::Jwks | FetchKind::Discovery { .. } => {}
+        }
+    }
+
+    fn is_expected_within(&mut self, time: Duration, now: Now) {
+        let by = now + time;
+        self.expected_by = Some(self.expected_by.map_or(by, |earlier| earlier.min(by)));
+    }
 }
 
 /// Something that was fetched.
@@ -109,6 +162,27 @@ impl Agent {
         }
     }
 
+    /// Has something fetched for whoever asks; those who ask until an answer comes are answered by that.
+    fn want(&mut self, place: usize, now: Now) {
+        let process = self.process.as_mut();
+        let Some(watched) = process.and_then(|process| process.feeds.get_mut(place)) else {
+            return;
+        };
+        if std::mem::replace(&mut watched.is_asked, true) {
+            return;
+        }
+        watched.is_expected_within(SILENCE_MAX, now);
+        if let Ok(feed) = u32::try_from(place) {
+            self.tell(&ToAgent::Wanted { feed });
+        }
+    }
+
+    /// When it has been silent for too long about something.
+    fn overdue_at(&self) -> Option<Now> {
+        let feeds = self.process.iter().flat_map(|process| &process.feeds);
+        feeds.filter_map(|watched| watched.expected_by).min()
+    }
+
     pub(super) fn last_good(&self, fetch: &Fetch) -> Option<&Fetched> {
         self.fetched.iter().find(|it| it.fetch == *fetch)
     }
@@ -116,7 +190,7 @@ impl Agent {
     /// The place of something among what the process fetches.
     fn place(&self, fetch: &Fetch) -> Option<usize> {
         let process = self.process.as_ref()?;
-        process.feeds.iter().position(|it| it == fetch)
+        process.feeds.iter().position(|it| it.fetch == *fetch)
     }
 }
 
@@ -170,11 +244,13 @@ impl Process {
 impl Master {
     /// Starts the agent when it is needed, another one when it needs to know other things, and none when nothing is fetched.
     pub(super) fn mind_agent(&mut self) {
+        self.end_agent_that_hangs();
         let wanted = self.fetches();
         let runs = self.agent.process.as_ref();
         let is_right = runs.map_or(wanted.is_empty(), |process| {
             let setting = self.agent_setting();
-            process.feeds.iter().eq(wanted.iter().copied())
+            let feeds = process.feeds.iter().map(|watched| &watched.fetch);
+            feeds.eq(wanted.iter().copied())
                 && setting.is_some_and(|(identity, log)| {
                     process.identity == *identity && process.log == *log
                 })
@@ -199,10 +275,31 @@ impl Master {
         }
     }
 
-    /// When a next agent may be started, where one is missing.
+    /// When a next agent may be started, where one is missing, or when the one that runs has been silent for too long.
     pub(super) fn next_agent(&self) -> Option<Now> {
         let is_missing = self.agent.process.is_none() && !self.fetches().is_empty();
-        is_missing.then_some(self.agent.deaths.not_before)
+        let next = is_missing.then_some(self.agent.deaths.not_before);
+        next.or_else(|| self.agent.overdue_at())
+    }
+
+    /// An attempt ends within 10 seconds, whatever its server does: an agent that tells nothing does not turn any more.
+    fn end_agent_that_hangs(&mut self) {
+        let now = self.now();
+        if self.agent.overdue_at().is_none_or(|at| now < at) {
+            return;
+        }
+        let Some(process) = &mut self.agent.process else {
+            return;
+        };
+        tracing::error!(
+            pid = process.pid.number(),
+            "the agent does not answer, it is replaced"
+        );
+        for watched in &mut process.feeds {
+            watched.expected_by = None;
+        }
+        // Reaped and started again as one that died.
+        let _gone_already = process::kill_now(process.pid);
     }
 
     /// What the generations that are left have fetched, each once.
@@ -246,6 +343,11 @@ impl Master {
             .iter()
             .map(|fetch| (fetch.clone(), known(fetch)))
             .collect();
+        let now = self.now();
+        let watch = |(fetch, known): &(Fetch, Option<Known>)| {
+            Watched::new(fetch.clone(), known.is_some(), now)
+        };
+        let watched = feeds_known.iter().map(watch).collect();
         let mut keep = vec![Keep::new(&theirs)];
         keep.extend(logging::descriptor());
         let contents = feeds_known.iter().filter_map(|(_, known)| known.as_ref());
@@ -268,13 +370,12 @@ impl Master {
         let pid = forked.map_err(|error| format!("fork: {error}"))?;
         self.agent.process = Some(Process {
             pid,
-            started: self.now(),
+            started: now,
             channel: ours,
             incoming: Decoder::default(),
             descriptors: VecDeque::new(),
             outgoing: Vec::new(),
-            told: vec![false; feeds.len()],
-            feeds,
+            feeds: watched,
             identity,
             log,
         });
@@ -323,8 +424,11 @@ impl Master {
         let Some(process) = self.agent.process.take() else {
             return;
         };
-        for fetch in process.feeds {
-            self.spread(&fetch, |feed| FeedNews::Failed { feed });
+        for Watched { fetch, .. } in process.feeds {
+            self.spread(&fetch, |feed| FeedNews::Failed {
+                feed,
+                again_in: None,
+            });
         }
     }
 
@@ -362,6 +466,7 @@ impl Master {
     /// # Errors
     /// An agent that is one does not say this, or it was not heard well: only another one can go on.
     fn take_from_agent(&mut self, message: FromAgent) -> Result<(), String> {
+        let now = self.now();
         let Some(process) = &mut self.agent.process else {
             return Ok(());
         };
@@ -373,11 +478,10 @@ impl Master {
             FromAgent::Confirmed { .. } | FromAgent::Failed { .. } => None,
         };
         let place = usize::try_from(feed).unwrap_or(usize::MAX);
-        let fetch = process.feeds.get(place).cloned();
-        let fetch = fetch.ok_or("it speaks of what it was not asked for")?;
-        if let Some(told) = process.told.get_mut(place) {
-            *told = true;
-        }
+        let watched = process.feeds.get_mut(place);
+        let watched = watched.ok_or("it speaks of what it was not asked for")?;
+        watched.heard(now);
+        let fetch = watched.fetch.clone();
         match message {
             FromAgent::Fetched { at, content, .. } => {
                 let file = file.ok_or("what it fetched did not arrive")?;
@@ -406,9 +510,11 @@ impl Master {
                     content: content.clone(),
                 });
             }
-            FromAgent::Failed { reason, .. } => {
+            FromAgent::Failed {
+                reason, again_in, ..
+            } => {
                 tracing::debug!(feed, reason, "nothing new was fetched");
-                self.spread(&fetch, |feed| FeedNews::Failed { feed });
+                self.spread(&fetch, |feed| FeedNews::Failed { feed, again_in });
             }
         }
         Ok(())
@@ -434,8 +540,9 @@ impl Master {
         places.collect()
     }
 
-    /// A worker needs a key that it does not know.
-    pub(super) fn want_key(&mut self, id: WorkerId, feed: u32) {
+    /// A worker needs a key that it does not know, or a list.
+    pub(super) fn want_feed(&mut self, id: WorkerId, feed: u32) {
+        let now = self.now();
         let Some(hand) = self.crew.get(id) else {
             return;
         };
@@ -449,11 +556,12 @@ impl Master {
                 .cloned()
         });
         let place = fetch.and_then(|fetch| self.agent.place(&fetch));
-        if let Some(feed) = place.and_then(|place| u32::try_from(place).ok()) {
-            self.agent.tell(&ToAgent::Wanted { feed });
+        if let Some(place) = place {
+            self.agent.want(place, now);
         } else {
             // Nobody fetches it now.
-            self.tell_news(id, FeedNews::Failed { feed });
+            let again_in = None;
+            self.tell_news(id, FeedNews::Failed { feed, again_in });
         }
     }
 
@@ -463,8 +571,9 @@ impl Master {
         let process = self.agent.process.as_ref();
         let told = place
             .zip(process)
-            .and_then(|(place, process)| process.told.get(place));
+            .and_then(|(place, process)| process.feeds.get(place))
+            .map(|watched| watched.is_told);
         // Without an agent nobody fetches it soon.
-        told.copied().unwrap_or(self.agent.deaths.failures > 0)
+        told.unwrap_or(self.agent.deaths.failures > 0)
     }
 }

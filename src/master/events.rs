@@ -202,8 +202,8 @@ impl Master {
                     self.hand_feed_again(id, feed);
                     continue;
                 }
-                ToMaster::KeyWanted { feed } => {
-                    self.want_key(id, feed);
+                ToMaster::FeedWanted { feed } => {
+                    self.want_feed(id, feed);
                     continue;
                 }
                 ToMaster::Memory { pss } => {

@@ -220,7 +220,13 @@ impl Master {
                 let good = self.agent.last_good(fetch);
                 // Whoever boots waits for it, but not for what will not come soon.
                 if good.is_none() && self.is_known_to_fail(fetch) {
-                    self.tell_news(id, FeedNews::Failed { feed });
+                    self.tell_news(
+                        id,
+                        FeedNews::Failed {
+                            feed,
+                            again_in: None,
+                        },
+                    );
                     return;
                 }
                 good.map(|good| (&good.file, Some(good.at)))

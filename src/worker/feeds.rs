@@ -110,7 +110,7 @@ impl Feeds {
 const fn feed_of(news: &FeedNews) -> u32 {
     let (FeedNews::Changed { feed, .. }
     | FeedNews::Confirmed { feed, .. }
-    | FeedNews::Failed { feed }) = news;
+    | FeedNews::Failed { feed, .. }) = news;
     *feed
 }
 
@@ -164,21 +164,14 @@ impl Takes {
                 });
                 self.took(feed, taken)
             }
+            // What was too old and is good again is as good as new.
             FeedNews::Confirmed { at, content, .. } => {
-                if self.has(feed, content) {
-                    self.keep_in_force(purpose, good_until(Some(*at), stale_max));
-                }
-                false
+                let until = good_until(Some(*at), stale_max);
+                self.has(feed, content) && self.keep_in_force(purpose, until)
             }
             FeedNews::Failed { .. } => false,
         };
-        if let FeedPurpose::IssuerKeys(issuer) = purpose {
-            if is_new {
-                self.fresh_keys.arrived(issuer);
-            } else {
-                self.fresh_keys.nothing_new(issuer);
-            }
-        }
+        self.tell_who_waits(purpose, is_new, news);
         self.heard_of(feed);
     }
 
@@ -188,9 +181,10 @@ impl Takes {
         let Some((FeedPurpose::DenyList(place), stale_max)) = self.purpose(feed) else {
             return;
         };
-        match news {
+        let purpose = FeedPurpose::DenyList(place);
+        let is_new = match &news {
             FeedNews::Changed { at, .. } => {
-                let purpose = FeedPurpose::DenyList(place);
+                let at = *at;
                 let read = tokio::task::spawn_blocking(move || read_list(purpose, content)).await;
                 let read = read.unwrap_or_else(|error| Err(Untaken::Refused(error.to_string())));
                 let taken = read.map(|(list, fingerprint)| {
@@ -198,17 +192,28 @@ impl Takes {
                     self.guard.renew_deny_list(place, list, until);
                     fingerprint
                 });
-                self.took(feed, taken);
+                self.took(feed, taken)
             }
             FeedNews::Confirmed { at, content, .. } => {
-                if self.has(feed, &content) {
-                    let until = good_until(Some(at), stale_max);
-                    self.guard.keep_deny_list(place, until);
-                }
+                let until = good_until(Some(*at), stale_max);
+                self.has(feed, content) && self.keep_in_force(purpose, until)
             }
-            FeedNews::Failed { .. } => {}
-        }
+            FeedNews::Failed { .. } => false,
+        };
+        self.tell_who_waits(purpose, is_new, &news);
         self.heard_of(feed);
+    }
+
+    fn tell_who_waits(&self, purpose: FeedPurpose, is_new: bool, news: &FeedNews) {
+        if is_new {
+            self.fresh_keys.arrived(purpose);
+            return;
+        }
+        let quiet_for = match news {
+            FeedNews::Failed { again_in, .. } => again_in.map(Duration::from_millis),
+            FeedNews::Changed { .. } | FeedNews::Confirmed { .. } => None,
+        };
+        self.fresh_keys.nothing_new(purpose, quiet_for);
     }
 
     /// Whether something was put in force, of which this is the fingerprint; why not is told. What was lost is asked for again.
@@ -299,11 +304,13 @@ impl Takes {
         }
     }
 
-    fn keep_in_force(&self, purpose: FeedPurpose, good_until: Option<UnixTime>) {
+    /// Whether it was too old before.
+    fn keep_in_force(&self, purpose: FeedPurpose, good_until: Option<UnixTime>) -> bool {
+        let now = UnixTime(clock::unix().as_secs());
         match purpose {
-            FeedPurpose::IssuerKeys(issuer) => self.guard.keep_keys(issuer, good_until),
-            FeedPurpose::SigningKey => {}
-            FeedPurpose::DenyList(place) => self.guard.keep_deny_list(place, good_until),
+            FeedPurpose::IssuerKeys(issuer) => self.guard.keep_keys(issuer, good_until, now),
+            FeedPurpose::SigningKey => false,
+            FeedPurpose::DenyList(place) => self.guard.keep_deny_list(place, good_until, now),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::key_files::{request, set_of_public, statuses, token_of_pair};
 use crate::support::client::Blocking;
 use crate::support::journal::Mark;
 use crate::support::server::{Server, Setup};
-use crate::support::{eventually, os};
+use crate::support::{eventually, os, timed, within};
 
 /// Someone who issues tokens, with a key set on the web.
 struct Provider {
@@ -220,6 +220,32 @@ fn the_death_of_the_agent_costs_nothing_and_another_one_goes_on() {
 }
 
 #[test]
+fn an_agent_that_hangs_is_replaced_when_it_is_asked_and_does_not_answer() {
+    let provider = Provider::start("a");
+    let server = provider.set_up("").start();
+    let agent = agent_of(&server);
+    assert!(os::send(agent, Signal::SIGSTOP));
+    provider.publish("b");
+    let mark = server.log.mark();
+    let mut connection = Blocking::open(&server.address()).unwrap();
+    let mut status = |letter| {
+        let answer = connection.send(request(&token_of_pair(letter))).unwrap();
+        answer.status
+    };
+    assert_eq!(status('b'), 401);
+    assert_eq!(status('a'), 200);
+    let hangs = "the agent does not answer, it is replaced";
+    within(Duration::from_secs(40), hangs, || {
+        (server.count_log(mark, hangs) == 1).then_some(())
+    });
+    server.wait_for_log(mark, "agent started");
+    assert!(!os::is_alive(agent));
+    eventually("the next agent fetches", || {
+        (status('b') == 200).then_some(())
+    });
+}
+
+#[test]
 fn what_did_not_reach_a_worker_is_not_taken_for_fresh_and_comes_when_there_is_room() {
     let provider = Provider::start("a");
     let keys = "refresh_interval = \"1s\"\nstale_max = \"1m\"";
@@ -330,4 +356,25 @@ fn a_deny_list_is_polled_and_while_it_cannot_be_had_nobody_is_believed() {
     eventually("the list is there again", || {
         (statuses(&server, &one) == [200; 12]).then_some(())
     });
+}
+
+#[test]
+fn a_deny_list_that_is_there_again_counts_with_the_first_request_that_needs_it() {
+    let provider = Provider::start("a");
+    let lists = Provider::start("");
+    *lists.set.lock().unwrap() = "{\"revoked\": []}".to_owned();
+    lists.go_away(true);
+    let revocation = format!(
+        "[auth.revocation]\nurl = \"http://{}/revoked.json\"\npoll_interval = \"10m\"",
+        lists.address
+    );
+    let server = provider.set_up(&revocation).start();
+    // Each time it is tried later: the next one would be in 8 seconds.
+    eventually("it was tried four times", || {
+        (lists.asked() >= 4).then_some(())
+    });
+    lists.go_away(false);
+    let mut connection = Blocking::open(&server.address()).unwrap();
+    let (answer, time) = timed(|| connection.send(request(&token_of_pair('a'))).unwrap());
+    assert_eq!(answer.status, 200, "after {time:?}");
 }

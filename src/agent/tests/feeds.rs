@@ -109,7 +109,7 @@ async fn every_feed_is_fetched_at_once_and_what_is_the_same_is_confirmed() {
     for _ in 0..2 {
         match master.next().await {
             FromAgent::Fetched { feed, .. } => seen.push((feed, "fetched".to_owned())),
-            FromAgent::Failed { feed, reason } => seen.push((feed, reason)),
+            FromAgent::Failed { feed, reason, .. } => seen.push((feed, reason)),
             FromAgent::Confirmed { .. } => panic!("nothing was known"),
         }
     }
@@ -177,7 +177,12 @@ async fn an_agent_that_is_told_what_is_known_fetches_when_that_is_due_or_asked_f
     assert_eq!(master.fetched(0).await, same);
     master.say(&ToAgent::Wanted { feed: 2 }).await;
     let reason = "there is no such feed".to_owned();
-    assert_eq!(master.next().await, FromAgent::Failed { feed: 2, reason });
+    let refused = FromAgent::Failed {
+        feed: 2,
+        reason,
+        again_in: None,
+    };
+    assert_eq!(master.next().await, refused);
 }
 
 #[tokio::test]
