@@ -1,5 +1,5 @@
 //! The process that fetches what workers need from elsewhere, once for all of them: sets of keys, lists of tokens that are no
-//! longer believed. It serves nobody, so its death costs nothing but a restart.
+//! longer believed; and takes out of the token database what has expired. It serves nobody, so its death costs nothing but a restart.
 
 mod client;
 mod freshness;
@@ -29,7 +29,7 @@ use crate::sys::clock;
 use crate::sys::handover::{read_sealed, sealed_file};
 use crate::sys::identity::Identity;
 use crate::sys::process::{self, ProcessId};
-use crate::tokens::DenyTable;
+use crate::tokens::{DenyTable, Flush};
 
 /// Everything that the agent needs.
 #[derive(Debug)]
@@ -46,6 +46,8 @@ pub struct Task {
     pub log: Log,
     /// The database of the token service, where a deny list in it is one of the feeds.
     pub table: Option<DenyTable>,
+    /// The database out of which it takes what has expired, and how often.
+    pub flush: Option<(Flush, Duration)>,
 }
 
 /// Something that is kept fresh.
@@ -65,6 +67,9 @@ pub struct Known {
     /// A sealed file with it.
     pub content: OwnedFd,
 }
+
+/// Until the first flush of the token database, where the others are farther apart.
+const FIRST_FLUSH: Duration = Duration::from_mins(1);
 
 /// What the process exits with when it could not do its work.
 const FAILED: u8 = 3;
@@ -104,8 +109,35 @@ async fn live(task: Task, limits: &Limits) -> io::Result<()> {
     // Only now: a change of user clears it.
     process::die_with(task.master)?;
     log_writer::start();
+    if let Some((flush, interval)) = task.flush {
+        tokio::spawn(flush_now_and_then(flush, interval));
+    }
     let master = MasterEnd::new(task.channel)?;
     keep_fresh(master, task.feeds, task.table, limits).await
+}
+
+/// Takes out of the token database what has expired, for as long as the process lives. First when the boot of the workers is over.
+async fn flush_now_and_then(flush: Flush, interval: Duration) {
+    let mut random = fastrand::Rng::new();
+    let mut wait = interval.min(FIRST_FLUSH);
+    loop {
+        // Up to a quarter more, so that hosts that share the database do not come together.
+        tokio::time::sleep(wait.mul_f64(1.0 + 0.25 * random.f64())).await;
+        wait = interval;
+        match flush.run().await {
+            Ok(0) => {}
+            Ok(rows) => {
+                tracing::info!(rows, "what had expired was taken out of the token database");
+            }
+            Err(reason) => {
+                let reason = logging::cut(&reason);
+                tracing::warn!(
+                    reason,
+                    "cannot take out of the token database what has expired"
+                );
+            }
+        }
+    }
 }
 
 /// One feed and its attempts.

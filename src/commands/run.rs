@@ -17,7 +17,7 @@ use crate::master::{
     AgentAssignment, Assignment, Ending, Inherited, Known, ListenError, Loaded, Loader, Master,
     Program, Purpose, RunAgent, Serve, ServiceManager, SocketPathError, StartError, Takeover,
 };
-use crate::tokens::{DenyTable, Password, Signer};
+use crate::tokens::{DenyTable, Flush, Password, Signer};
 use crate::worker::{self, Task};
 
 /// Serves `app` as the configuration says.
@@ -168,8 +168,12 @@ fn read<A: App>(
 
 /// What the agent process does.
 fn run_agent(config: &config::Config, password: Option<&Password>) -> RunAgent {
-    let tokens = config.auth.tokens.clone();
-    let table = tokens.map(|tokens| DenyTable::new(tokens, password.cloned()));
+    let tokens = config.auth.tokens.as_ref();
+    let table = tokens.map(|tokens| DenyTable::new(tokens.clone(), password.cloned()));
+    let flush = tokens.and_then(|tokens| {
+        let flush = Flush::new(tokens.clone(), password.cloned());
+        Some((flush, tokens.flush_interval?))
+    });
     Rc::new(move |assignment: AgentAssignment| {
         let AgentAssignment {
             master,
@@ -191,6 +195,7 @@ fn run_agent(config: &config::Config, password: Option<&Password>) -> RunAgent {
             identity,
             log,
             table: table.clone(),
+            flush: flush.clone(),
         })
     })
 }

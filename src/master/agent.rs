@@ -1,5 +1,5 @@
-//! The agent as the master knows it: forked when a generation has something that must be fetched, started again when it
-//! dies, asked when a worker needs a key. What it brings is handed to the workers; without it they go on with what they have.
+//! The agent as the master knows it: forked when a generation has something that must be fetched or a token database, started again when
+//! it dies, asked when a worker needs a key. What it brings is handed to the workers; without it they go on with what they have.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::Master;
 use crate::channel::{self, Decoder, FeedNews, Fingerprint, FromAgent, ToAgent};
-use crate::config::{Fetch, FetchKind, Log};
+use crate::config::{Fetch, FetchKind, Log, Tokens};
 use crate::logging;
 use crate::supervisor::{Backoff, Generation, Now, WorkerId};
 use crate::sys::handover::check_sealed;
@@ -71,6 +71,8 @@ struct Process {
     outgoing: Vec<u8>,
     /// What it fetches, as messages number it.
     feeds: Vec<Watched>,
+    /// The token service whose database it knows.
+    tokens: Option<Tokens>,
     identity: Identity,
     log: Log,
 }
@@ -247,10 +249,12 @@ impl Master {
         self.end_agent_that_hangs();
         let wanted = self.fetches();
         let runs = self.agent.process.as_ref();
-        let is_right = runs.map_or(wanted.is_empty(), |process| {
+        let is_needed = !wanted.is_empty() || self.has_to_be_flushed();
+        let is_right = runs.map_or(!is_needed, |process| {
             let setting = self.agent_setting();
             let feeds = process.feeds.iter().map(|watched| &watched.fetch);
             feeds.eq(wanted.iter().copied())
+                && process.tokens.as_ref() == self.tokens_of_newest()
                 && setting.is_some_and(|(identity, log)| {
                     process.identity == *identity && process.log == *log
                 })
@@ -263,7 +267,7 @@ impl Master {
         self.give_agent_up();
         let is_named = |fetched: &Fetched| wanted.contains(&fetched.fetch);
         self.agent.fetched.retain(is_named);
-        if wanted.is_empty() || self.now() < self.agent.deaths.not_before {
+        if !is_needed || self.now() < self.agent.deaths.not_before {
             return;
         }
         match self.fork_agent(wanted) {
@@ -277,7 +281,8 @@ impl Master {
 
     /// When a next agent may be started, where one is missing, or when the one that runs has been silent for too long.
     pub(super) fn next_agent(&self) -> Option<Now> {
-        let is_missing = self.agent.process.is_none() && !self.fetches().is_empty();
+        let is_needed = !self.fetches().is_empty() || self.has_to_be_flushed();
+        let is_missing = self.agent.process.is_none() && is_needed;
         let next = is_missing.then_some(self.agent.deaths.not_before);
         next.or_else(|| self.agent.overdue_at())
     }
@@ -300,6 +305,18 @@ impl Master {
         }
         // Reaped and started again as one that died.
         let _gone_already = process::kill_now(process.pid);
+    }
+
+    /// The token service of the newest generation, whose database the agent knows.
+    fn tokens_of_newest(&self) -> Option<&Tokens> {
+        let newest = self.generations.values().last()?;
+        newest.loaded.config.auth.tokens.as_ref()
+    }
+
+    /// Whether there is a token database out of which it takes what has expired.
+    fn has_to_be_flushed(&self) -> bool {
+        let tokens = self.tokens_of_newest();
+        tokens.is_some_and(|tokens| tokens.flush_interval.is_some())
     }
 
     /// What the generations that are left have fetched, each once.
@@ -343,6 +360,7 @@ impl Master {
             .iter()
             .map(|fetch| (fetch.clone(), known(fetch)))
             .collect();
+        let tokens = self.tokens_of_newest().cloned();
         let now = self.now();
         let watch = |(fetch, known): &(Fetch, Option<Known>)| {
             Watched::new(fetch.clone(), known.is_some(), now)
@@ -376,6 +394,7 @@ impl Master {
             descriptors: VecDeque::new(),
             outgoing: Vec::new(),
             feeds: watched,
+            tokens,
             identity,
             log,
         });
