@@ -3,7 +3,7 @@
 //! is refused as a whole: an entry that is skipped would let pass what somebody wanted stopped.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -121,7 +121,7 @@ impl DenyList {
             return Err(DenyListError::Syntax("it is too long".to_owned()));
         }
         let mut list = Self::default();
-        let mut places = HashMap::new();
+        let mut places = BTreeMap::new();
         read(json, |entry| list.add(&entry, &mut places))?;
         for names in [&mut list.jti, &mut list.sub, &mut list.sid] {
             names.close();
@@ -137,7 +137,7 @@ impl DenyList {
         read(json, |_| ())
     }
 
-    fn add(&mut self, entry: &Entry<'_>, places: &mut HashMap<Box<str>, u32>) {
+    fn add(&mut self, entry: &Entry<'_>, places: &mut BTreeMap<Box<str>, u32>) {
         let issuer = entry.iss.as_ref().map_or(ANY_ISSUER, |Text(iss)| {
             if let Some(place) = places.get(&**iss) {
                 return *place;

@@ -1,27 +1,23 @@
 //! The agent as the master knows it: forked when a generation has something that must be fetched or a token database, started again when
 //! it dies, asked when a worker needs a key. What it brings is handed to the workers; without it they go on with what they have.
 
+mod watched;
+
 use std::collections::VecDeque;
-use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
-use std::time::Duration;
+
+use watched::{Process, SILENCE_MAX, Watched};
 
 use super::Master;
 use crate::channel::{self, Decoder, FeedNews, Fingerprint, FromAgent, ToAgent};
-use crate::config::{Fetch, FetchKind, Log, Tokens};
+use crate::config::{Fetch, Log, Tokens};
 use crate::logging;
 use crate::supervisor::{Backoff, Generation, Now, WorkerId};
 use crate::sys::handover::check_sealed;
 use crate::sys::identity::Identity;
 use crate::sys::process::{self, Ending, Keep, ProcessId};
-use crate::sys::socket;
-
-/// Within this time something is told of what was asked for: an attempt begins within a second and takes 10 at most.
-const SILENCE_MAX: Duration = Duration::from_secs(20);
-/// So often the channel of the agent is read in one turn of the loop.
-const READS_MAX: usize = 16;
 
 /// What the agent process does, from the fork to its exit code. Called in the child.
 pub type RunAgent = Rc<dyn Fn(AgentAssignment) -> u8>;
@@ -57,76 +53,6 @@ pub(super) struct Agent {
     deaths: Backoff,
     /// The last good content of everything that was fetched for a generation that is left.
     pub(super) fetched: Vec<Fetched>,
-}
-
-/// The process.
-#[derive(Debug)]
-struct Process {
-    pid: ProcessId,
-    started: Now,
-    channel: UnixStream,
-    incoming: Decoder<FromAgent>,
-    /// What came along with messages, in their order; none for what was lost.
-    descriptors: VecDeque<Option<OwnedFd>>,
-    outgoing: Vec<u8>,
-    /// What it fetches, as messages number it.
-    feeds: Vec<Watched>,
-    /// The token service whose database it knows.
-    tokens: Option<Tokens>,
-    identity: Identity,
-    log: Log,
-}
-
-/// Something that it fetches, and what is heard of it.
-#[derive(Debug)]
-struct Watched {
-    fetch: Fetch,
-    /// Something was told of it.
-    is_told: bool,
-    /// Somebody waits for an answer.
-    is_asked: bool,
-    /// Until then an agent that is well has told something of it.
-    expected_by: Option<Now>,
-}
-
-impl Watched {
-    /// Of an agent that begins now.
-    fn new(fetch: Fetch, is_known: bool, now: Now) -> Self {
-        let mut watched = Self {
-            fetch,
-            is_told: false,
-            is_asked: false,
-            expected_by: None,
-        };
-        watched.expect_next(now);
-        if !is_known {
-            watched.is_expected_within(SILENCE_MAX, now);
-        }
-        watched
-    }
-
-    /// Something was told of it.
-    fn heard(&mut self, now: Now) {
-        self.is_told = true;
-        self.is_asked = false;
-        self.expected_by = None;
-        self.expect_next(now);
-    }
-
-    /// A list is polled, so that something is told of it each time; how long keys are fresh their server says.
-    fn expect_next(&mut self, now: Now) {
-        match self.fetch.kind {
-            FetchKind::DenyList | FetchKind::TokenDatabase => {
-                self.is_expected_within(self.fetch.refresh + SILENCE_MAX, now);
-            }
-            FetchKind::Jwks | FetchKind::Discovery { .. } => {}
-        }
-    }
-
-    fn is_expected_within(&mut self, time: Duration, now: Now) {
-        let by = now + time;
-        self.expected_by = Some(self.expected_by.map_or(by, |earlier| earlier.min(by)));
-    }
 }
 
 /// Something that was fetched.
@@ -196,53 +122,6 @@ impl Agent {
     }
 }
 
-impl Process {
-    /// Sends what there is room for.
-    fn send(&mut self) {
-        while !self.outgoing.is_empty() {
-            match self.channel.write(&self.outgoing) {
-                Ok(written) => drop(self.outgoing.drain(..written)),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // It has gone; the kernel will report its end.
-                Err(_) => self.outgoing.clear(),
-            }
-        }
-    }
-
-    /// What it has said since the last time; `false` when it says no more, or what no agent says.
-    fn receive(&mut self) -> (Vec<FromAgent>, bool) {
-        let mut bytes = [0; 4096];
-        let mut goes_on = true;
-        // The rest waits for the next turn of the loop.
-        for _ in 0..READS_MAX {
-            match socket::receive_with(&self.channel, &mut bytes) {
-                Ok((0, _)) => goes_on = false,
-                Ok((count, along)) => {
-                    self.descriptors.extend(along.received());
-                    self.incoming.push(bytes.get(..count).unwrap_or_default());
-                    continue;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => goes_on = false,
-            }
-            break;
-        }
-        let mut messages = Vec::new();
-        while let Some(message) = self.incoming.next_message() {
-            match message {
-                Ok(message) => messages.push(message),
-                Err(error) => {
-                    tracing::error!(pid = self.pid.number(), %error, "the agent says what no agent says");
-                    return (messages, false);
-                }
-            }
-        }
-        (messages, goes_on)
-    }
-}
-
 impl Master {
     /// Starts the agent when it is needed, another one when it needs to know other things, and none when nothing is fetched.
     pub(super) fn mind_agent(&mut self) {
@@ -270,7 +149,7 @@ impl Master {
         if !is_needed || self.now() < self.agent.deaths.not_before {
             return;
         }
-        match self.fork_agent(wanted) {
+        match self.fork_agent(&wanted) {
             Ok(pid) => tracing::info!(pid = pid.number(), "agent started"),
             Err(reason) => {
                 tracing::error!(reason, "cannot start the agent");
@@ -339,7 +218,7 @@ impl Master {
         pinned.map(|pinned| (&pinned.identity, &pinned.loaded.config.log))
     }
 
-    fn fork_agent(&mut self, feeds: Vec<Fetch>) -> Result<ProcessId, String> {
+    fn fork_agent(&mut self, feeds: &[Fetch]) -> Result<ProcessId, String> {
         let setting = self.agent_setting();
         let (identity, log) = setting.ok_or("there is no generation")?;
         let (identity, log) = (identity.clone(), log.clone());

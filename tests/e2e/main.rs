@@ -16,6 +16,7 @@ mod forensics;
 mod guard;
 mod handover;
 mod hang;
+mod http2;
 mod identity;
 mod key_files;
 mod key_rotation;

@@ -12,7 +12,7 @@ use crate::token_service::{AUTH, set_up};
 
 const FLUSHED: &str = "what had expired was taken out of the token database";
 
-/// Runs statements on a database of SQLite.
+/// Runs statements on a database of `SQLite`.
 fn run(file: &Path, statements: &str) {
     on(file, async |mut database| {
         let statements = AssertSqlSafe(statements.to_owned());
