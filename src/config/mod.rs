@@ -49,7 +49,7 @@ pub use auth::{
 };
 pub use difference::{Difference, differences};
 pub use errors::{ConfigErrors, Problem};
-pub use feed::{Feed, FeedContent, FeedPurpose, FeedSource};
+pub use feed::{DENY_LIST_MAX, Feed, FeedContent, FeedPurpose, FeedSource, KEYS_MAX};
 pub use fetch::{Fetch, FetchKind, is_loopback, is_trusted};
 pub use locate::{Located, locate};
 pub use origin::Origin;

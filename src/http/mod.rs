@@ -42,7 +42,7 @@ use tokio::sync::Notify;
 use track::{Access, Track};
 
 use crate::app::{AppService, BodyEnd, Draining, RequestBody};
-use crate::auth::{Freshness, Guard, Passed, Refusal, RequestView, UnixTime, Verdict, WantedKey};
+use crate::auth::{Freshness, Guard, Passed, Refusal, RequestView, UnixTime, Verdict, Wanted};
 use crate::logging::cut;
 use crate::replay::{ReplayCache, Shown};
 use crate::scoreboard::{RequestId, SeatWriter};
@@ -352,7 +352,7 @@ impl<S: AppService> Pipeline<S> {
         &self,
         head: &http::request::Parts,
         client_certificate: Option<&[u8]>,
-    ) -> (Verdict, Option<WantedKey>) {
+    ) -> (Verdict, Option<Wanted>) {
         let view = RequestView {
             method: head.method.as_str(),
             path: head.uri.path(),

@@ -126,6 +126,7 @@ methods = "GET"
     auth.tokens.update_last_login = false  # default
     auth.tokens.throttle_account = "10/min"  # default
     auth.tokens.throttle_address = "off"  # default
+    auth.tokens.flush_interval = "1h"  # default
     app.kind = "demo"  # default
     app.faults = false  # default
     log.level = "debug"  # --log-level

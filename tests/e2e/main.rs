@@ -40,6 +40,7 @@ mod stop;
 mod support;
 mod term_timeline;
 mod token;
+mod token_flush;
 mod token_postgres;
 mod token_service;
 mod upgrade;

@@ -249,6 +249,7 @@ fn what_is_in_force_is_shown_with_its_origin() {
     auth.tokens.update_last_login = false            # default
     auth.tokens.throttle_account = "10/min"          # default
     auth.tokens.throttle_address = "off"             # default
+    auth.tokens.flush_interval = "1h"                # default
     app.kind = "demo"                                # default
     app.faults = false                               # default
     log.level = "info"                               # default
