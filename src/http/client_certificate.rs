@@ -1,5 +1,6 @@
 //! The certificate of a client whose TLS connection ends at a proxy, which passes it on in a field (RFC 9440).
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderValue};
@@ -55,19 +56,21 @@ impl ClientCertificates {
         }
     }
 
-    /// The certificate in DER, where the peer is a proxy that may say so. Fields of anybody else that speak of a certificate are
+    /// The certificate in DER: where the peer is a proxy that may say so the one that it passes on, for that of its connection is
+    /// its own; else `own`, the one that the connection's client has shown. Fields of anybody else that speak of a certificate are
     /// removed (RFC 9440 section 4): an application could take them for the proxy's word.
-    pub(super) fn take(
+    pub(super) fn take<'a>(
         &self,
         fields: &mut HeaderMap,
         peer: Option<IpAddr>,
-    ) -> Result<Option<Vec<u8>>, Refusal> {
+        own: Option<&'a [u8]>,
+    ) -> Result<Option<Cow<'a, [u8]>>, Refusal> {
         if !self.trusted.trust(peer) {
             let reserved = [&*self.field, "client-cert", "client-cert-chain"];
             forged::remove(fields, |name| {
                 reserved.iter().any(|other| forged::is_same(name, other))
             });
-            return Ok(None);
+            return Ok(own.map(Cow::Borrowed));
         }
         if !self.wanted {
             return Ok(None);
@@ -81,7 +84,7 @@ impl ClientCertificates {
             (Some(value), None) => {
                 let certificate = read(value, self.format);
                 certificate
-                    .map(Some)
+                    .map(|der| Some(Cow::Owned(der)))
                     .ok_or_else(|| Misunderstood::Format.into())
             }
         }
@@ -154,9 +157,10 @@ mod tests {
     #[test]
     fn a_byte_sequence_is_read_and_nothing_else() {
         let certificates = certificates(ClientCertFormat::Rfc9440, "client-cert");
-        let take = |value| certificates.take(&mut fields(&[("Client-Cert", value)]), peer(PROXY));
-        assert_eq!(take(":AQID:"), Ok(Some(vec![1, 2, 3])));
-        assert_eq!(take(":AQID:;x=1"), Ok(Some(vec![1, 2, 3])));
+        let take =
+            |value| certificates.take(&mut fields(&[("Client-Cert", value)]), peer(PROXY), None);
+        assert_eq!(take(":AQID:"), Ok(Some(Cow::Owned(vec![1, 2, 3]))));
+        assert_eq!(take(":AQID:;x=1"), Ok(Some(Cow::Owned(vec![1, 2, 3]))));
         assert_eq!(take(""), Ok(None));
         for value in [
             "AQID",
@@ -175,11 +179,15 @@ mod tests {
     fn the_escaped_pem_of_nginx_is_read() {
         let certificates = certificates(ClientCertFormat::Nginx, "x-ssl-client-cert");
         let take = |value: &str| {
-            certificates.take(&mut fields(&[("X-SSL-Client-Cert", value)]), peer(PROXY))
+            certificates.take(
+                &mut fields(&[("X-SSL-Client-Cert", value)]),
+                peer(PROXY),
+                None,
+            )
         };
         let escaped = percent_encode(PEM.as_bytes(), NON_ALPHANUMERIC).to_string();
         let der = pem::parse(PEM).unwrap().into_contents();
-        assert_eq!(take(&escaped), Ok(Some(der)));
+        assert_eq!(take(&escaped), Ok(Some(Cow::Owned(der))));
         for value in [
             ":AQID:",
             "x",
@@ -194,7 +202,7 @@ mod tests {
     fn two_fields_of_a_proxy_are_refused() {
         let certificates = certificates(ClientCertFormat::Rfc9440, "client-cert");
         let mut twice = fields(&[("Client-Cert", ":AQID:"), ("Client-Cert", ":AQID:")]);
-        assert!(certificates.take(&mut twice, peer(PROXY)).is_err());
+        assert!(certificates.take(&mut twice, peer(PROXY), None).is_err());
     }
 
     #[test]
@@ -210,13 +218,13 @@ mod tests {
         ];
         for untrusted in [peer("127.0.0.2"), None] {
             let mut fields = fields(&all);
-            assert_eq!(certificates.take(&mut fields, untrusted), Ok(None));
+            assert_eq!(certificates.take(&mut fields, untrusted, None), Ok(None));
             let left: Vec<_> = fields.keys().map(HeaderName::as_str).collect();
             assert_eq!(left, ["client-certificate"]);
         }
         let mut fields = fields(&all);
         assert!(
-            certificates.take(&mut fields, peer(PROXY)).is_err(),
+            certificates.take(&mut fields, peer(PROXY), None).is_err(),
             "it is looked at"
         );
         assert_eq!(fields.len(), all.len());
@@ -229,7 +237,7 @@ mod tests {
             ..certificates(ClientCertFormat::Rfc9440, "client-cert")
         };
         let mut rubbish = fields(&[("Client-Cert", "rubbish")]);
-        assert_eq!(certificates.take(&mut rubbish, peer(PROXY)), Ok(None));
+        assert_eq!(certificates.take(&mut rubbish, peer(PROXY), None), Ok(None));
         assert_eq!(rubbish.len(), 1);
     }
 

@@ -32,10 +32,11 @@ pub use client_certificate::ClientCertificates;
 use executed::Executed;
 use fresh_keys::FreshKeys;
 use http::header::CONNECTION;
+use http::uri::Scheme;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
 pub use in_progress::InProgress;
-pub use reply::request_timeout;
+pub use reply::{needs_tls, request_timeout};
 use tokio::sync::Notify;
 use track::{Access, Track};
 
@@ -47,6 +48,7 @@ use crate::logging::cut;
 use crate::replay::{ReplayCache, Shown};
 use crate::scoreboard::{RequestId, SeatWriter};
 use crate::sys::clock;
+use crate::tls::ClientCertificate;
 use crate::tokens;
 use activity::Activity;
 use in_progress::Overdue;
@@ -107,6 +109,22 @@ pub struct Origin {
     pub peer: Option<SocketAddr>,
     /// What the connection is doing.
     pub activity: Arc<Activity>,
+    /// Whether it is encrypted, so that the scheme of what it asks for is `https`.
+    pub is_https: bool,
+    /// The certificate that its client has shown.
+    pub certificate: Option<ClientCertificate>,
+}
+
+impl Origin {
+    /// Tells the application how the request came.
+    fn describe_in(&self, extensions: &mut http::Extensions) {
+        if self.is_https {
+            extensions.insert(Scheme::HTTPS);
+        }
+        if let Some(certificate) = &self.certificate {
+            extensions.insert(certificate.clone());
+        }
+    }
 }
 
 impl<S: AppService> Pipeline<S> {
@@ -231,6 +249,7 @@ impl<S: AppService> Pipeline<S> {
                     head.extensions.insert(claims);
                 }
                 head.extensions.insert(id);
+                origin.describe_in(&mut head.extensions);
                 if let Some(response) = blocked {
                     Err(response)
                 } else {
@@ -297,7 +316,8 @@ impl<S: AppService> Pipeline<S> {
     ) -> Result<Passed, Refusal> {
         let peer = origin.peer.map(|peer| peer.ip());
         let certificates = &self.settings.client_certificates;
-        let certificate = certificates.take(&mut head.headers, peer)?;
+        let own = origin.certificate.as_ref().map(ClientCertificate::der);
+        let certificate = certificates.take(&mut head.headers, peer, own)?;
         let certificate = certificate.as_deref();
         let verdict = match self.judge(head, certificate) {
             // Boxed: the memory of every connection would else have room for it.

@@ -138,9 +138,23 @@ fn body(detail: &str, code: &str) -> String {
 /// has no words for it.
 pub fn request_timeout() -> Vec<u8> {
     let body = body("The request did not arrive in time.", "request_timeout");
+    last_answer("408 Request Timeout", &body)
+}
+
+/// The whole answer to a client that speaks HTTP where TLS is spoken, as it goes over the wire.
+pub fn needs_tls() -> Vec<u8> {
+    let body = body(
+        "This port speaks TLS: use an address that begins with https.",
+        "tls_required",
+    );
+    last_answer("400 Bad Request", &body)
+}
+
+/// An answer that ends its connection.
+fn last_answer(status: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
     format!(
-        "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
-        body.len()
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
     )
     .into_bytes()
 }

@@ -1,19 +1,25 @@
 //! Key files as they change: what they hold now, if it could be put in force.
 
-use super::{Digest, KeyFile, deny_list_file, keys_of, signing_key_in};
-use crate::config::{self, FeedContent, FeedPurpose};
+use super::{Digest, KeyFile, deny_list_file, keys_of, signing_key_in, tls};
+use crate::config::{self, Config, FeedContent, FeedPurpose, FeedSource};
 
-/// Reads the file of the feed at this place of `auth.feeds()`.
+/// Reads the files of the feed at this place of `config.feeds()`.
 ///
 /// # Errors
 /// It cannot be put in force; the message names the file, what is wrong with it, and what helps.
-pub(crate) fn read_feed(auth: &config::Auth, place: usize) -> Result<FeedContent, String> {
-    let feeds = auth.feeds();
+pub(crate) fn read_feed(config: &Config, place: usize) -> Result<FeedContent, String> {
+    let auth = &config.auth;
+    let feeds = config.feeds();
     let feed = feeds
         .get(place)
         .ok_or_else(|| format!("there is no feed {place}"))?;
-    let Some(path) = feed.source.file() else {
-        return Err("it is in no file".to_owned());
+    let path = match feed.source {
+        FeedSource::File(path) => path,
+        FeedSource::Certificate(files) => {
+            return tls::read_certificate(files).map(|(content, _)| content);
+        }
+        FeedSource::Clients(files) => return tls::read_clients(files).map(|(content, _)| content),
+        FeedSource::Fetched(_) => return Err("it is in no file".to_owned()),
     };
     if let FeedPurpose::DenyList(_) = feed.purpose {
         let file = deny_list_file(path).map_err(|error| format!("auth.revocation: {error}"))?;
@@ -37,7 +43,9 @@ pub(crate) fn read_feed(auth: &config::Auth, place: usize) -> Result<FeedContent
             key.map_err(|error| format!("auth.tokens: {error}"))?;
             Vec::new()
         }
-        FeedPurpose::DenyList(_) => Vec::new(),
+        FeedPurpose::DenyList(_) | FeedPurpose::TlsCertificate(_) | FeedPurpose::TlsClients => {
+            Vec::new()
+        }
     };
     Ok(FeedContent {
         bytes: file.content()?.to_vec(),

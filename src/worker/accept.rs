@@ -198,6 +198,7 @@ fn start<S: AppService>(
     let origin = Client {
         peer,
         listener: Arc::clone(&listener.name),
+        agreed: None,
     };
     let result = if listener.is_unix {
         UnixStream::from_std(StdUnixStream::from(socket))

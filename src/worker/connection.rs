@@ -14,11 +14,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
 use super::drain::Open;
 use super::heir::Heir;
+use super::tls::{self, Agreed, SecureListeners, SecureStream};
 use crate::app::AppService;
 use crate::channel::ToMaster;
 use crate::http::activity::{Activity, BetweenRequests, Judgement, Limits, Phase};
@@ -28,7 +30,7 @@ use crate::sys::clock;
 use crate::sys::socket::has_unread_bytes;
 
 /// A client that was told that its time is up has this long to take note.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What all connections of a worker share.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub(super) struct Serving<S> {
     pub(super) limits: Limits,
     /// How long an idle connection stays when the worker drains: a request may be on its way.
     pub(super) linger: Duration,
+    /// The listeners that speak TLS.
+    pub(super) tls: SecureListeners,
     pub(super) open: Open,
     /// Who goes on with idle connections when the worker drains.
     pub(super) heir: OnceLock<Heir>,
@@ -49,8 +53,16 @@ pub(super) struct Serving<S> {
 pub(super) trait ClientStream:
     AsyncRead + AsyncWrite + AsFd + Unpin + Send + Sync + 'static
 {
+    /// Whether the client must be told that the connection ends.
+    const SAYS_FAREWELL: bool = false;
+
+    /// Whether something that the client has sent waits to be read.
+    fn has_unread(&self) -> bool {
+        has_unread_bytes(self)
+    }
 }
-impl<T: AsyncRead + AsyncWrite + AsFd + Unpin + Send + Sync + 'static> ClientStream for T {}
+impl ClientStream for TcpStream {}
+impl ClientStream for UnixStream {}
 
 /// Who is at the other end, and where it was accepted.
 #[derive(Debug, Clone)]
@@ -58,12 +70,15 @@ pub(super) struct Client {
     pub(super) peer: Option<SocketAddr>,
     /// As the configuration names it.
     pub(super) listener: Arc<str>,
+    /// What was agreed on when the connection was encrypted; none where it is plain.
+    pub(super) agreed: Option<Agreed>,
 }
 
 impl<S> Serving<S> {
-    /// Who goes on with idle connections of `listener`.
-    fn heir_of(&self, listener: &str) -> Option<&Heir> {
-        self.heir.get().filter(|heir| heir.takes(listener))
+    /// Who goes on with the connection of `client` when it is idle. Nobody can with an encrypted one, whose keys are here.
+    fn heir_of(&self, client: &Client) -> Option<&Heir> {
+        let heir = self.heir.get().filter(|_| client.agreed.is_none());
+        heir.filter(|heir| heir.takes(&client.listener))
     }
 }
 
@@ -74,7 +89,33 @@ pub(super) fn start<S: AppService>(
     serving: Arc<Serving<S>>,
 ) {
     let counted = serving.seat.connection_opened();
-    begin((stream, Activity::new()), client, serving, counted);
+    if serving.tls.of(&client.listener).is_none() {
+        begin((stream, Activity::new()), client, serving, counted);
+        return;
+    }
+    // As for a plain one: a drain waits for what was accepted, and so for its handshake.
+    let open = serving.open.enter();
+    tokio::spawn(async move {
+        let secured = secure(stream, &client, &serving).await;
+        if let Some((stream, agreed)) = secured {
+            let client = Client {
+                agreed: Some(agreed),
+                ..client
+            };
+            serve(Watched::new(stream, Activity::new()), client, &serving).await;
+        }
+        drop((open, counted));
+    });
+}
+
+async fn secure<S: AppService>(
+    stream: impl ClientStream,
+    client: &Client,
+    serving: &Serving<S>,
+) -> Option<(SecureStream, Agreed)> {
+    let tls = serving.tls.of(&client.listener)?;
+    let until = (serving.pipeline.draining(), serving.linger);
+    tls::handshake(stream, (&serving.tls, tls), &client.listener, until).await
 }
 
 /// Goes on with `stream`, which another worker has served.
@@ -113,6 +154,8 @@ async fn serve<S: AppService>(
     let origin = Origin {
         peer: client.peer,
         activity: Arc::clone(&activity),
+        is_https: client.agreed.is_some(),
+        certificate: client.agreed.as_ref().and_then(|it| it.certificate.clone()),
     };
     let pipeline = Arc::clone(serving);
     let service = service_fn(move |request| {
@@ -138,7 +181,7 @@ async fn serve<S: AppService>(
                 timer.look_again_at(clock::monotonic());
                 // An answer whose head has gone out cannot say `Connection: close` any more; hyper ends the connection
                 // after it all the same. One that is idle would be ended at once, without its linger.
-                if serving.heir_of(&client.listener).is_some() {
+                if serving.heir_of(&client).is_some() {
                     activity.set_goes_on();
                 } else if activity.phase() == Phase::Busy {
                     Pin::new(&mut connection).graceful_shutdown();
@@ -156,7 +199,7 @@ async fn serve<S: AppService>(
                 let stream = parts.io.into_inner().stream;
                 // Bytes that were read belong to a request, which must be answered here.
                 if parts.read_buf.is_empty()
-                    && let Some(heir) = serving.heir_of(&client.listener)
+                    && let Some(heir) = serving.heir_of(&client)
                     && heir.pass(&stream, &client.listener, between).await
                 {
                     return;
@@ -173,8 +216,8 @@ async fn serve<S: AppService>(
                         let parts = connection.into_parts();
                         let stream = parts.io.into_inner().stream;
                         // A request that has arrived just now must be answered: take its bytes in first.
-                        if !has_unread_bytes(&stream) {
-                            return;
+                        if !stream.has_unread() {
+                            return say_farewell(stream).await;
                         }
                         let stream = Watched::new(stream, Activity::new());
                         return serve_again(stream, client, serving).await;
@@ -196,6 +239,13 @@ async fn serve<S: AppService>(
     }
 }
 
+/// Ends a connection on which nothing is under way.
+async fn say_farewell<T: ClientStream>(mut stream: T) {
+    if T::SAYS_FAREWELL {
+        let _gone = tokio::time::timeout(LAST_WORDS, stream.shutdown()).await;
+    }
+}
+
 /// Serves a connection once more whose client spoke just when it was to be closed, or that could not be passed on.
 fn serve_again<'a, S: AppService>(
     stream: Watched<impl ClientStream>,
@@ -214,7 +264,7 @@ fn between_requests<S>(
 ) -> impl Future<Output = BetweenRequests> {
     poll_fn(|_| {
         let between = serving
-            .heir_of(&client.listener)
+            .heir_of(client)
             .and_then(|_| activity.between_requests());
         between.map_or(Poll::Pending, Poll::Ready)
     })
@@ -286,7 +336,10 @@ impl<T: ClientStream> AsyncWrite for Watched<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        // What is encrypted waits where it was written to.
+        let polled = Pin::new(&mut self.stream).poll_flush(context);
+        self.activity.set_write_blocked(polled.is_pending());
+        polled
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -11,6 +11,7 @@ use crate::config::{Config, FeedPurpose, FeedSource, KeySource};
 use crate::http::fresh_keys::FreshKeys;
 use crate::sys::clock;
 use crate::sys::handover::read_sealed;
+use crate::tls::{Tls, TlsError};
 use crate::tokens::Signer;
 
 /// Where it goes.
@@ -19,6 +20,7 @@ pub(super) struct Feeds {
     config: Arc<Config>,
     guard: Arc<Guard>,
     signer: Option<Arc<Signer>>,
+    tls: Option<Arc<Tls>>,
     fresh_keys: Arc<FreshKeys>,
     /// The feeds that are fetched, by their places, of which nothing was heard yet.
     unheard: watch::Sender<Vec<u32>>,
@@ -29,10 +31,10 @@ impl Feeds {
     pub(super) fn new(
         config: Arc<Config>,
         guard: Arc<Guard>,
-        signer: Option<Arc<Signer>>,
+        (signer, tls): (Option<Arc<Signer>>, Option<Arc<Tls>>),
         fresh_keys: Arc<FreshKeys>,
     ) -> Self {
-        let feeds = config.auth.feeds().into_iter();
+        let feeds = config.feeds().into_iter();
         let places = (0..).zip(feeds);
         let fetched = places.filter(|(_, feed)| matches!(feed.source, FeedSource::Fetched(_)));
         Self {
@@ -40,6 +42,7 @@ impl Feeds {
             config,
             guard,
             signer,
+            tls,
             fresh_keys,
         }
     }
@@ -56,7 +59,7 @@ impl Feeds {
         let (FeedNews::Changed { feed, .. }
         | FeedNews::Confirmed { feed, .. }
         | FeedNews::Failed { feed }) = *news;
-        let feeds = self.config.auth.feeds();
+        let feeds = self.config.feeds();
         let place = usize::try_from(feed).ok();
         let Some(known) = place.and_then(|place| feeds.get(place)) else {
             tracing::error!(feed, "news of something that is not known here");
@@ -118,13 +121,23 @@ impl Feeds {
                 let renewed = self.guard.renew_deny_list(place, content, good_until);
                 renewed.map_err(|error| error.to_string())
             }
+            FeedPurpose::TlsCertificate(place) => {
+                self.renew_tls(|tls| tls.renew_certificate(place, content))
+            }
+            FeedPurpose::TlsClients => self.renew_tls(|tls| tls.renew_clients(content)),
         }
+    }
+
+    fn renew_tls(&self, renew: impl FnOnce(&Tls) -> Result<(), TlsError>) -> Result<(), String> {
+        let tls = self.tls.as_deref().ok_or("TLS is not spoken here")?;
+        renew(tls).map_err(|error| error.to_string())
     }
 
     fn keep_in_force(&self, purpose: FeedPurpose, good_until: Option<UnixTime>) {
         match purpose {
             FeedPurpose::IssuerKeys(issuer) => self.guard.keep_keys(issuer, good_until),
-            FeedPurpose::SigningKey => {}
+            // What comes from files has no end of its own.
+            FeedPurpose::SigningKey | FeedPurpose::TlsCertificate(_) | FeedPurpose::TlsClients => {}
             FeedPurpose::DenyList(place) => self.guard.keep_deny_list(place, good_until),
         }
     }

@@ -146,6 +146,7 @@ fn resume<S: AppService>(
     let client = |peer| Client {
         peer,
         listener: passed.listener.as_str().into(),
+        agreed: None,
     };
     if listener::local_address(&stream)?.is_none() {
         let stream = UnixStream::from_std(StdUnixStream::from(stream))?;

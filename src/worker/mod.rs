@@ -6,6 +6,7 @@ mod drain;
 mod feeds;
 mod heir;
 mod orders;
+mod tls;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -19,6 +20,7 @@ use connection::Serving;
 use feeds::Feeds;
 use heir::Heir;
 use orders::Orders;
+use tls::SecureListeners;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -38,6 +40,7 @@ use crate::sys::identity::Identity;
 use crate::sys::listener::ListeningSocket;
 use crate::sys::process::{self, ProcessId};
 use crate::sys::{clock, process_memory};
+use crate::tls::Tls;
 use crate::tokens::{self, Signer};
 
 /// Everything that a worker needs.
@@ -57,6 +60,8 @@ pub struct Task {
     pub guard: Arc<Guard>,
     /// What the token service of that generation signs with; absent when it has none.
     pub signer: Option<Arc<Signer>>,
+    /// What it speaks TLS with; absent when no address of that generation does.
+    pub tls: Option<Arc<Tls>>,
     /// What its database asks for; absent when it asks for nothing.
     pub database_password: Option<tokens::Password>,
     /// Its end of the control channel.
@@ -145,7 +150,7 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
     let feeds = Arc::new(Feeds::new(
         Arc::clone(&task.config),
         Arc::clone(&task.guard),
-        task.signer.clone(),
+        (task.signer.clone(), task.tls.clone()),
         Arc::clone(&fresh_keys),
     ));
     let mut orders = match become_worker(&mut task, Arc::clone(&feeds)) {
@@ -156,6 +161,9 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
         }
     };
     log_writer::start();
+    if task.tls.is_some() {
+        Tls::warm_up();
+    }
     let listeners = std::mem::take(&mut task.listeners);
     let (service, tokens) = match boot(&task, app, &feeds, &mut orders).await {
         Booted::Ready(service, tokens) => (service, tokens),
@@ -185,7 +193,7 @@ fn fresh_keys(config: &Arc<Config>, words: mpsc::UnboundedSender<ToMaster>) -> F
     let config = Arc::clone(config);
     FreshKeys::new(issuers, move |issuer| {
         let is_of_issuer = |feed: &Feed<'_>| feed.purpose == FeedPurpose::IssuerKeys(issuer);
-        let place = config.auth.feeds().iter().position(is_of_issuer);
+        let place = config.feeds().iter().position(is_of_issuer);
         if let Some(feed) = place.and_then(|place| u32::try_from(place).ok()) {
             // Nobody listens to it any more when the worker is about to exit.
             let _leaving = words.send(ToMaster::KeyWanted { feed });
@@ -265,6 +273,7 @@ fn serving<S: AppService>(
             keep_alive: config.http.keep_alive,
         },
         linger: config.http.drain_linger,
+        tls: SecureListeners::new(config.tls.as_ref().zip(task.tls.clone())),
         open: drain::Open::default(),
         heir: OnceLock::new(),
         words,

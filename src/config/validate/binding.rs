@@ -49,14 +49,21 @@ impl Check<'_> {
     /// Whether each issuer's binding can be proved at all, and its tokens can have one.
     pub(super) fn bindings(&mut self, written: &file::Auth, config: &Config) {
         let proxies = KeyPath::from("server.trusted_proxies");
-        let nobody = config.server.trusted_proxies.is_empty() && !self.problems.concern(&proxies);
+        let asks = config
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.client_auth.is_some());
+        let nobody = config.server.trusted_proxies.is_empty()
+            && !asks
+            && !self.problems.concern(&proxies)
+            && !self.problems.concern(&"tls".into());
         for (index, issuer) in written.issuer.iter().enumerate() {
             if issuer.binding == Binding::Mtls && nobody {
                 let key = KeyPath::from("auth.issuer").item(index).child("binding");
                 let message = format!(
                     "`{key}` is `mtls`, but `{proxies}` is empty: nobody may say which certificate a client has"
                 );
-                let hint = "name the proxy that ends TLS, by its address or as `unix`";
+                let hint = "name the proxy that ends TLS, by its address or as `unix`, or set `tls.client_auth`";
                 self.refuse_with(&key, message, Some(hint.to_owned()));
             }
         }
