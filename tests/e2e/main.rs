@@ -36,6 +36,8 @@ mod signals;
 mod stop;
 mod support;
 mod term_timeline;
+mod tls;
+mod tls_clients;
 mod token;
 mod token_postgres;
 mod token_service;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
+use http::uri::Scheme;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
@@ -16,6 +17,7 @@ use tokio::time::Interval;
 
 use crate::app::{BoxError, RequestBody};
 use crate::auth::Claims;
+use crate::tls::ClientCertificate;
 
 /// The body of any answer.
 pub(super) type Body = UnsyncBoxBody<Bytes, BoxError>;
@@ -119,10 +121,15 @@ pub(super) fn headers(request: &Request<RequestBody>) -> Response<Body> {
             (name.as_str(), value)
         })
         .collect();
-    json(
-        StatusCode::OK,
-        &json!({ "method": request.method().as_str(), "path": request.uri().path(), "query": request.uri().query(), "headers": fields }),
-    )
+    let mut seen = json!({ "method": request.method().as_str(), "path": request.uri().path(), "query": request.uri().query(), "headers": fields });
+    if let Some(scheme) = request.extensions().get::<Scheme>() {
+        seen["scheme"] = scheme.as_str().into();
+    }
+    if let Some(client) = request.extensions().get::<ClientCertificate>() {
+        seen["client_certificate"] =
+            json!({ "subject": client.subject(), "names": client.names() });
+    }
+    json(StatusCode::OK, &seen)
 }
 
 pub(super) fn status(status: StatusCode) -> Response<Body> {
