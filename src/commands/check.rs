@@ -39,8 +39,8 @@ pub(super) fn run(args: &ConfigArgs) -> Result<(), CommandError> {
         ));
     }
     let certificates = tls.iter().flat_map(|tls| &tls.certificates);
-    let certificates: String = certificates.map(|it| format!("{it}\n")).collect();
-    print(&(summary(&loaded.config) + &certificates))
+    let lines = std::iter::once(summary(&loaded.config)).chain(certificates.cloned());
+    print(&(lines.collect::<Vec<_>>().join("\n") + "\n"))
 }
 
 /// The configuration of `sources`, if this very user could start a server with it.
@@ -129,9 +129,9 @@ fn summary(config: &Config) -> String {
         let tls = config.tls.as_ref();
         tls.is_some_and(|tls| tls.bind.contains(bind))
     };
-    let shown = |bind: &Bind| match speaks_tls(bind) {
-        true => format!("{bind} (TLS)"),
-        false => bind.to_string(),
+    let shown = |bind: &Bind| {
+        let tls = if speaks_tls(bind) { " (TLS)" } else { "" };
+        format!("{bind}{tls}")
     };
     let binds: Vec<String> = config.server.bind.iter().map(shown).collect();
     let workers = match config.workers.count {
@@ -139,7 +139,7 @@ fn summary(config: &Config) -> String {
         WorkerCount::Fixed(count) => counted(usize::from(count), "worker"),
     };
     format!(
-        "{} is fine: {}, {workers}, {}, {}\n",
+        "{} is fine: {}, {workers}, {}, {}",
         config.file.display(),
         binds.join(" "),
         counted(config.auth.issuers.len(), "issuer"),

@@ -15,6 +15,7 @@ mod identity_fields;
 mod laws;
 mod shipped;
 mod sources;
+mod tls;
 mod tokens;
 
 /// Loads `text` as if it stood in `/srv/app.toml`.

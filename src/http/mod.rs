@@ -11,6 +11,7 @@ pub mod fresh_keys;
 mod head;
 mod identity_fields;
 mod in_progress;
+mod origin;
 mod reply;
 mod stream;
 mod target;
@@ -19,7 +20,6 @@ mod track;
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
@@ -32,10 +32,10 @@ pub use client_certificate::ClientCertificates;
 use executed::Executed;
 use fresh_keys::FreshKeys;
 use http::header::CONNECTION;
-use http::uri::Scheme;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
 pub use in_progress::InProgress;
+pub use origin::Origin;
 pub use reply::{needs_tls, request_timeout};
 use tokio::sync::Notify;
 use track::{Access, Track};
@@ -50,7 +50,6 @@ use crate::scoreboard::{RequestId, SeatWriter};
 use crate::sys::clock;
 use crate::tls::ClientCertificate;
 use crate::tokens;
-use activity::Activity;
 use in_progress::Overdue;
 use stream::StreamEnd;
 
@@ -100,31 +99,6 @@ pub struct Shared {
     pub seat: SeatWriter,
     /// The proofs that were shown to any worker; absent where no issuer asks for proofs.
     pub replay: Option<Arc<ReplayCache>>,
-}
-
-/// The connection that a request came on.
-#[derive(Debug, Clone)]
-pub struct Origin {
-    /// Who is at the other end; nobody has an address on a Unix socket.
-    pub peer: Option<SocketAddr>,
-    /// What the connection is doing.
-    pub activity: Arc<Activity>,
-    /// Whether it is encrypted, so that the scheme of what it asks for is `https`.
-    pub is_https: bool,
-    /// The certificate that its client has shown.
-    pub certificate: Option<ClientCertificate>,
-}
-
-impl Origin {
-    /// Tells the application how the request came.
-    fn describe_in(&self, extensions: &mut http::Extensions) {
-        if self.is_https {
-            extensions.insert(Scheme::HTTPS);
-        }
-        if let Some(certificate) = &self.certificate {
-            extensions.insert(certificate.clone());
-        }
-    }
 }
 
 impl<S: AppService> Pipeline<S> {

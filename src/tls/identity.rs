@@ -158,7 +158,14 @@ fn read_leaf(der: &CertificateDer<'_>) -> Result<(Vec<String>, Validity), String
     let names = names.filter_map(|name| match name {
         GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
         GeneralName::IPAddress(bytes) => address(bytes).map(|address| address.to_string()),
-        _ => None,
+        GeneralName::RFC822Name(_)
+        | GeneralName::URI(_)
+        | GeneralName::OtherName(..)
+        | GeneralName::X400Address(_)
+        | GeneralName::DirectoryName(_)
+        | GeneralName::EDIPartyName(_)
+        | GeneralName::RegisteredID(_)
+        | GeneralName::Invalid(..) => None,
     });
     Ok((names.collect(), validity))
 }

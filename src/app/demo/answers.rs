@@ -122,12 +122,16 @@ pub(super) fn headers(request: &Request<RequestBody>) -> Response<Body> {
         })
         .collect();
     let mut seen = json!({ "method": request.method().as_str(), "path": request.uri().path(), "query": request.uri().query(), "headers": fields });
-    if let Some(scheme) = request.extensions().get::<Scheme>() {
-        seen["scheme"] = scheme.as_str().into();
-    }
-    if let Some(client) = request.extensions().get::<ClientCertificate>() {
-        seen["client_certificate"] =
-            json!({ "subject": client.subject(), "names": client.names() });
+    let extensions = request.extensions();
+    let scheme = extensions.get::<Scheme>();
+    let scheme = scheme.map(|scheme| ("scheme", json!(scheme.as_str())));
+    let client = extensions.get::<ClientCertificate>().map(|client| {
+        let shown = json!({ "subject": client.subject(), "names": client.names() });
+        ("client_certificate", shown)
+    });
+    if let Some(seen) = seen.as_object_mut() {
+        let more = scheme.into_iter().chain(client);
+        seen.extend(more.map(|(key, value)| (key.to_owned(), value)));
     }
     json(StatusCode::OK, &seen)
 }

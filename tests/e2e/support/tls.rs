@@ -137,8 +137,8 @@ impl Pair {
 
     /// As `NAME.crt` and `NAME.key` in a folder.
     pub(crate) fn write(&self, folder: &Path, name: &str) {
-        put(&folder.join(format!("{name}.crt")), &self.certificate_pem());
-        put(&folder.join(format!("{name}.key")), &self.key_pem());
+        put(&folder.join(format!("{name}.crt")), self.certificate_pem());
+        put(&folder.join(format!("{name}.key")), self.key_pem());
     }
 }
 
