@@ -7,7 +7,7 @@ use super::notation::Text;
 
 /// Where only `tls.bind` is written, nothing is served without TLS.
 pub(super) fn settle_bind(file: &mut File, document: &Document) {
-    if !file.tls.bind.0.is_empty() && document.value(&"server.bind".into()).is_none() {
+    if !file.tls.addresses().is_empty() && document.value(&"server.bind".into()).is_none() {
         file.server.bind.0.clear();
     }
 }
@@ -74,11 +74,11 @@ pub(super) fn make_absolute(file: &mut File, document: &Document) {
         resolve(&key.child("ocsp_file"), &mut certificate.ocsp_file);
     }
     for (key, binds) in [
-        ("server.bind", &mut file.server.bind),
-        ("tls.bind", &mut file.tls.bind),
+        ("server.bind", Some(&mut file.server.bind)),
+        ("tls.bind", file.tls.bind.as_mut()),
     ] {
         let key = KeyPath::from(key);
-        for (index, Text(bind)) in binds.0.iter_mut().enumerate() {
+        for (index, Text(bind)) in binds.into_iter().flat_map(|binds| &mut binds.0).enumerate() {
             // What cannot be a file name stays as it was written, for `bind` to refuse.
             if let Some(path) = bind.strip_prefix("unix:")
                 && !path.is_empty()

@@ -99,11 +99,11 @@ impl Check<'_> {
 
     fn server(&mut self, server: &file::Server, file: &File) -> Server {
         let key = KeyPath::from("server.bind");
-        if server.bind.0.is_empty() && file.tls.bind.0.is_empty() {
+        if server.bind.0.is_empty() && file.tls.addresses().is_empty() {
             self.refuse(&key, "must have at least one address", None);
         }
         Server {
-            bind: self.addresses(&key, &server.bind, &[]),
+            bind: self.addresses(&key, &server.bind.0, &[]),
             backlog: server.backlog.0,
             balance: server.balance,
             unix_mode: server.unix_mode.0,
@@ -114,14 +114,9 @@ impl Check<'_> {
     }
 
     /// The addresses at `key`, no two alike, and none of `others`.
-    fn addresses(
-        &mut self,
-        key: &KeyPath,
-        written: &OneOrMany<Text>,
-        others: &[Bind],
-    ) -> Vec<Bind> {
+    fn addresses(&mut self, key: &KeyPath, written: &[Text], others: &[Bind]) -> Vec<Bind> {
         let mut binds = Vec::new();
-        for (index, Text(address)) in written.0.iter().enumerate() {
+        for (index, Text(address)) in written.iter().enumerate() {
             let key = self.document.item(key, index);
             match bind::parse(address) {
                 Ok(bind) if binds.contains(&bind) || others.contains(&bind) => {

@@ -6,7 +6,8 @@ use crate::place::{Place, masked};
 use crate::support::tls::Authority;
 
 const RULE: &str = "[[auth.rule]]\npath = \"/**\"\naccess = \"public\"\n";
-const TLS: &str = "[tls]\nbind = \"127.0.0.1:8443\"\ncertificate_file = \"web.crt\"\nkey_file = \"web.key\"\n";
+const TLS: &str =
+    "[tls]\nbind = \"127.0.0.1:8443\"\ncertificate_file = \"web.crt\"\nkey_file = \"web.key\"\n";
 
 /// A place with a configuration that names `web.crt` and `web.key`.
 fn place() -> Place {
@@ -42,7 +43,7 @@ fn check_names_certificates_with_their_end_and_warns_before_it() {
     /srv/app.toml is fine: 127.0.0.1:8443 (TLS), a worker for each processor, 0 issuers, 1 rule
     certificate `/srv/web.crt`: a.example; until THEN
     --- stderr
-    warning: tls: the certificate `/srv/web.crt` expires in 10 days
+    warning: tls: the certificate `/srv/web.crt` expires in 11 days
     "#);
     assert_snapshot!(check(&["a.example"], -3), @r#"
     exit 0
@@ -82,7 +83,9 @@ fn check_finds_what_is_wrong_with_certificates_and_keys() {
     --- stderr
     config: tls: `/srv/web.crt` and `/srv/web.key`: no private key is in it, as `-----BEGIN PRIVATE KEY-----`
     "#);
-    let encrypted = one.key_pem().replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+    let encrypted = one
+        .key_pem()
+        .replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
     put(&place, &one.certificate_pem(), &encrypted);
     assert_snapshot!(place.run("check -c app.toml"), @r#"
     exit 2
@@ -97,7 +100,10 @@ fn check_finds_what_is_wrong_with_certificates_and_keys() {
     config: tls: a private key: `/srv/web.key` can be read by everyone (mode 0644); run `chmod 600 /srv/web.key`
     "#);
     // Both in one file is usual, and then the file is as secret as its key.
-    place.write("app.toml", format!("{}{RULE}", TLS.replace("web.crt", "web.key")));
+    place.write(
+        "app.toml",
+        format!("{}{RULE}", TLS.replace("web.crt", "web.key")),
+    );
     place.write_as(0o600, "web.key", one.key_pem() + &one.certificate_pem());
     assert_eq!(place.run("check -c app.toml").code, Some(0));
 }
@@ -108,7 +114,8 @@ fn check_finds_what_is_wrong_with_authorities_and_lists() {
     let authority = Authority::new();
     let pair = authority.certify(&["a.example"]);
     put(&place, &pair.certificate_pem(), &pair.key_pem());
-    let clients = "client_auth = \"require\"\nclient_ca_file = \"ca.pem\"\nclient_crl_file = \"crl.pem\"\n";
+    let clients =
+        "client_auth = \"require\"\nclient_ca_file = \"ca.pem\"\nclient_crl_file = \"crl.pem\"\n";
     place.write("app.toml", format!("{TLS}{clients}{RULE}"));
     place.write("ca.pem", "nothing\n");
     place.write("crl.pem", authority.pem());
@@ -119,7 +126,9 @@ fn check_finds_what_is_wrong_with_authorities_and_lists() {
     "#);
     place.write("crl.pem", authority.revoke(&[]));
     assert_snapshot!(place.run("check -c app.toml"), @r#"
-    exit 0
+    exit 2
+    --- stderr
+    config: tls: clients of `/srv/ca.pem`: no authority is in it, as `-----BEGIN CERTIFICATE-----`
     "#);
     place.write("ca.pem", authority.pem());
     assert_eq!(place.run("check -c app.toml").code, Some(0));
@@ -128,7 +137,8 @@ fn check_finds_what_is_wrong_with_authorities_and_lists() {
 #[test]
 fn a_self_signed_pair_is_fit_to_be_served_and_overwrites_nothing() {
     let place = place();
-    let make = "tls self-signed --name localhost --name 127.0.0.1 --out-cert web.crt --out-key web.key";
+    let make =
+        "tls self-signed --name localhost --name 127.0.0.1 --out-cert web.crt --out-key web.key";
     assert_snapshot!(place.run(make), @r#"
     exit 0
     --- stderr

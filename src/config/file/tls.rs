@@ -15,7 +15,9 @@ use crate::config::{ClientAuthMode, TlsVersion};
 #[schemars(deny_unknown_fields)]
 pub(in crate::config) struct Tls {
     /// Addresses that speak TLS, written as those of `server.bind`. Where that is not set, nothing is served without TLS.
-    pub bind: OneOrMany<Text>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "OneOrMany<Text>")]
+    pub bind: Option<OneOrMany<Text>>,
     /// The certificate and those between it and its root, in PEM. It is watched.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
@@ -30,8 +32,11 @@ pub(in crate::config) struct Tls {
     pub ocsp_file: Option<Text>,
     /// The oldest version that is spoken, `1.2` or `1.3`.
     pub min_version: TlsVersion,
-    /// Whether clients are asked for a certificate: `none`, `optional`, or `require`, which refuses those that have none.
-    pub client_auth: ClientAuthMode,
+    /// Whether clients are asked for a certificate: `none`, `optional`, or `require`, which refuses those that have none. Not set:
+    /// `none`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ClientAuthMode")]
+    pub client_auth: Option<ClientAuthMode>,
     /// The authorities that their certificates may come from, in PEM. It is watched.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
@@ -46,15 +51,22 @@ pub(in crate::config) struct Tls {
     pub certificate: Vec<Certificate>,
 }
 
+impl Tls {
+    /// The addresses, where there are any.
+    pub(in crate::config) fn addresses(&self) -> &[Text] {
+        self.bind.as_ref().map_or(&[], |bind| &bind.0)
+    }
+}
+
 impl Default for Tls {
     fn default() -> Self {
         Self {
-            bind: OneOrMany::default(),
+            bind: None,
             certificate_file: None,
             key_file: None,
             ocsp_file: None,
             min_version: TlsVersion::default(),
-            client_auth: ClientAuthMode::default(),
+            client_auth: None,
             client_ca_file: None,
             client_crl_file: None,
             handshake_timeout: Period(Duration::from_secs(10)),

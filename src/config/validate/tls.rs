@@ -39,16 +39,20 @@ impl Check<'_> {
             .filter_map(|(key, files)| self.certificate(key, files))
             .collect();
         let client_auth = self.client_auth(&key, tls);
-        let bind = self.addresses(&key.child("bind"), &tls.bind, plain);
-        if tls.bind.0.is_empty() {
+        let bind = self.addresses(&key.child("bind"), tls.addresses(), plain);
+        if tls.addresses().is_empty() {
             // Somebody thinks that it is spoken.
-            if (!written.is_empty() || tls.client_auth != ClientAuthMode::None)
+            if (!written.is_empty() || tls.client_auth.is_some())
                 && !self.problems.concern(&key.child("bind"))
             {
                 let message = "`tls.bind` must have at least one address";
                 let hint = "`server.bind` has the addresses that do not speak TLS";
-                let key =
-                    self.given(&["tls.bind", "tls.certificate_file", "tls.certificate", "tls"]);
+                let key = self.given(&[
+                    "tls.bind",
+                    "tls.certificate_file",
+                    "tls.certificate",
+                    "tls.client_auth",
+                ]);
                 self.refuse_with(&key, message.to_owned(), Some(hint.to_owned()));
             }
             return None;
@@ -96,16 +100,18 @@ impl Check<'_> {
     }
 
     fn client_auth(&mut self, key: &KeyPath, tls: &file::Tls) -> Option<ClientAuth> {
-        if tls.client_auth == ClientAuthMode::None {
+        let mode = tls.client_auth.unwrap_or_default();
+        if mode == ClientAuthMode::None {
             let files = [
                 ("client_ca_file", &tls.client_ca_file),
                 ("client_crl_file", &tls.client_crl_file),
             ];
             let in_vain = files.into_iter().filter(|(_, file)| file.is_some());
-            if !self.problems.concern(&key.child("client_auth")) {
+            // Who writes `none` has put it off.
+            if tls.client_auth.is_none() && !self.problems.concern(&key.child("client_auth")) {
                 for (name, _) in in_vain {
                     let child = key.child(name);
-                    let message = format!("`{child}` is for `tls.client_auth`, which is `none`");
+                    let message = format!("`{child}` is for `tls.client_auth`, which is not set");
                     let hint =
                         "clients are asked for a certificate with \"optional\" or \"require\"";
                     self.refuse_with(&child, message, Some(hint.to_owned()));
@@ -121,7 +127,7 @@ impl Check<'_> {
             return None;
         };
         Some(ClientAuth {
-            is_required: tls.client_auth == ClientAuthMode::Require,
+            is_required: mode == ClientAuthMode::Require,
             ca_file: path(ca_file),
             crl_file: tls.client_crl_file.as_ref().map(path),
         })
