@@ -203,6 +203,7 @@ impl Subject {
             query: None,
             headers,
             client_certificate: None,
+            is_https: false,
         };
         let now = UnixTime(clock::unix().as_secs());
         let verdict = black_box(self.guard.judge(&request, now));

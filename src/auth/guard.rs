@@ -477,6 +477,7 @@ mod tests {
             query: None,
             headers,
             client_certificate: None,
+            is_https: false,
         }
     }
 

@@ -1,13 +1,12 @@
 //! The certificate of a client whose TLS connection ends at a proxy, which passes it on in a field (RFC 9440).
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderValue};
 use percent_encoding::percent_decode;
 use sfv::{BareItem, Item, Parser};
 
-use super::forged;
+use super::{Origin, forged};
 use crate::auth::Refusal;
 use crate::config::{Binding, ClientCertFormat, Config, TrustedProxies};
 
@@ -56,21 +55,26 @@ impl ClientCertificates {
         }
     }
 
+    /// Whether the connection is one of a proxy that may say so.
+    pub(super) fn is_of_proxy(&self, origin: &Origin) -> bool {
+        self.trusted.trust(origin.peer.map(|peer| peer.ip()))
+    }
+
     /// The certificate in DER: where the peer is a proxy that may say so the one that it passes on, for that of its connection is
-    /// its own; else `own`, the one that the connection's client has shown. Fields of anybody else that speak of a certificate are
+    /// its own; else the one that the connection's client has shown. Fields of anybody else that speak of a certificate are
     /// removed (RFC 9440 section 4): an application could take them for the proxy's word.
     pub(super) fn take<'a>(
         &self,
         fields: &mut HeaderMap,
-        peer: Option<IpAddr>,
-        own: Option<&'a [u8]>,
+        origin: &'a Origin,
     ) -> Result<Option<Cow<'a, [u8]>>, Refusal> {
-        if !self.trusted.trust(peer) {
+        if !self.is_of_proxy(origin) {
             let reserved = [&*self.field, "client-cert", "client-cert-chain"];
             forged::remove(fields, |name| {
                 reserved.iter().any(|other| forged::is_same(name, other))
             });
-            return Ok(own.map(Cow::Borrowed));
+            let own = origin.certificate.as_ref();
+            return Ok(own.map(|own| Cow::Borrowed(own.der())));
         }
         if !self.wanted {
             return Ok(None);
@@ -115,6 +119,9 @@ fn read(value: &HeaderValue, format: ClientCertFormat) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+    use std::sync::Arc;
+
     use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
     use proptest::prelude::*;
 
@@ -150,17 +157,34 @@ mod tests {
         fields
     }
 
-    fn peer(text: &str) -> Option<IpAddr> {
-        text.parse().ok()
+    /// Who says so; nobody has an address on a Unix socket.
+    fn take_of(
+        certificates: &ClientCertificates,
+        fields: &mut HeaderMap,
+        peer: Option<&str>,
+    ) -> Result<Option<Vec<u8>>, Refusal> {
+        let origin = Origin {
+            peer: peer.map(|peer| (peer.parse::<IpAddr>().unwrap(), 1).into()),
+            activity: Arc::default(),
+            is_https: false,
+            certificate: None,
+        };
+        let taken = certificates.take(fields, &origin);
+        taken.map(|certificate| certificate.map(Cow::into_owned))
     }
 
     #[test]
     fn a_byte_sequence_is_read_and_nothing_else() {
         let certificates = certificates(ClientCertFormat::Rfc9440, "client-cert");
-        let take =
-            |value| certificates.take(&mut fields(&[("Client-Cert", value)]), peer(PROXY), None);
-        assert_eq!(take(":AQID:"), Ok(Some(Cow::Owned(vec![1, 2, 3]))));
-        assert_eq!(take(":AQID:;x=1"), Ok(Some(Cow::Owned(vec![1, 2, 3]))));
+        let take = |value| {
+            take_of(
+                &certificates,
+                &mut fields(&[("Client-Cert", value)]),
+                Some(PROXY),
+            )
+        };
+        assert_eq!(take(":AQID:"), Ok(Some(vec![1, 2, 3])));
+        assert_eq!(take(":AQID:;x=1"), Ok(Some(vec![1, 2, 3])));
         assert_eq!(take(""), Ok(None));
         for value in [
             "AQID",
@@ -179,15 +203,15 @@ mod tests {
     fn the_escaped_pem_of_nginx_is_read() {
         let certificates = certificates(ClientCertFormat::Nginx, "x-ssl-client-cert");
         let take = |value: &str| {
-            certificates.take(
+            take_of(
+                &certificates,
                 &mut fields(&[("X-SSL-Client-Cert", value)]),
-                peer(PROXY),
-                None,
+                Some(PROXY),
             )
         };
         let escaped = percent_encode(PEM.as_bytes(), NON_ALPHANUMERIC).to_string();
         let der = pem::parse(PEM).unwrap().into_contents();
-        assert_eq!(take(&escaped), Ok(Some(Cow::Owned(der))));
+        assert_eq!(take(&escaped), Ok(Some(der)));
         for value in [
             ":AQID:",
             "x",
@@ -202,7 +226,7 @@ mod tests {
     fn two_fields_of_a_proxy_are_refused() {
         let certificates = certificates(ClientCertFormat::Rfc9440, "client-cert");
         let mut twice = fields(&[("Client-Cert", ":AQID:"), ("Client-Cert", ":AQID:")]);
-        assert!(certificates.take(&mut twice, peer(PROXY), None).is_err());
+        assert!(take_of(&certificates, &mut twice, Some(PROXY)).is_err());
     }
 
     #[test]
@@ -216,15 +240,15 @@ mod tests {
             ("x_ssl_client-cert", "x"),
             ("Client-Certificate", "kept"),
         ];
-        for untrusted in [peer("127.0.0.2"), None] {
+        for untrusted in [Some("127.0.0.2"), None] {
             let mut fields = fields(&all);
-            assert_eq!(certificates.take(&mut fields, untrusted, None), Ok(None));
+            assert_eq!(take_of(&certificates, &mut fields, untrusted), Ok(None));
             let left: Vec<_> = fields.keys().map(HeaderName::as_str).collect();
             assert_eq!(left, ["client-certificate"]);
         }
         let mut fields = fields(&all);
         assert!(
-            certificates.take(&mut fields, peer(PROXY), None).is_err(),
+            take_of(&certificates, &mut fields, Some(PROXY)).is_err(),
             "it is looked at"
         );
         assert_eq!(fields.len(), all.len());
@@ -237,7 +261,7 @@ mod tests {
             ..certificates(ClientCertFormat::Rfc9440, "client-cert")
         };
         let mut rubbish = fields(&[("Client-Cert", "rubbish")]);
-        assert_eq!(certificates.take(&mut rubbish, peer(PROXY), None), Ok(None));
+        assert_eq!(take_of(&certificates, &mut rubbish, Some(PROXY)), Ok(None));
         assert_eq!(rubbish.len(), 1);
     }
 

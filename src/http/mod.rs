@@ -48,7 +48,6 @@ use crate::logging::cut;
 use crate::replay::{ReplayCache, Shown};
 use crate::scoreboard::{RequestId, SeatWriter};
 use crate::sys::clock;
-use crate::tls::ClientCertificate;
 use crate::tokens;
 use in_progress::Overdue;
 use stream::StreamEnd;
@@ -223,7 +222,8 @@ impl<S: AppService> Pipeline<S> {
                     head.extensions.insert(claims);
                 }
                 head.extensions.insert(id);
-                origin.describe_in(&mut head.extensions);
+                let is_proxied = self.settings.client_certificates.is_of_proxy(origin);
+                origin.describe_in(&mut head.extensions, is_proxied);
                 if let Some(response) = blocked {
                     Err(response)
                 } else {
@@ -288,15 +288,15 @@ impl<S: AppService> Pipeline<S> {
         head: &mut http::request::Parts,
         origin: &Origin,
     ) -> Result<Passed, Refusal> {
-        let peer = origin.peer.map(|peer| peer.ip());
         let certificates = &self.settings.client_certificates;
-        let own = origin.certificate.as_ref().map(ClientCertificate::der);
-        let certificate = certificates.take(&mut head.headers, peer, own)?;
+        let certificate = certificates.take(&mut head.headers, origin)?;
         let certificate = certificate.as_deref();
-        let verdict = match self.judge(head, certificate) {
+        // A proxy has a client of its own, who may have asked by another scheme.
+        let is_https = origin.is_https && !certificates.is_of_proxy(origin);
+        let verdict = match self.judge(head, certificate, is_https) {
             // Boxed: the memory of every connection would else have room for it.
             (_, Some(key)) if Box::pin(self.fresh_keys.wait_for(&key)).await => {
-                self.judge(head, certificate).0
+                self.judge(head, certificate, is_https).0
             }
             (verdict, _) => verdict,
         };
@@ -333,6 +333,7 @@ impl<S: AppService> Pipeline<S> {
         &self,
         head: &http::request::Parts,
         client_certificate: Option<&[u8]>,
+        is_https: bool,
     ) -> (Verdict, Option<WantedKey>) {
         let view = RequestView {
             method: head.method.as_str(),
@@ -340,6 +341,7 @@ impl<S: AppService> Pipeline<S> {
             query: head.uri.query(),
             headers: &head.headers,
             client_certificate,
+            is_https,
         };
         let now = UnixTime(clock::unix().as_secs());
         self.guard.judge_or_want(&view, now)

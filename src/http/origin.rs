@@ -23,12 +23,12 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Tells the application how the request came: the scheme, where it is certain, and the client's certificate.
-    pub(super) fn describe_in(&self, extensions: &mut Extensions) {
+    /// Tells the application how the request came: that the connection is encrypted, and whose it is, unless that is a proxy.
+    pub(super) fn describe_in(&self, extensions: &mut Extensions, is_proxied: bool) {
         if self.is_https {
             extensions.insert(Scheme::HTTPS);
         }
-        if let Some(certificate) = &self.certificate {
+        if let Some(certificate) = self.certificate.as_ref().filter(|_| !is_proxied) {
             extensions.insert(certificate.clone());
         }
     }

@@ -5,6 +5,7 @@ mod connection;
 mod drain;
 mod feeds;
 mod heir;
+mod memory;
 mod orders;
 mod tls;
 
@@ -35,11 +36,11 @@ use crate::log_writer;
 use crate::logging;
 use crate::replay::ReplayCache;
 use crate::scoreboard::SeatWriter;
+use crate::sys::clock;
 use crate::sys::crash;
 use crate::sys::identity::Identity;
 use crate::sys::listener::ListeningSocket;
 use crate::sys::process::{self, ProcessId};
-use crate::sys::{clock, process_memory};
 use crate::tls::Tls;
 use crate::tokens::{self, Signer};
 
@@ -358,7 +359,7 @@ async fn serve<S: AppService>(
             Some(ToWorker::Feed(news)) => orders.take_in(&news),
             Some(ToWorker::ReopenLogs) => reopen_logs(),
             Some(ToWorker::ShowLife) => {}
-            Some(ToWorker::TellMemory) => tell_memory(&serving.words),
+            Some(ToWorker::TellMemory) => memory::tell(&serving.words),
             Some(ToWorker::Quit) => return,
             None => return leave_as_orphan(task.worker, accepting, serving).await,
         }
@@ -471,21 +472,6 @@ async fn leave_as_orphan<S: AppService>(
 fn request_ids() -> u64 {
     // A kernel without random numbers does not exist here (getrandom(2)); ids would then only count.
     getrandom::u64().unwrap_or_default()
-}
-
-/// Says what this worker holds in memory. On a thread of its own: the kernel takes tens of milliseconds for a gibibyte, which
-/// no request and no order shall wait for; those of the runtime may all be taken by the application.
-fn tell_memory(words: &mpsc::UnboundedSender<ToMaster>) {
-    let words = words.clone();
-    let measure = move || {
-        let pss = process_memory::own_share().ok();
-        // Nobody listens to it any more when the worker is about to exit.
-        let _leaving = words.send(ToMaster::Memory { pss });
-    };
-    let thread = std::thread::Builder::new().name("memory".to_owned());
-    if let Err(error) = thread.spawn(measure) {
-        tracing::warn!(%error, "cannot start a thread that measures memory");
-    }
 }
 
 fn reopen_logs() {

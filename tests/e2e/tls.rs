@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -541,7 +542,6 @@ fn a_key_of_root_is_read_before_workers_give_up_its_privileges() {
     if !nix::unistd::geteuid().is_root() {
         return;
     }
-    use std::os::unix::fs::PermissionsExt;
     let authority = Authority::new();
     let setup = setup(&authority).set("process.user", "nobody");
     let open = std::fs::Permissions::from_mode(0o755);

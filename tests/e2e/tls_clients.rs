@@ -174,3 +174,40 @@ fn a_token_that_is_bound_to_a_certificate_is_for_the_connection_that_shows_it() 
     let field = base64::engine::general_purpose::STANDARD.encode(&place.alice.certificate);
     assert_eq!(status(&bob, &format!("client-cert: :{field}:\r\n")), "401");
 }
+
+#[test]
+fn the_certificate_of_a_proxy_is_not_that_of_its_client() {
+    let place = Place::new();
+    let server = place
+        .setup("require")
+        .set("server.trusted_proxies", "127.0.0.1")
+        .start();
+    assert_eq!(seen(&server, &place.alice()), Some(Value::Null));
+}
+
+#[test]
+fn a_page_that_was_not_encrypted_makes_no_request_with_a_cookie_where_the_connection_is() {
+    let place = Place::new();
+    let mut setup = setup(&place.servers);
+    setup.config.set_auth(
+        "[auth]\ntoken_from = [\"cookie:session\"]\n[[auth.issuer]]\nname = \"own\"\nsecret_file = \"secret\"\n[[auth.rule]]\npath = \"/**\"\n",
+    );
+    put(&setup.folder().join("secret"), SECRET);
+    let server = setup.start();
+    let claims = json!({"exp": clock::unix().as_secs() + 600});
+    let key = EncodingKey::from_secret(&SECRET);
+    let token = encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap();
+    for (origin, status) in [
+        ("https://shop.example", "200"),
+        ("http://shop.example", "403"),
+    ] {
+        let mut connection = place.nobody().connect(port(&server)).unwrap();
+        connection
+            .send(&format!(
+                "POST /echo HTTP/1.1\r\nhost: shop.example\r\norigin: {origin}\r\ncookie: session={token}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            ))
+            .unwrap();
+        let answer = connection.rest().unwrap();
+        assert_eq!(&answer[9..12], status, "{origin}: {answer}");
+    }
+}

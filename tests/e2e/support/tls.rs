@@ -66,7 +66,8 @@ impl Authority {
         let mut params = CertificateParams::new(names.collect::<Vec<_>>()).unwrap();
         let day = Duration::from_hours(24);
         let now = std::time::UNIX_EPOCH + clock::unix();
-        let end = day * u32::try_from(days.abs()).unwrap();
+        // A little longer, so that it is as many days a moment later.
+        let end = day * u32::try_from(days.abs()).unwrap() + Duration::from_hours(1);
         params.not_before = (now - day * 100).into();
         params.not_after = if days < 0 { now - end } else { now + end }.into();
         self.sign(params)
