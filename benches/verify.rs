@@ -203,6 +203,7 @@ impl Subject {
             query: None,
             headers,
             client_certificate: None,
+            client_names: &[],
             is_https: false,
         };
         let now = UnixTime(clock::unix().as_secs());

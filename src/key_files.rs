@@ -496,6 +496,7 @@ mod tests {
             max_age: None,
             audit: false,
             query_token: None,
+            client_cert: None,
             roles: Vec::new(),
             claims: std::collections::BTreeMap::new(),
             request_timeout: None,

@@ -129,6 +129,7 @@ mod tests {
             query: None,
             headers: &headers,
             client_certificate: None,
+            client_names: &[],
             is_https: false,
         };
         let checked = csrf.check(&request);

@@ -149,6 +149,7 @@ pub(super) fn rule(path: &str, methods: &[&str], access: Access) -> Rule {
         audit: false,
         request_timeout: None,
         query_token: None,
+        client_cert: None,
     }
 }
 

@@ -375,6 +375,10 @@ impl Guard {
         learned: &mut Learned,
     ) -> Result<(), Refusal> {
         let need = rule.map(|rule| &rule.need);
+        if let (Some(rule), Scope::Whole) = (rule, scope) {
+            let checked = rule.check_client(request);
+            checked.map_err(|error| refusals::without_certificate(&error))?;
+        }
         if let Some(Need::Nothing) = need {
             return Ok(());
         }
@@ -477,6 +481,7 @@ mod tests {
             query: None,
             headers,
             client_certificate: None,
+            client_names: &[],
             is_https: false,
         }
     }

@@ -68,6 +68,8 @@ pub struct RequestView<'a> {
     pub headers: &'a HeaderMap,
     /// The certificate that the client has proved to be its own, in DER; absent where it has shown none.
     pub client_certificate: Option<&'a [u8]>,
+    /// Its alternative names, each after its kind (`DNS:robot.example`), where a rule may ask for them.
+    pub client_names: &'a [String],
     /// Whether it is certain that the client asked by `https`; else whoever ends TLS before this server knows.
     pub is_https: bool,
 }

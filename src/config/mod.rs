@@ -43,9 +43,9 @@ mod validate;
 use errors::Problems;
 
 pub use auth::{
-    Access, Algorithm, Auth, Binding, ClaimField, ClaimTest, ClientCertFormat, DPOP_WINDOW_MAX,
-    DenyListSource, DoubleSubmit, FieldFormat, Issuer, KeySource, LEEWAY_MAX, OnStale, Revocation,
-    Rule, TokenSource,
+    Access, Algorithm, Auth, Binding, ClaimField, ClaimTest, ClientCert, ClientCertFormat,
+    ClientCertNeed, DPOP_WINDOW_MAX, DenyListSource, DoubleSubmit, FieldFormat, Issuer, KeySource,
+    LEEWAY_MAX, OnStale, Revocation, Rule, TokenSource,
 };
 pub use difference::{Difference, differences};
 pub use errors::{ConfigErrors, Problem};

@@ -8,7 +8,8 @@ use sfv::{BareItem, Item, Parser};
 
 use super::{Origin, forged};
 use crate::auth::Refusal;
-use crate::config::{Binding, ClientCertFormat, Config, TrustedProxies};
+use crate::config::{ClientCertFormat, Config, Rule, TrustedProxies};
+use crate::tls::ClientCertificate;
 
 /// Whose word on the client's certificate counts, and how it is written.
 #[derive(Debug, Clone)]
@@ -17,8 +18,18 @@ pub struct ClientCertificates {
     /// In lower case.
     field: String,
     format: ClientCertFormat,
-    /// Whether any issuer's tokens are bound to certificates; else nobody wants to know.
+    /// Whether a token or a rule may ask for certificates; else nobody wants to know.
     wanted: bool,
+    /// Whether a rule may ask for their names.
+    names_wanted: bool,
+}
+
+/// The certificate of a client.
+#[derive(Debug)]
+pub(super) struct Presented<'a> {
+    pub(super) der: Cow<'a, [u8]>,
+    /// Its alternative names, where they are wanted.
+    pub(super) names: Cow<'a, [String]>,
 }
 
 /// What a proxy that is trusted says, and nobody can understand.
@@ -51,13 +62,24 @@ impl ClientCertificates {
             trusted: config.server.trusted_proxies.clone(),
             field: config.auth.client_cert_header.clone(),
             format: config.auth.client_cert_format,
-            wanted: config.auth.has_binding(Binding::Mtls),
+            wanted: config.auth.wants_client_certs(),
+            names_wanted: config.auth.rules.iter().any(asks_for_names),
         }
     }
 
     /// Whether the connection is one of a proxy that may say so.
     pub(super) fn is_of_proxy(&self, origin: &Origin) -> bool {
         self.trusted.trust(origin.peer.map(|peer| peer.ip()))
+    }
+
+    /// What a proxy has passed on. One that cannot be read further has no names.
+    fn shown(&self, der: Vec<u8>) -> Presented<'static> {
+        let read = self.names_wanted.then(|| ClientCertificate::read(&der));
+        let names = read.flatten().map(|read| read.names().to_vec());
+        Presented {
+            der: Cow::Owned(der),
+            names: Cow::Owned(names.unwrap_or_default()),
+        }
     }
 
     /// The certificate in DER: where the peer is a proxy that may say so the one that it passes on, for that of its connection is
@@ -67,14 +89,17 @@ impl ClientCertificates {
         &self,
         fields: &mut HeaderMap,
         origin: &'a Origin,
-    ) -> Result<Option<Cow<'a, [u8]>>, Refusal> {
+    ) -> Result<Option<Presented<'a>>, Refusal> {
         if !self.is_of_proxy(origin) {
             let reserved = [&*self.field, "client-cert", "client-cert-chain"];
             forged::remove(fields, |name| {
                 reserved.iter().any(|other| forged::is_same(name, other))
             });
             let own = origin.certificate.as_ref();
-            return Ok(own.map(|own| Cow::Borrowed(own.der())));
+            return Ok(own.map(|own| Presented {
+                der: Cow::Borrowed(own.der()),
+                names: Cow::Borrowed(own.names()),
+            }));
         }
         if !self.wanted {
             return Ok(None);
@@ -88,11 +113,16 @@ impl ClientCertificates {
             (Some(value), None) => {
                 let certificate = read(value, self.format);
                 certificate
-                    .map(|der| Some(Cow::Owned(der)))
+                    .map(|der| Some(self.shown(der)))
                     .ok_or_else(|| Misunderstood::Format.into())
             }
         }
     }
+}
+
+fn asks_for_names(rule: &Rule) -> bool {
+    let needed = rule.client_cert.as_ref();
+    needed.is_some_and(|needed| !needed.names.is_empty())
 }
 
 fn read(value: &HeaderValue, format: ClientCertFormat) -> Option<Vec<u8>> {
@@ -138,6 +168,7 @@ mod tests {
             field: field.to_owned(),
             format,
             wanted: true,
+            names_wanted: true,
         }
     }
 
@@ -170,7 +201,7 @@ mod tests {
             certificate: None,
         };
         let taken = certificates.take(fields, &origin);
-        taken.map(|certificate| certificate.map(Cow::into_owned))
+        taken.map(|certificate| certificate.map(|it| it.der.into_owned()))
     }
 
     #[test]

@@ -29,6 +29,7 @@ use std::time::Duration;
 pub use body::ResponseBody;
 use bytes::Bytes;
 pub use client_certificate::ClientCertificates;
+use client_certificate::Presented;
 use executed::Executed;
 use fresh_keys::FreshKeys;
 use http::header::CONNECTION;
@@ -290,7 +291,7 @@ impl<S: AppService> Pipeline<S> {
     ) -> Result<Passed, Refusal> {
         let certificates = &self.settings.client_certificates;
         let certificate = certificates.take(&mut head.headers, origin)?;
-        let certificate = certificate.as_deref();
+        let certificate = certificate.as_ref();
         // A proxy has a client of its own, who may have asked by another scheme.
         let is_https = origin.is_https && !certificates.is_of_proxy(origin);
         let verdict = match self.judge(head, certificate, is_https) {
@@ -332,7 +333,7 @@ impl<S: AppService> Pipeline<S> {
     fn judge(
         &self,
         head: &http::request::Parts,
-        client_certificate: Option<&[u8]>,
+        certificate: Option<&Presented<'_>>,
         is_https: bool,
     ) -> (Verdict, Option<WantedKey>) {
         let view = RequestView {
@@ -340,7 +341,8 @@ impl<S: AppService> Pipeline<S> {
             path: head.uri.path(),
             query: head.uri.query(),
             headers: &head.headers,
-            client_certificate,
+            client_certificate: certificate.map(|certificate| &*certificate.der),
+            client_names: certificate.map_or(&[], |certificate| &*certificate.names),
             is_https,
         };
         let now = UnixTime(clock::unix().as_secs());

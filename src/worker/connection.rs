@@ -191,6 +191,7 @@ async fn serve<S: AppService>(
             ended = &mut connection => {
                 if let Err(error) = ended {
                     tracing::debug!(%error, "a connection ended early");
+                    say_farewell(connection.into_parts().io.into_inner().stream).await;
                 }
                 return;
             }
@@ -239,7 +240,7 @@ async fn serve<S: AppService>(
     }
 }
 
-/// Ends a connection on which nothing is under way.
+/// Ends a connection on which nothing is under way any more.
 async fn say_farewell<T: ClientStream>(mut stream: T) {
     if T::SAYS_FAREWELL {
         let _gone = tokio::time::timeout(LAST_WORDS, stream.shutdown()).await;

@@ -612,3 +612,17 @@ fn a_connection_that_is_cut_is_not_taken_for_one_that_ended() {
     let kinds = [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset];
     assert!(kinds.contains(&error.kind()), "{error}");
 }
+
+#[test]
+fn a_client_that_says_farewell_in_the_middle_of_a_request_gets_one_too() {
+    let authority = Authority::new();
+    let server = setup(&authority).start();
+    let mut connection = authority.client().connect(port(&server)).unwrap();
+    connection
+        .send("POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nx")
+        .unwrap();
+    connection.0.conn.send_close_notify();
+    connection.0.flush().unwrap();
+    // Whether there is an answer is not the point: without a `close_notify` this is an error.
+    connection.rest().unwrap();
+}

@@ -211,3 +211,61 @@ fn a_page_that_was_not_encrypted_makes_no_request_with_a_cookie_where_the_connec
         assert_eq!(&answer[9..12], status, "{origin}: {answer}");
     }
 }
+
+const RULES: &str = r#"
+[[auth.rule]]
+path = "/hello"
+access = "public"
+client_cert = "required"
+[[auth.rule]]
+path = "/pid"
+access = "public"
+client_cert_san = ["DNS:robot.example", "URI:spiffe://example/alice"]
+[[auth.rule]]
+path = "/**"
+access = "public"
+"#;
+
+#[test]
+fn a_rule_asks_for_a_certificate_and_for_its_names() {
+    let place = Place::new();
+    let mut setup = place.setup("optional");
+    setup.config.set_auth(RULES);
+    let server = setup.start();
+    let bob = place.clients.certify_client("bob", "spiffe://example/bob");
+    let bob = place.servers.client().showing(&bob);
+    let status =
+        |client: &Client, path: &str| client.get(port(&server), path).unwrap()[9..12].to_owned();
+    for (client, statuses) in [
+        (place.alice(), ["200", "200", "200"]),
+        (bob, ["200", "403", "200"]),
+        (place.nobody(), ["403", "403", "200"]),
+    ] {
+        let found = ["/hello", "/pid", "/"].map(|path| status(&client, path));
+        assert_eq!(found, statuses);
+    }
+    let refused = place.nobody().get(port(&server), "/hello").unwrap();
+    assert!(
+        refused.contains("\"client_certificate_required\""),
+        "{refused}"
+    );
+}
+
+#[test]
+fn the_names_of_a_certificate_that_a_proxy_passes_on_count() {
+    let place = Place::new();
+    let mut setup = Setup::new().set("server.trusted_proxies", "127.0.0.1");
+    setup.config.set_auth(RULES);
+    let server = setup.start();
+    let bob = place.clients.certify_client("bob", "spiffe://example/bob");
+    for (shown, status) in [(Some(&place.alice), 200), (Some(&bob), 403), (None, 403)] {
+        let mut request = http::Request::get("/pid").header("host", "test");
+        if let Some(pair) = shown {
+            let der = base64::engine::general_purpose::STANDARD.encode(&pair.certificate);
+            request = request.header("client-cert", format!(":{der}:"));
+        }
+        let request = request.body(http_body_util::Empty::new()).unwrap();
+        let mut connection = crate::support::client::Blocking::open(&server.address()).unwrap();
+        assert_eq!(connection.send(request).unwrap().status, status);
+    }
+}

@@ -56,6 +56,7 @@ fn judge_at(
         query: Some("x=1"),
         headers: &headers,
         client_certificate: None,
+        client_names: &[],
         is_https: false,
     };
     dpop.check(&request, TOKEN, &jkt(&P256), now)
@@ -103,6 +104,7 @@ fn the_example_of_rfc_9449_is_right() {
         query: None,
         headers: &headers,
         client_certificate: None,
+        client_names: &[],
         is_https: false,
     };
     let token = b"Kz~8mXK1EalYznwH-LC-1fBAo.4Ljp~zsPE_NeO.gxU";
@@ -134,6 +136,7 @@ fn every_kind_of_key_can_prove() {
             query: None,
             headers: &headers,
             client_certificate: None,
+            client_names: &[],
             is_https: false,
         };
         let check = |jkt: &str| dpop().check(&request, TOKEN, jkt, NOW);
@@ -443,6 +446,7 @@ fn where_the_connection_is_encrypted_its_address_is_too() {
         query: None,
         headers: &headers,
         client_certificate: None,
+        client_names: &[],
         is_https: false,
     };
     for (htu, by_either, by_https) in [

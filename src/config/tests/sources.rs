@@ -288,5 +288,7 @@ fn what_is_in_force_is_shown_with_its_origin() {
     audit = false                                    # default
     # request_timeout is not set
     # query_token is not set
+    client_cert = "none"                             # default
+    client_cert_san = []                             # default
     "#);
 }

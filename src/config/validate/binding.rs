@@ -5,7 +5,10 @@ use std::time::Duration;
 use super::Check;
 use crate::config::key::KeyPath;
 use crate::config::notation::{OneOrMany, Text};
-use crate::config::{Binding, Config, Issuer, TrustedProxies, file, token_source};
+use crate::config::{Binding, ClientCertNeed, Config, Issuer, TrustedProxies, file, token_source};
+
+const NAME_PROXY: &str =
+    "name the proxy that ends TLS, by its address or as `unix`, or set `tls.client_auth`";
 
 impl Check<'_> {
     pub(super) fn trusted_proxies(&mut self, written: &OneOrMany<Text>) -> TrustedProxies {
@@ -63,8 +66,18 @@ impl Check<'_> {
                 let message = format!(
                     "`{key}` is `mtls`, but `{proxies}` is empty: nobody may say which certificate a client has"
                 );
-                let hint = "name the proxy that ends TLS, by its address or as `unix`, or set `tls.client_auth`";
-                self.refuse_with(&key, message, Some(hint.to_owned()));
+                self.refuse_with(&key, message, Some(NAME_PROXY.to_owned()));
+            }
+        }
+        for (index, rule) in written.rule.iter().enumerate() {
+            let asks =
+                rule.client_cert == ClientCertNeed::Required || !rule.client_cert_san.0.is_empty();
+            if asks && nobody {
+                let key = KeyPath::from("auth.rule").item(index);
+                let message = format!(
+                    "`{key}` asks for the certificate of the client, but `{proxies}` is empty: nobody may say which one it has"
+                );
+                self.refuse_with(&key, message, Some(NAME_PROXY.to_owned()));
             }
         }
         let mut issuers = config.auth.issuers.iter();
