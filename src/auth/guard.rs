@@ -377,7 +377,7 @@ impl Guard {
         let need = rule.map(|rule| &rule.need);
         if let (Some(rule), Scope::Whole) = (rule, scope) {
             let checked = rule.check_client(request);
-            checked.map_err(|error| refusals::without_certificate(&error))?;
+            checked.map_err(refusals::without_certificate)?;
         }
         if let Some(Need::Nothing) = need {
             return Ok(());

@@ -195,7 +195,7 @@ pub(super) fn unwritable(error: FieldsError) -> Refusal {
 }
 
 /// The client has not shown the certificate that is needed. No challenge asks for one: it belongs to the connection.
-pub(super) fn without_certificate(error: &ClientCertError) -> Refusal {
+pub(super) fn without_certificate(error: ClientCertError) -> Refusal {
     let (detail, code) = match error {
         ClientCertError::Absent => (
             "A client certificate is needed.",

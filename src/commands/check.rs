@@ -60,7 +60,10 @@ pub(super) fn fitness(sources: &Sources) -> Result<Config, CommandError> {
 /// The files, users and folders that the configuration names.
 fn examine(config: &Config) -> Result<(Guard, Option<LoadedTls>), CommandError> {
     let mut errors = absent(config);
-    let tls = config.tls.as_ref().map(key_files::load_tls).transpose();
+    let tls = config.tls.as_ref();
+    let tls = tls
+        .map(|tls| key_files::load_tls(tls, config.http.http2))
+        .transpose();
     let tls = tls.unwrap_or_else(|of_tls| {
         errors.splice(0..0, of_tls);
         None

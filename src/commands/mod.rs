@@ -161,7 +161,10 @@ pub(crate) fn load_signer(config: &Config, guard: &Guard) -> Result<Option<Signe
 
 /// What TLS is spoken with; absent when no address does.
 pub(crate) fn load_tls(config: &Config) -> Result<Option<LoadedTls>, CommandError> {
-    let loaded = config.tls.as_ref().map(key_files::load_tls).transpose();
+    let loaded = config.tls.as_ref();
+    let loaded = loaded
+        .map(|tls| key_files::load_tls(tls, config.http.http2))
+        .transpose();
     loaded.map_err(|errors| misconfigured(&errors))
 }
 

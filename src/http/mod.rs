@@ -9,6 +9,7 @@ mod fingerprint;
 mod forged;
 pub mod fresh_keys;
 mod head;
+pub mod http2;
 mod identity_fields;
 mod in_progress;
 mod origin;
@@ -78,6 +79,8 @@ pub struct Pipeline<S> {
 pub struct Settings {
     /// The worker's number, for logs.
     pub worker: u64,
+    /// So many requests are enough for one connection.
+    pub keep_alive_requests: Option<u32>,
     /// Whether each request gets a line in the log.
     pub access_log: bool,
     /// So many requests are enough for one worker.
@@ -249,7 +252,9 @@ impl<S: AppService> Pipeline<S> {
         id: RequestId,
         closes: bool,
     ) -> Response<ResponseBody<S::Body>> {
-        let closes = closes || (self.draining.is_draining() && !track.connection_goes_on());
+        let closes = closes
+            || (self.draining.is_draining() && !track.connection_goes_on())
+            || track.connection_has_carried(self.settings.keep_alive_requests);
         let mut response = match answer {
             Ok(response) => {
                 track.answered(response.status());

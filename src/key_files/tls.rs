@@ -29,7 +29,7 @@ pub(crate) struct LoadedTls {
 ///
 /// # Errors
 /// All that is wrong with them, each naming the file, the problem and what helps.
-pub(crate) fn load_tls(config: &config::Tls) -> Result<LoadedTls, Vec<String>> {
+pub(crate) fn load_tls(config: &config::Tls, speaks_http2: bool) -> Result<LoadedTls, Vec<String>> {
     let mut errors = Vec::new();
     let (mut identities, mut digests, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
     let mut certificates = Vec::new();
@@ -57,7 +57,7 @@ pub(crate) fn load_tls(config: &config::Tls) -> Result<LoadedTls, Vec<String>> {
     if !errors.is_empty() {
         return Err(errors);
     }
-    let tls = Tls::new(config, identities, clients);
+    let tls = Tls::new(config, identities, clients, speaks_http2);
     Ok(LoadedTls {
         tls: tls.map_err(|error| vec![format!("tls: {error}")])?,
         digests,

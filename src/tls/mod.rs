@@ -31,17 +31,26 @@ use crate::config::{self, TlsVersion};
 pub enum Protocol {
     /// HTTP/1.1.
     Http1,
+    /// HTTP/2.
+    Http2,
 }
 
 impl Protocol {
-    /// What clients are offered, the best first, by the names of ALPN. The one place for another protocol.
-    const OFFERED: [(Self, &'static [u8]); 1] = [(Self::Http1, b"http/1.1")];
+    /// What there is, the best first, by the names of ALPN.
+    const ALL: [(Self, &'static [u8]); 2] = [(Self::Http2, b"h2"), (Self::Http1, b"http/1.1")];
 
     /// What was agreed on; a client that names nothing is served HTTP/1.1.
     pub fn of(agreed: Option<&[u8]>) -> Self {
-        let mut offered = Self::OFFERED.iter();
-        let found = offered.find(|(_, name)| Some(*name) == agreed);
+        let mut all = Self::ALL.iter();
+        let found = all.find(|(_, name)| Some(*name) == agreed);
         found.map_or(Self::Http1, |(protocol, _)| *protocol)
+    }
+
+    /// The names that clients are offered.
+    fn offered(speaks_http2: bool) -> Vec<Vec<u8>> {
+        let all = Self::ALL.iter();
+        let offered = all.filter(|(protocol, _)| speaks_http2 || *protocol != Self::Http2);
+        offered.map(|(_, name)| name.to_vec()).collect()
     }
 }
 
@@ -49,11 +58,18 @@ impl Protocol {
 /// begun goes on with any other.
 #[derive(Debug)]
 pub struct Tls {
-    min_version: TlsVersion,
+    settings: Settings,
     tickets: Tickets,
     parts: Mutex<Parts>,
     /// Made of `parts`: what the next handshake is made with.
     server: ArcSwap<ServerConfig>,
+}
+
+/// What stays as it is.
+#[derive(Debug, Clone, Copy)]
+struct Settings {
+    min_version: TlsVersion,
+    speaks_http2: bool,
 }
 
 /// What is replaced while the generation is in force.
@@ -84,7 +100,7 @@ pub enum TlsError {
 }
 
 impl Tls {
-    /// With the certificates of `config`, in its order, and those who may show theirs.
+    /// With the certificates of `config`, in its order, and those who may show theirs; clients are offered HTTP/2 or not.
     ///
     /// # Errors
     /// The library does not take them together.
@@ -92,15 +108,20 @@ impl Tls {
         config: &config::Tls,
         identities: Vec<Identity>,
         clients: Option<Clients>,
+        speaks_http2: bool,
     ) -> Result<Self, TlsError> {
+        let settings = Settings {
+            min_version: config.min_version,
+            speaks_http2,
+        };
         let parts = Parts {
             identities,
             clients,
         };
         let tickets = Tickets::new()?;
-        let server = server_config(config.min_version, &parts, &tickets)?;
+        let server = server_config(settings, &parts, &tickets)?;
         Ok(Self {
-            min_version: config.min_version,
+            settings,
             tickets,
             parts: Mutex::new(parts),
             server: ArcSwap::from_pointee(server),
@@ -110,11 +131,6 @@ impl Tls {
     /// What a handshake is made with now.
     pub fn server_config(&self) -> Arc<ServerConfig> {
         self.server.load_full()
-    }
-
-    /// The oldest version that is spoken.
-    pub fn min_version(&self) -> TlsVersion {
-        self.min_version
     }
 
     /// Has new handshakes use another certificate at this place of the configuration; connections go on as they are.
@@ -175,7 +191,7 @@ impl Tls {
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         let mut changed = parts.clone();
         change(&mut changed)?;
-        let server = server_config(self.min_version, &changed, &self.tickets)?;
+        let server = server_config(self.settings, &changed, &self.tickets)?;
         *parts = changed;
         self.server.store(Arc::new(server));
         Ok(())
@@ -188,13 +204,13 @@ fn provider() -> Arc<CryptoProvider> {
 
 /// AEAD with forward secrecy, no renegotiation, no compression, no early data: the library has nothing else, or leaves it off.
 fn server_config(
-    min_version: TlsVersion,
+    settings: Settings,
     parts: &Parts,
     tickets: &Tickets,
 ) -> Result<ServerConfig, TlsError> {
     const FROM_1_2: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
     const FROM_1_3: &[&SupportedProtocolVersion] = &[&version::TLS13];
-    let versions = match min_version {
+    let versions = match settings.min_version {
         TlsVersion::V1_2 => FROM_1_2,
         TlsVersion::V1_3 => FROM_1_3,
     };
@@ -210,8 +226,7 @@ fn server_config(
         .with_protocol_versions(versions)?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(chooser));
-    let offered = Protocol::OFFERED.iter();
-    server.alpn_protocols = offered.map(|(_, name)| name.to_vec()).collect();
+    server.alpn_protocols = Protocol::offered(settings.speaks_http2);
     server.ticketer = tickets.in_context(context);
     // A session without a ticket would be known to one worker only.
     server.session_storage = Arc::new(NoServerSessionStorage {});

@@ -1,4 +1,4 @@
-//! One connection: hyper's HTTP/1.1, with the time-outs and the drain that hyper leaves to its caller.
+//! One connection: hyper's HTTP/1.1, with the time-outs and the drain that hyper leaves to its caller; HTTP/2 when it begins so.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,16 +18,20 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
+use super::addresses::{Addresses, Counted};
 use super::drain::Open;
 use super::heir::Heir;
+use super::http2;
 use super::tls::{self, Agreed, SecureListeners, SecureStream};
 use crate::app::AppService;
 use crate::channel::ToMaster;
 use crate::http::activity::{Activity, BetweenRequests, Judgement, Limits, Phase};
+use crate::http::http2::Opening;
 use crate::http::{Origin, Pipeline, request_timeout};
 use crate::scoreboard::{Connection, SeatWriter};
 use crate::sys::clock;
 use crate::sys::socket::has_unread_bytes;
+use crate::tls::Protocol;
 
 /// A client that was told that its time is up has this long to take note.
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -37,11 +41,14 @@ pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(super) struct Serving<S> {
     pub(super) pipeline: Pipeline<S>,
     pub(super) limits: Limits,
+    /// What is spoken besides HTTP/1.1; absent where nothing is.
+    pub(super) http2: Option<http2::Settings>,
     /// How long an idle connection stays when the worker drains: a request may be on its way.
     pub(super) linger: Duration,
     /// The listeners that speak TLS.
     pub(super) tls: SecureListeners,
     pub(super) open: Open,
+    pub(super) addresses: Addresses,
     /// Who goes on with idle connections when the worker drains.
     pub(super) heir: OnceLock<Heir>,
     /// What the master shall know of accept queues.
@@ -60,18 +67,38 @@ pub(super) trait ClientStream:
     fn has_unread(&self) -> bool {
         has_unread_bytes(self)
     }
+
+    /// Whether the client has taken something since this was asked last, though what was written last still waits.
+    fn has_progressed(&mut self) -> bool {
+        false
+    }
 }
 impl ClientStream for TcpStream {}
 impl ClientStream for UnixStream {}
 
 /// Who is at the other end, and where it was accepted.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Client {
     pub(super) peer: Option<SocketAddr>,
     /// As the configuration names it.
     pub(super) listener: Arc<str>,
     /// What was agreed on when the connection was encrypted; none where it is plain.
     pub(super) agreed: Option<Agreed>,
+    /// Among the connections of its address.
+    pub(super) _counted: Counted,
+}
+
+impl Client {
+    /// What the pipeline knows of it.
+    pub(super) fn origin(&self, activity: &Arc<Activity>) -> Origin {
+        let agreed = self.agreed.as_ref();
+        Origin {
+            peer: self.peer,
+            activity: Arc::clone(activity),
+            is_https: agreed.is_some(),
+            certificate: agreed.and_then(|agreed| agreed.certificate.clone()),
+        }
+    }
 }
 
 impl<S> Serving<S> {
@@ -90,7 +117,12 @@ pub(super) fn start<S: AppService>(
 ) {
     let counted = serving.seat.connection_opened();
     if serving.tls.of(&client.listener).is_none() {
-        begin((stream, Activity::new()), client, serving, counted);
+        begin(
+            Watched::new(stream, Activity::new()),
+            client,
+            serving,
+            counted,
+        );
         return;
     }
     // As for a plain one: a drain waits for what was accepted, and so for its handshake.
@@ -98,11 +130,20 @@ pub(super) fn start<S: AppService>(
     tokio::spawn(async move {
         let secured = secure(stream, &client, &serving).await;
         if let Some((stream, agreed)) = secured {
+            let protocol = agreed.protocol;
             let client = Client {
                 agreed: Some(agreed),
                 ..client
             };
-            serve(Watched::new(stream, Activity::new()), client, &serving).await;
+            let stream = Watched::new(stream, Activity::new());
+            match protocol {
+                Protocol::Http1 => serve(stream, client, &serving).await,
+                Protocol::Http2 => {
+                    stream.activity.set_http2();
+                    // Boxed: the memory of every connection would else have room for it.
+                    Box::pin(http2::serve(stream, client, &serving)).await;
+                }
+            }
         }
         drop((open, counted));
     });
@@ -126,20 +167,22 @@ pub(super) fn resume<S: AppService>(
     serving: Arc<Serving<S>>,
 ) {
     let counted = serving.seat.connection_adopted();
-    let activity = Activity::resumed(between);
-    begin((stream, activity), client, serving, counted);
+    let stream = Watched::new(stream, Activity::resumed(between));
+    begin(stream, client, serving, counted);
 }
 
 fn begin<S: AppService>(
-    (stream, activity): (impl ClientStream, Activity),
+    mut stream: Watched<impl ClientStream>,
     client: Client,
     serving: Arc<Serving<S>>,
     counted: Connection,
 ) {
     // Counted before the task runs, so that a drain that begins now waits for it.
     let open = serving.open.enter();
+    if serving.http2.is_some() && stream.activity.phase() == Phase::Fresh {
+        stream.opening = Opening::Unknown;
+    }
     tokio::spawn(async move {
-        let stream = Watched::new(stream, activity);
         serve(stream, client, &serving).await;
         drop((open, counted));
     });
@@ -151,12 +194,7 @@ async fn serve<S: AppService>(
     serving: &Arc<Serving<S>>,
 ) {
     let activity = Arc::clone(&stream.activity);
-    let origin = Origin {
-        peer: client.peer,
-        activity: Arc::clone(&activity),
-        is_https: client.agreed.is_some(),
-        certificate: client.agreed.as_ref().and_then(|it| it.certificate.clone()),
-    };
+    let origin = client.origin(&activity);
     let pipeline = Arc::clone(serving);
     let service = service_fn(move |request| {
         let (pipeline, origin) = (Arc::clone(&pipeline), origin.clone());
@@ -194,6 +232,11 @@ async fn serve<S: AppService>(
                     say_farewell(connection.into_parts().io.into_inner().stream).await;
                 }
                 return;
+            }
+            () = speaks_http2(&activity) => {
+                let stream = connection.into_parts().io.into_inner();
+                // Boxed: the memory of every connection would else have room for it.
+                return Box::pin(http2::serve(stream, client, serving)).await;
             }
             between = between_requests(&activity, serving, &client), if linger_until.is_some() => {
                 let parts = connection.into_parts();
@@ -271,13 +314,26 @@ fn between_requests<S>(
     })
 }
 
+/// Returns when the client has begun with HTTP/2. Nobody need wake it, as in [`between_requests`].
+fn speaks_http2(activity: &Activity) -> impl Future<Output = ()> {
+    poll_fn(|_| {
+        if activity.is_http2() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+}
+
 /// A stream that notes what passes through it.
 #[derive(Debug)]
-struct Watched<T> {
-    stream: T,
-    activity: Arc<Activity>,
+pub(super) struct Watched<T> {
+    pub(super) stream: T,
+    pub(super) activity: Arc<Activity>,
     /// What was read of it already, and comes first.
-    read_before: Bytes,
+    pub(super) read_before: Bytes,
+    /// Of a client that may begin with HTTP/2: while that is not certain, `read_before` is held back.
+    opening: Opening,
 }
 
 impl<T> Watched<T> {
@@ -286,7 +342,54 @@ impl<T> Watched<T> {
             stream,
             activity: Arc::new(activity),
             read_before: Bytes::new(),
+            opening: Opening::Http1,
         }
+    }
+}
+
+impl<T: ClientStream> Watched<T> {
+    fn note_write(&mut self, is_blocked: bool) {
+        if is_blocked && self.stream.has_progressed() {
+            // It waits from now on.
+            self.activity.set_write_blocked(false);
+        }
+        self.activity.set_write_blocked(is_blocked);
+    }
+
+    /// Reads, and takes note of nothing.
+    pub(super) fn poll_bytes(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.read_before.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        }
+        let count = buffer.remaining().min(self.read_before.len());
+        buffer.put_slice(&self.read_before.split_to(count));
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes back what has just been read where it may be, or is, the beginning of HTTP/2. Returns whether that is so.
+    fn hold_back(&mut self, buffer: &mut ReadBuf<'_>, before: usize) -> bool {
+        let arrived = buffer.filled().get(before..).unwrap_or_default();
+        if self.read_before.is_empty() {
+            self.opening = Opening::of(arrived);
+            // As nearly always.
+            if self.opening == Opening::Http1 {
+                return false;
+            }
+        }
+        // Nothing more will arrive where nothing has: let HTTP/1.1 see what there was.
+        let begun = [&self.read_before, arrived].concat();
+        self.opening = if arrived.is_empty() {
+            Opening::Http1
+        } else {
+            Opening::of(&begun)
+        };
+        self.read_before = begun.into();
+        buffer.set_filled(before);
+        true
     }
 }
 
@@ -296,14 +399,22 @@ impl<T: ClientStream> AsyncRead for Watched<T> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.read_before.is_empty() {
-            let count = buffer.remaining().min(self.read_before.len());
-            buffer.put_slice(&self.read_before.split_to(count));
-            self.activity.read_some();
-            return Poll::Ready(Ok(()));
-        }
         let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        while self.opening == Opening::Unknown {
+            ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+            if buffer.filled().len() > before {
+                self.activity.read_some();
+            }
+            if !self.hold_back(buffer, before) {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        if self.opening == Opening::Http2 {
+            // There is nothing to read for HTTP/1.1: whoever serves the connection looks at this.
+            self.activity.set_http2();
+            return Poll::Pending;
+        }
+        let polled = self.poll_bytes(context, buffer);
         if buffer.filled().len() > before {
             self.activity.read_some();
         }
@@ -318,7 +429,7 @@ impl<T: ClientStream> AsyncWrite for Watched<T> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.activity.set_write_blocked(polled.is_pending());
+        self.note_write(polled.is_pending());
         polled
     }
 
@@ -328,7 +439,7 @@ impl<T: ClientStream> AsyncWrite for Watched<T> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.activity.set_write_blocked(polled.is_pending());
+        self.note_write(polled.is_pending());
         polled
     }
 
@@ -339,7 +450,7 @@ impl<T: ClientStream> AsyncWrite for Watched<T> {
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         // What is encrypted waits where it was written to.
         let polled = Pin::new(&mut self.stream).poll_flush(context);
-        self.activity.set_write_blocked(polled.is_pending());
+        self.note_write(polled.is_pending());
         polled
     }
 
@@ -350,24 +461,24 @@ impl<T: ClientStream> AsyncWrite for Watched<T> {
 
 /// One timer a connection. It is moved when it fires, and before that only to an earlier time, so that a busy connection
 /// pays for it once in a time-out.
-struct Timer {
+pub(super) struct Timer {
     at: Duration,
     sleep: Pin<Box<Sleep>>,
 }
 
 impl Timer {
-    fn new(at: Duration) -> Self {
+    pub(super) fn new(at: Duration) -> Self {
         let sleep = Box::pin(tokio::time::sleep_until(instant(at)));
         Self { at, sleep }
     }
 
-    fn look_again_at(&mut self, at: Duration) {
+    pub(super) fn look_again_at(&mut self, at: Duration) {
         self.at = at;
         self.sleep.as_mut().reset(instant(at));
     }
 
     /// Waits for its time, or for the one at which `activity` is due as the connection has just left it.
-    fn elapsed(
+    pub(super) fn elapsed(
         &mut self,
         activity: &Activity,
         limits: &Limits,

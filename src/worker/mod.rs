@@ -1,10 +1,13 @@
 //! One process that serves: boots the application, takes connections when told to, drains when told to, exits.
 
 mod accept;
+mod addresses;
+mod assembly;
 mod connection;
 mod drain;
 mod feeds;
 mod heir;
+mod http2;
 mod memory;
 mod orders;
 mod tls;
@@ -13,7 +16,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use accept::{Accepting, Ending, Listener};
@@ -21,7 +24,6 @@ use connection::Serving;
 use feeds::Feeds;
 use heir::Heir;
 use orders::Orders;
-use tls::SecureListeners;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -29,9 +31,8 @@ use crate::app::{App, AppService, Boot, BoxError};
 use crate::auth::Guard;
 use crate::channel::{ToMaster, ToWorker};
 use crate::config::{Config, Feed, FeedPurpose};
-use crate::http::activity::Limits;
 use crate::http::fresh_keys::FreshKeys;
-use crate::http::{ClientCertificates, Pipeline, Settings, Shared};
+
 use crate::log_writer;
 use crate::logging;
 use crate::replay::ReplayCache;
@@ -94,9 +95,6 @@ impl From<WorkerExit> for u8 {
         }
     }
 }
-
-/// An event stream is ended at least so long before its worker would be killed, so that it ends whole.
-const STREAM_MARGIN: Duration = Duration::from_millis(500);
 
 /// A worker whose master has died exits within this time, whatever its clients do.
 const ORPHAN_GRACE: Duration = Duration::from_millis(500);
@@ -175,7 +173,12 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
         Booted::NotWanted => return WorkerExit::Done,
     };
     orders.say(&ToMaster::Ready).await;
-    let serving = Arc::new(serving(&task, fresh_keys, (service, tokens), words));
+    let serving = Arc::new(assembly::serving(
+        &task,
+        fresh_keys,
+        (service, tokens),
+        words,
+    ));
     serve(&task, listeners, &serving, to_be_said, &mut orders).await;
     WorkerExit::Done
 }
@@ -246,66 +249,6 @@ async fn boot<A: App>(
             tracing::debug!(worker = task.worker, ?order, "no longer wanted while booting");
             Booted::NotWanted
         }
-    }
-}
-
-fn serving<S: AppService>(
-    task: &Task,
-    fresh_keys: Arc<FreshKeys>,
-    (service, tokens): (S, Option<Box<tokens::Service>>),
-    words: mpsc::UnboundedSender<ToMaster>,
-) -> Serving<S> {
-    let config = &task.config;
-    let guard = Arc::clone(&task.guard);
-    Serving {
-        pipeline: Pipeline::new(
-            (guard, fresh_keys),
-            tokens,
-            service,
-            Shared {
-                seat: task.seat.clone(),
-                replay: task.replay.clone(),
-            },
-            settings(task),
-            request_ids(),
-        ),
-        limits: Limits {
-            header_timeout: config.http.header_timeout,
-            keep_alive: config.http.keep_alive,
-        },
-        linger: config.http.drain_linger,
-        tls: SecureListeners::new(config.tls.as_ref().zip(task.tls.clone())),
-        open: drain::Open::default(),
-        heir: OnceLock::new(),
-        words,
-        seat: task.seat.clone(),
-    }
-}
-
-fn settings(task: &Task) -> Settings {
-    let config = &task.config;
-    let (least, jitter_max) = (
-        config.workers.max_requests,
-        config.workers.max_requests_jitter,
-    );
-    // As in `request_ids`: without random numbers the workers go together.
-    let random = getrandom::u32().unwrap_or_default();
-    let jitter = random
-        .checked_rem(jitter_max.saturating_add(1))
-        .unwrap_or(0);
-    Settings {
-        worker: task.worker,
-        readiness_path: config.health.readiness_path.clone(),
-        stream_grace: config.http.stream_grace.min(
-            config
-                .workers
-                .graceful_timeout
-                .saturating_sub(STREAM_MARGIN),
-        ),
-        access_log: config.log.access,
-        max_requests: (least > 0).then(|| u64::from(least) + u64::from(jitter)),
-        poison_guard: config.workers.poison_guard,
-        client_certificates: ClientCertificates::new(config),
     }
 }
 
@@ -406,13 +349,14 @@ fn accept_from<S: AppService>(
     task: &Task,
     serving: &Arc<Serving<S>>,
 ) -> Vec<Accepting> {
-    let start = |socket: ListeningSocket| match Listener::new(socket) {
-        Ok(listener) => Some(Accepting::start(listener, Arc::clone(serving))),
-        Err(error) => {
-            tracing::error!(worker = task.worker, %error, "cannot wait for connections");
-            None
-        }
-    };
+    let start =
+        |socket: ListeningSocket| match Listener::new(socket, serving.limits.dead_peer_timeout) {
+            Ok(listener) => Some(Accepting::start(listener, Arc::clone(serving))),
+            Err(error) => {
+                tracing::error!(worker = task.worker, %error, "cannot wait for connections");
+                None
+            }
+        };
     sockets.into_iter().filter_map(start).collect()
 }
 
@@ -425,13 +369,13 @@ fn take_over<S: AppService>(
     let Some(socket) = socket else {
         return;
     };
-    let listener = Listener::new(ListeningSocket {
+    let socket = ListeningSocket {
         name,
         socket,
         shared: false,
         inherited: false,
-    });
-    match listener {
+    };
+    match Listener::new(socket, serving.limits.dead_peer_timeout) {
         Ok(listener) => accept::take_over(listener, slot, Arc::clone(serving)),
         Err(error) => tracing::warn!(%error, "cannot serve what waits for a worker that has died"),
     }
@@ -466,12 +410,6 @@ async fn leave_as_orphan<S: AppService>(
     };
     let drained = drain::drain(accepting, ending, serving);
     let _out_of_time = timeout(ORPHAN_GRACE, drained).await;
-}
-
-/// A random number: the first half of every request id of this worker.
-fn request_ids() -> u64 {
-    // A kernel without random numbers does not exist here (getrandom(2)); ids would then only count.
-    getrandom::u64().unwrap_or_default()
 }
 
 fn reopen_logs() {

@@ -183,6 +183,7 @@ async fn shake_hands(
     let mut stream = Begun {
         first: first.freeze(),
         stream,
+        has_progressed: false,
     };
     if speaks_http {
         // Whether the client still listens is its affair.
@@ -247,6 +248,15 @@ async fn let_go(mut stream: Begun) {
 struct Begun {
     first: Bytes,
     stream: Box<dyn RawStream>,
+    /// The client has taken something of what was written.
+    has_progressed: bool,
+}
+
+impl Begun {
+    fn note(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.has_progressed |= matches!(written, Poll::Ready(Ok(1..)));
+        written
+    }
 }
 
 impl AsyncRead for Begun {
@@ -270,7 +280,8 @@ impl AsyncWrite for Begun {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.note(written)
     }
 
     fn poll_write_vectored(
@@ -278,7 +289,8 @@ impl AsyncWrite for Begun {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.note(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -316,6 +328,11 @@ impl ClientStream for SecureStream {
     fn has_unread(&self) -> bool {
         // The library wants to read until something is there that nobody has taken, or the client has said its farewell.
         has_unread_bytes(self) || !self.0.get_ref().1.wants_read()
+    }
+
+    fn has_progressed(&mut self) -> bool {
+        let (stream, _) = self.0.get_mut();
+        std::mem::take(&mut stream.has_progressed)
     }
 }
 

@@ -108,6 +108,65 @@ fn a_client_that_offers_other_protocols_only_is_refused_and_one_that_offers_none
 }
 
 #[test]
+fn a_client_that_offers_http_2_gets_it_and_one_that_cannot_does_not() {
+    let authority = Authority::new();
+    let server = setup(&authority).set("http.keep_alive", "300ms").start();
+    put(&server.folder().join("ca.pem"), authority.pem());
+    for (flag, version) in [("--http2", "2"), ("--http1.1", "1.1")] {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", flag, "--cacert"])
+            .arg(server.folder().join("ca.pem"))
+            .args(["-w", "%{http_version}"])
+            .arg(format!(
+                "https://localhost:{}/headers",
+                port(&server).port()
+            ));
+        let said = command::run(curl).stdout;
+        assert!(said.contains("\"scheme\":\"https\""), "{said}");
+        assert!(said.ends_with(version), "{said}");
+    }
+    // Its first frame, and a farewell when it has been idle.
+    let client = authority.client().offering(&["h2", "http/1.1"]);
+    let mut connection = client.connect(port(&server)).unwrap();
+    assert_eq!(connection.0.conn.alpn_protocol(), Some(&b"h2"[..]));
+    connection
+        .send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0")
+        .unwrap();
+    // When it has been idle: GOAWAY, and a PING that asks whether that has arrived (RFC 9113 sections 6.7 and 6.8).
+    let mut kinds = Vec::new();
+    while kinds.last() != Some(&6) {
+        let mut head = [0; 9];
+        connection.0.read_exact(&mut head).unwrap();
+        let mut payload = vec![0; usize::from(head[2])];
+        connection.0.read_exact(&mut payload).unwrap();
+        kinds.push(head[3]);
+        if head[3] == 6 {
+            head[4] = 1;
+            let answer = [&head[..], &payload].concat();
+            connection.0.write_all(&answer).unwrap();
+            connection.0.flush().unwrap();
+        }
+    }
+    assert_eq!(kinds.first(), Some(&4), "SETTINGS");
+    connection.0.read_to_end(&mut Vec::new()).unwrap();
+    // Who has not agreed on it is not served it.
+    let client = authority.client().offering(&[]);
+    let mut connection = client.connect(port(&server)).unwrap();
+    connection.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+    assert!(connection.rest().unwrap().starts_with("HTTP/1.1 4"));
+}
+
+#[test]
+fn where_http_2_is_off_nobody_is_offered_it() {
+    let authority = Authority::new();
+    let server = setup(&authority).set("http.http2", false).start();
+    let client = authority.client().offering(&["h2"]);
+    assert!(client.connect(port(&server)).is_err());
+    let client = authority.client().offering(&["h2", "http/1.1"]);
+    client.get(port(&server), "/hello").unwrap();
+}
+
+#[test]
 fn a_client_is_shown_the_certificate_of_the_name_that_it_asks_for() {
     let authority = Authority::new();
     let setup = setup(&authority);
