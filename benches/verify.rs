@@ -203,6 +203,8 @@ impl Subject {
             query: None,
             headers,
             client_certificate: None,
+            client_names: &[],
+            is_https: false,
         };
         let now = UnixTime(clock::unix().as_secs());
         let verdict = black_box(self.guard.judge(&request, now));

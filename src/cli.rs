@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 mod key;
+mod tls;
 mod token;
 mod user;
 
 pub use key::{KeyAlgorithm, KeyCommand, PROMOTE_AFTER, RotateCommand, RotatePlaceArgs};
+pub use tls::{SelfSignedArgs, TlsCommand};
 pub use token::{TokenCommand, TokenInput, TokenIssueArgs, TokenRevokeArgs, TokenVerifyArgs};
 pub use user::{UserAddArgs, UserArgs, UserCommand, UserPlaceArgs};
 
@@ -150,6 +152,12 @@ pub enum Command {
         /// What to do
         #[command(subcommand)]
         command: KeyCommand,
+    },
+    /// Certificates of the server
+    Tls {
+        /// What to do
+        #[command(subcommand)]
+        command: TlsCommand,
     },
     /// Users of the token service: add, list, passwd, disable, enable, remove
     User {

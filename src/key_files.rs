@@ -3,6 +3,7 @@
 mod feed;
 mod file;
 mod replace;
+mod tls;
 
 use std::fmt::Display;
 use std::fs;
@@ -18,7 +19,8 @@ use crate::sys::clock;
 
 pub(crate) use feed::read_feed;
 pub(crate) use file::{KeyFile, Secrecy};
-pub(crate) use replace::{Standing, create, create_as, link_over, replace};
+pub(crate) use replace::{Standing, create, create_as, link_over, replace, replace_with};
+pub(crate) use tls::{LoadedTls, load_tls};
 
 /// What is done about a secret that is missing where `create_missing` lets it be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -495,6 +497,7 @@ mod tests {
             max_age: None,
             audit: false,
             query_token: None,
+            client_cert: None,
             roles: Vec::new(),
             claims: std::collections::BTreeMap::new(),
             request_timeout: None,

@@ -22,6 +22,7 @@ pub mod scoreboard;
 mod server;
 pub mod supervisor;
 pub mod sys;
+pub mod tls;
 pub mod tokens;
 pub mod worker;
 
@@ -30,3 +31,4 @@ pub use auth::Claims;
 pub use http::InProgress;
 pub use scoreboard::RequestId;
 pub use server::Server;
+pub use tls::ClientCertificate;

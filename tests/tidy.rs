@@ -53,8 +53,20 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
             "SystemTime",
         ],
     ),
-    // `auth`, `config`: the files that `auth` must not read. `sys`: the clock, for the dates of certificates.
-    ("key_files", &["auth", "config", "sys"], &["tokio", "hyper"]),
+    // `config`: versions. `sys`: the clock, by which keys of tickets change. It reads no file and no socket: whoever holds them
+    // brings what is in them.
+    (
+        "tls",
+        &["config", "sys"],
+        &["nix", "tokio", "hyper", "tracing", "std::fs", "std::os"],
+    ),
+    // `auth`, `config`: the files that `auth` must not read. `sys`: the clock, for the dates of certificates. `tls`: whether a
+    // certificate and its key can be used.
+    (
+        "key_files",
+        &["auth", "config", "sys", "tls"],
+        &["tokio", "hyper"],
+    ),
     // `sys`: the memory that it shares.
     ("scoreboard", &["sys"], &["nix", "tokio", "serde", "hyper"]),
     // `sys`: the memory that it shares. What a proof is, whoever asks knows.
@@ -69,11 +81,11 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
         &["channel", "sys"],
         &["nix", "hyper", "serde_json"],
     ),
-    // `config`: what an application may know when it boots. `auth`: the claims that the demo shows.
-    ("app", &["auth", "config"], &["nix"]),
+    // `config`: what an application may know when it boots. `auth`, `tls`: the claims and the certificate that the demo shows.
+    ("app", &["auth", "config", "tls"], &["nix"]),
     // `auth`: the verdict. `app`: what is called. `config`: which proxy may say what certificate a client has. `logging`: how
     // long a field may be. `replay`: which proofs were shown, for `auth` remembers nothing that workers share. `scoreboard`: what
-    // is noted. `sys`: the clock. `tokens`: what answers its own routes.
+    // is noted. `sys`: the clock. `tls`: the certificate of a client. `tokens`: what answers its own routes.
     (
         "http",
         &[
@@ -84,6 +96,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
             "replay",
             "scoreboard",
             "sys",
+            "tls",
             "tokens",
         ],
         &["nix", "std::fs"],
@@ -92,7 +105,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
     // whole request and answers it; of connections and workers it knows nothing.
     ("tokens", &["auth", "config", "sys"], &["nix", "hyper"]),
     // `http`, `app`: what is served. `auth`: the guard is handed through. `channel`: orders. `config`: limits.
-    // `log_writer`, `logging`: reopened on order. `master_end`: where orders come from. `replay`, `scoreboard`: what it shares is handed through, its seat. `sys`: sockets, identity, the clock. `tokens`: the service is opened
+    // `log_writer`, `logging`: reopened on order. `master_end`: where orders come from. `replay`, `scoreboard`: what it shares is handed through, its seat. `sys`: sockets, identity, the clock. `tls`: what handshakes are made with. `tokens`: the service is opened
     // at the boot, for only a worker may have a database open.
     (
         "worker",
@@ -108,6 +121,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
             "replay",
             "scoreboard",
             "sys",
+            "tls",
             "tokens",
         ],
         &["nix", "jsonwebtoken"],
@@ -154,7 +168,8 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
     // What may be typed, not what is done about it.
     ("cli", &[], &["nix", "tokio", "std::fs", "tracing"]),
     // The one place that knows everybody, for it joins them: it hands `worker::run` to the master. `sys`: the clock
-    // that `token` judges and signs by, since `auth` has none. `tokens`: its key, and the users that `user` manages.
+    // that `token` judges and signs by, since `auth` has none. `tls`: how a certificate that `tls` makes is written. `tokens`: its key,
+    // and the users that `user` manages.
     (
         "commands",
         &[
@@ -167,6 +182,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
             "logging",
             "master",
             "sys",
+            "tls",
             "tokens",
             "worker",
         ],
@@ -179,7 +195,11 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
         &["nix", "tokio", "hyper"],
     ),
     // The map of modules, and what an application uses of them; the program.
-    ("lib", &["app", "auth", "http", "scoreboard", "server"], &[]),
+    (
+        "lib",
+        &["app", "auth", "http", "scoreboard", "server", "tls"],
+        &[],
+    ),
     ("main", &[], &[]),
 ];
 

@@ -57,6 +57,8 @@ pub fn request<'a>(method: &'a str, path: &'a str, headers: &'a HeaderMap) -> Re
         query: None,
         headers,
         client_certificate: None,
+        client_names: &[],
+        is_https: false,
     }
 }
 

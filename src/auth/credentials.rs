@@ -170,6 +170,8 @@ mod tests {
             query,
             headers: &headers,
             client_certificate: None,
+            client_names: &[],
+            is_https: false,
         };
         let found = find(&request, sources, Some("access_token"))?;
         Ok(match found {

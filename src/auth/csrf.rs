@@ -86,7 +86,9 @@ impl Csrf {
             let (trusted, host) = origin.split_once("://").unwrap_or_default();
             trusted == scheme && is_host_of(authority, Some(scheme), host)
         };
-        let is_asked = |host: &str| is_host_of(authority, Some(scheme), host);
+        let is_asked = |host: &str| {
+            request.may_have_scheme(scheme) && is_host_of(authority, Some(scheme), host)
+        };
         request.host().is_some_and(is_asked) || self.trusted_origins.iter().any(is_trusted)
     }
 }
@@ -121,14 +123,25 @@ mod tests {
                 HeaderValue::from_static(value),
             );
         }
-        let request = RequestView {
+        let mut request = RequestView {
             method,
             path: "/",
             query: None,
             headers: &headers,
             client_certificate: None,
+            client_names: &[],
+            is_https: false,
         };
-        csrf.check(&request)
+        let checked = csrf.check(&request);
+        // Whoever may by https may also where that is certain.
+        request.is_https = true;
+        let is_plain = |(_, value): &(_, &str)| value.starts_with("http://shop");
+        if !fields.iter().any(is_plain) {
+            assert_eq!(csrf.check(&request), checked);
+        } else if checked.is_ok() {
+            assert!(csrf.check(&request).is_err(), "{fields:?}");
+        }
+        checked
     }
 
     #[test]

@@ -192,7 +192,7 @@ impl Dpop {
     }
 
     /// Whether `htu` is the address that was asked, query and fragment aside, and however it is spelled (RFC 3986 sections 6.2.2
-    /// and 6.2.3). Whoever ends TLS before this server knows the scheme, so without an origin both are taken.
+    /// and 6.2.3). Where another one may have ended TLS before this server, and without an origin, either scheme is taken.
     fn is_address_of(&self, htu: &str, request: &RequestView<'_>) -> bool {
         let Ok(address) = htu.parse::<Uri>() else {
             return false;
@@ -206,7 +206,7 @@ impl Dpop {
                 .split_once("://")
                 .filter(|(wanted, _)| scheme == *wanted)
                 .map(|(_, host)| host),
-            None if ["http", "https"].contains(&scheme.as_str()) => request.host(),
+            None if request.may_have_scheme(&scheme) => request.host(),
             None => None,
         };
         // A path that has two readings is that of no request (see `path`).

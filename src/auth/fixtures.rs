@@ -150,6 +150,7 @@ pub(super) fn rule(path: &str, methods: &[&str], access: Access) -> Rule {
         request_timeout: None,
         max_body: u64::MAX,
         query_token: None,
+        client_cert: None,
     }
 }
 

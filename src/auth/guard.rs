@@ -376,6 +376,10 @@ impl Guard {
         learned: &mut Learned,
     ) -> Result<(), Refusal> {
         let need = rule.map(|rule| &rule.need);
+        if let (Some(rule), Scope::Whole) = (rule, scope) {
+            let checked = rule.check_client(request);
+            checked.map_err(refusals::without_certificate)?;
+        }
         if let Some(Need::Nothing) = need {
             return Ok(());
         }
@@ -482,6 +486,8 @@ mod tests {
             query: None,
             headers,
             client_certificate: None,
+            client_names: &[],
+            is_https: false,
         }
     }
 

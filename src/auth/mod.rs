@@ -69,9 +69,18 @@ pub struct RequestView<'a> {
     pub headers: &'a HeaderMap,
     /// The certificate that the client has proved to be its own, in DER; absent where it has shown none.
     pub client_certificate: Option<&'a [u8]>,
+    /// Its alternative names, each after its kind (`DNS:robot.example`), where a rule may ask for them.
+    pub client_names: &'a [String],
+    /// Whether it is certain that the client asked by `https`; else whoever ends TLS before this server knows.
+    pub is_https: bool,
 }
 
 impl<'a> RequestView<'a> {
+    /// Whether the client may have asked by this scheme, which is in lower case.
+    fn may_have_scheme(&self, scheme: &str) -> bool {
+        scheme == "https" || (scheme == "http" && !self.is_https)
+    }
+
     /// The Host field, where it is text.
     fn host(&self) -> Option<&'a str> {
         self.headers.get(HOST).and_then(|host| host.to_str().ok())

@@ -12,7 +12,7 @@ use super::csrf::CsrfError;
 use super::dpop::ProofError;
 use super::identity_fields::FieldsError;
 use super::path::PathError;
-use super::rules::Unmet;
+use super::rules::{ClientCertError, Unmet};
 use super::token::TokenError;
 use crate::config::{self, Binding};
 
@@ -190,6 +190,27 @@ pub(super) fn unwritable(error: FieldsError) -> Refusal {
         challenge: None,
         detail: "The token says more than can be passed on.",
         code: "claims_too_large",
+        reason: error.to_string(),
+    }
+}
+
+/// The client has not shown the certificate that is needed. No challenge asks for one: it belongs to the connection.
+pub(super) fn without_certificate(error: ClientCertError) -> Refusal {
+    let (detail, code) = match error {
+        ClientCertError::Absent => (
+            "A client certificate is needed.",
+            "client_certificate_required",
+        ),
+        ClientCertError::Name => (
+            "You do not have permission to perform this action.",
+            "permission_denied",
+        ),
+    };
+    Refusal {
+        status: 403,
+        challenge: None,
+        detail,
+        code,
         reason: error.to_string(),
     }
 }

@@ -9,8 +9,9 @@ use std::time::Duration;
 use pattern::Pattern;
 pub(super) use requirements::{Requirements, Unmet};
 
+use super::RequestView;
 use super::path::PathError;
-use crate::config;
+use crate::config::{self, ClientCert};
 
 /// Why a rule cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +49,16 @@ pub(super) struct Rule {
     pub(super) max_body: u64,
     /// The parameter of the query that may hold the token.
     pub(super) query_token: Option<String>,
+    client_cert: Option<ClientCert>,
+}
+
+/// Why the certificate of a client does not do; fit for a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ClientCertError {
+    #[error("the client has shown no certificate")]
+    Absent,
+    #[error("the certificate of the client has none of the names of `client_cert_san`")]
+    Name,
 }
 
 /// What a rule asks for.
@@ -78,7 +89,24 @@ impl Rule {
             request_timeout: rule.request_timeout,
             max_body: rule.max_body,
             query_token: rule.query_token.clone(),
+            client_cert: rule.client_cert.clone(),
         })
+    }
+
+    /// Whether the client has shown the certificate that is needed.
+    pub(super) fn check_client(&self, request: &RequestView<'_>) -> Result<(), ClientCertError> {
+        let Some(ClientCert { names }) = &self.client_cert else {
+            return Ok(());
+        };
+        if request.client_certificate.is_none() {
+            return Err(ClientCertError::Absent);
+        }
+        let is_named = names.iter().any(|name| request.client_names.contains(name));
+        if names.is_empty() || is_named {
+            Ok(())
+        } else {
+            Err(ClientCertError::Name)
+        }
     }
 
     fn is_for(&self, method: &str, path: &str, host: Option<&str>) -> bool {

@@ -34,6 +34,8 @@ fn explain(args: &AuthExplainArgs) -> Result<ExitCode, CommandError> {
         query,
         headers: &headers(args, &config.auth.token_from)?,
         client_certificate: None,
+        client_names: &[],
+        is_https: false,
     };
     let explanation = guard.explain(&request, token::now());
     print(&shown(&explanation, &config.auth.rules))?;

@@ -7,8 +7,8 @@ use super::{
 };
 use crate::auth::Guard;
 use crate::cli::ConfigArgs;
-use crate::config::{self, Config, Sources, WorkerCount};
-use crate::key_files::{self, MissingSecret};
+use crate::config::{self, Bind, Config, Sources, WorkerCount};
+use crate::key_files::{self, LoadedTls, MissingSecret};
 use crate::master::identity_of;
 use crate::sys::identity::{self, IdentityError};
 
@@ -21,11 +21,12 @@ use crate::sys::identity::{self, IdentityError};
 pub(super) fn run(args: &ConfigArgs) -> Result<(), CommandError> {
     let loaded = read_config(args)?;
     let auth = &loaded.config.auth;
-    let guard = examine(&loaded.config)?;
+    let (guard, tls) = examine(&loaded.config)?;
     for warning in &loaded.warnings {
         tell(&format!("warning: {warning}"));
     }
-    for warning in guard.warnings() {
+    let of_tls = tls.iter().flat_map(|tls| &tls.warnings);
+    for warning in guard.warnings().iter().chain(of_tls) {
         tell(&format!("warning: {warning}"));
     }
     if let Some(warning) = check_identity(&loaded.config)? {
@@ -37,7 +38,9 @@ pub(super) fn run(args: &ConfigArgs) -> Result<(), CommandError> {
             "note: auth.issuer `{issuer}`: `{file}` does not exist; it is made at the start"
         ));
     }
-    print(&summary(&loaded.config))
+    let certificates = tls.iter().flat_map(|tls| &tls.certificates);
+    let lines = std::iter::once(summary(&loaded.config)).chain(certificates.cloned());
+    print(&(lines.collect::<Vec<_>>().join("\n") + "\n"))
 }
 
 /// The configuration of `sources`, if this very user could start a server with it.
@@ -55,13 +58,21 @@ pub(super) fn fitness(sources: &Sources) -> Result<Config, CommandError> {
 }
 
 /// The files, users and folders that the configuration names.
-fn examine(config: &Config) -> Result<Guard, CommandError> {
+fn examine(config: &Config) -> Result<(Guard, Option<LoadedTls>), CommandError> {
     let mut errors = absent(config);
+    let tls = config.tls.as_ref();
+    let tls = tls
+        .map(|tls| key_files::load_tls(tls, config.http.http2))
+        .transpose();
+    let tls = tls.unwrap_or_else(|of_tls| {
+        errors.splice(0..0, of_tls);
+        None
+    });
     match key_files::load(&config.auth, MissingSecret::StandIn) {
         Ok(guard) if errors.is_empty() => {
             load_signer(config, &guard)?;
             load_database_password(config)?;
-            Ok(guard)
+            Ok((guard, tls))
         }
         Ok(_) => Err(misconfigured(&errors)),
         Err(of_keys) => {
@@ -117,13 +128,21 @@ fn absent(config: &Config) -> Vec<String> {
 
 /// One line that tells whether this is the file that was meant.
 fn summary(config: &Config) -> String {
-    let binds: Vec<String> = config.server.bind.iter().map(ToString::to_string).collect();
+    let speaks_tls = |bind: &Bind| {
+        let tls = config.tls.as_ref();
+        tls.is_some_and(|tls| tls.bind.contains(bind))
+    };
+    let shown = |bind: &Bind| {
+        let tls = if speaks_tls(bind) { " (TLS)" } else { "" };
+        format!("{bind}{tls}")
+    };
+    let binds: Vec<String> = config.server.bind.iter().map(shown).collect();
     let workers = match config.workers.count {
         WorkerCount::Auto => "a worker for each processor".to_owned(),
         WorkerCount::Fixed(count) => counted(usize::from(count), "worker"),
     };
     format!(
-        "{} is fine: {}, {workers}, {}, {}\n",
+        "{} is fine: {}, {workers}, {}, {}",
         config.file.display(),
         binds.join(" "),
         counted(config.auth.issuers.len(), "issuer"),

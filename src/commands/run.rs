@@ -17,6 +17,7 @@ use crate::master::{
     AgentAssignment, Assignment, Ending, Inherited, Known, ListenError, Loaded, Loader, Master,
     Program, Purpose, RunAgent, Serve, ServiceManager, SocketPathError, StartError, Takeover,
 };
+use crate::tls::Tls;
 use crate::tokens::{DenyTable, Flush, Password, Signer};
 use crate::worker::{self, Task};
 
@@ -132,19 +133,25 @@ fn read<A: App>(
         Purpose::Force | Purpose::Resume(_) => MissingSecret::Make,
         Purpose::Look => MissingSecret::StandIn,
     };
-    let (guard, digests) = key_files::load_with_digests(&config.auth, missing)
+    let (guard, mut digests) = key_files::load_with_digests(&config.auth, missing)
         .map_err(|errors| super::misconfigured(&errors))?;
     let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     warnings.extend(guard.warnings().iter().cloned());
+    let tls = super::load_tls(&config)?.map(|loaded| {
+        digests.extend(loaded.digests);
+        warnings.extend(loaded.warnings);
+        Arc::new(loaded.tls)
+    });
     let signer = super::load_signer(&config, &guard)?.map(Arc::new);
     let secrets = Secrets {
         signer,
+        tls,
         database_password: super::load_database_password(&config)?,
     };
     let config = Arc::new(config);
     let read_feed = {
         let config = Arc::clone(&config);
-        Rc::new(move |place, in_force| key_files::read_feed(&config.auth, place, in_force))
+        Rc::new(move |place, in_force| key_files::read_feed(&config, place, in_force))
     };
     let run_agent = run_agent(&config, secrets.database_password.as_ref());
     let serve = serve(
@@ -200,9 +207,10 @@ fn run_agent(config: &config::Config, password: Option<&Password>) -> RunAgent {
     })
 }
 
-/// What the token service has from files that workers may not read.
+/// What comes from files that workers may not read.
 struct Secrets {
     signer: Option<Arc<Signer>>,
+    tls: Option<Arc<Tls>>,
     database_password: Option<Password>,
 }
 
@@ -233,6 +241,7 @@ fn serve<A: App>(
             config: Arc::clone(&config),
             guard: Arc::clone(&guard),
             signer: secrets.signer.clone(),
+            tls: secrets.tls.clone(),
             database_password: secrets.database_password.clone(),
             channel,
             listeners,

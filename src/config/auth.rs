@@ -77,6 +77,12 @@ impl Auth {
         self.issuers.iter().any(|issuer| issuer.binding == binding)
     }
 
+    /// Whether anything depends on the certificates of clients.
+    pub fn wants_client_certs(&self) -> bool {
+        let is_wanted = |rule: &Rule| rule.client_cert.is_some();
+        self.has_binding(Binding::Mtls) || self.rules.iter().any(is_wanted)
+    }
+
     /// Whether the tokens of all issuers are.
     pub fn has_only_binding(&self, binding: Binding) -> bool {
         self.has_binding(binding) && self.issuers.iter().all(|issuer| issuer.binding == binding)
@@ -270,6 +276,26 @@ pub struct Rule {
     pub max_body: u64,
     /// The parameter of the query that may hold the token.
     pub query_token: Option<String>,
+    /// The certificate that the client must have shown; absent: none is needed.
+    pub client_cert: Option<ClientCert>,
+}
+
+/// What a rule asks of the certificate of the client.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClientCert {
+    /// Alternative names, each after its kind (`DNS:robot.example`), of which it must have one; empty: any certificate will do.
+    pub names: Vec<String>,
+}
+
+/// `auth.rule.client_cert`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientCertNeed {
+    /// None is needed.
+    #[default]
+    None,
+    /// The client must have shown one.
+    Required,
 }
 
 /// What a claim must hold.

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::{Auth, DenyListSource, Fetch, KeySource};
+use super::{Auth, ClientAuth, Config, DenyListSource, Fetch, KeySource, TlsCertificate};
 
 /// One thing that changes by itself, and what it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,10 @@ pub enum FeedPurpose {
     SigningKey,
     /// The deny list at this place of `auth.revocation.lists`.
     DenyList(usize),
+    /// The certificate at this place of `tls.certificates`, with its key.
+    TlsCertificate(usize),
+    /// Whose certificates clients may show.
+    TlsClients,
 }
 
 /// The largest key file or key set, in bytes. A JWK set of 100 keys has about 100 KiB.
@@ -35,6 +39,10 @@ impl FeedPurpose {
     pub fn size_max(self) -> u64 {
         match self {
             Self::IssuerKeys(_) | Self::SigningKey => KEYS_MAX,
+            // A certificate, a key and an OCSP response in base64.
+            Self::TlsCertificate(_) => 4 * KEYS_MAX,
+            // Authorities beside a revocation list that is as long as one may be.
+            Self::TlsClients => 2 * DENY_LIST_MAX,
             Self::DenyList(_) => DENY_LIST_MAX,
         }
     }
@@ -45,6 +53,10 @@ impl FeedPurpose {
 pub enum FeedSource<'a> {
     /// A file that is watched.
     File(&'a Path),
+    /// A certificate, its key and what else belongs to it: files that are watched, read and judged together.
+    Certificate(&'a TlsCertificate),
+    /// Authorities and what they have revoked, likewise.
+    Clients(&'a ClientAuth),
     /// Fetched by the agent.
     Fetched(&'a Fetch),
 }
@@ -52,34 +64,61 @@ pub enum FeedSource<'a> {
 /// What the file of a feed has come to, judged and found good.
 #[derive(Debug)]
 pub struct FeedContent {
-    /// As the guard and the signer read it.
+    /// As the guard, the signer and TLS read it.
     pub bytes: Vec<u8>,
-    /// SHA-256 of the file.
+    /// SHA-256 of the file; where there are several, of all of them.
     pub digest: Option<[u8; 32]>,
     /// What the operator should know though it is good.
     pub warnings: Vec<String>,
 }
 
 impl<'a> FeedSource<'a> {
-    /// The file, where it is one.
-    pub fn file(self) -> Option<&'a Path> {
+    /// The files that it is made of; none where it is fetched.
+    pub fn files(self) -> Vec<&'a Path> {
         match self {
-            Self::File(path) => Some(path),
-            Self::Fetched(_) => None,
+            Self::File(path) => vec![path],
+            Self::Certificate(certificate) => certificate.files(),
+            Self::Clients(clients) => clients.files(),
+            Self::Fetched(_) => Vec::new(),
         }
+    }
+
+    /// The file that it is called by, where it is in files.
+    pub fn file(self) -> Option<&'a Path> {
+        self.files().first().copied()
     }
 
     /// What the agent fetches, where it is that.
     pub fn fetch(self) -> Option<&'a Fetch> {
         match self {
-            Self::File(_) => None,
+            Self::File(_) | Self::Certificate(_) | Self::Clients(_) => None,
             Self::Fetched(fetch) => Some(fetch),
         }
     }
 }
 
-impl Auth {
+impl Config {
     /// The feeds of this configuration. Their order is what master and workers number them by.
+    pub fn feeds(&self) -> Vec<Feed<'_>> {
+        let mut feeds = self.auth.feeds();
+        let Some(tls) = &self.tls else {
+            return feeds;
+        };
+        let certificates = tls.certificates.iter().enumerate();
+        feeds.extend(certificates.map(|(place, certificate)| Feed {
+            purpose: FeedPurpose::TlsCertificate(place),
+            source: FeedSource::Certificate(certificate),
+        }));
+        feeds.extend(tls.client_auth.iter().map(|clients| Feed {
+            purpose: FeedPurpose::TlsClients,
+            source: FeedSource::Clients(clients),
+        }));
+        feeds
+    }
+}
+
+impl Auth {
+    /// Those of this section, which come first.
     pub fn feeds(&self) -> Vec<Feed<'_>> {
         let issuers = self.issuers.iter().enumerate();
         let keys = issuers.map(|(place, issuer)| Feed {

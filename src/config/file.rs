@@ -12,9 +12,11 @@ use super::notation::{Octal, OneOrMany, Period, Size, Text, Whole};
 use super::{AppKind, Balance, Format, Level, Strategy, WorkerCount};
 
 mod auth;
+mod tls;
 mod tokens;
 
 pub(super) use auth::{Auth, Issuer, Revocation, Rule};
+pub(super) use tls::Tls;
 pub(super) use tokens::Tokens;
 
 const SECOND: u64 = 1_000;
@@ -31,6 +33,8 @@ const MEBIBYTE: u64 = 1 << 20;
 pub(super) struct File {
     /// Where requests come in.
     pub server: Server,
+    /// Addresses that speak TLS, and with which certificates.
+    pub tls: Tls,
     /// The processes that serve them.
     pub workers: Workers,
     /// How a new configuration takes over.

@@ -104,6 +104,8 @@ pub(super) fn nearest(unknown: &KeyPath, known: &[Known]) -> Option<String> {
     let names = unknown.names();
     let (_, best) = known
         .iter()
+        // Of those that are as near, the first.
+        .rev()
         .map(|known| (likeness(&names, known), known))
         .filter(|(likeness, _)| *likeness > LIKENESS_MIN)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))?;

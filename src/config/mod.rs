@@ -35,6 +35,7 @@ mod show;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod token_source;
 mod tokens;
 mod trusted_proxies;
@@ -43,9 +44,9 @@ mod validate;
 use errors::Problems;
 
 pub use auth::{
-    Access, Algorithm, Auth, Binding, ClaimField, ClaimTest, ClientCertFormat, DPOP_WINDOW_MAX,
-    DenyListSource, DoubleSubmit, FieldFormat, Issuer, KeySource, LEEWAY_MAX, OnStale, Revocation,
-    Rule, TokenSource,
+    Access, Algorithm, Auth, Binding, ClaimField, ClaimTest, ClientCert, ClientCertFormat,
+    ClientCertNeed, DPOP_WINDOW_MAX, DenyListSource, DoubleSubmit, FieldFormat, Issuer, KeySource,
+    LEEWAY_MAX, OnStale, Revocation, Rule, TokenSource,
 };
 pub use difference::{Difference, differences};
 pub use errors::{ConfigErrors, Problem};
@@ -56,6 +57,7 @@ pub use origin::Origin;
 pub use peer::network_of;
 pub use show::{Overridden, Setting, shown};
 pub use sources::{Sources, Text};
+pub use tls::{ClientAuth, ClientAuthMode, Tls, TlsCertificate, TlsVersion};
 pub use tokens::{
     Database, RESERVED_CLAIMS, Rate, RatePeriod, Schema, SchemaName, TokenKind, Tokens,
 };
@@ -101,6 +103,7 @@ fn check(text: Text, mut problems: Problems, sources: &Sources) -> Result<Loaded
     };
     let mut warnings = document.override_with(sources, &mut problems);
     let mut file = decode::decode(&mut document, &mut problems);
+    resolve::settle_bind(&mut file, &document);
     resolve::make_absolute(&mut file, &document);
     let (config, doubts) = validate::validate(&file, &document, &mut problems);
     warnings.extend(doubts);
@@ -143,6 +146,8 @@ pub struct Config {
     pub file: PathBuf,
     /// Where requests come in.
     pub server: Server,
+    /// The addresses among them that speak TLS; absent: none does.
+    pub tls: Option<Tls>,
     /// The processes that serve them.
     pub workers: Workers,
     /// How a new generation takes over.
@@ -164,7 +169,7 @@ pub struct Config {
 /// `[server]`: the listeners.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
-    /// Addresses to listen on, at least one, no two alike.
+    /// Addresses to listen on, at least one, no two alike: those of `server.bind`, then those of `tls.bind`.
     pub bind: Vec<Bind>,
     /// Connections that may wait in each accept queue (listen(2)).
     pub backlog: u32,

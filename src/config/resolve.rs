@@ -5,6 +5,13 @@ use super::file::File;
 use super::key::KeyPath;
 use super::notation::Text;
 
+/// Where only `tls.bind` is written, nothing is served without TLS.
+pub(super) fn settle_bind(file: &mut File, document: &Document) {
+    if !file.tls.addresses().is_empty() && document.value(&"server.bind".into()).is_none() {
+        file.server.bind.0.clear();
+    }
+}
+
 /// Makes every path in the configuration absolute.
 pub(super) fn make_absolute(file: &mut File, document: &Document) {
     let resolve = |key: &KeyPath, path: &mut Option<Text>| {
@@ -48,14 +55,37 @@ pub(super) fn make_absolute(file: &mut File, document: &Document) {
         resolve(&key.child("jwks_file"), &mut issuer.jwks_file);
         resolve(&key.child("ca_file"), &mut issuer.ca_file);
     }
-    let binds = KeyPath::from("server.bind");
-    for (index, Text(bind)) in file.server.bind.0.iter_mut().enumerate() {
-        // What cannot be a file name stays as it was written, for `bind` to refuse.
-        if let Some(path) = bind.strip_prefix("unix:")
-            && !path.is_empty()
-            && !path.starts_with('@')
-        {
-            *bind = format!("unix:{}", document.resolve(&binds.item(index), path));
+    let tls = KeyPath::from("tls");
+    resolve(
+        &tls.child("certificate_file"),
+        &mut file.tls.certificate_file,
+    );
+    resolve(&tls.child("key_file"), &mut file.tls.key_file);
+    resolve(&tls.child("ocsp_file"), &mut file.tls.ocsp_file);
+    resolve(&tls.child("client_ca_file"), &mut file.tls.client_ca_file);
+    resolve(&tls.child("client_crl_file"), &mut file.tls.client_crl_file);
+    for (index, certificate) in file.tls.certificate.iter_mut().enumerate() {
+        let key = tls.child("certificate").item(index);
+        resolve(
+            &key.child("certificate_file"),
+            &mut certificate.certificate_file,
+        );
+        resolve(&key.child("key_file"), &mut certificate.key_file);
+        resolve(&key.child("ocsp_file"), &mut certificate.ocsp_file);
+    }
+    for (key, binds) in [
+        ("server.bind", Some(&mut file.server.bind)),
+        ("tls.bind", file.tls.bind.as_mut()),
+    ] {
+        let key = KeyPath::from(key);
+        for (index, Text(bind)) in binds.into_iter().flat_map(|binds| &mut binds.0).enumerate() {
+            // What cannot be a file name stays as it was written, for `bind` to refuse.
+            if let Some(path) = bind.strip_prefix("unix:")
+                && !path.is_empty()
+                && !path.starts_with('@')
+            {
+                *bind = format!("unix:{}", document.resolve(&key.item(index), path));
+            }
         }
     }
 }

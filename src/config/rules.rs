@@ -1,6 +1,6 @@
 //! `[[auth.rule]]`: whether a pattern is well formed, and whether a rule can ever decide.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use super::Rule;
 
@@ -134,4 +134,17 @@ pub(super) fn has_needs(rule: &Rule) -> bool {
         && rule.roles.is_empty()
         && rule.claims.is_empty()
         && rule.max_age.is_none())
+}
+/// The alternative name of a certificate that is meant, as [`crate::tls::ClientCertificate`] writes it.
+pub(super) fn alternative_name(text: &str) -> Option<String> {
+    let (kind, name) = text.split_once(':').filter(|(_, name)| !name.is_empty())?;
+    match kind {
+        "DNS" => Some(format!("DNS:{}", name.to_ascii_lowercase())),
+        "IP" => name
+            .parse::<IpAddr>()
+            .ok()
+            .map(|address| format!("IP:{address}")),
+        "URI" | "email" => Some(text.to_owned()),
+        _ => None,
+    }
 }

@@ -15,6 +15,7 @@ mod identity_fields;
 mod laws;
 mod shipped;
 mod sources;
+mod tls;
 mod tokens;
 
 /// Loads `text` as if it stood in `/srv/app.toml`.
@@ -166,7 +167,7 @@ scope = "a"
     config: /srv/app.toml:2:1: unknown key `bind`
     hint: did you mean `server.bind`?
     config: /srv/app.toml:4:1: unknown key `worker.timeout`
-    hint: did you mean `workers.hang_timeout`?
+    hint: did you mean `workers.boot_timeout`?
     config: /srv/app.toml:6:1: unknown key `server.user`
     hint: did you mean `process.user`?
     config: /srv/app.toml:7:1: unknown key `server.backlogg`

@@ -20,6 +20,7 @@ mod identity_fields;
 mod issuers;
 mod revocation;
 mod rules;
+mod tls;
 mod tokens;
 
 /// Below it, a busy machine would look like a worker that hangs.
@@ -36,9 +37,15 @@ pub(super) fn validate(
         problems,
         warnings: Vec::new(),
     };
+    let mut server = check.server(&file.server, file);
+    let tls = check.tls(&file.tls, &server.bind);
+    server
+        .bind
+        .extend(tls.iter().flat_map(|tls| tls.bind.clone()));
     let config = Config {
         file: document.file.clone(),
-        server: check.server(&file.server),
+        server,
+        tls,
         workers: check.workers(&file.workers),
         reload: check.reload(&file.reload),
         process: check.process(&file.process),
@@ -90,9 +97,13 @@ impl Check<'_> {
         });
     }
 
-    fn server(&mut self, server: &file::Server) -> Server {
+    fn server(&mut self, server: &file::Server, file: &File) -> Server {
+        let key = KeyPath::from("server.bind");
+        if server.bind.0.is_empty() && file.tls.addresses().is_empty() {
+            self.refuse(&key, "must have at least one address", None);
+        }
         Server {
-            bind: self.bind(&server.bind),
+            bind: self.addresses(&key, &server.bind.0, &[]),
             backlog: server.backlog.0,
             balance: server.balance,
             unix_mode: server.unix_mode.0,
@@ -102,16 +113,13 @@ impl Check<'_> {
         }
     }
 
-    fn bind(&mut self, written: &OneOrMany<Text>) -> Vec<Bind> {
-        let key = KeyPath::from("server.bind");
-        if written.0.is_empty() {
-            self.refuse(&key, "must have at least one address", None);
-        }
+    /// The addresses at `key`, no two alike, and none of `others`.
+    fn addresses(&mut self, key: &KeyPath, written: &[Text], others: &[Bind]) -> Vec<Bind> {
         let mut binds = Vec::new();
-        for (index, Text(address)) in written.0.iter().enumerate() {
-            let key = self.document.item(&key, index);
+        for (index, Text(address)) in written.iter().enumerate() {
+            let key = self.document.item(key, index);
             match bind::parse(address) {
-                Ok(bind) if binds.contains(&bind) => {
+                Ok(bind) if binds.contains(&bind) || others.contains(&bind) => {
                     self.refuse_with(&key, format!("`{key}` repeats `{bind}`"), None);
                 }
                 Ok(bind) => binds.push(bind),

@@ -1,14 +1,15 @@
 //! The certificate of a client whose TLS connection ends at a proxy, which passes it on in a field (RFC 9440).
 
-use std::net::IpAddr;
+use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderValue};
 use percent_encoding::percent_decode;
 use sfv::{BareItem, Item, Parser};
 
-use super::forged;
+use super::{Origin, forged};
 use crate::auth::Refusal;
-use crate::config::{Binding, ClientCertFormat, Config, TrustedProxies};
+use crate::config::{ClientCertFormat, Config, Rule, TrustedProxies};
+use crate::tls::ClientCertificate;
 
 /// Whose word on the client's certificate counts, and how it is written.
 #[derive(Debug, Clone)]
@@ -17,8 +18,18 @@ pub struct ClientCertificates {
     /// In lower case.
     field: String,
     format: ClientCertFormat,
-    /// Whether any issuer's tokens are bound to certificates; else nobody wants to know.
+    /// Whether a token or a rule may ask for certificates; else nobody wants to know.
     wanted: bool,
+    /// Whether a rule may ask for their names.
+    names_wanted: bool,
+}
+
+/// The certificate of a client.
+#[derive(Debug)]
+pub(super) struct Presented<'a> {
+    pub(super) der: Cow<'a, [u8]>,
+    /// Its alternative names, where they are wanted.
+    pub(super) names: Cow<'a, [String]>,
 }
 
 /// What a proxy that is trusted says, and nobody can understand.
@@ -51,23 +62,44 @@ impl ClientCertificates {
             trusted: config.server.trusted_proxies.clone(),
             field: config.auth.client_cert_header.clone(),
             format: config.auth.client_cert_format,
-            wanted: config.auth.has_binding(Binding::Mtls),
+            wanted: config.auth.wants_client_certs(),
+            names_wanted: config.auth.rules.iter().any(asks_for_names),
         }
     }
 
-    /// The certificate in DER, where the peer is a proxy that may say so. Fields of anybody else that speak of a certificate are
+    /// Whether the connection is one of a proxy that may say so.
+    pub(super) fn is_of_proxy(&self, origin: &Origin) -> bool {
+        self.trusted.trust(origin.peer.map(|peer| peer.ip()))
+    }
+
+    /// What a proxy has passed on. One that cannot be read further has no names.
+    fn shown(&self, der: Vec<u8>) -> Presented<'static> {
+        let read = self.names_wanted.then(|| ClientCertificate::read(&der));
+        let names = read.flatten().map(|read| read.names().to_vec());
+        Presented {
+            der: Cow::Owned(der),
+            names: Cow::Owned(names.unwrap_or_default()),
+        }
+    }
+
+    /// The certificate in DER: where the peer is a proxy that may say so the one that it passes on, for that of its connection is
+    /// its own; else the one that the connection's client has shown. Fields of anybody else that speak of a certificate are
     /// removed (RFC 9440 section 4): an application could take them for the proxy's word.
-    pub(super) fn take(
+    pub(super) fn take<'a>(
         &self,
         fields: &mut HeaderMap,
-        peer: Option<IpAddr>,
-    ) -> Result<Option<Vec<u8>>, Refusal> {
-        if !self.trusted.trust(peer) {
+        origin: &'a Origin,
+    ) -> Result<Option<Presented<'a>>, Refusal> {
+        if !self.is_of_proxy(origin) {
             let reserved = [&*self.field, "client-cert", "client-cert-chain"];
             forged::remove(fields, |name| {
                 reserved.iter().any(|other| forged::is_same(name, other))
             });
-            return Ok(None);
+            let own = origin.certificate.as_ref();
+            return Ok(own.map(|own| Presented {
+                der: Cow::Borrowed(own.der()),
+                names: Cow::Borrowed(own.names()),
+            }));
         }
         if !self.wanted {
             return Ok(None);
@@ -81,11 +113,16 @@ impl ClientCertificates {
             (Some(value), None) => {
                 let certificate = read(value, self.format);
                 certificate
-                    .map(Some)
+                    .map(|der| Some(self.shown(der)))
                     .ok_or_else(|| Misunderstood::Format.into())
             }
         }
     }
+}
+
+fn asks_for_names(rule: &Rule) -> bool {
+    let needed = rule.client_cert.as_ref();
+    needed.is_some_and(|needed| !needed.names.is_empty())
 }
 
 fn read(value: &HeaderValue, format: ClientCertFormat) -> Option<Vec<u8>> {
@@ -112,6 +149,9 @@ fn read(value: &HeaderValue, format: ClientCertFormat) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+    use std::sync::Arc;
+
     use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
     use proptest::prelude::*;
 
@@ -128,6 +168,7 @@ mod tests {
             field: field.to_owned(),
             format,
             wanted: true,
+            names_wanted: true,
         }
     }
 
@@ -147,14 +188,32 @@ mod tests {
         fields
     }
 
-    fn peer(text: &str) -> Option<IpAddr> {
-        text.parse().ok()
+    /// Who says so; nobody has an address on a Unix socket.
+    fn take_of(
+        certificates: &ClientCertificates,
+        fields: &mut HeaderMap,
+        peer: Option<&str>,
+    ) -> Result<Option<Vec<u8>>, Refusal> {
+        let origin = Origin {
+            peer: peer.map(|peer| (peer.parse::<IpAddr>().unwrap(), 1).into()),
+            activity: Arc::default(),
+            is_https: false,
+            certificate: None,
+        };
+        let taken = certificates.take(fields, &origin);
+        taken.map(|certificate| certificate.map(|it| it.der.into_owned()))
     }
 
     #[test]
     fn a_byte_sequence_is_read_and_nothing_else() {
         let certificates = certificates(ClientCertFormat::Rfc9440, "client-cert");
-        let take = |value| certificates.take(&mut fields(&[("Client-Cert", value)]), peer(PROXY));
+        let take = |value| {
+            take_of(
+                &certificates,
+                &mut fields(&[("Client-Cert", value)]),
+                Some(PROXY),
+            )
+        };
         assert_eq!(take(":AQID:"), Ok(Some(vec![1, 2, 3])));
         assert_eq!(take(":AQID:;x=1"), Ok(Some(vec![1, 2, 3])));
         assert_eq!(take(""), Ok(None));
@@ -175,7 +234,11 @@ mod tests {
     fn the_escaped_pem_of_nginx_is_read() {
         let certificates = certificates(ClientCertFormat::Nginx, "x-ssl-client-cert");
         let take = |value: &str| {
-            certificates.take(&mut fields(&[("X-SSL-Client-Cert", value)]), peer(PROXY))
+            take_of(
+                &certificates,
+                &mut fields(&[("X-SSL-Client-Cert", value)]),
+                Some(PROXY),
+            )
         };
         let escaped = percent_encode(PEM.as_bytes(), NON_ALPHANUMERIC).to_string();
         let der = pem::parse(PEM).unwrap().into_contents();
@@ -194,7 +257,7 @@ mod tests {
     fn two_fields_of_a_proxy_are_refused() {
         let certificates = certificates(ClientCertFormat::Rfc9440, "client-cert");
         let mut twice = fields(&[("Client-Cert", ":AQID:"), ("Client-Cert", ":AQID:")]);
-        assert!(certificates.take(&mut twice, peer(PROXY)).is_err());
+        assert!(take_of(&certificates, &mut twice, Some(PROXY)).is_err());
     }
 
     #[test]
@@ -208,15 +271,15 @@ mod tests {
             ("x_ssl_client-cert", "x"),
             ("Client-Certificate", "kept"),
         ];
-        for untrusted in [peer("127.0.0.2"), None] {
+        for untrusted in [Some("127.0.0.2"), None] {
             let mut fields = fields(&all);
-            assert_eq!(certificates.take(&mut fields, untrusted), Ok(None));
+            assert_eq!(take_of(&certificates, &mut fields, untrusted), Ok(None));
             let left: Vec<_> = fields.keys().map(HeaderName::as_str).collect();
             assert_eq!(left, ["client-certificate"]);
         }
         let mut fields = fields(&all);
         assert!(
-            certificates.take(&mut fields, peer(PROXY)).is_err(),
+            take_of(&certificates, &mut fields, Some(PROXY)).is_err(),
             "it is looked at"
         );
         assert_eq!(fields.len(), all.len());
@@ -229,7 +292,7 @@ mod tests {
             ..certificates(ClientCertFormat::Rfc9440, "client-cert")
         };
         let mut rubbish = fields(&[("Client-Cert", "rubbish")]);
-        assert_eq!(certificates.take(&mut rubbish, peer(PROXY)), Ok(None));
+        assert_eq!(take_of(&certificates, &mut rubbish, Some(PROXY)), Ok(None));
         assert_eq!(rubbish.len(), 1);
     }
 

@@ -14,6 +14,7 @@ pub mod http2;
 mod identity_fields;
 mod in_progress;
 mod malformed;
+mod origin;
 mod refuse;
 mod reply;
 mod stream;
@@ -23,7 +24,6 @@ mod track;
 pub mod wire;
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -32,12 +32,14 @@ pub use body::ResponseBody;
 use bytes::Bytes;
 use call::Called;
 pub use client_certificate::ClientCertificates;
+use client_certificate::Presented;
 use fresh_keys::FreshKeys;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 pub use in_progress::InProgress;
-pub use reply::request_timeout;
+pub use origin::Origin;
+pub use reply::{needs_tls, request_timeout};
 use tokio::sync::Notify;
 use track::{Access, Track};
 
@@ -48,7 +50,6 @@ use crate::replay::{ReplayCache, Shown};
 use crate::scoreboard::{RequestId, SeatWriter};
 use crate::sys::clock;
 use crate::tokens;
-use activity::Activity;
 use malformed::Malformed;
 use stream::StreamEnd;
 
@@ -104,15 +105,6 @@ pub struct Shared {
     pub seat: SeatWriter,
     /// The proofs that were shown to any worker; absent where no issuer asks for proofs.
     pub replay: Option<Arc<ReplayCache>>,
-}
-
-/// The connection that a request came on.
-#[derive(Debug, Clone)]
-pub struct Origin {
-    /// Who is at the other end; nobody has an address on a Unix socket.
-    pub peer: Option<SocketAddr>,
-    /// What the connection is doing.
-    pub activity: Arc<Activity>,
 }
 
 impl<S: AppService> Pipeline<S> {
@@ -240,6 +232,8 @@ impl<S: AppService> Pipeline<S> {
                     head.extensions.insert(claims);
                 }
                 head.extensions.insert(id);
+                let is_proxied = self.settings.client_certificates.is_of_proxy(origin);
+                origin.describe_in(&mut head.extensions, is_proxied);
                 if let Some(response) = blocked {
                     drop(body);
                     Err(response)
@@ -321,14 +315,15 @@ impl<S: AppService> Pipeline<S> {
         head: &mut http::request::Parts,
         origin: &Origin,
     ) -> Result<Passed, Refusal> {
-        let peer = origin.peer.map(|peer| peer.ip());
         let certificates = &self.settings.client_certificates;
-        let certificate = certificates.take(&mut head.headers, peer)?;
-        let certificate = certificate.as_deref();
-        let verdict = match self.judge(head, certificate) {
+        let certificate = certificates.take(&mut head.headers, origin)?;
+        let certificate = certificate.as_ref();
+        // A proxy has a client of its own, who may have asked by another scheme.
+        let is_https = origin.is_https && !certificates.is_of_proxy(origin);
+        let verdict = match self.judge(head, certificate, is_https) {
             // Boxed: the memory of every connection would else have room for it.
             (_, Some(key)) if Box::pin(self.fresh_keys.wait_for(&key)).await => {
-                self.judge(head, certificate).0
+                self.judge(head, certificate, is_https).0
             }
             (verdict, _) => verdict,
         };
@@ -351,14 +346,17 @@ impl<S: AppService> Pipeline<S> {
     fn judge(
         &self,
         head: &http::request::Parts,
-        client_certificate: Option<&[u8]>,
+        certificate: Option<&Presented<'_>>,
+        is_https: bool,
     ) -> (Verdict, Option<Wanted>) {
         let view = RequestView {
             method: head.method.as_str(),
             path: head.uri.path(),
             query: head.uri.query(),
             headers: &head.headers,
-            client_certificate,
+            client_certificate: certificate.map(|certificate| &*certificate.der),
+            client_names: certificate.map_or(&[], |certificate| &*certificate.names),
+            is_https,
         };
         let now = UnixTime(clock::unix().as_secs());
         self.guard.judge_or_want(&view, now)

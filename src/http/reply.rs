@@ -155,6 +155,16 @@ pub fn request_timeout() -> Vec<u8> {
     on_the_wire(body_timeout(), None, false)
 }
 
+/// The whole answer to a client that speaks HTTP where TLS is spoken, as it goes over the wire.
+pub fn needs_tls() -> Vec<u8> {
+    let answer = json(
+        StatusCode::BAD_REQUEST,
+        "This port speaks TLS: use an address that begins with https.",
+        "tls_required",
+    );
+    on_the_wire(answer, None, false)
+}
+
 /// A last answer as it goes over the wire, where hyper cannot give it. `is_head`: to a HEAD, which gets no content.
 pub(super) fn on_the_wire(
     answer: Response<Bytes>,

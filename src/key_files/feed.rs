@@ -1,26 +1,37 @@
 //! Key files as they change: what they hold now, if it could be put in force.
 
-use super::{Digest, KeyFile, deny_list_file, keys_of, signing_key_in};
+use super::{Digest, KeyFile, deny_list_file, keys_of, signing_key_in, tls};
 use crate::auth::DenyList;
-use crate::config::{self, FeedContent, FeedPurpose};
+use crate::config::{self, Config, FeedContent, FeedPurpose, FeedSource};
 
-/// Reads the file of the feed at this place of `auth.feeds()`; nothing where it is what is in force, which has this digest: that was
-/// judged before.
+/// Reads the files of the feed at this place of `config.feeds()`; nothing where they are what is in force, which has this digest: that
+/// was judged before.
 ///
 /// # Errors
 /// It cannot be put in force; the message names the file, what is wrong with it, and what helps.
 pub(crate) fn read_feed(
-    auth: &config::Auth,
+    config: &Config,
     place: usize,
     in_force: Option<Digest>,
 ) -> Result<Option<FeedContent>, String> {
     let is_in_force = |file: &KeyFile<'_>| in_force.is_some() && file.digest() == in_force;
-    let feeds = auth.feeds();
+    let unless_in_force = |content: FeedContent| {
+        Some(content).filter(|content| in_force.is_none() || content.digest != in_force)
+    };
+    let auth = &config.auth;
+    let feeds = config.feeds();
     let feed = feeds
         .get(place)
         .ok_or_else(|| format!("there is no feed {place}"))?;
-    let Some(path) = feed.source.file() else {
-        return Err("it is in no file".to_owned());
+    let path = match feed.source {
+        FeedSource::File(path) => path,
+        FeedSource::Certificate(files) => {
+            return tls::read_certificate(files).map(|(content, _)| unless_in_force(content));
+        }
+        FeedSource::Clients(files) => {
+            return tls::read_clients(files).map(|(content, _)| unless_in_force(content));
+        }
+        FeedSource::Fetched(_) => return Err("it is in no file".to_owned()),
     };
     if let FeedPurpose::DenyList(_) = feed.purpose {
         let failed = |error: String| format!("auth.revocation: {error}");
@@ -50,7 +61,9 @@ pub(crate) fn read_feed(
             key.map_err(|error| format!("auth.tokens: {error}"))?;
             Vec::new()
         }
-        FeedPurpose::DenyList(_) => Vec::new(),
+        FeedPurpose::DenyList(_) | FeedPurpose::TlsCertificate(_) | FeedPurpose::TlsClients => {
+            Vec::new()
+        }
     };
     // Who may reach it was judged all the same.
     if is_in_force(&file) {

@@ -61,6 +61,11 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     place(path, bytes, standing.mode, Some(standing), Place::Over)
 }
 
+/// As [`replace`], with a mode of its own and the owner of whoever replaces it.
+pub(crate) fn replace_with(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    place(path, bytes, mode, None, Place::Over)
+}
+
 /// Gives the file another name, which at once stands for it and no longer for what had it.
 pub(crate) fn link_over(path: &Path, name: &Path) -> io::Result<()> {
     let unfinished = unfinished(name)?;

@@ -202,7 +202,7 @@ impl Master {
     fn fetches(&self) -> Vec<&Fetch> {
         let mut fetches = Vec::new();
         for pinned in self.generations.values() {
-            let feeds = pinned.loaded.config.auth.feeds().into_iter();
+            let feeds = pinned.loaded.config.feeds().into_iter();
             for fetch in feeds.filter_map(|feed| feed.source.fetch()) {
                 if !fetches.contains(&fetch) {
                     fetches.push(fetch);
@@ -431,7 +431,7 @@ impl Master {
     fn places_of(&self, fetch: &Fetch) -> Vec<(Generation, usize)> {
         let generations = self.generations.iter();
         let places = generations.flat_map(|(generation, pinned)| {
-            let feeds = pinned.loaded.config.auth.feeds().into_iter().enumerate();
+            let feeds = pinned.loaded.config.feeds().into_iter().enumerate();
             let places = feeds.filter(|(_, feed)| feed.source.fetch() == Some(fetch));
             places.map(|(place, _)| (*generation, place))
         });
@@ -446,7 +446,7 @@ impl Master {
         };
         let pinned = self.generations.get(&hand.generation);
         let fetch = pinned.and_then(|pinned| {
-            let feeds = pinned.loaded.config.auth.feeds();
+            let feeds = pinned.loaded.config.feeds();
             feeds
                 .get(usize::try_from(feed).ok()?)?
                 .source

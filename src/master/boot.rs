@@ -266,7 +266,7 @@ pub(super) fn pin(
         }),
     };
     loaded.warnings.extend(warning);
-    let feeds = loaded.config.auth.feeds().len();
+    let feeds = loaded.config.feeds().len();
     let pinned = Pinned {
         feeds: (0..feeds).map(|_| FeedState::default()).collect(),
         loaded,

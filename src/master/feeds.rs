@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Master, Pinned};
 use crate::channel::{FeedNews, ToWorker};
-use crate::config::{Auth, FeedContent, FeedSource};
+use crate::config::{Config, FeedContent, FeedSource};
 use crate::supervisor::{Generation, WorkerId};
 use crate::sys::handover::sealed_file;
 
@@ -113,7 +113,7 @@ impl Master {
     pub(super) fn watch_files(&mut self) {
         let now = self.now();
         let generations = self.generations.values();
-        let files = generations.flat_map(|pinned| files_of(&pinned.loaded.config.auth));
+        let files = generations.flat_map(|pinned| files_of(&pinned.loaded.config));
         self.file_watch.watch(files, now);
     }
 
@@ -126,7 +126,7 @@ impl Master {
         let mut changed = Vec::new();
         for (generation, pinned) in &mut self.generations {
             let Pinned { loaded, feeds, .. } = pinned;
-            let sources = loaded.config.auth.feeds();
+            let sources = loaded.config.feeds();
             for (place, (feed, state)) in sources.iter().zip(feeds).enumerate() {
                 let Some(path) = feed.source.file() else {
                     continue;
@@ -200,7 +200,7 @@ impl Master {
     fn hand_feed_to(&mut self, id: WorkerId, place: usize) {
         let generation = self.crew.get(id).map(|hand| hand.generation);
         let pinned = generation.and_then(|generation| self.generations.get(&generation));
-        let feeds = pinned.map(|pinned| (pinned, pinned.loaded.config.auth.feeds()));
+        let feeds = pinned.map(|pinned| (pinned, pinned.loaded.config.feeds()));
         let Some((pinned, feeds)) = feeds else {
             return;
         };
@@ -211,7 +211,7 @@ impl Master {
             return;
         };
         let known = match source {
-            FeedSource::File(_) => {
+            FeedSource::File(_) | FeedSource::Certificate(_) | FeedSource::Clients(_) => {
                 let state = pinned.feeds.get(place);
                 let content = state.and_then(|state| state.content.as_ref());
                 content.map(|content| (&content.file, None))
@@ -261,7 +261,7 @@ impl Pinned {
     }
 }
 
-fn files_of(auth: &Auth) -> Vec<&Path> {
-    let feeds = auth.feeds().into_iter();
-    feeds.filter_map(|feed| feed.source.file()).collect()
+fn files_of(config: &Config) -> Vec<&Path> {
+    let feeds = config.feeds().into_iter();
+    feeds.flat_map(|feed| feed.source.files()).collect()
 }

@@ -255,7 +255,7 @@ fn effect_of(key: &str, fixed: &[&str], listeners: &[ListenerPlan]) -> Effect {
         return Effect::Refuse;
     }
     let becomes = |effect| listeners.iter().any(|listener| listener.effect == effect);
-    if key != "server.bind" {
+    if !["server.bind", "tls.bind"].contains(&key) {
         Effect::Restart
     } else if becomes(ListenerEffect::Refuse) {
         Effect::Refuse
@@ -300,7 +300,9 @@ fn key_files(before: &Pinned, after: &Loaded) -> Vec<KeyFilePlan> {
         let issuer = match feed.purpose {
             FeedPurpose::IssuerKeys(issuer) => auth.issuers.get(issuer)?,
             FeedPurpose::SigningKey => auth.token_issuer()?,
-            FeedPurpose::DenyList(_) => return None,
+            FeedPurpose::DenyList(_)
+            | FeedPurpose::TlsCertificate(_)
+            | FeedPurpose::TlsClients => return None,
         };
         let digest = after.digests.get(place).copied().flatten();
         let known = place_before(before, feed.purpose, &issuer.name);
@@ -337,9 +339,14 @@ fn place_before(before: &Pinned, purpose: FeedPurpose, name: &str) -> Option<usi
             issuer.is_some_and(|issuer| issuer.name == name)
         }
         (FeedPurpose::SigningKey, FeedPurpose::SigningKey) => true,
-        (FeedPurpose::IssuerKeys(_) | FeedPurpose::SigningKey | FeedPurpose::DenyList(_), _) => {
-            false
-        }
+        (
+            FeedPurpose::IssuerKeys(_)
+            | FeedPurpose::SigningKey
+            | FeedPurpose::DenyList(_)
+            | FeedPurpose::TlsCertificate(_)
+            | FeedPurpose::TlsClients,
+            _,
+        ) => false,
     };
     auth.feeds().iter().position(is_same)
 }

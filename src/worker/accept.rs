@@ -261,6 +261,7 @@ fn start<S: AppService>(
         peer,
         listener: Arc::clone(&listener.name),
         _counted: counted,
+        agreed: None,
     };
     let result = if listener.is_unix {
         UnixStream::from_std(StdUnixStream::from(socket))

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use super::addresses::Addresses;
 use super::connection::Serving;
+use super::tls::SecureListeners;
 use super::{Task, drain, http2};
 use crate::app::AppService;
 use crate::channel::ToMaster;
@@ -52,6 +53,7 @@ pub(super) fn serving<S: AppService>(
         }),
         bounds: Bounds::new(config),
         linger: config.http.drain_linger,
+        tls: SecureListeners::new(config.tls.as_ref().zip(task.tls.clone())),
         open: drain::Open::with_max(config.http.max_connections),
         addresses: Addresses::new(
             config.http.max_connections_per_address,

@@ -1,19 +1,16 @@
 //! One connection: hyper's HTTP/1.1, with the time-outs and the drain that hyper leaves to its caller; HTTP/2 when it begins so.
 
 use std::future::{Future, poll_fn};
-use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, ready};
+use std::task::Poll;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
@@ -21,7 +18,8 @@ use super::addresses::{Addresses, Counted};
 use super::drain::Open;
 use super::heir::Heir;
 use super::http2;
-use super::intake::Intake;
+use super::tls::{self, Agreed, SecureListeners, SecureStream};
+use super::watched::{ClientStream, Watched, say_farewell};
 use crate::app::AppService;
 use crate::channel::ToMaster;
 use crate::http::activity::{Activity, BetweenRequests, Judgement, Limits, Phase};
@@ -30,15 +28,7 @@ use crate::http::wire::{Bounds, Malformed};
 use crate::http::{Origin, Pipeline, request_timeout};
 use crate::scoreboard::{Connection, SeatWriter};
 use crate::sys::clock;
-use crate::sys::socket::has_unread_bytes;
-
-/// A client that was told that its time is up, or that its request is malformed, has this long to take note.
-pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// A client that still sends when it is answered and its connection ends is listened to for so long, and for so many bytes:
-/// to close a socket with unread bytes resets the connection, and the reset may overtake the answer (RFC 9112 section 9.6).
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_MAX: usize = 64 << 20;
+use crate::tls::Protocol;
 
 /// So many fields hyper reads unless told otherwise.
 const HEADERS_OF_HYPER: usize = 100;
@@ -54,6 +44,8 @@ pub(super) struct Serving<S> {
     pub(super) http2: Option<http2::Settings>,
     /// How long an idle connection stays when the worker drains: a request may be on its way.
     pub(super) linger: Duration,
+    /// The listeners that speak TLS.
+    pub(super) tls: SecureListeners,
     pub(super) open: Open,
     pub(super) addresses: Addresses,
     /// Who goes on with idle connections when the worker drains.
@@ -63,27 +55,36 @@ pub(super) struct Serving<S> {
     pub(super) seat: SeatWriter,
 }
 
-/// A stream of a client.
-pub(super) trait ClientStream:
-    AsyncRead + AsyncWrite + AsFd + Unpin + Send + Sync + 'static
-{
-}
-impl<T: AsyncRead + AsyncWrite + AsFd + Unpin + Send + Sync + 'static> ClientStream for T {}
-
 /// Who is at the other end, and where it was accepted.
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) peer: Option<SocketAddr>,
     /// As the configuration names it.
     pub(super) listener: Arc<str>,
+    /// What was agreed on when the connection was encrypted; none where it is plain.
+    pub(super) agreed: Option<Agreed>,
     /// Among the connections of its address.
     pub(super) _counted: Counted,
 }
 
+impl Client {
+    /// What the pipeline knows of it.
+    pub(super) fn origin(&self, activity: &Arc<Activity>) -> Origin {
+        let agreed = self.agreed.as_ref();
+        Origin {
+            peer: self.peer,
+            activity: Arc::clone(activity),
+            is_https: agreed.is_some(),
+            certificate: agreed.and_then(|agreed| agreed.certificate.clone()),
+        }
+    }
+}
+
 impl<S> Serving<S> {
-    /// Who goes on with idle connections of `listener`.
-    fn heir_of(&self, listener: &str) -> Option<&Heir> {
-        self.heir.get().filter(|heir| heir.takes(listener))
+    /// Who goes on with the connection of `client` when it is idle. Nobody can with an encrypted one, whose keys are here.
+    fn heir_of(&self, client: &Client) -> Option<&Heir> {
+        let heir = self.heir.get().filter(|_| client.agreed.is_none());
+        heir.filter(|heir| heir.takes(&client.listener))
     }
 }
 
@@ -94,8 +95,43 @@ pub(super) fn start<S: AppService>(
     serving: Arc<Serving<S>>,
 ) {
     let counted = serving.seat.connection_opened();
-    let stream = Watched::new(stream, Activity::new(), serving.bounds);
-    begin(stream, client, serving, counted);
+    if serving.tls.of(&client.listener).is_none() {
+        let stream = Watched::new(stream, Activity::new(), serving.bounds);
+        begin(stream, client, serving, counted);
+        return;
+    }
+    // As for a plain one: a drain waits for what was accepted, and so for its handshake.
+    let open = serving.open.enter();
+    tokio::spawn(async move {
+        let secured = secure(stream, &client, &serving).await;
+        if let Some((stream, agreed)) = secured {
+            let protocol = agreed.protocol;
+            let client = Client {
+                agreed: Some(agreed),
+                ..client
+            };
+            let stream = Watched::new(stream, Activity::new(), serving.bounds);
+            match protocol {
+                Protocol::Http1 => serve(stream, client, &serving).await,
+                Protocol::Http2 => {
+                    stream.activity.set_http2();
+                    // Boxed: the memory of every connection would else have room for it.
+                    Box::pin(http2::serve(stream, client, &serving)).await;
+                }
+            }
+        }
+        drop((open, counted));
+    });
+}
+
+async fn secure<S: AppService>(
+    stream: impl ClientStream,
+    client: &Client,
+    serving: &Serving<S>,
+) -> Option<(SecureStream, Agreed)> {
+    let tls = serving.tls.of(&client.listener)?;
+    let until = (serving.pipeline.draining(), serving.linger);
+    tls::handshake(stream, (&serving.tls, tls), &client.listener, until).await
 }
 
 /// Goes on with `stream`, which another worker has served.
@@ -133,10 +169,7 @@ async fn serve<S: AppService>(
     serving: &Arc<Serving<S>>,
 ) {
     let activity = Arc::clone(&stream.activity);
-    let origin = Origin {
-        peer: client.peer,
-        activity: Arc::clone(&activity),
-    };
+    let origin = client.origin(&activity);
     let (pipeline, of_requests) = (Arc::clone(serving), origin.clone());
     let service = service_fn(move |request| {
         let (pipeline, origin) = (Arc::clone(&pipeline), of_requests.clone());
@@ -165,7 +198,7 @@ async fn serve<S: AppService>(
                 timer.look_again_at(clock::monotonic());
                 // An answer whose head has gone out cannot say `Connection: close` any more; hyper ends the connection
                 // after it all the same. One that is idle would be ended at once, without its linger.
-                if serving.heir_of(&client.listener).is_some() {
+                if serving.heir_of(&client).is_some() {
                     activity.set_goes_on();
                 } else if activity.phase() == Phase::Busy {
                     Pin::new(&mut connection).graceful_shutdown();
@@ -173,10 +206,13 @@ async fn serve<S: AppService>(
             }
             // An error here is the client's: it went away or spoke no HTTP, and hyper has answered what could be answered.
             ended = &mut connection => {
-                if let Err(error) = ended {
+                if let Err(error) = &ended {
                     tracing::debug!(%error, "a connection ended early");
                 }
-                let stream = connection.into_parts().io.into_inner();
+                let mut stream = connection.into_parts().io.into_inner();
+                if ended.is_err() {
+                    say_farewell(&mut stream.stream).await;
+                }
                 return stream.let_go().await;
             }
             malformed = malformed_in_turn(&activity) => {
@@ -196,7 +232,7 @@ async fn serve<S: AppService>(
                 read_before.unsplit(intake.into_held());
                 // Bytes that were read belong to a request, which must be answered here.
                 if read_before.is_empty()
-                    && let Some(heir) = serving.heir_of(&client.listener)
+                    && let Some(heir) = serving.heir_of(&client)
                     && heir.pass(&stream, &client.listener, between).await
                 {
                     return;
@@ -212,10 +248,10 @@ async fn serve<S: AppService>(
                     Judgement::Wait(until) => timer.look_again_at(until),
                     Judgement::Close => {
                         let parts = connection.into_parts();
-                        let Watched { stream, intake, .. } = parts.io.into_inner();
+                        let Watched { mut stream, intake, .. } = parts.io.into_inner();
                         // A request that has arrived just now must be answered: take its bytes in first.
-                        if intake.held().is_empty() && !has_unread_bytes(&stream) {
-                            return;
+                        if intake.held().is_empty() && !stream.has_unread() {
+                            return say_farewell(&mut stream).await;
                         }
                         let mut stream = Watched::new(stream, Activity::new(), serving.bounds);
                         stream.intake.hold(intake.held());
@@ -250,7 +286,7 @@ fn between_requests<S>(
 ) -> impl Future<Output = BetweenRequests> {
     poll_fn(|_| {
         let between = serving
-            .heir_of(&client.listener)
+            .heir_of(client)
             .and_then(|_| activity.between_requests());
         between.map_or(Poll::Pending, Poll::Ready)
     })
@@ -277,156 +313,6 @@ fn malformed_in_turn(activity: &Activity) -> impl Future<Output = Malformed> {
         let malformed = activity.malformed_in_turn();
         malformed.map_or(Poll::Pending, Poll::Ready)
     })
-}
-
-/// A stream that notes what passes through it, and lets nothing of HTTP/1.1 pass that is malformed.
-#[derive(Debug)]
-pub(super) struct Watched<T> {
-    pub(super) stream: T,
-    pub(super) activity: Arc<Activity>,
-    /// What was read while it was not certain whether the client begins with HTTP/2, and comes first.
-    read_before: Bytes,
-    opening: Opening,
-    intake: Intake,
-}
-
-impl<T> Watched<T> {
-    fn new(stream: T, activity: Activity, bounds: Bounds) -> Self {
-        Self {
-            stream,
-            activity: Arc::new(activity),
-            read_before: Bytes::new(),
-            opening: Opening::Http1,
-            intake: Intake::new(bounds),
-        }
-    }
-}
-
-impl<T: ClientStream> Watched<T> {
-    /// Reads, and takes note of nothing.
-    pub(super) fn poll_bytes(
-        &mut self,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.read_before.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(context, buffer);
-        }
-        let count = buffer.remaining().min(self.read_before.len());
-        buffer.put_slice(&self.read_before.split_to(count));
-        Poll::Ready(Ok(()))
-    }
-
-    /// Takes back what has just been read: it may be, or is, the beginning of HTTP/2, or goes the way of HTTP/1.1.
-    fn hold_back(&mut self, buffer: &mut ReadBuf<'_>, before: usize) {
-        let arrived = buffer.filled().get(before..).unwrap_or_default();
-        // Nothing more will arrive where nothing has: let HTTP/1.1 see what there was.
-        let begun = [&self.read_before, arrived].concat();
-        self.opening = if arrived.is_empty() {
-            Opening::Http1
-        } else {
-            Opening::of(&begun)
-        };
-        if self.opening == Opening::Http1 {
-            self.intake.hold(&begun);
-            self.read_before = Bytes::new();
-        } else {
-            self.read_before = begun.into();
-        }
-        buffer.set_filled(before);
-    }
-
-    /// Says this, and ends the connection.
-    async fn say_last(mut self, answer: &[u8]) {
-        // Whether the client still listens is its affair.
-        let last_words = async {
-            let _gone = self.stream.write_all(answer).await;
-            let _gone = self.stream.shutdown().await;
-        };
-        let _gone = tokio::time::timeout(LAST_WORDS, last_words).await;
-        linger(&mut self.stream).await;
-    }
-
-    /// Ends the connection after its last answer, which its client shall get although it still sends.
-    async fn let_go(mut self) {
-        if self.intake.is_unfinished() || has_unread_bytes(&self.stream) {
-            linger(&mut self.stream).await;
-        }
-    }
-}
-
-/// Takes in what a client sends that nobody wants, until it has enough.
-async fn linger(stream: &mut impl ClientStream) {
-    let reading = async {
-        let mut bytes = vec![0; 8 << 10];
-        let mut left = LINGER_MAX;
-        while let Ok(count @ 1..) = stream.read(&mut bytes).await {
-            left = left.saturating_sub(count);
-            if left == 0 {
-                return;
-            }
-        }
-    };
-    let _long_enough = tokio::time::timeout(LINGER, reading).await;
-}
-
-impl<T: ClientStream> AsyncRead for Watched<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        while self.opening == Opening::Unknown {
-            ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-            if buffer.filled().len() > before {
-                self.activity.read_some();
-            }
-            self.hold_back(buffer, before);
-        }
-        if self.opening == Opening::Http2 {
-            // There is nothing to read for HTTP/1.1: whoever serves the connection looks at this.
-            self.activity.set_http2();
-            return Poll::Pending;
-        }
-        let this = &mut *self;
-        this.intake
-            .poll_read(&mut this.stream, &this.activity, context, buffer)
-    }
-}
-
-impl<T: ClientStream> AsyncWrite for Watched<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.activity.set_write_blocked(polled.is_pending());
-        polled
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.activity.set_write_blocked(polled.is_pending());
-        polled
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
 }
 
 /// One timer a connection. It is moved when it fires, and before that only to an earlier time, so that a busy connection

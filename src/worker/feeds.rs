@@ -14,6 +14,7 @@ use crate::config::{Config, FeedPurpose, FeedSource, KeySource};
 use crate::http::fresh_keys::FreshKeys;
 use crate::sys::clock;
 use crate::sys::handover::read_sealed;
+use crate::tls::{Tls, TlsError};
 use crate::tokens::Signer;
 
 /// After so long what did not arrive is asked for again.
@@ -35,6 +36,7 @@ struct Takes {
     config: Arc<Config>,
     guard: Arc<Guard>,
     signer: Option<Arc<Signer>>,
+    tls: Option<Arc<Tls>>,
     fresh_keys: Arc<FreshKeys>,
     /// The key to sign with that the issuer's keys do not know yet: whoever puts a new one in force may begin with either file.
     early_key: Mutex<Option<Vec<u8>>>,
@@ -57,11 +59,11 @@ impl Feeds {
     pub(super) fn new(
         config: Arc<Config>,
         guard: Arc<Guard>,
-        signer: Option<Arc<Signer>>,
+        (signer, tls): (Option<Arc<Signer>>, Option<Arc<Tls>>),
         fresh_keys: Arc<FreshKeys>,
         words: mpsc::UnboundedSender<ToMaster>,
     ) -> Self {
-        let feeds = config.auth.feeds().into_iter();
+        let feeds = config.feeds().into_iter();
         let places = (0..).zip(feeds);
         let fetched = places.filter(|(_, feed)| matches!(feed.source, FeedSource::Fetched(_)));
         let takes = Arc::new(Takes {
@@ -69,6 +71,7 @@ impl Feeds {
             config,
             guard,
             signer,
+            tls,
             fresh_keys,
             early_key: Mutex::default(),
             held: Mutex::default(),
@@ -143,7 +146,7 @@ enum Untaken {
 impl Takes {
     /// What a feed is for, and how long it is good after it was fetched, for ever where it is a file.
     fn purpose(&self, feed: u32) -> Option<(FeedPurpose, Option<u64>)> {
-        let feeds = self.config.auth.feeds();
+        let feeds = self.config.feeds();
         let known = feeds.get(usize::try_from(feed).ok()?)?;
         let stale_max = known.source.fetch().map(|fetch| fetch.stale_max.as_secs());
         Some((known.purpose, stale_max))
@@ -301,7 +304,16 @@ impl Takes {
                 self.guard.renew_deny_list(place, list, good_until);
                 Ok(())
             }
+            FeedPurpose::TlsCertificate(place) => {
+                self.renew_tls(|tls| tls.renew_certificate(place, content))
+            }
+            FeedPurpose::TlsClients => self.renew_tls(|tls| tls.renew_clients(content)),
         }
+    }
+
+    fn renew_tls(&self, renew: impl FnOnce(&Tls) -> Result<(), TlsError>) -> Result<(), String> {
+        let tls = self.tls.as_deref().ok_or("TLS is not spoken here")?;
+        renew(tls).map_err(|error| error.to_string())
     }
 
     /// Whether it was too old before.
@@ -309,7 +321,10 @@ impl Takes {
         let now = UnixTime(clock::unix().as_secs());
         match purpose {
             FeedPurpose::IssuerKeys(issuer) => self.guard.keep_keys(issuer, good_until, now),
-            FeedPurpose::SigningKey => false,
+            // What comes from files has no end of its own.
+            FeedPurpose::SigningKey | FeedPurpose::TlsCertificate(_) | FeedPurpose::TlsClients => {
+                false
+            }
             FeedPurpose::DenyList(place) => self.guard.keep_deny_list(place, good_until, now),
         }
     }

@@ -148,6 +148,7 @@ fn resume<S: AppService>(
         listener: passed.listener.as_str().into(),
         // It was taken before: the address has no more than it had.
         _counted: serving.addresses.enter(peer).unwrap_or_default(),
+        agreed: None,
     };
     if listener::local_address(&stream)?.is_none() {
         let stream = UnixStream::from_std(StdUnixStream::from(stream))?;

@@ -14,9 +14,9 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use super::connection::{Client, ClientStream, LAST_WORDS, Serving, Timer, Watched};
+use super::connection::{Client, Serving, Timer};
+use super::watched::{ClientStream, LAST_WORDS, Watched};
 use crate::app::AppService;
-use crate::http::Origin;
 use crate::http::activity::{Activity, Judgement};
 use crate::http::http2::{Flow, Frames, POISON, Paced, Stalling};
 use crate::sys::clock;
@@ -51,10 +51,7 @@ pub(super) async fn serve<S: AppService>(
     let head_max = u32::try_from(serving.bounds.head).unwrap_or(u32::MAX);
     let stream = Framed::new(stream);
     let activity = Arc::clone(&stream.watched.activity);
-    let origin = Origin {
-        peer: client.peer,
-        activity: Arc::clone(&activity),
-    };
+    let origin = client.origin(&activity);
     let streams = Streams::new(serving.limits.write_timeout);
     let (pipeline, begun) = (Arc::clone(serving), streams.clone());
     let service = service_fn(move |request| {

@@ -9,7 +9,10 @@ mod feeds;
 mod heir;
 mod http2;
 mod intake;
+mod memory;
 mod orders;
+mod tls;
+mod watched;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -36,11 +39,12 @@ use crate::log_writer;
 use crate::logging;
 use crate::replay::ReplayCache;
 use crate::scoreboard::SeatWriter;
+use crate::sys::clock;
 use crate::sys::crash;
 use crate::sys::identity::Identity;
 use crate::sys::listener::ListeningSocket;
 use crate::sys::process::{self, ProcessId};
-use crate::sys::{clock, process_memory};
+use crate::tls::Tls;
 use crate::tokens::{self, Signer};
 
 /// Everything that a worker needs.
@@ -60,6 +64,8 @@ pub struct Task {
     pub guard: Arc<Guard>,
     /// What the token service of that generation signs with; absent when it has none.
     pub signer: Option<Arc<Signer>>,
+    /// What it speaks TLS with; absent when no address of that generation does.
+    pub tls: Option<Arc<Tls>>,
     /// What its database asks for; absent when it asks for nothing.
     pub database_password: Option<tokens::Password>,
     /// Its end of the control channel.
@@ -145,7 +151,7 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
     let feeds = Arc::new(Feeds::new(
         Arc::clone(&task.config),
         Arc::clone(&task.guard),
-        task.signer.clone(),
+        (task.signer.clone(), task.tls.clone()),
         Arc::clone(&fresh_keys),
         words.clone(),
     ));
@@ -157,6 +163,9 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
         }
     };
     log_writer::start();
+    if task.tls.is_some() {
+        Tls::warm_up();
+    }
     let listeners = std::mem::take(&mut task.listeners);
     let (service, tokens) = match boot(&task, app, &feeds, &mut orders).await {
         Booted::Ready(service, tokens) => (service, tokens),
@@ -187,7 +196,7 @@ fn become_worker(task: &mut Task, feeds: Arc<Feeds>) -> io::Result<Orders> {
 
 /// Asks the master for what is fetched.
 fn fresh_keys(config: &Arc<Config>, words: mpsc::UnboundedSender<ToMaster>) -> FreshKeys {
-    let feeds = config.auth.feeds();
+    let feeds = config.feeds();
     let purposes: Vec<_> = feeds.iter().map(|feed| feed.purpose).collect();
     FreshKeys::new(purposes.clone(), move |wanted| {
         let place = purposes.iter().position(|purpose| *purpose == wanted);
@@ -295,7 +304,7 @@ async fn serve<S: AppService>(
             Some(ToWorker::Feed(news)) => orders.take_in(&news),
             Some(ToWorker::ReopenLogs) => reopen_logs(),
             Some(ToWorker::ShowLife) => {}
-            Some(ToWorker::TellMemory) => tell_memory(&serving.words),
+            Some(ToWorker::TellMemory) => memory::tell(&serving.words),
             Some(ToWorker::Quit) => return,
             None => return leave_as_orphan(task.worker, accepting, serving).await,
         }
@@ -403,21 +412,6 @@ async fn leave_as_orphan<S: AppService>(
     };
     let drained = drain::drain(accepting, ending, serving);
     let _out_of_time = timeout(ORPHAN_GRACE, drained).await;
-}
-
-/// Says what this worker holds in memory. On a thread of its own: the kernel takes tens of milliseconds for a gibibyte, which
-/// no request and no order shall wait for; those of the runtime may all be taken by the application.
-fn tell_memory(words: &mpsc::UnboundedSender<ToMaster>) {
-    let words = words.clone();
-    let measure = move || {
-        let pss = process_memory::own_share().ok();
-        // Nobody listens to it any more when the worker is about to exit.
-        let _leaving = words.send(ToMaster::Memory { pss });
-    };
-    let thread = std::thread::Builder::new().name("memory".to_owned());
-    if let Err(error) = thread.spawn(measure) {
-        tracing::warn!(%error, "cannot start a thread that measures memory");
-    }
 }
 
 fn reopen_logs() {

@@ -107,7 +107,7 @@ keep_alive = true
     hint: names are not looked up: write a literal address, such as `127.0.0.1:80`
     config: app.toml:2:67: `server.bind[4]` repeats `unix:/srv/./a`
     config: app.toml:4:1: unknown key `worker.timeout`
-    hint: did you mean `workers.hang_timeout`?
+    hint: did you mean `workers.boot_timeout`?
     config: app.toml:6:9: `workers.count` must be 1 to 512 or "auto", found `0`
     config: app.toml:7:1: unknown key `workers.boot_timeouts`
     hint: did you mean `workers.boot_timeout`?

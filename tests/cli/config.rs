@@ -40,6 +40,15 @@ methods = "GET"
     # server.unix_owner is not set
     # server.unix_group is not set
     server.trusted_proxies = []  # default
+    # tls.bind is not set
+    # tls.certificate_file is not set
+    # tls.key_file is not set
+    # tls.ocsp_file is not set
+    tls.min_version = "1.2"  # default
+    # tls.client_auth is not set
+    # tls.client_ca_file is not set
+    # tls.client_crl_file is not set
+    tls.handshake_timeout = "10s"  # default
     workers.count = "auto"  # --workers
     workers.boot_timeout = "5s"  # app.toml:3:16
     workers.graceful_timeout = "30s"  # default
@@ -169,6 +178,8 @@ methods = "GET"
     # request_timeout is not set
     # max_body is not set
     # query_token is not set
+    client_cert = "none"  # default
+    client_cert_san = []  # default
     "#);
 }
 

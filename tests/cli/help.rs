@@ -29,6 +29,7 @@ fn help_of_the_program() {
       auth     Who may pass: try the rules of the configuration
       token    Tokens: issue, verify, inspect
       key      Keys that sign tokens
+      tls      Certificates of the server
       user     Users of the token service: add, list, passwd, disable, enable, remove
       help     Print this message or the help of the given subcommand(s)
 

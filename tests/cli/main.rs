@@ -19,5 +19,6 @@ mod status;
 #[path = "../e2e/support/mod.rs"]
 #[expect(dead_code, reason = "the end-to-end tests use all of it")]
 mod support;
+mod tls;
 mod token;
 mod user;

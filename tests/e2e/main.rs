@@ -39,6 +39,8 @@ mod slow_clients;
 mod stop;
 mod support;
 mod term_timeline;
+mod tls;
+mod tls_clients;
 mod token;
 mod token_flush;
 mod token_postgres;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
+use http::uri::Scheme;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
@@ -16,6 +17,7 @@ use tokio::time::Interval;
 
 use crate::app::{BoxError, RequestBody};
 use crate::auth::Claims;
+use crate::tls::ClientCertificate;
 
 /// The body of any answer.
 pub(super) type Body = UnsyncBoxBody<Bytes, BoxError>;
@@ -119,10 +121,19 @@ pub(super) fn headers(request: &Request<RequestBody>) -> Response<Body> {
             (name.as_str(), value)
         })
         .collect();
-    json(
-        StatusCode::OK,
-        &json!({ "method": request.method().as_str(), "path": request.uri().path(), "query": request.uri().query(), "headers": fields }),
-    )
+    let mut seen = json!({ "method": request.method().as_str(), "path": request.uri().path(), "query": request.uri().query(), "headers": fields });
+    let extensions = request.extensions();
+    let scheme = extensions.get::<Scheme>();
+    let scheme = scheme.map(|scheme| ("scheme", json!(scheme.as_str())));
+    let client = extensions.get::<ClientCertificate>().map(|client| {
+        let shown = json!({ "subject": client.subject(), "names": client.names() });
+        ("client_certificate", shown)
+    });
+    if let Some(seen) = seen.as_object_mut() {
+        let more = scheme.into_iter().chain(client);
+        seen.extend(more.map(|(key, value)| (key.to_owned(), value)));
+    }
+    json(StatusCode::OK, &seen)
 }
 
 pub(super) fn status(status: StatusCode) -> Response<Body> {

@@ -76,6 +76,8 @@ fn judge(guard: &Guard, fields: &[(HeaderName, String)], certificate: Option<&[u
         query: None,
         headers: &headers,
         client_certificate: certificate,
+        client_names: &[],
+        is_https: false,
     };
     guard.judge(&request, NOW)
 }
@@ -329,6 +331,8 @@ fn an_explanation_names_what_it_does_not_look_at() {
         query: None,
         headers: &headers,
         client_certificate: None,
+        client_names: &[],
+        is_https: false,
     };
     let explanation = guard(Binding::Dpop).explain(&request, NOW);
     assert_eq!(explanation.unproven, Some(Binding::Dpop));

@@ -56,6 +56,8 @@ fn judge_at(
         query: Some("x=1"),
         headers: &headers,
         client_certificate: None,
+        client_names: &[],
+        is_https: false,
     };
     dpop.check(&request, TOKEN, &jkt(&P256), now)
 }
@@ -102,6 +104,8 @@ fn the_example_of_rfc_9449_is_right() {
         query: None,
         headers: &headers,
         client_certificate: None,
+        client_names: &[],
+        is_https: false,
     };
     let token = b"Kz~8mXK1EalYznwH-LC-1fBAo.4Ljp~zsPE_NeO.gxU";
     let jkt = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
@@ -132,6 +136,8 @@ fn every_kind_of_key_can_prove() {
             query: None,
             headers: &headers,
             client_certificate: None,
+            client_names: &[],
+            is_https: false,
         };
         let check = |jkt: &str| dpop().check(&request, TOKEN, jkt, NOW);
         assert!(check(&jkt(key)).is_ok(), "{algorithm}");
@@ -428,5 +434,29 @@ proptest! {
         let accepted = judge_at(&dpop(), &[&proof], ("GET", &path), NOW).is_ok();
         let is_same = path::normalise(&path).is_ok_and(|path| path == "/me");
         prop_assert_eq!(accepted, is_same);
+    }
+}
+
+#[test]
+fn where_the_connection_is_encrypted_its_address_is_too() {
+    let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static("api.example"))]);
+    let mut request = RequestView {
+        method: "GET",
+        path: "/me",
+        query: None,
+        headers: &headers,
+        client_certificate: None,
+        client_names: &[],
+        is_https: false,
+    };
+    for (htu, by_either, by_https) in [
+        ("https://api.example/me", true, true),
+        ("http://api.example/me", true, false),
+        ("HTTP://api.example/me", true, false),
+    ] {
+        request.is_https = false;
+        assert_eq!(dpop().is_address_of(htu, &request), by_either, "{htu}");
+        request.is_https = true;
+        assert_eq!(dpop().is_address_of(htu, &request), by_https, "{htu}");
     }
 }

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::{DAY, SECOND, Tokens};
 use crate::config::notation::{OneOrMany, Period, Size, Text};
 use crate::config::{
-    Access, Algorithm, Binding, ClientCertFormat, DPOP_WINDOW_MAX, LEEWAY_MAX, OnStale,
+    Access, Algorithm, Binding, ClientCertFormat, ClientCertNeed, DPOP_WINDOW_MAX, LEEWAY_MAX,
+    OnStale,
 };
 
 /// Who may sign tokens and what they allow.
@@ -272,6 +273,11 @@ pub(in crate::config) struct Rule {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub query_token: Option<Text>,
+    /// Whether the client must have shown a certificate: `none` or `required`.
+    pub client_cert: ClientCertNeed,
+    /// Alternative names of certificates, of which the client's must have one: `DNS:robot.example`, `IP:192.0.2.7`,
+    /// `URI:spiffe://example/robot`, `email:robot@example.com`; when empty, any certificate will do.
+    pub client_cert_san: OneOrMany<Text>,
 }
 
 impl Default for Rule {
@@ -290,6 +296,8 @@ impl Default for Rule {
             request_timeout: None,
             max_body: None,
             query_token: None,
+            client_cert: ClientCertNeed::None,
+            client_cert_san: OneOrMany::default(),
         }
     }
 }

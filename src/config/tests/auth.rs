@@ -451,10 +451,10 @@ fn a_resource_is_an_address() {
 #[test]
 fn a_binding_that_nobody_could_prove_is_refused() {
     let mtls = "[[auth.issuer]]\njwks_file = 'a'\nbinding = 'mtls'";
-    assert_snapshot!(refused(mtls), @"
+    assert_snapshot!(refused(mtls), @r#"
     config: /srv/app.toml:3:11: `auth.issuer[0].binding` is `mtls`, but `server.trusted_proxies` is empty: nobody may say which certificate a client has
-    hint: name the proxy that ends TLS, by its address or as `unix`
-    ");
+    hint: name the proxy that ends TLS, by its address or as `unix`, or set `tls.client_auth`
+    "#);
     for proxies in ["'unix'", "['10.0.0.0/8', '::1']"] {
         let config = accepted(&format!("server.trusted_proxies = {proxies}\n{mtls}"));
         assert!(config.auth.has_binding(Binding::Mtls));

@@ -163,6 +163,15 @@ fn what_is_in_force_is_shown_with_its_origin() {
     # server.unix_owner is not set
     # server.unix_group is not set
     server.trusted_proxies = []                      # default
+    # tls.bind is not set
+    # tls.certificate_file is not set
+    # tls.key_file is not set
+    # tls.ocsp_file is not set
+    tls.min_version = "1.2"                          # default
+    # tls.client_auth is not set
+    # tls.client_ca_file is not set
+    # tls.client_crl_file is not set
+    tls.handshake_timeout = "10s"                    # default
     workers.count = 4                                # DESTRIER_WORKERS__COUNT
     workers.boot_timeout = "30s"                     # default
     workers.graceful_timeout = "30s"                 # default
@@ -292,5 +301,7 @@ fn what_is_in_force_is_shown_with_its_origin() {
     # request_timeout is not set
     # max_body is not set
     # query_token is not set
+    client_cert = "none"                             # default
+    client_cert_san = []                             # default
     "#);
 }

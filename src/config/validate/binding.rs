@@ -5,7 +5,10 @@ use std::time::Duration;
 use super::Check;
 use crate::config::key::KeyPath;
 use crate::config::notation::{OneOrMany, Text};
-use crate::config::{Binding, Config, Issuer, TrustedProxies, file, token_source};
+use crate::config::{Binding, ClientCertNeed, Config, Issuer, TrustedProxies, file, token_source};
+
+const NAME_PROXY: &str =
+    "name the proxy that ends TLS, by its address or as `unix`, or set `tls.client_auth`";
 
 impl Check<'_> {
     pub(super) fn trusted_proxies(&mut self, written: &OneOrMany<Text>) -> TrustedProxies {
@@ -49,15 +52,32 @@ impl Check<'_> {
     /// Whether each issuer's binding can be proved at all, and its tokens can have one.
     pub(super) fn bindings(&mut self, written: &file::Auth, config: &Config) {
         let proxies = KeyPath::from("server.trusted_proxies");
-        let nobody = config.server.trusted_proxies.is_empty() && !self.problems.concern(&proxies);
+        let asks = config
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.client_auth.is_some());
+        let nobody = config.server.trusted_proxies.is_empty()
+            && !asks
+            && !self.problems.concern(&proxies)
+            && !self.problems.concern(&"tls".into());
         for (index, issuer) in written.issuer.iter().enumerate() {
             if issuer.binding == Binding::Mtls && nobody {
                 let key = KeyPath::from("auth.issuer").item(index).child("binding");
                 let message = format!(
                     "`{key}` is `mtls`, but `{proxies}` is empty: nobody may say which certificate a client has"
                 );
-                let hint = "name the proxy that ends TLS, by its address or as `unix`";
-                self.refuse_with(&key, message, Some(hint.to_owned()));
+                self.refuse_with(&key, message, Some(NAME_PROXY.to_owned()));
+            }
+        }
+        for (index, rule) in written.rule.iter().enumerate() {
+            let asks =
+                rule.client_cert == ClientCertNeed::Required || !rule.client_cert_san.0.is_empty();
+            if asks && nobody {
+                let key = KeyPath::from("auth.rule").item(index);
+                let message = format!(
+                    "`{key}` asks for the certificate of the client, but `{proxies}` is empty: nobody may say which one it has"
+                );
+                self.refuse_with(&key, message, Some(NAME_PROXY.to_owned()));
             }
         }
         let mut issuers = config.auth.issuers.iter();

@@ -3,7 +3,7 @@
 use super::{Check, any_if_zero, text, texts, unless_zero};
 use crate::config::key::KeyPath;
 use crate::config::notation::{OneOrMany, Text};
-use crate::config::{Access, Rule, file, rules, token_source};
+use crate::config::{Access, ClientCert, ClientCertNeed, Rule, file, rules, token_source};
 
 impl Check<'_> {
     pub(super) fn rules(&mut self, written: &[file::Rule], http: &file::Http) -> Vec<Rule> {
@@ -79,6 +79,7 @@ impl Check<'_> {
                     .map_or(http.max_body.0, |size| size.0),
             ),
             query_token: written.query_token.as_ref().map(text),
+            client_cert: self.client_cert(key, written),
         };
         if let Some(name) = &rule.query_token
             && (rule.access == Access::Public || !token_source::is_name(name))
@@ -105,6 +106,17 @@ impl Check<'_> {
             self.refuse_with(key, message, Some(hint));
         }
         Some(rule)
+    }
+
+    fn client_cert(&mut self, key: &KeyPath, written: &file::Rule) -> Option<ClientCert> {
+        let names = self.each(
+            &key.child("client_cert_san"),
+            &written.client_cert_san,
+            rules::alternative_name,
+            "must be a name after its kind: `DNS:robot.example`, `IP:192.0.2.7`, `URI:spiffe://example/robot` or `email:robot@example.com`",
+        );
+        let is_needed = written.client_cert == ClientCertNeed::Required || !names.is_empty();
+        is_needed.then_some(ClientCert { names })
     }
 
     fn scopes(&mut self, key: &KeyPath, written: &OneOrMany<Text>) -> Vec<String> {

@@ -248,7 +248,7 @@ fn take_fetched(
         let file = legacy.take(file)?;
         let feeds = generations
             .get(&generation)
-            .map(|pinned| pinned.loaded.config.auth.feeds());
+            .map(|pinned| pinned.loaded.config.feeds());
         let feed = feeds.as_ref().and_then(|feeds| feeds.get(feed));
         if let Some(fetch) = feed.and_then(|feed| feed.source.fetch()) {
             let fetch = fetch.clone();

@@ -282,7 +282,7 @@ fn pack_fetched<'a>(
 ) -> Vec<Fetched> {
     let place = |fetch: &Fetch| {
         generations.iter().find_map(|(generation, pinned)| {
-            let feeds = pinned.loaded.config.auth.feeds();
+            let feeds = pinned.loaded.config.feeds();
             let mut feeds = feeds.iter();
             let feed = feeds.position(|feed| feed.source.fetch() == Some(fetch))?;
             Some((*generation, feed))

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -12,7 +13,11 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::CONNECTION;
 use hyper::{HeaderMap, Request};
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+
+use super::tls;
 
 /// Longer than any answer takes that a test waits for.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -22,6 +27,7 @@ pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 pub(crate) enum Address {
     Tcp(SocketAddr),
     Unix(PathBuf),
+    Tls(SocketAddr, tls::Client),
 }
 
 impl From<SocketAddr> for Address {
@@ -94,6 +100,15 @@ impl Connection {
                         .map_err(|error| of_io(&error))?;
                     stream.set_nodelay(true).map_err(|error| of_io(&error))?;
                     Self::over(TokioIo::new(stream)).await
+                }
+                Address::Tls(address, client) => {
+                    let stream = TcpStream::connect(address)
+                        .await
+                        .map_err(|error| of_io(&error))?;
+                    let name = ServerName::try_from(client.name.clone()).unwrap();
+                    let connector = TlsConnector::from(Arc::clone(&client.config));
+                    let stream = connector.connect(name, stream).await;
+                    Self::over(TokioIo::new(stream.map_err(|error| of_io(&error))?)).await
                 }
                 Address::Unix(path) => {
                     Self::over(TokioIo::new(

@@ -32,6 +32,10 @@ impl Config {
         self
     }
 
+    pub(crate) fn unset(&mut self, key: &str) {
+        self.keys.remove(key);
+    }
+
     /// Issuers and rules, as tables of TOML.
     pub(crate) fn set_auth(&mut self, tables: &str) {
         tables.clone_into(&mut self.auth);

@@ -8,6 +8,7 @@ pub(crate) mod load;
 pub(crate) mod os;
 pub(crate) mod postgres;
 pub(crate) mod server;
+pub(crate) mod tls;
 
 use std::time::Duration;
 

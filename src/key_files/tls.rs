@@ -1,0 +1,178 @@
+//! The files of `[tls]`: what belongs together is read together and judged as a whole.
+
+use std::path::Path;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use pem::Pem;
+
+use super::{Digest, KeyFile, Secrecy, is_missing};
+use crate::config::{self, ClientAuth, FeedContent, TlsCertificate};
+use crate::sys::clock;
+use crate::tls::{CLIENT_LIST, Clients, Identity, OCSP_RESPONSE, Tls, bundle};
+
+/// The largest file with revocation lists that is read, in bytes: each worker holds them.
+const LISTS_MAX: u64 = 8 * 1024 * 1024;
+
+/// What `[tls]` has come to.
+#[derive(Debug)]
+pub(crate) struct LoadedTls {
+    pub(crate) tls: Tls,
+    /// Of each feed of `[tls]`, in their order.
+    pub(crate) digests: Vec<Option<Digest>>,
+    /// What the operator should know.
+    pub(crate) warnings: Vec<String>,
+    /// For people: each certificate with its names and its end.
+    pub(crate) certificates: Vec<String>,
+}
+
+/// Reads the files that `[tls]` names.
+///
+/// # Errors
+/// All that is wrong with them, each naming the file, the problem and what helps.
+pub(crate) fn load_tls(config: &config::Tls, speaks_http2: bool) -> Result<LoadedTls, Vec<String>> {
+    let mut errors = Vec::new();
+    let (mut identities, mut digests, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
+    let mut certificates = Vec::new();
+    for files in &config.certificates {
+        match read_certificate(files) {
+            Ok((content, identity)) => {
+                digests.push(content.digest);
+                warnings.extend(content.warnings);
+                certificates.push(described(&files.certificate_file, &identity));
+                identities.push(identity);
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    let mut clients = None;
+    match config.client_auth.as_ref().map(read_clients) {
+        Some(Ok((content, read))) => {
+            digests.push(content.digest);
+            warnings.extend(content.warnings);
+            clients = Some(read);
+        }
+        Some(Err(error)) => errors.push(error),
+        None => {}
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let tls = Tls::new(config, identities, clients, speaks_http2);
+    Ok(LoadedTls {
+        tls: tls.map_err(|error| vec![format!("tls: {error}")])?,
+        digests,
+        warnings,
+        certificates,
+    })
+}
+
+/// A certificate, its key and what else belongs to it.
+pub(super) fn read_certificate(files: &TlsCertificate) -> Result<(FeedContent, Identity), String> {
+    let certificate = public(&files.certificate_file, None)?;
+    let key = existing(&files.key_file, None)?;
+    // That anybody can read it is not what is wrong with a file without a key, so what it holds is judged first.
+    let mut blocks = blocks(&files.certificate_file, &certificate, |tag| {
+        tag == "CERTIFICATE"
+    })?;
+    blocks.extend(self::blocks(&files.key_file, &key, |tag| {
+        tag.ends_with("PRIVATE KEY")
+    })?);
+    if let Some(file) = &files.ocsp_file {
+        let response = public(file, None)?;
+        blocks.push(Pem::new(OCSP_RESPONSE, response.bytes()));
+    }
+    let text = bundle(&blocks);
+    let (shown, key_shown) = (files.certificate_file.display(), files.key_file.display());
+    let identity = Identity::read(&text)
+        .map_err(|error| format!("tls: `{shown}` and `{key_shown}`: {error}"))?;
+    key.judge(Secrecy::Secret)
+        .map_err(|error| format!("tls: a private key: {error}"))?;
+    let problem = identity.validity().problem(now());
+    let problem = problem.map(|problem| format!("tls: the certificate `{shown}` {problem}"));
+    Ok((content(text, problem), identity))
+}
+
+/// Authorities, with what they have revoked.
+pub(super) fn read_clients(clients: &ClientAuth) -> Result<(FeedContent, Clients), String> {
+    let authorities = public(&clients.ca_file, None)?;
+    let mut blocks = blocks(&clients.ca_file, &authorities, |tag| tag == "CERTIFICATE")?;
+    if let Some(file) = &clients.crl_file {
+        let lists = public(file, Some(LISTS_MAX))?;
+        let found = self::blocks(file, &lists, |tag| tag == CLIENT_LIST)?;
+        if found.is_empty() {
+            return Err(format!(
+                "tls: `{}`: no revocation list is in it, as `-----BEGIN X509 CRL-----`",
+                file.display()
+            ));
+        }
+        blocks.extend(found);
+    }
+    let text = bundle(&blocks);
+    let shown = clients.ca_file.display();
+    let read = Clients::read(&text, clients.is_required);
+    let read = read.map_err(|error| format!("tls: clients of `{shown}`: {error}"))?;
+    let problem = read.problem(now());
+    let problem = problem.map(|problem| format!("tls: clients of `{shown}`: {problem}"));
+    Ok((content(text, problem), read))
+}
+
+fn content(bytes: Vec<u8>, warning: Option<String>) -> FeedContent {
+    FeedContent {
+        digest: digest(&SHA256, &bytes).as_ref().try_into().ok(),
+        bytes,
+        warnings: warning.into_iter().collect(),
+    }
+}
+
+fn public(file: &Path, most: Option<u64>) -> Result<KeyFile<'_>, String> {
+    let read = existing(file, most)?;
+    read.judge(Secrecy::Public)
+        .map_err(|error| format!("tls: {error}"))?;
+    Ok(read)
+}
+
+fn existing(file: &Path, most: Option<u64>) -> Result<KeyFile<'_>, String> {
+    if is_missing(file) {
+        let shown = file.display();
+        return Err(format!(
+            "tls: `{shown}` does not exist; for development, `destrier tls self-signed` makes a certificate and its key"
+        ));
+    }
+    let read = match most {
+        Some(most) => KeyFile::read_up_to(most, file),
+        None => KeyFile::read(file),
+    };
+    read.map_err(|error| format!("tls: {error}"))
+}
+
+/// The blocks of these kinds in the file.
+fn blocks(
+    file: &Path,
+    read: &KeyFile<'_>,
+    is_wanted: impl Fn(&str) -> bool,
+) -> Result<Vec<Pem>, String> {
+    let blocks = pem::parse_many(read.bytes());
+    let blocks =
+        blocks.map_err(|error| format!("tls: `{}`: it is not PEM: {error}", file.display()))?;
+    let wanted = blocks.into_iter().filter(|block| is_wanted(block.tag()));
+    Ok(wanted.collect())
+}
+
+/// `` `/etc/tls/web.crt`: example.com, *.example.com; until 2027-02-01T12:00:00Z ``.
+fn described(file: &Path, identity: &Identity) -> String {
+    let names = match identity.names() {
+        [] => "no names".to_owned(),
+        names => names.join(", "),
+    };
+    let end = u64::try_from(identity.validity().end).unwrap_or_default();
+    let end = std::time::UNIX_EPOCH + std::time::Duration::from_secs(end);
+    format!(
+        "certificate `{}`: {names}; until {}",
+        file.display(),
+        humantime::format_rfc3339_seconds(end)
+    )
+}
+
+fn now() -> i64 {
+    i64::try_from(clock::unix().as_secs()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,108 @@
+//! Whose certificates clients may show: authorities, and what they have revoked.
+
+use std::sync::Arc;
+
+use ::aws_lc_rs::digest::{SHA256, digest};
+use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use x509_parser::prelude::FromDer as _;
+use x509_parser::revocation_list::CertificateRevocationList;
+
+use super::bundle::{self, CERTIFICATE, CLIENT_LIST};
+
+/// The authorities that certificates of clients may come from.
+#[derive(Debug, Clone)]
+pub struct Clients {
+    roots: Arc<RootCertStore>,
+    lists: Vec<CertificateRevocationListDer<'static>>,
+    is_required: bool,
+    digest: [u8; 32],
+    /// When the first of the lists ends, in seconds since 1970.
+    lists_end: Option<i64>,
+}
+
+impl Clients {
+    /// Reads authorities and the lists of what they have revoked: the blocks of a [`bundle`](super::bundle()).
+    ///
+    /// # Errors
+    /// One of them is no good; fit for a log.
+    pub fn read(text: &[u8], is_required: bool) -> Result<Self, String> {
+        let blocks = bundle::blocks(text)?;
+        let mut roots = RootCertStore::empty();
+        let mut lists = Vec::new();
+        let mut ends = Vec::new();
+        for block in &blocks {
+            match block.tag() {
+                CERTIFICATE => {
+                    let number = roots.len() + 1;
+                    let certificate = CertificateDer::from(block.contents());
+                    roots
+                        .add(certificate)
+                        .map_err(|error| format!("authority {number} cannot be used: {error}"))?;
+                }
+                CLIENT_LIST => {
+                    let der = block.contents();
+                    let (_, list) = CertificateRevocationList::from_der(der)
+                        .map_err(|error| format!("the revocation list cannot be read: {error}"))?;
+                    ends.extend(list.next_update().map(|end| end.timestamp()));
+                    lists.push(der.to_vec().into());
+                }
+                _ => {}
+            }
+        }
+        if roots.is_empty() {
+            return Err("no authority is in it, as `-----BEGIN CERTIFICATE-----`".to_owned());
+        }
+        let clients = Self {
+            roots: Arc::new(roots),
+            lists,
+            is_required,
+            digest: digest(&SHA256, text)
+                .as_ref()
+                .try_into()
+                .unwrap_or_default(),
+            lists_end: ends.into_iter().min(),
+        };
+        let verifier = clients.verifier(&super::provider());
+        verifier.map_err(|error| error.to_string())?;
+        Ok(clients)
+    }
+
+    /// Whether a client without a certificate is refused.
+    pub fn is_required(&self) -> bool {
+        self.is_required
+    }
+
+    /// What is wrong with the lists at `now`, in seconds since 1970.
+    pub fn problem(&self, now: i64) -> Option<&'static str> {
+        let has_ended = self.lists_end.is_some_and(|end| end < now);
+        has_ended.then_some("the revocation list has expired: every certificate of a client is refused until there is a newer one")
+    }
+
+    /// Tells whether they are still the same.
+    pub(super) fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
+    /// Judges certificates of clients. With lists, every certificate below its root must be known to one that has not expired:
+    /// who is not known not to be revoked is refused, as OpenSSL does.
+    pub(super) fn verifier(
+        &self,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Arc<dyn ClientCertVerifier>, VerifierBuilderError> {
+        let builder = WebPkiClientVerifier::builder_with_provider(
+            Arc::clone(&self.roots),
+            Arc::clone(provider),
+        )
+        .with_crls(self.lists.iter().cloned())
+        .enforce_revocation_expiration();
+        if self.is_required {
+            builder.build()
+        } else {
+            builder.allow_unauthenticated().build()
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Session tickets (RFC 5077, RFC 8446 section 4.6.1): what a client brings so that a session goes on without a whole
+//! handshake, with whichever worker of the generation.
+//!
+//! Nobody keeps keys: whoever has the secret of the generation, which is in its processes' memory only, derives those of a
+//! period of time (HKDF, RFC 5869). A ticket is the name of its key, a nonce, and the session under AES-256-GCM-SIV.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use aws_lc_rs::error::Unspecified;
+use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
+use rustls::server::ProducesTickets;
+
+use crate::sys::clock;
+
+/// How long the keys of a period make tickets, in seconds. They open them for as long again.
+const PERIOD: u32 = 6 * 3600;
+
+const NAME_LEN: usize = 16;
+const KEY_LEN: usize = 32;
+
+/// Makes the tickets of a generation.
+#[derive(Clone)]
+pub(super) struct Tickets {
+    secret: [u8; 32],
+}
+
+impl Tickets {
+    pub(super) fn new() -> Result<Self, getrandom::Error> {
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret)?;
+        Ok(Self { secret })
+    }
+
+    /// Those of sessions that began in this context; others are not opened.
+    pub(super) fn in_context(&self, context: Option<[u8; 32]>) -> Arc<dyn ProducesTickets> {
+        let prk = Salt::new(HKDF_SHA256, &context.unwrap_or_default()).extract(&self.secret);
+        Arc::new(Ticketer {
+            prk,
+            keys: ArcSwapOption::empty(),
+        })
+    }
+}
+
+/// The secret is shown to nobody.
+impl fmt::Debug for Tickets {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Tickets")
+    }
+}
+
+struct Ticketer {
+    prk: Prk,
+    /// Those of the last period that was asked for.
+    keys: ArcSwapOption<Keys>,
+}
+
+struct Keys {
+    period: u64,
+    current: Key,
+    previous: Key,
+}
+
+struct Key {
+    name: [u8; NAME_LEN],
+    key: RandomizedNonceKey,
+}
+
+impl Ticketer {
+    fn keys(&self) -> Option<Arc<Keys>> {
+        self.keys_at(clock::unix().as_secs())
+    }
+
+    fn keys_at(&self, now: u64) -> Option<Arc<Keys>> {
+        let period = now / u64::from(PERIOD);
+        let known = self.keys.load_full();
+        if let Some(known) = known.filter(|keys| keys.period == period) {
+            return Some(known);
+        }
+        let keys = Arc::new(Keys {
+            period,
+            current: self.derive(period).ok()?,
+            previous: self.derive(period.saturating_sub(1)).ok()?,
+        });
+        self.keys.store(Some(Arc::clone(&keys)));
+        Some(keys)
+    }
+
+    fn derive(&self, period: u64) -> Result<Key, Unspecified> {
+        let period = period.to_be_bytes();
+        let mut bytes = [0; NAME_LEN + KEY_LEN];
+        self.prk
+            .expand(&[b"destrier session ticket", &period], Length(bytes.len()))?
+            .fill(&mut bytes)?;
+        let (name, key) = bytes.split_first_chunk().ok_or(Unspecified)?;
+        Ok(Key {
+            name: *name,
+            key: RandomizedNonceKey::new(&AES_256_GCM_SIV, key)?,
+        })
+    }
+}
+
+impl Keys {
+    fn seal(&self, session: &[u8]) -> Option<Vec<u8>> {
+        let Key { name, key } = &self.current;
+        let mut sealed = session.to_vec();
+        let nonce = key
+            .seal_in_place_append_tag(Aad::from(name), &mut sealed)
+            .ok()?;
+        Some([name.as_slice(), nonce.as_ref(), &sealed].concat())
+    }
+
+    fn open(&self, ticket: &[u8]) -> Option<Vec<u8>> {
+        let (name, rest) = ticket.split_first_chunk::<NAME_LEN>()?;
+        let (nonce, sealed) = rest.split_first_chunk::<NONCE_LEN>()?;
+        let mut keys = [&self.current, &self.previous].into_iter();
+        let key = keys.find(|key| key.name == *name)?;
+        let mut sealed = sealed.to_vec();
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let session = key.key.open_in_place(nonce, Aad::from(name), &mut sealed);
+        session.ok().map(|session| session.to_vec())
+    }
+}
+
+impl ProducesTickets for Ticketer {
+    fn enabled(&self) -> bool {
+        true
+    }
+
+    fn lifetime(&self) -> u32 {
+        PERIOD
+    }
+
+    fn encrypt(&self, session: &[u8]) -> Option<Vec<u8>> {
+        self.keys()?.seal(session)
+    }
+
+    fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
+        self.keys()?.open(ticket)
+    }
+}
+
+impl fmt::Debug for Ticketer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Ticketer")
+    }
+}
+
+struct Length(usize);
+
+impl KeyType for Length {
+    fn len(&self) -> usize {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ticketer(tickets: &Tickets, context: Option<[u8; 32]>) -> Ticketer {
+        Ticketer {
+            prk: Salt::new(HKDF_SHA256, &context.unwrap_or_default()).extract(&tickets.secret),
+            keys: ArcSwapOption::empty(),
+        }
+    }
+
+    #[test]
+    fn a_ticket_is_opened_by_whoever_has_the_secret_in_its_period_and_the_next_one() {
+        let tickets = Tickets::new().unwrap();
+        let (one, other) = (ticketer(&tickets, None), ticketer(&tickets, None));
+        let start = 1000 * u64::from(PERIOD);
+        let ticket = one.keys_at(start).unwrap().seal(b"session").unwrap();
+        let opened = |at: u64| other.keys_at(start + at).unwrap().open(&ticket);
+        let period = u64::from(PERIOD);
+        assert_eq!(opened(0).as_deref(), Some(&b"session"[..]));
+        assert_eq!(opened(2 * period - 1).as_deref(), Some(&b"session"[..]));
+        assert_eq!(opened(2 * period), None);
+    }
+
+    #[test]
+    fn nobody_else_opens_it_and_nothing_of_it_can_be_changed() {
+        let tickets = Tickets::new().unwrap();
+        let ticketer_of = |tickets| ticketer(tickets, None);
+        let keys = ticketer_of(&tickets).keys().unwrap();
+        let ticket = keys.seal(b"session").unwrap();
+        let others = [
+            ticketer_of(&Tickets::new().unwrap()),
+            ticketer(&tickets, Some([1; 32])),
+        ];
+        for other in others {
+            assert_eq!(other.keys().unwrap().open(&ticket), None);
+        }
+        for place in 0..ticket.len() {
+            let mut changed = ticket.clone();
+            changed[place] ^= 1;
+            assert_eq!(keys.open(&changed), None, "byte {place}");
+            assert_eq!(keys.open(&ticket[..place]), None, "cut at {place}");
+        }
+        assert_ne!(keys.seal(b"session"), keys.seal(b"session"));
+    }
+}

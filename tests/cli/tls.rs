@@ -1,0 +1,174 @@
+//! Certificates as `destrier check` judges them, and as `destrier tls self-signed` makes them.
+
+use insta::assert_snapshot;
+
+use crate::place::{Place, masked};
+use crate::support::tls::Authority;
+
+const RULE: &str = "[[auth.rule]]\npath = \"/**\"\naccess = \"public\"\n";
+const TLS: &str =
+    "[tls]\nbind = \"127.0.0.1:8443\"\ncertificate_file = \"web.crt\"\nkey_file = \"web.key\"\n";
+
+/// A place with a configuration that names `web.crt` and `web.key`.
+fn place() -> Place {
+    let place = Place::new();
+    place.write("app.toml", format!("{TLS}{RULE}"));
+    place
+}
+
+fn put(place: &Place, certificate: &str, key: &str) {
+    place.write("web.crt", certificate);
+    place.write_as(0o600, "web.key", key);
+}
+
+#[test]
+fn check_names_certificates_with_their_end_and_warns_before_it() {
+    let place = place();
+    let authority = Authority::new();
+    let _masks = masked(&[(r"until \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "until THEN")]);
+    let check = |names: &[&str], days| {
+        let pair = authority.certify_for(names, days);
+        put(&place, &pair.certificate_pem(), &pair.key_pem());
+        place.run("check -c app.toml")
+    };
+    assert_snapshot!(check(&["*.example.com", "127.0.0.1"], 90), @r#"
+    exit 0
+    --- stdout
+    /srv/app.toml is fine: 127.0.0.1:8443 (TLS), a worker for each processor, 0 issuers, 1 rule
+    certificate `/srv/web.crt`: *.example.com, 127.0.0.1; until THEN
+    "#);
+    assert_snapshot!(check(&["a.example"], 11), @r#"
+    exit 0
+    --- stdout
+    /srv/app.toml is fine: 127.0.0.1:8443 (TLS), a worker for each processor, 0 issuers, 1 rule
+    certificate `/srv/web.crt`: a.example; until THEN
+    --- stderr
+    warning: tls: the certificate `/srv/web.crt` expires in 11 days
+    "#);
+    assert_snapshot!(check(&["a.example"], -3), @r#"
+    exit 0
+    --- stdout
+    /srv/app.toml is fine: 127.0.0.1:8443 (TLS), a worker for each processor, 0 issuers, 1 rule
+    certificate `/srv/web.crt`: a.example; until THEN
+    --- stderr
+    warning: tls: the certificate `/srv/web.crt` EXPIRED 3 days ago: clients refuse it
+    "#);
+}
+
+#[test]
+fn check_finds_what_is_wrong_with_certificates_and_keys() {
+    let place = place();
+    assert_snapshot!(place.run("check -c app.toml"), @r#"
+    exit 2
+    --- stderr
+    config: tls: `/srv/web.crt` does not exist; for development, `destrier tls self-signed` makes a certificate and its key
+    "#);
+    let authority = Authority::new();
+    let [one, other] = [1, 2].map(|_| authority.certify(&["a.example"]));
+    put(&place, &one.certificate_pem(), &other.key_pem());
+    assert_snapshot!(place.run("check -c app.toml"), @r#"
+    exit 2
+    --- stderr
+    config: tls: `/srv/web.crt` and `/srv/web.key`: the key is not the one of the certificate
+    "#);
+    put(&place, &one.key_pem(), &one.certificate_pem());
+    assert_snapshot!(place.run("check -c app.toml"), @r#"
+    exit 2
+    --- stderr
+    config: tls: `/srv/web.crt` and `/srv/web.key`: it is not PEM: no line `-----BEGIN …-----` is in it
+    "#);
+    put(&place, &one.certificate_pem(), "nothing\n");
+    assert_snapshot!(place.run("check -c app.toml"), @r#"
+    exit 2
+    --- stderr
+    config: tls: `/srv/web.crt` and `/srv/web.key`: no private key is in it, as `-----BEGIN PRIVATE KEY-----`
+    "#);
+    let encrypted = one
+        .key_pem()
+        .replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+    put(&place, &one.certificate_pem(), &encrypted);
+    assert_snapshot!(place.run("check -c app.toml"), @r#"
+    exit 2
+    --- stderr
+    config: tls: `/srv/web.crt` and `/srv/web.key`: the key is encrypted; write it without a passphrase, with `openssl pkey -in KEY -out KEY.plain`
+    "#);
+    put(&place, &one.certificate_pem(), &one.key_pem());
+    place.write("web.key", one.key_pem());
+    assert_snapshot!(place.run("check -c app.toml"), @r#"
+    exit 2
+    --- stderr
+    config: tls: a private key: `/srv/web.key` can be read by everyone (mode 0644); run `chmod 600 /srv/web.key`
+    "#);
+    // Both in one file is usual, and then the file is as secret as its key.
+    place.write(
+        "app.toml",
+        format!("{}{RULE}", TLS.replace("web.crt", "web.key")),
+    );
+    place.write_as(0o600, "web.key", one.key_pem() + &one.certificate_pem());
+    assert_eq!(place.run("check -c app.toml").code, Some(0));
+}
+
+#[test]
+fn check_finds_what_is_wrong_with_authorities_and_lists() {
+    let place = place();
+    let authority = Authority::new();
+    let pair = authority.certify(&["a.example"]);
+    put(&place, &pair.certificate_pem(), &pair.key_pem());
+    let clients =
+        "client_auth = \"require\"\nclient_ca_file = \"ca.pem\"\nclient_crl_file = \"crl.pem\"\n";
+    place.write("app.toml", format!("{TLS}{clients}{RULE}"));
+    place.write("ca.pem", "nothing\n");
+    place.write("crl.pem", authority.pem());
+    assert_snapshot!(place.run("check -c app.toml"), @r#"
+    exit 2
+    --- stderr
+    config: tls: `/srv/crl.pem`: no revocation list is in it, as `-----BEGIN X509 CRL-----`
+    "#);
+    place.write("crl.pem", authority.revoke(&[]));
+    assert_snapshot!(place.run("check -c app.toml"), @r#"
+    exit 2
+    --- stderr
+    config: tls: clients of `/srv/ca.pem`: no authority is in it, as `-----BEGIN CERTIFICATE-----`
+    "#);
+    place.write("ca.pem", authority.pem());
+    assert_eq!(place.run("check -c app.toml").code, Some(0));
+}
+
+#[test]
+fn a_self_signed_pair_is_fit_to_be_served_and_overwrites_nothing() {
+    let place = place();
+    let make =
+        "tls self-signed --name localhost --name 127.0.0.1 --out-cert web.crt --out-key web.key";
+    assert_snapshot!(place.run(make), @r#"
+    exit 0
+    --- stderr
+    certificate in `web.crt`, private key in `web.key`
+    "#);
+    assert_eq!(place.mode("web.key"), 0o600);
+    assert_eq!(place.mode("web.crt"), 0o644);
+    let _masks = masked(&[(r"until \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "until THEN")]);
+    assert_snapshot!(place.run("check -c app.toml"), @r#"
+    exit 0
+    --- stdout
+    /srv/app.toml is fine: 127.0.0.1:8443 (TLS), a worker for each processor, 0 issuers, 1 rule
+    certificate `/srv/web.crt`: localhost, 127.0.0.1; until THEN
+    "#);
+    let before = (place.read("web.key"), place.read("web.crt"));
+    assert_snapshot!(place.run(make), @r#"
+    exit 1
+    --- stderr
+    tls self-signed: `web.key` exists and is not overwritten; remove it, choose another name, or say `--force`
+    "#);
+    assert_eq!((place.read("web.key"), place.read("web.crt")), before);
+    let forced = place.run(&format!("{make} --force --days 7"));
+    assert_eq!(forced.code, Some(0), "{forced:?}");
+    assert_ne!(place.read("web.key"), before.0);
+    assert_eq!(place.mode("web.key"), 0o600);
+    assert_eq!(place.run("check -c app.toml").code, Some(0));
+    assert_eq!(place.names(), ["app.toml", "web.crt", "web.key"]);
+    assert_snapshot!(place.run("tls self-signed --name a --out-cert x --out-key x"), @r#"
+    exit 2
+    --- stderr
+    tls self-signed: `--out-cert` and `--out-key` are the same file
+    "#);
+}
