@@ -7,8 +7,7 @@ use super::forged;
 use crate::auth::Claims;
 
 /// Removes every field that an application could take for the word of destrier: `X-Auth-*`, `Remote-User` and those that
-/// the configuration names, also when spelled with `_`, which gateways of the CGI kind cannot tell from `-` (RFC 3875
-/// section 4.1.18). Then sets what the claims say.
+/// the configuration names, in every spelling that a gateway could take for them. Then sets what the claims say.
 pub(super) fn replace(fields: &mut HeaderMap, named: &[HeaderName], claims: Option<&Claims>) {
     forged::remove(fields, |name| {
         forged::begins(name, "x-auth-")
@@ -42,6 +41,8 @@ mod tests {
             "x-auth_scope",
             "Remote-User",
             "REMOTE_USER",
+            "X.Auth.Subject",
+            "remote.user",
             "Tenant_Id",
             "tenant-id",
             "X-My-Team",
@@ -50,6 +51,7 @@ mod tests {
         for name in forged.into_iter().chain([
             "x-author",
             "remote-username",
+            "remoteuser",
             "authorization",
             "tenant-id2",
             "tenant",
@@ -66,6 +68,7 @@ mod tests {
         let others = [
             "authorization",
             "remote-username",
+            "remoteuser",
             "tenant",
             "tenant-id2",
             "x-author",
