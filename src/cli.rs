@@ -10,7 +10,7 @@ mod user;
 
 pub use key::{KeyAlgorithm, KeyCommand, PROMOTE_AFTER, RotateCommand, RotatePlaceArgs};
 pub use token::{TokenCommand, TokenInput, TokenIssueArgs, TokenRevokeArgs, TokenVerifyArgs};
-pub use user::{UserAddArgs, UserArgs, UserCommand, UserPlaceArgs};
+pub use user::{UserAddArgs, UserArgs, UserCommand, UserPasswdArgs, UserPlaceArgs};
 
 const OVERVIEW: &str = "\
 Start:       destrier check && destrier run
