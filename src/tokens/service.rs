@@ -99,10 +99,9 @@ async fn policy(store: &Store, schema: &Schema) -> Result<Policy, String> {
             upgrade_hashes,
             ..
         } => {
-            let sample = store.sample_hash().await;
+            let sample = store.sample_hashes().await;
             let sample = sample.map_err(|error| format!("cannot read `auth_user`: {error}"))?;
-            let sample = sample.as_deref();
-            Ok(Policy::of_django(allow_md5_hashes, upgrade_hashes, sample))
+            Ok(Policy::of_django(allow_md5_hashes, upgrade_hashes, &sample))
         }
     }
 }

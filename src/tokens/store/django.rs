@@ -67,11 +67,11 @@ impl Django {
         })
     }
 
-    /// The hash of some user that can log in: most others cost as much.
-    pub(super) async fn sample_hash(on: &mut Connection<'_>) -> Result<Option<String>> {
-        let statement = "SELECT password FROM auth_user WHERE password LIKE '%$%' AND password NOT LIKE '!%' ORDER BY id DESC LIMIT 1";
-        let row = on.fetch(statement, &[]).await?;
-        row.map(|row| row.get("password")).transpose()
+    /// The hashes of some users that can log in, the newest first: most others cost what these do.
+    pub(super) async fn sample_hashes(on: &mut Connection<'_>) -> Result<Vec<String>> {
+        let statement = "SELECT password FROM auth_user WHERE password LIKE '%$%' AND password NOT LIKE '!%' ORDER BY id DESC LIMIT 100";
+        let rows = on.fetch_all(statement, &[]).await?;
+        rows.iter().map(|row| row.get("password")).collect()
     }
 
     /// The one of this name, as a login needs it.
