@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
@@ -31,7 +30,8 @@ Examples:
 Servers that have the file in their configuration notice within a moment; no reload is needed. Entries whose tokens have all expired \
 are taken out.
 
-Exit codes: 0 it is on the list, 1 the list cannot be written, 2 wrong usage or configuration.";
+Exit codes: 0 it is on the list, 1 the list cannot be written, 2 wrong usage or configuration: no list, or nothing in the file that \
+could be put on it.";
 
 /// `destrier token`.
 #[derive(Debug, Subcommand)]
@@ -165,8 +165,8 @@ pub struct TokenRevokeArgs {
     #[arg(long, value_name = "NAME")]
     pub iss: Option<String>,
     /// How long these tokens can be valid at most: then the entry may go [default with --token-file: the token's `exp`, else never]
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
-    pub ttl: Option<Duration>,
+    #[arg(long, value_name = "DURATION")]
+    pub ttl: Option<String>,
     /// The configuration that names the list [default: as for run]
     #[arg(short = 'c', long = "config", value_name = "FILE")]
     pub config: Option<PathBuf>,
