@@ -4,6 +4,7 @@
 mod client;
 mod freshness;
 mod link_local;
+mod once;
 mod schedule;
 mod source;
 #[cfg(test)]
@@ -16,6 +17,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use client::Limits;
+pub use once::fetch_once;
 use schedule::{Schedule, Wish};
 use source::{Brought, Failure, Source};
 

@@ -16,10 +16,12 @@ Examples:
   destrier token verify <token.txt
   destrier token verify --jwks keys.json --alg ES256,EdDSA --issuer https://login.example --audience api <token.txt
 
-Without a key on the command line the issuers of the configuration judge, each by its own policy.
+Without a key on the command line the issuers of the configuration judge, each by its own policy. Key sets and deny lists that servers \
+fetch are fetched once, in the same way.
 A token must have `exp`, whatever is asked for.
 
-Exit codes: 0 valid, 1 not valid, also when no key of the set can be used, 2 wrong usage.";
+Exit codes: 0 valid, 1 not valid, also when no key of the set can be used, 2 wrong usage, 4 nobody can tell, for keys or a deny list \
+could not be fetched.";
 
 const REVOKE: &str = "\
 Examples:
@@ -137,6 +139,9 @@ pub struct TokenVerifyArgs {
     /// A `typ` header that is accepted; may be given several times
     #[arg(long, value_name = "TYPE", requires = "key_source")]
     pub typ: Vec<String>,
+    /// Fetch nothing: an issuer whose keys must be fetched cannot judge then
+    #[arg(long, conflicts_with = "key_source")]
+    pub offline: bool,
     /// A claim that must have this value, JSON or else text: `a=42` is the number, `a='"42"'` the text; may be given several times
     #[arg(long, value_name = "NAME=VALUE")]
     pub claim: Vec<String>,

@@ -21,6 +21,7 @@ mod ask;
 mod auth;
 mod check;
 mod config;
+mod fetched;
 mod key;
 mod plan;
 mod preflight;
@@ -79,6 +80,8 @@ pub enum ExitCode {
     Changes,
     /// The application failed to boot.
     Boot,
+    /// Of `token verify` and `auth explain`: nobody can tell, for keys or a deny list could not be fetched.
+    Unknown,
 }
 
 impl From<ExitCode> for std::process::ExitCode {
@@ -88,6 +91,7 @@ impl From<ExitCode> for std::process::ExitCode {
             ExitCode::Failure => 1,
             ExitCode::Usage | ExitCode::Changes => 2,
             ExitCode::Boot => 3,
+            ExitCode::Unknown => 4,
         })
     }
 }

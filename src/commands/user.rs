@@ -194,7 +194,7 @@ fn open(args: &crate::cli::UserPlaceArgs) -> Result<Place, CommandError> {
 pub(super) fn become_the_workers(config: &Config) -> Result<(), CommandError> {
     match identity_of(&config.process) {
         Ok(identity) => identity.assume().map_err(|error| {
-            CommandError::failure(format!("user: cannot become `process.user`: {error}"))
+            CommandError::failure(format!("cannot become `process.user`: {error}"))
         }),
         // Whether this user may write to the database, the file system says.
         Err(IdentityError::NotRoot(..)) => Ok(()),

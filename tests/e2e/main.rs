@@ -17,6 +17,7 @@ mod guard;
 mod handover;
 mod hang;
 mod identity;
+mod judging_commands;
 mod key_files;
 mod key_rotation;
 mod listeners;

@@ -1,7 +1,7 @@
 //! Keys that are fetched: the provider rolls them over, goes away and comes back, and nobody is refused who should pass.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -16,15 +16,15 @@ use crate::support::server::{Server, Setup};
 use crate::support::{eventually, os};
 
 /// Someone who issues tokens, with a key set on the web.
-struct Provider {
-    address: SocketAddr,
+pub(crate) struct Provider {
+    pub(crate) address: SocketAddr,
     set: Arc<Mutex<String>>,
     asked: Arc<AtomicUsize>,
     is_away: Arc<AtomicBool>,
 }
 
 impl Provider {
-    fn start(letters: &str) -> Self {
+    pub(crate) fn start(letters: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let provider = Self {
             address: listener.local_addr().unwrap(),
@@ -52,11 +52,11 @@ impl Provider {
     }
 
     /// Connections are closed without an answer, or not any more.
-    fn go_away(&self, is_away: bool) {
+    pub(crate) fn go_away(&self, is_away: bool) {
         self.is_away.store(is_away, Ordering::SeqCst);
     }
 
-    fn asked(&self) -> usize {
+    pub(crate) fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }
 
@@ -71,7 +71,7 @@ impl Provider {
     }
 }
 
-fn answer(mut stream: TcpStream, body: &str) {
+pub(crate) fn answer(mut stream: impl Read + Write, body: &str) {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") && stream.read_exact(&mut byte).is_ok() {
