@@ -133,6 +133,10 @@ pub enum FromAgent {
         feed: u32,
         /// When, in seconds since 1970.
         at: u64,
+        /// How many keys, or entries of the list, there are.
+        entries: u64,
+        /// When it is fetched anew, in seconds since 1970.
+        next: u64,
     },
     /// Its server says that what was fetched last is still so.
     Confirmed {
@@ -140,6 +144,8 @@ pub enum FromAgent {
         feed: u32,
         /// When, in seconds since 1970.
         at: u64,
+        /// When it is fetched anew, in seconds since 1970.
+        next: u64,
     },
     /// An attempt brought nothing, or was not made: whoever waits for a new key need not wait any longer.
     Failed {
@@ -147,6 +153,8 @@ pub enum FromAgent {
         feed: u32,
         /// Why, for the operator.
         reason: String,
+        /// When it is tried again, in seconds since 1970; none where no attempt was made.
+        next: Option<u64>,
     },
 }
 

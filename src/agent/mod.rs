@@ -188,8 +188,12 @@ async fn wish(feed: u32, keepers: &mut [Keeper], master: &mut MasterEnd<ToAgent>
         Some(Wish::TooOften) => "asked too often",
         None => "there is no such feed",
     };
-    let reason = reason.to_owned();
-    master.say(&FromAgent::Failed { feed, reason }, None).await;
+    let failed = FromAgent::Failed {
+        feed,
+        reason: reason.to_owned(),
+        next: None,
+    };
+    master.say(&failed, None).await;
 }
 
 /// Tells the master and the log what an attempt brought.
@@ -208,7 +212,9 @@ async fn end(ended: Ended, keeper: &mut Keeper, master: &mut MasterEnd<ToAgent>)
             } else {
                 tracing::debug!(url, reason, "still cannot fetch");
             }
-            master.say(&FromAgent::Failed { feed, reason }, None).await;
+            let next = Some(keeper.next_attempt());
+            let failed = FromAgent::Failed { feed, reason, next };
+            master.say(&failed, None).await;
             return Ok(());
         }
     };
@@ -217,10 +223,11 @@ async fn end(ended: Ended, keeper: &mut Keeper, master: &mut MasterEnd<ToAgent>)
         let failed_for = humantime::format_duration(whole_seconds(failed_for)).to_string();
         tracing::info!(url, failed_for, "can fetch again");
     }
-    let at = clock::unix().as_secs();
+    let (at, next) = (clock::unix().as_secs(), keeper.next_attempt());
     let Some(content) = brought.content else {
         tracing::debug!(url, "fetched, nothing has changed");
-        master.say(&FromAgent::Confirmed { feed, at }, None).await;
+        let confirmed = FromAgent::Confirmed { feed, at, next };
+        master.say(&confirmed, None).await;
         return Ok(());
     };
     for warning in brought.warnings {
@@ -228,7 +235,13 @@ async fn end(ended: Ended, keeper: &mut Keeper, master: &mut MasterEnd<ToAgent>)
     }
     tracing::info!(url, bytes = content.len(), "fetched something new");
     let file = sealed_file("destrier-feed", &content)?;
-    let message = FromAgent::Fetched { feed, at };
+    let entries = u64::try_from(brought.entries).unwrap_or(u64::MAX);
+    let message = FromAgent::Fetched {
+        feed,
+        at,
+        entries,
+        next,
+    };
     master.say(&message, Some(file.into())).await;
     Ok(())
 }
@@ -247,6 +260,15 @@ impl Keeper {
             url: source::shown(&feed.fetch.url),
             source: Some(Source::new(feed.fetch, limits.clone(), table)),
         }
+    }
+}
+
+impl Keeper {
+    /// When it begins unless somebody asks for it earlier, in seconds since 1970.
+    fn next_attempt(&self) -> u64 {
+        let next = self.schedule.next().unwrap_or_default();
+        let wait = next.saturating_sub(clock::monotonic());
+        clock::unix().saturating_add(wait).as_secs()
     }
 }
 

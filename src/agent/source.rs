@@ -44,6 +44,8 @@ struct Last {
 pub(super) struct Brought {
     /// Another content than last time.
     pub(super) content: Option<Vec<u8>>,
+    /// How many keys or entries there are in it.
+    pub(super) entries: usize,
     /// What the operator should know about it.
     pub(super) warnings: Vec<String>,
     /// How long it is fresh, if its server says so.
@@ -126,11 +128,15 @@ impl Source {
         };
         let list = read.map_err(|error| Failure::of(&self.fetch.url, Reason::Table(error)))?;
         let is_new = self.last_list.as_ref() != Some(&list);
+        let mut entries = 0;
         if is_new {
+            let at = |reason: Reason| Failure::of(&self.fetch.url, reason);
+            entries = judge(&self.fetch, &list).map_err(at)?.entries;
             self.last_list = Some(list.clone());
         }
         Ok(Brought {
             content: is_new.then_some(list),
+            entries,
             lifetime: None,
             warnings: Vec::new(),
         })
@@ -224,6 +230,7 @@ impl Source {
     fn take(&mut self, url: Url, answer: Answer) -> Result<Brought, Failure> {
         let mut brought = Brought {
             content: None,
+            entries: 0,
             warnings: Vec::new(),
             lifetime: None,
         };
@@ -232,8 +239,9 @@ impl Source {
                 (last.url, last.fields) = (url, fields);
             }
             (Answer::Content { fields, body }, last) => {
-                let warnings = judge(&self.fetch, &body);
-                brought.warnings = warnings.map_err(|reason| Failure::of(url.as_str(), reason))?;
+                let judged = judge(&self.fetch, &body);
+                let judged = judged.map_err(|reason| Failure::of(url.as_str(), reason))?;
+                (brought.entries, brought.warnings) = (judged.entries, judged.warnings);
                 brought.content = Some(body.clone());
                 *last = Some(Last {
                     url,
@@ -281,17 +289,27 @@ impl Failure {
     }
 }
 
-/// Whether what was fetched can be used, and what the operator should know about it.
-fn judge(fetch: &Fetch, content: &[u8]) -> Result<Vec<String>, Reason> {
+/// What can be used.
+struct Judged {
+    entries: usize,
+    /// What the operator should know about it.
+    warnings: Vec<String>,
+}
+
+/// Whether what was fetched can be used.
+fn judge(fetch: &Fetch, content: &[u8]) -> Result<Judged, Reason> {
     match fetch.kind {
         FetchKind::Jwks | FetchKind::Discovery { .. } => {
             let keys = IssuerKeys::from_fetched_jwks(content, &fetch.algorithms)?;
-            Ok(keys.warnings().to_vec())
+            Ok(Judged {
+                entries: keys.count(),
+                warnings: keys.warnings().to_vec(),
+            })
         }
-        FetchKind::DenyList | FetchKind::TokenDatabase => {
-            DenyListText::parse(content)?;
-            Ok(Vec::new())
-        }
+        FetchKind::DenyList | FetchKind::TokenDatabase => Ok(Judged {
+            entries: DenyListText::parse(content)?.revoked.len(),
+            warnings: Vec::new(),
+        }),
     }
 }
 

@@ -133,6 +133,11 @@ impl DenyList {
         made
     }
 
+    fn count(&self) -> usize {
+        let scopes = [&self.jti, &self.sub, &self.sid].into_iter();
+        scopes.flat_map(BTreeMap::values).map(Vec::len).sum()
+    }
+
     /// By which claim the token is on the list.
     fn find(&self, claims: &Claims, users: &[String]) -> Option<&'static str> {
         let names = |scopes: &Scopes, claim: &str| match claims.get(claim) {
@@ -226,6 +231,12 @@ impl Revocations {
             }));
         }
         Ok(())
+    }
+
+    /// How many entries the list at this place has, where it is known.
+    pub(super) fn count(&self, place: usize) -> Option<usize> {
+        let listed = self.lists.get(place)?.load();
+        listed.list.as_ref().map(|list| list.count())
     }
 
     /// The list at this place is good until then, or for ever.

@@ -24,7 +24,10 @@ pub(super) fn put_in_force(
     }
     if offline {
         for (feed, _) in wanted {
-            tell(&format!("note: {}: not fetched, as asked", named(feed, config)));
+            tell(&format!(
+                "note: {}: not fetched, as asked",
+                named(feed, config)
+            ));
         }
         return Ok(());
     }

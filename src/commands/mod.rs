@@ -245,7 +245,9 @@ pub(crate) fn lock_folder_of(file: &Path) -> io::Result<File> {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let shown = folder.display();
-            tell(&format!("waiting for another command that changes files in `{shown}`"));
+            tell(&format!(
+                "waiting for another command that changes files in `{shown}`"
+            ));
             lock.lock()?;
         }
         Err(TryLockError::Error(error)) => return Err(error),

@@ -8,7 +8,9 @@ use comfy_table::{Table, presets};
 use super::{CommandError, ExitCode};
 use crate::cli::MasterArgs;
 use crate::master::control::{Answer, Request};
-use crate::master::{DeathStatus, RequestStatus, Status, StopPhase};
+use crate::master::{
+    AgentStatus, DeathStatus, FeedCondition, FeedStatus, RequestStatus, Status, StopPhase,
+};
 
 /// Deaths that are shown to people; `--json` has all that are remembered.
 const DEATHS_SHOWN: usize = 5;
@@ -89,12 +91,63 @@ fn shown(status: &Status) -> String {
         },
         totals.connections
     ));
+    lines.extend(status.agent.as_ref().map(agent));
+    lines.extend(status.feeds.iter().map(feed));
     let deaths = if status.deaths.is_empty() {
         String::new()
     } else {
         format!("\n{}\n", deaths(&status.deaths).join("\n"))
     };
     format!("{}\n\n{}\n{deaths}", lines.join("\n"), workers(status))
+}
+
+fn agent(agent: &AgentStatus) -> String {
+    match (agent.pid, agent.uptime, agent.restarts_in) {
+        (Some(pid), Some(uptime), _) => format!("agent      pid {pid}, up {}", span(uptime)),
+        (_, _, Some(restarts_in)) => format!(
+            "agent      none runs, another one is started in {}",
+            span(restarts_in)
+        ),
+        (_, _, None) => "agent      none runs".to_owned(),
+    }
+}
+
+/// A key file, a key set, a deny list: how much there is, from where, how old.
+fn feed(feed: &FeedStatus) -> String {
+    let many = |one: &str, many: &str| match feed.entries {
+        Some(1) => format!("1 {one} of "),
+        Some(entries) => format!("{entries} {many} of "),
+        None => String::new(),
+    };
+    let issuer = feed.issuer.as_deref().unwrap_or_default();
+    let what = match feed.purpose.as_str() {
+        "keys" => format!("keys       `{issuer}`: {}", many("key", "keys")),
+        "signing-key" => format!("signs      `{issuer}`: "),
+        _ => format!("deny list  {}", many("entry", "entries")),
+    };
+    let mut line = format!("{what}{}", feed.source);
+    match (feed.state, feed.age) {
+        (FeedCondition::Unknown, _) => line.push_str(", NOT KNOWN"),
+        (FeedCondition::Stale, _) => line.push_str(", TOO OLD"),
+        (FeedCondition::Good, _) => {}
+    }
+    if let Some(age) = feed.age {
+        line.push_str(&format!(", confirmed {} ago", span(age)));
+    }
+    if let Some(stale_in) = feed.stale_in.filter(|_| feed.failure.is_some())
+        && feed.state == FeedCondition::Good
+    {
+        line.push_str(&format!(", good for {}", span(stale_in)));
+    }
+    if let Some(next_in) = feed.next_in {
+        line.push_str(&format!(", next in {}", span(next_in)));
+    }
+    if let Some(failure) = &feed.failure {
+        let since = failure.since.map(|since| format!(" for {}", span(since)));
+        let since = since.unwrap_or_default();
+        line.push_str(&format!("\n           failing{since}: {}", failure.reason));
+    }
+    line
 }
 
 /// A line for each of the last deaths, newest first.

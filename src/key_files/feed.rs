@@ -1,6 +1,7 @@
 //! Key files as they change: what they hold now, if it could be put in force.
 
 use super::{Digest, KeyFile, deny_list_file, keys_of, signing_key_in};
+use crate::auth::DenyListText;
 use crate::config::{self, FeedContent, FeedPurpose};
 
 /// Reads the file of the feed at this place of `auth.feeds()`.
@@ -17,30 +18,33 @@ pub(crate) fn read_feed(auth: &config::Auth, place: usize) -> Result<FeedContent
     };
     if let FeedPurpose::DenyList(_) = feed.purpose {
         let file = deny_list_file(path).map_err(|error| format!("auth.revocation: {error}"))?;
+        let list = DenyListText::parse(file.bytes()).map_err(|error| file.unusable(&error))?;
         return Ok(FeedContent {
             bytes: file.bytes().to_vec(),
+            entries: Some(list.revoked.len()),
             digest: file.digest(),
             warnings: Vec::new(),
         });
     }
     let file = KeyFile::read(path)?;
-    let warnings = match feed.purpose {
+    let (entries, warnings) = match feed.purpose {
         FeedPurpose::IssuerKeys(issuer) => {
             let issuer = auth.issuers.get(issuer);
             let issuer = issuer.ok_or_else(|| "there is no such issuer".to_owned())?;
             let keys = keys_of(&file, issuer);
             let keys = keys.map_err(|error| format!("auth.issuer `{}`: {error}", issuer.name))?;
-            keys.warnings().to_vec()
+            (Some(keys.count()), keys.warnings().to_vec())
         }
         FeedPurpose::SigningKey => {
             let key = signing_key_in(&file);
             key.map_err(|error| format!("auth.tokens: {error}"))?;
-            Vec::new()
+            (None, Vec::new())
         }
-        FeedPurpose::DenyList(_) => Vec::new(),
+        FeedPurpose::DenyList(_) => (None, Vec::new()),
     };
     Ok(FeedContent {
         bytes: file.content()?.to_vec(),
+        entries,
         digest: file.digest(),
         warnings,
     })

@@ -12,6 +12,7 @@ use crate::channel::{self, Decoder, FeedNews, FromAgent, ToAgent};
 use crate::config::{Fetch, Log};
 use crate::logging;
 use crate::supervisor::{Backoff, Generation, Now, WorkerId};
+use crate::sys::clock;
 use crate::sys::identity::Identity;
 use crate::sys::process::{self, Ending, Keep, ProcessId};
 use crate::sys::socket;
@@ -55,10 +56,31 @@ struct Process {
     outgoing: Vec<u8>,
     /// What it fetches, as messages number it.
     feeds: Vec<Fetch>,
-    /// Those of which it has told something.
-    told: Vec<bool>,
+    /// What it has told of each.
+    progress: Vec<Progress>,
     identity: Identity,
     log: Log,
+}
+
+/// What the process has told of something that it fetches.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Progress {
+    is_told: bool,
+    /// When it makes its next attempt, in seconds since 1970.
+    pub(super) next: Option<u64>,
+    /// Since an attempt failed, until one does not.
+    pub(super) failure: Option<Failure>,
+}
+
+/// Attempts that failed, one after the other.
+#[derive(Debug, Clone)]
+pub(super) struct Failure {
+    /// Of the last one.
+    pub(super) reason: String,
+    /// When the first one failed, in seconds since 1970.
+    pub(super) since: u64,
+    /// When the last one did.
+    pub(super) at: u64,
 }
 
 /// Something that was fetched.
@@ -67,6 +89,8 @@ pub(super) struct Fetched {
     pub(super) fetch: Fetch,
     /// When, or when it was confirmed, in seconds since 1970.
     pub(super) at: u64,
+    /// How many keys or entries there are.
+    pub(super) entries: u64,
     pub(super) file: OwnedFd,
 }
 
@@ -98,10 +122,45 @@ impl Agent {
         self.fetched.iter().find(|it| it.fetch == *fetch)
     }
 
+    /// The process, with how long it has run.
+    pub(super) fn runs(&self, now: Now) -> Option<(ProcessId, Now)> {
+        let process = self.process.as_ref()?;
+        Some((process.pid, now.saturating_sub(process.started)))
+    }
+
+    /// What the process has told of this.
+    pub(super) fn progress(&self, fetch: &Fetch) -> Option<&Progress> {
+        let place = self.place(fetch)?;
+        self.process.as_ref()?.progress.get(place)
+    }
+
     /// The place of something among what the process fetches.
     fn place(&self, fetch: &Fetch) -> Option<usize> {
         let process = self.process.as_ref()?;
         process.feeds.iter().position(|it| it == fetch)
+    }
+}
+
+impl Progress {
+    fn take_in(&mut self, message: &FromAgent, now: u64) {
+        self.is_told = true;
+        match message {
+            FromAgent::Fetched { next, .. } | FromAgent::Confirmed { next, .. } => {
+                self.next = Some(*next);
+                self.failure = None;
+            }
+            FromAgent::Failed { reason, next, .. } => {
+                // Else no attempt was made.
+                if let Some(next) = *next {
+                    self.next = Some(next);
+                    self.failure = Some(Failure {
+                        reason: reason.clone(),
+                        since: self.failure.as_ref().map_or(now, |failure| failure.since),
+                        at: now,
+                    });
+                }
+            }
+        }
     }
 }
 
@@ -244,7 +303,7 @@ impl Master {
             incoming: Decoder::default(),
             descriptors: VecDeque::new(),
             outgoing: Vec::new(),
-            told: vec![false; feeds.len()],
+            progress: vec![Progress::default(); feeds.len()],
             feeds,
             identity,
             log,
@@ -331,15 +390,16 @@ impl Master {
             tracing::error!(feed, "the agent speaks of what it was not asked for");
             return;
         };
-        if let Some(told) = process.told.get_mut(place) {
-            *told = true;
+        if let Some(progress) = process.progress.get_mut(place) {
+            progress.take_in(&message, clock::unix().as_secs());
         }
         match (message, file) {
-            (FromAgent::Fetched { at, .. }, Some(file)) => {
+            (FromAgent::Fetched { at, entries, .. }, Some(file)) => {
                 self.agent.fetched.retain(|known| known.fetch != fetch);
                 self.agent.fetched.push(Fetched {
                     fetch: fetch.clone(),
                     at,
+                    entries,
                     file,
                 });
                 self.hand_to_all(&self.places_of(&fetch));
@@ -406,12 +466,8 @@ impl Master {
 
     /// Whether the agent has tried to fetch this, and has nothing.
     pub(super) fn is_known_to_fail(&self, fetch: &Fetch) -> bool {
-        let place = self.agent.place(fetch);
-        let process = self.agent.process.as_ref();
-        let told = place
-            .zip(process)
-            .and_then(|(place, process)| process.told.get(place));
+        let progress = self.agent.progress(fetch);
         // Without an agent nobody fetches it soon.
-        told.copied().unwrap_or(self.agent.deaths.failures > 0)
+        progress.map_or(self.agent.deaths.failures > 0, |progress| progress.is_told)
     }
 }

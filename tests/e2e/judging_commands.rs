@@ -81,8 +81,12 @@ fn without_the_keys_nobody_says_that_a_token_is_not_valid() {
     let offline = place.run(&token, &["token", "verify", "--offline"]);
     assert_eq!(offline.code, Some(4), "{offline:?}");
     assert!(
-        offline.stderr.contains("token cannot be judged: issuer login: its keys are not known")
-            && offline.stderr.contains("keys of issuer `login`: not fetched, as asked"),
+        offline
+            .stderr
+            .contains("token cannot be judged: issuer login: its keys are not known")
+            && offline
+                .stderr
+                .contains("keys of issuer `login`: not fetched, as asked"),
         "{offline:?}"
     );
     let offline = place.run(&token, &["auth", "explain", "GET", "/x", "--offline"]);

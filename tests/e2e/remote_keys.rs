@@ -278,3 +278,76 @@ fn a_deny_list_is_polled_and_while_it_cannot_be_had_nobody_is_believed() {
         (statuses(&server, &one) == [200; 12]).then_some(())
     });
 }
+
+#[test]
+fn status_and_plan_tell_what_is_fetched_how_old_it_is_and_what_fails() {
+    let provider = Provider::start("ab");
+    let mut server = provider.set_up("").start();
+    let feed = |server: &Server| server.status().feeds.swap_remove(0);
+    let status = server.status();
+    let agent = status.agent.unwrap();
+    assert_eq!(agent.pid, Some(agent_of(&server)));
+    let known = feed(&server);
+    let url = format!("http://{}/jwks.json", provider.address);
+    assert_eq!(
+        (known.purpose.as_str(), known.issuer.as_deref()),
+        ("keys", Some("login"))
+    );
+    assert_eq!(
+        (known.source.as_str(), known.is_fetched),
+        (url.as_str(), true)
+    );
+    assert_eq!(known.entries, Some(2));
+    assert!(known.age.unwrap() < 60.0, "{known:?}");
+    // Ahead of the hour that the answer gives.
+    let next_in = known.next_in.unwrap();
+    assert!((2500.0..3300.0).contains(&next_in), "{known:?}");
+    assert!(known.failure.is_none(), "{known:?}");
+    let told = server.cli(["status"]).stdout;
+    let line = format!("keys       `login`: 2 keys of {url}, confirmed ");
+    assert!(told.contains(&line), "{told}");
+
+    provider.go_away(true);
+    // Somebody shows a token of another key, so that an attempt is made.
+    assert_eq!(statuses(&server, &token_of_pair('c')), [401; 12]);
+    eventually("a failure", || feed(&server).failure.map(drop));
+    let failing = feed(&server);
+    assert_eq!(failing.entries, Some(2));
+    let failure = failing.failure.as_ref().unwrap();
+    assert!(failure.reason.contains(&url), "{failing:?}");
+    assert!(
+        failure.since.unwrap() >= failure.ago.unwrap(),
+        "{failing:?}"
+    );
+    assert!(failing.next_in.unwrap() <= 75.0, "{failing:?}");
+    let told = server.cli(["status"]).stdout;
+    assert!(
+        told.contains("failing for ") && told.contains(", good for "),
+        "{told}"
+    );
+
+    let plan = |server: &Server| server.cli(["plan"]).stdout;
+    let kept = plan(&server);
+    let is_kept = |line: &str| {
+        line.starts_with("keep ") && line.contains("keys of `login`") && line.ends_with(&url)
+    };
+    assert!(kept.lines().any(is_kept), "{kept}");
+    let auth = format!(
+        "[auth.revocation]\nfile = \"revoked.json\"\n[[auth.issuer]]\nname = \"login\"\njwks_url = \"{url}?a\"\n[[auth.rule]]\npath = \"/**\"\n"
+    );
+    std::fs::write(server.folder().join("revoked.json"), "{\"revoked\": []}").unwrap();
+    server.config.set_auth(&auth);
+    server.config.write();
+    let planned = plan(&server);
+    for line in [
+        "keys of `login`".to_owned(),
+        format!("{url}: it is fetched anew, from elsewhere or otherwise"),
+        "revoked.json: it is new".to_owned(),
+    ] {
+        assert!(planned.contains(&line), "{planned}");
+    }
+    provider.go_away(false);
+    eventually("no failure", || {
+        feed(&server).failure.is_none().then_some(())
+    });
+}

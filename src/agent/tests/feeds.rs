@@ -66,13 +66,23 @@ impl Master {
     /// The content of the next message, which must be a new one of this feed.
     async fn fetched(&mut self, expected: u32) -> String {
         let message = self.next().await;
-        let FromAgent::Fetched { feed, at } = message else {
+        let FromAgent::Fetched {
+            feed,
+            at,
+            entries,
+            next,
+        } = message
+        else {
             panic!("{message:?}");
         };
         assert_eq!(feed, expected);
-        assert!(clock::unix().as_secs() - at < 20);
+        assert!(clock::unix().as_secs() - at < 20 && next > at);
         let file = self.descriptors.pop_front().expect("it came along");
-        String::from_utf8(read_sealed(file).unwrap()).unwrap()
+        let content = String::from_utf8(read_sealed(file).unwrap()).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&content).unwrap();
+        let all = json["keys"].as_array().or(json["revoked"].as_array());
+        assert_eq!(usize::try_from(entries).unwrap(), all.unwrap().len());
+        content
     }
 }
 
@@ -106,7 +116,10 @@ async fn every_feed_is_fetched_at_once_and_what_is_the_same_is_confirmed() {
     for _ in 0..2 {
         match master.next().await {
             FromAgent::Fetched { feed, .. } => seen.push((feed, "fetched".to_owned())),
-            FromAgent::Failed { feed, reason } => seen.push((feed, reason)),
+            FromAgent::Failed { feed, reason, next } => {
+                assert!(next.is_some());
+                seen.push((feed, reason));
+            }
             FromAgent::Confirmed { .. } => panic!("nothing was known"),
         }
     }
@@ -164,7 +177,12 @@ async fn an_agent_that_is_told_what_is_known_fetches_when_that_is_due_or_asked_f
     assert_eq!(master.fetched(0).await, set(&[KEY]));
     master.say(&ToAgent::Wanted { feed: 2 }).await;
     let reason = "there is no such feed".to_owned();
-    assert_eq!(master.next().await, FromAgent::Failed { feed: 2, reason });
+    let failed = FromAgent::Failed {
+        feed: 2,
+        reason,
+        next: None,
+    };
+    assert_eq!(master.next().await, failed);
 }
 
 #[tokio::test]

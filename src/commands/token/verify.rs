@@ -6,9 +6,7 @@ use std::time::Duration;
 use super::{now, parse_algorithm, parse_claim, parse_duration, read_token};
 use crate::auth::{Claims, Guard};
 use crate::cli::{ConfigArgs, TokenVerifyArgs};
-use crate::commands::{
-    CommandError, ExitCode, fetched, load_config, misconfigured, print, tell,
-};
+use crate::commands::{CommandError, ExitCode, fetched, load_config, misconfigured, print, tell};
 use crate::config::{Auth, Binding, Config, Issuer, KeySource, LEEWAY_MAX};
 use crate::key_files::{self, LoadError, MissingSecret};
 

@@ -242,6 +242,7 @@ fn take_fetched(
         generation,
         feed,
         at,
+        entries,
         file,
     } in state
     {
@@ -252,7 +253,12 @@ fn take_fetched(
         let feed = feeds.as_ref().and_then(|feeds| feeds.get(feed));
         if let Some(fetch) = feed.and_then(|feed| feed.source.fetch()) {
             let fetch = fetch.clone();
-            fetched.push(Fetched { fetch, at, file });
+            fetched.push(Fetched {
+                fetch,
+                at,
+                entries,
+                file,
+            });
         }
     }
     Ok(fetched)

@@ -289,12 +289,18 @@ fn pack_fetched<'a>(
         })
     };
     let pack = |fetched: &'a agent::Fetched| {
-        let agent::Fetched { fetch, at, file } = fetched;
+        let agent::Fetched {
+            fetch,
+            at,
+            entries,
+            file,
+        } = fetched;
         let (generation, feed) = place(fetch)?;
         Some(Fetched {
             generation,
             feed,
             at: *at,
+            entries: *entries,
             file: luggage.pack(file.as_fd()),
         })
     };

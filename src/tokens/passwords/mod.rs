@@ -228,7 +228,10 @@ mod tests {
         let Some(hash) = hash else {
             return policy.usual.iter().map(Hash::cost).collect();
         };
-        let missing = policy.missing(&hash).map(NonZeroU32::get).unwrap_or_default();
+        let missing = policy
+            .missing(&hash)
+            .map(NonZeroU32::get)
+            .unwrap_or_default();
         vec![match hash.cost() {
             Cost::Pbkdf2Sha256(own) => Cost::Pbkdf2Sha256(own.saturating_add(missing)),
             other => other,
@@ -254,7 +257,10 @@ mod tests {
         assert!(policy.usual.as_ref().unwrap().is_preferred());
         assert_eq!(work(&policy, None), work(&policy, Some(OLD)));
         let policy = Policy::own();
-        assert_eq!(work(&policy, None), work(&policy, Some(&hash("x").unwrap())));
+        assert_eq!(
+            work(&policy, None),
+            work(&policy, Some(&hash("x").unwrap()))
+        );
     }
 
     #[test]

@@ -91,7 +91,9 @@ fn what_cannot_be_done_is_told_and_nothing_is_written() {
     assert_eq!(outcome.code, Some(2));
     assert!(
         outcome.stderr.contains("has no `auth.revocation.file`")
-            && outcome.stderr.contains("hint: put `{\"revoked\": []}` into a file, set `file ="),
+            && outcome
+                .stderr
+                .contains("hint: put `{\"revoked\": []}` into a file, set `file ="),
         "{outcome:?}"
     );
 }
@@ -116,8 +118,7 @@ fn a_lifetime_that_no_token_has_is_refused() {
     for ttl in ["0s", "999ms", "99999999d", "36501d"] {
         let outcome = place.run(&format!("token revoke -c app.toml --jti a --ttl {ttl}"));
         assert_eq!(outcome.code, Some(2), "{outcome:?}");
-        let told =
-            format!("token: `--ttl` must be 1s to 100 years (36500d), found `{ttl}`\n");
+        let told = format!("token: `--ttl` must be 1s to 100 years (36500d), found `{ttl}`\n");
         assert_eq!(outcome.stderr, told);
     }
     assert!(list(&place).is_empty());
