@@ -16,6 +16,7 @@ mod stream;
 mod target;
 mod token_service;
 mod track;
+mod unserved;
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -38,6 +39,7 @@ pub use in_progress::InProgress;
 pub use reply::request_timeout;
 use tokio::sync::Notify;
 use track::{Access, Track};
+use unserved::Unserved;
 
 use crate::app::{AppService, BoxError, Draining, RequestBody};
 use crate::auth::{
@@ -61,6 +63,7 @@ pub struct Pipeline<S> {
     app: S,
     seat: SeatWriter,
     replay: Option<Arc<ReplayCache>>,
+    unserved: Unserved,
     settings: Settings,
     /// Wakes whoever waits for the worker to have served enough.
     served_out: Notify,
@@ -126,6 +129,7 @@ impl<S: AppService> Pipeline<S> {
             app,
             seat,
             replay,
+            unserved: Unserved::new(),
             settings,
             served_out: Notify::new(),
             stuck: Arc::new(Notify::new()),
@@ -206,14 +210,7 @@ impl<S: AppService> Pipeline<S> {
         let answer = match admitted {
             Err(refusal) => {
                 self.seat.refused();
-                tracing::info!(
-                    request = %id,
-                    method = cut(head.method.as_str()),
-                    path = cut(head.uri.path()),
-                    status = refusal.status,
-                    reason = cut(&refusal.reason),
-                    "refused"
-                );
+                self.unserved.refused(&refusal, &head, id);
                 Err(reply::refusal(&refusal))
             }
             Ok(Passed {
@@ -223,7 +220,8 @@ impl<S: AppService> Pipeline<S> {
                 request_timeout,
             }) => {
                 if let Some(refusal) = audited {
-                    self.note_audit(&refusal, &head, id);
+                    self.seat.audited();
+                    self.unserved.audited(&refusal, &head, id);
                 }
                 let blocked = self.blocked(&head, claims.as_deref(), &track, id);
                 if let Some(claims) = claims {
@@ -322,19 +320,6 @@ impl<S: AppService> Pipeline<S> {
         Ok(passed)
     }
 
-    /// What a rule would have refused, were it not an audit.
-    fn note_audit(&self, refusal: &Refusal, head: &http::request::Parts, id: RequestId) {
-        self.seat.audited();
-        tracing::info!(
-            request = %id,
-            method = cut(head.method.as_str()),
-            path = cut(head.uri.path()),
-            status = refusal.status,
-            reason = cut(&refusal.reason),
-            "would be refused, but the rule is an audit"
-        );
-    }
-
     fn judge(
         &self,
         head: &http::request::Parts,
@@ -395,14 +380,7 @@ impl<S: AppService> Pipeline<S> {
         // The master takes it off the list when it wakes up for that.
         let left = until.checked_sub(clock::monotonic())?;
         self.seat.blocked();
-        tracing::info!(
-            request = %id,
-            method = cut(head.method.as_str()),
-            path = cut(head.uri.path()),
-            status = StatusCode::SERVICE_UNAVAILABLE.as_u16(),
-            reason = "workers died of it: `workers.poison_guard`",
-            "blocked"
-        );
+        self.unserved.blocked(fingerprint, head, id);
         Some(reply::blocked(left))
     }
 

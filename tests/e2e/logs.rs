@@ -173,3 +173,60 @@ fn a_hostile_path_neither_tears_lines_nor_makes_one_of_its_own() {
     let torn = lines.iter().find(|line| line["timestamp"].is_null());
     assert_eq!(torn, None);
 }
+
+/// The lines of requests that were refused, and how many others were counted.
+fn refusals(server: &Server) -> (usize, u64) {
+    let lines = server.log.since(Mark::START);
+    let written = lines.iter().filter(|line| line["message"] == "refused");
+    let counted = lines.iter().filter_map(|line| {
+        let message = line["message"].as_str()?;
+        let more = line["more"].as_u64()?;
+        assert_eq!(message, format!("refused {more} more like this"));
+        assert_eq!(line["code"], "permission_denied");
+        Some(more)
+    });
+    (written.count(), counted.sum())
+}
+
+fn flood(server: &Server, requests: usize, path: impl Fn(usize) -> String) {
+    let mut connection = client::Blocking::open(&server.address()).unwrap();
+    for number in 0..requests {
+        let request = http::Request::get(path(number)).header("host", "test");
+        let request = request.body(http_body_util::Empty::new()).unwrap();
+        assert_eq!(connection.send(request).unwrap().status, 403);
+    }
+}
+
+fn with_one_rule(level: &str) -> Setup {
+    let mut setup = Setup::new().set("log.level", level).set("workers.count", 1);
+    setup
+        .config
+        .set_auth("[[auth.rule]]\npath = \"/hello\"\naccess = \"public\"\n");
+    setup
+}
+
+#[test]
+fn a_flood_of_refusals_is_summed_up_and_each_is_told_or_counted() {
+    let server = with_one_rule("info").start();
+    flood(&server, 5, |number| format!("/{number}"));
+    assert_eq!(refusals(&server), (5, 0));
+    flood(&server, 495, |number| format!("/{number}"));
+    assert_eq!(refusals(&server).0, 10);
+    // The count comes by itself, and what is not told yet when the worker ends.
+    eventually("a summary", || (refusals(&server).1 == 490).then_some(()));
+    flood(&server, 100, |_| "/".to_owned());
+    let outcome = server.cli(["stop"]);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    let (written, counted) = refusals(&server);
+    assert_eq!(u64::try_from(written).unwrap() + counted, 600);
+    assert!(written <= 15, "{written}");
+}
+
+#[test]
+fn at_the_level_debug_no_refusal_is_only_counted() {
+    let server = with_one_rule("debug").start();
+    flood(&server, 300, |_| "/".to_owned());
+    let outcome = server.cli(["stop"]);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    assert_eq!(refusals(&server), (300, 0));
+}
