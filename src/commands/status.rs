@@ -125,29 +125,27 @@ fn feed(feed: &FeedStatus) -> String {
         "signing-key" => format!("signs      `{issuer}`: "),
         _ => format!("deny list  {}", many("entry", "entries")),
     };
-    let mut line = format!("{what}{}", feed.source);
-    match (feed.state, feed.age) {
-        (FeedCondition::Unknown, _) => line.push_str(", NOT KNOWN"),
-        (FeedCondition::Stale, _) => line.push_str(", TOO OLD"),
-        (FeedCondition::Good, _) => {}
+    let mut parts = vec![format!("{what}{}", feed.source)];
+    match feed.state {
+        FeedCondition::Unknown => parts.push("NOT KNOWN".to_owned()),
+        FeedCondition::Stale => parts.push("TOO OLD".to_owned()),
+        FeedCondition::Good => {}
     }
-    if let Some(age) = feed.age {
-        line.push_str(&format!(", confirmed {} ago", span(age)));
+    parts.extend(feed.age.map(|age| format!("confirmed {} ago", span(age))));
+    if feed.failure.is_some() && feed.state == FeedCondition::Good {
+        let left = feed.stale_in.map(|left| format!("good for {}", span(left)));
+        parts.extend(left);
     }
-    if let Some(stale_in) = feed.stale_in.filter(|_| feed.failure.is_some())
-        && feed.state == FeedCondition::Good
-    {
-        line.push_str(&format!(", good for {}", span(stale_in)));
+    parts.extend(feed.next_in.map(|next| format!("next in {}", span(next))));
+    let line = parts.join(", ");
+    match &feed.failure {
+        Some(failure) => {
+            let since = failure.since.map(|since| format!(" for {}", span(since)));
+            let since = since.unwrap_or_default();
+            format!("{line}\n           failing{since}: {}", failure.reason)
+        }
+        None => line,
     }
-    if let Some(next_in) = feed.next_in {
-        line.push_str(&format!(", next in {}", span(next_in)));
-    }
-    if let Some(failure) = &feed.failure {
-        let since = failure.since.map(|since| format!(" for {}", span(since)));
-        let since = since.unwrap_or_default();
-        line.push_str(&format!("\n           failing{since}: {}", failure.reason));
-    }
-    line
 }
 
 /// A line for each of the last deaths, newest first.

@@ -308,11 +308,11 @@ fn key_files(before: &Pinned, after: &Loaded) -> Vec<KeyFilePlan> {
         let (file, reason) = match feed.source {
             FeedSource::File(path) => {
                 let digest = after.digests.get(place).copied().flatten();
-                let in_force = known.map(|place| before.digest_in_force(place));
-                (
-                    path.display().to_string(),
-                    file_changes(purpose, in_force, digest),
-                )
+                let in_force = known.and_then(|place| before.digest_in_force(place));
+                let is_same = digest.is_some() && in_force == digest;
+                let reason =
+                    (!is_same).then(|| file_changes(purpose, known.is_some(), digest.is_none()));
+                (path.display().to_string(), reason)
             }
             FeedSource::Fetched(fetch) => {
                 let feeds = before.loaded.config.auth.feeds();
@@ -340,21 +340,16 @@ fn key_files(before: &Pinned, after: &Loaded) -> Vec<KeyFilePlan> {
     plans.collect()
 }
 
-/// Why a file is not kept; `in_force` is the digest of what is in force for the same, if there is such a thing.
-fn file_changes(
-    purpose: &str,
-    in_force: Option<Option<[u8; 32]>>,
-    digest: Option<[u8; 32]>,
-) -> Option<&'static str> {
-    match (in_force, digest) {
-        (Some(in_force), Some(_)) if in_force == digest => None,
-        (Some(_), Some(_)) => Some("its contents have changed"),
-        (None, Some(_)) if purpose == "keys" => Some("the issuer is new"),
-        (None, Some(_)) => Some("it is new"),
-        (Some(_), None) => Some(
-            "it is gone; another secret is made, and tokens signed with the old one are refused",
-        ),
-        (None, None) => Some("the issuer is new, and its secret is made"),
+/// Why a file is not kept: `is_known` says whether there is such a thing in force, `is_made` that there is no file yet.
+fn file_changes(purpose: &str, is_known: bool, is_made: bool) -> &'static str {
+    match (is_known, is_made) {
+        (true, false) => "its contents have changed",
+        (false, false) if purpose == "keys" => "the issuer is new",
+        (false, false) => "it is new",
+        (true, true) => {
+            "it is gone; another secret is made, and tokens signed with the old one are refused"
+        }
+        (false, true) => "the issuer is new, and its secret is made",
     }
 }
 

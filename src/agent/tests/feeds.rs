@@ -80,7 +80,9 @@ impl Master {
         let file = self.descriptors.pop_front().expect("it came along");
         let content = String::from_utf8(read_sealed(file).unwrap()).unwrap();
         let json: serde_json::Value = serde_json::from_str(&content).unwrap();
-        let all = json["keys"].as_array().or(json["revoked"].as_array());
+        let all = json["keys"]
+            .as_array()
+            .or_else(|| json["revoked"].as_array());
         assert_eq!(usize::try_from(entries).unwrap(), all.unwrap().len());
         content
     }

@@ -37,9 +37,12 @@ pub(super) fn run(args: &TokenRevokeArgs) -> Result<(), CommandError> {
     let path = files.next().ok_or_else(|| no_list(&config))?;
     let shown = path.display();
     // A link stays, and what it leads to is written anew.
-    let target = path.canonicalize().map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => missing(path),
-        _ => cannot(path, &error),
+    let target = path.canonicalize().map_err(|error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            missing(path)
+        } else {
+            cannot(path, &error)
+        }
     })?;
     // Two commands at once would else forget what one of them wrote.
     let _lock = lock_folder_of(&target).map_err(|error| cannot(path, &error))?;

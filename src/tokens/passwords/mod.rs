@@ -232,9 +232,10 @@ mod tests {
             .missing(&hash)
             .map(NonZeroU32::get)
             .unwrap_or_default();
-        vec![match hash.cost() {
-            Cost::Pbkdf2Sha256(own) => Cost::Pbkdf2Sha256(own.saturating_add(missing)),
-            other => other,
+        vec![if let Cost::Pbkdf2Sha256(own) = hash.cost() {
+            Cost::Pbkdf2Sha256(own.saturating_add(missing))
+        } else {
+            hash.cost()
         }]
     }
 
