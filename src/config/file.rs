@@ -247,6 +247,12 @@ pub(super) struct Http {
     pub pass_connections: bool,
     /// How long an event stream goes on after its worker was told to go; then it is ended, so that its client connects anew.
     pub stream_grace: Period<0, DAY>,
+    /// How long a client may take nothing of an answer that waits for it; then it is cut off.
+    pub write_timeout: Period<1, DAY>,
+    /// Whether clients may speak HTTP/2.
+    pub http2: bool,
+    /// How many requests a connection of HTTP/2 may have under way at once.
+    pub max_streams: Whole<1, 10_000>,
 }
 
 impl Default for Http {
@@ -258,6 +264,9 @@ impl Default for Http {
             drain_linger: Period(Duration::from_secs(1)),
             pass_connections: false,
             stream_grace: Period(Duration::from_secs(10)),
+            write_timeout: Period(Duration::from_mins(1)),
+            http2: true,
+            max_streams: Whole(100),
         }
     }
 }

@@ -302,6 +302,12 @@ pub struct Http {
     pub pass_connections: bool,
     /// How long an event stream goes on after its worker was told to drain.
     pub stream_grace: Duration,
+    /// How long a client may take nothing of an answer that waits for it.
+    pub write_timeout: Duration,
+    /// Whether clients may speak HTTP/2.
+    pub http2: bool,
+    /// How many requests a connection of HTTP/2 may have under way at once.
+    pub max_streams: u32,
 }
 
 /// `[health]`: what load balancers ask.

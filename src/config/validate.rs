@@ -211,6 +211,9 @@ impl Check<'_> {
             drain_linger: http.drain_linger.0,
             pass_connections: http.pass_connections,
             stream_grace: http.stream_grace.0,
+            write_timeout: http.write_timeout.0,
+            http2: http.http2,
+            max_streams: http.max_streams.0,
         }
     }
 

@@ -1,7 +1,7 @@
 //! What one connection is doing, for its time-outs and for a drain that must not cut a request.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::app::BodyEnd;
@@ -13,8 +13,14 @@ pub struct Activity {
     phase: AtomicU8,
     /// Monotonic nanoseconds at which the phase began.
     since: AtomicU64,
-    /// Bytes of an answer wait for the client to read.
-    write_blocked: AtomicBool,
+    /// What `since` was when frames began to arrive that are not complete.
+    idle_since: AtomicU64,
+    /// Since when bytes of an answer wait for the client to read, in monotonic nanoseconds; 0: none do.
+    blocked_since: AtomicU64,
+    /// Requests that are answered: on a connection of HTTP/1.1 it is one, or none.
+    open: AtomicUsize,
+    /// Frames of HTTP/2 arrive on it.
+    is_http2: AtomicBool,
     /// Another worker goes on with it: answers do not end it, though this worker drains.
     goes_on: AtomicBool,
     /// How many requests have begun.
@@ -52,6 +58,8 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// `http.keep_alive`.
     pub keep_alive: Duration,
+    /// `http.write_timeout`.
+    pub write_timeout: Duration,
 }
 
 /// How often a connection is looked at whose client reads its last answer while the worker drains.
@@ -76,7 +84,10 @@ impl Activity {
         let activity = Self {
             phase: AtomicU8::new(0),
             since: AtomicU64::new(0),
-            write_blocked: AtomicBool::new(false),
+            idle_since: AtomicU64::new(0),
+            blocked_since: AtomicU64::new(0),
+            open: AtomicUsize::new(0),
+            is_http2: AtomicBool::new(false),
             goes_on: AtomicBool::new(false),
             requests: AtomicU64::new(0),
             read_to_end: Arc::default(),
@@ -107,7 +118,7 @@ impl Activity {
             Phase::Head | Phase::Busy => return None,
         };
         let is_whole = self.read_to_end.load(Relaxed) == self.requests.load(Relaxed);
-        (is_whole && !self.write_blocked.load(Relaxed)).then(|| BetweenRequests {
+        (is_whole && self.blocked_since().is_none()).then(|| BetweenRequests {
             is_fresh,
             since: self.since.load(Relaxed),
         })
@@ -123,6 +134,7 @@ impl Activity {
 
     /// A request has begun, which may have a body.
     pub fn begin_request(&self, has_body: bool) {
+        self.open.fetch_add(1, Relaxed);
         self.phase.store(Phase::Busy as u8, Relaxed);
         let request = self.requests.fetch_add(1, Relaxed) + 1;
         if !has_body {
@@ -140,12 +152,53 @@ impl Activity {
 
     /// Its answer is complete.
     pub fn end_request(&self) {
-        self.enter(Phase::Idle);
+        if self.open.fetch_sub(1, Relaxed) == 1 {
+            self.enter(Phase::Idle);
+        }
+    }
+
+    /// It began as HTTP/2 does. Frames are told with [`Self::set_midway`] from now on, and not with [`Self::read_some`].
+    pub fn set_http2(&self) {
+        self.is_http2.store(true, Relaxed);
+        // What has arrived is no part of a request.
+        self.phase.store(Phase::Fresh as u8, Relaxed);
+    }
+
+    /// Whether that is so.
+    pub fn is_http2(&self) -> bool {
+        self.is_http2.load(Relaxed)
+    }
+
+    /// Frames have arrived; whether the last one, or the fields of a request, are not complete. A connection is as idle after
+    /// frames that begin no request as it was before.
+    pub fn set_midway(&self, is_midway: bool) {
+        match (self.phase(), is_midway) {
+            (Phase::Fresh | Phase::Idle, true) => {
+                self.idle_since.store(self.since.load(Relaxed), Relaxed);
+                self.enter(Phase::Head);
+            }
+            (Phase::Head, false) => {
+                self.since.store(self.idle_since.load(Relaxed), Relaxed);
+                self.phase.store(Phase::Idle as u8, Relaxed);
+            }
+            (Phase::Fresh, false) => self.phase.store(Phase::Idle as u8, Relaxed),
+            (Phase::Head, true) | (Phase::Idle, false) | (Phase::Busy, _) => {}
+        }
     }
 
     /// Whether the client lets an answer wait.
     pub fn set_write_blocked(&self, blocked: bool) {
-        self.write_blocked.store(blocked, Relaxed);
+        let was_blocked = self.blocked_since.load(Relaxed) > 0;
+        if blocked != was_blocked {
+            let since = if blocked { nanoseconds() } else { 0 };
+            self.blocked_since.store(since, Relaxed);
+        }
+    }
+
+    /// Since when it lets one wait without taking anything of it, monotonic.
+    fn blocked_since(&self) -> Option<Duration> {
+        let since = self.blocked_since.load(Relaxed);
+        (since > 0).then(|| Duration::from_nanos(since))
     }
 
     /// Another worker goes on with the connection when nothing is under way on it.
@@ -168,17 +221,25 @@ impl Activity {
         }
     }
 
+    /// Whether a request is answered.
+    pub fn is_answering(&self) -> bool {
+        self.phase() == Phase::Busy
+    }
+
     /// When it must be looked at, as it is now; `None`: not before something happens. `linger_until` is there while
     /// the worker drains.
     pub fn due(&self, limits: &Limits, linger_until: Option<Duration>) -> Option<Duration> {
         let since = Duration::from_nanos(self.since.load(Relaxed));
+        let stalled = self
+            .blocked_since()
+            .map(|since| since + limits.write_timeout);
         match self.phase() {
-            Phase::Head => Some(since + limits.header_timeout),
+            Phase::Head => Some(earlier(since + limits.header_timeout, stalled)),
             Phase::Fresh => Some(earlier(since + limits.header_timeout, linger_until)),
-            Phase::Idle if !self.write_blocked.load(Relaxed) => {
+            Phase::Idle if stalled.is_none() => {
                 Some(earlier(since + limits.keep_alive, linger_until))
             }
-            Phase::Busy | Phase::Idle => None,
+            Phase::Busy | Phase::Idle => stalled,
         }
     }
 
@@ -190,28 +251,33 @@ impl Activity {
         linger_until: Option<Duration>,
     ) -> Judgement {
         match self.due(limits, linger_until) {
+            // The client reads the last answer; nobody tells when it is done, and a drain waits for that.
+            Some(due) if due > now && self.blocked_since().is_some() && linger_until.is_some() => {
+                Judgement::Wait(earlier(due, Some(now + BLOCKED_STEP)))
+            }
             Some(due) if due > now => Judgement::Wait(due),
             // In the middle of an answer there is no place for another one.
-            Some(_) if self.phase() == Phase::Head && self.write_blocked.load(Relaxed) => {
-                Judgement::Cut
-            }
+            Some(_) if self.blocked_since().is_some() => Judgement::Cut,
             Some(_) if self.phase() == Phase::Head => Judgement::TimedOut,
             Some(_) => Judgement::Close,
-            // The client reads the last answer; nobody tells when it is done, and a drain waits for that.
             None if linger_until.is_some() => Judgement::Wait(now + BLOCKED_STEP),
             None => Judgement::Wait(now + limits.keep_alive),
         }
     }
 
     fn enter(&self, phase: Phase) {
-        let now = u64::try_from(clock::monotonic().as_nanos()).unwrap_or(u64::MAX);
-        self.since.store(now, Relaxed);
+        self.since.store(nanoseconds(), Relaxed);
         self.phase.store(phase as u8, Relaxed);
     }
 }
 
-fn earlier(due: Duration, linger_until: Option<Duration>) -> Duration {
-    linger_until.map_or(due, |linger_until| due.min(linger_until))
+fn earlier(due: Duration, other: Option<Duration>) -> Duration {
+    other.map_or(due, |other| due.min(other))
+}
+
+/// Now, monotonic.
+fn nanoseconds() -> u64 {
+    u64::try_from(clock::monotonic().as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl Default for Activity {
@@ -225,12 +291,13 @@ mod tests {
     use std::sync::atomic::Ordering::Relaxed;
     use std::time::Duration;
 
-    use super::{Activity, Judgement, Limits};
+    use super::{Activity, Judgement, Limits, Phase};
     use crate::sys::clock;
 
     const LIMITS: Limits = Limits {
         header_timeout: Duration::from_secs(10),
         keep_alive: Duration::from_secs(75),
+        write_timeout: Duration::from_mins(1),
     };
 
     fn after(seconds: u64) -> Duration {
@@ -283,17 +350,60 @@ mod tests {
             activity.judge(after(1000), &LIMITS, Some(after(0))),
             Judgement::Wait(_)
         ));
-        activity.end_request();
+    }
+
+    #[test]
+    fn a_client_that_takes_nothing_of_an_answer_is_cut_off_and_one_that_takes_some_is_not() {
+        let activity = Activity::new();
+        activity.begin_request(false);
         activity.set_write_blocked(true);
-        assert!(matches!(
-            activity.judge(after(1000), &LIMITS, Some(after(0))),
-            Judgement::Wait(_)
-        ));
+        let judge = |seconds, linger| activity.judge(after(seconds), &LIMITS, linger);
+        assert!(matches!(judge(59, None), Judgement::Wait(_)));
+        assert!(matches!(judge(59, Some(after(0))), Judgement::Wait(_)));
+        assert_eq!(judge(61, None), Judgement::Cut);
+        activity.end_request();
+        assert!(matches!(judge(59, Some(after(0))), Judgement::Wait(_)));
+        assert_eq!(judge(61, None), Judgement::Cut);
+        activity.set_write_blocked(false);
+        assert!(matches!(judge(61, None), Judgement::Wait(_)));
+    }
+
+    #[test]
+    fn many_requests_at_once_are_busy_until_the_last_is_answered() {
+        let activity = Activity::new();
+        activity.set_http2();
+        activity.set_midway(false);
+        assert_eq!(activity.phase(), Phase::Idle);
+        activity.begin_request(false);
+        activity.begin_request(true);
+        activity.end_request();
+        assert!(activity.is_answering());
+        activity.end_request();
+        assert_eq!(activity.phase(), Phase::Idle);
+    }
+
+    #[test]
+    fn frames_that_begin_no_request_leave_a_connection_as_idle_as_it_was() {
+        let activity = Activity::new();
+        activity.set_http2();
+        activity.set_midway(true);
+        assert_eq!(
+            activity.judge(after(11), &LIMITS, None),
+            Judgement::TimedOut
+        );
+        activity.set_midway(false);
+        let idle = activity.due(&LIMITS, None);
+        assert!(idle > Some(after(70)) && idle < Some(after(76)), "{idle:?}");
+        activity.set_midway(true);
+        assert!(activity.due(&LIMITS, None) < idle);
+        activity.set_midway(false);
+        assert_eq!(activity.due(&LIMITS, None), idle);
     }
 
     #[test]
     fn a_head_that_begins_on_an_idle_connection_is_due_sooner_than_the_connection_was() {
         let activity = Activity::new();
+        activity.begin_request(false);
         activity.end_request();
         let idle = activity.due(&LIMITS, None);
         activity.read_some();

@@ -50,6 +50,15 @@ impl<B> ResponseBody<B> {
         let content = Content::Own { bytes };
         Self { content, track }
     }
+
+    /// Without what it would say; the application's body is dropped at once.
+    pub(super) fn emptied(mut self) -> Self {
+        {
+            let _executing = self.track.executing();
+            self.content = Content::Own { bytes: None };
+        }
+        self
+    }
 }
 
 impl<B> Body for ResponseBody<B>

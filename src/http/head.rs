@@ -65,7 +65,7 @@ pub(super) fn check(head: &Parts) -> Result<(), Malformed> {
 }
 
 /// `uri-host [ ":" port ]` (RFC 9110 section 7.2). It is empty when the target has no authority.
-fn is_host(value: &[u8]) -> bool {
+pub(super) fn is_host(value: &[u8]) -> bool {
     if value.is_empty() {
         return true;
     }

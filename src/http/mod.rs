@@ -9,6 +9,7 @@ mod fingerprint;
 mod forged;
 pub mod fresh_keys;
 mod head;
+pub mod http2;
 mod identity_fields;
 mod in_progress;
 mod reply;

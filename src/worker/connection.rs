@@ -1,4 +1,4 @@
-//! One connection: hyper's HTTP/1.1, with the time-outs and the drain that hyper leaves to its caller.
+//! One connection: hyper's HTTP/1.1, with the time-outs and the drain that hyper leaves to its caller; HTTP/2 when it begins so.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,22 +19,26 @@ use tokio::time::{Instant, Sleep};
 
 use super::drain::Open;
 use super::heir::Heir;
+use super::http2;
 use crate::app::AppService;
 use crate::channel::ToMaster;
 use crate::http::activity::{Activity, BetweenRequests, Judgement, Limits, Phase};
+use crate::http::http2::Opening;
 use crate::http::{Origin, Pipeline, request_timeout};
 use crate::scoreboard::{Connection, SeatWriter};
 use crate::sys::clock;
 use crate::sys::socket::has_unread_bytes;
 
 /// A client that was told that its time is up has this long to take note.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What all connections of a worker share.
 #[derive(Debug)]
 pub(super) struct Serving<S> {
     pub(super) pipeline: Pipeline<S>,
     pub(super) limits: Limits,
+    /// What is spoken besides HTTP/1.1; absent where nothing is.
+    pub(super) http2: Option<http2::Settings>,
     /// How long an idle connection stays when the worker drains: a request may be on its way.
     pub(super) linger: Duration,
     pub(super) open: Open,
@@ -74,7 +78,12 @@ pub(super) fn start<S: AppService>(
     serving: Arc<Serving<S>>,
 ) {
     let counted = serving.seat.connection_opened();
-    begin((stream, Activity::new()), client, serving, counted);
+    begin(
+        Watched::new(stream, Activity::new()),
+        client,
+        serving,
+        counted,
+    );
 }
 
 /// Goes on with `stream`, which another worker has served.
@@ -85,20 +94,22 @@ pub(super) fn resume<S: AppService>(
     serving: Arc<Serving<S>>,
 ) {
     let counted = serving.seat.connection_adopted();
-    let activity = Activity::resumed(between);
-    begin((stream, activity), client, serving, counted);
+    let stream = Watched::new(stream, Activity::resumed(between));
+    begin(stream, client, serving, counted);
 }
 
 fn begin<S: AppService>(
-    (stream, activity): (impl ClientStream, Activity),
+    mut stream: Watched<impl ClientStream>,
     client: Client,
     serving: Arc<Serving<S>>,
     counted: Connection,
 ) {
     // Counted before the task runs, so that a drain that begins now waits for it.
     let open = serving.open.enter();
+    if serving.http2.is_some() && stream.activity.phase() == Phase::Fresh {
+        stream.opening = Opening::Unknown;
+    }
     tokio::spawn(async move {
-        let stream = Watched::new(stream, activity);
         serve(stream, client, &serving).await;
         drop((open, counted));
     });
@@ -150,6 +161,11 @@ async fn serve<S: AppService>(
                     tracing::debug!(%error, "a connection ended early");
                 }
                 return;
+            }
+            () = speaks_http2(&activity) => {
+                let stream = connection.into_parts().io.into_inner();
+                // Boxed: the memory of every connection would else have room for it.
+                return Box::pin(http2::serve(stream, client, serving)).await;
             }
             between = between_requests(&activity, serving, &client), if linger_until.is_some() => {
                 let parts = connection.into_parts();
@@ -220,13 +236,26 @@ fn between_requests<S>(
     })
 }
 
+/// Returns when the client has begun with HTTP/2. Nobody need wake it, as in [`between_requests`].
+fn speaks_http2(activity: &Activity) -> impl Future<Output = ()> {
+    poll_fn(|_| {
+        if activity.is_http2() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+}
+
 /// A stream that notes what passes through it.
 #[derive(Debug)]
-struct Watched<T> {
-    stream: T,
-    activity: Arc<Activity>,
+pub(super) struct Watched<T> {
+    pub(super) stream: T,
+    pub(super) activity: Arc<Activity>,
     /// What was read of it already, and comes first.
-    read_before: Bytes,
+    pub(super) read_before: Bytes,
+    /// Of a client that may begin with HTTP/2: while that is not certain, `read_before` is held back.
+    opening: Opening,
 }
 
 impl<T> Watched<T> {
@@ -235,7 +264,46 @@ impl<T> Watched<T> {
             stream,
             activity: Arc::new(activity),
             read_before: Bytes::new(),
+            opening: Opening::Http1,
         }
+    }
+}
+
+impl<T: ClientStream> Watched<T> {
+    /// Reads, and takes note of nothing.
+    pub(super) fn poll_bytes(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.read_before.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        }
+        let count = buffer.remaining().min(self.read_before.len());
+        buffer.put_slice(&self.read_before.split_to(count));
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes back what has just been read where it may be, or is, the beginning of HTTP/2. Returns whether that is so.
+    fn hold_back(&mut self, buffer: &mut ReadBuf<'_>, before: usize) -> bool {
+        let arrived = buffer.filled().get(before..).unwrap_or_default();
+        if self.read_before.is_empty() {
+            self.opening = Opening::of(arrived);
+            // As nearly always.
+            if self.opening == Opening::Http1 {
+                return false;
+            }
+        }
+        // Nothing more will arrive where nothing has: let HTTP/1.1 see what there was.
+        let begun = [&self.read_before, arrived].concat();
+        self.opening = if arrived.is_empty() {
+            Opening::Http1
+        } else {
+            Opening::of(&begun)
+        };
+        self.read_before = begun.into();
+        buffer.set_filled(before);
+        true
     }
 }
 
@@ -245,14 +313,22 @@ impl<T: ClientStream> AsyncRead for Watched<T> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.read_before.is_empty() {
-            let count = buffer.remaining().min(self.read_before.len());
-            buffer.put_slice(&self.read_before.split_to(count));
-            self.activity.read_some();
-            return Poll::Ready(Ok(()));
-        }
         let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        while self.opening == Opening::Unknown {
+            ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+            if buffer.filled().len() > before {
+                self.activity.read_some();
+            }
+            if !self.hold_back(buffer, before) {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        if self.opening == Opening::Http2 {
+            // There is nothing to read for HTTP/1.1: whoever serves the connection looks at this.
+            self.activity.set_http2();
+            return Poll::Pending;
+        }
+        let polled = self.poll_bytes(context, buffer);
         if buffer.filled().len() > before {
             self.activity.read_some();
         }
@@ -296,24 +372,24 @@ impl<T: ClientStream> AsyncWrite for Watched<T> {
 
 /// One timer a connection. It is moved when it fires, and before that only to an earlier time, so that a busy connection
 /// pays for it once in a time-out.
-struct Timer {
+pub(super) struct Timer {
     at: Duration,
     sleep: Pin<Box<Sleep>>,
 }
 
 impl Timer {
-    fn new(at: Duration) -> Self {
+    pub(super) fn new(at: Duration) -> Self {
         let sleep = Box::pin(tokio::time::sleep_until(instant(at)));
         Self { at, sleep }
     }
 
-    fn look_again_at(&mut self, at: Duration) {
+    pub(super) fn look_again_at(&mut self, at: Duration) {
         self.at = at;
         self.sleep.as_mut().reset(instant(at));
     }
 
     /// Waits for its time, or for the one at which `activity` is due as the connection has just left it.
-    fn elapsed(
+    pub(super) fn elapsed(
         &mut self,
         activity: &Activity,
         limits: &Limits,

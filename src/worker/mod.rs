@@ -1,17 +1,19 @@
 //! One process that serves: boots the application, takes connections when told to, drains when told to, exits.
 
 mod accept;
+mod assembly;
 mod connection;
 mod drain;
 mod feeds;
 mod heir;
+mod http2;
 mod orders;
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use accept::{Accepting, Ending, Listener};
@@ -26,9 +28,8 @@ use crate::app::{App, AppService, Boot, BoxError};
 use crate::auth::Guard;
 use crate::channel::{ToMaster, ToWorker};
 use crate::config::{Config, Feed, FeedPurpose};
-use crate::http::activity::Limits;
 use crate::http::fresh_keys::FreshKeys;
-use crate::http::{ClientCertificates, Pipeline, Settings, Shared};
+
 use crate::log_writer;
 use crate::logging;
 use crate::replay::ReplayCache;
@@ -88,9 +89,6 @@ impl From<WorkerExit> for u8 {
         }
     }
 }
-
-/// An event stream is ended at least so long before its worker would be killed, so that it ends whole.
-const STREAM_MARGIN: Duration = Duration::from_millis(500);
 
 /// A worker whose master has died exits within this time, whatever its clients do.
 const ORPHAN_GRACE: Duration = Duration::from_millis(500);
@@ -166,7 +164,12 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
         Booted::NotWanted => return WorkerExit::Done,
     };
     orders.say(&ToMaster::Ready).await;
-    let serving = Arc::new(serving(&task, fresh_keys, (service, tokens), words));
+    let serving = Arc::new(assembly::serving(
+        &task,
+        fresh_keys,
+        (service, tokens),
+        words,
+    ));
     serve(&task, listeners, &serving, to_be_said, &mut orders).await;
     WorkerExit::Done
 }
@@ -237,65 +240,6 @@ async fn boot<A: App>(
             tracing::debug!(worker = task.worker, ?order, "no longer wanted while booting");
             Booted::NotWanted
         }
-    }
-}
-
-fn serving<S: AppService>(
-    task: &Task,
-    fresh_keys: Arc<FreshKeys>,
-    (service, tokens): (S, Option<Box<tokens::Service>>),
-    words: mpsc::UnboundedSender<ToMaster>,
-) -> Serving<S> {
-    let config = &task.config;
-    let guard = Arc::clone(&task.guard);
-    Serving {
-        pipeline: Pipeline::new(
-            (guard, fresh_keys),
-            tokens,
-            service,
-            Shared {
-                seat: task.seat.clone(),
-                replay: task.replay.clone(),
-            },
-            settings(task),
-            request_ids(),
-        ),
-        limits: Limits {
-            header_timeout: config.http.header_timeout,
-            keep_alive: config.http.keep_alive,
-        },
-        linger: config.http.drain_linger,
-        open: drain::Open::default(),
-        heir: OnceLock::new(),
-        words,
-        seat: task.seat.clone(),
-    }
-}
-
-fn settings(task: &Task) -> Settings {
-    let config = &task.config;
-    let (least, jitter_max) = (
-        config.workers.max_requests,
-        config.workers.max_requests_jitter,
-    );
-    // As in `request_ids`: without random numbers the workers go together.
-    let random = getrandom::u32().unwrap_or_default();
-    let jitter = random
-        .checked_rem(jitter_max.saturating_add(1))
-        .unwrap_or(0);
-    Settings {
-        worker: task.worker,
-        readiness_path: config.health.readiness_path.clone(),
-        stream_grace: config.http.stream_grace.min(
-            config
-                .workers
-                .graceful_timeout
-                .saturating_sub(STREAM_MARGIN),
-        ),
-        access_log: config.log.access,
-        max_requests: (least > 0).then(|| u64::from(least) + u64::from(jitter)),
-        poison_guard: config.workers.poison_guard,
-        client_certificates: ClientCertificates::new(config),
     }
 }
 
@@ -456,12 +400,6 @@ async fn leave_as_orphan<S: AppService>(
     };
     let drained = drain::drain(accepting, ending, serving);
     let _out_of_time = timeout(ORPHAN_GRACE, drained).await;
-}
-
-/// A random number: the first half of every request id of this worker.
-fn request_ids() -> u64 {
-    // A kernel without random numbers does not exist here (getrandom(2)); ids would then only count.
-    getrandom::u64().unwrap_or_default()
 }
 
 /// Says what this worker holds in memory. On a thread of its own: the kernel takes tens of milliseconds for a gibibyte, which

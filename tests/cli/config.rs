@@ -72,6 +72,9 @@ methods = "GET"
     http.drain_linger = "1s"  # default
     http.pass_connections = false  # default
     http.stream_grace = "10s"  # default
+    http.write_timeout = "1m"  # default
+    http.http2 = true  # default
+    http.max_streams = 100  # default
     # health.readiness_path is not set
     auth.realm = "destrier"  # default
     # auth.resource is not set

@@ -16,6 +16,7 @@ mod forensics;
 mod guard;
 mod handover;
 mod hang;
+mod http2;
 mod identity;
 mod judging_commands;
 mod key_files;

@@ -1,0 +1,254 @@
+//! The frames that a client sends, as far as the codec does not judge them: what comes first, how many carry nothing, and whether
+//! one is in the middle.
+
+use std::time::Duration;
+
+use super::preface::PREFACE;
+
+/// So many frames a second may carry no part of a request. Who sends more wants work done for nothing: each PING and SETTINGS is
+/// answered.
+const EMPTY_MAX: u32 = 1_000;
+
+/// The header of a frame (RFC 9113 section 4.1).
+const HEADER: usize = 9;
+
+/// A frame that every codec refuses as a connection error (RFC 9113 section 6.5: SETTINGS stand on stream 0). The rest of what an
+/// offender sends is replaced by it, so that the codec itself says GOAWAY, where it may, between two frames of its own.
+pub const POISON: &[u8] = &[0, 0, 0, SETTINGS, 0, 0, 0, 0, 1];
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+const WINDOW_UPDATE: u8 = 8;
+const CONTINUATION: u8 = 9;
+
+const END_STREAM: u8 = 1;
+const ACK: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// What a client does that ends its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Offence {
+    /// RFC 9113 section 3.4.
+    #[error("the first frame is not SETTINGS")]
+    FirstFrame,
+    /// RFC 9113 section 10.5.
+    #[error("too many frames that carry nothing")]
+    Flood,
+}
+
+/// The frames of one client.
+#[derive(Debug, Default)]
+pub struct Frames {
+    /// How much of the preface has passed.
+    preface: usize,
+    header: [u8; HEADER],
+    /// How much of `header` has arrived.
+    arrived: usize,
+    /// How much of the frame is still to come after its header.
+    payload_left: usize,
+    is_first_seen: bool,
+    /// Between the frames of one field block.
+    in_field_block: bool,
+    /// Frames that carried nothing in the second that began then.
+    empty: u32,
+    second: Duration,
+}
+
+impl Frames {
+    /// Takes note of what has arrived, at `now` (monotonic). In an offence what came before stands, and so does the header of the
+    /// offending frame.
+    ///
+    /// # Errors
+    /// The offence, and how many of the bytes came before the payload of the offending frame.
+    pub fn pass(&mut self, bytes: &[u8], now: Duration) -> Result<(), (Offence, usize)> {
+        let mut rest = bytes;
+        let preface = rest.len().min(PREFACE.len() - self.preface);
+        self.preface += preface;
+        rest = rest.get(preface..).unwrap_or_default();
+        while !rest.is_empty() {
+            if self.payload_left > 0 {
+                let passing = rest.len().min(self.payload_left);
+                self.payload_left -= passing;
+                rest = rest.get(passing..).unwrap_or_default();
+                continue;
+            }
+            for (at, byte) in self.header.iter_mut().skip(self.arrived).zip(rest) {
+                *at = *byte;
+            }
+            let arriving = rest.len().min(HEADER - self.arrived);
+            self.arrived += arriving;
+            rest = rest.get(arriving..).unwrap_or_default();
+            if self.arrived == HEADER {
+                self.arrived = 0;
+                self.begin(now)
+                    .map_err(|offence| (offence, bytes.len() - rest.len()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a frame, or the fields of a request, have begun and not ended.
+    pub fn is_midway(&self) -> bool {
+        self.preface < PREFACE.len()
+            || !self.is_first_seen
+            || self.arrived > 0
+            || self.payload_left > 0
+            || self.in_field_block
+    }
+
+    /// How much of the last frame is still to come.
+    pub fn payload_left(&self) -> usize {
+        self.payload_left
+    }
+
+    /// The header of a frame is complete.
+    fn begin(&mut self, now: Duration) -> Result<(), Offence> {
+        let [high, middle, low, kind, flags, stream @ ..] = self.header;
+        let length = u32::from_be_bytes([0, high, middle, low]);
+        // Three bytes fit.
+        self.payload_left = usize::try_from(length).unwrap_or(usize::MAX);
+        if !self.is_first_seen {
+            self.is_first_seen = true;
+            // The highest bit is reserved.
+            let stream = u32::from_be_bytes(stream) & (u32::MAX >> 1);
+            if kind != SETTINGS || flags & ACK != 0 || stream != 0 {
+                return Err(Offence::FirstFrame);
+            }
+        }
+        if kind == HEADERS || kind == CONTINUATION {
+            self.in_field_block = flags & END_HEADERS == 0;
+        }
+        let carries = match kind {
+            HEADERS => true,
+            DATA => length > 0 || flags & END_STREAM != 0,
+            CONTINUATION => length > 0,
+            // One for each few kilobytes that it was sent.
+            WINDOW_UPDATE => true,
+            _ => false,
+        };
+        if carries {
+            return Ok(());
+        }
+        if now.saturating_sub(self.second) >= Duration::from_secs(1) {
+            self.second = now;
+            self.empty = 0;
+        }
+        self.empty += 1;
+        if self.empty > EMPTY_MAX {
+            Err(Offence::Flood)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(100);
+
+    fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+        let length = u8::try_from(payload.len()).unwrap();
+        [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
+    }
+
+    fn begun() -> Frames {
+        let mut frames = Frames::default();
+        frames.pass(PREFACE, NOW).unwrap();
+        frames.pass(&frame(SETTINGS, 0, 0, &[]), NOW).unwrap();
+        assert!(!frames.is_midway());
+        frames
+    }
+
+    #[test]
+    fn the_first_frame_is_settings() {
+        let first = |frame: &[u8]| Frames::default().pass(&[PREFACE, frame].concat(), NOW);
+        assert_eq!(first(&frame(SETTINGS, 0, 0, &[0, 1, 0, 0, 0, 0])), Ok(()));
+        let offence = Err((Offence::FirstFrame, PREFACE.len() + HEADER));
+        assert_eq!(first(&frame(SETTINGS, ACK, 0, &[])), offence);
+        assert_eq!(first(&frame(SETTINGS, 0, 1, &[])), offence);
+        assert_eq!(first(&frame(6, 0, 0, &[0; 8])), offence);
+        assert_eq!(first(&frame(HEADERS, 5, 1, b"abc")), offence);
+    }
+
+    #[test]
+    fn frames_that_carry_nothing_are_few() {
+        for (kind, flags) in [
+            (6, 0),
+            (SETTINGS, 0),
+            (2, 0),
+            (3, 0),
+            (DATA, 0),
+            (99, 0),
+            (CONTINUATION, 0),
+        ] {
+            let mut frames = begun();
+            let one = frame(kind, flags, 0, &[]);
+            for _ in 1..EMPTY_MAX {
+                assert_eq!(frames.pass(&one, NOW), Ok(()));
+            }
+            assert_eq!(frames.pass(&one, NOW), Err((Offence::Flood, HEADER)));
+            let later = NOW + Duration::from_secs(1);
+            assert_eq!(frames.pass(&one, later), Ok(()));
+        }
+    }
+
+    #[test]
+    fn frames_that_carry_something_may_be_many() {
+        let mut frames = begun();
+        for _ in 0..10 * EMPTY_MAX {
+            frames.pass(&frame(DATA, 0, 1, b"a"), NOW).unwrap();
+            frames
+                .pass(&frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]), NOW)
+                .unwrap();
+            frames.pass(&frame(HEADERS, 4, 1, b"a"), NOW).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_block_of_fields_is_in_the_middle_until_its_end() {
+        let mut frames = begun();
+        frames.pass(&frame(HEADERS, 0, 1, b"a"), NOW).unwrap();
+        assert!(frames.is_midway());
+        frames.pass(&frame(CONTINUATION, 0, 1, b"a"), NOW).unwrap();
+        assert!(frames.is_midway());
+        frames
+            .pass(&frame(CONTINUATION, END_HEADERS, 1, b"a"), NOW)
+            .unwrap();
+        assert!(!frames.is_midway());
+        frames.pass(&[0, 0], NOW).unwrap();
+        assert!(frames.is_midway());
+    }
+
+    proptest! {
+        #[test]
+        fn how_the_bytes_are_cut_makes_no_difference(
+            sent in prop::collection::vec((0_u8..12, any::<u8>(), 0_u8..3, prop::collection::vec(any::<u8>(), 0..20)), 0..20),
+            cut in 1_usize..30,
+        ) {
+            let mut bytes = PREFACE.to_vec();
+            for (kind, flags, stream, payload) in &sent {
+                bytes.extend(frame(*kind, *flags, *stream, payload));
+            }
+            let mut whole = Frames::default();
+            let at_once = whole.pass(&bytes, NOW);
+            let mut parts = Frames::default();
+            let mut passed = 0;
+            let mut piecewise = Ok(());
+            for part in bytes.chunks(cut) {
+                if let Err((offence, at)) = parts.pass(part, NOW) {
+                    piecewise = Err((offence, passed + at));
+                    break;
+                }
+                passed += part.len();
+            }
+            prop_assert_eq!(at_once, piecewise);
+            prop_assert_eq!(whole.is_midway(), parts.is_midway());
+            prop_assert_eq!(whole.payload_left(), parts.payload_left());
+        }
+    }
+}

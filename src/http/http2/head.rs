@@ -1,0 +1,183 @@
+//! The head of a request that came over HTTP/2, as one of HTTP/1.1 would say it: with its Host field, and cookies in one field.
+
+use http::header::{COOKIE, HOST};
+use http::request::Parts;
+use http::uri::Authority;
+use http::{HeaderValue, Method};
+
+use super::super::head::is_host;
+
+/// Why a head is malformed (RFC 9113 section 8.1.1), beyond what the codec knows: its stream is reset, and nobody is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Malformed {
+    /// RFC 9113 section 8.3.1: no user information, and what a Host field may be.
+    #[error("`:authority` is not a host with or without a port")]
+    Authority,
+    /// RFC 9113 section 8.3.1.
+    #[error("the Host field differs from `:authority`")]
+    OtherHost,
+    /// RFC 9113 section 8.3.1.
+    #[error("neither `:authority` nor a Host field")]
+    NoHost,
+    /// RFC 9113 section 8.3.1.
+    #[error("`:path` does not begin with `/`")]
+    Path,
+    /// RFC 9113 section 8.2.1.
+    #[error("the value of a field begins or ends with a blank")]
+    Blank,
+}
+
+/// Makes `head` what the rest of the way of a request expects, wherever it came from.
+///
+/// # Errors
+/// It is malformed.
+pub(super) fn take(head: &mut Parts) -> Result<(), Malformed> {
+    let is_blank = |byte: Option<&u8>| byte.is_some_and(|byte| matches!(byte, b' ' | b'\t'));
+    let has_blanks = |value: &HeaderValue| {
+        let value = value.as_bytes();
+        is_blank(value.first()) || is_blank(value.last())
+    };
+    if head.headers.values().any(has_blanks) {
+        return Err(Malformed::Blank);
+    }
+    let path = head.uri.path();
+    let is_whole_server = head.method == Method::OPTIONS && path == "*";
+    // CONNECT has no path, and is refused like everywhere.
+    if head.method != Method::CONNECT && !path.starts_with('/') && !is_whole_server {
+        return Err(Malformed::Path);
+    }
+    take_host(head)?;
+    join_cookies(head);
+    Ok(())
+}
+
+fn take_host(head: &mut Parts) -> Result<(), Malformed> {
+    let Some(authority) = head.uri.authority() else {
+        let host = head.headers.get(HOST).ok_or(Malformed::NoHost)?;
+        return if host.is_empty() {
+            Err(Malformed::NoHost)
+        } else {
+            Ok(())
+        };
+    };
+    if !is_host(authority.as_str().as_bytes()) {
+        return Err(Malformed::Authority);
+    }
+    let differs = |host: &HeaderValue| {
+        let host = Authority::try_from(host.as_bytes());
+        host.map_or(true, |host| host != *authority)
+    };
+    if head.headers.get_all(HOST).iter().any(differs) {
+        return Err(Malformed::OtherHost);
+    }
+    let host = HeaderValue::try_from(authority.as_str()).map_err(|_| Malformed::Authority)?;
+    head.headers.insert(HOST, host);
+    Ok(())
+}
+
+/// Clients may send each cookie in a field of its own, which HTTP/1.1 does not know (RFC 9113 section 8.2.3).
+fn join_cookies(head: &mut Parts) {
+    let crumbs: Vec<_> = head
+        .headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if crumbs.len() < 2 {
+        return;
+    }
+    // What fields were made of is a field.
+    if let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        head.headers.insert(COOKIE, whole);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, Request, Version};
+
+    use super::*;
+
+    fn taken(
+        method: &str,
+        uri: &str,
+        fields: &[(&'static str, &str)],
+    ) -> Result<HeaderMap, Malformed> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(uri)
+            .version(Version::HTTP_2);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let mut head = request.body(()).unwrap().into_parts().0;
+        take(&mut head).map(|()| head.headers)
+    }
+
+    fn got(uri: &str, fields: &[(&'static str, &str)]) -> Result<HeaderMap, Malformed> {
+        taken("GET", uri, fields)
+    }
+
+    #[test]
+    fn the_authority_becomes_the_host_field() {
+        assert_eq!(got("https://a.example/x", &[]).unwrap()[HOST], "a.example");
+        let same = [("host", "A.example:8000")];
+        assert_eq!(
+            got("https://a.example:8000/x", &same).unwrap()[HOST],
+            "a.example:8000"
+        );
+        for other in ["b.example", "", "a.example:80", "a.example "] {
+            let fields = [("host", other)];
+            assert!(got("https://a.example/x", &fields).is_err(), "{other}");
+        }
+        let two = [("host", "a.example"), ("host", "b.example")];
+        assert_eq!(got("https://a.example/x", &two), Err(Malformed::OtherHost));
+    }
+
+    #[test]
+    fn without_an_authority_there_is_a_host_field() {
+        assert_eq!(
+            got("/x", &[("host", "a.example")]).unwrap()[HOST],
+            "a.example"
+        );
+        assert_eq!(got("/x", &[]), Err(Malformed::NoHost));
+        assert_eq!(got("/x", &[("host", "")]), Err(Malformed::NoHost));
+    }
+
+    #[test]
+    fn an_authority_names_no_user() {
+        for uri in [
+            "https://user@a.example/",
+            "https://user:word@a.example/",
+            "https://@a.example/",
+        ] {
+            assert_eq!(got(uri, &[]), Err(Malformed::Authority), "{uri}");
+        }
+    }
+
+    #[test]
+    fn cookies_are_joined_in_their_order() {
+        let fields = [("cookie", "a=1"), ("x", "y"), ("cookie", "b=2; c=3")];
+        let headers = got("https://a.example/", &fields).unwrap();
+        let cookies: Vec<_> = headers.get_all(COOKIE).iter().collect();
+        assert_eq!(cookies, ["a=1; b=2; c=3"]);
+        assert_eq!(
+            got("https://a/", &[("cookie", "a=1")]).unwrap()[COOKIE],
+            "a=1"
+        );
+    }
+
+    #[test]
+    fn values_are_not_padded() {
+        for value in [" a", "a ", "\ta", "a\t"] {
+            assert_eq!(got("https://a/", &[("x", value)]), Err(Malformed::Blank));
+        }
+        assert!(got("https://a/", &[("x", "a b"), ("y", "")]).is_ok());
+    }
+
+    #[test]
+    fn the_whole_server_is_asked_by_options_alone() {
+        assert!(taken("OPTIONS", "*", &[("host", "a")]).is_ok());
+        assert_eq!(taken("GET", "*", &[("host", "a")]), Err(Malformed::Path));
+    }
+}

@@ -1,0 +1,11 @@
+//! What HTTP/2 (RFC 9113) has besides HTTP/1.1: how a connection begins, frames, heads, and streams that wait for their client.
+
+mod flow;
+mod frames;
+mod head;
+mod preface;
+mod requests;
+
+pub use flow::{Flow, Paced, Stalling};
+pub use frames::{Frames, Offence, POISON};
+pub use preface::{Opening, PREFACE};

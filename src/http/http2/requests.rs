@@ -1,0 +1,56 @@
+//! A request that came over HTTP/2, before and after it goes the way of all.
+
+use http::header::{CONNECTION, CONTENT_LENGTH};
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::{Body, Incoming};
+
+use super::super::{Origin, Pipeline, ResponseBody};
+use super::head;
+use crate::app::AppService;
+use crate::logging::cut;
+
+impl<S: AppService> Pipeline<S> {
+    /// Answers a request that came over HTTP/2.
+    ///
+    /// # Errors
+    /// The request is malformed: the reason with which its stream is reset (RFC 9113 section 8.1.1).
+    pub async fn handle_http2(
+        &self,
+        request: Request<Incoming>,
+        origin: &Origin,
+    ) -> Result<Response<ResponseBody<S::Body>>, h2::Error> {
+        let (mut parts, body) = request.into_parts();
+        if let Err(malformed) = head::take(&mut parts) {
+            self.seat.refused();
+            tracing::info!(
+                method = cut(parts.method.as_str()),
+                path = cut(parts.uri.path()),
+                reason = %malformed,
+                "refused, the stream is reset"
+            );
+            return Err(h2::Reason::PROTOCOL_ERROR.into());
+        }
+        let is_head = parts.method == Method::HEAD;
+        let Ok(response) = self.handle(Request::from_parts(parts, body), origin).await;
+        Ok(as_sent(response, is_head))
+    }
+}
+
+/// What hyper does to answers of HTTP/1.1 alone: those to HEAD have no content, and neither have 204 and 304 (RFC 9110 section
+/// 6.4.1). That a connection ends is said by GOAWAY (RFC 9113 section 8.2.2).
+fn as_sent<B>(mut response: Response<ResponseBody<B>>, is_head: bool) -> Response<ResponseBody<B>>
+where
+    ResponseBody<B>: Body,
+{
+    let is_empty = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&response.status());
+    let length = response.body().size_hint().exact();
+    let headers = response.headers_mut();
+    headers.remove(CONNECTION);
+    if !is_head && !is_empty {
+        return response;
+    }
+    if !is_empty && let Some(length) = length {
+        headers.entry(CONTENT_LENGTH).or_insert(length.into());
+    }
+    response.map(ResponseBody::emptied)
+}

@@ -1,0 +1,88 @@
+//! What a worker serves with, made of its task.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::connection::Serving;
+use super::{Task, drain, http2};
+use crate::app::AppService;
+use crate::channel::ToMaster;
+use crate::http::activity::Limits;
+use crate::http::fresh_keys::FreshKeys;
+use crate::http::{ClientCertificates, Pipeline, Settings, Shared};
+use crate::tokens;
+
+/// An event stream is ended at least so long before its worker would be killed, so that it ends whole.
+const STREAM_MARGIN: Duration = Duration::from_millis(500);
+
+/// Of a worker that has booted.
+pub(super) fn serving<S: AppService>(
+    task: &Task,
+    fresh_keys: Arc<FreshKeys>,
+    (service, tokens): (S, Option<Box<tokens::Service>>),
+    words: mpsc::UnboundedSender<ToMaster>,
+) -> Serving<S> {
+    let config = &task.config;
+    let guard = Arc::clone(&task.guard);
+    Serving {
+        pipeline: Pipeline::new(
+            (guard, fresh_keys),
+            tokens,
+            service,
+            Shared {
+                seat: task.seat.clone(),
+                replay: task.replay.clone(),
+            },
+            settings(task),
+            request_ids(),
+        ),
+        limits: Limits {
+            header_timeout: config.http.header_timeout,
+            keep_alive: config.http.keep_alive,
+            write_timeout: config.http.write_timeout,
+        },
+        http2: config.http.http2.then_some(http2::Settings {
+            max_streams: config.http.max_streams,
+        }),
+        linger: config.http.drain_linger,
+        open: drain::Open::default(),
+        heir: OnceLock::new(),
+        words,
+        seat: task.seat.clone(),
+    }
+}
+
+fn settings(task: &Task) -> Settings {
+    let config = &task.config;
+    let (least, jitter_max) = (
+        config.workers.max_requests,
+        config.workers.max_requests_jitter,
+    );
+    // As in `request_ids`: without random numbers the workers go together.
+    let random = getrandom::u32().unwrap_or_default();
+    let jitter = random
+        .checked_rem(jitter_max.saturating_add(1))
+        .unwrap_or(0);
+    Settings {
+        worker: task.worker,
+        readiness_path: config.health.readiness_path.clone(),
+        stream_grace: config.http.stream_grace.min(
+            config
+                .workers
+                .graceful_timeout
+                .saturating_sub(STREAM_MARGIN),
+        ),
+        access_log: config.log.access,
+        max_requests: (least > 0).then(|| u64::from(least) + u64::from(jitter)),
+        poison_guard: config.workers.poison_guard,
+        client_certificates: ClientCertificates::new(config),
+    }
+}
+
+/// A random number: the first half of every request id of this worker.
+fn request_ids() -> u64 {
+    // A kernel without random numbers does not exist here (getrandom(2)); ids would then only count.
+    getrandom::u64().unwrap_or_default()
+}

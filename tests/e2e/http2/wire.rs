@@ -1,0 +1,182 @@
+//! A client of HTTP/2 that sends whatever it is told to, and sees what comes back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+
+use crate::support::PATIENCE;
+use crate::support::client::Address;
+use crate::support::server::Server;
+
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+pub(super) const DATA: u8 = 0;
+pub(super) const HEADERS: u8 = 1;
+pub(super) const PRIORITY: u8 = 2;
+pub(super) const RST_STREAM: u8 = 3;
+pub(super) const SETTINGS: u8 = 4;
+pub(super) const PUSH_PROMISE: u8 = 5;
+pub(super) const PING: u8 = 6;
+pub(super) const GOAWAY: u8 = 7;
+pub(super) const WINDOW_UPDATE: u8 = 8;
+pub(super) const CONTINUATION: u8 = 9;
+
+pub(super) const ACK: u8 = 1;
+pub(super) const END_STREAM: u8 = 1;
+pub(super) const END_HEADERS: u8 = 4;
+pub(super) const PADDED: u8 = 8;
+pub(super) const PRIORITISED: u8 = 32;
+
+/// The data of the last PING of every client here.
+const MARK: [u8; 8] = *b"the end!";
+
+/// A frame (RFC 9113 section 4.1).
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// Fields as literals without indexing (RFC 7541 section 6.2.2).
+pub(super) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    fields
+        .iter()
+        .flat_map(|(name, value)| field(name.as_bytes(), value.as_bytes()))
+        .collect()
+}
+
+pub(super) fn field(name: &[u8], value: &[u8]) -> Vec<u8> {
+    [&[0], &*text(name), &*text(value)].concat()
+}
+
+/// A length with a prefix of seven bits, and the bytes (RFC 7541 sections 5.1 and 5.2).
+fn text(bytes: &[u8]) -> Vec<u8> {
+    let mut text = Vec::new();
+    match u8::try_from(bytes.len()) {
+        Ok(length) if length < 127 => text.push(length),
+        _ => {
+            let mut rest = bytes.len() - 127;
+            text.push(127);
+            while rest >= 128 {
+                text.push(128 | u8::try_from(rest % 128).unwrap());
+                rest /= 128;
+            }
+            text.push(u8::try_from(rest).unwrap());
+        }
+    }
+    text.extend(bytes);
+    text
+}
+
+/// What came of a connection.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// The error code of the last GOAWAY.
+    pub(super) goaway: Option<u32>,
+    pub(super) goaways: usize,
+    /// Streams that were reset, with their error codes.
+    pub(super) resets: BTreeMap<u32, u32>,
+    /// Streams that were answered, with the first byte of the answer's fields: 0x88 is `:status 200`.
+    pub(super) answers: BTreeMap<u32, u8>,
+    /// Streams whose answer is complete.
+    pub(super) complete: BTreeSet<u32>,
+    pub(super) settings_acks: usize,
+    /// Data of PINGs that were answered.
+    pub(super) pongs: Vec<Vec<u8>>,
+    /// Bytes of bodies.
+    pub(super) data: usize,
+    /// The server ended the connection, or says nothing more.
+    pub(super) ended: bool,
+    pub(super) is_silent: bool,
+}
+
+impl Seen {
+    /// Whether the server has worked through everything that was sent.
+    pub(super) fn is_alive(&self) -> bool {
+        self.pongs.iter().any(|data| data == &MARK)
+    }
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(super) struct Wire {
+    stream: TcpStream,
+    /// Whether it answers PINGs of the server, as every client must.
+    pub(super) answers_pings: bool,
+    pub(super) seen: Seen,
+}
+
+impl Wire {
+    /// Without a word.
+    pub(super) fn connect(server: &Server) -> Self {
+        let Address::Tcp(address) = server.address() else {
+            panic!("a port was asked for");
+        };
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self {
+            stream,
+            answers_pings: true,
+            seen: Seen::default(),
+        }
+    }
+
+    /// With the preface and SETTINGS.
+    pub(super) fn open(server: &Server) -> Self {
+        let mut wire = Self::connect(server);
+        wire.send(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat());
+        wire
+    }
+
+    /// The server may have ended the connection.
+    pub(super) fn send(&mut self, bytes: &[u8]) {
+        let _ended = self.stream.write_all(bytes);
+    }
+
+    /// Asks for a sign of life that comes after everything else.
+    pub(super) fn mark(&mut self) {
+        self.send(&frame(PING, 0, 0, &MARK));
+    }
+
+    /// Reads until `is_enough`, or the end.
+    #[track_caller]
+    pub(super) fn until(&mut self, is_enough: impl Fn(&Seen) -> bool) -> &Seen {
+        while !self.seen.ended && !is_enough(&self.seen) {
+            if let Err(error) = self.next() {
+                self.seen.ended = true;
+                self.seen.is_silent = error.kind() == io::ErrorKind::WouldBlock;
+            }
+        }
+        &self.seen
+    }
+
+    fn next(&mut self) -> io::Result<()> {
+        let mut header = [0; 9];
+        self.stream.read_exact(&mut header)?;
+        let [high, middle, low, kind, flags, stream @ ..] = header;
+        let mut payload = vec![0; u32::from_be_bytes([0, high, middle, low]) as usize];
+        self.stream.read_exact(&mut payload)?;
+        let stream = u32::from_be_bytes(stream);
+        let code = |at: usize| u32::from_be_bytes(payload[at..at + 4].try_into().unwrap());
+        let seen = &mut self.seen;
+        match kind {
+            DATA => seen.data += payload.len(),
+            HEADERS => drop(seen.answers.entry(stream).or_insert(payload[0])),
+            RST_STREAM => drop(seen.resets.insert(stream, code(0))),
+            SETTINGS if flags & ACK != 0 => seen.settings_acks += 1,
+            PING if flags & ACK != 0 => seen.pongs.push(payload),
+            PING if self.answers_pings => {
+                self.stream.write_all(&frame(PING, ACK, 0, &payload))?;
+            }
+            GOAWAY => {
+                seen.goaway = Some(code(4));
+                seen.goaways += 1;
+            }
+            _ => {}
+        }
+        if matches!(kind, DATA | HEADERS) && flags & END_STREAM != 0 {
+            seen.complete.insert(stream);
+        }
+        Ok(())
+    }
+}
