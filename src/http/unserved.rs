@@ -33,6 +33,18 @@ impl Unserved {
         }
     }
 
+    /// The request was malformed, so that its stream of HTTP/2 was reset.
+    pub(super) fn reset(&self, reason: &str, head: &Parts) {
+        if self.0.admits(("refused", "malformed"), reason) {
+            tracing::info!(
+                method = cut(head.method.as_str()),
+                path = cut(head.uri.path()),
+                reason,
+                "refused, the stream is reset"
+            );
+        }
+    }
+
     /// The request passed, but would have been refused, were the rule no audit.
     pub(super) fn audited(&self, refusal: &Refusal, head: &Parts, id: RequestId) {
         if self.0.admits(("audit", refusal.code), &refusal.reason) {
