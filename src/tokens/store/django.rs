@@ -33,7 +33,8 @@ impl Django {
         let on = &mut reading.connection();
         if !on.has_table("auth_user").await? {
             return Err(StoreError::Missing(
-                "there is no table `auth_user`: `manage.py migrate` makes it, and only sites whose AUTH_USER_MODEL is Django's own have it",
+                "there is no table `auth_user`: `manage.py migrate` makes it. A site with an AUTH_USER_MODEL of its own has another one: make a view `auth_user` \
+                 of it (id, username, password, is_active, last_login), and a view `auth_user_groups` (user_id, group_id), see docs/tokens.md",
             ));
         }
         let has_groups =
