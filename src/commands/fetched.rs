@@ -2,7 +2,7 @@
 
 use super::{CommandError, deny_table, tell};
 use crate::agent::fetch_once;
-use crate::auth::{Guard, UnixTime};
+use crate::auth::{DenyList, Guard, UnixTime};
 use crate::commands::user::become_the_workers;
 use crate::config::{Config, Feed, FeedPurpose, Fetch};
 use crate::sys::clock;
@@ -45,8 +45,9 @@ pub(super) fn put_in_force(
                 renewed.map_err(|error| error.to_string())
             }
             FeedPurpose::DenyList(place) => {
-                let renewed = guard.renew_deny_list(place, &content, good_until);
-                renewed.map_err(|error| error.to_string())
+                let list = DenyList::parse(&content);
+                list.map(|list| guard.renew_deny_list(place, list, good_until))
+                    .map_err(|error| error.to_string())
             }
             FeedPurpose::SigningKey => Ok(()),
         });

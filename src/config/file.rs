@@ -21,6 +21,7 @@ const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
+const KIBIBYTE: u64 = 1 << 10;
 const MEBIBYTE: u64 = 1 << 20;
 
 /// The configuration of destrier.
@@ -249,10 +250,26 @@ pub(super) struct Http {
     pub stream_grace: Period<0, DAY>,
     /// How long a client may take nothing of an answer that waits for it; then it is cut off.
     pub write_timeout: Period<1, DAY>,
+    /// How long a peer that vanished without a word goes unnoticed. 0s: for ever.
+    pub dead_peer_timeout: Period<0, HOUR>,
+    /// How many requests a connection may carry; then it is closed. 0: any number.
+    pub keep_alive_requests: Whole<0, 4_294_967_295>,
+    /// How many connections a worker has at most; more wait until one ends. 0: any number.
+    pub max_connections: Whole<0, 4_294_967_295>,
+    /// How many connections of one address a worker has at most; more are closed at once. 0: any number.
+    pub max_connections_per_address: Whole<0, 4_294_967_295>,
     /// Whether clients may speak HTTP/2.
     pub http2: bool,
     /// How many requests a connection of HTTP/2 may have under way at once.
     pub max_streams: Whole<1, 10_000>,
+    /// How long the target of a request may be, its path and query; then 414.
+    pub max_target: Size<KIBIBYTE, { 32 * KIBIBYTE }>,
+    /// How many header fields a request may have; then 431.
+    pub max_headers: Whole<1, 1_000>,
+    /// How long the head of a request may be, from its first line to its last header; then 431.
+    pub max_head: Size<KIBIBYTE, { 256 * KIBIBYTE }>,
+    /// How large the body of a request may be; then 413. 0: any size.
+    pub max_body: Size<1, { 1 << 50 }>,
 }
 
 impl Default for Http {
@@ -264,9 +281,17 @@ impl Default for Http {
             drain_linger: Period(Duration::from_secs(1)),
             pass_connections: false,
             stream_grace: Period(Duration::from_secs(10)),
-            write_timeout: Period(Duration::from_mins(1)),
+            write_timeout: Period(Duration::from_secs(30)),
+            dead_peer_timeout: Period(Duration::from_secs(30)),
+            keep_alive_requests: Whole(0),
+            max_connections: Whole(16_384),
+            max_connections_per_address: Whole(0),
             http2: true,
             max_streams: Whole(100),
+            max_target: Size(8 * KIBIBYTE),
+            max_headers: Whole(100),
+            max_head: Size(32 * KIBIBYTE),
+            max_body: Size(1 << 30),
         }
     }
 }

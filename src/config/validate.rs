@@ -204,6 +204,11 @@ impl Check<'_> {
                 "`http.stream_grace` is longer than `workers.graceful_timeout`, which ends it";
             self.warn(&key, message.to_owned(), None);
         }
+        let [target, head] = [
+            ("max_target", http.max_target.0),
+            ("max_head", http.max_head.0),
+        ]
+        .map(|(key, size)| self.size(&KeyPath::from("http").child(key), size));
         Http {
             header_timeout: http.header_timeout.0,
             request_timeout: unless_zero(http.request_timeout.0),
@@ -212,9 +217,29 @@ impl Check<'_> {
             pass_connections: http.pass_connections,
             stream_grace: http.stream_grace.0,
             write_timeout: http.write_timeout.0,
+            dead_peer_timeout: unless_zero(http.dead_peer_timeout.0),
+            keep_alive_requests: unless_none(http.keep_alive_requests.0),
+            max_connections: unless_none(http.max_connections.0),
+            max_connections_per_address: unless_none(http.max_connections_per_address.0),
             http2: http.http2,
             max_streams: http.max_streams.0,
+            max_target: target,
+            max_headers: http.max_headers.0 as usize,
+            max_head: head,
+            max_body: any_if_zero(http.max_body.0),
         }
+    }
+
+    /// A size of memory, which no request can do without.
+    fn size(&mut self, key: &KeyPath, size: u64) -> usize {
+        if size == 0 {
+            self.refuse(
+                key,
+                "must be more than 0: every request has a first line",
+                None,
+            );
+        }
+        usize::try_from(size).unwrap_or(usize::MAX)
     }
 
     fn health(&mut self, health: &file::Health) -> Health {
@@ -260,6 +285,15 @@ fn texts(texts: &OneOrMany<Text>) -> Vec<String> {
 /// A time of which 0 means never.
 fn unless_zero(time: Duration) -> Option<Duration> {
     Some(time).filter(|time| !time.is_zero())
+}
+
+/// A size of which 0 means any.
+fn any_if_zero(size: u64) -> u64 {
+    if size == 0 { u64::MAX } else { size }
+}
+
+fn unless_none(count: u32) -> Option<u32> {
+    Some(count).filter(|count| *count > 0)
 }
 
 /// A number that its type in `file` keeps below 513.

@@ -1,9 +1,10 @@
 //! What one connection is doing, for its time-outs and for a drain that must not cut a request.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use super::malformed::Malformed;
 use crate::app::BodyEnd;
 use crate::sys::clock;
 
@@ -25,8 +26,14 @@ pub struct Activity {
     goes_on: AtomicBool,
     /// How many requests have begun.
     requests: AtomicU64,
+    /// How many requests were answered to their end.
+    answered: AtomicU64,
     /// The last request whose body was read to its end.
     read_to_end: Arc<AtomicU64>,
+    /// Bytes of a request wait for the answer to the one before.
+    holds: AtomicBool,
+    /// What was wrong on it; nothing is read after that.
+    malformed: OnceLock<Malformed>,
 }
 
 /// A connection on which nothing is under way: whoever reads on begins with a request.
@@ -60,6 +67,10 @@ pub struct Limits {
     pub keep_alive: Duration,
     /// `http.write_timeout`.
     pub write_timeout: Duration,
+    /// `http.keep_alive_requests`.
+    pub keep_alive_requests: Option<u32>,
+    /// `http.dead_peer_timeout`.
+    pub dead_peer_timeout: Option<Duration>,
 }
 
 /// How often a connection is looked at whose client reads its last answer while the worker drains.
@@ -90,7 +101,10 @@ impl Activity {
             is_http2: AtomicBool::new(false),
             goes_on: AtomicBool::new(false),
             requests: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
             read_to_end: Arc::default(),
+            holds: AtomicBool::new(false),
+            malformed: OnceLock::new(),
         };
         activity.enter(Phase::Fresh);
         activity
@@ -124,7 +138,7 @@ impl Activity {
         })
     }
 
-    /// Bytes have arrived.
+    /// Bytes of a request have arrived.
     pub fn read_some(&self) {
         match self.phase() {
             Phase::Fresh | Phase::Idle => self.enter(Phase::Head),
@@ -143,15 +157,14 @@ impl Activity {
     }
 
     /// For the body of the request that has begun last.
-    pub(crate) fn body_end(&self) -> BodyEnd {
-        BodyEnd {
-            read_to_end: Arc::clone(&self.read_to_end),
-            request: self.requests.load(Relaxed),
-        }
+    pub(crate) fn body_end(&self, has_body: bool) -> BodyEnd {
+        let request = self.requests.load(Relaxed);
+        BodyEnd::new(Arc::clone(&self.read_to_end), request, has_body)
     }
 
     /// Its answer is complete.
     pub fn end_request(&self) {
+        self.answered.fetch_add(1, Relaxed);
         if self.open.fetch_sub(1, Relaxed) == 1 {
             self.enter(Phase::Idle);
         }
@@ -184,6 +197,37 @@ impl Activity {
             (Phase::Fresh, false) => self.phase.store(Phase::Idle as u8, Relaxed),
             (Phase::Head, true) | (Phase::Idle, false) | (Phase::Busy, _) => {}
         }
+    }
+
+    /// How many requests were answered to their end.
+    pub fn answered(&self) -> u64 {
+        self.answered.load(Relaxed)
+    }
+
+    /// Bytes of the next request were read, and wait until this one is answered.
+    pub fn hold(&self) {
+        self.holds.store(true, Relaxed);
+    }
+
+    /// Whether there are such bytes, and it is their turn. Says so once.
+    pub fn take_turn(&self) -> bool {
+        self.holds.load(Relaxed) && self.phase() != Phase::Busy && self.holds.swap(false, Relaxed)
+    }
+
+    /// Nothing may be read any more, for what came is malformed.
+    pub fn set_malformed(&self, malformed: Malformed) {
+        let _first_one_counts = self.malformed.set(malformed);
+    }
+
+    /// What was wrong.
+    pub fn malformed(&self) -> Option<Malformed> {
+        self.malformed.get().copied()
+    }
+
+    /// What was wrong, where all answers before it have gone out.
+    pub fn malformed_in_turn(&self) -> Option<Malformed> {
+        self.malformed()
+            .filter(|_| self.phase() != Phase::Busy && self.blocked_since().is_none())
     }
 
     /// Whether the client lets an answer wait.
@@ -219,6 +263,11 @@ impl Activity {
             2 => Phase::Busy,
             _ => Phase::Idle,
         }
+    }
+
+    /// Whether so many requests as `limit` have begun on it.
+    pub fn has_carried(&self, limit: Option<u32>) -> bool {
+        limit.is_some_and(|limit| self.requests.load(Relaxed) >= u64::from(limit))
     }
 
     /// Whether a request is answered.
@@ -298,6 +347,8 @@ mod tests {
         header_timeout: Duration::from_secs(10),
         keep_alive: Duration::from_secs(75),
         write_timeout: Duration::from_mins(1),
+        keep_alive_requests: Some(2),
+        dead_peer_timeout: None,
     };
 
     fn after(seconds: u64) -> Duration {
@@ -427,7 +478,7 @@ mod tests {
         activity.read_some();
         assert_eq!(activity.between_requests(), None);
         activity.begin_request(true);
-        let body = activity.body_end();
+        let body = activity.body_end(true);
         assert_eq!(activity.between_requests(), None);
         activity.end_request();
         assert_eq!(activity.between_requests(), None, "its body still arrives");

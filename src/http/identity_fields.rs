@@ -10,7 +10,8 @@ use crate::auth::Claims;
 /// the configuration names, in every spelling that a gateway could take for them. Then sets what the claims say.
 pub(super) fn replace(fields: &mut HeaderMap, named: &[HeaderName], claims: Option<&Claims>) {
     forged::remove(fields, |name| {
-        forged::begins(name, "x-auth-")
+        is_look_alike(name)
+            || forged::begins(name, "x-auth-")
             || forged::is_same(name, "remote-user")
             || named
                 .iter()
@@ -24,6 +25,30 @@ pub(super) fn replace(fields: &mut HeaderMap, named: &[HeaderName], claims: Opti
     {
         fields.insert(name, value.clone());
     }
+}
+
+/// Fields that frame, route or authorise a request, and what proxies say of its client.
+const WEIGHTY: [&str; 14] = [
+    "authorization",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "cookie",
+    "forwarded",
+    "host",
+    "proxy-authorization",
+    "transfer-encoding",
+    "x-real-ip",
+    "x-request-id",
+    "dpop",
+    "expect",
+];
+
+/// Whether a gateway of the CGI kind would take the field for a weighty one that it is not: no such field was looked at here.
+fn is_look_alike(name: &str) -> bool {
+    let is = |other: &&str| name != *other && forged::is_same(name, other);
+    name.contains('_') && (WEIGHTY.iter().any(is) || forged::begins(name, "x-forwarded-"))
 }
 
 #[cfg(test)]
@@ -46,6 +71,10 @@ mod tests {
             "Tenant_Id",
             "tenant-id",
             "X-My-Team",
+            "Content_Length",
+            "transfer_encoding",
+            "X_Forwarded_For",
+            "x-forwarded_proto",
             "x-my_team",
         ];
         for name in forged.into_iter().chain([
@@ -55,6 +84,9 @@ mod tests {
             "authorization",
             "tenant-id2",
             "tenant",
+            "content-length",
+            "x-forwarded-for",
+            "x_y",
         ]) {
             fields.append(
                 HeaderName::from_bytes(name.as_bytes()).expect("a name"),
@@ -67,11 +99,14 @@ mod tests {
         left.sort_unstable();
         let others = [
             "authorization",
+            "content-length",
             "remote-username",
             "remoteuser",
             "tenant",
             "tenant-id2",
             "x-author",
+            "x-forwarded-for",
+            "x_y",
         ];
         assert_eq!(left, others);
     }

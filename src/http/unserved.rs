@@ -19,13 +19,13 @@ impl Unserved {
         Self(LogQuota::new())
     }
 
-    /// The request was refused.
-    pub(super) fn refused(&self, refusal: &Refusal, head: &Parts, id: RequestId) {
+    /// The request was refused; of one that is malformed, method and path are what could be told of them.
+    pub(super) fn refused(&self, refusal: &Refusal, (method, path): (&str, &str), id: RequestId) {
         if self.0.admits(("refused", refusal.code), &refusal.reason) {
             tracing::info!(
                 request = %id,
-                method = cut(head.method.as_str()),
-                path = cut(head.uri.path()),
+                method = cut(method),
+                path = cut(path),
                 status = refusal.status,
                 reason = cut(&refusal.reason),
                 "refused"

@@ -66,11 +66,11 @@ pub struct FeedFailure {
 }
 
 impl Master {
-    /// Null where nothing is fetched.
+    /// Null where nothing is fetched, and no token database is to be freed of what has expired.
     pub(super) fn agent_status(&self) -> Option<AgentStatus> {
         let now = self.now();
         let runs = self.agent.runs(now);
-        let next = self.next_agent();
+        let next = self.next_agent_start();
         (runs.is_some() || next.is_some()).then(|| AgentStatus {
             pid: runs.map(|(pid, _)| pid.number()),
             uptime: runs.map(|(_, uptime)| uptime.as_secs_f64()),

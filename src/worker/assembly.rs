@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::addresses::Addresses;
 use super::connection::Serving;
 use super::{Task, drain, http2};
 use crate::app::AppService;
 use crate::channel::ToMaster;
 use crate::http::activity::Limits;
 use crate::http::fresh_keys::FreshKeys;
+use crate::http::wire::Bounds;
 use crate::http::{ClientCertificates, Pipeline, Settings, Shared};
 use crate::tokens;
 
@@ -42,12 +44,19 @@ pub(super) fn serving<S: AppService>(
             header_timeout: config.http.header_timeout,
             keep_alive: config.http.keep_alive,
             write_timeout: config.http.write_timeout,
+            keep_alive_requests: config.http.keep_alive_requests,
+            dead_peer_timeout: config.http.dead_peer_timeout,
         },
         http2: config.http.http2.then_some(http2::Settings {
             max_streams: config.http.max_streams,
         }),
+        bounds: Bounds::new(config),
         linger: config.http.drain_linger,
-        open: drain::Open::default(),
+        open: drain::Open::with_max(config.http.max_connections),
+        addresses: Addresses::new(
+            config.http.max_connections_per_address,
+            config.server.trusted_proxies.clone(),
+        ),
         heir: OnceLock::new(),
         words,
         seat: task.seat.clone(),
@@ -68,12 +77,15 @@ fn settings(task: &Task) -> Settings {
     Settings {
         worker: task.worker,
         readiness_path: config.health.readiness_path.clone(),
+        bounds: Bounds::new(config),
+        max_body: config.http.max_body,
         stream_grace: config.http.stream_grace.min(
             config
                 .workers
                 .graceful_timeout
                 .saturating_sub(STREAM_MARGIN),
         ),
+        keep_alive_requests: config.http.keep_alive_requests,
         access_log: config.log.access,
         max_requests: (least > 0).then(|| u64::from(least) + u64::from(jitter)),
         poison_guard: config.workers.poison_guard,

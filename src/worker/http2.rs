@@ -1,6 +1,6 @@
 //! One connection of HTTP/2: hyper's, with the time-outs, the floods and the drain that hyper leaves to its caller.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,20 +12,18 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 
 use super::connection::{Client, ClientStream, LAST_WORDS, Serving, Timer, Watched};
 use crate::app::AppService;
 use crate::http::Origin;
-use crate::http::activity::Judgement;
+use crate::http::activity::{Activity, Judgement};
 use crate::http::http2::{Flow, Frames, POISON, Paced, Stalling};
 use crate::sys::clock;
 
 /// So many requests that a client takes back may wait to be noticed, and so many may be refused as malformed, before the connection
 /// ends: to make work and take it back is an attack (CVE-2023-44487).
 const RESETS_MAX: usize = 64;
-
-/// Of a request's fields, in bytes as RFC 9113 section 6.5.2 counts them.
-const HEAD_MAX: u32 = 32 * 1024;
 
 /// So much of a body may be on its way to an application that does not read it.
 const WINDOW: u32 = 256 * 1024;
@@ -49,6 +47,8 @@ pub(super) async fn serve<S: AppService>(
     let Some(settings) = serving.http2 else {
         return;
     };
+    // In bytes as RFC 9113 section 6.5.2 counts them.
+    let head_max = u32::try_from(serving.bounds.head).unwrap_or(u32::MAX);
     let stream = Framed::new(stream);
     let activity = Arc::clone(&stream.watched.activity);
     let origin = Origin {
@@ -68,7 +68,7 @@ pub(super) async fn serve<S: AppService>(
     let mut connection = pin!(
         http2::Builder::new(streams)
             .max_concurrent_streams(settings.max_streams)
-            .max_header_list_size(HEAD_MAX)
+            .max_header_list_size(head_max)
             .max_pending_accept_reset_streams(RESETS_MAX)
             .max_local_error_reset_streams(RESETS_MAX)
             .initial_stream_window_size(WINDOW)
@@ -79,6 +79,7 @@ pub(super) async fn serve<S: AppService>(
     let draining = serving.pipeline.draining();
     let mut drain_begun = pin!(draining.begun());
     let mut linger_until = None;
+    let mut told_to_go = false;
     loop {
         tokio::select! {
             biased;
@@ -87,6 +88,10 @@ pub(super) async fn serve<S: AppService>(
                 timer.look_again_at(clock::monotonic());
                 // GOAWAY, once with the highest stream there can be and, when the client has taken note, with the last one that is
                 // answered (RFC 9113 section 6.8).
+                connection.as_mut().graceful_shutdown();
+            }
+            () = carried_enough(&activity, serving.limits.keep_alive_requests), if !told_to_go => {
+                told_to_go = true;
                 connection.as_mut().graceful_shutdown();
             }
             ended = &mut connection => {
@@ -111,6 +116,17 @@ pub(super) async fn serve<S: AppService>(
             }
         }
     }
+}
+
+/// Returns when a connection has carried so many requests as it may. Nobody need wake it: they begin where the connection is served.
+fn carried_enough(activity: &Activity, limit: Option<u32>) -> impl Future<Output = ()> {
+    poll_fn(move |_| {
+        if activity.has_carried(limit) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
 }
 
 /// Serves each stream in a task of its own, for as long as its client takes what it is sent.
@@ -156,6 +172,25 @@ struct Framed<T> {
     frames: Frames,
     /// What follows the frames of an offender in the place of those that it sends; none while all is well.
     instead: Option<Instead>,
+    /// All was said.
+    linger: Option<Linger>,
+}
+
+/// How long, and for how many bytes, a client is still listened to.
+#[derive(Debug)]
+struct Linger {
+    timer: Pin<Box<Sleep>>,
+    left: usize,
+}
+
+impl Linger {
+    fn new() -> Self {
+        const LINGER_MAX: usize = 1 << 20;
+        Self {
+            timer: Box::pin(tokio::time::sleep(LAST_WORDS)),
+            left: LINGER_MAX,
+        }
+    }
 }
 
 /// The rest of the frame that the codec is in, which counts for nothing, and a frame that it refuses.
@@ -171,6 +206,7 @@ impl<T> Framed<T> {
             watched,
             frames: Frames::default(),
             instead: None,
+            linger: None,
         }
     }
 }
@@ -243,7 +279,24 @@ impl<T: ClientStream> AsyncWrite for Framed<T> {
         Pin::new(&mut self.watched).poll_flush(context)
     }
 
+    /// Says that nothing more comes, and listens for a while: to close a socket with unread bytes resets the connection, and the
+    /// reset may overtake GOAWAY.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.watched).poll_shutdown(context)
+        let this = &mut *self;
+        if this.linger.is_none() {
+            ready!(Pin::new(&mut this.watched).poll_shutdown(context))?;
+        }
+        let linger = this.linger.get_or_insert_with(Linger::new);
+        let mut scratch = [0; 4 << 10];
+        while linger.left > 0 && linger.timer.as_mut().poll(context).is_pending() {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            ready!(this.watched.poll_bytes(context, &mut buffer))?;
+            let count = buffer.filled().len();
+            if count == 0 {
+                break;
+            }
+            linger.left = linger.left.saturating_sub(count);
+        }
+        Poll::Ready(Ok(()))
     }
 }

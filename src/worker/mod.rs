@@ -1,12 +1,14 @@
 //! One process that serves: boots the application, takes connections when told to, drains when told to, exits.
 
 mod accept;
+mod addresses;
 mod assembly;
 mod connection;
 mod drain;
 mod feeds;
 mod heir;
 mod http2;
+mod intake;
 mod orders;
 
 use std::io;
@@ -27,7 +29,7 @@ use tokio::time::timeout;
 use crate::app::{App, AppService, Boot, BoxError};
 use crate::auth::Guard;
 use crate::channel::{ToMaster, ToWorker};
-use crate::config::{Config, Feed, FeedPurpose};
+use crate::config::Config;
 use crate::http::fresh_keys::FreshKeys;
 
 use crate::log_writer;
@@ -145,6 +147,7 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
         Arc::clone(&task.guard),
         task.signer.clone(),
         Arc::clone(&fresh_keys),
+        words.clone(),
     ));
     let mut orders = match become_worker(&mut task, Arc::clone(&feeds)) {
         Ok(orders) => orders,
@@ -182,16 +185,15 @@ fn become_worker(task: &mut Task, feeds: Arc<Feeds>) -> io::Result<Orders> {
     Orders::listen_on(task.channel.try_clone()?, task.seat.clone(), feeds)
 }
 
-/// Asks the master for keys of the issuer at a place of the configuration.
+/// Asks the master for what is fetched.
 fn fresh_keys(config: &Arc<Config>, words: mpsc::UnboundedSender<ToMaster>) -> FreshKeys {
-    let issuers = config.auth.issuers.len();
-    let config = Arc::clone(config);
-    FreshKeys::new(issuers, move |issuer| {
-        let is_of_issuer = |feed: &Feed<'_>| feed.purpose == FeedPurpose::IssuerKeys(issuer);
-        let place = config.auth.feeds().iter().position(is_of_issuer);
+    let feeds = config.auth.feeds();
+    let purposes: Vec<_> = feeds.iter().map(|feed| feed.purpose).collect();
+    FreshKeys::new(purposes.clone(), move |wanted| {
+        let place = purposes.iter().position(|purpose| *purpose == wanted);
         if let Some(feed) = place.and_then(|place| u32::try_from(place).ok()) {
             // Nobody listens to it any more when the worker is about to exit.
-            let _leaving = words.send(ToMaster::KeyWanted { feed });
+            let _leaving = words.send(ToMaster::FeedWanted { feed });
         }
     })
 }
@@ -340,13 +342,14 @@ fn accept_from<S: AppService>(
     task: &Task,
     serving: &Arc<Serving<S>>,
 ) -> Vec<Accepting> {
-    let start = |socket: ListeningSocket| match Listener::new(socket) {
-        Ok(listener) => Some(Accepting::start(listener, Arc::clone(serving))),
-        Err(error) => {
-            tracing::error!(worker = task.worker, %error, "cannot wait for connections");
-            None
-        }
-    };
+    let start =
+        |socket: ListeningSocket| match Listener::new(socket, serving.limits.dead_peer_timeout) {
+            Ok(listener) => Some(Accepting::start(listener, Arc::clone(serving))),
+            Err(error) => {
+                tracing::error!(worker = task.worker, %error, "cannot wait for connections");
+                None
+            }
+        };
     sockets.into_iter().filter_map(start).collect()
 }
 
@@ -359,13 +362,13 @@ fn take_over<S: AppService>(
     let Some(socket) = socket else {
         return;
     };
-    let listener = Listener::new(ListeningSocket {
+    let socket = ListeningSocket {
         name,
         socket,
         shared: false,
         inherited: false,
-    });
-    match listener {
+    };
+    match Listener::new(socket, serving.limits.dead_peer_timeout) {
         Ok(listener) => accept::take_over(listener, slot, Arc::clone(serving)),
         Err(error) => tracing::warn!(%error, "cannot serve what waits for a worker that has died"),
     }

@@ -111,7 +111,7 @@ fn a_deny_list_at_an_address_counts_too() {
     // Ends with the test's process.
     thread::spawn(move || {
         for stream in listener.incoming() {
-            answer(stream.unwrap(), r#"{"revoked": [{"jti": "stolen"}]}"#);
+            answer(stream.unwrap(), r#"{"revoked": [{"jti": "stolen"}]}"#, true);
         }
     });
     let more = format!("[auth.revocation]\nurl = \"http://{lists}/list\"");
@@ -146,7 +146,7 @@ fn start_https(folder: &TempDir) -> SocketAddr {
     thread::spawn(move || {
         for stream in listener.incoming() {
             let tls = ServerConnection::new(Arc::clone(&server)).unwrap();
-            answer(StreamOwned::new(tls, stream.unwrap()), &set);
+            answer(StreamOwned::new(tls, stream.unwrap()), &set, true);
         }
     });
     address

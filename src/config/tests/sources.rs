@@ -195,9 +195,17 @@ fn what_is_in_force_is_shown_with_its_origin() {
     http.drain_linger = "1s"                         # default
     http.pass_connections = false                    # default
     http.stream_grace = "10s"                        # default
-    http.write_timeout = "1m"                        # default
+    http.write_timeout = "30s"                       # default
+    http.dead_peer_timeout = "30s"                   # default
+    http.keep_alive_requests = 0                     # default
+    http.max_connections = 16384                     # default
+    http.max_connections_per_address = 0             # default
     http.http2 = true                                # default
     http.max_streams = 100                           # default
+    http.max_target = "8KiB"                         # default
+    http.max_headers = 100                           # default
+    http.max_head = "32KiB"                          # default
+    http.max_body = "1GiB"                           # default
     # health.readiness_path is not set
     auth.realm = "destrier"                          # default
     # auth.resource is not set
@@ -241,6 +249,7 @@ fn what_is_in_force_is_shown_with_its_origin() {
     auth.tokens.update_last_login = false            # default
     auth.tokens.throttle_account = "10/min"          # default
     auth.tokens.throttle_address = "off"             # default
+    auth.tokens.flush_interval = "1h"                # default
     app.kind = "demo"                                # default
     app.faults = false                               # default
     log.level = "info"                               # default
@@ -281,6 +290,7 @@ fn what_is_in_force_is_shown_with_its_origin() {
     max_age = "0s"                                   # default
     audit = false                                    # default
     # request_timeout is not set
+    # max_body is not set
     # query_token is not set
     "#);
 }

@@ -258,6 +258,7 @@ fn take_fetched(
                 at,
                 entries,
                 file,
+                content: None,
             });
         }
     }

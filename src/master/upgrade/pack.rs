@@ -289,11 +289,13 @@ fn pack_fetched<'a>(
         })
     };
     let pack = |fetched: &'a agent::Fetched| {
+        // What it is the next agent says.
         let agent::Fetched {
             fetch,
             at,
             entries,
             file,
+            content: _,
         } = fetched;
         let (generation, feed) = place(fetch)?;
         Some(Fetched {
