@@ -157,6 +157,10 @@ pub enum FromAgent {
         feed: u32,
         /// When, in seconds since 1970.
         at: u64,
+        /// How many keys, or entries of the list, there are.
+        entries: u64,
+        /// When it is fetched anew, in seconds since 1970.
+        next: u64,
         /// What it is.
         content: Fingerprint,
     },
@@ -166,6 +170,8 @@ pub enum FromAgent {
         feed: u32,
         /// When, in seconds since 1970.
         at: u64,
+        /// When it is fetched anew, in seconds since 1970.
+        next: u64,
         /// What it is.
         content: Fingerprint,
     },
@@ -177,6 +183,8 @@ pub enum FromAgent {
         reason: String,
         /// Too often asked for: who asks again within so many milliseconds is told the same.
         again_in: Option<u64>,
+        /// When it is tried again, in seconds since 1970; none where no attempt was made.
+        next: Option<u64>,
     },
 }
 

@@ -12,7 +12,7 @@ mod user;
 pub use key::{KeyAlgorithm, KeyCommand, PROMOTE_AFTER, RotateCommand, RotatePlaceArgs};
 pub use tls::{SelfSignedArgs, TlsCommand};
 pub use token::{TokenCommand, TokenInput, TokenIssueArgs, TokenRevokeArgs, TokenVerifyArgs};
-pub use user::{UserAddArgs, UserArgs, UserCommand, UserPlaceArgs};
+pub use user::{UserAddArgs, UserArgs, UserCommand, UserPasswdArgs, UserPlaceArgs};
 
 const OVERVIEW: &str = "\
 Start:       destrier check && destrier run
@@ -53,7 +53,10 @@ Examples:
   destrier auth explain GET /admin/users
   destrier token issue --sub alice --scope admin | destrier auth explain DELETE /admin/users/7 --token-file -
 
-Exit codes: 0 the request would pass, 1 it would be refused, 2 wrong usage or configuration.";
+Key sets and deny lists that servers fetch are fetched once, when there is a token.
+
+Exit codes: 0 the request would pass, 1 it would be refused, 2 wrong usage or configuration, 4 nobody can tell, for keys or a deny list \
+could not be fetched.";
 
 /// Serves applications behind verified JSON Web Tokens: a master process that supervises workers.
 #[derive(Debug, Parser)]
@@ -218,7 +221,7 @@ pub enum ConfigCommand {
 /// `destrier auth`.
 #[derive(Debug, Subcommand)]
 pub enum AuthCommand {
-    /// Say which rule decides about a request, what comes of it, and why; nothing is sent anywhere
+    /// Say which rule decides about a request, what comes of it, and why; the request is sent nowhere
     #[command(after_help = EXPLAIN)]
     Explain(AuthExplainArgs),
 }
@@ -236,6 +239,9 @@ pub struct AuthExplainArgs {
     /// The file that holds the token; `-` is standard input [default: a request without a token]
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// Fetch nothing
+    #[arg(long)]
+    pub offline: bool,
     /// The configuration that has the rules [default: as for run]
     #[arg(short = 'c', long = "config", value_name = "FILE")]
     pub config: Option<PathBuf>,

@@ -13,6 +13,7 @@ pub mod commands;
 pub mod config;
 pub mod http;
 pub mod key_files;
+mod log_quota;
 mod log_writer;
 pub mod logging;
 pub mod master;

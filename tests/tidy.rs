@@ -81,9 +81,12 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
         &["channel", "sys"],
         &["nix", "hyper", "serde_json"],
     ),
+    // std, a limiter and the timer that sums up. Used by who answers requests, and `logging`, which the master uses too, has no timer.
+    ("log_quota", &[], &["nix", "hyper", "serde"]),
     // `config`: what an application may know when it boots. `auth`, `tls`: the claims and the certificate that the demo shows.
     ("app", &["auth", "config", "tls"], &["nix"]),
-    // `auth`: the verdict. `app`: what is called. `config`: which proxy may say what certificate a client has. `logging`: how
+    // `auth`: the verdict. `app`: what is called. `config`: which proxy may say what certificate a client has. `log_quota`: how many
+    // lines refusals get. `logging`: how
     // long a field may be. `replay`: which proofs were shown, for `auth` remembers nothing that workers share. `scoreboard`: what
     // is noted. `sys`: the clock. `tls`: the certificate of a client. `tokens`: what answers its own routes.
     (
@@ -92,6 +95,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
             "app",
             "auth",
             "config",
+            "log_quota",
             "logging",
             "replay",
             "scoreboard",
@@ -101,9 +105,13 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
         ],
         &["nix", "std::fs"],
     ),
-    // `auth`: verifies what comes back, signs. `config`: lifetimes, rotation, the database. `sys`: the clock. It is handed a
-    // whole request and answers it; of connections and workers it knows nothing.
-    ("tokens", &["auth", "config", "sys"], &["nix", "hyper"]),
+    // `auth`: verifies what comes back, signs. `config`: lifetimes, rotation, the database. `log_quota`: how many lines logins get.
+    // `sys`: the clock. It is handed a whole request and answers it; of connections and workers it knows nothing.
+    (
+        "tokens",
+        &["auth", "config", "log_quota", "sys"],
+        &["nix", "hyper"],
+    ),
     // `http`, `app`: what is served. `auth`: the guard is handed through. `channel`: orders. `config`: limits.
     // `log_writer`, `logging`: reopened on order. `master_end`: where orders come from. `replay`, `scoreboard`: what it shares is handed through, its seat. `sys`: sockets, identity, the clock. `tls`: what handshakes are made with. `tokens`: the service is opened
     // at the boot, for only a worker may have a database open.

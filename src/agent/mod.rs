@@ -4,6 +4,7 @@
 mod client;
 mod freshness;
 mod link_local;
+mod once;
 mod schedule;
 mod source;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use client::Limits;
+pub use once::fetch_once;
 use schedule::{Schedule, Wish};
 use source::{Brought, Failure, Source};
 
@@ -231,6 +233,7 @@ async fn wish(feed: u32, keepers: &mut [Keeper], master: &mut MasterEnd<ToAgent>
         feed,
         reason: reason.to_owned(),
         again_in: again_in.and_then(|time| u64::try_from(time.as_millis()).ok()),
+        next: None,
     };
     master.say(&message, None).await;
 }
@@ -255,6 +258,7 @@ async fn end(ended: Ended, keeper: &mut Keeper, master: &mut MasterEnd<ToAgent>)
                 feed,
                 reason,
                 again_in: None,
+                next: Some(keeper.next_attempt()),
             };
             master.say(&message, None).await;
             return Ok(());
@@ -262,6 +266,7 @@ async fn end(ended: Ended, keeper: &mut Keeper, master: &mut MasterEnd<ToAgent>)
     };
     let Brought {
         content,
+        entries,
         fingerprint,
         warnings,
         lifetime,
@@ -271,11 +276,15 @@ async fn end(ended: Ended, keeper: &mut Keeper, master: &mut MasterEnd<ToAgent>)
         let failed_for = humantime::format_duration(whole_seconds(failed_for)).to_string();
         tracing::info!(url, failed_for, "can fetch again");
     }
-    let at = clock::unix().as_secs();
+    let (at, next) = (clock::unix().as_secs(), keeper.next_attempt());
     let Some(bytes) = content else {
         tracing::debug!(url, "fetched, nothing has changed");
-        let content = fingerprint;
-        let message = FromAgent::Confirmed { feed, at, content };
+        let message = FromAgent::Confirmed {
+            feed,
+            at,
+            next,
+            content: fingerprint,
+        };
         master.say(&message, None).await;
         return Ok(());
     };
@@ -284,8 +293,13 @@ async fn end(ended: Ended, keeper: &mut Keeper, master: &mut MasterEnd<ToAgent>)
     }
     tracing::info!(url, bytes = bytes.len(), "fetched something new");
     let file = sealed_file("destrier-feed", &bytes)?;
-    let content = fingerprint;
-    let message = FromAgent::Fetched { feed, at, content };
+    let message = FromAgent::Fetched {
+        feed,
+        at,
+        entries: u64::try_from(entries).unwrap_or(u64::MAX),
+        next,
+        content: fingerprint,
+    };
     master.say(&message, Some(file.into())).await;
     Ok(())
 }
@@ -311,6 +325,15 @@ impl Keeper {
             url: source::shown(&feed.fetch.url),
             source: Some(source),
         }
+    }
+}
+
+impl Keeper {
+    /// When it begins unless somebody asks for it earlier, in seconds since 1970.
+    fn next_attempt(&self) -> u64 {
+        let next = self.schedule.next().unwrap_or_default();
+        let wait = next.saturating_sub(clock::monotonic());
+        clock::unix().saturating_add(wait).as_secs()
     }
 }
 

@@ -44,6 +44,8 @@ struct Last {
 pub(super) struct Brought {
     /// Another content than last time.
     pub(super) content: Option<Vec<u8>>,
+    /// How many keys or entries there are in that.
+    pub(super) entries: usize,
     /// What it is, also where it is the same.
     pub(super) fingerprint: Fingerprint,
     /// What the operator should know about it.
@@ -137,7 +139,7 @@ impl Source {
             let error = Reason::Table(format!("the list has more than {most} bytes"));
             return Err(Failure::of(&self.fetch.url, error));
         }
-        self.brought(list, |_, _| Ok(Vec::new()))
+        self.brought(list)
             .map_err(|reason| Failure::of(&self.fetch.url, reason))
     }
 
@@ -229,7 +231,7 @@ impl Source {
     fn take(&mut self, url: Url, answer: Answer) -> Result<Brought, Failure> {
         let mut brought = match (answer, &mut self.last, &self.content) {
             (Answer::Content { fields, body }, _, _) => {
-                let brought = self.brought(body, judge);
+                let brought = self.brought(body);
                 let brought = brought.map_err(|reason| Failure::of(url.as_str(), reason))?;
                 self.last = Some(Last { url, fields });
                 brought
@@ -240,6 +242,7 @@ impl Source {
                 }
                 Brought {
                     content: None,
+                    entries: 0,
                     fingerprint: content.clone(),
                     warnings: Vec::new(),
                     lifetime: None,
@@ -264,21 +267,18 @@ impl Source {
     }
 
     /// What came, if it is something else than the workers have, and good.
-    fn brought(
-        &mut self,
-        content: Vec<u8>,
-        judge: impl Fn(&Fetch, &[u8]) -> Result<Vec<String>, Reason>,
-    ) -> Result<Brought, Reason> {
+    fn brought(&mut self, content: Vec<u8>) -> Result<Brought, Reason> {
         let fingerprint = Fingerprint::of(&content);
         let is_new = self.content.as_ref() != Some(&fingerprint);
-        let warnings = if is_new {
+        let Judged { entries, warnings } = if is_new {
             judge(&self.fetch, &content)?
         } else {
-            Vec::new()
+            Judged::default()
         };
         self.content = Some(fingerprint.clone());
         Ok(Brought {
             content: is_new.then_some(content),
+            entries,
             fingerprint,
             warnings,
             lifetime: None,
@@ -302,17 +302,28 @@ impl Failure {
     }
 }
 
-/// Whether what was fetched can be used, and what the operator should know about it.
-fn judge(fetch: &Fetch, content: &[u8]) -> Result<Vec<String>, Reason> {
+/// What can be used.
+#[derive(Default)]
+struct Judged {
+    entries: usize,
+    /// What the operator should know about it.
+    warnings: Vec<String>,
+}
+
+/// Whether what was fetched can be used.
+fn judge(fetch: &Fetch, content: &[u8]) -> Result<Judged, Reason> {
     match fetch.kind {
         FetchKind::Jwks | FetchKind::Discovery { .. } => {
             let keys = IssuerKeys::from_fetched_jwks(content, &fetch.algorithms)?;
-            Ok(keys.warnings().to_vec())
+            Ok(Judged {
+                entries: keys.count(),
+                warnings: keys.warnings().to_vec(),
+            })
         }
-        FetchKind::DenyList | FetchKind::TokenDatabase => {
-            DenyList::check(content)?;
-            Ok(Vec::new())
-        }
+        FetchKind::DenyList | FetchKind::TokenDatabase => Ok(Judged {
+            entries: DenyList::check(content)?,
+            warnings: Vec::new(),
+        }),
     }
 }
 

@@ -129,12 +129,20 @@ impl DenyList {
         Ok(list)
     }
 
-    /// Whether it is one; keeps nothing of it.
+    /// How many entries it has, if it is one; keeps nothing of it.
     ///
     /// # Errors
     /// As [`DenyListText::parse`].
-    pub fn check(json: &[u8]) -> Result<(), DenyListError> {
-        read(json, |_| ())
+    pub fn check(json: &[u8]) -> Result<usize, DenyListError> {
+        let mut count = 0;
+        read(json, |_| count += 1)?;
+        Ok(count)
+    }
+
+    /// How many entries it has.
+    pub(super) fn count(&self) -> usize {
+        let kinds = [&self.jti, &self.sub, &self.sid].into_iter();
+        kinds.map(|names| names.entries.len()).sum()
     }
 
     fn add(&mut self, entry: &Entry<'_>, places: &mut BTreeMap<Box<str>, u32>) {
@@ -431,7 +439,9 @@ mod tests {
         ) {
             let entries: Vec<_> = listed.iter().map(|jti| json!({ "jti": jti })).collect();
             let list = json!({ "revoked": entries }).to_string();
+            let count = DenyList::check(list.as_bytes()).unwrap();
             let list = DenyList::parse(list.as_bytes()).unwrap();
+            prop_assert_eq!((count, list.count()), (listed.len(), listed.len()));
             let names: BTreeSet<_> = listed.iter().chain(&asked).collect();
             for name in names {
                 let claims = Claims::new(json!({ "jti": name }).as_object().unwrap().clone());

@@ -313,6 +313,16 @@ impl Guard {
         self.revocations.keep(place, good_until, now)
     }
 
+    /// How many keys the issuer at this place of the configuration has.
+    pub fn key_count(&self, issuer: usize) -> Option<usize> {
+        self.issuers.get(issuer).map(TrustedIssuer::key_count)
+    }
+
+    /// How many entries the deny list at this place of the configuration has, where it is known.
+    pub fn deny_count(&self, place: usize) -> Option<usize> {
+        self.revocations.count(place)
+    }
+
     /// Goes on with another deny list at this place of the configuration, which is good until then, or for ever.
     pub fn renew_deny_list(&self, place: usize, list: DenyList, good_until: Option<UnixTime>) {
         self.revocations.renew(place, list, good_until);

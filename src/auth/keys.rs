@@ -206,6 +206,11 @@ impl IssuerKeys {
         &self.warnings
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.keys.len()
+    }
+
     /// Whether whoever can read the keys, those of a set that are not used too, could also sign.
     pub fn holds_secret(&self) -> bool {
         self.holds_secret

@@ -65,6 +65,12 @@ impl Revocations {
         }
     }
 
+    /// How many entries the list at this place has, where it is known.
+    pub(super) fn count(&self, place: usize) -> Option<usize> {
+        let listed = self.lists.get(place)?.load();
+        listed.list.as_ref().map(|list| list.count())
+    }
+
     /// The list at this place is good until then, or for ever. Whether it was too old before.
     pub(super) fn keep(&self, place: usize, good_until: Option<UnixTime>, now: UnixTime) -> bool {
         self.lists.get(place).is_some_and(|listed| {

@@ -64,6 +64,11 @@ impl TrustedIssuer {
         now.0 < self.good_until.load(Ordering::Relaxed)
     }
 
+    /// How many keys there are now.
+    pub(super) fn key_count(&self) -> usize {
+        self.keys.load().count()
+    }
+
     /// What whoever shows one of its tokens must prove.
     pub(super) fn binding(&self) -> Binding {
         self.policy.binding

@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
@@ -17,10 +16,12 @@ Examples:
   destrier token verify <token.txt
   destrier token verify --jwks keys.json --alg ES256,EdDSA --issuer https://login.example --audience api <token.txt
 
-Without a key on the command line the issuers of the configuration judge, each by its own policy.
+Without a key on the command line the issuers of the configuration judge, each by its own policy. Key sets and deny lists that servers \
+fetch are fetched once, in the same way.
 A token must have `exp`, whatever is asked for.
 
-Exit codes: 0 valid, 1 not valid, also when no key of the set can be used, 2 wrong usage.";
+Exit codes: 0 valid, 1 not valid, also when no key of the set can be used, 2 wrong usage, 4 nobody can tell, for keys or a deny list \
+could not be fetched.";
 
 const REVOKE: &str = "\
 Examples:
@@ -31,7 +32,8 @@ Examples:
 Servers that have the file in their configuration notice within a moment; no reload is needed. Entries whose tokens have all expired \
 are taken out.
 
-Exit codes: 0 it is on the list, 1 the list cannot be written, 2 wrong usage or configuration.";
+Exit codes: 0 it is on the list, 1 the list cannot be written, 2 wrong usage or configuration: no list, or nothing in the file that \
+could be put on it.";
 
 /// `destrier token`.
 #[derive(Debug, Subcommand)]
@@ -137,6 +139,9 @@ pub struct TokenVerifyArgs {
     /// A `typ` header that is accepted; may be given several times
     #[arg(long, value_name = "TYPE", requires = "key_source")]
     pub typ: Vec<String>,
+    /// Fetch nothing: an issuer whose keys must be fetched cannot judge then
+    #[arg(long, conflicts_with = "key_source")]
+    pub offline: bool,
     /// A claim that must have this value, JSON or else text: `a=42` is the number, `a='"42"'` the text; may be given several times
     #[arg(long, value_name = "NAME=VALUE")]
     pub claim: Vec<String>,
@@ -165,8 +170,8 @@ pub struct TokenRevokeArgs {
     #[arg(long, value_name = "NAME")]
     pub iss: Option<String>,
     /// How long these tokens can be valid at most: then the entry may go [default with --token-file: the token's `exp`, else never]
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
-    pub ttl: Option<Duration>,
+    #[arg(long, value_name = "DURATION")]
+    pub ttl: Option<String>,
     /// The configuration that names the list [default: as for run]
     #[arg(short = 'c', long = "config", value_name = "FILE")]
     pub config: Option<PathBuf>,

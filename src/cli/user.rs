@@ -27,7 +27,7 @@ pub enum UserCommand {
         json: bool,
     },
     /// Set the password of a user, who must then log in anew
-    Passwd(UserArgs),
+    Passwd(UserPasswdArgs),
     /// Let a user log in no more; refresh tokens end at once
     Disable(UserArgs),
     /// Let a user log in again
@@ -54,12 +54,26 @@ pub struct UserArgs {
     pub place: UserPlaceArgs,
 }
 
+/// `destrier user passwd`.
+#[derive(Debug, Args)]
+pub struct UserPasswdArgs {
+    /// Which user
+    #[command(flatten)]
+    pub user: UserArgs,
+    /// Accept a password of fewer than 8 characters
+    #[arg(long)]
+    pub allow_weak: bool,
+}
+
 /// `destrier user add`.
 #[derive(Debug, Args)]
 pub struct UserAddArgs {
     /// Which user
     #[command(flatten)]
     pub user: UserArgs,
+    /// Accept a password of fewer than 8 characters
+    #[arg(long)]
+    pub allow_weak: bool,
     /// A role, for the claim `roles`; may be given several times
     #[arg(long, value_name = "NAME")]
     pub role: Vec<String>,

@@ -2,7 +2,9 @@
 
 use std::env;
 use std::fmt;
+use std::fs::{File, TryLockError};
 use std::io::{self, Write};
+use std::path::Path;
 
 use crate::app::App;
 use crate::auth::{Guard, UnixTime};
@@ -19,6 +21,7 @@ mod ask;
 mod auth;
 mod check;
 mod config;
+mod fetched;
 mod key;
 mod plan;
 mod preflight;
@@ -79,6 +82,8 @@ pub enum ExitCode {
     Changes,
     /// The application failed to boot.
     Boot,
+    /// Of `token verify` and `auth explain`: nobody can tell, for keys or a deny list could not be fetched.
+    Unknown,
 }
 
 impl From<ExitCode> for std::process::ExitCode {
@@ -88,6 +93,7 @@ impl From<ExitCode> for std::process::ExitCode {
             ExitCode::Failure => 1,
             ExitCode::Usage | ExitCode::Changes => 2,
             ExitCode::Boot => 3,
+            ExitCode::Unknown => 4,
         })
     }
 }
@@ -178,6 +184,13 @@ pub(crate) fn load_database_password(config: &Config) -> Result<Option<Password>
     else {
         return Ok(None);
     };
+    if !file.try_exists().unwrap_or(true) {
+        let shown = file.display();
+        let missing = format!(
+            "auth.tokens.database_password_file: `{shown}` does not exist; put the password into it, as a file that only its owner can read (`chmod 600 {shown}`), or leave the key out where the server asks for none"
+        );
+        return Err(misconfigured(&[missing]));
+    }
     key_files::read_secret(file)
         .and_then(|secret| {
             Password::new(secret).map_err(|error| format!("`{}`: {error}", file.display()))
@@ -232,6 +245,25 @@ pub(crate) fn sources(args: &ConfigArgs) -> Result<Sources, CommandError> {
         log_level: args.log_level.clone(),
         env,
     })
+}
+
+/// The folder of a file that is about to be replaced, locked until it is dropped: `token revoke` and `key rotate` read what they
+/// change, and may be at work in the same folder. Each takes a moment, so that the next one waits for it.
+pub(crate) fn lock_folder_of(file: &Path) -> io::Result<File> {
+    let folder = key_files::folder_of(file);
+    let lock = File::open(folder)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let shown = folder.display();
+            tell(&format!(
+                "waiting for another command that changes files in `{shown}`"
+            ));
+            lock.lock()?;
+        }
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    Ok(lock)
 }
 
 /// Writes what was asked for to standard output. A reader that has seen enough (`| head`) is no failure.

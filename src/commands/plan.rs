@@ -91,7 +91,11 @@ fn table(plan: &Plan) -> String {
         table.add_row([effect, &listener.bind, before, after, problem]);
     }
     for keys in &plan.key_files {
-        let what = format!("keys of `{}`", keys.issuer);
+        let what = match keys.purpose.as_str() {
+            "signing-key" => format!("signing key of `{}`", keys.issuer),
+            "deny-list" => "deny list".to_owned(),
+            _ => format!("keys of `{}`", keys.issuer),
+        };
         let because = match &keys.reason {
             Some(reason) => format!("{}: {reason}", keys.file),
             None => keys.file.clone(),

@@ -10,7 +10,7 @@ use crate::agent;
 use crate::app::App;
 use crate::auth::Guard;
 use crate::cli::RunArgs;
-use crate::config::{self, Bind, Log, Sources};
+use crate::config::{self, Bind, FeedPurpose, Log, Sources};
 use crate::key_files::{self, MissingSecret};
 use crate::logging;
 use crate::master::{
@@ -148,6 +148,7 @@ fn read<A: App>(
         tls,
         database_password: super::load_database_password(&config)?,
     };
+    let entries = entries(&config, &guard);
     let config = Arc::new(config);
     let read_feed = {
         let config = Arc::clone(&config);
@@ -168,9 +169,21 @@ fn read<A: App>(
         settings,
         overridden,
         digests,
+        entries,
         read_feed,
         run_agent,
     })
+}
+
+/// How many keys or entries each feed has; those of the agent are not known yet.
+fn entries(config: &config::Config, guard: &Guard) -> Vec<Option<usize>> {
+    let feeds = config.feeds().into_iter();
+    let entries = feeds.map(|feed| match feed.purpose {
+        FeedPurpose::IssuerKeys(place) => guard.key_count(place),
+        FeedPurpose::DenyList(place) => guard.deny_count(place),
+        FeedPurpose::SigningKey | FeedPurpose::TlsCertificate(_) | FeedPurpose::TlsClients => None,
+    });
+    entries.collect()
 }
 
 /// What the agent process does.

@@ -8,7 +8,9 @@ use comfy_table::{Table, presets};
 use super::{CommandError, ExitCode};
 use crate::cli::MasterArgs;
 use crate::master::control::{Answer, Request};
-use crate::master::{DeathStatus, RequestStatus, Status, StopPhase};
+use crate::master::{
+    AgentStatus, DeathStatus, FeedCondition, FeedStatus, RequestStatus, Status, StopPhase,
+};
 
 /// Deaths that are shown to people; `--json` has all that are remembered.
 const DEATHS_SHOWN: usize = 5;
@@ -89,12 +91,61 @@ fn shown(status: &Status) -> String {
         },
         totals.connections
     ));
+    lines.extend(status.agent.as_ref().map(agent));
+    lines.extend(status.feeds.iter().map(feed));
     let deaths = if status.deaths.is_empty() {
         String::new()
     } else {
         format!("\n{}\n", deaths(&status.deaths).join("\n"))
     };
     format!("{}\n\n{}\n{deaths}", lines.join("\n"), workers(status))
+}
+
+fn agent(agent: &AgentStatus) -> String {
+    match (agent.pid, agent.uptime, agent.restarts_in) {
+        (Some(pid), Some(uptime), _) => format!("agent      pid {pid}, up {}", span(uptime)),
+        (_, _, Some(restarts_in)) => format!(
+            "agent      none runs, another one is started in {}",
+            span(restarts_in)
+        ),
+        (_, _, None) => "agent      none runs".to_owned(),
+    }
+}
+
+/// A key file, a key set, a deny list: how much there is, from where, how old.
+fn feed(feed: &FeedStatus) -> String {
+    let many = |one: &str, many: &str| match feed.entries {
+        Some(1) => format!("1 {one} of "),
+        Some(entries) => format!("{entries} {many} of "),
+        None => String::new(),
+    };
+    let issuer = feed.issuer.as_deref().unwrap_or_default();
+    let what = match feed.purpose.as_str() {
+        "keys" => format!("keys       `{issuer}`: {}", many("key", "keys")),
+        "signing-key" => format!("signs      `{issuer}`: "),
+        _ => format!("deny list  {}", many("entry", "entries")),
+    };
+    let mut parts = vec![format!("{what}{}", feed.source)];
+    match feed.state {
+        FeedCondition::Unknown => parts.push("NOT KNOWN".to_owned()),
+        FeedCondition::Stale => parts.push("TOO OLD".to_owned()),
+        FeedCondition::Good => {}
+    }
+    parts.extend(feed.age.map(|age| format!("confirmed {} ago", span(age))));
+    if feed.failure.is_some() && feed.state == FeedCondition::Good {
+        let left = feed.stale_in.map(|left| format!("good for {}", span(left)));
+        parts.extend(left);
+    }
+    parts.extend(feed.next_in.map(|next| format!("next in {}", span(next))));
+    let line = parts.join(", ");
+    match &feed.failure {
+        Some(failure) => {
+            let since = failure.since.map(|since| format!(" for {}", span(since)));
+            let since = since.unwrap_or_default();
+            format!("{line}\n           failing{since}: {}", failure.reason)
+        }
+        None => line,
+    }
 }
 
 /// A line for each of the last deaths, newest first.

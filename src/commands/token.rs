@@ -84,6 +84,18 @@ pub(super) fn read_token(path: &Path) -> Result<Vec<u8>, CommandError> {
     Ok(token.to_vec())
 }
 
+/// How long tokens are valid: a second at least, and not so long that a date would be none.
+fn parse_ttl(text: &str) -> Result<Duration, CommandError> {
+    const LONGEST: Duration = Duration::from_hours(24 * 365 * 100);
+    let ttl = parse_duration("--ttl", text)?;
+    if ttl < Duration::from_secs(1) || ttl > LONGEST {
+        return Err(CommandError::usage(format!(
+            "token: `--ttl` must be 1s to 100 years (36500d), found `{text}`"
+        )));
+    }
+    Ok(ttl)
+}
+
 /// An algorithm by name; on the command line in any case.
 fn parse_algorithm(text: &str) -> Result<Algorithm, CommandError> {
     let text = text.trim();

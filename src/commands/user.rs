@@ -24,14 +24,13 @@ pub(super) fn run(command: &UserCommand) -> Result<ExitCode, CommandError> {
         UserCommand::Add(args) => add(args)?,
         UserCommand::List { user, json } => list(user, *json)?,
         UserCommand::Passwd(args) => {
-            let place = open(&args.place)?;
-            let password = read_password(&args.name)?;
-            let id = place.id_of(&args.name)?;
-            done(place.users.set_password(&args.name, &password))?;
+            let (place, name) = (open(&args.user.place)?, &args.user.name);
+            let password = read_password(name, args.allow_weak)?;
+            let id = place.id_of(name)?;
+            done(place.users.set_password(name, &password))?;
             let end = place.end_access(id)?;
             tell(&format!(
-                "`{}` has a new password, and must log in anew, {end}",
-                args.name
+                "`{name}` has a new password, and must log in anew, {end}"
             ));
         }
         UserCommand::Enable(args) => {
@@ -60,7 +59,7 @@ fn add(args: &UserAddArgs) -> Result<(), CommandError> {
     let claims = claims(args)?;
     let users = open(&args.user.place)?.users;
     let name = &args.user.name;
-    let password = read_password(name)?;
+    let password = read_password(name, args.allow_weak)?;
     let id = done(users.add(name, &password, &claims))?;
     tell(&format!("user {id}: `{name}` may log in"));
     Ok(())
@@ -195,7 +194,7 @@ fn open(args: &crate::cli::UserPlaceArgs) -> Result<Place, CommandError> {
 pub(super) fn become_the_workers(config: &Config) -> Result<(), CommandError> {
     match identity_of(&config.process) {
         Ok(identity) => identity.assume().map_err(|error| {
-            CommandError::failure(format!("user: cannot become `process.user`: {error}"))
+            CommandError::failure(format!("cannot become `process.user`: {error}"))
         }),
         // Whether this user may write to the database, the file system says.
         Err(IdentityError::NotRoot(..)) => Ok(()),
@@ -207,14 +206,15 @@ fn done<T>(outcome: Result<T, String>) -> Result<T, CommandError> {
     outcome.map_err(|error| CommandError::failure(format!("user: {error}")))
 }
 
-/// From the terminal, twice and not shown; else the first line of standard input.
-fn read_password(name: &str) -> Result<String, CommandError> {
+/// From the terminal, twice and not shown; else the first line of standard input. No message repeats it.
+fn read_password(name: &str, allow_weak: bool) -> Result<String, CommandError> {
     const LONGEST: u64 = 4096;
     let failed =
         |error: io::Error| CommandError::usage(format!("user: cannot read the password: {error}"));
     if io::stdin().is_terminal() {
         let ask = |prompt: String| rpassword::prompt_password(prompt).map_err(failed);
         let password = ask(format!("Password of {name}: "))?;
+        judge(&password, allow_weak)?;
         if ask("The same again: ".to_owned())? != password {
             return Err(CommandError::usage("user: the passwords differ"));
         }
@@ -223,5 +223,19 @@ fn read_password(name: &str) -> Result<String, CommandError> {
     let mut line = String::new();
     let mut input = io::stdin().lock().take(LONGEST);
     input.read_line(&mut line).map_err(failed)?;
-    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+    let password = line.trim_end_matches(['\r', '\n']);
+    judge(password, allow_weak)?;
+    Ok(password.to_owned())
+}
+
+/// Whether it is long enough. An empty one is told as such by whoever would hash it.
+fn judge(password: &str, allow_weak: bool) -> Result<(), CommandError> {
+    // As in NIST SP 800-63B (revision 3) section 5.1.1.2, and as Django's MinimumLengthValidator asks by default.
+    const SHORTEST: usize = 8;
+    if allow_weak || password.trim().is_empty() || password.chars().count() >= SHORTEST {
+        return Ok(());
+    }
+    Err(CommandError::failure(format!(
+        "user: the password is too short, it must have at least {SHORTEST} characters\nhint: `--allow-weak` accepts it"
+    )))
 }

@@ -66,6 +66,8 @@ pub enum FeedSource<'a> {
 pub struct FeedContent {
     /// As the guard, the signer and TLS read it.
     pub bytes: Vec<u8>,
+    /// How many keys, or entries of a deny list, there are; none where that says nothing.
+    pub entries: Option<usize>,
     /// SHA-256 of the file; where there are several, of all of them.
     pub digest: Option<[u8; 32]>,
     /// What the operator should know though it is good.

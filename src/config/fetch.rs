@@ -52,6 +52,19 @@ pub enum FetchKind {
     TokenDatabase,
 }
 
+impl Fetch {
+    /// Where it is, without what may be a secret: as messages and `destrier status` have it.
+    pub fn shown(&self) -> &str {
+        match self.kind {
+            FetchKind::TokenDatabase => "the token database",
+            // There is no user name or password in it.
+            FetchKind::Jwks | FetchKind::Discovery { .. } | FetchKind::DenyList => {
+                self.url.split(['?', '#']).next().unwrap_or_default()
+            }
+        }
+    }
+}
+
 /// Whether what comes from there can be trusted to be what its server sent: over TLS, or from this machine.
 pub fn is_trusted(url: &Url) -> bool {
     match url.scheme() {

@@ -7,8 +7,7 @@ use super::forged;
 use crate::auth::Claims;
 
 /// Removes every field that an application could take for the word of destrier: `X-Auth-*`, `Remote-User` and those that
-/// the configuration names, also when spelled with `_`, which gateways of the CGI kind cannot tell from `-` (RFC 3875
-/// section 4.1.18). Then sets what the claims say.
+/// the configuration names, in every spelling that a gateway could take for them. Then sets what the claims say.
 pub(super) fn replace(fields: &mut HeaderMap, named: &[HeaderName], claims: Option<&Claims>) {
     forged::remove(fields, |name| {
         is_look_alike(name)
@@ -67,6 +66,8 @@ mod tests {
             "x-auth_scope",
             "Remote-User",
             "REMOTE_USER",
+            "X.Auth.Subject",
+            "remote.user",
             "Tenant_Id",
             "tenant-id",
             "X-My-Team",
@@ -79,6 +80,7 @@ mod tests {
         for name in forged.into_iter().chain([
             "x-author",
             "remote-username",
+            "remoteuser",
             "authorization",
             "tenant-id2",
             "tenant",
@@ -99,6 +101,7 @@ mod tests {
             "authorization",
             "content-length",
             "remote-username",
+            "remoteuser",
             "tenant",
             "tenant-id2",
             "x-author",

@@ -21,6 +21,7 @@ mod stream;
 mod target;
 mod token_service;
 mod track;
+mod unserved;
 pub mod wire;
 
 use std::convert::Infallible;
@@ -42,6 +43,7 @@ pub use origin::Origin;
 pub use reply::{needs_tls, request_timeout};
 use tokio::sync::Notify;
 use track::{Access, Track};
+use unserved::Unserved;
 
 use crate::app::{AppService, BodyEnd, Draining, RequestBody};
 use crate::auth::{Freshness, Guard, Passed, Refusal, RequestView, UnixTime, Verdict, Wanted};
@@ -62,6 +64,7 @@ pub struct Pipeline<S> {
     app: S,
     seat: SeatWriter,
     replay: Option<Arc<ReplayCache>>,
+    unserved: Unserved,
     settings: Settings,
     /// Wakes whoever waits for the worker to have served enough.
     served_out: Notify,
@@ -124,6 +127,7 @@ impl<S: AppService> Pipeline<S> {
             app,
             seat,
             replay,
+            unserved: Unserved::new(),
             settings,
             served_out: Notify::new(),
             stuck: Arc::new(Notify::new()),

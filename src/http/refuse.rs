@@ -3,8 +3,8 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
+use http::Response;
 use http::request::Parts;
-use http::{Response, StatusCode};
 
 use super::malformed::Malformed;
 use super::track::{self, Track};
@@ -37,14 +37,7 @@ impl<S: AppService> Pipeline<S> {
         id: RequestId,
     ) -> Response<Bytes> {
         self.seat.refused();
-        tracing::info!(
-            request = %id,
-            method = cut(method),
-            path = cut(path),
-            status = refusal.status,
-            reason = cut(&refusal.reason),
-            "refused"
-        );
+        self.unserved.refused(refusal, (method, path), id);
         reply::refusal(refusal)
     }
 
@@ -89,14 +82,7 @@ impl<S: AppService> Pipeline<S> {
     /// What a rule would have refused, were it not an audit.
     pub(super) fn note_audit(&self, refusal: &Refusal, head: &Parts, id: RequestId) {
         self.seat.audited();
-        tracing::info!(
-            request = %id,
-            method = cut(head.method.as_str()),
-            path = cut(head.uri.path()),
-            status = refusal.status,
-            reason = cut(&refusal.reason),
-            "would be refused, but the rule is an audit"
-        );
+        self.unserved.audited(refusal, head, id);
     }
 
     /// The answer to a request that ended workers again and again; none when it may be tried.
@@ -116,14 +102,7 @@ impl<S: AppService> Pipeline<S> {
         // The master takes it off the list when it wakes up for that.
         let left = until.checked_sub(clock::monotonic())?;
         self.seat.blocked();
-        tracing::info!(
-            request = %id,
-            method = cut(head.method.as_str()),
-            path = cut(head.uri.path()),
-            status = StatusCode::SERVICE_UNAVAILABLE.as_u16(),
-            reason = "workers died of it: `workers.poison_guard`",
-            "blocked"
-        );
+        self.unserved.blocked(fingerprint, head, id);
         Some(reply::blocked(left))
     }
 }

@@ -40,29 +40,30 @@ pub(crate) fn read_feed(
             return Ok(None);
         }
         let checked = DenyList::check(file.bytes());
-        checked.map_err(|error| failed(file.unusable(&error)))?;
+        let entries = checked.map_err(|error| failed(file.unusable(&error)))?;
         return Ok(Some(FeedContent {
+            entries: Some(entries),
             digest: file.digest(),
             bytes: file.into_bytes(),
             warnings: Vec::new(),
         }));
     }
     let file = KeyFile::read(path)?;
-    let warnings = match feed.purpose {
+    let (entries, warnings) = match feed.purpose {
         FeedPurpose::IssuerKeys(issuer) => {
             let issuer = auth.issuers.get(issuer);
             let issuer = issuer.ok_or_else(|| "there is no such issuer".to_owned())?;
             let keys = keys_of(&file, issuer);
             let keys = keys.map_err(|error| format!("auth.issuer `{}`: {error}", issuer.name))?;
-            keys.warnings().to_vec()
+            (Some(keys.count()), keys.warnings().to_vec())
         }
         FeedPurpose::SigningKey => {
             let key = signing_key_in(&file);
             key.map_err(|error| format!("auth.tokens: {error}"))?;
-            Vec::new()
+            (None, Vec::new())
         }
         FeedPurpose::DenyList(_) | FeedPurpose::TlsCertificate(_) | FeedPurpose::TlsClients => {
-            Vec::new()
+            (None, Vec::new())
         }
     };
     // Who may reach it was judged all the same.
@@ -71,6 +72,7 @@ pub(crate) fn read_feed(
     }
     Ok(Some(FeedContent {
         bytes: file.content()?.to_vec(),
+        entries,
         digest: file.digest(),
         warnings,
     }))

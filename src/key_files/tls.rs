@@ -118,6 +118,7 @@ pub(super) fn read_clients(clients: &ClientAuth) -> Result<(FeedContent, Clients
 
 fn content(bytes: Vec<u8>, warning: Option<String>) -> FeedContent {
     FeedContent {
+        entries: None,
         digest: digest(&SHA256, &bytes).as_ref().try_into().ok(),
         bytes,
         warnings: warning.into_iter().collect(),

@@ -8,13 +8,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
-use watched::{Process, SILENCE_MAX, Watched};
+use watched::{Process, Progress, SILENCE_MAX, Watched};
 
 use super::Master;
 use crate::channel::{self, Decoder, FeedNews, Fingerprint, FromAgent, ToAgent};
 use crate::config::{Fetch, Log, Tokens};
 use crate::logging;
 use crate::supervisor::{Backoff, Generation, Now, WorkerId};
+use crate::sys::clock;
 use crate::sys::handover::check_sealed;
 use crate::sys::identity::Identity;
 use crate::sys::process::{self, Ending, Keep, ProcessId};
@@ -61,6 +62,8 @@ pub(super) struct Fetched {
     pub(super) fetch: Fetch,
     /// When, or when it was confirmed, in seconds since 1970.
     pub(super) at: u64,
+    /// How many keys or entries there are.
+    pub(super) entries: u64,
     pub(super) file: OwnedFd,
     /// What it is, where an agent has said so: of what was handed over in an upgrade the next one says it.
     pub(super) content: Option<Fingerprint>,
@@ -115,6 +118,22 @@ impl Agent {
         self.fetched.iter().find(|it| it.fetch == *fetch)
     }
 
+    /// The process, with how long it has run.
+    pub(super) fn runs(&self, now: Now) -> Option<(ProcessId, Now)> {
+        let process = self.process.as_ref()?;
+        Some((process.pid, now.saturating_sub(process.started)))
+    }
+
+    /// What the process has told of this.
+    pub(super) fn progress(&self, fetch: &Fetch) -> Option<&Progress> {
+        self.watched(fetch).map(|watched| &watched.progress)
+    }
+
+    fn watched(&self, fetch: &Fetch) -> Option<&Watched> {
+        let process = self.process.as_ref()?;
+        process.feeds.iter().find(|it| it.fetch == *fetch)
+    }
+
     /// The place of something among what the process fetches.
     fn place(&self, fetch: &Fetch) -> Option<usize> {
         let process = self.process.as_ref()?;
@@ -160,10 +179,14 @@ impl Master {
 
     /// When a next agent may be started, where one is missing, or when the one that runs has been silent for too long.
     pub(super) fn next_agent(&self) -> Option<Now> {
+        self.next_agent_start().or_else(|| self.agent.overdue_at())
+    }
+
+    /// When a next agent may be started, where one is missing.
+    pub(super) fn next_agent_start(&self) -> Option<Now> {
         let is_needed = !self.fetches().is_empty() || self.has_to_be_flushed();
         let is_missing = self.agent.process.is_none() && is_needed;
-        let next = is_missing.then_some(self.agent.deaths.not_before);
-        next.or_else(|| self.agent.overdue_at())
+        is_missing.then_some(self.agent.deaths.not_before)
     }
 
     /// An attempt ends within 10 seconds, whatever its server does: an agent that tells nothing does not turn any more.
@@ -323,10 +346,8 @@ impl Master {
             return;
         };
         for Watched { fetch, .. } in process.feeds {
-            self.spread(&fetch, |feed| FeedNews::Failed {
-                feed,
-                again_in: None,
-            });
+            let again_in = None;
+            self.spread(&fetch, |feed| FeedNews::Failed { feed, again_in });
         }
     }
 
@@ -378,16 +399,22 @@ impl Master {
         let place = usize::try_from(feed).unwrap_or(usize::MAX);
         let watched = process.feeds.get_mut(place);
         let watched = watched.ok_or("it speaks of what it was not asked for")?;
-        watched.heard(now);
+        watched.heard(&message, now, clock::unix().as_secs());
         let fetch = watched.fetch.clone();
         match message {
-            FromAgent::Fetched { at, content, .. } => {
+            FromAgent::Fetched {
+                at,
+                entries,
+                content,
+                ..
+            } => {
                 let file = file.ok_or("what it fetched did not arrive")?;
                 check_sealed(&file, fetch.size_max()).map_err(|error| error.to_string())?;
                 self.agent.fetched.retain(|known| known.fetch != fetch);
                 self.agent.fetched.push(Fetched {
                     fetch: fetch.clone(),
                     at,
+                    entries,
                     file,
                     content: Some(content),
                 });
@@ -465,13 +492,8 @@ impl Master {
 
     /// Whether the agent has tried to fetch this, and has nothing.
     pub(super) fn is_known_to_fail(&self, fetch: &Fetch) -> bool {
-        let place = self.agent.place(fetch);
-        let process = self.agent.process.as_ref();
-        let told = place
-            .zip(process)
-            .and_then(|(place, process)| process.feeds.get(place))
-            .map(|watched| watched.is_told);
+        let watched = self.agent.watched(fetch);
         // Without an agent nobody fetches it soon.
-        told.unwrap_or(self.agent.deaths.failures > 0)
+        watched.map_or(self.agent.deaths.failures > 0, |watched| watched.is_told)
     }
 }

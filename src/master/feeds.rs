@@ -38,6 +38,7 @@ struct Content {
     file: OwnedFd,
     /// Of the file that it comes from.
     digest: Option<[u8; 32]>,
+    entries: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -61,8 +62,12 @@ impl FeedState {
             };
             let file = sealed_file("destrier-feed", &content.bytes)
                 .map_err(|error| format!("no memory to hand it on: {error}"))?;
-            let (file, digest) = (file.into(), content.digest);
-            Ok(Some((Content { file, digest }, content.warnings)))
+            let taken = Content {
+                file: file.into(),
+                digest: content.digest,
+                entries: content.entries,
+            };
+            Ok(Some((taken, content.warnings)))
         });
         match read {
             Ok(changed) => {
@@ -252,7 +257,23 @@ impl Master {
     }
 }
 
+impl FeedState {
+    /// What is wrong with what the file has come to, once it is sure.
+    pub(super) fn problem(&self) -> Option<&str> {
+        let problem = self.problem.as_ref().filter(|problem| problem.is_told);
+        problem.map(|problem| problem.reason.as_str())
+    }
+}
+
 impl Pinned {
+    /// How many keys or entries are in force for the feed at this place, where it comes from a file.
+    pub(super) fn entries_in_force(&self, place: usize) -> Option<usize> {
+        let state = self.feeds.get(place);
+        let content = state.and_then(|state| state.content.as_ref());
+        let pinned = self.loaded.entries.get(place).copied().flatten();
+        content.map_or(pinned, |content| content.entries)
+    }
+
     /// The digest of what is in force for the feed at this place.
     pub(super) fn digest_in_force(&self, place: usize) -> Option<[u8; 32]> {
         let pinned = self.loaded.digests.get(place).copied().flatten();

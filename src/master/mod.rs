@@ -9,6 +9,7 @@ mod crew;
 mod death_report;
 mod deaths;
 mod events;
+mod feed_status;
 mod feeds;
 mod file_watch;
 mod hangs;
@@ -41,6 +42,7 @@ use control::ControlServer;
 use crew::Crew;
 pub use death_report::DeathStatus;
 use deaths::Deaths;
+pub use feed_status::{AgentStatus, FeedCondition, FeedFailure, FeedStatus};
 use feeds::FeedState;
 pub use feeds::ReadFeed;
 use file_watch::FileWatch;
@@ -108,6 +110,8 @@ pub struct Loaded {
     pub overridden: Vec<Overridden>,
     /// SHA-256 of the file of each feed of `config.auth`, in their order; none for a secret that is yet to be made.
     pub digests: Vec<Option<[u8; 32]>>,
+    /// How many keys or entries each of these feeds has; none where that says nothing, or is not known yet.
+    pub entries: Vec<Option<usize>>,
     /// Reads a feed again, when something has happened to it.
     pub read_feed: ReadFeed,
     /// What the agent does for it.

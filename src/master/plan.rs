@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::boot::{assert_reloadable, fixed_keys_that_differ, pin, worker_count};
 use super::{Loaded, Master, Pinned, Purpose, status};
 use crate::config::{
-    Bind, Difference, Feed, FeedPurpose, Overridden, Reload, Strategy, differences,
+    Bind, Difference, Feed, FeedPurpose, FeedSource, Overridden, Reload, Strategy, differences,
 };
 
 /// The answer to `plan`. Fields are only ever added.
@@ -24,7 +24,7 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// Every address, of both sides.
     pub listeners: Vec<ListenerPlan>,
-    /// The key file of every issuer.
+    /// The keys of every issuer, the key that the token service signs with, and the deny lists.
     pub key_files: Vec<KeyFilePlan>,
     /// The processes.
     pub workers: WorkersPlan,
@@ -104,12 +104,15 @@ pub enum ListenerEffect {
     Refuse,
 }
 
-/// What becomes of the keys of an issuer; its file is compared by a digest.
+/// What becomes of keys or of a deny list; a file is compared by a digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyFilePlan {
-    /// Its name.
+    /// `keys`, `signing-key` or `deny-list`.
+    #[serde(default)]
+    pub purpose: String,
+    /// The name of the issuer; empty for a deny list.
     pub issuer: String,
-    /// Where its keys are.
+    /// Where they are: a file, or the address that they are fetched from, without its query.
     pub file: String,
     /// Keep or restart.
     pub effect: Effect,
@@ -292,33 +295,42 @@ fn in_vain(before: &[Overridden], after: &[Overridden]) -> Vec<Change> {
 }
 
 fn key_files(before: &Pinned, after: &Loaded) -> Vec<KeyFilePlan> {
-    let plans = after.config.auth.feeds().into_iter().enumerate();
+    let auth = &after.config.auth;
+    let plans = auth.feeds().into_iter().enumerate();
     let plans = plans.filter_map(|(place, feed)| {
-        // What is fetched is not a reload's to change.
-        let file = feed.source.file()?;
-        let auth = &after.config.auth;
-        let issuer = match feed.purpose {
-            FeedPurpose::IssuerKeys(issuer) => auth.issuers.get(issuer)?,
-            FeedPurpose::SigningKey => auth.token_issuer()?,
-            FeedPurpose::DenyList(_)
-            | FeedPurpose::TlsCertificate(_)
-            | FeedPurpose::TlsClients => return None,
+        let (purpose, issuer) = match feed.purpose {
+            FeedPurpose::IssuerKeys(issuer) => ("keys", Some(auth.issuers.get(issuer)?)),
+            FeedPurpose::SigningKey => ("signing-key", Some(auth.token_issuer()?)),
+            FeedPurpose::DenyList(_) => ("deny-list", None),
+            FeedPurpose::TlsCertificate(_) | FeedPurpose::TlsClients => return None,
         };
-        let digest = after.digests.get(place).copied().flatten();
-        let known = place_before(before, feed.purpose, &issuer.name);
-        let in_force = known.and_then(|place| before.digest_in_force(place));
-        let reason = match (known, digest) {
-            (Some(_), Some(_)) if in_force == digest => None,
-            (Some(_), Some(_)) => Some("its contents have changed"),
-            (None, Some(_)) => Some("the issuer is new"),
-            (Some(_), None) => Some(
-                "it is gone; another secret is made, and tokens signed with the old one are refused",
-            ),
-            (None, None) => Some("the issuer is new, and its secret is made"),
+        let issuer = issuer.map_or("", |issuer| issuer.name.as_str());
+        let known = place_before(before, &feed, issuer);
+        let (file, reason) = match feed.source {
+            FeedSource::File(path) => {
+                let digest = after.digests.get(place).copied().flatten();
+                let in_force = known.and_then(|place| before.digest_in_force(place));
+                let is_same = digest.is_some() && in_force == digest;
+                let reason =
+                    (!is_same).then(|| file_changes(purpose, known.is_some(), digest.is_none()));
+                (path.display().to_string(), reason)
+            }
+            FeedSource::Fetched(fetch) => {
+                let feeds = before.loaded.config.auth.feeds();
+                let known = known.and_then(|place| feeds.get(place));
+                let reason = match known.map(|feed| feed.source.fetch() == Some(fetch)) {
+                    Some(true) => None,
+                    Some(false) => Some("it is fetched anew, from elsewhere or otherwise"),
+                    None => Some("it is new, and fetched before a worker serves"),
+                };
+                (fetch.shown().to_owned(), reason)
+            }
+            FeedSource::Certificate(_) | FeedSource::Clients(_) => return None,
         };
         Some(KeyFilePlan {
-            issuer: issuer.name.clone(),
-            file: file.display().to_string(),
+            purpose: purpose.to_owned(),
+            issuer: issuer.to_owned(),
+            file,
             effect: if reason.is_none() {
                 Effect::Keep
             } else {
@@ -330,15 +342,33 @@ fn key_files(before: &Pinned, after: &Loaded) -> Vec<KeyFilePlan> {
     plans.collect()
 }
 
-/// The feed for the same purpose of the issuer of this name; none when there is no such issuer.
-fn place_before(before: &Pinned, purpose: FeedPurpose, name: &str) -> Option<usize> {
+/// Why a file is not kept: `is_known` says whether there is such a thing in force, `is_made` that there is no file yet.
+fn file_changes(purpose: &str, is_known: bool, is_made: bool) -> &'static str {
+    match (is_known, is_made) {
+        (true, false) => "its contents have changed",
+        (false, false) if purpose == "keys" => "the issuer is new",
+        (false, false) => "it is new",
+        (true, true) => {
+            "it is gone; another secret is made, and tokens signed with the old one are refused"
+        }
+        (false, true) => "the issuer is new, and its secret is made",
+    }
+}
+
+/// The feed for the same purpose, of the issuer of this name; none when there is no such thing.
+fn place_before(before: &Pinned, feed: &Feed<'_>, name: &str) -> Option<usize> {
     let auth = &before.loaded.config.auth;
-    let is_same = |feed: &Feed<'_>| match (feed.purpose, purpose) {
+    let is_same = |known: &Feed<'_>| match (known.purpose, feed.purpose) {
         (FeedPurpose::IssuerKeys(issuer), FeedPurpose::IssuerKeys(_)) => {
             let issuer = auth.issuers.get(issuer);
             issuer.is_some_and(|issuer| issuer.name == name)
         }
         (FeedPurpose::SigningKey, FeedPurpose::SigningKey) => true,
+        // Of lists there is one of each kind.
+        (FeedPurpose::DenyList(_), FeedPurpose::DenyList(_)) => {
+            let kind = |source: FeedSource<'_>| source.fetch().map(|fetch| fetch.kind.clone());
+            kind(known.source) == kind(feed.source)
+        }
         (
             FeedPurpose::IssuerKeys(_)
             | FeedPurpose::SigningKey

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DeathStatus, Master, ReloadOutcome};
+use super::{AgentStatus, DeathStatus, FeedStatus, Master, ReloadOutcome};
 use crate::config::WorkerCount;
 use crate::scoreboard::RequestInFlight;
 use crate::supervisor::WorkerView;
@@ -41,6 +41,12 @@ pub struct Status {
     pub last_reload: Option<ReloadStatus>,
     /// What was done since the start, by all workers.
     pub totals: Totals,
+    /// The process that fetches, where something is fetched.
+    #[serde(default)]
+    pub agent: Option<AgentStatus>,
+    /// The keys and deny lists of the generation that serves.
+    #[serde(default)]
+    pub feeds: Vec<FeedStatus>,
     /// Every worker process, oldest first.
     pub workers: Vec<WorkerStatus>,
     /// The last workers that died, newest first.
@@ -207,6 +213,8 @@ impl Master {
                 audited: counters.audited,
                 blocked: counters.blocked,
             },
+            agent: self.agent_status(),
+            feeds: self.feed_statuses(),
             workers: self
                 .supervisor
                 .workers()

@@ -2,6 +2,7 @@
 //! decided is decided in `rotation`, `claims` and `fields`; `service` acts, and `store` has the only SQL.
 
 mod answer;
+mod audit_log;
 mod claims;
 mod deny_table;
 mod endpoint;

@@ -12,6 +12,7 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::answer::Answer;
+use super::audit_log::{AuditLog, Peer};
 use super::claims::{self, ClaimMap, KindError, Pair, Style, Whom};
 use super::endpoint::Endpoint;
 use super::failure::{self, BLACKLISTED, Failure};
@@ -47,6 +48,7 @@ pub struct Service {
     throttle: Throttle,
     passwords: Pool,
     store: Store,
+    log: AuditLog,
 }
 
 impl fmt::Debug for Service {
@@ -99,10 +101,9 @@ async fn policy(store: &Store, schema: &Schema) -> Result<Policy, String> {
             upgrade_hashes,
             ..
         } => {
-            let sample = store.sample_hash().await;
+            let sample = store.sample_hashes().await;
             let sample = sample.map_err(|error| format!("cannot read `auth_user`: {error}"))?;
-            let sample = sample.as_deref();
-            Ok(Policy::of_django(allow_md5_hashes, upgrade_hashes, sample))
+            Ok(Policy::of_django(allow_md5_hashes, upgrade_hashes, &sample))
         }
     }
 }
@@ -152,6 +153,7 @@ impl Service {
             throttle: Throttle::new(tokens, workers),
             passwords: Pool::new(policy),
             store,
+            log: AuditLog::new(),
         }))
     }
 
@@ -235,7 +237,7 @@ impl Service {
         self.throttle
             .check(&username, address)
             .map_err(|Throttled { by, wait }| {
-                tracing::info!(request = %call.request, peer = %Peer(call.peer), reason = by, wait, "login throttled");
+                self.log.throttled(call, by, wait);
                 Answer::throttled(wait)
             })?;
         let account = self.store.account(&username).await?;
@@ -243,11 +245,11 @@ impl Service {
         let hash = account.as_ref().map(|account| account.password.clone());
         let checked = self.passwords.check(password, hash).await;
         let checked = checked.map_err(|Busy| {
-            tracing::info!(request = %call.request, peer = %Peer(call.peer), reason = "busy", wait = 1, "login throttled");
+            self.log.throttled(call, "busy", 1);
             Answer::throttled(1)
         })?;
-        let failed = |user: Option<i64>, reason: &str| {
-            tracing::info!(request = %call.request, user, peer = %Peer(call.peer), reason, "login failed");
+        let failed = |user: Option<i64>, reason: &'static str| {
+            self.log.failed(call, user, reason);
             Failure::from(Answer::no_account())
         };
         let Some(account) = account else {
@@ -289,7 +291,7 @@ impl Service {
             self.upgrade_hash(call, user.id, &account.password, &better)
                 .await;
         }
-        tracing::info!(request = %call.request, user = user.id, peer = %Peer(call.peer), jti = new.refresh, "logged in");
+        self.log.logged_in(call, user.id, &new.refresh);
         Ok(answer)
     }
 
@@ -331,15 +333,15 @@ impl Service {
             Decision::Keep => {
                 let current = self.style.current(&claims, user.as_ref());
                 let access = self.style.access(&current, &new.access, &new);
-                tracing::info!(request = %call.request, user = whom, peer = %Peer(call.peer), jti, "token refreshed");
+                self.log.refreshed(call, whom, jti);
                 return Ok(json!({ "access": self.sign(&access)? }));
             }
             Decision::Rotate | Decision::RotateOnce => {
-                tracing::info!(request = %call.request, user = whom, peer = %Peer(call.peer), jti, successor = new.refresh, "token refreshed");
+                self.log.rotated(call, whom, jti, &new.refresh);
                 rotated(&new)
             }
             Decision::Again(made) => {
-                tracing::info!(request = %call.request, user = whom, peer = %Peer(call.peer), jti, successor = made.refresh, "token refreshed again within the grace");
+                self.log.rotated_again(call, whom, jti, &made.refresh);
                 rotated(made)
             }
             Decision::Revoked => return Err(Answer::token(BLACKLISTED).into()),
@@ -370,7 +372,7 @@ impl Service {
             Refreshed::NoUser => Err(Answer::no_account_of_token().into()),
             Refreshed::Decided(Decision::Keep, user) => {
                 let slid = self.style.slid(&claims, user.as_ref(), new.at);
-                tracing::info!(request = %call.request, user = shown.user, peer = %Peer(call.peer), jti = shown.jti, "token refreshed");
+                self.log.refreshed(call, shown.user, shown.jti);
                 Ok(json!({ "token": self.sign(&slid)? }))
             }
             Refreshed::Decided(_, _) => Err(Answer::token(BLACKLISTED).into()),
@@ -470,16 +472,4 @@ fn successor() -> Result<Successor, Failure> {
         access: jti()?,
         at: Millis::of(clock::unix()),
     })
-}
-
-/// An address for the log.
-struct Peer(Option<SocketAddr>);
-
-impl fmt::Display for Peer {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(address) => write!(formatter, "{}", address.ip()),
-            None => formatter.write_str("unix"),
-        }
-    }
 }

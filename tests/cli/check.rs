@@ -351,3 +351,16 @@ path = "/**"
     warning: config: app.toml:5:1: `auth.rule[0]` needs a token, but there is no `[[auth.issuer]]` that could sign one
     "#);
 }
+
+#[test]
+fn a_password_of_the_database_that_is_missing_is_told_with_what_helps() {
+    let place = Place::new();
+    place.write_as(0o600, "secret", "a secret of no less than 32 bytes");
+    let config = "[auth.tokens]\ndatabase = \"postgresql://site@db.example/site\"\ndatabase_password_file = \"db.password\"\n[[auth.issuer]]\nsecret_file = \"secret\"\n";
+    place.write("app.toml", format!("{config}{RULE}"));
+    assert_snapshot!(place.run("check -c app.toml"), @r#"
+    exit 2
+    --- stderr
+    config: auth.tokens.database_password_file: `/srv/db.password` does not exist; put the password into it, as a file that only its owner can read (`chmod 600 /srv/db.password`), or leave the key out where the server asks for none
+    "#);
+}

@@ -207,6 +207,7 @@ fn help_of_token() {
           --audience <NAME>     An `aud` that is accepted; may be given several times
           --require <NAME>      A claim that must be present; may be given several times
           --typ <TYPE>          A `typ` header that is accepted; may be given several times
+          --offline             Fetch nothing: an issuer whose keys must be fetched cannot judge then
           --claim <NAME=VALUE>  A claim that must have this value, JSON or else text: `a=42` is the
                                 number, `a='"42"'` the text; may be given several times
       -h, --help                Print help
@@ -218,9 +219,11 @@ fn help_of_token() {
       api <token.txt
 
     Without a key on the command line the issuers of the configuration judge, each by its own policy.
+    Key sets and deny lists that servers fetch are fetched once, in the same way.
     A token must have `exp`, whatever is asked for.
 
-    Exit codes: 0 valid, 1 not valid, also when no key of the set can be used, 2 wrong usage.
+    Exit codes: 0 valid, 1 not valid, also when no key of the set can be used, 2 wrong usage, 4 nobody
+    can tell, for keys or a deny list could not be fetched.
     "#);
     assert_snapshot!(place.run("token inspect --help"), @r#"
     exit 0

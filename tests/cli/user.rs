@@ -27,12 +27,12 @@ fn users_are_added_listed_and_removed() {
     --- stderr
     user 1: `alice` may log in
     ");
-    assert_snapshot!(place.run_on("x y", "user add bob"), @r"
+    assert_snapshot!(place.run_on("x yz x yz", "user add bob"), @r"
     exit 0
     --- stderr
     user 2: `bob` may log in
     ");
-    assert_snapshot!(place.run_on("x y", "user add bob"), @r"
+    assert_snapshot!(place.run_on("x yz x yz", "user add bob"), @r"
     exit 1
     --- stderr
     user: `bob`: there is a user of this name
@@ -103,7 +103,7 @@ fn a_password_comes_from_standard_input_and_is_hashed() {
     --- stderr
     user: the password is empty
     ");
-    assert_snapshot!(place.run_on(" x", "user passwd alice"), @r"
+    assert_snapshot!(place.run_on(" x yz x yz", "user passwd alice"), @r"
     exit 1
     --- stderr
     user: the password has white space around it, which a login takes away
@@ -120,9 +120,31 @@ fn a_password_comes_from_standard_input_and_is_hashed() {
 }
 
 #[test]
+fn a_short_password_is_accepted_only_when_that_is_said() {
+    let place = place();
+    assert_snapshot!(place.run_on("sieben7\n", "user add alice"), @r"
+    exit 1
+    --- stderr
+    user: the password is too short, it must have at least 8 characters
+    hint: `--allow-weak` accepts it
+    ");
+    assert_eq!(place.run("user list --json").stdout, "[]\n");
+    // Eight characters, and not eight bytes.
+    assert_eq!(place.run_on("éééé", "user add alice").code, Some(1));
+    assert_eq!(place.run_on("éééééééé", "user add alice").code, Some(0));
+    assert_eq!(place.run_on("x", "user passwd alice").code, Some(1));
+    let weak = place.run_on("x", "user passwd alice --allow-weak");
+    assert_eq!(weak.code, Some(0), "{weak:?}");
+    let weak = place.run_on("x", "user add bob --allow-weak");
+    assert_eq!(weak.code, Some(0), "{weak:?}");
+    let empty = place.run_on("", "user add carol --allow-weak");
+    assert_eq!(empty.code, Some(1), "{empty:?}");
+}
+
+#[test]
 fn what_cannot_be_meant_is_refused() {
     let place = place();
-    assert_snapshot!(place.run_on("x", "user add alice --claim exp=1"), @r"
+    assert_snapshot!(place.run_on("correct horse", "user add alice --claim exp=1"), @r"
     exit 1
     --- stderr
     user: claim `exp` is set by the token service itself

@@ -1,5 +1,5 @@
 """A Django project of one file with SimpleJWT: `project.py FOLDER init`, `project.py FOLDER serve PORT`; `show` tells what is in the
-database, `hash` makes the hashes of users again, which a login at Django replaces.
+database, `hash` makes the hashes of users again, which a login at Django replaces, `blacklist JTI` blacklists a token that is noted.
 
 FOLDER holds `secret`, the shared HS256 secret, and gets the database; POSTGRES=FOLDER is that of a PostgreSQL socket in its place.
 ROTATE=1 turns rotation and blacklisting on, BLACKLIST=0 leaves the application out, HASHERS=1 makes a user for every kind of hash, SLIDING=1
@@ -157,5 +157,9 @@ elif sys.argv[2] == "show":
     show()
 elif sys.argv[2] == "hash":
     list(hash_anew())
+elif sys.argv[2] == "blacklist":
+    from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
+
+    BlacklistedToken.objects.create(token=OutstandingToken.objects.get(jti=sys.argv[3]))
 else:
     serve(int(sys.argv[3]))

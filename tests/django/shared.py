@@ -229,6 +229,56 @@ def without_blacklist(site):
     site.refuses_to_boot(ROTATES, "no tables `token_blacklist_outstandingtoken`")
 
 
+def sliding(site):
+    """One token that refreshes itself, of either server, noted in one table."""
+    site.init()
+    with site.destrier("kind = 'sliding'\n") as destrier, site.django() as django:
+        slide = lambda server, token: server.json("refresh/", {"token": token})
+        tokens = {}
+        for server in (destrier, django):
+            status, pair = server.log_in()
+            equal(status, 200, server.name, pair)
+            tokens[server.name] = token = pair["token"]
+            for other in (destrier, django):
+                equal(other.me({"access": token}), 200, server.name, other.name)
+                # The same token: what is noted of it counts for all that come of it.
+                status, slid = slide(other, token)
+                equal((status, read(slid["token"])["jti"]), (200, read(token)["jti"]), server.name, other.name)
+        rows = {row["jti"]: row for row in site.show()["tokens"]}
+        for name in tokens:
+            said = read(tokens[name])
+            row = rows[said["jti"]]
+            # One that slides at the last moment is valid for five minutes more.
+            end = said["refresh_exp"] + 300 if name == "destrier" else said["exp"]
+            equal(row["token"], tokens[name])
+            equal((int(row["created_at"]), row["expires_at"], str(row["user_id"])), (said["iat"], end, said["user_id"]), name)
+        # Blacklisted in Django's table it slides no more, at neither.
+        for token in tokens.values():
+            subprocess.run([*site.project, "blacklist", read(token)["jti"]], check=True, env=site.environment)
+        for server in (destrier, django):
+            for name, token in tokens.items():
+                equal(slide(server, token), (401, BLACKLISTED), server.name, name)
+
+
+def other_user_model(site, sql):
+    """A site whose AUTH_USER_MODEL is its own: only the names of tables differ, and views have Django's."""
+    sql("ALTER TABLE auth_user RENAME TO accounts_person; ALTER TABLE accounts_person RENAME COLUMN username TO login; "
+        "ALTER TABLE auth_user_groups RENAME TO accounts_person_groups; ALTER TABLE accounts_person_groups RENAME COLUMN user_id TO person_id")
+    site.refuses_to_boot(ROTATES, "make a view `auth_user`")
+    sql("CREATE VIEW auth_user AS SELECT id, login AS username, password, is_active, last_login FROM accounts_person; "
+        "CREATE VIEW auth_user_groups AS SELECT person_id AS user_id, group_id FROM accounts_person_groups; "
+        "UPDATE accounts_person SET last_login = NULL")
+    with site.destrier(ROTATES + "upgrade_hashes = true\n") as destrier:
+        pair = destrier.pair("scrypt")
+        equal(read(pair["access"])["roles"], ["editors", "staff"])
+        equal(destrier.refresh(pair["refresh"])[0], 200)
+        equal(destrier.log_in("nobody")[0], 401)
+    equal(sql("SELECT last_login IS NOT NULL AND password LIKE 'pbkdf2_sha256$%' FROM accounts_person WHERE login = 'scrypt'"), "t")
+    sql("DROP VIEW auth_user, auth_user_groups; ALTER TABLE accounts_person RENAME COLUMN login TO username; "
+        "ALTER TABLE accounts_person RENAME TO auth_user; ALTER TABLE accounts_person_groups RENAME COLUMN person_id TO user_id; "
+        "ALTER TABLE accounts_person_groups RENAME TO auth_user_groups")
+
+
 def run(postgres=None):
     with tempfile.TemporaryDirectory() as folder:
         site = Site(Path(folder), postgres)
@@ -253,8 +303,9 @@ def cluster():
     folder = Path(keeper.stdout.readline().strip())
 
     def sql(statement, database="site"):
-        subprocess.run([f"{programs[-1]}/psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", folder, "-U", "destrier", "-d", database,
-                        "-c", statement], check=True)
+        done = subprocess.run([f"{programs[-1]}/psql", "-X", "-q", "-t", "-A", "-v", "ON_ERROR_STOP=1", "-h", folder, "-U", "destrier",
+                               "-d", database, "-c", statement], check=True, stdout=subprocess.PIPE, text=True)
+        return done.stdout.strip()
 
     try:
         yield folder, sql
@@ -267,6 +318,8 @@ run()
 with tempfile.TemporaryDirectory() as folder:
     without_blacklist(Site(Path(folder), BLACKLIST="0", ROTATE="0"))
 with tempfile.TemporaryDirectory() as folder:
+    sliding(Site(Path(folder), SLIDING="1", ROTATE="0"))
+with tempfile.TemporaryDirectory() as folder:
     site = Site(Path(folder))
     site.refuses_to_boot("", "unable to open database file")
     (site.folder / "django.db").touch()
@@ -274,6 +327,8 @@ with tempfile.TemporaryDirectory() as folder:
 with cluster() as (folder, sql):
     sql("CREATE DATABASE site", "postgres")
     run(folder)
+    with tempfile.TemporaryDirectory() as here:
+        other_user_model(Site(Path(here), folder), sql)
     sql("DROP TABLE destrier_refresh_tokens")
     sql("CREATE ROLE reader LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader; REVOKE CREATE ON SCHEMA public FROM public")
     with tempfile.TemporaryDirectory() as here:

@@ -182,6 +182,65 @@ fn a_key_is_rotated_under_load_and_nobody_is_refused_until_the_former_one_is_ret
 }
 
 #[test]
+fn status_and_plan_tell_the_key_that_signs_from_the_keys_of_its_issuer() {
+    let mut server = start();
+    let add = |server: &Server| {
+        let mut command = command::command(&destrier());
+        command
+            .args(["key", "rotate", "add", "-c"])
+            .arg(server.config.file());
+        assert_eq!(command::run(command).code, Some(0));
+    };
+    let mark = server.log.mark();
+    add(&server);
+    server.wait_for_log(mark, "changed, in force without a reload");
+    let feeds = server.status().feeds;
+    let told: Vec<_> = feeds
+        .iter()
+        .map(|feed| (feed.purpose.as_str(), feed.issuer.as_deref(), feed.entries))
+        .collect();
+    let own = Some("own");
+    assert_eq!(
+        told,
+        [("keys", own, Some(2)), ("signing-key", own, None)],
+        "{feeds:?}"
+    );
+    let plan = |server: &Server| -> Value {
+        let outcome = server.cli(["plan", "--json"]);
+        serde_json::from_str::<Value>(&outcome.stdout).unwrap()["key_files"].take()
+    };
+    let planned = plan(&server);
+    assert_eq!(planned[0]["purpose"], "keys");
+    assert_eq!(planned[1]["purpose"], "signing-key");
+    assert_eq!([&planned[0]["effect"], &planned[1]["effect"]], ["keep"; 2]);
+
+    // Another key than the one in force.
+    server
+        .config
+        .set_auth(&AUTH.replace("\"key.pem\"", "\"key.pem.next\""));
+    server.config.write();
+    let planned = plan(&server);
+    assert_eq!(
+        [&planned[0]["effect"], &planned[1]["effect"]],
+        ["keep", "restart"]
+    );
+    assert_eq!(planned[1]["reason"], "its contents have changed");
+    let told = server.cli(["plan"]).stdout;
+    assert!(
+        told.contains("signing key of `own`") && told.contains("keys of `own`"),
+        "{told}"
+    );
+    // Once it is in force by itself there is nothing to plan.
+    server.config.set_auth(AUTH);
+    server.config.write();
+    let mark = server.log.mark();
+    let file = |name: &str| server.folder().join(name);
+    fs::rename(file("key.pem.next"), file("key.pem")).unwrap();
+    server.wait_for_log(mark, "changed, in force without a reload");
+    assert_eq!(plan(&server)[1]["effect"], "keep");
+}
+
+#[test]
 fn a_key_that_is_replaced_before_its_set_signs_as_soon_as_the_set_has_it() {
     let server = start();
     let (folder, address) = (server.folder(), server.address());

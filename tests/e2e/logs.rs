@@ -1,16 +1,18 @@
 //! Logs reach whoever reads them, and nobody who does not read them holds anything up.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::support::client;
-use crate::support::eventually;
+use crate::support::client::{self, Address};
 use crate::support::journal::Mark;
 use crate::support::load::{Load, Plan};
 use crate::support::server::{Server, Setup};
+use crate::support::{PATIENCE, eventually};
 
 fn lines(file: &Path) -> Vec<Value> {
     let text = fs::read_to_string(file).unwrap_or_default();
@@ -70,9 +72,7 @@ fn an_access_line_tells_what_was_asked_and_answered() {
     let answer = client::get(&server.address(), "/hello?secret=1").unwrap();
     let line = server
         .log
-        .wait_for(Mark::START, crate::support::PATIENCE, |line| {
-            line["target"] == "access"
-        })
+        .wait_for(Mark::START, PATIENCE, |line| line["target"] == "access")
         .unwrap();
     assert_eq!(line["method"], "GET", "{line}");
     assert_eq!(line["path"], "/hello", "{line}");
@@ -96,7 +96,7 @@ fn level_and_format_change_by_a_reload() {
     server.until_workers(2);
     let mark = server.log.mark();
     server.signal(Signal::SIGALRM);
-    let line = server.log.wait_for(mark, crate::support::PATIENCE, |line| {
+    let line = server.log.wait_for(mark, PATIENCE, |line| {
         line.as_str()
             .is_some_and(|line| line.contains("no meaning here"))
     });
@@ -119,7 +119,7 @@ fn a_log_that_nobody_reads_holds_up_nothing() {
     load.wait_for_answers(200);
     load.finish().assert_nothing_lost();
     server.signal(Signal::SIGTERM);
-    assert_eq!(server.wait_for_exit(crate::support::PATIENCE), Some(0));
+    assert_eq!(server.wait_for_exit(PATIENCE), Some(0));
 }
 
 #[test]
@@ -172,4 +172,97 @@ fn a_hostile_path_neither_tears_lines_nor_makes_one_of_its_own() {
     });
     let torn = lines.iter().find(|line| line["timestamp"].is_null());
     assert_eq!(torn, None);
+}
+
+/// The lines of requests that were refused, and how many others were counted.
+fn refusals(server: &Server) -> (usize, u64) {
+    let lines = server.log.since(Mark::START);
+    let written = lines.iter().filter(|line| line["message"] == "refused");
+    let counted = lines.iter().filter_map(|line| {
+        let message = line["message"].as_str()?;
+        let more = line["more"].as_u64()?;
+        assert_eq!(message, format!("refused {more} more like this"));
+        let code = line["code"].as_str();
+        assert!(
+            matches!(code, Some("permission_denied" | "invalid_request")),
+            "{line}"
+        );
+        Some(more)
+    });
+    (written.count(), counted.sum())
+}
+
+/// Waits until so many were told or counted; how many were told.
+fn wait_for_refusals(server: &Server, all: u64) -> usize {
+    eventually("each is told or counted", || {
+        let (written, counted) = refusals(server);
+        (u64::try_from(written).unwrap() + counted == all).then_some(written)
+    })
+}
+
+fn flood(server: &Server, requests: usize, path: impl Fn(usize) -> String) {
+    let mut connection = client::Blocking::open(&server.address()).unwrap();
+    for number in 0..requests {
+        let request = http::Request::get(path(number)).header("host", "test");
+        let request = request.body(http_body_util::Empty::new()).unwrap();
+        assert_eq!(connection.send(request).unwrap().status, 403);
+    }
+}
+
+fn with_one_rule(level: &str) -> Setup {
+    let mut setup = Setup::new().set("log.level", level).set("workers.count", 1);
+    setup
+        .config
+        .set_auth("[[auth.rule]]\npath = \"/hello\"\naccess = \"public\"\n");
+    setup
+}
+
+#[test]
+fn a_flood_of_refusals_is_summed_up_and_each_is_told_or_counted() {
+    let server = with_one_rule("info").start();
+    flood(&server, 5, |number| format!("/{number}"));
+    eventually("each of a few is told", || {
+        (refusals(&server) == (5, 0)).then_some(())
+    });
+    flood(&server, 495, |number| format!("/{number}"));
+    eventually("the first are told", || {
+        (refusals(&server).0 == 10).then_some(())
+    });
+    // The count comes by itself, and what is not told yet when the worker ends.
+    eventually("a summary", || (refusals(&server).1 == 490).then_some(()));
+    flood(&server, 100, |_| "/".to_owned());
+    let outcome = server.cli(["stop"]);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    let written = wait_for_refusals(&server, 600);
+    assert!(written <= 15, "{written}");
+}
+
+#[test]
+fn a_flood_of_requests_that_are_none_is_summed_up_too() {
+    let server = Setup::new().set("workers.count", 1).start();
+    let Address::Tcp(address) = server.address() else {
+        panic!("a port was asked for");
+    };
+    for number in 0..100 {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET /{number} HTTP/1.1\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    }
+    let outcome = server.cli(["stop"]);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    let written = wait_for_refusals(&server, 100);
+    // A slow machine has time for a few more.
+    assert!((10..=20).contains(&written), "{written}");
+}
+
+#[test]
+fn at_the_level_debug_no_refusal_is_only_counted() {
+    let server = with_one_rule("debug").start();
+    flood(&server, 300, |_| "/".to_owned());
+    let outcome = server.cli(["stop"]);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    assert_eq!(wait_for_refusals(&server, 300), 300);
 }

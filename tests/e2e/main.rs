@@ -18,6 +18,7 @@ mod handover;
 mod hang;
 mod http2;
 mod identity;
+mod judging_commands;
 mod key_files;
 mod key_rotation;
 mod listeners;

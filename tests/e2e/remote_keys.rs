@@ -1,7 +1,7 @@
 //! Keys that are fetched: the provider rolls them over, goes away and comes back, and nobody is refused who should pass.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,8 +17,8 @@ use crate::support::server::{Server, Setup};
 use crate::support::{eventually, os, timed, within};
 
 /// Someone who issues tokens, with a key set on the web.
-struct Provider {
-    address: SocketAddr,
+pub(crate) struct Provider {
+    pub(crate) address: SocketAddr,
     set: Arc<Mutex<String>>,
     asked: Arc<AtomicUsize>,
     is_away: Arc<AtomicBool>,
@@ -27,7 +27,7 @@ struct Provider {
 }
 
 impl Provider {
-    fn start(letters: &str) -> Self {
+    pub(crate) fn start(letters: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let provider = Self {
             address: listener.local_addr().unwrap(),
@@ -57,7 +57,7 @@ impl Provider {
     }
 
     /// Connections are closed without an answer, or not any more.
-    fn go_away(&self, is_away: bool) {
+    pub(crate) fn go_away(&self, is_away: bool) {
         self.is_away.store(is_away, Ordering::SeqCst);
     }
 
@@ -66,7 +66,7 @@ impl Provider {
         self.says_fresh.store(false, Ordering::SeqCst);
     }
 
-    fn asked(&self) -> usize {
+    pub(crate) fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }
 
@@ -81,7 +81,7 @@ impl Provider {
     }
 }
 
-fn answer(mut stream: TcpStream, body: &str, says_fresh: bool) {
+pub(crate) fn answer(mut stream: impl Read + Write, body: &str, says_fresh: bool) {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") && stream.read_exact(&mut byte).is_ok() {
@@ -355,6 +355,79 @@ fn a_deny_list_is_polled_and_while_it_cannot_be_had_nobody_is_believed() {
     lists.go_away(false);
     eventually("the list is there again", || {
         (statuses(&server, &one) == [200; 12]).then_some(())
+    });
+}
+
+#[test]
+fn status_and_plan_tell_what_is_fetched_how_old_it_is_and_what_fails() {
+    let provider = Provider::start("ab");
+    let mut server = provider.set_up("").start();
+    let feed = |server: &Server| server.status().feeds.swap_remove(0);
+    let status = server.status();
+    let agent = status.agent.unwrap();
+    assert_eq!(agent.pid, Some(agent_of(&server)));
+    let known = feed(&server);
+    let url = format!("http://{}/jwks.json", provider.address);
+    assert_eq!(
+        (known.purpose.as_str(), known.issuer.as_deref()),
+        ("keys", Some("login"))
+    );
+    assert_eq!(
+        (known.source.as_str(), known.is_fetched),
+        (url.as_str(), true)
+    );
+    assert_eq!(known.entries, Some(2));
+    assert!(known.age.unwrap() < 60.0, "{known:?}");
+    // Ahead of the hour that the answer gives.
+    let next_in = known.next_in.unwrap();
+    assert!((2500.0..3300.0).contains(&next_in), "{known:?}");
+    assert!(known.failure.is_none(), "{known:?}");
+    let told = server.cli(["status"]).stdout;
+    let line = format!("keys       `login`: 2 keys of {url}, confirmed ");
+    assert!(told.contains(&line), "{told}");
+
+    provider.go_away(true);
+    // Somebody shows a token of another key, so that an attempt is made.
+    assert_eq!(statuses(&server, &token_of_pair('c')), [401; 12]);
+    eventually("a failure", || feed(&server).failure.map(drop));
+    let failing = feed(&server);
+    assert_eq!(failing.entries, Some(2));
+    let failure = failing.failure.as_ref().unwrap();
+    assert!(failure.reason.contains(&url), "{failing:?}");
+    assert!(
+        failure.since.unwrap() >= failure.ago.unwrap(),
+        "{failing:?}"
+    );
+    assert!(failing.next_in.unwrap() <= 75.0, "{failing:?}");
+    let told = server.cli(["status"]).stdout;
+    assert!(
+        told.contains("failing for ") && told.contains(", good for "),
+        "{told}"
+    );
+
+    let plan = |server: &Server| server.cli(["plan"]).stdout;
+    let kept = plan(&server);
+    let is_kept = |line: &str| {
+        line.starts_with("keep ") && line.contains("keys of `login`") && line.ends_with(&url)
+    };
+    assert!(kept.lines().any(is_kept), "{kept}");
+    let auth = format!(
+        "[auth.revocation]\nfile = \"revoked.json\"\n[[auth.issuer]]\nname = \"login\"\njwks_url = \"{url}?a\"\n[[auth.rule]]\npath = \"/**\"\n"
+    );
+    std::fs::write(server.folder().join("revoked.json"), "{\"revoked\": []}").unwrap();
+    server.config.set_auth(&auth);
+    server.config.write();
+    let planned = plan(&server);
+    for line in [
+        "keys of `login`".to_owned(),
+        format!("{url}: it is fetched anew, from elsewhere or otherwise"),
+        "revoked.json: it is new".to_owned(),
+    ] {
+        assert!(planned.contains(&line), "{planned}");
+    }
+    provider.go_away(false);
+    eventually("no failure", || {
+        feed(&server).failure.is_none().then_some(())
     });
 }
 

@@ -189,6 +189,46 @@ fn a_password_comes_from_its_file_and_a_wrong_one_fails_the_boot_with_the_reason
 }
 
 #[test]
+fn an_account_that_may_make_no_table_serves_where_the_tables_are_there() {
+    let postgres = Postgres::shared();
+    let database = postgres.database();
+    let name = database.split(['/', '?']).nth(3).unwrap();
+    let auth = [REVOCATION, AUTH].concat();
+    let modest = postgres.url("modest", name);
+    let role = format!(
+        "CREATE ROLE modest LOGIN; REVOKE CREATE ON SCHEMA public FROM PUBLIC; GRANT CONNECT ON DATABASE {name} TO modest"
+    );
+    postgres.run(name, &role);
+    let mut setup = on(&modest, &auth);
+    setup.config.set("workers.count", 1);
+    let server = setup.launch();
+    assert_eq!(server.wait_for_exit(PATIENCE), Some(3));
+    server.assert_said("permission denied for schema public");
+
+    // Its owner makes the tables, that of the deny list with its first entry.
+    let owner = on(&database, &auth).start();
+    let outcome = user(&owner, &["add", "bob"], PASSWORD);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    let outcome = user(&owner, &["disable", "bob"], "");
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    postgres.run(
+        name,
+        "GRANT SELECT ON _sqlx_migrations TO modest;
+         GRANT SELECT, INSERT, UPDATE, DELETE ON users, refresh_tokens, destrier_revocations TO modest",
+    );
+    let server = on(&modest, &auth).start();
+    let outcome = user(&server, &["add", "alice", "--role", "ops"], PASSWORD);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    let pair = login(&server.address());
+    assert_eq!(
+        refresh(&server.address(), &pair.text("refresh")).status,
+        200
+    );
+    let outcome = user(&server, &["disable", "alice"], "");
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+}
+
+#[test]
 fn a_server_that_cannot_be_reached_fails_the_boot_with_the_reason() {
     let mut setup = on("postgresql://destrier@localhost:1/nowhere", AUTH);
     setup.config.set("workers.count", 1);

@@ -67,14 +67,26 @@ impl Master {
     /// The content of the next message, which must be a new one of this feed.
     async fn fetched(&mut self, expected: u32) -> String {
         let message = self.next().await;
-        let FromAgent::Fetched { feed, at, content } = message else {
+        let FromAgent::Fetched {
+            feed,
+            at,
+            entries,
+            next,
+            content,
+        } = message
+        else {
             panic!("{message:?}");
         };
         assert_eq!(feed, expected);
-        assert!(clock::unix().as_secs() - at < 20);
+        assert!(clock::unix().as_secs() - at < 20 && next > at);
         let file = self.descriptors.pop_front().expect("it came along");
         let bytes = read_sealed(file, KEYS_MAX).unwrap();
         assert_eq!(content, Fingerprint::of(&bytes));
+        let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        let all = json["keys"]
+            .as_array()
+            .or_else(|| json["revoked"].as_array());
+        assert_eq!(usize::try_from(entries).unwrap(), all.unwrap().len());
         String::from_utf8(bytes).unwrap()
     }
 }
@@ -109,7 +121,12 @@ async fn every_feed_is_fetched_at_once_and_what_is_the_same_is_confirmed() {
     for _ in 0..2 {
         match master.next().await {
             FromAgent::Fetched { feed, .. } => seen.push((feed, "fetched".to_owned())),
-            FromAgent::Failed { feed, reason, .. } => seen.push((feed, reason)),
+            FromAgent::Failed {
+                feed, reason, next, ..
+            } => {
+                assert!(next.is_some());
+                seen.push((feed, reason));
+            }
             FromAgent::Confirmed { .. } => panic!("nothing was known"),
         }
     }
@@ -181,6 +198,7 @@ async fn an_agent_that_is_told_what_is_known_fetches_when_that_is_due_or_asked_f
         feed: 2,
         reason,
         again_in: None,
+        next: None,
     };
     assert_eq!(master.next().await, refused);
 }

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::super::{CommandError, load_config, misconfigured, tell};
+use super::super::{CommandError, load_config, lock_folder_of, misconfigured, tell};
 use super::generate;
 use crate::auth::{IssuerKeys, KeySet, SigningKey, UnixTime, algorithm};
 use crate::cli::{ConfigArgs, KeyAlgorithm, RotateCommand, RotatePlaceArgs};
@@ -70,10 +70,8 @@ impl Keys {
             real.map_err(|error| refused(&format!("cannot find `{}`: {error}", path.display())))
         };
         let (signing_file, set_file) = (real(signing_file)?, real(set_file)?);
-        let lock = File::open(key_files::folder_of(&signing_file))
-            .map_err(|error| cannot("open the folder of", &signing_file, &error))?;
-        lock.try_lock()
-            .map_err(|_| refused("another `destrier key rotate` is at work"))?;
+        let lock = lock_folder_of(&signing_file)
+            .map_err(|error| cannot("lock the folder of", &signing_file, &error))?;
         let signing =
             key_files::read_signing_key(&signing_file).map_err(|error| refused(&error))?;
         let text = key_files::read_public(&set_file).map_err(|error| refused(&error))?;

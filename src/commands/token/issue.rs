@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{now, parse_algorithm, parse_claim, parse_duration};
+use super::{now, parse_algorithm, parse_claim, parse_ttl};
 use crate::auth::{SigningKey, UnixTime, algorithm};
 use crate::cli::{ConfigArgs, TokenIssueArgs};
 use crate::commands::{CommandError, load_config, print};
@@ -128,13 +128,7 @@ fn claims(
     issuer: Option<&Issuer>,
     now: UnixTime,
 ) -> Result<Map<String, Value>, CommandError> {
-    let ttl = parse_duration("--ttl", &args.ttl)?.as_secs();
-    if ttl == 0 {
-        return Err(wrong(&format!(
-            "`--ttl` must be at least 1s, found `{}`",
-            args.ttl
-        )));
-    }
+    let ttl = parse_ttl(&args.ttl)?.as_secs();
     let UnixTime(now) = now;
     let jti = key_files::random_secret::<16>();
     let jti = jti.map_err(|error| CommandError::failure(format!("token issue: {error}")))?;

@@ -1,15 +1,14 @@
 //! `destrier token revoke`: one entry more on the deny list that the configuration names.
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use super::{now, read_token};
+use super::{now, parse_ttl, read_token};
 use crate::auth::{DenyListText, Revoked, UnixTime, inspect};
 use crate::cli::{ConfigArgs, TokenRevokeArgs};
 use crate::commands::user::become_the_workers;
-use crate::commands::{CommandError, deny_table, load_config, tell};
-use crate::config::{DenyListSource, LEEWAY_MAX};
+use crate::commands::{CommandError, deny_table, load_config, lock_folder_of, tell};
+use crate::config::{Config, DenyListSource, LEEWAY_MAX};
 use crate::key_files;
 
 /// Writes the entry; nothing has changed where that fails.
@@ -35,18 +34,18 @@ pub(super) fn run(args: &TokenRevokeArgs) -> Result<(), CommandError> {
         DenyListSource::File(path) => Some(path),
         DenyListSource::Remote(_) => None,
     });
-    let path = files.next().ok_or_else(|| {
-        CommandError::usage(format!(
-            "token: `{}` has no `auth.revocation.file` or `database`, so there is no list to put it on",
-            config.file.display()
-        ))
-    })?;
+    let path = files.next().ok_or_else(|| no_list(&config))?;
     let shown = path.display();
     // A link stays, and what it leads to is written anew.
-    let target = path.canonicalize().map_err(|error| cannot(path, &error))?;
-    let folder = File::open(key_files::folder_of(&target)).map_err(|error| cannot(path, &error))?;
+    let target = path.canonicalize().map_err(|error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            missing(path)
+        } else {
+            cannot(path, &error)
+        }
+    })?;
     // Two commands at once would else forget what one of them wrote.
-    folder.lock().map_err(|error| cannot(path, &error))?;
+    let _lock = lock_folder_of(&target).map_err(|error| cannot(path, &error))?;
     let list = key_files::read_deny_list(&target)
         .map_err(|error| CommandError::usage(format!("token: {error}")))?;
     let (list, is_new) = with(list, entry.clone(), now());
@@ -62,13 +61,44 @@ pub(super) fn run(args: &TokenRevokeArgs) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// Nothing that this command could write to; a list at an address is somebody else's.
+fn no_list(config: &Config) -> CommandError {
+    let file = config.file.display();
+    let lists = &config.auth.revocation.lists;
+    let only_url = if lists.is_empty() {
+        ""
+    } else {
+        " (that of `auth.revocation.url` is kept by its server)"
+    };
+    let database = if config.auth.tokens.is_some() {
+        ", or `database = true`: a table of the token database, for all servers that share it"
+    } else {
+        ""
+    };
+    CommandError::usage(format!(
+        "token: `{file}` has no `auth.revocation.file` or `database`, so there is no list to put it on{only_url}\n\
+         hint: {MAKE_LIST}, set `file = \"revoked.json\"` in its [auth.revocation]{database}; then `destrier reload`"
+    ))
+}
+
+/// A server does not start without the file, so that nobody can have revoked anything in vain.
+fn missing(path: &Path) -> CommandError {
+    CommandError::usage(format!(
+        "token: `{}`, which `auth.revocation.file` names, does not exist\nhint: {MAKE_LIST} there; workers read it, so it is no secret",
+        path.display()
+    ))
+}
+
+const MAKE_LIST: &str = "put `{\"revoked\": []}` into a file";
+
 fn cannot(path: &Path, error: &io::Error) -> CommandError {
     let shown = path.display();
     CommandError::failure(format!("token: cannot write `{shown}`: {error}"))
 }
 
 fn entry(args: &TokenRevokeArgs, UnixTime(now): UnixTime) -> Result<Revoked, CommandError> {
-    let until = args.ttl.map(|ttl| now.saturating_add(ttl.as_secs()));
+    let ttl = args.ttl.as_deref().map(parse_ttl).transpose()?;
+    let until = ttl.map(|ttl| now.saturating_add(ttl.as_secs()));
     let mut entry = Revoked {
         jti: args.jti.clone(),
         sub: args.sub.clone(),
@@ -79,12 +109,13 @@ fn entry(args: &TokenRevokeArgs, UnixTime(now): UnixTime) -> Result<Revoked, Com
         exp: until,
     };
     if let Some(file) = &args.token_file {
-        let token = read_token(file)?;
+        // Whatever is wrong with the token, the list is as it was, and what was asked for is wrong.
+        let token = read_token(file).map_err(|error| CommandError::usage(error.message))?;
         let said = inspect(&token)
-            .map_err(|error| CommandError::failure(format!("token cannot be read: {error}")))?;
+            .map_err(|error| CommandError::usage(format!("token cannot be read: {error}")))?;
         let text = |name: &str| said.payload.get(name).and_then(|it| it.as_str());
         let jti = text("jti").ok_or_else(|| {
-            CommandError::failure(
+            CommandError::usage(
                 "token: it has no `jti` to be known by; --sub revokes every token of its subject",
             )
         })?;

@@ -6,23 +6,32 @@ use std::time::Duration;
 use super::{now, parse_algorithm, parse_claim, parse_duration, read_token};
 use crate::auth::{Claims, Guard};
 use crate::cli::{ConfigArgs, TokenVerifyArgs};
-use crate::commands::{CommandError, load_config, misconfigured, print, tell};
-use crate::config::{Auth, Binding, Issuer, KeySource, LEEWAY_MAX};
+use crate::commands::{CommandError, ExitCode, fetched, load_config, misconfigured, print, tell};
+use crate::config::{Auth, Binding, Config, Issuer, KeySource, LEEWAY_MAX};
 use crate::key_files::{self, LoadError, MissingSecret};
 
 /// Prints the claims of a valid token; one that is not valid is a failure that says why.
 pub(super) fn run(args: &TokenVerifyArgs) -> Result<(), CommandError> {
     let wanted = args.claim.iter().map(|text| parse_claim("token", text));
     let wanted: Vec<_> = wanted.collect::<Result<_, _>>()?;
-    let guard = guard(args)?;
+    let (guard, config) = guard(args)?;
     for warning in guard.warnings() {
         tell(&format!("warning: {warning}"));
     }
     let token = read_token(&args.token.token_file)?;
+    if let Some(config) = config {
+        fetched::put_in_force(&guard, &config, args.offline)?;
+    }
 
-    let claims = guard
-        .verify(&token, now())
-        .map_err(|error| not_valid(&error.to_string()))?;
+    let claims = guard.verify(&token, now()).map_err(|error| {
+        if error.is_ours() {
+            return CommandError {
+                code: ExitCode::Unknown,
+                message: format!("token cannot be judged: {error}"),
+            };
+        }
+        not_valid(&error.to_string())
+    })?;
     for (name, value) in wanted {
         if claims.get(name) != Some(&value) {
             return Err(not_valid(&format!("claim `{name}` is not {value}")));
@@ -66,8 +75,8 @@ fn shown(claims: &Claims) -> serde_json::Value {
     claims.as_map().clone().into()
 }
 
-/// The issuers of the configuration, or one made of the arguments.
-fn guard(args: &TokenVerifyArgs) -> Result<Guard, CommandError> {
+/// The issuers of the configuration, which comes along, or one made of the arguments.
+fn guard(args: &TokenVerifyArgs) -> Result<(Guard, Option<Config>), CommandError> {
     let (option, keys) = match (&args.secret, &args.public_key, &args.jwks) {
         (Some(file), _, _) => (
             "--secret",
@@ -109,10 +118,11 @@ fn guard(args: &TokenVerifyArgs) -> Result<Guard, CommandError> {
         issuers: vec![issuer],
         ..Auth::default()
     };
-    Guard::new(&auth, vec![keys]).map_err(|errors| {
+    let guard = Guard::new(&auth, vec![keys]).map_err(|errors| {
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
         wrong(&lines.join("\n"))
-    })
+    })?;
+    Ok((guard, None))
 }
 
 /// As strict as `leeway` of the configuration.
@@ -127,7 +137,7 @@ fn parse_leeway(text: &str) -> Result<Duration, CommandError> {
     Ok(leeway)
 }
 
-fn configured(args: &TokenVerifyArgs) -> Result<Guard, CommandError> {
+fn configured(args: &TokenVerifyArgs) -> Result<(Guard, Option<Config>), CommandError> {
     let config = load_config(&ConfigArgs {
         file: args.config.clone(),
         ..ConfigArgs::default()
@@ -138,7 +148,9 @@ fn configured(args: &TokenVerifyArgs) -> Result<Guard, CommandError> {
             config.file.display()
         )));
     }
-    key_files::load(&config.auth, MissingSecret::Refuse).map_err(|errors| misconfigured(&errors))
+    let guard = key_files::load(&config.auth, MissingSecret::Refuse)
+        .map_err(|errors| misconfigured(&errors))?;
+    Ok((guard, Some(config)))
 }
 
 fn wrong(problem: &str) -> CommandError {

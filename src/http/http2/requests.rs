@@ -7,7 +7,6 @@ use hyper::body::{Body, Incoming};
 use super::super::{Origin, Pipeline, ResponseBody};
 use super::head;
 use crate::app::AppService;
-use crate::logging::cut;
 
 impl<S: AppService> Pipeline<S> {
     /// Answers a request that came over HTTP/2.
@@ -22,12 +21,7 @@ impl<S: AppService> Pipeline<S> {
         let (mut parts, body) = request.into_parts();
         if let Err(malformed) = head::take(&mut parts) {
             self.seat.refused();
-            tracing::info!(
-                method = cut(parts.method.as_str()),
-                path = cut(parts.uri.path()),
-                reason = %malformed,
-                "refused, the stream is reset"
-            );
+            self.unserved.reset(&malformed.to_string(), &parts);
             return Err(h2::Reason::PROTOCOL_ERROR.into());
         }
         let is_head = parts.method == Method::HEAD;

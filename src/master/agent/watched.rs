@@ -46,6 +46,49 @@ pub(super) struct Watched {
     pub(super) is_asked: bool,
     /// Until then an agent that is well has told something of it.
     pub(super) expected_by: Option<Now>,
+    pub(super) progress: Progress,
+}
+
+/// What it has told of its attempts.
+#[derive(Debug, Default)]
+pub(in crate::master) struct Progress {
+    /// When it makes its next attempt, in seconds since 1970.
+    pub(in crate::master) next: Option<u64>,
+    /// Since an attempt failed, until one does not.
+    pub(in crate::master) failure: Option<Failure>,
+}
+
+/// Attempts that failed, one after the other.
+#[derive(Debug)]
+pub(in crate::master) struct Failure {
+    /// Of the last one.
+    pub(in crate::master) reason: String,
+    /// When the first one failed, in seconds since 1970.
+    pub(in crate::master) since: u64,
+    /// When the last one did.
+    pub(in crate::master) at: u64,
+}
+
+impl Progress {
+    fn take_in(&mut self, message: &FromAgent, now: u64) {
+        match message {
+            FromAgent::Fetched { next, .. } | FromAgent::Confirmed { next, .. } => {
+                self.next = Some(*next);
+                self.failure = None;
+            }
+            FromAgent::Failed { reason, next, .. } => {
+                // Else no attempt was made.
+                if let Some(next) = *next {
+                    self.next = Some(next);
+                    self.failure = Some(Failure {
+                        reason: reason.clone(),
+                        since: self.failure.as_ref().map_or(now, |failure| failure.since),
+                        at: now,
+                    });
+                }
+            }
+        }
+    }
 }
 
 impl Watched {
@@ -56,6 +99,7 @@ impl Watched {
             is_told: false,
             is_asked: false,
             expected_by: None,
+            progress: Progress::default(),
         };
         watched.expect_next(now);
         if !is_known {
@@ -64,8 +108,9 @@ impl Watched {
         watched
     }
 
-    /// Something was told of it.
-    pub(super) fn heard(&mut self, now: Now) {
+    /// This was told of it, at `unix` in seconds since 1970.
+    pub(super) fn heard(&mut self, message: &FromAgent, now: Now, unix: u64) {
+        self.progress.take_in(message, unix);
         self.is_told = true;
         self.is_asked = false;
         self.expected_by = None;

@@ -242,6 +242,7 @@ fn take_fetched(
         generation,
         feed,
         at,
+        entries,
         file,
     } in state
     {
@@ -255,6 +256,7 @@ fn take_fetched(
             fetched.push(Fetched {
                 fetch,
                 at,
+                entries,
                 file,
                 content: None,
             });

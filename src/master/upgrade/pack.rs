@@ -293,6 +293,7 @@ fn pack_fetched<'a>(
         let agent::Fetched {
             fetch,
             at,
+            entries,
             file,
             content: _,
         } = fetched;
@@ -301,6 +302,7 @@ fn pack_fetched<'a>(
             generation,
             feed,
             at: *at,
+            entries: *entries,
             file: luggage.pack(file.as_fd()),
         })
     };

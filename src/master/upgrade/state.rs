@@ -178,6 +178,8 @@ pub(super) struct Fetched {
     pub(super) feed: usize,
     /// In seconds since 1970.
     pub(super) at: u64,
+    /// How many keys or entries there are.
+    pub(super) entries: u64,
     pub(super) file: Number,
 }
 
@@ -434,6 +436,7 @@ mod tests {
                 generation: Generation(1),
                 feed: 0,
                 at: 1,
+                entries: 2,
                 file: 12,
             }],
             deaths: Deaths {
@@ -495,7 +498,7 @@ mod tests {
         crew [{"worker":2,"pid":4711,"slot":0,"generation":1,"seat":0,"spawned":1,"told_to_go":false,"hung_for":null,"killed":["Hung",6],"channel":12,"unread":[],"unsent":[],"passing":[[0,5]]}]
         scoreboard {"memory":12,"layout":1,"totals":{"success":3}}
         replay {"memory":12,"layout":1}
-        fetched [{"generation":1,"feed":0,"at":1,"file":12}]
+        fetched [{"generation":1,"feed":0,"at":1,"entries":2,"file":12}]
         deaths {"memory_kills":0,"reports":[],"suspects":{"7":{"name":{"method":"GET","path":"/report"},"deaths":[1],"forgotten":2,"is_blocked":false}},"untold":0,"next_summary":0}
         hangs {"looked":1,"suspects":{"2":{"busy_since":0,"until":1}}}
         memory {"looked":0,"held":{"2":{"rss":4096,"pss":null,"above":0,"was_below":false,"is_asked":true,"is_reported":false}},"is_blindness_told":false}

@@ -1,5 +1,6 @@
 //! Hashes of passwords: what each kind is written like, how it is checked, and what it costs.
 
+use std::mem::discriminant;
 use std::num::NonZeroU32;
 
 use argon2::Argon2;
@@ -60,7 +61,57 @@ pub(super) struct Pbkdf2 {
     hash: Vec<u8>,
 }
 
+/// What a check takes, as it is written in the hash: two of the same cost look the same to whoever measures the time. Within a
+/// kind the greater one takes longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Cost {
+    /// KiB, passes, lanes.
+    Argon2(u32, u32, u32),
+    /// Iterations.
+    Pbkdf2Sha256(NonZeroU32),
+    /// Iterations.
+    Pbkdf2Sha1(NonZeroU32),
+    /// Rounds, as a power of two.
+    BcryptSha256(u32),
+    /// Rounds, as a power of two.
+    Bcrypt(u32),
+    /// N as a power of two, r, p.
+    Scrypt(u8, u32, u32),
+    /// One round.
+    Md5,
+}
+
+impl Cost {
+    /// Whether only numbers differ.
+    pub(super) fn is_of_the_kind_of(self, other: Self) -> bool {
+        discriminant(&self) == discriminant(&other)
+    }
+}
+
 impl Hash {
+    /// What a check takes.
+    pub(super) fn cost(&self) -> Cost {
+        let rounds = |hash: &String| {
+            let parts = hash.parse::<bcrypt::HashParts>();
+            parts.map(|parts| parts.get_cost()).unwrap_or_default()
+        };
+        match self {
+            Self::Argon2(hash) => {
+                let parameters = argon2::Params::try_from(&**hash).unwrap_or_default();
+                let (memory, passes) = (parameters.m_cost(), parameters.t_cost());
+                Cost::Argon2(memory, passes, parameters.p_cost())
+            }
+            Self::Pbkdf2Sha256(parts) => Cost::Pbkdf2Sha256(parts.iterations),
+            Self::Pbkdf2Sha1(parts) => Cost::Pbkdf2Sha1(parts.iterations),
+            Self::BcryptSha256(hash) => Cost::BcryptSha256(rounds(hash)),
+            Self::Bcrypt(hash) => Cost::Bcrypt(rounds(hash)),
+            Self::Scrypt { parameters, .. } => {
+                Cost::Scrypt(parameters.log_n(), parameters.r(), parameters.p())
+            }
+            Self::Md5 { .. } => Cost::Md5,
+        }
+    }
+
     /// Reads one; absent when it is of no kind that is known, is not whole, or would take too long.
     pub(super) fn parse(text: &str) -> Option<Self> {
         if text.starts_with('$') {
@@ -123,19 +174,28 @@ impl Hash {
         matches!(self, Self::Pbkdf2Sha256(parts) if parts.iterations >= PREFERRED_ITERATIONS)
     }
 
-    /// Takes as long as checking `usual` takes longer than this, where both are of the kind that Django prefers: a hash
-    /// that is older than the others does not give away that its user exists.
-    pub(super) fn make_up_for(&self, usual: &Self, password: &str) {
+    /// How many iterations checking `usual` takes more than this, where both are of the kind that Django prefers: a hash
+    /// that is older than the others shall not give away that its user exists.
+    pub(super) fn missing(&self, usual: &Self) -> Option<NonZeroU32> {
         let (Self::Pbkdf2Sha256(own), Self::Pbkdf2Sha256(usual)) = (self, usual) else {
-            return;
+            return None;
         };
         let missing = usual.iterations.get().checked_sub(own.iterations.get());
-        if let Some(iterations) = missing.and_then(NonZeroU32::new) {
-            let mut nothing = [0; SHA256_OUTPUT_LEN];
-            let (salt, password) = (own.salt.as_bytes(), password.as_bytes());
-            pbkdf2::derive(PBKDF2_HMAC_SHA256, iterations, salt, password, &mut nothing);
-        }
+        missing.and_then(NonZeroU32::new)
     }
+}
+
+/// Does the work of so many iterations of the kind that Django prefers, for nothing.
+pub(super) fn waste(iterations: NonZeroU32, password: &str) {
+    let mut nothing = [0; SHA256_OUTPUT_LEN];
+    let salt = b"nobody is here 1";
+    pbkdf2::derive(
+        PBKDF2_HMAC_SHA256,
+        iterations,
+        salt,
+        password.as_bytes(),
+        &mut nothing,
+    );
 }
 
 impl Pbkdf2 {
@@ -228,11 +288,11 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// Made by Django 5.2 of `correct horse`, with few rounds so that a debug build takes no time.
-    const OF_DJANGO: [&str; 7] = [
+    pub(in super::super) const OF_DJANGO: [&str; 7] = [
         "pbkdf2_sha256$1000$saltySALT$OlPcyeXVkRS1zlq2EGhHQnLlAJa+hGOmNB9iBElamF4=",
         "pbkdf2_sha1$1000$saltySALT$TyTA4cH2QWBezRbRUdap+1wJI1k=",
         "argon2$argon2id$v=19$m=64,t=2,p=2$c2FsdHlTQUxU$UlhEUNWKtQBhj1C92KOOuWA/qZnhg1ez64Y7UXm7uO8",

@@ -2,6 +2,7 @@
 
 mod hash;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::thread;
 
@@ -44,21 +45,37 @@ impl Policy {
         }
     }
 
-    /// Hashes are Django's; most of them cost what `sample` does.
-    pub(super) fn of_django(allows_md5: bool, upgrades: bool, sample: Option<&str>) -> Self {
+    /// Hashes are Django's, these among them, the newest first. The newest was made by the hasher that the site prefers, and of
+    /// that kind the costliest is what the others are brought to when they are checked: a site makes more iterations each year.
+    pub(super) fn of_django(allows_md5: bool, upgrades: bool, sample: &[String]) -> Self {
         let mut policy = Self {
             allows_md5,
             upgrades,
             usual: None,
         };
-        let sample = sample.and_then(|sample| policy.read(sample));
-        policy.usual = sample.or_else(|| Hash::parse(NOBODY_OF_DJANGO));
+        let known = sample.iter().filter_map(|text| policy.read(text));
+        let mut known: Vec<Hash> = known.collect();
+        let of_nobody = Hash::parse(NOBODY_OF_DJANGO);
+        if known.is_empty() || upgrades {
+            // Those that log in get such a one.
+            known.extend(of_nobody);
+        }
+        let preferred = known.first().map(Hash::cost);
+        let same = known.into_iter().filter(|hash| {
+            preferred.is_some_and(|preferred| hash.cost().is_of_the_kind_of(preferred))
+        });
+        policy.usual = same.max_by_key(Hash::cost);
         policy
     }
 
     /// A hash that may be checked.
     fn read(&self, text: &str) -> Option<Hash> {
         Hash::parse(text).filter(|hash| self.allows_md5 || !matches!(hash, Hash::Md5 { .. }))
+    }
+
+    /// What a wrong password takes beside the check of its hash, so that it takes what one without a hash does.
+    fn missing(&self, hash: &Hash) -> Option<NonZeroU32> {
+        self.usual.as_ref().and_then(|usual| hash.missing(usual))
     }
 
     /// Whether the password has this hash; without a hash it has not, after the same time.
@@ -68,8 +85,8 @@ impl Policy {
             return Checked::default();
         };
         let is_right = hash.matches(password);
-        if !is_right && let Some(usual) = &self.usual {
-            hash.make_up_for(usual, password);
+        if !is_right && let Some(iterations) = self.missing(&hash) {
+            hash::waste(iterations, password);
         }
         let is_old = self.upgrades && !hash.is_preferred();
         Checked {
@@ -141,12 +158,18 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
+    use super::hash::{Cost, tests::OF_DJANGO};
     use super::*;
 
     /// `md5` of `salt` and `x`.
     const MD5: &str = "md5$salt$e52cf713193460fea2740c8638c0770c";
     /// Of `correct horse`, with 1000 iterations.
     const OLD: &str = "pbkdf2_sha256$1000$saltySALT$OlPcyeXVkRS1zlq2EGhHQnLlAJa+hGOmNB9iBElamF4=";
+
+    fn django(allows_md5: bool, upgrades: bool, sample: &[&str]) -> Policy {
+        let sample: Vec<String> = sample.iter().map(|&text| text.to_owned()).collect();
+        Policy::of_django(allows_md5, upgrades, &sample)
+    }
 
     fn runtime() -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_current_thread()
@@ -191,18 +214,60 @@ mod tests {
 
     #[test]
     fn who_has_no_hash_takes_as_long_as_the_others_of_the_table() {
-        let usual = |sample| Policy::of_django(false, false, sample).usual.unwrap();
-        assert!(usual(None).is_preferred());
-        assert!(usual(Some("!unusable")).is_preferred());
+        let usual = |sample: &[&str]| django(false, false, sample).usual.unwrap();
+        assert!(usual(&[]).is_preferred());
+        assert!(usual(&["!unusable"]).is_preferred());
         // Not so cheap as a hash that nobody can log in with.
-        assert!(usual(Some(MD5)).is_preferred());
-        assert!(!usual(Some(OLD)).is_preferred());
+        assert!(usual(&[MD5]).is_preferred());
+        assert!(!usual(&[OLD]).is_preferred());
+    }
+
+    /// What a login with a wrong password computes: of a user with this hash, or of nobody.
+    fn work(policy: &Policy, text: Option<&str>) -> Vec<Cost> {
+        let hash = text.and_then(|text| policy.read(text));
+        let Some(hash) = hash else {
+            return policy.usual.iter().map(Hash::cost).collect();
+        };
+        let missing = policy
+            .missing(&hash)
+            .map(NonZeroU32::get)
+            .unwrap_or_default();
+        vec![if let Cost::Pbkdf2Sha256(own) = hash.cost() {
+            Cost::Pbkdf2Sha256(own.saturating_add(missing))
+        } else {
+            hash.cost()
+        }]
+    }
+
+    #[test]
+    fn nobody_costs_what_users_of_the_preferred_hasher_do_whichever_that_is() {
+        for text in OF_DJANGO {
+            let policy = django(true, false, &[text, "!unusable"]);
+            assert_eq!(work(&policy, None), work(&policy, Some(text)), "{text}");
+            assert_eq!(work(&policy, Some("!x")), work(&policy, None), "{text}");
+        }
+        // Also where another user's hash is costlier than the newest: it logged in after the site had raised its iterations.
+        let newer = OLD.replace("$1000$", "$2000$");
+        let policy = django(false, false, &[OLD, &newer, OF_DJANGO[2]]);
+        let expected = vec![Cost::Pbkdf2Sha256(NonZeroU32::new(2000).unwrap())];
+        for text in [None, Some(OLD), Some(newer.as_str())] {
+            assert_eq!(work(&policy, text), expected, "{text:?}");
+        }
+        // And where a login replaces old ones.
+        let policy = django(false, true, &[OLD]);
+        assert!(policy.usual.as_ref().unwrap().is_preferred());
+        assert_eq!(work(&policy, None), work(&policy, Some(OLD)));
+        let policy = Policy::own();
+        assert_eq!(
+            work(&policy, None),
+            work(&policy, Some(&hash("x").unwrap()))
+        );
     }
 
     #[test]
     fn md5_is_for_those_who_ask_for_it() {
         let check = |allows_md5| {
-            let policy = Policy::of_django(allows_md5, false, Some(OLD));
+            let policy = django(allows_md5, false, &[OLD]);
             policy.check("x", Some(MD5)).is_right
         };
         assert_eq!((check(false), check(true)), (false, true));
@@ -211,7 +276,7 @@ mod tests {
     #[test]
     fn an_old_hash_is_upgraded_when_the_password_is_right() {
         let check = |upgrades, password: &str, hash: &str| {
-            let policy = Policy::of_django(false, upgrades, Some(OLD));
+            let policy = django(false, upgrades, &[OLD]);
             policy.check(password, Some(hash))
         };
         assert_eq!(check(false, "correct horse", OLD).upgraded, None);

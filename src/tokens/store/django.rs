@@ -33,7 +33,8 @@ impl Django {
         let on = &mut reading.connection();
         if !on.has_table("auth_user").await? {
             return Err(StoreError::Missing(
-                "there is no table `auth_user`: `manage.py migrate` makes it, and only sites whose AUTH_USER_MODEL is Django's own have it",
+                "there is no table `auth_user`: `manage.py migrate` makes it. A site with an AUTH_USER_MODEL of its own has another one: make a view `auth_user` \
+                 of it (id, username, password, is_active, last_login), and a view `auth_user_groups` (user_id, group_id), see docs/tokens.md",
             ));
         }
         let has_groups =
@@ -67,11 +68,11 @@ impl Django {
         })
     }
 
-    /// The hash of some user that can log in: most others cost as much.
-    pub(super) async fn sample_hash(on: &mut Connection<'_>) -> Result<Option<String>> {
-        let statement = "SELECT password FROM auth_user WHERE password LIKE '%$%' AND password NOT LIKE '!%' ORDER BY id DESC LIMIT 1";
-        let row = on.fetch(statement, &[]).await?;
-        row.map(|row| row.get("password")).transpose()
+    /// The hashes of some users that can log in, the newest first: most others cost what these do.
+    pub(super) async fn sample_hashes(on: &mut Connection<'_>) -> Result<Vec<String>> {
+        let statement = "SELECT password FROM auth_user WHERE password LIKE '%$%' AND password NOT LIKE '!%' ORDER BY id DESC LIMIT 100";
+        let rows = on.fetch_all(statement, &[]).await?;
+        rows.iter().map(|row| row.get("password")).collect()
     }
 
     /// The one of this name, as a login needs it.

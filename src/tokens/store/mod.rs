@@ -190,11 +190,11 @@ impl Store {
         Ok(Self { database, schema })
     }
 
-    /// In a table of Django's: the hash of some user that can log in.
-    pub(super) async fn sample_hash(&self) -> Result<Option<String>> {
+    /// In a table of Django's: hashes of users that can log in, the newest first.
+    pub(super) async fn sample_hashes(&self) -> Result<Vec<String>> {
         bounded(async {
             let mut reading = self.database.read().await?;
-            Django::sample_hash(&mut reading.connection()).await
+            Django::sample_hashes(&mut reading.connection()).await
         })
         .await
     }

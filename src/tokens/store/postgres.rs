@@ -6,10 +6,11 @@ use std::time::Duration;
 use sqlx::ConnectOptions as _;
 use sqlx::Connection as _;
 use sqlx::Executor as _;
-use sqlx::migrate::Migrator;
+use sqlx::migrate::{Migrate as _, Migration, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use tokio::time::timeout;
 
+use super::database::Connection;
 use super::{Password, Result, StoreError, migration};
 
 /// How long a request waits for a connection; a server that is away is tried until then.
@@ -23,15 +24,33 @@ const CONNECTIONS_MAX: u32 = 4;
 pub(super) async fn open(url: &str, password: Option<&Password>) -> Result<PgPool> {
     let options = options(url, password)?;
     let mut connection = first_connection(&options).await?;
-    let migrator = migrator();
-    // Several workers boot at once: sqlx takes an advisory lock.
-    let migrating = timeout(BOOT_TIMEOUT, migrator.run(&mut connection));
+    let migrating = timeout(BOOT_TIMEOUT, migrate(&mut connection));
     migrating
         .await
         .map_err(|_| StoreError::TooSlow(BOOT_TIMEOUT))??;
     // What was asked for is done, whatever the end of the connection is.
     drop(connection.close().await);
     Ok(pool(options))
+}
+
+/// Makes the tables, unless they are there: `CREATE TABLE IF NOT EXISTS` needs the right to make tables also where it makes none.
+async fn migrate(connection: &mut PgConnection) -> Result<()> {
+    let migrator = migrator();
+    let table = &migrator.table_name;
+    if Connection::Postgres(connection).has_table(table).await? {
+        let applied = connection.list_applied_migrations(table).await?;
+        let is_done = |wanted: &Migration| {
+            let mut applied = applied.iter();
+            applied.any(|it| it.version == wanted.version && it.checksum == wanted.checksum)
+        };
+        let is_dirty = connection.dirty_version(table).await?.is_some();
+        if !is_dirty && applied.len() == migrator.iter().len() && migrator.iter().all(is_done) {
+            return Ok(());
+        }
+    }
+    // Several workers boot at once: sqlx takes an advisory lock.
+    migrator.run(connection).await?;
+    Ok(())
 }
 
 /// Connects to a database that belongs to somebody else: nothing is made.

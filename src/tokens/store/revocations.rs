@@ -14,7 +14,11 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS destrier_revocations (
     expires_at BIGINT
 )";
 
+/// Makes the table where it is missing; where it is not, no right to make tables is needed.
 pub(super) async fn make_table(on: &mut Connection<'_>) -> Result<()> {
+    if on.has_table(TABLE_NAME).await? {
+        return Ok(());
+    }
     on.run(TABLE).await
 }
 

@@ -173,7 +173,7 @@ fn what_cannot_be_signed_is_refused_with_the_reason() {
     assert_snapshot!(place.run("token issue --sub a --key own.secret --ttl 0s"), @r#"
     exit 2
     --- stderr
-    token issue: `--ttl` must be at least 1s, found `0s`
+    token: `--ttl` must be 1s to 100 years (36500d), found `0s`
     "#);
     assert_snapshot!(place.run("token issue --sub a --key own.secret --ttl soon"), @r#"
     exit 2

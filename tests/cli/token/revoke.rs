@@ -1,5 +1,9 @@
 //! `destrier token revoke`: what was revoked is on the list, and a token is judged by it at once.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
 use serde_json::{Value, json};
 
 use crate::place::Place;
@@ -84,8 +88,72 @@ fn what_cannot_be_done_is_told_and_nothing_is_written() {
     assert!(place.read("revoked.json").contains("jit"));
     place.write("app.toml", CONFIG.replace("file = \"revoked.json\"", ""));
     let outcome = place.run("token revoke -c app.toml --jti a");
+    assert_eq!(outcome.code, Some(2));
     assert!(
-        outcome.stderr.contains("has no `auth.revocation.file`"),
+        outcome.stderr.contains("has no `auth.revocation.file`")
+            && outcome
+                .stderr
+                .contains("hint: put `{\"revoked\": []}` into a file, set `file ="),
         "{outcome:?}"
     );
+}
+
+#[test]
+fn a_list_that_is_missing_is_told_with_what_makes_it() {
+    let place = place();
+    std::fs::remove_file(place.path("revoked.json")).unwrap();
+    let outcome = place.run("token revoke -c app.toml --jti a");
+    assert_eq!(outcome.code, Some(2));
+    assert_eq!(
+        outcome.stderr,
+        "token: `/srv/revoked.json`, which `auth.revocation.file` names, does not exist\n\
+         hint: put `{\"revoked\": []}` into a file there; workers read it, so it is no secret\n"
+    );
+    assert!(!place.names().contains(&"revoked.json".to_owned()));
+}
+
+#[test]
+fn a_lifetime_that_no_token_has_is_refused() {
+    let place = place();
+    for ttl in ["0s", "999ms", "99999999d", "36501d"] {
+        let outcome = place.run(&format!("token revoke -c app.toml --jti a --ttl {ttl}"));
+        assert_eq!(outcome.code, Some(2), "{outcome:?}");
+        let told = format!("token: `--ttl` must be 1s to 100 years (36500d), found `{ttl}`\n");
+        assert_eq!(outcome.stderr, told);
+    }
+    assert!(list(&place).is_empty());
+    let outcome = place.run("token revoke -c app.toml --jti a --ttl 36500d");
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+}
+
+#[test]
+fn a_file_without_a_token_that_could_be_revoked_is_wrong_usage() {
+    let place = place();
+    let nameless = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.AA";
+    place.write("empty", "");
+    place.write("words", "no token");
+    place.write("text", "abc");
+    place.write("nameless", nameless);
+    for file in ["missing", "empty", "words", "text", "nameless"] {
+        let outcome = place.run(&format!("token revoke -c app.toml --token-file {file}"));
+        assert_eq!(outcome.code, Some(2), "{outcome:?}");
+        assert!(outcome.stderr.starts_with("token"), "{outcome:?}");
+        assert!(!outcome.stderr.contains(nameless));
+    }
+    assert!(list(&place).is_empty());
+}
+
+#[test]
+fn whoever_else_changes_files_of_the_folder_is_waited_for() {
+    let place = place();
+    let folder = File::open(place.path("")).unwrap();
+    folder.lock().unwrap();
+    let mut command = place.command("token revoke -c app.toml --jti a");
+    let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(process.stderr.take().unwrap()).lines();
+    let line = said.next().unwrap().unwrap();
+    assert!(line.starts_with("waiting for another command"), "{line}");
+    drop(folder);
+    assert!(process.wait().unwrap().success());
+    assert_eq!(list(&place).len(), 1);
 }
