@@ -149,6 +149,8 @@ pub struct Config {
     pub process: Process,
     /// Limits of one HTTP connection.
     pub http: Http,
+    /// Limits of one WebSocket.
+    pub websocket: Websocket,
     /// What load balancers ask.
     pub health: Health,
     /// Who may sign tokens and what they allow.
@@ -308,6 +310,13 @@ pub struct Http {
     pub http2: bool,
     /// How many requests a connection of HTTP/2 may have under way at once.
     pub max_streams: u32,
+}
+
+/// `[websocket]`: limits of one WebSocket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Websocket {
+    /// How many bytes a message may have that a client sends.
+    pub max_message: u64,
 }
 
 /// `[health]`: what load balancers ask.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::websocket::Upgrade;
 use crate::app::BodyEnd;
 use crate::sys::clock;
 
@@ -23,6 +24,8 @@ pub struct Activity {
     is_http2: AtomicBool,
     /// Another worker goes on with it: answers do not end it, though this worker drains.
     goes_on: AtomicBool,
+    /// How far it is on its way to a WebSocket.
+    pub(crate) upgrade: Upgrade,
     /// How many requests have begun.
     requests: AtomicU64,
     /// The last request whose body was read to its end.
@@ -89,6 +92,7 @@ impl Activity {
             open: AtomicUsize::new(0),
             is_http2: AtomicBool::new(false),
             goes_on: AtomicBool::new(false),
+            upgrade: Upgrade::default(),
             requests: AtomicU64::new(0),
             read_to_end: Arc::default(),
         };

@@ -5,6 +5,7 @@ use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderValue, Method, Version};
 
+use super::websocket::handshake::{self, BadHandshake};
 use crate::auth::{self, Refusal};
 
 /// Why a head is not served. Two programs could take it for two different requests, so its connection ends too.
@@ -22,10 +23,21 @@ pub(super) enum Malformed {
     Connect,
     #[error("the target `*` is not served")]
     Asterisk,
+    #[error(transparent)]
+    Handshake(#[from] BadHandshake),
 }
 
 impl From<Malformed> for Refusal {
     fn from(malformed: Malformed) -> Self {
+        if malformed == Malformed::Handshake(BadHandshake::Version) {
+            return Self {
+                status: 426,
+                challenge: None,
+                detail: "The version of the WebSocket protocol is not supported.",
+                code: "upgrade_required",
+                reason: malformed.to_string(),
+            };
+        }
         Self {
             status: 400,
             challenge: None,
@@ -49,7 +61,7 @@ pub(super) fn check(head: &Parts) -> Result<(), Malformed> {
         host.to_str().is_ok_and(is_host_of)
     };
     let mut hosts = head.headers.get_all(HOST).iter();
-    match (hosts.next(), hosts.next()) {
+    let host = match (hosts.next(), hosts.next()) {
         // The host of the target would be judged by nobody, and an application may look at it.
         (None, _) if head.uri.authority().is_some() => Err(Malformed::NoHost),
         (None, _) if head.version < Version::HTTP_11 => Ok(()),
@@ -61,7 +73,8 @@ pub(super) fn check(head: &Parts) -> Result<(), Malformed> {
             Some(target) if !names(target, host) => Err(Malformed::OtherHost),
             Some(_) | None => Ok(()),
         },
-    }
+    };
+    host.and_then(|()| Ok(handshake::check(head)?))
 }
 
 /// `uri-host [ ":" port ]` (RFC 9110 section 7.2). It is empty when the target has no authority.

@@ -17,6 +17,7 @@ mod stream;
 mod target;
 mod token_service;
 mod track;
+pub mod websocket;
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -86,6 +87,8 @@ pub struct Settings {
     pub readiness_path: Option<String>,
     /// From the drain until event streams are ended.
     pub stream_grace: Duration,
+    /// How many bytes a message may have that a client sends on a WebSocket.
+    pub max_message: u64,
     /// Whether a request that ended workers again and again is blocked for a while.
     pub poison_guard: bool,
     /// Whose word on the certificates of clients counts.
@@ -236,6 +239,7 @@ impl<S: AppService> Pipeline<S> {
                     Err(response)
                 } else {
                     head.extensions.insert(self.draining.clone());
+                    self.ask_upgrade(&mut head, &origin.activity.upgrade);
                     if let Some(in_progress) = track.in_progress() {
                         head.extensions.insert(in_progress);
                     }
@@ -256,6 +260,7 @@ impl<S: AppService> Pipeline<S> {
         id: RequestId,
         closes: bool,
     ) -> Response<ResponseBody<S::Body>> {
+        let answer = self.answer_upgrade(answer, track.upgrade(), id);
         let closes = closes || (self.draining.is_draining() && !track.connection_goes_on());
         let mut response = match answer {
             Ok(response) => {
@@ -472,13 +477,14 @@ impl<S: AppService> Pipeline<S> {
 
     fn finish(&self, response: &mut Response<ResponseBody<S::Body>>, id: RequestId, closes: bool) {
         const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-        self.seat.answered(response.status().as_u16());
+        let status = response.status();
+        self.seat.answered(status.as_u16());
         let headers = response.headers_mut();
         if let Ok(id) = HeaderValue::try_from(id.to_string()) {
             headers.insert(REQUEST_ID, id);
         }
-        if closes {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        if let Some(options) = reply::connection(status, closes) {
+            headers.insert(CONNECTION, HeaderValue::from_static(options));
         }
     }
 }

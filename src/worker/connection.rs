@@ -20,6 +20,7 @@ use tokio::time::{Instant, Sleep};
 use super::drain::Open;
 use super::heir::Heir;
 use super::http2;
+use super::websocket::Upgradable;
 use crate::app::AppService;
 use crate::channel::ToMaster;
 use crate::http::activity::{Activity, BetweenRequests, Judgement, Limits, Phase};
@@ -131,9 +132,11 @@ async fn serve<S: AppService>(
         async move { pipeline.pipeline.handle(request, &origin).await }
     });
     // hyper's own limit on the head would also count the time in which a connection is idle.
+    let stream = Upgradable::new(stream, serving.limits.write_timeout);
     let mut connection = http1::Builder::new()
         .header_read_timeout(None)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
     let mut timer = Timer::new(clock::monotonic() + serving.limits.header_timeout);
     let draining = serving.pipeline.draining();
     let mut drain_begun = pin!(draining.begun());
@@ -160,25 +163,32 @@ async fn serve<S: AppService>(
                 if let Err(error) = ended {
                     tracing::debug!(%error, "a connection ended early");
                 }
+                if let Some(rest) = activity.upgrade.open() {
+                    rest.0.await;
+                }
                 return;
             }
             () = speaks_http2(&activity) => {
-                let stream = connection.into_parts().io.into_inner();
+                let Some((stream, _)) = taken_back(connection.into_parts()) else {
+                    return;
+                };
                 // Boxed: the memory of every connection would else have room for it.
                 return Box::pin(http2::serve(stream, client, serving)).await;
             }
             between = between_requests(&activity, serving, &client), if linger_until.is_some() => {
-                let parts = connection.into_parts();
-                let stream = parts.io.into_inner().stream;
+                let Some((stream, read_before)) = taken_back(connection.into_parts()) else {
+                    return;
+                };
                 // Bytes that were read belong to a request, which must be answered here.
-                if parts.read_buf.is_empty()
+                let stream = stream.stream;
+                if read_before.is_empty()
                     && let Some(heir) = serving.heir_of(&client.listener)
                     && heir.pass(&stream, &client.listener, between).await
                 {
                     return;
                 }
                 let mut stream = Watched::new(stream, Activity::resumed(between));
-                stream.read_before = parts.read_buf;
+                stream.read_before = read_before;
                 return serve_again(stream, client, serving).await;
             }
             () = timer.elapsed(&activity, &serving.limits, linger_until) => {
@@ -186,8 +196,9 @@ async fn serve<S: AppService>(
                 match activity.judge(now, &serving.limits, linger_until) {
                     Judgement::Wait(until) => timer.look_again_at(until),
                     Judgement::Close => {
-                        let parts = connection.into_parts();
-                        let stream = parts.io.into_inner().stream;
+                        let Some((Watched { stream, .. }, _)) = taken_back(connection.into_parts()) else {
+                            return;
+                        };
                         // A request that has arrived just now must be answered: take its bytes in first.
                         if !has_unread_bytes(&stream) {
                             return;
@@ -197,7 +208,9 @@ async fn serve<S: AppService>(
                     }
                     Judgement::Cut => return,
                     Judgement::TimedOut => {
-                        let mut stream = connection.into_parts().io.into_inner().stream;
+                        let Some((Watched { mut stream, .. }, _)) = taken_back(connection.into_parts()) else {
+                            return;
+                        };
                         // Whether the client still listens is its affair.
                         let last_words = async {
                             let _gone = stream.write_all(&request_timeout()).await;
@@ -210,6 +223,14 @@ async fn serve<S: AppService>(
             }
         }
     }
+}
+
+/// The stream, and what was read of it that belongs to no request yet.
+fn taken_back<T: ClientStream, S>(
+    parts: Option<http1::Parts<TokioIo<Upgradable<T>>, S>>,
+) -> Option<(Watched<T>, Bytes)> {
+    let parts = parts?;
+    Some((parts.io.into_inner().into_http()?, parts.read_buf))
 }
 
 /// Serves a connection once more whose client spoke just when it was to be closed, or that could not be passed on.

@@ -8,6 +8,7 @@ mod feeds;
 mod heir;
 mod http2;
 mod orders;
+mod websocket;
 
 use std::io;
 use std::os::fd::OwnedFd;

@@ -75,6 +75,7 @@ methods = "GET"
     http.write_timeout = "1m"  # default
     http.http2 = true  # default
     http.max_streams = 100  # default
+    websocket.max_message = "16MiB"  # default
     # health.readiness_path is not set
     auth.realm = "destrier"  # default
     # auth.resource is not set

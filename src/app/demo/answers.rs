@@ -21,7 +21,7 @@ use crate::auth::Claims;
 pub(super) type Body = UnsyncBoxBody<Bytes, BoxError>;
 
 /// The most that `/big` makes and `/echo` holds in memory.
-const BODY_MAX: usize = 64 << 20;
+pub(super) const BODY_MAX: usize = 64 << 20;
 
 pub(super) fn home() -> Response<Body> {
     let routes = [
@@ -37,6 +37,11 @@ pub(super) fn home() -> Response<Body> {
         "/big?n=N",
         "/slow?ms=N",
         "/pid",
+        "/ws/echo",
+        "/ws/headers",
+        "/ws/close?code=N&reason=TEXT",
+        "/ws/big?n=N",
+        "/ws/events?ms=N&deaf=1",
     ];
     json(
         StatusCode::OK,
@@ -99,6 +104,11 @@ pub(super) async fn count(request: Request<RequestBody>) -> Response<Body> {
 
 /// The fields as the application sees them: names in lower case, several values as an array.
 pub(super) fn headers(request: &Request<RequestBody>) -> Response<Body> {
+    json(StatusCode::OK, &seen(request))
+}
+
+/// What arrived of a request.
+pub(super) fn seen(request: &Request<RequestBody>) -> Value {
     let fields: BTreeMap<&str, Value> = request
         .headers()
         .keys()
@@ -119,10 +129,7 @@ pub(super) fn headers(request: &Request<RequestBody>) -> Response<Body> {
             (name.as_str(), value)
         })
         .collect();
-    json(
-        StatusCode::OK,
-        &json!({ "method": request.method().as_str(), "path": request.uri().path(), "query": request.uri().query(), "headers": fields }),
-    )
+    json!({ "method": request.method().as_str(), "path": request.uri().path(), "query": request.uri().query(), "headers": fields })
 }
 
 pub(super) fn status(status: StatusCode) -> Response<Body> {
@@ -152,13 +159,17 @@ pub(super) fn stream(every: Duration) -> Response<Body> {
 
 pub(super) fn big(bytes: usize) -> Response<Body> {
     if bytes > BODY_MAX {
-        return bad_request(&format!("n must be at most {BODY_MAX}"));
+        return too_big();
     }
     let mut response = Response::new(full(Bytes::from(vec![b'x'; bytes])));
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     response
+}
+
+pub(super) fn too_big() -> Response<Body> {
+    bad_request(&format!("n must be at most {BODY_MAX}"))
 }
 
 pub(super) async fn slow(milliseconds: u64) -> Response<Body> {
