@@ -146,6 +146,11 @@ impl Activity {
         }
     }
 
+    /// How many requests were answered.
+    pub fn answered(&self) -> u64 {
+        self.requests.load(Relaxed) - self.open.load(Relaxed) as u64
+    }
+
     /// For the body of the request that has begun last.
     pub(crate) fn body_end(&self) -> BodyEnd {
         BodyEnd {

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 
 use super::connection::{ClientStream, LAST_WORDS, Watched};
@@ -29,6 +29,8 @@ const INTERNAL_ERROR: u16 = 1011;
 pub(super) struct Upgradable<T: ClientStream> {
     activity: Arc<Activity>,
     write_timeout: Duration,
+    /// What was held back of the stream is read when so many requests were answered.
+    holds_until: Option<u64>,
     state: State<T>,
 }
 
@@ -46,6 +48,7 @@ impl<T: ClientStream> Upgradable<T> {
         Self {
             activity: Arc::clone(&stream.activity),
             write_timeout,
+            holds_until: None,
             state: State::Http(stream),
         }
     }
@@ -91,7 +94,19 @@ impl<T: ClientStream> AsyncRead for Upgradable<T> {
         match &mut this.state {
             // hyper must not see frames. It asks again after an answer that opens none.
             State::Http(_) if this.activity.upgrade.is_under_way() => Poll::Pending,
-            State::Http(stream) => Pin::new(stream).poll_read(context, buffer),
+            State::Http(stream) => {
+                if this
+                    .holds_until
+                    .is_some_and(|answered| this.activity.answered() < answered)
+                {
+                    return Poll::Pending;
+                }
+                let before = buffer.filled().len();
+                let polled = Pin::new(&mut *stream).poll_read(context, buffer);
+                let is_held = hold_back(stream, buffer, before);
+                this.holds_until = is_held.then(|| this.activity.answered() + 1);
+                polled
+            }
             State::WebSocket(_) if !this.activity.upgrade.is_open() => Poll::Pending,
             State::WebSocket(socket) => socket.lock().poll_read(context, buffer),
             State::Nothing => Poll::Ready(Ok(())),
@@ -320,7 +335,7 @@ impl<T: ClientStream> Talk<T> {
                 note(&mut self.reader, context);
                 return Poll::Pending;
             }
-            let polled = Pin::new(stream).poll_read(context, buffer);
+            let polled = stream.poll_bytes(context, buffer);
             if polled.is_pending() {
                 note(&mut self.reader, context);
             }
@@ -478,16 +493,41 @@ impl<T: ClientStream> Ending<T> {
         self.stream.flush().await?;
         let mut bytes = [0; 4096];
         while !is_offender && !self.client.has_closed() {
-            let count = self.stream.read(&mut bytes).await?;
-            let arrived = bytes.get(..count).unwrap_or_default();
+            let arrived = self.read(&mut bytes).await?;
             if arrived.is_empty() || self.client.pass(arrived).offence.is_some() {
                 break;
             }
         }
         self.stream.shutdown().await?;
-        while self.stream.read(&mut bytes).await? > 0 {}
+        while !self.read(&mut bytes).await?.is_empty() {}
         Ok(())
     }
+
+    async fn read<'b>(&mut self, bytes: &'b mut [u8]) -> io::Result<&'b [u8]> {
+        let mut buffer = ReadBuf::new(bytes);
+        poll_fn(|context| self.stream.poll_bytes(context, &mut buffer)).await?;
+        let count = buffer.filled().len();
+        Ok(bytes.get(..count).unwrap_or_default())
+    }
+}
+
+/// Takes back what follows the head of a request in the same piece: hyper would keep what may be frames, and hand them to the
+/// application unseen. Nearly always a piece ends with its head.
+fn hold_back<T>(stream: &mut Watched<T>, buffer: &mut ReadBuf<'_>, before: usize) -> bool {
+    const END: &[u8] = b"\r\n\r\n";
+    let arrived = buffer.filled().get(before..).unwrap_or_default();
+    if !arrived.starts_with(b"GET ") || arrived.ends_with(END) {
+        return false;
+    }
+    let mut places = arrived.windows(END.len());
+    let Some(end) = places.position(|place| place == END) else {
+        return false;
+    };
+    let end = end + END.len();
+    let later = arrived.get(end..).unwrap_or_default();
+    stream.read_before = [later, &stream.read_before].concat().into();
+    buffer.set_filled(before + end);
+    true
 }
 
 fn note(place: &mut Option<Waker>, context: &Context<'_>) {

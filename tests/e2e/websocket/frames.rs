@@ -434,7 +434,7 @@ fn a_message_may_be_so_long_and_no_longer_whole_or_in_fragments() {
         assert_eq!(wire.until_close(), code);
     }
     let mut wire = Wire::open(&server, "/ws/echo");
-    let header = [&[0x82, 0xff][..], &10_241_u64.to_be_bytes(), &[0; 4]].concat();
+    let header = [&[0x82, 0xff][..], &70_000_u64.to_be_bytes(), &[0; 4]].concat();
     wire.send(&header);
     assert_eq!(wire.until_close(), 1009, "its header is enough");
     wire.assert_ends();
