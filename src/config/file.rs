@@ -251,6 +251,14 @@ pub(super) struct Http {
     pub stream_grace: Period<0, DAY>,
     /// How long a client may take nothing of an answer that waits for it; then it is cut off.
     pub write_timeout: Period<1, DAY>,
+    /// How long a peer that vanished without a word goes unnoticed. 0s: for ever.
+    pub dead_peer_timeout: Period<0, HOUR>,
+    /// How many requests a connection may carry; then it is closed. 0: any number.
+    pub keep_alive_requests: Whole<0, 4_294_967_295>,
+    /// How many connections a worker has at most; more wait until one ends. 0: any number.
+    pub max_connections: Whole<0, 4_294_967_295>,
+    /// How many connections of one address a worker has at most; more are closed at once. 0: any number.
+    pub max_connections_per_address: Whole<0, 4_294_967_295>,
     /// Whether clients may speak HTTP/2.
     pub http2: bool,
     /// How many requests a connection of HTTP/2 may have under way at once.
@@ -266,7 +274,11 @@ impl Default for Http {
             drain_linger: Period(Duration::from_secs(1)),
             pass_connections: false,
             stream_grace: Period(Duration::from_secs(10)),
-            write_timeout: Period(Duration::from_mins(1)),
+            write_timeout: Period(Duration::from_secs(30)),
+            dead_peer_timeout: Period(Duration::from_secs(30)),
+            keep_alive_requests: Whole(0),
+            max_connections: Whole(16_384),
+            max_connections_per_address: Whole(0),
             http2: true,
             max_streams: Whole(100),
         }

@@ -28,6 +28,7 @@ mod known;
 mod locate;
 mod notation;
 mod origin;
+mod peer;
 mod resolve;
 mod rules;
 mod show;
@@ -52,6 +53,7 @@ pub use feed::{Feed, FeedContent, FeedPurpose, FeedSource};
 pub use fetch::{Fetch, FetchKind, is_loopback, is_trusted};
 pub use locate::{Located, locate};
 pub use origin::Origin;
+pub use peer::network_of;
 pub use show::{Overridden, Setting, shown};
 pub use sources::{Sources, Text};
 pub use tokens::{
@@ -306,6 +308,14 @@ pub struct Http {
     pub stream_grace: Duration,
     /// How long a client may take nothing of an answer that waits for it.
     pub write_timeout: Duration,
+    /// How long a peer that vanished without a word goes unnoticed.
+    pub dead_peer_timeout: Option<Duration>,
+    /// How many requests a connection may carry.
+    pub keep_alive_requests: Option<u32>,
+    /// How many connections a worker has at most.
+    pub max_connections: Option<u32>,
+    /// How many connections of one address a worker has at most.
+    pub max_connections_per_address: Option<u32>,
     /// Whether clients may speak HTTP/2.
     pub http2: bool,
     /// How many requests a connection of HTTP/2 may have under way at once.

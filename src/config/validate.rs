@@ -220,6 +220,10 @@ impl Check<'_> {
             pass_connections: http.pass_connections,
             stream_grace: http.stream_grace.0,
             write_timeout: http.write_timeout.0,
+            dead_peer_timeout: unless_zero(http.dead_peer_timeout.0),
+            keep_alive_requests: unless_none(http.keep_alive_requests.0),
+            max_connections: unless_none(http.max_connections.0),
+            max_connections_per_address: unless_none(http.max_connections_per_address.0),
             http2: http.http2,
             max_streams: http.max_streams.0,
         }
@@ -268,6 +272,10 @@ fn texts(texts: &OneOrMany<Text>) -> Vec<String> {
 /// A time of which 0 means never.
 fn unless_zero(time: Duration) -> Option<Duration> {
     Some(time).filter(|time| !time.is_zero())
+}
+
+fn unless_none(count: u32) -> Option<u32> {
+    Some(count).filter(|count| *count > 0)
 }
 
 /// A number that its type in `file` keeps below 513.

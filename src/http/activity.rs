@@ -63,6 +63,10 @@ pub struct Limits {
     pub keep_alive: Duration,
     /// `http.write_timeout`.
     pub write_timeout: Duration,
+    /// `http.keep_alive_requests`.
+    pub keep_alive_requests: Option<u32>,
+    /// `http.dead_peer_timeout`.
+    pub dead_peer_timeout: Option<Duration>,
 }
 
 /// How often a connection is looked at whose client reads its last answer while the worker drains.
@@ -230,6 +234,11 @@ impl Activity {
         }
     }
 
+    /// Whether so many requests as `limit` have begun on it.
+    pub fn has_carried(&self, limit: Option<u32>) -> bool {
+        limit.is_some_and(|limit| self.requests.load(Relaxed) >= u64::from(limit))
+    }
+
     /// Whether a request is answered.
     pub fn is_answering(&self) -> bool {
         self.phase() == Phase::Busy
@@ -307,6 +316,8 @@ mod tests {
         header_timeout: Duration::from_secs(10),
         keep_alive: Duration::from_secs(75),
         write_timeout: Duration::from_mins(1),
+        keep_alive_requests: Some(2),
+        dead_peer_timeout: None,
     };
 
     fn after(seconds: u64) -> Duration {

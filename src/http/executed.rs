@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use super::track::Track;
 
@@ -42,6 +43,17 @@ impl<F: Future> Future for Executed<'_, F> {
             // It is there until it is dropped.
             None => Poll::Pending,
         }
+    }
+}
+
+/// What `answering` comes to, unless it takes longer than `limit`; then it is dropped.
+pub(super) async fn within<T>(
+    limit: Option<Duration>,
+    answering: impl Future<Output = T>,
+) -> Option<T> {
+    match limit {
+        Some(limit) => tokio::time::timeout(limit, answering).await.ok(),
+        None => Some(answering.await),
     }
 }
 

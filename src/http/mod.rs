@@ -31,7 +31,7 @@ use std::time::Duration;
 pub use body::ResponseBody;
 use bytes::Bytes;
 pub use client_certificate::ClientCertificates;
-use executed::Executed;
+use executed::{Executed, within};
 use fresh_keys::FreshKeys;
 use http::header::CONNECTION;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
@@ -79,6 +79,8 @@ pub struct Pipeline<S> {
 pub struct Settings {
     /// The worker's number, for logs.
     pub worker: u64,
+    /// So many requests are enough for one connection.
+    pub keep_alive_requests: Option<u32>,
     /// Whether each request gets a line in the log.
     pub access_log: bool,
     /// So many requests are enough for one worker.
@@ -261,7 +263,9 @@ impl<S: AppService> Pipeline<S> {
         closes: bool,
     ) -> Response<ResponseBody<S::Body>> {
         let answer = self.answer_upgrade(answer, track.upgrade(), id);
-        let closes = closes || (self.draining.is_draining() && !track.connection_goes_on());
+        let closes = closes
+            || (self.draining.is_draining() && !track.connection_goes_on())
+            || track.connection_has_carried(self.settings.keep_alive_requests);
         let mut response = match answer {
             Ok(response) => {
                 track.answered(response.status());
@@ -486,13 +490,5 @@ impl<S: AppService> Pipeline<S> {
         if let Some(options) = reply::connection(status, closes) {
             headers.insert(CONNECTION, HeaderValue::from_static(options));
         }
-    }
-}
-
-/// What `answering` comes to, unless it takes longer than `limit`; then it is dropped.
-async fn within<T>(limit: Option<Duration>, answering: impl Future<Output = T>) -> Option<T> {
-    match limit {
-        Some(limit) => tokio::time::timeout(limit, answering).await.ok(),
-        None => Some(answering.await),
     }
 }

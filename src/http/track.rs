@@ -88,6 +88,11 @@ impl Track {
         }
     }
 
+    /// Whether its connection has carried `limit` requests, this one among them.
+    pub(super) fn connection_has_carried(&self, limit: Option<u32>) -> bool {
+        self.activity.has_carried(limit)
+    }
+
     /// Whether another worker goes on with its connection.
     pub(super) fn connection_goes_on(&self) -> bool {
         self.activity.goes_on()

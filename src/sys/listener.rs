@@ -4,13 +4,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open};
 use nix::libc;
 use nix::sys::stat::{Mode, fstat, umask};
 use nix::unistd::{Gid, Uid, fchownat};
-use socket2::{Domain, SockFilter, SockRef, Socket, Type};
+use socket2::{Domain, SockFilter, SockRef, Socket, TcpKeepalive, Type};
 
 /// Opens a TCP socket that listens on `address`. With `one_of_several`, more of them may listen on it and the kernel
 /// shares the connections out (`SO_REUSEPORT`, socket(7)). With `v6_only`, `[::]` leaves IPv4 alone.
@@ -63,6 +64,34 @@ pub fn is_listening(socket: impl AsFd) -> bool {
 /// Has connections accepted from `socket`, a TCP one, send small answers at once (`TCP_NODELAY`, tcp(7)).
 pub fn set_nodelay(socket: impl AsFd) -> io::Result<()> {
     SockRef::from(&socket.as_fd()).set_tcp_nodelay(true)
+}
+
+/// Has connections accepted from `socket`, a TCP one, end when their peer has vanished for `timeout`: one that is idle is probed
+/// from half of that time on, one with bytes on their way waits for their acknowledgement no longer (`SO_KEEPALIVE`,
+/// `TCP_USER_TIMEOUT`, tcp(7)). Without a `timeout` they never do.
+pub fn set_dead_peer_timeout(socket: impl AsFd, timeout: Option<Duration>) -> io::Result<()> {
+    const PROBES: u32 = 3;
+    let fd = socket.as_fd();
+    let socket = SockRef::from(&fd);
+    if let Some(timeout) = timeout {
+        // In whole seconds, at least one each.
+        let second = Duration::from_secs(1);
+        let probes = TcpKeepalive::new()
+            .with_time((timeout / 2).max(second))
+            .with_interval((timeout / (2 * PROBES)).max(second))
+            .with_retries(PROBES);
+        socket.set_tcp_keepalive(&probes)?;
+    } else {
+        socket.set_keepalive(false)?;
+    }
+    socket.set_tcp_user_timeout(timeout)
+}
+
+/// Whether nothing is left of the descriptors or the memory that another connection takes (accept(2)).
+pub fn is_exhausted(error: &io::Error) -> bool {
+    const EXHAUSTED: [Errno; 4] = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM];
+    let number = error.raw_os_error().map(Errno::from_raw);
+    number.is_some_and(|number| EXHAUSTED.contains(&number))
 }
 
 /// Makes `socket` return at once when nothing waits.

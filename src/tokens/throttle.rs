@@ -1,7 +1,7 @@
 //! How many logins are tried for one account and from one address: each worker lets its part of that through.
 
 use std::hash::{BuildHasher as _, Hash, RandomState};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use governor::middleware::NoOpMiddleware;
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 
-use crate::config::{self, Rate};
+use crate::config::{self, Rate, network_of};
 
 /// What is counted is a number of this many bits, made of a name or an address with a key that nobody knows. So what is held is
 /// bounded, to a few MiB, whoever asks; two names share a number about never, but in a flood of 10,000 new ones a second.
@@ -53,7 +53,7 @@ impl Throttle {
         let by = |by| move |wait| Throttled { by, wait };
         // First the address: of whoever floods, what is asked for somebody else's account shall not count.
         if let (Some(limiter), Some(address)) = (&self.address, address) {
-            limiter.check(network(address)).map_err(by("address"))?;
+            limiter.check(network_of(address)).map_err(by("address"))?;
         }
         if let Some(limiter) = &self.account {
             // As one types one's name, it is one account.
@@ -62,17 +62,6 @@ impl Throttle {
                 .map_err(by("account"))?;
         }
         Ok(())
-    }
-}
-
-/// What one client has: an IPv4 address, or the 64 bits of an IPv6 address below which every client chooses.
-fn network(address: IpAddr) -> IpAddr {
-    const HOST_BITS: u32 = 64;
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => {
-            Ipv6Addr::from_bits(address.to_bits() >> HOST_BITS << HOST_BITS).into()
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Taking connections from a listening socket, and ending that without losing one.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -17,6 +18,7 @@ use super::connection::{self, Client, Serving};
 use crate::app::AppService;
 use crate::channel::ToMaster;
 use crate::scoreboard::SeatWriter;
+use crate::sys::clock;
 use crate::sys::listener::{self, ListeningSocket};
 use crate::sys::readiness;
 
@@ -89,10 +91,18 @@ impl Accepting {
 }
 
 impl Listener {
-    pub(super) fn new(socket: ListeningSocket) -> io::Result<Self> {
+    /// Of a socket whose peers may be gone for `dead_peer_timeout` until that is noticed.
+    pub(super) fn new(
+        socket: ListeningSocket,
+        dead_peer_timeout: Option<Duration>,
+    ) -> io::Result<Self> {
+        let is_unix = listener::local_address(&socket.socket)?.is_none();
+        if !is_unix {
+            listener::set_dead_peer_timeout(&socket.socket, dead_peer_timeout)?;
+        }
         Ok(Self {
             name: socket.name.into(),
-            is_unix: listener::local_address(&socket.socket)?.is_none(),
+            is_unix,
             socket: readiness::readable(socket.socket)?,
             is_shared: socket.shared,
             is_inherited: socket.inherited,
@@ -139,13 +149,30 @@ async fn take_connections<S: AppService>(
     serving: Arc<Serving<S>>,
     mut told: oneshot::Receiver<Ending>,
 ) {
+    let mut pause = Pause::default();
     let ending = loop {
+        let next = async {
+            if !serving.open.has_room() {
+                pause.begin(&listener.name, &"the worker has `http.max_connections`");
+                serving.open.room().await;
+            }
+            listener.accept_in_turn(&serving.seat).await
+        };
         tokio::select! {
             biased;
             ending = &mut told => break ending.unwrap_or(Ending::Leave),
-            accepted = listener.accept_in_turn(&serving.seat) => {
-                if take(&listener, accepted, &serving).await.is_err() {
-                    return;
+            accepted = next => match accepted {
+                Err(error) if listener::is_exhausted(&error) => {
+                    pause.begin(&listener.name, &error);
+                    tokio::time::sleep(EXHAUSTED_PAUSE).await;
+                }
+                accepted => {
+                    if accepted.is_ok() {
+                        pause.end(&listener.name);
+                    }
+                    if take(&listener, accepted, &serving).await.is_err() {
+                        return;
+                    }
                 }
             }
         }
@@ -154,6 +181,33 @@ async fn take_connections<S: AppService>(
         Ending::Leave => {}
         Ending::Close => empty(&listener, &serving).await,
         Ending::CloseNow => stop(&listener, &serving),
+    }
+}
+
+/// No connections are taken for now: they wait in the accept queue. It is told when that begins and when it ends, once a minute
+/// where it begins and ends all the time.
+#[derive(Debug, Default)]
+struct Pause {
+    is_told: bool,
+    told_at: Option<Duration>,
+}
+
+impl Pause {
+    fn begin(&mut self, listener: &str, reason: &dyn fmt::Display) {
+        const SELDOM: Duration = Duration::from_mins(1);
+        let now = clock::monotonic();
+        if self.is_told || self.told_at.is_some_and(|at| now < at + SELDOM) {
+            return;
+        }
+        tracing::warn!(listener, %reason, "new connections wait");
+        (self.is_told, self.told_at) = (true, Some(now));
+    }
+
+    /// One was taken.
+    fn end(&mut self, listener: &str) {
+        if std::mem::take(&mut self.is_told) {
+            tracing::info!(listener, "new connections are taken again");
+        }
     }
 }
 
@@ -195,9 +249,18 @@ fn start<S: AppService>(
     serving: &Arc<Serving<S>>,
 ) {
     let serving = Arc::clone(serving);
+    let Some(counted) = serving.addresses.enter(peer) else {
+        tracing::debug!(
+            listener = &*listener.name,
+            ?peer,
+            "the address has `http.max_connections_per_address`"
+        );
+        return;
+    };
     let origin = Client {
         peer,
         listener: Arc::clone(&listener.name),
+        _counted: counted,
     };
     let result = if listener.is_unix {
         UnixStream::from_std(StdUnixStream::from(socket))

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::addresses::Addresses;
 use super::connection::Serving;
 use super::{Task, drain, http2};
 use crate::app::AppService;
@@ -42,12 +43,18 @@ pub(super) fn serving<S: AppService>(
             header_timeout: config.http.header_timeout,
             keep_alive: config.http.keep_alive,
             write_timeout: config.http.write_timeout,
+            keep_alive_requests: config.http.keep_alive_requests,
+            dead_peer_timeout: config.http.dead_peer_timeout,
         },
         http2: config.http.http2.then_some(http2::Settings {
             max_streams: config.http.max_streams,
         }),
         linger: config.http.drain_linger,
-        open: drain::Open::default(),
+        open: drain::Open::with_max(config.http.max_connections),
+        addresses: Addresses::new(
+            config.http.max_connections_per_address,
+            config.server.trusted_proxies.clone(),
+        ),
         heir: OnceLock::new(),
         words,
         seat: task.seat.clone(),
@@ -74,6 +81,7 @@ fn settings(task: &Task) -> Settings {
                 .graceful_timeout
                 .saturating_sub(STREAM_MARGIN),
         ),
+        keep_alive_requests: config.http.keep_alive_requests,
         access_log: config.log.access,
         max_requests: (least > 0).then(|| u64::from(least) + u64::from(jitter)),
         max_message: config.websocket.max_message,

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
+use super::addresses::{Addresses, Counted};
 use super::drain::Open;
 use super::heir::Heir;
 use super::http2;
@@ -43,6 +44,7 @@ pub(super) struct Serving<S> {
     /// How long an idle connection stays when the worker drains: a request may be on its way.
     pub(super) linger: Duration,
     pub(super) open: Open,
+    pub(super) addresses: Addresses,
     /// Who goes on with idle connections when the worker drains.
     pub(super) heir: OnceLock<Heir>,
     /// What the master shall know of accept queues.
@@ -58,11 +60,13 @@ pub(super) trait ClientStream:
 impl<T: AsyncRead + AsyncWrite + AsFd + Unpin + Send + Sync + 'static> ClientStream for T {}
 
 /// Who is at the other end, and where it was accepted.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Client {
     pub(super) peer: Option<SocketAddr>,
     /// As the configuration names it.
     pub(super) listener: Arc<str>,
+    /// Among the connections of its address.
+    pub(super) _counted: Counted,
 }
 
 impl<S> Serving<S> {

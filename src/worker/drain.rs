@@ -17,6 +17,9 @@ pub(super) struct Open(Arc<Count>);
 struct Count {
     open: AtomicUsize,
     none_left: Notify,
+    /// So many are enough.
+    max: Option<usize>,
+    room: Notify,
 }
 
 /// An open connection, until dropped.
@@ -24,6 +27,31 @@ struct Count {
 pub(super) struct Entered(Arc<Count>);
 
 impl Open {
+    /// Of a worker that takes no more than `max` connections.
+    pub(super) fn with_max(max: Option<u32>) -> Self {
+        let max = max.map(|max| usize::try_from(max).unwrap_or(usize::MAX));
+        Self(Arc::new(Count {
+            max,
+            ..Count::default()
+        }))
+    }
+
+    /// Whether there is room for another one.
+    pub(super) fn has_room(&self) -> bool {
+        self.0.max.is_none_or(|max| self.0.open.load(Relaxed) < max)
+    }
+
+    /// Returns when there is.
+    pub(super) async fn room(&self) {
+        loop {
+            let freed = self.0.room.notified();
+            if self.has_room() {
+                return;
+            }
+            freed.await;
+        }
+    }
+
     pub(super) fn enter(&self) -> Entered {
         self.0.open.fetch_add(1, Relaxed);
         Entered(Arc::clone(&self.0))
@@ -39,8 +67,12 @@ impl Open {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        if self.0.open.fetch_sub(1, Relaxed) == 1 {
+        let before = self.0.open.fetch_sub(1, Relaxed);
+        if before == 1 {
             self.0.none_left.notify_one();
+        }
+        if Some(before) == self.0.max {
+            self.0.room.notify_waiters();
         }
     }
 }

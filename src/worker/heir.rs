@@ -146,6 +146,8 @@ fn resume<S: AppService>(
     let client = |peer| Client {
         peer,
         listener: passed.listener.as_str().into(),
+        // It was taken before: the address has no more than it had.
+        _counted: serving.addresses.enter(peer).unwrap_or_default(),
     };
     if listener::local_address(&stream)?.is_none() {
         let stream = UnixStream::from_std(StdUnixStream::from(stream))?;

@@ -1,6 +1,6 @@
 //! One connection of HTTP/2: hyper's, with the time-outs, the floods and the drain that hyper leaves to its caller.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::connection::{Client, ClientStream, LAST_WORDS, Serving, Timer, Watched};
 use crate::app::AppService;
 use crate::http::Origin;
-use crate::http::activity::Judgement;
+use crate::http::activity::{Activity, Judgement};
 use crate::http::http2::{Flow, Frames, POISON, Paced, Stalling};
 use crate::sys::clock;
 
@@ -79,6 +79,7 @@ pub(super) async fn serve<S: AppService>(
     let draining = serving.pipeline.draining();
     let mut drain_begun = pin!(draining.begun());
     let mut linger_until = None;
+    let mut told_to_go = false;
     loop {
         tokio::select! {
             biased;
@@ -87,6 +88,10 @@ pub(super) async fn serve<S: AppService>(
                 timer.look_again_at(clock::monotonic());
                 // GOAWAY, once with the highest stream there can be and, when the client has taken note, with the last one that is
                 // answered (RFC 9113 section 6.8).
+                connection.as_mut().graceful_shutdown();
+            }
+            () = carried_enough(&activity, serving.limits.keep_alive_requests), if !told_to_go => {
+                told_to_go = true;
                 connection.as_mut().graceful_shutdown();
             }
             ended = &mut connection => {
@@ -111,6 +116,17 @@ pub(super) async fn serve<S: AppService>(
             }
         }
     }
+}
+
+/// Returns when a connection has carried so many requests as it may. Nobody need wake it: they begin where the connection is served.
+fn carried_enough(activity: &Activity, limit: Option<u32>) -> impl Future<Output = ()> {
+    poll_fn(move |_| {
+        if activity.has_carried(limit) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
 }
 
 /// Serves each stream in a task of its own, for as long as its client takes what it is sent.

@@ -1,6 +1,7 @@
 //! One process that serves: boots the application, takes connections when told to, drains when told to, exits.
 
 mod accept;
+mod addresses;
 mod assembly;
 mod connection;
 mod drain;
@@ -341,13 +342,14 @@ fn accept_from<S: AppService>(
     task: &Task,
     serving: &Arc<Serving<S>>,
 ) -> Vec<Accepting> {
-    let start = |socket: ListeningSocket| match Listener::new(socket) {
-        Ok(listener) => Some(Accepting::start(listener, Arc::clone(serving))),
-        Err(error) => {
-            tracing::error!(worker = task.worker, %error, "cannot wait for connections");
-            None
-        }
-    };
+    let start =
+        |socket: ListeningSocket| match Listener::new(socket, serving.limits.dead_peer_timeout) {
+            Ok(listener) => Some(Accepting::start(listener, Arc::clone(serving))),
+            Err(error) => {
+                tracing::error!(worker = task.worker, %error, "cannot wait for connections");
+                None
+            }
+        };
     sockets.into_iter().filter_map(start).collect()
 }
 
@@ -360,13 +362,13 @@ fn take_over<S: AppService>(
     let Some(socket) = socket else {
         return;
     };
-    let listener = Listener::new(ListeningSocket {
+    let socket = ListeningSocket {
         name,
         socket,
         shared: false,
         inherited: false,
-    });
-    match listener {
+    };
+    match Listener::new(socket, serving.limits.dead_peer_timeout) {
         Ok(listener) => accept::take_over(listener, slot, Arc::clone(serving)),
         Err(error) => tracing::warn!(%error, "cannot serve what waits for a worker that has died"),
     }

@@ -34,6 +34,7 @@ mod request_timeout;
 mod scale;
 mod serve;
 mod signals;
+mod slow_clients;
 mod stop;
 mod support;
 mod term_timeline;

@@ -195,7 +195,11 @@ fn what_is_in_force_is_shown_with_its_origin() {
     http.drain_linger = "1s"                         # default
     http.pass_connections = false                    # default
     http.stream_grace = "10s"                        # default
-    http.write_timeout = "1m"                        # default
+    http.write_timeout = "30s"                       # default
+    http.dead_peer_timeout = "30s"                   # default
+    http.keep_alive_requests = 0                     # default
+    http.max_connections = 16384                     # default
+    http.max_connections_per_address = 0             # default
     http.http2 = true                                # default
     http.max_streams = 100                           # default
     websocket.max_message = "16MiB"                  # default

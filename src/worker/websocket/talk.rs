@@ -1,5 +1,4 @@
-//! One connection that may become a WebSocket, and is watched when it has: what its client sends is judged, and it is closed as it
-//! should be when the worker goes, whatever the application does.
+//! An open WebSocket, between its client and the application, and how it ends.
 
 use std::future::poll_fn;
 use std::io;
@@ -9,13 +8,12 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 
-use super::connection::{ClientStream, LAST_WORDS, Watched};
-use crate::http::activity::Activity;
+use super::super::connection::{ClientStream, LAST_WORDS, Watched};
 use crate::http::websocket::{
-    AppFrames, ClientFrames, Offence, Rest, Terms, client_close_frame, close_frame,
+    AppFrames, ClientFrames, Offence, Terms, client_close_frame, close_frame,
 };
 use crate::sys::clock;
 
@@ -24,160 +22,12 @@ const NORMAL: u16 = 1000;
 const GOING_AWAY: u16 = 1001;
 const INTERNAL_ERROR: u16 = 1011;
 
-/// The stream that hyper serves, and the application has when it became a WebSocket.
-#[derive(Debug)]
-pub(super) struct Upgradable<T: ClientStream> {
-    activity: Arc<Activity>,
-    write_timeout: Duration,
-    /// What was held back of the stream is read when so many requests were answered.
-    holds_until: Option<u64>,
-    state: State<T>,
-}
-
-#[derive(Debug)]
-enum State<T: ClientStream> {
-    Http(Watched<T>),
-    WebSocket(Arc<WebSocket<T>>),
-    /// On the way from one to the other.
-    Nothing,
-}
-
-impl<T: ClientStream> Upgradable<T> {
-    /// Of a connection whose client takes something of what waits for it within `write_timeout`.
-    pub(super) fn new(stream: Watched<T>, write_timeout: Duration) -> Self {
-        Self {
-            activity: Arc::clone(&stream.activity),
-            write_timeout,
-            holds_until: None,
-            state: State::Http(stream),
-        }
-    }
-
-    /// The stream, of a connection that is not on its way to a WebSocket.
-    pub(super) fn into_http(mut self) -> Option<Watched<T>> {
-        match std::mem::replace(&mut self.state, State::Nothing) {
-            State::Http(stream) => Some(stream),
-            State::WebSocket(_) | State::Nothing => None,
-        }
-    }
-
-    /// The answer that opens the WebSocket is about to be sent.
-    fn accept(&mut self) {
-        let Some(terms) = self.activity.upgrade.take_terms() else {
-            return;
-        };
-        if let State::Http(stream) = std::mem::replace(&mut self.state, State::Nothing) {
-            let socket = Arc::new(WebSocket::new(stream, &terms));
-            let served = Arc::clone(&socket).serve(terms, self.write_timeout);
-            self.activity.upgrade.leave(Rest(Box::pin(served)));
-            self.state = State::WebSocket(socket);
-        }
-    }
-}
-
-impl<T: ClientStream> Drop for Upgradable<T> {
-    fn drop(&mut self) {
-        if let State::WebSocket(socket) = &self.state {
-            self.activity.upgrade.abandon();
-            socket.lock().leave();
-        }
-    }
-}
-
-impl<T: ClientStream> AsyncRead for Upgradable<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        match &mut this.state {
-            // hyper must not see frames. It asks again after an answer that opens none.
-            State::Http(_) if this.activity.upgrade.is_under_way() => Poll::Pending,
-            State::Http(stream) => {
-                if this
-                    .holds_until
-                    .is_some_and(|answered| this.activity.answered() < answered)
-                {
-                    return Poll::Pending;
-                }
-                let before = buffer.filled().len();
-                let polled = Pin::new(&mut *stream).poll_read(context, buffer);
-                let is_held = hold_back(stream, buffer, before);
-                this.holds_until = is_held.then(|| this.activity.answered() + 1);
-                polled
-            }
-            State::WebSocket(_) if !this.activity.upgrade.is_open() => Poll::Pending,
-            State::WebSocket(socket) => socket.lock().poll_read(context, buffer),
-            State::Nothing => Poll::Ready(Ok(())),
-        }
-    }
-}
-
-impl<T: ClientStream> AsyncWrite for Upgradable<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let this = &mut *self;
-        if matches!(this.state, State::Http(_)) && this.activity.upgrade.is_accepted() {
-            this.accept();
-        }
-        match &mut this.state {
-            State::Http(stream) => Pin::new(stream).poll_write(context, bytes),
-            State::WebSocket(socket) => {
-                let is_open = this.activity.upgrade.is_open();
-                socket.lock().poll_write(is_open, context, bytes)
-            }
-            State::Nothing => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-        }
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        if let State::Http(stream) = &mut self.state
-            && !stream.activity.upgrade.is_accepted()
-        {
-            return Pin::new(stream).poll_write_vectored(context, slices);
-        }
-        let first = slices.iter().find(|slice| !slice.is_empty());
-        self.poll_write(context, first.map_or(&[], |slice| slice))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match &self.state {
-            State::Http(stream) => stream.is_write_vectored(),
-            State::WebSocket(_) | State::Nothing => false,
-        }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.state {
-            State::Http(stream) => Pin::new(stream).poll_flush(context),
-            State::WebSocket(socket) => socket.lock().poll_flush(context),
-            State::Nothing => Poll::Ready(Ok(())),
-        }
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.state {
-            State::Http(stream) => Pin::new(stream).poll_shutdown(context),
-            State::WebSocket(socket) => socket.lock().poll_shutdown(context),
-            State::Nothing => Poll::Ready(Ok(())),
-        }
-    }
-}
-
 /// A WebSocket: the application's while both talk, the server's when it is to end.
 #[derive(Debug)]
-struct WebSocket<T>(Mutex<Talk<T>>);
+pub(super) struct WebSocket<T>(Mutex<Talk<T>>);
 
 #[derive(Debug)]
-struct Talk<T> {
+pub(super) struct Talk<T> {
     /// Absent when the server has taken it to end it.
     stream: Option<Watched<T>>,
     client: ClientFrames,
@@ -233,7 +83,7 @@ struct Ending<T> {
 }
 
 impl<T: ClientStream> WebSocket<T> {
-    fn new(stream: Watched<T>, terms: &Terms) -> Self {
+    pub(super) fn new(stream: Watched<T>, terms: &Terms) -> Self {
         Self(Mutex::new(Talk {
             stream: Some(stream),
             client: ClientFrames::new(terms.max_message, terms.may_compress),
@@ -250,13 +100,13 @@ impl<T: ClientStream> WebSocket<T> {
         }))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Talk<T>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Talk<T>> {
         // Nobody panics while it is held.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until it is to end, and ends it. Returns when the connection is closed.
-    async fn serve(self: Arc<Self>, terms: Box<Terms>, write_timeout: Duration) {
+    pub(super) async fn serve(self: Arc<Self>, terms: Box<Terms>, write_timeout: Duration) {
         let end = self.end(&terms, write_timeout).await;
         if let End::Offence(offence) = end {
             tracing::info!(request = %terms.id, reason = %offence, "a WebSocket is ended");
@@ -319,7 +169,7 @@ fn close_code(end: End) -> Option<u16> {
 
 impl<T: ClientStream> Talk<T> {
     /// The application reads.
-    fn poll_read(
+    pub(super) fn poll_read(
         &mut self,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
@@ -357,7 +207,7 @@ impl<T: ClientStream> Talk<T> {
     }
 
     /// The application writes, or hyper the answer that opens the WebSocket.
-    fn poll_write(
+    pub(super) fn poll_write(
         &mut self,
         is_open: bool,
         context: &mut Context<'_>,
@@ -402,7 +252,7 @@ impl<T: ClientStream> Talk<T> {
         polled
     }
 
-    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.stream {
             Some(stream) => {
                 let polled = Pin::new(stream).poll_flush(context);
@@ -415,7 +265,7 @@ impl<T: ClientStream> Talk<T> {
         }
     }
 
-    fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.stream {
             Some(stream) => Pin::new(stream).poll_shutdown(context),
             None => Poll::Ready(Ok(())),
@@ -423,7 +273,7 @@ impl<T: ClientStream> Talk<T> {
     }
 
     /// The application, or hyper, has dropped its end.
-    fn leave(&mut self) {
+    pub(super) fn leave(&mut self) {
         self.left = Some(if std::thread::panicking() {
             Left::Panicking
         } else {
@@ -509,25 +359,6 @@ impl<T: ClientStream> Ending<T> {
         let count = buffer.filled().len();
         Ok(bytes.get(..count).unwrap_or_default())
     }
-}
-
-/// Takes back what follows the head of a request in the same piece: hyper would keep what may be frames, and hand them to the
-/// application unseen. Nearly always a piece ends with its head.
-fn hold_back<T>(stream: &mut Watched<T>, buffer: &mut ReadBuf<'_>, before: usize) -> bool {
-    const END: &[u8] = b"\r\n\r\n";
-    let arrived = buffer.filled().get(before..).unwrap_or_default();
-    if !arrived.starts_with(b"GET ") || arrived.ends_with(END) {
-        return false;
-    }
-    let mut places = arrived.windows(END.len());
-    let Some(end) = places.position(|place| place == END) else {
-        return false;
-    };
-    let end = end + END.len();
-    let later = arrived.get(end..).unwrap_or_default();
-    stream.read_before = [later, &stream.read_before].concat().into();
-    buffer.set_filled(before + end);
-    true
 }
 
 fn note(place: &mut Option<Waker>, context: &Context<'_>) {

@@ -1,0 +1,350 @@
+//! Clients that are slow, many, rude or gone: after each of them the server answers at once, and what they held is free again.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
+
+use socket2::SockRef;
+
+use crate::support::client::Address;
+use crate::support::server::{Server, Setup};
+use crate::support::{PATIENCE, eventually, os, timed};
+
+const GET: &[u8] = b"GET /hello HTTP/1.1\r\nhost: test\r\n\r\n";
+
+fn connect(server: &Server) -> TcpStream {
+    let Address::Tcp(address) = server.address() else {
+        panic!("a port was asked for");
+    };
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// The head and the body of one answer to [`GET`].
+#[track_caller]
+fn answer(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    let mut byte = [0];
+    while !answer.ends_with(b"{\"message\":\"hello\"}") {
+        stream.read_exact(&mut byte).unwrap();
+        answer.push(byte[0]);
+    }
+    String::from_utf8(answer).unwrap()
+}
+
+#[track_caller]
+fn assert_answers(server: &Server) {
+    let mut stream = connect(server);
+    stream.write_all(GET).unwrap();
+    let (answer, took) = timed(|| answer(&mut stream));
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
+/// Everything until the server ends the connection, which it may do rudely.
+fn rest(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    if let Err(error) = stream.read_to_end(&mut bytes) {
+        assert_ne!(error.kind(), std::io::ErrorKind::WouldBlock, "{bytes:?}");
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
+/// One worker, what it holds, and what becomes of that.
+struct Watched {
+    server: Server,
+    worker: u32,
+    descriptors: usize,
+}
+
+impl Watched {
+    fn start(setup: Setup) -> Self {
+        let server = setup.set("workers.count", 1).start();
+        assert_answers(&server);
+        let worker = server.pids()[0];
+        let none_left = || (connections(&server) == 0).then_some(());
+        eventually("the connection has ended", none_left);
+        let descriptors = descriptors(worker);
+        Self {
+            server,
+            worker,
+            descriptors,
+        }
+    }
+
+    /// Nothing is left of those who were here, and it is the same worker.
+    #[track_caller]
+    fn assert_as_before(&self) {
+        assert_answers(&self.server);
+        eventually("all descriptors are free again", || {
+            (descriptors(self.worker) <= self.descriptors).then_some(())
+        });
+        assert_eq!(self.server.pids(), [self.worker]);
+    }
+}
+
+fn connections(server: &Server) -> u64 {
+    server
+        .status()
+        .workers
+        .iter()
+        .map(|worker| worker.connections)
+        .sum()
+}
+
+/// Ends a connection with RST (`SO_LINGER`, socket(7)).
+fn reset(stream: TcpStream) {
+    SockRef::from(&stream)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    drop(stream);
+}
+
+#[test]
+fn connections_beyond_the_limit_wait_and_none_is_dropped() {
+    let server = Setup::new()
+        .set("workers.count", 1)
+        .set("http.max_connections", 2)
+        .start();
+    let mark = server.log.mark();
+    let mut first = connect(&server);
+    let mut second = connect(&server);
+    for stream in [&mut first, &mut second] {
+        stream.write_all(GET).unwrap();
+        answer(stream);
+    }
+    let mut third = connect(&server);
+    third.write_all(GET).unwrap();
+    server.wait_for_log(mark, "new connections wait");
+    assert_eq!(connections(&server), 2);
+    drop(first);
+    assert!(answer(&mut third).starts_with("HTTP/1.1 200 "));
+    second.write_all(GET).unwrap();
+    answer(&mut second);
+}
+
+#[test]
+fn connections_of_one_address_beyond_the_limit_are_closed_at_once() {
+    let server = Setup::new()
+        .set("workers.count", 1)
+        .set("http.max_connections_per_address", 1)
+        .start();
+    let mut first = connect(&server);
+    first.write_all(GET).unwrap();
+    answer(&mut first);
+    assert_eq!(rest(&mut connect(&server)), "");
+    drop(first);
+    eventually("there is room again", || {
+        let mut stream = connect(&server);
+        let _closed = stream.write_all(GET);
+        rest_of_one(&mut stream)
+            .starts_with("HTTP/1.1 200 ")
+            .then_some(())
+    });
+}
+
+fn rest_of_one(stream: &mut TcpStream) -> String {
+    let mut buffer = [0; 1024];
+    let count = stream.read(&mut buffer).unwrap_or(0);
+    String::from_utf8_lossy(&buffer[..count]).into_owned()
+}
+
+#[test]
+fn proxies_that_are_trusted_may_have_any_number_of_connections() {
+    let server = Setup::new()
+        .set("http.max_connections_per_address", 1)
+        .set("server.trusted_proxies", vec!["127.0.0.1"])
+        .start();
+    let mut streams: Vec<_> = (0..10).map(|_| connect(&server)).collect();
+    for stream in &mut streams {
+        stream.write_all(GET).unwrap();
+        answer(stream);
+    }
+}
+
+#[test]
+fn a_connection_is_closed_when_it_has_carried_so_many_requests() {
+    let server = Setup::new().set("http.keep_alive_requests", 3).start();
+    let mut stream = connect(&server);
+    for closes in [false, false, true] {
+        stream.write_all(GET).unwrap();
+        assert_eq!(answer(&mut stream).contains("connection: close"), closes);
+    }
+    assert_eq!(rest(&mut stream), "");
+}
+
+#[test]
+fn without_descriptors_connections_wait_and_nothing_spins() {
+    let server = Setup::new()
+        .set("workers.count", 1)
+        .under(&["prlimit", "--nofile=60"])
+        .start();
+    let worker = server.pids()[0];
+    let mark = server.log.mark();
+    let mut streams: Vec<_> = (0..80).map(|_| connect(&server)).collect();
+    server.wait_for_log(mark, "new connections wait");
+    let before = os::processor_time(worker);
+    // As long as it waits it says nothing more; a second is what is measured.
+    let mut last = streams.pop().unwrap();
+    last.write_all(GET).unwrap();
+    last.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    assert!(last.read(&mut [0]).is_err());
+    let used = os::processor_time(worker).saturating_sub(before);
+    assert!(used < Duration::from_millis(300), "{used:?}");
+    drop(streams);
+    last.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert!(answer(&mut last).starts_with("HTTP/1.1 200 "));
+    server.wait_for_log(mark, "new connections are taken again");
+    assert_eq!(server.count_log(mark, "new connections wait"), 1);
+    assert_answers(&server);
+}
+
+#[test]
+fn heads_that_do_not_end_disturb_nobody_and_are_cut() {
+    let watched = Watched::start(Setup::new().set("http.header_timeout", "2s"));
+    let mut streams: Vec<_> = (0..400).map(|_| connect(&watched.server)).collect();
+    for stream in &mut streams {
+        stream
+            .write_all(b"GET /hello HTTP/1.1\r\nhost: test\r\nx:")
+            .unwrap();
+    }
+    assert_answers(&watched.server);
+    for stream in &mut streams {
+        let rest = rest(stream);
+        assert!(rest.starts_with("HTTP/1.1 408 "), "{rest}");
+    }
+    drop(streams);
+    watched.assert_as_before();
+}
+
+#[test]
+fn five_thousand_idle_connections_are_no_burden() {
+    let watched = Watched::start(Setup::new());
+    let streams: Vec<_> = (0..5_000).map(|_| connect(&watched.server)).collect();
+    eventually("all are taken", || {
+        (connections(&watched.server) >= 5_000).then_some(())
+    });
+    assert_answers(&watched.server);
+    drop(streams);
+    watched.assert_as_before();
+}
+
+#[test]
+fn a_client_that_reads_nothing_is_cut_and_its_memory_is_free_again() {
+    let watched = Watched::start(Setup::new().set("http.write_timeout", "500ms"));
+    let mut streams: Vec<_> = (0..20).map(|_| connect(&watched.server)).collect();
+    for stream in &mut streams {
+        SockRef::from(&*stream).set_recv_buffer_size(4096).unwrap();
+        stream
+            .write_all(b"GET /big?n=50000000 HTTP/1.1\r\nhost: test\r\n\r\n")
+            .unwrap();
+    }
+    assert_answers(&watched.server);
+    watched.assert_as_before();
+}
+
+#[test]
+fn a_client_that_reads_slowly_is_served_to_the_end() {
+    let server = Setup::new().set("http.write_timeout", "1s").start();
+    let mut stream = connect(&server);
+    stream
+        .write_all(b"GET /big?n=20000000 HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n")
+        .unwrap();
+    let mut buffer = vec![0; 200_000];
+    let mut got = 0;
+    loop {
+        match stream.read(&mut buffer).unwrap() {
+            0 => break,
+            count => got += count,
+        }
+    }
+    assert!(got > 20_000_000, "{got}");
+}
+
+#[test]
+fn clients_that_go_in_mid_request_or_mid_answer_leave_nothing_behind() {
+    let watched = Watched::start(Setup::new());
+    for _ in 0..100 {
+        let mut stream = connect(&watched.server);
+        stream
+            .write_all(b"POST /echo HTTP/1.1\r\nhost: test\r\ncontent-length: 1000\r\n\r\nabc")
+            .unwrap();
+        reset(stream);
+        let mut stream = connect(&watched.server);
+        stream
+            .write_all(b"GET /big?n=10000000 HTTP/1.1\r\nhost: test\r\n\r\n")
+            .unwrap();
+        stream.read_exact(&mut [0; 1000]).unwrap();
+        reset(stream);
+        let mut stream = connect(&watched.server);
+        stream
+            .write_all(b"GET /slow?ms=60000 HTTP/1.1\r\nhost: test\r\n\r\n")
+            .unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        reset(stream);
+    }
+    watched.assert_as_before();
+}
+
+#[test]
+fn ten_thousand_connections_of_garbage_leave_nothing_behind() {
+    let watched = Watched::start(Setup::new());
+    let mut random = fastrand::Rng::with_seed(7);
+    let words: [&[u8]; 12] = [
+        b"GET ",
+        b"/hello",
+        b" HTTP/1.1",
+        b"\r\n",
+        b"\n",
+        b"host: a",
+        b"content-length: ",
+        b"18446744073709551616",
+        b"transfer-encoding: chunked",
+        b"\0",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"\xff\xfe",
+    ];
+    for _ in 0..10_000 {
+        let mut bytes = Vec::new();
+        for _ in 0..random.usize(0..12) {
+            if random.bool() {
+                bytes.extend(words[random.usize(..words.len())]);
+            } else {
+                let count = random.usize(0..20);
+                bytes.extend((0..count).map(|_| random.u8(..)));
+            }
+        }
+        let mut stream = connect(&watched.server);
+        let _closed = stream.write_all(&bytes);
+        if random.bool() {
+            reset(stream);
+        }
+    }
+    watched.assert_as_before();
+}
+
+#[test]
+fn a_peer_that_vanished_is_looked_for_by_the_kernel() {
+    let server = Setup::new().set("http.dead_peer_timeout", "20s").start();
+    let mut stream = connect(&server);
+    stream.write_all(GET).unwrap();
+    answer(&mut stream);
+    let client = format!(":{:04X}", stream.local_addr().unwrap().port());
+    // The socket at the server's side, its timer and when that fires (proc_net_tcp(5)).
+    let ticks = eventually("it is probed when it is idle", || {
+        let table = fs::read_to_string("/proc/net/tcp").unwrap();
+        table.lines().find_map(|line| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            let is_it = fields[2].ends_with(&client) && fields[3] == "01";
+            let (kind, ticks) = fields[5].split_once(':')?;
+            (is_it && kind == "02").then(|| ticks.to_owned())
+        })
+    });
+    assert!(u64::from_str_radix(&ticks, 16).unwrap() <= 1_000, "{ticks}");
+}
