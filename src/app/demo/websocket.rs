@@ -1,4 +1,4 @@
-//! WebSockets: what each route says on one, once it is open.
+//! WebSocket: what each route says on one, once it is open.
 
 use std::time::Duration;
 

@@ -449,11 +449,11 @@ mod tests {
         match payload.len() {
             length @ ..126 => frame.push(0x80 | u8::try_from(length).unwrap()),
             length @ ..65536 => {
-                frame.push(0x80 | 126);
+                frame.push(0x80 | 0x7e);
                 frame.extend(u16::try_from(length).unwrap().to_be_bytes());
             }
             length => {
-                frame.push(0x80 | 127);
+                frame.push(0x80 | 0x7f);
                 frame.extend((length as u64).to_be_bytes());
             }
         }
@@ -501,9 +501,9 @@ mod tests {
     #[test]
     fn each_offence_has_its_code() {
         let unmasked = vec![0x81, 1, b'a'];
-        let long_length = vec![0x82, 0x80 | 126, 0, 1, 0, 0, 0, 0, 1];
-        let longer_length = [&[0x82, 0x80 | 127][..], &[0; 6], &[1, 0, 0, 0, 0, 0]].concat();
-        let highest_bit = [&[0x82, 0x80 | 127, 0x80][..], &[0; 11]].concat();
+        let long_length = vec![0x82, 0x80 | 0x7e, 0, 1, 0, 0, 0, 0, 1];
+        let longer_length = [&[0x82, 0x80 | 0x7f][..], &[0; 6], &[1, 0, 0, 0, 0, 0]].concat();
+        let highest_bit = [&[0x82, 0x80 | 0x7f, 0x80][..], &[0; 11]].concat();
         for (frames, offence, code) in [
             (vec![unmasked], Offence::Unmasked, 1002),
             (vec![frame(0xc1, b"a")], Offence::ReservedBits, 1002),
@@ -583,7 +583,7 @@ mod tests {
     #[test]
     fn a_message_too_long_is_known_by_its_header() {
         let mut client = ClientFrames::new(1000, false);
-        let header = [&[0x82, 0x80 | 127][..], &u64::from(u32::MAX).to_be_bytes()].concat();
+        let header = [&[0x82, 0x80 | 0x7f][..], &u64::from(u32::MAX).to_be_bytes()].concat();
         assert_eq!(client.pass(&header).offence, None);
         assert_eq!(client.pass(&[0; 4]).offence, Some(Offence::TooLong));
     }

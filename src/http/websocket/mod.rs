@@ -1,4 +1,4 @@
-//! WebSockets (RFC 6455): the handshake, what is known of their frames, and how a connection becomes one.
+//! WebSocket (RFC 6455): the handshake, what is known of their frames, and how a connection becomes one.
 
 mod frames;
 pub(super) mod handshake;

@@ -24,6 +24,7 @@ impl<S: AppService> Pipeline<S> {
     }
 
     /// Judges an answer that opens a WebSocket; any other is passed on.
+    #[expect(clippy::result_large_err, reason = "the error is an answer too")]
     pub(in super::super) fn answer_upgrade(
         &self,
         answer: Result<Response<S::Body>, Response<Bytes>>,
