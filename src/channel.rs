@@ -2,6 +2,9 @@
 
 use std::marker::PhantomData;
 
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -58,12 +61,28 @@ pub enum FeedNews {
         feed: u32,
         /// When, in seconds since 1970.
         at: u64,
+        /// What it is. Who has something else has not got what came last, and asks with [`ToMaster::FeedMissing`].
+        content: Fingerprint,
     },
     /// It could not be had, or was not fetched again: whoever waits for it need not wait any longer.
     Failed {
         /// Which.
         feed: u32,
+        /// Too often asked for: nobody need ask again for so many milliseconds.
+        again_in: Option<u64>,
     },
+}
+
+/// Tells the contents of a feed apart: base64url of the SHA-256.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Fingerprint(String);
+
+impl Fingerprint {
+    /// That of a content.
+    pub fn of(content: &[u8]) -> Self {
+        Self(URL_SAFE_NO_PAD.encode(digest(&SHA256, content)))
+    }
 }
 
 /// What a worker tells the master.
@@ -84,10 +103,15 @@ pub enum ToMaster {
         /// Which slot.
         slot: u16,
     },
-    /// A request needs a key that its issuer is not known to have. [`ToWorker::Feed`] answers
+    /// A request needs a key that its issuer is not known to have, or a list that is not known or too old. [`ToWorker::Feed`] answers
     /// it.
-    KeyWanted {
-        /// The place of the issuer's keys in the feeds of the worker's configuration.
+    FeedWanted {
+        /// The place of the keys or the list in the feeds of the worker's configuration.
+        feed: u32,
+    },
+    /// What came last of a feed did not arrive: it is handed again.
+    FeedMissing {
+        /// Its place in the feeds of the worker's configuration.
         feed: u32,
     },
     /// It has answered as many requests as it may: it serves on until another one takes its place.
@@ -110,7 +134,7 @@ pub enum ToMaster {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum ToAgent {
-    /// A worker met the name of a key that its set does not have: fetch it again soon. Exactly one of
+    /// A worker met the name of a key that its set does not have, or lacks a list: fetch it again soon. Exactly one of
     /// [`FromAgent::Fetched`], [`FromAgent::Confirmed`] and [`FromAgent::Failed`] answers all that wait for the same feed.
     Wanted {
         /// Which.
@@ -133,6 +157,8 @@ pub enum FromAgent {
         feed: u32,
         /// When, in seconds since 1970.
         at: u64,
+        /// What it is.
+        content: Fingerprint,
     },
     /// Its server says that what was fetched last is still so.
     Confirmed {
@@ -140,6 +166,8 @@ pub enum FromAgent {
         feed: u32,
         /// When, in seconds since 1970.
         at: u64,
+        /// What it is.
+        content: Fingerprint,
     },
     /// An attempt brought nothing, or was not made: whoever waits for a new key need not wait any longer.
     Failed {
@@ -147,6 +175,8 @@ pub enum FromAgent {
         feed: u32,
         /// Why, for the operator.
         reason: String,
+        /// Too often asked for: who asks again within so many milliseconds is told the same.
+        again_in: Option<u64>,
     },
 }
 

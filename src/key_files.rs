@@ -12,7 +12,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::auth::{DenyListText, Guard, IssuerKeys, KeyError, SigningKey, UnixTime};
+use crate::auth::{DenyList, DenyListText, Guard, IssuerKeys, KeyError, SigningKey, UnixTime};
 use crate::config::{self, DenyListSource, Issuer, KeySource};
 use crate::sys::clock;
 
@@ -70,10 +70,14 @@ pub(crate) fn load_with_digests(
                 continue;
             }
         };
-        match deny_list_file(path) {
-            Ok(file) => {
-                digests.push(file.digest());
-                lists.push(Some(file));
+        let read = deny_list_file(path).and_then(|file| {
+            let list = DenyList::parse(file.bytes()).map_err(|error| file.unusable(&error))?;
+            Ok((file.digest(), list))
+        });
+        match read {
+            Ok((digest, list)) => {
+                digests.push(digest);
+                lists.push(Some(list));
             }
             Err(error) => errors.push(format!("auth.revocation: {error}")),
         }
@@ -90,10 +94,10 @@ pub(crate) fn load_with_digests(
     }
     match Guard::new(auth, keys) {
         Ok(guard) => {
-            let lists = lists.iter().enumerate();
-            for (place, file) in lists.filter_map(|(place, file)| Some((place, file.as_ref()?))) {
-                let renewed = guard.renew_deny_list(place, file.bytes(), None);
-                renewed.map_err(|error| vec![file.unusable(&error)])?;
+            for (place, list) in lists.into_iter().enumerate() {
+                if let Some(list) = list {
+                    guard.renew_deny_list(place, list, None);
+                }
             }
             Ok((guard, digests))
         }
@@ -135,6 +139,7 @@ pub(crate) fn read_deny_list(path: &Path) -> Result<DenyListText, String> {
     DenyListText::parse(file.bytes()).map_err(|error| file.unusable(&error))
 }
 
+/// The file of a deny list; what is in it is not judged yet.
 fn deny_list_file(path: &Path) -> Result<KeyFile<'_>, String> {
     if is_missing(path) {
         let shown = path.display();
@@ -142,14 +147,10 @@ fn deny_list_file(path: &Path) -> Result<KeyFile<'_>, String> {
             "`{shown}` does not exist; a list with nothing on it is {{\"revoked\": []}}"
         ));
     }
-    let file = KeyFile::read_up_to(DENY_LIST_MAX, path)?;
+    let file = KeyFile::read_up_to(config::DENY_LIST_MAX, path)?;
     file.judge(Secrecy::Public)?;
-    DenyListText::parse(file.bytes()).map_err(|error| file.unusable(&error))?;
     Ok(file)
 }
-
-/// The largest deny list that is read, in bytes: each worker holds it, and reads it between two requests.
-const DENY_LIST_MAX: u64 = 8 * 1024 * 1024;
 
 /// As [`read_signing_key`], of a file that can only be a secret.
 pub(crate) fn read_signing_secret(file: &Path) -> Result<SigningKey, String> {
@@ -497,6 +498,7 @@ mod tests {
             roles: Vec::new(),
             claims: std::collections::BTreeMap::new(),
             request_timeout: None,
+            max_body: u64::MAX,
         }];
         assert_eq!(load(&config, MissingSecret::Make).unwrap_err().len(), 4);
     }

@@ -18,8 +18,8 @@ use crate::sys::socket;
 pub(crate) struct MasterEnd<T> {
     channel: UnixStream,
     incoming: Decoder<T>,
-    /// What came along with orders, in their order.
-    descriptors: VecDeque<OwnedFd>,
+    /// What came along with orders, in their order; none for what was lost.
+    descriptors: VecDeque<Option<OwnedFd>>,
 }
 
 impl<T: DeserializeOwned> MasterEnd<T> {
@@ -32,9 +32,9 @@ impl<T: DeserializeOwned> MasterEnd<T> {
         })
     }
 
-    /// The descriptor that came along with the order of [`Self::next`].
+    /// The descriptor that came along with the order of [`Self::next`]; none where this process had no room for it.
     pub(crate) fn take_descriptor(&mut self) -> Option<OwnedFd> {
-        self.descriptors.pop_front()
+        self.descriptors.pop_front().flatten()
     }
 
     /// The next order; `None` when the master is gone, or cannot be understood and so cannot be obeyed. Can be dropped while it
@@ -54,8 +54,8 @@ impl<T: DeserializeOwned> MasterEnd<T> {
             let receive = || socket::receive_with(&self.channel, &mut bytes);
             match self.channel.try_io(Interest::READABLE, receive) {
                 Ok((0, _)) => return None,
-                Ok((count, descriptors)) => {
-                    self.descriptors.extend(descriptors);
+                Ok((count, along)) => {
+                    self.descriptors.extend(along.received());
                     self.incoming.push(bytes.get(..count)?);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

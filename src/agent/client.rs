@@ -15,7 +15,7 @@ use reqwest::{Certificate, Client, ClientBuilder, Response};
 use url::{Host, Url};
 
 use super::link_local::is_link_local;
-use crate::config::{Fetch, FetchKind, is_loopback};
+use crate::config::{DENY_LIST_MAX, Fetch, FetchKind, KEYS_MAX, is_loopback};
 
 /// A redirect is followed so many times, and to the host that was asked only.
 const REDIRECTS_MAX: usize = 3;
@@ -46,8 +46,8 @@ impl Default for Limits {
         Self {
             connect: Duration::from_secs(5),
             whole: Duration::from_secs(10),
-            size: 1024 * 1024,
-            list_size: 8 * 1024 * 1024,
+            size: usize::try_from(KEYS_MAX).unwrap_or(usize::MAX),
+            list_size: usize::try_from(DENY_LIST_MAX).unwrap_or(usize::MAX),
             resolver: Arc::new(System),
         }
     }

@@ -1,5 +1,5 @@
 //! The process that fetches what workers need from elsewhere, once for all of them: sets of keys, lists of tokens that are no
-//! longer believed. It serves nobody, so its death costs nothing but a restart.
+//! longer believed; and takes out of the token database what has expired. It serves nobody, so its death costs nothing but a restart.
 
 mod client;
 mod freshness;
@@ -10,6 +10,7 @@ mod source;
 mod tests;
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -19,16 +20,16 @@ use client::Limits;
 use schedule::{Schedule, Wish};
 use source::{Brought, Failure, Source};
 
-use crate::channel::{FromAgent, ToAgent};
+use crate::channel::{Fingerprint, FromAgent, ToAgent};
 use crate::config::{Fetch, Log};
 use crate::log_writer;
 use crate::logging;
 use crate::master_end::MasterEnd;
 use crate::sys::clock;
-use crate::sys::handover::sealed_file;
+use crate::sys::handover::{read_sealed, sealed_file};
 use crate::sys::identity::Identity;
 use crate::sys::process::{self, ProcessId};
-use crate::tokens::DenyTable;
+use crate::tokens::{DenyTable, Flush};
 
 /// Everything that the agent needs.
 #[derive(Debug)]
@@ -45,17 +46,30 @@ pub struct Task {
     pub log: Log,
     /// The database of the token service, where a deny list in it is one of the feeds.
     pub table: Option<DenyTable>,
+    /// The database out of which it takes what has expired, and how often.
+    pub flush: Option<(Flush, Duration)>,
 }
 
 /// Something that is kept fresh.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Feed {
     /// What, and from where.
     pub fetch: Fetch,
-    /// When what the workers have was fetched or confirmed, in seconds since 1970; `None` when they have none. An agent goes on
-    /// where the one before it ended.
-    pub known_since: Option<u64>,
+    /// What the workers have. An agent goes on where the one before it ended.
+    pub known: Option<Known>,
 }
+
+/// What was fetched last.
+#[derive(Debug)]
+pub struct Known {
+    /// When, or when it was confirmed, in seconds since 1970.
+    pub since: u64,
+    /// A sealed file with it.
+    pub content: OwnedFd,
+}
+
+/// Until the first flush of the token database, where the others are farther apart.
+const FIRST_FLUSH: Duration = Duration::from_mins(1);
 
 /// What the process exits with when it could not do its work.
 const FAILED: u8 = 3;
@@ -95,8 +109,35 @@ async fn live(task: Task, limits: &Limits) -> io::Result<()> {
     // Only now: a change of user clears it.
     process::die_with(task.master)?;
     log_writer::start();
+    if let Some((flush, interval)) = task.flush {
+        tokio::spawn(flush_now_and_then(flush, interval));
+    }
     let master = MasterEnd::new(task.channel)?;
     keep_fresh(master, task.feeds, task.table, limits).await
+}
+
+/// Takes out of the token database what has expired, for as long as the process lives. First when the boot of the workers is over.
+async fn flush_now_and_then(flush: Flush, interval: Duration) {
+    let mut random = fastrand::Rng::new();
+    let mut wait = interval.min(FIRST_FLUSH);
+    loop {
+        // Up to a quarter more, so that hosts that share the database do not come together.
+        tokio::time::sleep(wait.mul_f64(1.0 + 0.25 * random.f64())).await;
+        wait = interval;
+        match flush.run().await {
+            Ok(0) => {}
+            Ok(rows) => {
+                tracing::info!(rows, "what had expired was taken out of the token database");
+            }
+            Err(reason) => {
+                let reason = logging::cut(&reason);
+                tracing::warn!(
+                    reason,
+                    "cannot take out of the token database what has expired"
+                );
+            }
+        }
+    }
 }
 
 /// One feed and its attempts.
@@ -181,13 +222,17 @@ async fn wish(feed: u32, keepers: &mut [Keeper], master: &mut MasterEnd<ToAgent>
     let keeper = usize::try_from(feed)
         .ok()
         .and_then(|index| keepers.get_mut(index));
-    let reason = match keeper.map(|keeper| keeper.schedule.wish(clock::monotonic())) {
+    let (reason, again_in) = match keeper.map(|keeper| keeper.schedule.wish(clock::monotonic())) {
         Some(Wish::Granted) => return,
-        Some(Wish::TooOften) => "asked too often",
-        None => "there is no such feed",
+        Some(Wish::TooOften { again_in }) => ("asked too often", Some(again_in)),
+        None => ("there is no such feed", None),
     };
-    let reason = reason.to_owned();
-    master.say(&FromAgent::Failed { feed, reason }, None).await;
+    let message = FromAgent::Failed {
+        feed,
+        reason: reason.to_owned(),
+        again_in: again_in.and_then(|time| u64::try_from(time.as_millis()).ok()),
+    };
+    master.say(&message, None).await;
 }
 
 /// Tells the master and the log what an attempt brought.
@@ -206,27 +251,41 @@ async fn end(ended: Ended, keeper: &mut Keeper, master: &mut MasterEnd<ToAgent>)
             } else {
                 tracing::debug!(url, reason, "still cannot fetch");
             }
-            master.say(&FromAgent::Failed { feed, reason }, None).await;
+            let message = FromAgent::Failed {
+                feed,
+                reason,
+                again_in: None,
+            };
+            master.say(&message, None).await;
             return Ok(());
         }
     };
-    let (is_new, lifetime) = (brought.content.is_some(), brought.lifetime);
+    let Brought {
+        content,
+        fingerprint,
+        warnings,
+        lifetime,
+    } = brought;
+    let is_new = content.is_some();
     if let Some(failed_for) = keeper.schedule.succeeded(now, is_new, lifetime) {
         let failed_for = humantime::format_duration(whole_seconds(failed_for)).to_string();
         tracing::info!(url, failed_for, "can fetch again");
     }
     let at = clock::unix().as_secs();
-    let Some(content) = brought.content else {
+    let Some(bytes) = content else {
         tracing::debug!(url, "fetched, nothing has changed");
-        master.say(&FromAgent::Confirmed { feed, at }, None).await;
+        let content = fingerprint;
+        let message = FromAgent::Confirmed { feed, at, content };
+        master.say(&message, None).await;
         return Ok(());
     };
-    for warning in brought.warnings {
+    for warning in warnings {
         tracing::warn!(url, warning, "fetched");
     }
-    tracing::info!(url, bytes = content.len(), "fetched something new");
-    let file = sealed_file("destrier-feed", &content)?;
-    let message = FromAgent::Fetched { feed, at };
+    tracing::info!(url, bytes = bytes.len(), "fetched something new");
+    let file = sealed_file("destrier-feed", &bytes)?;
+    let content = fingerprint;
+    let message = FromAgent::Fetched { feed, at, content };
     master.say(&message, Some(file.into())).await;
     Ok(())
 }
@@ -234,16 +293,23 @@ async fn end(ended: Ended, keeper: &mut Keeper, master: &mut MasterEnd<ToAgent>)
 impl Keeper {
     fn new(feed: Feed, limits: &Limits, table: Option<DenyTable>) -> Self {
         let times = (feed.fetch.refresh, feed.fetch.stale_max);
-        let age = feed.known_since.map(|known_since| {
-            let since = Duration::from_secs(known_since);
-            clock::unix().saturating_sub(since)
+        // What cannot be read is fetched anew.
+        let known = feed.known.and_then(|Known { since, content }| {
+            let content = read_sealed(content, feed.fetch.size_max()).ok()?;
+            Some((Duration::from_secs(since), Fingerprint::of(&content)))
         });
+        let age = known.as_ref();
+        let age = age.map(|(since, _)| clock::unix().saturating_sub(*since));
+        let mut source = Source::new(feed.fetch.clone(), limits.clone(), table);
+        if let Some((_, content)) = known {
+            source.knows(content);
+        }
         // Without random numbers the hosts of a fleet fetch together.
         let seed = getrandom::u64().unwrap_or_default();
         Self {
             schedule: Schedule::new(times, age, clock::monotonic(), seed),
             url: source::shown(&feed.fetch.url),
-            source: Some(Source::new(feed.fetch, limits.clone(), table)),
+            source: Some(source),
         }
     }
 }

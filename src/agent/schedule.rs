@@ -16,7 +16,7 @@ const USELESS_MAX: u32 = 10;
 /// So far apart when they go on to bring nothing new.
 const ASKED_MAX: Duration = Duration::from_secs(30);
 
-/// The longest wait after a failure.
+/// The longest wait after a failure, where it is not fetched anew more often than that.
 const RETRY_MAX: Duration = Duration::from_mins(1);
 
 /// The attempts of one feed, of which one is under way at a time. Times are of any clock that only moves forward.
@@ -52,8 +52,11 @@ enum Cause {
 pub(super) enum Wish {
     /// An attempt is under way, or begins within a second.
     Granted,
-    /// Too many were asked for.
-    TooOften,
+    /// Too many were asked for, and so would be those within this time.
+    TooOften {
+        /// How long.
+        again_in: Duration,
+    },
 }
 
 impl Schedule {
@@ -75,7 +78,7 @@ impl Schedule {
             useless: 0,
             apart,
             farther,
-            retries: doubling(RETRY_MAX),
+            retries: doubling(retry_max(refresh)),
             failing_since: None,
             random: fastrand::Rng::with_seed(seed),
         };
@@ -106,7 +109,8 @@ impl Schedule {
         }
         let free = self.began_last.map_or(now, |began| began + self.apart);
         if free > bound {
-            return Wish::TooOften;
+            let again_in = free.saturating_sub(bound);
+            return Wish::TooOften { again_in };
         }
         self.asked = Some(free.max(now));
         Wish::Granted
@@ -127,7 +131,7 @@ impl Schedule {
         } else {
             self.brought_nothing(cause);
         }
-        self.retries = doubling(RETRY_MAX);
+        self.retries = doubling(retry_max(self.refresh));
         // What is known must not become stale while its server is there.
         let lifetime = bounded(lifetime).unwrap_or(self.refresh);
         self.due = now + self.ahead_of(lifetime.min(self.stale_max));
@@ -139,8 +143,9 @@ impl Schedule {
     pub(super) fn failed(&mut self, now: Duration) -> bool {
         let cause = self.under_way.take();
         self.brought_nothing(cause);
-        let wait = self.retries.next().unwrap_or(RETRY_MAX);
-        self.due = now + self.longer(wait).min(RETRY_MAX);
+        let most = retry_max(self.refresh);
+        let wait = self.retries.next().unwrap_or(most);
+        self.due = now + self.longer(wait).min(most);
         let is_first = self.failing_since.is_none();
         self.failing_since.get_or_insert(now);
         is_first
@@ -166,6 +171,11 @@ impl Schedule {
     fn longer(&mut self, wait: Duration) -> Duration {
         wait.mul_f64(1.0 + 0.25 * self.random.f64())
     }
+}
+
+/// What is fetched every ten seconds is tried every ten seconds, too, while its server is away.
+fn retry_max(refresh: Duration) -> Duration {
+    refresh.clamp(ASKED_MIN, RETRY_MAX)
 }
 
 /// How long an answer is good, within bounds.
@@ -287,6 +297,19 @@ mod tests {
     }
 
     #[test]
+    fn after_failures_it_is_tried_as_often_as_it_is_fetched_at_least() {
+        let mut schedule = Schedule::new((at(10.0), at(600.0)), None, at(0.0), 7);
+        let mut now = 0.0;
+        for _ in 0..20 {
+            schedule.begin(at(now));
+            schedule.failed(at(now));
+            let wait = wait(&schedule, now);
+            assert!((1.0..=10.0).contains(&wait), "{wait}");
+            now += wait;
+        }
+    }
+
+    #[test]
     fn one_attempt_serves_all_who_ask() {
         let mut schedule = fetched();
         assert_eq!(schedule.wish(at(1010.0)), Wish::Granted);
@@ -315,7 +338,9 @@ mod tests {
             .chain([2.0, 4.0, 8.0, 16.0, 30.0, 30.0])
         {
             if apart > 1.0 {
-                assert_eq!(schedule.wish(at(now + apart - 1.5)), Wish::TooOften);
+                let again_in = at(0.5);
+                let wish = schedule.wish(at(now + apart - 1.5));
+                assert_eq!(wish, Wish::TooOften { again_in });
             }
             assert_eq!(schedule.wish(at(now + apart - 0.5)), Wish::Granted);
             now += apart;

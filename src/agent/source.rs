@@ -11,7 +11,8 @@ use url::Url;
 use super::client::{self, Answer, Limits, Problem};
 use super::freshness::lifetime;
 use super::schedule::bounded;
-use crate::auth::{DenyListError, DenyListText, IssuerKeys, KeyError};
+use crate::auth::{DenyList, DenyListError, IssuerKeys, KeyError};
+use crate::channel::Fingerprint;
 use crate::config::{Fetch, FetchKind, is_trusted};
 use crate::logging;
 use crate::sys::clock;
@@ -22,8 +23,8 @@ pub(super) struct Source {
     fetch: Fetch,
     limits: Limits,
     table: Option<DenyTable>,
-    /// What the table held last.
-    last_list: Option<Vec<u8>>,
+    /// What the workers have.
+    content: Option<Fingerprint>,
     /// Made anew after each failure, and so is what it knows of authorities.
     client: Option<Client>,
     /// Where the metadata say that the keys are, and until when since the machine booted that is believed.
@@ -31,12 +32,11 @@ pub(super) struct Source {
     last: Option<Last>,
 }
 
-/// The last good one.
+/// The last good answer.
 struct Last {
     url: Url,
-    /// Of its answer and of those that confirmed it.
+    /// Its own, and of those that confirmed it.
     fields: HeaderMap,
-    content: Vec<u8>,
 }
 
 /// What an attempt brought.
@@ -44,6 +44,8 @@ struct Last {
 pub(super) struct Brought {
     /// Another content than last time.
     pub(super) content: Option<Vec<u8>>,
+    /// What it is, also where it is the same.
+    pub(super) fingerprint: Fingerprint,
     /// What the operator should know about it.
     pub(super) warnings: Vec<String>,
     /// How long it is fresh, if its server says so.
@@ -97,11 +99,16 @@ impl Source {
             fetch,
             limits,
             table,
-            last_list: None,
+            content: None,
             client: None,
             discovered: None,
             last: None,
         }
+    }
+
+    /// The workers have this already.
+    pub(super) fn knows(&mut self, content: Fingerprint) {
+        self.content = Some(content);
     }
 
     /// Fetches once. A failure forgets nothing that is known, only how it came about.
@@ -125,15 +132,13 @@ impl Source {
             None => Err("another generation has it".to_owned()),
         };
         let list = read.map_err(|error| Failure::of(&self.fetch.url, Reason::Table(error)))?;
-        let is_new = self.last_list.as_ref() != Some(&list);
-        if is_new {
-            self.last_list = Some(list.clone());
+        let most = usize::try_from(self.fetch.size_max()).unwrap_or(usize::MAX);
+        if list.len() > most {
+            let error = Reason::Table(format!("the list has more than {most} bytes"));
+            return Err(Failure::of(&self.fetch.url, error));
         }
-        Ok(Brought {
-            content: is_new.then_some(list),
-            lifetime: None,
-            warnings: Vec::new(),
-        })
+        self.brought(list, |_, _| Ok(Vec::new()))
+            .map_err(|reason| Failure::of(&self.fetch.url, reason))
     }
 
     async fn fetch(&mut self) -> Result<Brought, Failure> {
@@ -222,37 +227,31 @@ impl Source {
 
     /// Judges an answer and remembers a good one.
     fn take(&mut self, url: Url, answer: Answer) -> Result<Brought, Failure> {
-        let mut brought = Brought {
-            content: None,
-            warnings: Vec::new(),
-            lifetime: None,
-        };
-        match (answer, &mut self.last) {
-            (Answer::Content { fields, body }, Some(last)) if last.content == body => {
-                (last.url, last.fields) = (url, fields);
+        let mut brought = match (answer, &mut self.last, &self.content) {
+            (Answer::Content { fields, body }, _, _) => {
+                let brought = self.brought(body, judge);
+                let brought = brought.map_err(|reason| Failure::of(url.as_str(), reason))?;
+                self.last = Some(Last { url, fields });
+                brought
             }
-            (Answer::Content { fields, body }, last) => {
-                let warnings = judge(&self.fetch, &body);
-                brought.warnings = warnings.map_err(|reason| Failure::of(url.as_str(), reason))?;
-                brought.content = Some(body.clone());
-                *last = Some(Last {
-                    url,
-                    fields,
-                    content: body,
-                });
-            }
-            (Answer::NotModified { fields }, Some(last)) => {
+            (Answer::NotModified { fields }, Some(last), Some(content)) => {
                 for (name, value) in &fields {
                     last.fields.insert(name, value.clone());
                 }
+                Brought {
+                    content: None,
+                    fingerprint: content.clone(),
+                    warnings: Vec::new(),
+                    lifetime: None,
+                }
             }
-            (Answer::NotModified { .. }, None) => {
+            (Answer::NotModified { .. }, _, _) => {
                 return Err(Failure::of(
                     url.as_str(),
                     Problem::Status(StatusCode::NOT_MODIFIED),
                 ));
             }
-        }
+        };
         let fields = self.last.as_ref().map(|last| &last.fields);
         brought.lifetime = match self.fetch.kind {
             FetchKind::Jwks | FetchKind::Discovery { .. } => {
@@ -262,6 +261,28 @@ impl Source {
             FetchKind::DenyList | FetchKind::TokenDatabase => None,
         };
         Ok(brought)
+    }
+
+    /// What came, if it is something else than the workers have, and good.
+    fn brought(
+        &mut self,
+        content: Vec<u8>,
+        judge: impl Fn(&Fetch, &[u8]) -> Result<Vec<String>, Reason>,
+    ) -> Result<Brought, Reason> {
+        let fingerprint = Fingerprint::of(&content);
+        let is_new = self.content.as_ref() != Some(&fingerprint);
+        let warnings = if is_new {
+            judge(&self.fetch, &content)?
+        } else {
+            Vec::new()
+        };
+        self.content = Some(fingerprint.clone());
+        Ok(Brought {
+            content: is_new.then_some(content),
+            fingerprint,
+            warnings,
+            lifetime: None,
+        })
     }
 }
 
@@ -289,7 +310,7 @@ fn judge(fetch: &Fetch, content: &[u8]) -> Result<Vec<String>, Reason> {
             Ok(keys.warnings().to_vec())
         }
         FetchKind::DenyList | FetchKind::TokenDatabase => {
-            DenyListText::parse(content)?;
+            DenyList::check(content)?;
             Ok(Vec::new())
         }
     }

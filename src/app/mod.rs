@@ -13,8 +13,8 @@ use http::{Request, Response};
 
 use crate::config::Config;
 pub use draining::Draining;
-pub(crate) use request_body::BodyEnd;
 pub use request_body::RequestBody;
+pub(crate) use request_body::{BodyEnd, Fault};
 
 /// Any error of an application.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

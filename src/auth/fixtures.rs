@@ -148,6 +148,7 @@ pub(super) fn rule(path: &str, methods: &[&str], access: Access) -> Rule {
         max_age: None,
         audit: false,
         request_timeout: None,
+        max_body: u64::MAX,
         query_token: None,
     }
 }

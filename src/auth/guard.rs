@@ -10,21 +10,22 @@ use super::binding::{self, Believed};
 use super::claims::Claims;
 use super::credentials::{self, Credentials};
 use super::csrf::Csrf;
+use super::deny_list::DenyList;
 use super::dpop::Dpop;
 use super::identity_fields::IdentityFields;
 use super::keys::{IssuerKeys, KeyError};
 use super::path;
 use super::refusals::{self, Refusals};
 use super::resource::ResourceMetadata;
-use super::revocation::{DenyListError, Revocations};
+use super::revocation::Revocations;
 use super::rules::{self, Need, Rule, RuleError};
 use super::signing::SigningKey;
 use super::token::{self, Accepted, MAX_TOKEN, Purpose, TokenError, TrustedIssuer};
 use super::verified::{Fingerprint, VerifiedTokens};
 use super::{
-    Explanation, Freshness, Passed, Proof, Refusal, RequestView, UnixTime, Verdict, WantedKey,
+    Explanation, Freshness, Passed, Proof, Refusal, RequestView, UnixTime, Verdict, Wanted,
 };
-use crate::config::{self, Algorithm, Binding, TokenSource};
+use crate::config::{self, Algorithm, Binding, FeedPurpose, TokenSource};
 
 /// Why keys and rules do not make a guard.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -83,8 +84,8 @@ struct Learned {
     proof: Option<Proof>,
     /// What would have to be proved besides, and was not looked at.
     unproven: Option<Binding>,
-    /// The key without which the token is not believed.
-    wanted: Option<WantedKey>,
+    /// What is missing to judge the token.
+    wanted: Option<Wanted>,
 }
 
 impl Guard {
@@ -166,12 +167,12 @@ impl Guard {
         self.judge_or_want(request, now).0
     }
 
-    /// As [`Self::judge`], with what to wait for where a key is missing that may be there by now: then it can be judged again.
+    /// As [`Self::judge`], with what to wait for where a key or a list is missing that may be there by now: then it can be judged again.
     pub fn judge_or_want(
         &self,
         request: &RequestView<'_>,
         now: UnixTime,
-    ) -> (Verdict, Option<WantedKey>) {
+    ) -> (Verdict, Option<Wanted>) {
         match path::normalise(request.path) {
             Ok(path) => {
                 let rule = self.find(request, &path).map(|(_, rule)| rule);
@@ -303,29 +304,28 @@ impl Guard {
         Ok(())
     }
 
-    /// The keys of this issuer were found to be still what they are, and are good until then.
-    pub fn keep_keys(&self, issuer: usize, good_until: Option<UnixTime>) {
-        if let Some(issuer) = self.issuers.get(issuer) {
+    /// The keys of this issuer were found to be still what they are, and are good until then. Whether they were too old before.
+    pub fn keep_keys(&self, issuer: usize, good_until: Option<UnixTime>, now: UnixTime) -> bool {
+        self.issuers.get(issuer).is_some_and(|issuer| {
+            let were_too_old = !issuer.has_keys(now);
             issuer.keep_keys(good_until);
-        }
+            were_too_old
+        })
     }
 
-    /// The deny list at this place was found to be still what it is, and is good until then.
-    pub fn keep_deny_list(&self, place: usize, good_until: Option<UnixTime>) {
-        self.revocations.keep(place, good_until);
+    /// The deny list at this place was found to be still what it is, and is good until then. Whether it was too old before.
+    pub fn keep_deny_list(
+        &self,
+        place: usize,
+        good_until: Option<UnixTime>,
+        now: UnixTime,
+    ) -> bool {
+        self.revocations.keep(place, good_until, now)
     }
 
     /// Goes on with another deny list at this place of the configuration, which is good until then, or for ever.
-    ///
-    /// # Errors
-    /// It is none: the one of before stays.
-    pub fn renew_deny_list(
-        &self,
-        place: usize,
-        content: &[u8],
-        good_until: Option<UnixTime>,
-    ) -> Result<(), DenyListError> {
-        self.revocations.renew(place, content, good_until)
+    pub fn renew_deny_list(&self, place: usize, list: DenyList, good_until: Option<UnixTime>) {
+        self.revocations.renew(place, list, good_until);
     }
 
     /// What the keys of this issuer call the public half of `key`, where it verifies `algorithm`. For the token service.
@@ -370,6 +370,7 @@ impl Guard {
                 proof: proof.map(|proof| Proof { is_audit, ..proof }),
                 audited: decision.err(),
                 request_timeout: rule.and_then(|rule| rule.request_timeout),
+                max_body: rule.map(|rule| rule.max_body),
             }),
         };
         (verdict, learned)
@@ -444,12 +445,16 @@ impl Guard {
         }
     }
 
-    /// What might be known after the keys of an issuer were fetched again.
-    fn wanted(&self, error: &TokenError) -> Option<WantedKey> {
+    /// What might be known after something was fetched again.
+    fn wanted(&self, error: &TokenError) -> Option<Wanted> {
+        if let TokenError::NoDenyList(place) = error {
+            let feed = FeedPurpose::DenyList(*place);
+            return Some(Wanted { feed, kid: None });
+        }
         let (name, kid) = error.wants()?;
         let issuer = self.issuers.iter().position(|it| it.is_remote(name))?;
-        let kid = kid.map(str::to_owned);
-        Some(WantedKey { issuer, kid })
+        let (feed, kid) = (FeedPurpose::IssuerKeys(issuer), kid.map(str::to_owned));
+        Some(Wanted { feed, kid })
     }
 }
 

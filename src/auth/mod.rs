@@ -9,6 +9,7 @@ mod challenge;
 mod claims;
 mod credentials;
 mod csrf;
+mod deny_list;
 mod dpop;
 #[cfg(test)]
 mod fixtures;
@@ -37,16 +38,16 @@ use std::time::Duration;
 use http::HeaderMap;
 use http::header::HOST;
 
-use crate::config::Binding;
+use crate::config::{Binding, FeedPurpose};
 
 pub use authority::is_host_of;
 pub use challenge::challenge;
 pub use claims::{ClaimError, Claims};
+pub use deny_list::{DenyList, DenyListError, DenyListText, Revoked};
 pub use guard::{Guard, GuardError};
 pub use key_set::KeySet;
 pub use keys::{IssuerKeys, KeyError};
 pub use path::{PathError, canonical as canonical_path};
-pub use revocation::{DenyListError, DenyListText, Revoked};
 pub use rules::RuleError;
 pub use signing::{SignError, SigningKey};
 pub use token::{MAX_TOKEN, TokenError, Unverified, inspect};
@@ -97,6 +98,8 @@ pub struct Passed {
     pub audited: Option<Refusal>,
     /// How long its answer may be waited for, as its rule says; absent: for ever.
     pub request_timeout: Option<Duration>,
+    /// How many bytes its body may have, as its rule says; absent where none decided.
+    pub max_body: Option<u64>,
 }
 
 /// A DPoP proof that is right (RFC 9449 section 4.3). Whether it was shown before, only a memory can tell that all workers
@@ -150,12 +153,12 @@ pub struct Refusal {
     pub reason: String,
 }
 
-/// A key that may be among those that an issuer has by now.
+/// What is fetched and may be there by now, without which a token cannot be judged.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct WantedKey {
-    /// The place of the issuer in the configuration.
-    pub issuer: usize,
-    /// The name of the key; absent where no key of the issuer is known at all.
+pub struct Wanted {
+    /// Keys of an issuer, or a deny list.
+    pub feed: FeedPurpose,
+    /// The name of the key; absent where no key of the issuer is known at all, and for a list.
     pub kid: Option<String>,
 }
 

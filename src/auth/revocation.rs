@@ -1,180 +1,20 @@
-//! Tokens that are not believed any more although they are valid: lists of what was revoked before it expires.
-//!
-//! A list is JSON: `{"revoked": [{"jti": "…"}, {"sub": "42", "issued_before": 1767225600}, {"sid": "…"}]}`. An entry may be
-//! for one issuer only (`iss`), and may say when it is of no use any more (`exp`). What is not understood is refused as a
-//! whole: an entry that is skipped would let pass what somebody wanted stopped.
+//! Tokens that are not believed any more although they are valid: whether one is on a deny list, and whether that is known.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
+use super::deny_list::DenyList;
 use super::{Claims, UnixTime};
 use crate::config::{self, OnStale};
-
-/// Why something is no deny list.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DenyListError {
-    /// Not the JSON that was expected.
-    #[error("it is not a deny list, such as {{\"revoked\": [{{\"jti\": \"…\"}}]}}: {0}")]
-    Syntax(String),
-    /// An entry must say one thing.
-    #[error(
-        "entry {0} must have exactly one of `jti`, `sub` and `sid`, each a text that is not empty"
-    )]
-    Entry(usize),
-    /// Only for `sub`.
-    #[error("entry {0} has `issued_before`, which goes with `sub` only")]
-    IssuedBefore(usize),
-}
-
-/// A deny list as it is written.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DenyListText {
-    /// What was revoked.
-    pub revoked: Vec<Revoked>,
-}
-
-/// One entry: exactly one of `jti`, `sub` and `sid`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Revoked {
-    /// The token of this name (RFC 7519 section 4.1.7).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub jti: Option<String>,
-    /// Every token of this subject; for the token service, the user's number is one too.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sub: Option<String>,
-    /// Every token of this session (`OpenID` Connect Front-Channel Logout section 3).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sid: Option<String>,
-    /// Of a subject: only those issued before, in seconds since 1970; one that does not say when it was issued is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub issued_before: Option<u64>,
-    /// Only tokens of this issuer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub iss: Option<String>,
-    /// When the last of these tokens has expired, in seconds since 1970: then the entry may go.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub exp: Option<u64>,
-}
-
-impl DenyListText {
-    /// Reads it.
-    ///
-    /// # Errors
-    /// What is wrong with the first thing that is wrong.
-    pub fn parse(json: &[u8]) -> Result<Self, DenyListError> {
-        let list: Self = serde_json::from_slice(json)
-            .map_err(|error| DenyListError::Syntax(error.to_string()))?;
-        for (index, entry) in list.revoked.iter().enumerate() {
-            let number = index + 1;
-            let what = [&entry.jti, &entry.sub, &entry.sid];
-            let given: Vec<_> = what.into_iter().flatten().collect();
-            if given.len() != 1 || given.iter().any(|text| text.is_empty()) {
-                return Err(DenyListError::Entry(number));
-            }
-            if entry.issued_before.is_some() && entry.sub.is_none() {
-                return Err(DenyListError::IssuedBefore(number));
-            }
-        }
-        Ok(list)
-    }
-}
-
-/// What an entry is good for, by the text that it names.
-type Scopes = BTreeMap<Box<str>, Vec<Scope>>;
-
-/// Which tokens of those that carry a text are meant.
-#[derive(Debug)]
-struct Scope {
-    iss: Option<Box<str>>,
-    issued_before: Option<u64>,
-}
-
-/// A list, ready to be asked.
-#[derive(Debug, Default)]
-struct DenyList {
-    jti: Scopes,
-    sub: Scopes,
-    sid: Scopes,
-}
-
-impl DenyList {
-    fn new(list: DenyListText) -> Self {
-        let mut made = Self::default();
-        for entry in list.revoked {
-            let Revoked {
-                jti,
-                sub,
-                sid,
-                issued_before,
-                iss,
-                exp: _,
-            } = entry;
-            let scopes = [
-                (jti, &mut made.jti),
-                (sub, &mut made.sub),
-                (sid, &mut made.sid),
-            ];
-            for (text, scopes) in scopes {
-                if let Some(text) = text {
-                    let scope = Scope {
-                        iss: iss.clone().map(String::into_boxed_str),
-                        issued_before,
-                    };
-                    scopes.entry(text.into_boxed_str()).or_default().push(scope);
-                }
-            }
-        }
-        made
-    }
-
-    /// By which claim the token is on the list.
-    fn find(&self, claims: &Claims, users: &[String]) -> Option<&'static str> {
-        let names = |scopes: &Scopes, claim: &str| match claims.get(claim) {
-            Some(Value::String(text)) => covers(scopes, text, claims),
-            Some(Value::Number(number)) => covers(scopes, &number.to_string(), claims),
-            Some(Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_)) | None => false,
-        };
-        if names(&self.jti, "jti") {
-            return Some("jti");
-        }
-        if names(&self.sid, "sid") {
-            return Some("sid");
-        }
-        let is_subject = !self.sub.is_empty() && users.iter().any(|claim| names(&self.sub, claim));
-        is_subject.then_some("sub")
-    }
-}
-
-fn covers(scopes: &Scopes, text: &str, claims: &Claims) -> bool {
-    // Almost every token is on no list.
-    let Some(scopes) = scopes.get(text) else {
-        return false;
-    };
-    let iss = claims.get("iss").and_then(Value::as_str);
-    let issued = claims.issued_at();
-    scopes.iter().any(|scope| {
-        let is_of_issuer = scope.iss.is_none() || scope.iss.as_deref() == iss;
-        let is_of_time = match (scope.issued_before, issued) {
-            (Some(before), Some(issued)) => u64::try_from(issued).map_or(true, |at| at < before),
-            (Some(_), None) | (None, _) => true,
-        };
-        is_of_issuer && is_of_time
-    })
-}
 
 /// What a token is refused for though its issuer would accept it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Denied {
     /// It is on a list, by this claim.
     Listed(&'static str),
-    /// Nobody knows whether it is: a list is not known, or too old.
-    Unknown,
+    /// Nobody knows whether it is: the list at this place is not known, or too old.
+    Unknown(usize),
 }
 
 /// All the lists of a configuration, in its order; each may be replaced while tokens are judged.
@@ -192,6 +32,12 @@ struct Listed {
     list: Option<Arc<DenyList>>,
     /// From then on it is too old.
     good_until: Option<UnixTime>,
+}
+
+impl Listed {
+    fn is_good(&self, now: UnixTime) -> bool {
+        self.list.is_some() && self.good_until.is_none_or(|until| now < until)
+    }
 }
 
 impl Revocations {
@@ -212,42 +58,34 @@ impl Revocations {
     }
 
     /// Goes on with this list, which is good until then, or for ever.
-    pub(super) fn renew(
-        &self,
-        place: usize,
-        content: &[u8],
-        good_until: Option<UnixTime>,
-    ) -> Result<(), DenyListError> {
+    pub(super) fn renew(&self, place: usize, list: DenyList, good_until: Option<UnixTime>) {
         if let Some(listed) = self.lists.get(place) {
-            let list = DenyList::new(DenyListText::parse(content)?);
-            listed.store(Arc::new(Listed {
-                list: Some(Arc::new(list)),
-                good_until,
-            }));
-        }
-        Ok(())
-    }
-
-    /// The list at this place is good until then, or for ever.
-    pub(super) fn keep(&self, place: usize, good_until: Option<UnixTime>) {
-        if let Some(listed) = self.lists.get(place) {
-            let list = listed.load().list.clone();
+            let list = Some(Arc::new(list));
             listed.store(Arc::new(Listed { list, good_until }));
         }
     }
 
+    /// The list at this place is good until then, or for ever. Whether it was too old before.
+    pub(super) fn keep(&self, place: usize, good_until: Option<UnixTime>, now: UnixTime) -> bool {
+        self.lists.get(place).is_some_and(|listed| {
+            let before = listed.load();
+            let list = before.list.clone();
+            listed.store(Arc::new(Listed { list, good_until }));
+            !before.is_good(now)
+        })
+    }
+
     /// Whether a token with these claims is refused.
     pub(super) fn check(&self, claims: &Claims, now: UnixTime) -> Result<(), Denied> {
-        for listed in &self.lists {
+        for (place, listed) in self.lists.iter().enumerate() {
             let listed = listed.load();
             let list = listed.list.as_ref();
             // What was revoked stays so, however old the list is.
             if let Some(claim) = list.and_then(|list| list.find(claims, &self.users)) {
                 return Err(Denied::Listed(claim));
             }
-            let is_good = list.is_some() && listed.good_until.is_none_or(|until| now < until);
-            if !is_good && self.on_stale == OnStale::Deny {
-                return Err(Denied::Unknown);
+            if !listed.is_good(now) && self.on_stale == OnStale::Deny {
+                return Err(Denied::Unknown(place));
             }
         }
         Ok(())
@@ -257,17 +95,27 @@ impl Revocations {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
+    use super::super::deny_list::DenyListError;
     use super::*;
+    use crate::sys::clock;
 
     const NOW: UnixTime = UnixTime(1000);
 
     fn with(list: &Value) -> Revocations {
         let revocations = empty(OnStale::Deny);
-        let list = list.to_string();
-        revocations.renew(0, list.as_bytes(), None).unwrap();
+        renew(&revocations, &list.to_string(), None).unwrap();
         revocations
+    }
+
+    fn renew(
+        revocations: &Revocations,
+        list: &str,
+        good_until: Option<UnixTime>,
+    ) -> Result<(), DenyListError> {
+        revocations.renew(0, DenyList::parse(list.as_bytes())?, good_until);
+        Ok(())
     }
 
     fn empty(on_stale: OnStale) -> Revocations {
@@ -330,11 +178,6 @@ mod tests {
             let denied = check(&list, &json!({"sub": "u", "iat": issued})).is_err();
             prop_assert_eq!(denied, issued < before);
         }
-
-        #[test]
-        fn no_bytes_can_make_it_panic(bytes: Vec<u8>) {
-            let _refused = DenyListText::parse(&bytes);
-        }
     }
 
     #[test]
@@ -352,9 +195,8 @@ mod tests {
             json!({"revoked": [{"sub": "b", "issued_before": "1"}]}),
             json!({"revoked": [{"jti": "b", "unknown": "1"}]}),
         ] {
-            let text = bad.to_string();
             assert!(
-                revocations.renew(0, text.as_bytes(), None).is_err(),
+                renew(&revocations, &bad.to_string(), None).is_err(),
                 "{bad}"
             );
         }
@@ -368,18 +210,50 @@ mod tests {
         let token = claims(&json!({"jti": "b"}));
         let revoked = claims(&json!({"jti": "a"}));
         for (on_stale, verdict) in [
-            (OnStale::Deny, Err(Denied::Unknown)),
+            (OnStale::Deny, Err(Denied::Unknown(0))),
             (OnStale::Allow, Ok(())),
         ] {
             let revocations = empty(on_stale);
             assert_eq!(revocations.check(&token, NOW), verdict);
-            let list = br#"{"revoked": [{"jti": "a"}]}"#;
+            let list = r#"{"revoked": [{"jti": "a"}]}"#;
             let until = Some(UnixTime(NOW.0 + 10));
-            revocations.renew(0, list, until).unwrap();
+            renew(&revocations, list, until).unwrap();
             assert_eq!(revocations.check(&token, UnixTime(NOW.0 + 9)), Ok(()));
             assert_eq!(revocations.check(&token, UnixTime(NOW.0 + 10)), verdict);
             let later = revocations.check(&revoked, UnixTime(NOW.0 + 10));
             assert_eq!(later, Err(Denied::Listed("jti")));
+            let (until, now) = (Some(UnixTime(NOW.0 + 20)), UnixTime(NOW.0 + 10));
+            assert!(revocations.keep(0, until, now));
+            assert!(!revocations.keep(0, until, now));
+            assert_eq!(revocations.check(&token, now), Ok(()));
         }
+    }
+
+    /// What a list of the largest size costs: `cargo test --lib -- --ignored --nocapture what_the_largest`.
+    #[test]
+    #[ignore = "it measures and holds nothing"]
+    #[expect(clippy::print_stdout, reason = "what was measured")]
+    fn what_the_largest_list_costs() {
+        let memory = |name: &str| {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+            let digits: String = line.chars().filter(char::is_ascii_digit).collect();
+            digits.parse::<u64>().unwrap() / 1024
+        };
+        let entry = |number: u64| {
+            let name = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            format!("{{\"jti\":\"{name:016x}\"}}")
+        };
+        let entries: Vec<String> = (0..310_000).map(entry).collect();
+        let list = format!("{{\"revoked\":[{}]}}", entries.join(","));
+        drop(entries);
+        assert!(list.len() < 8 * 1024 * 1024);
+        let before = memory("VmRSS");
+        let started = clock::monotonic();
+        let revocations = empty(OnStale::Deny);
+        renew(&revocations, &list, None).unwrap();
+        let took = clock::monotonic().saturating_sub(started);
+        let after = memory("VmRSS").saturating_sub(before);
+        println!("{} bytes: {took:?}, {after} MiB held", list.len());
     }
 }

@@ -45,6 +45,7 @@ pub(super) struct Rule {
     /// What it would refuse passes.
     pub(super) is_audit: bool,
     pub(super) request_timeout: Option<Duration>,
+    pub(super) max_body: u64,
     /// The parameter of the query that may hold the token.
     pub(super) query_token: Option<String>,
 }
@@ -75,6 +76,7 @@ impl Rule {
             need,
             is_audit: rule.audit,
             request_timeout: rule.request_timeout,
+            max_body: rule.max_body,
             query_token: rule.query_token.clone(),
         })
     }

@@ -158,16 +158,16 @@ pub enum TokenError {
     /// It was revoked before it expires.
     #[error("the token is revoked: its {0} is on a deny list")]
     Revoked(&'static str),
-    /// Whether it was revoked is not known.
+    /// Whether it was revoked is not known, for lack of the list at this place of the configuration.
     #[error("a deny list is not known or too old, and `auth.revocation.on_stale` is `deny`")]
-    NoDenyList,
+    NoDenyList(usize),
 }
 
 impl From<Denied> for TokenError {
     fn from(denied: Denied) -> Self {
         match denied {
             Denied::Listed(claim) => Self::Revoked(claim),
-            Denied::Unknown => Self::NoDenyList,
+            Denied::Unknown(place) => Self::NoDenyList(place),
         }
     }
 }
@@ -183,7 +183,7 @@ impl TokenError {
             Self::Signature { .. } => 3,
             Self::Type { .. } => 4,
             Self::Claims { .. } => 5,
-            Self::Revoked(_) | Self::NoDenyList => 6,
+            Self::Revoked(_) | Self::NoDenyList(_) => 6,
         }
     }
 
@@ -203,13 +203,13 @@ impl TokenError {
             | Self::Signature { .. }
             | Self::Claims { .. }
             | Self::Revoked(_)
-            | Self::NoDenyList => None,
+            | Self::NoDenyList(_) => None,
         }
     }
 
     /// Whether nothing is wrong with the token as far as is known, but this server lacks something to judge it.
     pub const fn is_ours(&self) -> bool {
-        matches!(self, Self::NoDenyList | Self::NoKeys { .. })
+        matches!(self, Self::NoDenyList(_) | Self::NoKeys { .. })
     }
 }
 

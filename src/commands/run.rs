@@ -14,10 +14,10 @@ use crate::config::{self, Bind, Log, Sources};
 use crate::key_files::{self, MissingSecret};
 use crate::logging;
 use crate::master::{
-    AgentAssignment, Assignment, Ending, Inherited, ListenError, Loaded, Loader, Master, Program,
-    Purpose, RunAgent, Serve, ServiceManager, SocketPathError, StartError, Takeover,
+    AgentAssignment, Assignment, Ending, Inherited, Known, ListenError, Loaded, Loader, Master,
+    Program, Purpose, RunAgent, Serve, ServiceManager, SocketPathError, StartError, Takeover,
 };
-use crate::tokens::{DenyTable, Password, Signer};
+use crate::tokens::{DenyTable, Flush, Password, Signer};
 use crate::worker::{self, Task};
 
 /// Serves `app` as the configuration says.
@@ -144,7 +144,7 @@ fn read<A: App>(
     let config = Arc::new(config);
     let read_feed = {
         let config = Arc::clone(&config);
-        Rc::new(move |place| key_files::read_feed(&config.auth, place))
+        Rc::new(move |place, in_force| key_files::read_feed(&config.auth, place, in_force))
     };
     let run_agent = run_agent(&config, secrets.database_password.as_ref());
     let serve = serve(
@@ -168,8 +168,12 @@ fn read<A: App>(
 
 /// What the agent process does.
 fn run_agent(config: &config::Config, password: Option<&Password>) -> RunAgent {
-    let tokens = config.auth.tokens.clone();
-    let table = tokens.map(|tokens| DenyTable::new(tokens, password.cloned()));
+    let tokens = config.auth.tokens.as_ref();
+    let table = tokens.map(|tokens| DenyTable::new(tokens.clone(), password.cloned()));
+    let flush = tokens.and_then(|tokens| {
+        let flush = Flush::new(tokens.clone(), password.cloned());
+        Some((flush, tokens.flush_interval?))
+    });
     Rc::new(move |assignment: AgentAssignment| {
         let AgentAssignment {
             master,
@@ -183,11 +187,15 @@ fn run_agent(config: &config::Config, password: Option<&Password>) -> RunAgent {
             master,
             channel,
             feeds: feeds
-                .map(|(fetch, known_since)| agent::Feed { fetch, known_since })
+                .map(|(fetch, known)| agent::Feed {
+                    fetch,
+                    known: known.map(|Known { since, content }| agent::Known { since, content }),
+                })
                 .collect(),
             identity,
             log,
             table: table.clone(),
+            flush: flush.clone(),
         })
     })
 }

@@ -266,6 +266,8 @@ pub struct Rule {
     pub audit: bool,
     /// From the last header of a request until its answer begins: its own, else `http.request_timeout`.
     pub request_timeout: Option<Duration>,
+    /// How many bytes the body of a request may have: its own, else `http.max_body`.
+    pub max_body: u64,
     /// The parameter of the query that may hold the token.
     pub query_token: Option<String>,
 }

@@ -15,7 +15,7 @@ pub struct Feed<'a> {
 }
 
 /// What a feed is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FeedPurpose {
     /// The keys of the issuer at this place of `auth.issuers`.
     IssuerKeys(usize),
@@ -23,6 +23,21 @@ pub enum FeedPurpose {
     SigningKey,
     /// The deny list at this place of `auth.revocation.lists`.
     DenyList(usize),
+}
+
+/// The largest key file or key set, in bytes. A JWK set of 100 keys has about 100 KiB.
+pub const KEYS_MAX: u64 = 1024 * 1024;
+/// The largest deny list, in bytes: every worker holds what is on it.
+pub const DENY_LIST_MAX: u64 = 8 * 1024 * 1024;
+
+impl FeedPurpose {
+    /// The largest content, in bytes.
+    pub fn size_max(self) -> u64 {
+        match self {
+            Self::IssuerKeys(_) | Self::SigningKey => KEYS_MAX,
+            Self::DenyList(_) => DENY_LIST_MAX,
+        }
+    }
 }
 
 /// Where a feed comes from.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
-use super::Algorithm;
+use super::{Algorithm, DENY_LIST_MAX, KEYS_MAX};
 
 /// Something that the agent fetches and keeps fresh.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,16 @@ pub struct Fetch {
     pub refresh: Duration,
     /// How long the last good one is kept while its server cannot be reached, or answers nothing good.
     pub stale_max: Duration,
+}
+
+impl Fetch {
+    /// The largest content, in bytes.
+    pub fn size_max(&self) -> u64 {
+        match self.kind {
+            FetchKind::Jwks | FetchKind::Discovery { .. } => KEYS_MAX,
+            FetchKind::DenyList | FetchKind::TokenDatabase => DENY_LIST_MAX,
+        }
+    }
 }
 
 /// What is fetched.

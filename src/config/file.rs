@@ -21,6 +21,7 @@ const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
+const KIBIBYTE: u64 = 1 << 10;
 const MEBIBYTE: u64 = 1 << 20;
 
 /// The configuration of destrier.
@@ -263,6 +264,14 @@ pub(super) struct Http {
     pub http2: bool,
     /// How many requests a connection of HTTP/2 may have under way at once.
     pub max_streams: Whole<1, 10_000>,
+    /// How long the target of a request may be, its path and query; then 414.
+    pub max_target: Size<KIBIBYTE, { 32 * KIBIBYTE }>,
+    /// How many header fields a request may have; then 431.
+    pub max_headers: Whole<1, 1_000>,
+    /// How long the head of a request may be, from its first line to its last header; then 431.
+    pub max_head: Size<KIBIBYTE, { 256 * KIBIBYTE }>,
+    /// How large the body of a request may be; then 413. 0: any size.
+    pub max_body: Size<1, { 1 << 50 }>,
 }
 
 impl Default for Http {
@@ -281,6 +290,10 @@ impl Default for Http {
             max_connections_per_address: Whole(0),
             http2: true,
             max_streams: Whole(100),
+            max_target: Size(8 * KIBIBYTE),
+            max_headers: Whole(100),
+            max_head: Size(32 * KIBIBYTE),
+            max_body: Size(1 << 30),
         }
     }
 }

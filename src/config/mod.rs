@@ -49,7 +49,7 @@ pub use auth::{
 };
 pub use difference::{Difference, differences};
 pub use errors::{ConfigErrors, Problem};
-pub use feed::{Feed, FeedContent, FeedPurpose, FeedSource};
+pub use feed::{DENY_LIST_MAX, Feed, FeedContent, FeedPurpose, FeedSource, KEYS_MAX};
 pub use fetch::{Fetch, FetchKind, is_loopback, is_trusted};
 pub use locate::{Located, locate};
 pub use origin::Origin;
@@ -320,6 +320,14 @@ pub struct Http {
     pub http2: bool,
     /// How many requests a connection of HTTP/2 may have under way at once.
     pub max_streams: u32,
+    /// How many bytes the target of a request may have.
+    pub max_target: usize,
+    /// How many header fields a request may have.
+    pub max_headers: usize,
+    /// How many bytes the head of a request may have.
+    pub max_head: usize,
+    /// How many bytes the body of a request may have, where its rule says nothing else.
+    pub max_body: u64,
 }
 
 /// `[websocket]`: limits of one WebSocket.

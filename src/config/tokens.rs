@@ -50,6 +50,8 @@ pub struct Tokens {
     pub throttle_account: Option<Rate>,
     /// How many logins are tried from one address; absent: any number.
     pub throttle_address: Option<Rate>,
+    /// How often rows that are of no use any more are taken out; absent: they go with logins and rotations only.
+    pub flush_interval: Option<Duration>,
     /// Where users and refresh tokens are kept.
     pub database: Database,
     /// In which tables.

@@ -212,6 +212,11 @@ impl Check<'_> {
                 "`http.stream_grace` is longer than `workers.graceful_timeout`, which ends it";
             self.warn(&key, message.to_owned(), None);
         }
+        let [target, head] = [
+            ("max_target", http.max_target.0),
+            ("max_head", http.max_head.0),
+        ]
+        .map(|(key, size)| self.size(&KeyPath::from("http").child(key), size));
         Http {
             header_timeout: http.header_timeout.0,
             request_timeout: unless_zero(http.request_timeout.0),
@@ -226,7 +231,23 @@ impl Check<'_> {
             max_connections_per_address: unless_none(http.max_connections_per_address.0),
             http2: http.http2,
             max_streams: http.max_streams.0,
+            max_target: target,
+            max_headers: http.max_headers.0 as usize,
+            max_head: head,
+            max_body: any_if_zero(http.max_body.0),
         }
+    }
+
+    /// A size of memory, which no request can do without.
+    fn size(&mut self, key: &KeyPath, size: u64) -> usize {
+        if size == 0 {
+            self.refuse(
+                key,
+                "must be more than 0: every request has a first line",
+                None,
+            );
+        }
+        usize::try_from(size).unwrap_or(usize::MAX)
     }
 
     fn health(&mut self, health: &file::Health) -> Health {
@@ -272,6 +293,11 @@ fn texts(texts: &OneOrMany<Text>) -> Vec<String> {
 /// A time of which 0 means never.
 fn unless_zero(time: Duration) -> Option<Duration> {
     Some(time).filter(|time| !time.is_zero())
+}
+
+/// A size of which 0 means any.
+fn any_if_zero(size: u64) -> u64 {
+    if size == 0 { u64::MAX } else { size }
 }
 
 fn unless_none(count: u32) -> Option<u32> {

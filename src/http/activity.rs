@@ -1,9 +1,10 @@
 //! What one connection is doing, for its time-outs and for a drain that must not cut a request.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use super::malformed::Malformed;
 use super::websocket::Upgrade;
 use crate::app::BodyEnd;
 use crate::sys::clock;
@@ -28,8 +29,14 @@ pub struct Activity {
     pub(crate) upgrade: Upgrade,
     /// How many requests have begun.
     requests: AtomicU64,
+    /// How many requests were answered to their end.
+    answered: AtomicU64,
     /// The last request whose body was read to its end.
     read_to_end: Arc<AtomicU64>,
+    /// Bytes of a request wait for the answer to the one before.
+    holds: AtomicBool,
+    /// What was wrong on it; nothing is read after that.
+    malformed: OnceLock<Malformed>,
 }
 
 /// A connection on which nothing is under way: whoever reads on begins with a request.
@@ -98,7 +105,10 @@ impl Activity {
             goes_on: AtomicBool::new(false),
             upgrade: Upgrade::default(),
             requests: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
             read_to_end: Arc::default(),
+            holds: AtomicBool::new(false),
+            malformed: OnceLock::new(),
         };
         activity.enter(Phase::Fresh);
         activity
@@ -132,7 +142,7 @@ impl Activity {
         })
     }
 
-    /// Bytes have arrived.
+    /// Bytes of a request have arrived.
     pub fn read_some(&self) {
         match self.phase() {
             Phase::Fresh | Phase::Idle => self.enter(Phase::Head),
@@ -150,21 +160,15 @@ impl Activity {
         }
     }
 
-    /// How many requests were answered.
-    pub fn answered(&self) -> u64 {
-        self.requests.load(Relaxed) - self.open.load(Relaxed) as u64
-    }
-
     /// For the body of the request that has begun last.
-    pub(crate) fn body_end(&self) -> BodyEnd {
-        BodyEnd {
-            read_to_end: Arc::clone(&self.read_to_end),
-            request: self.requests.load(Relaxed),
-        }
+    pub(crate) fn body_end(&self, has_body: bool) -> BodyEnd {
+        let request = self.requests.load(Relaxed);
+        BodyEnd::new(Arc::clone(&self.read_to_end), request, has_body)
     }
 
     /// Its answer is complete.
     pub fn end_request(&self) {
+        self.answered.fetch_add(1, Relaxed);
         if self.open.fetch_sub(1, Relaxed) == 1 {
             self.enter(Phase::Idle);
         }
@@ -197,6 +201,37 @@ impl Activity {
             (Phase::Fresh, false) => self.phase.store(Phase::Idle as u8, Relaxed),
             (Phase::Head, true) | (Phase::Idle, false) | (Phase::Busy, _) => {}
         }
+    }
+
+    /// How many requests were answered to their end.
+    pub fn answered(&self) -> u64 {
+        self.answered.load(Relaxed)
+    }
+
+    /// Bytes of the next request were read, and wait until this one is answered.
+    pub fn hold(&self) {
+        self.holds.store(true, Relaxed);
+    }
+
+    /// Whether there are such bytes, and it is their turn. Says so once.
+    pub fn take_turn(&self) -> bool {
+        self.holds.load(Relaxed) && self.phase() != Phase::Busy && self.holds.swap(false, Relaxed)
+    }
+
+    /// Nothing may be read any more, for what came is malformed.
+    pub fn set_malformed(&self, malformed: Malformed) {
+        let _first_one_counts = self.malformed.set(malformed);
+    }
+
+    /// What was wrong.
+    pub fn malformed(&self) -> Option<Malformed> {
+        self.malformed.get().copied()
+    }
+
+    /// What was wrong, where all answers before it have gone out.
+    pub fn malformed_in_turn(&self) -> Option<Malformed> {
+        self.malformed()
+            .filter(|_| self.phase() != Phase::Busy && self.blocked_since().is_none())
     }
 
     /// Whether the client lets an answer wait.
@@ -447,7 +482,7 @@ mod tests {
         activity.read_some();
         assert_eq!(activity.between_requests(), None);
         activity.begin_request(true);
-        let body = activity.body_end();
+        let body = activity.body_end(true);
         assert_eq!(activity.between_requests(), None);
         activity.end_request();
         assert_eq!(activity.between_requests(), None, "its body still arrives");

@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use super::track::Track;
 
@@ -43,17 +42,6 @@ impl<F: Future> Future for Executed<'_, F> {
             // It is there until it is dropped.
             None => Poll::Pending,
         }
-    }
-}
-
-/// What `answering` comes to, unless it takes longer than `limit`; then it is dropped.
-pub(super) async fn within<T>(
-    limit: Option<Duration>,
-    answering: impl Future<Output = T>,
-) -> Option<T> {
-    match limit {
-        Some(limit) => tokio::time::timeout(limit, answering).await.ok(),
-        None => Some(answering.await),
     }
 }
 

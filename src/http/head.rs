@@ -1,67 +1,63 @@
 //! What the head of a request must be before anybody looks at what it asks for (RFC 9112 section 3.2).
 
-use http::header::HOST;
+use std::net::Ipv6Addr;
+
+use http::header::{CONTENT_TYPE, EXPECT, HOST};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderValue, Method, Version};
 
-use super::websocket::handshake::{self, BadHandshake};
-use crate::auth::{self, Refusal};
-
-/// Why a head is not served. Two programs could take it for two different requests, so its connection ends too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Malformed {
-    #[error("no Host field, though HTTP/1.1 or a target with a host needs one")]
-    NoHost,
-    #[error("more than one Host field")]
-    SeveralHosts,
-    #[error("the Host field is not a host with or without a port")]
-    Host,
-    #[error("the Host field is not the host of the target")]
-    OtherHost,
-    #[error("this is no proxy: CONNECT is not served")]
-    Connect,
-    #[error("the target `*` is not served")]
-    Asterisk,
-    #[error(transparent)]
-    Handshake(#[from] BadHandshake),
-}
-
-impl From<Malformed> for Refusal {
-    fn from(malformed: Malformed) -> Self {
-        if malformed == Malformed::Handshake(BadHandshake::Version) {
-            return Self {
-                status: 426,
-                challenge: None,
-                detail: "The version of the WebSocket protocol is not supported.",
-                code: "upgrade_required",
-                reason: malformed.to_string(),
-            };
-        }
-        Self {
-            status: 400,
-            challenge: None,
-            detail: "The request is malformed.",
-            code: "invalid_request",
-            reason: malformed.to_string(),
-        }
-    }
-}
+use super::websocket::handshake;
+use super::wire::{Bounds, Malformed};
+use crate::auth;
 
 /// Whether the head is one that an origin server serves.
-pub(super) fn check(head: &Parts) -> Result<(), Malformed> {
+pub(super) fn check(head: &Parts, bounds: &Bounds) -> Result<(), Malformed> {
+    // Of HTTP/1.1 the screen has seen to that.
+    let target = head
+        .uri
+        .path_and_query()
+        .map_or(0, |target| target.as_str().len());
+    if target > bounds.target {
+        return Err(Malformed::TargetTooLong);
+    }
+    if head.headers.len() > bounds.headers {
+        return Err(Malformed::TooManyFields);
+    }
     if head.method == Method::CONNECT {
         return Err(Malformed::Connect);
     }
-    if head.uri.path() == "*" {
-        return Err(Malformed::Asterisk);
+    // It would show whoever can make a browser send it what else the browser sends (RFC 9110 section 9.3.8).
+    if head.method == Method::TRACE {
+        return Err(Malformed::Trace);
     }
+    if head.uri.path() == "*" && head.method != Method::OPTIONS {
+        return Err(Malformed::TargetForm);
+    }
+    if head.headers.get_all(CONTENT_TYPE).iter().nth(1).is_some() {
+        return Err(Malformed::SeveralContentTypes);
+    }
+    host(head)?;
+    // HTTP/1.0 knows no expectations (RFC 9110 section 10.1.1).
+    let mut expectations = head.headers.get_all(EXPECT).iter();
+    if head.version >= Version::HTTP_11 && !expectations.all(is_continue) {
+        return Err(Malformed::Expectation);
+    }
+    handshake::check(head)?;
+    Ok(())
+}
+
+fn is_continue(expectation: &HeaderValue) -> bool {
+    expectation.as_bytes().eq_ignore_ascii_case(b"100-continue")
+}
+
+fn host(head: &Parts) -> Result<(), Malformed> {
     let names = |target: &Authority, host: &HeaderValue| {
         let is_host_of = |host: &str| auth::is_host_of(target, head.uri.scheme_str(), host);
         host.to_str().is_ok_and(is_host_of)
     };
     let mut hosts = head.headers.get_all(HOST).iter();
-    let host = match (hosts.next(), hosts.next()) {
+    match (hosts.next(), hosts.next()) {
         // The host of the target would be judged by nobody, and an application may look at it.
         (None, _) if head.uri.authority().is_some() => Err(Malformed::NoHost),
         (None, _) if head.version < Version::HTTP_11 => Ok(()),
@@ -73,15 +69,13 @@ pub(super) fn check(head: &Parts) -> Result<(), Malformed> {
             Some(target) if !names(target, host) => Err(Malformed::OtherHost),
             Some(_) | None => Ok(()),
         },
-    };
-    host.and_then(|()| Ok(handshake::check(head)?))
+    }
 }
 
-/// `uri-host [ ":" port ]` (RFC 9110 section 7.2). It is empty when the target has no authority.
+/// `uri-host [ ":" port ]` (RFC 9110 section 7.2). An http address has a host (section 4.2.1), so it is not empty. RFC 3986 lets a
+/// name have a comma, which is how some join two Host fields, and encoded bytes, which no two programs decode alike: no host has
+/// them.
 pub(super) fn is_host(value: &[u8]) -> bool {
-    if value.is_empty() {
-        return true;
-    }
     let Ok(authority) = Authority::try_from(value) else {
         return false;
     };
@@ -91,7 +85,14 @@ pub(super) fn is_host(value: &[u8]) -> bool {
         port.is_empty()
             || (port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok())
     };
-    !authority.host().is_empty()
+    let is_name = |host: &str| !host.is_empty() && !host.contains([',', '%']);
+    let is_host = match authority.host().strip_prefix('[') {
+        Some(rest) => rest
+            .strip_suffix(']')
+            .is_some_and(|host| host.parse::<Ipv6Addr>().is_ok()),
+        None => is_name(authority.host()),
+    };
+    is_host
         && port.is_some_and(|port| port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
 }
 
@@ -101,6 +102,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    const BOUNDS: Bounds = Bounds {
+        target: 64,
+        headers: 4,
+        head: 1024,
+        body: 1024,
+    };
+
+    fn check_it(head: &Parts) -> Result<(), Malformed> {
+        check(head, &BOUNDS)
+    }
 
     fn checked(
         method: &str,
@@ -115,7 +127,7 @@ mod tests {
         for host in hosts {
             request = request.header(HOST, *host);
         }
-        check(&request.body(()).unwrap().into_parts().0)
+        check_it(&request.body(()).unwrap().into_parts().0)
     }
 
     fn with_host(host: &str) -> Result<(), Malformed> {
@@ -142,7 +154,8 @@ mod tests {
             assert_eq!(with("http://a.example/x", host), Ok(()), "{host}");
         }
         assert_eq!(with("http://a.example:8000/", "a.example:8000"), Ok(()));
-        for host in ["b.example", "", "a.example:8000", "a.example.org"] {
+        assert_eq!(with("http://a.example/x", ""), Err(Malformed::Host));
+        for host in ["b.example", "a.example:8000", "a.example.org"] {
             let checked = with("http://a.example/x", host);
             assert_eq!(checked, Err(Malformed::OtherHost), "{host}");
         }
@@ -157,9 +170,9 @@ mod tests {
     #[test]
     fn a_host_is_a_name_or_address_with_or_without_a_port() {
         for host in [
-            "",
             "a",
             "a.example",
+            "0.0.0.0=5000",
             "A.example:8000",
             "a:",
             "127.0.0.1",
@@ -172,8 +185,9 @@ mod tests {
             assert_eq!(with_host(host), Ok(()), "{host}");
         }
         for host in [
-            "a b", "a, b", "a/b", "a?b", "a#b", "user@a", "@a", ":80", ":", "a:b", "a:80:81",
-            "a:99999", "a:+1", "::1", "[::1", "::1]", "[::1]x", "http://a", "a\\b", "a\"",
+            "", "a b", "a, b", "a,b", "a%41", "[]", "[::g]", "a/b", "a?b", "a#b", "user@a", "@a",
+            ":80", ":", "a:b", "a:80:81", "a:99999", "a:+1", "::1", "[::1", "::1]", "[::1]x",
+            "http://a", "a\\b", "a\"",
         ] {
             assert_eq!(with_host(host), Err(Malformed::Host), "{host}");
         }
@@ -182,14 +196,57 @@ mod tests {
     }
 
     #[test]
-    fn what_is_for_proxies_and_for_whole_servers_is_not_served() {
+    fn what_is_for_proxies_is_not_served() {
         let host: &[&[u8]] = &[b"a"];
         let connect = checked("CONNECT", "a:443", Version::HTTP_11, host);
         assert_eq!(connect, Err(Malformed::Connect));
-        let options = checked("OPTIONS", "*", Version::HTTP_11, host);
-        assert_eq!(options, Err(Malformed::Asterisk));
+        let trace = checked("TRACE", "/", Version::HTTP_11, host);
+        assert_eq!(trace, Err(Malformed::Trace));
+        assert_eq!(checked("OPTIONS", "*", Version::HTTP_11, host), Ok(()));
+        let get = checked("GET", "*", Version::HTTP_11, host);
+        assert_eq!(get, Err(Malformed::TargetForm));
         assert_eq!(checked("OPTIONS", "/", Version::HTTP_11, host), Ok(()));
         assert_eq!(checked("GET", "http://a/", Version::HTTP_11, host), Ok(()));
+    }
+
+    #[test]
+    fn nothing_is_expected_but_to_go_on() {
+        let with = |version, expected: &[&str]| {
+            let mut request = Request::builder().version(version).header(HOST, "a");
+            for each in expected {
+                request = request.header(EXPECT, *each);
+            }
+            check_it(&request.body(()).unwrap().into_parts().0)
+        };
+        assert_eq!(with(Version::HTTP_11, &["100-Continue"]), Ok(()));
+        for unknown in [
+            ["200-ok"].as_slice(),
+            &["100-continue, x"],
+            &["100-continue", "x"],
+            &[""],
+        ] {
+            assert_eq!(with(Version::HTTP_11, unknown), Err(Malformed::Expectation));
+            assert_eq!(with(Version::HTTP_10, unknown), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_head_is_bounded_whatever_it_came_over() {
+        let long = format!("/{}", "a".repeat(64));
+        let long = checked("GET", &long, Version::HTTP_2, &[b"a"]);
+        assert_eq!(long, Err(Malformed::TargetTooLong));
+        let many = checked("GET", "/", Version::HTTP_2, &[b"a".as_slice(); 5]);
+        assert_eq!(many, Err(Malformed::TooManyFields));
+    }
+
+    #[test]
+    fn a_body_has_one_type() {
+        let request = Request::builder().header(HOST, "a");
+        let request = request
+            .header(CONTENT_TYPE, "a/b")
+            .header(CONTENT_TYPE, "a/c");
+        let checked = check_it(&request.body(()).unwrap().into_parts().0);
+        assert_eq!(checked, Err(Malformed::SeveralContentTypes));
     }
 
     proptest! {

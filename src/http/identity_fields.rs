@@ -11,7 +11,8 @@ use crate::auth::Claims;
 /// section 4.1.18). Then sets what the claims say.
 pub(super) fn replace(fields: &mut HeaderMap, named: &[HeaderName], claims: Option<&Claims>) {
     forged::remove(fields, |name| {
-        forged::begins(name, "x-auth-")
+        is_look_alike(name)
+            || forged::begins(name, "x-auth-")
             || forged::is_same(name, "remote-user")
             || named
                 .iter()
@@ -25,6 +26,30 @@ pub(super) fn replace(fields: &mut HeaderMap, named: &[HeaderName], claims: Opti
     {
         fields.insert(name, value.clone());
     }
+}
+
+/// Fields that frame, route or authorise a request, and what proxies say of its client.
+const WEIGHTY: [&str; 14] = [
+    "authorization",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "cookie",
+    "forwarded",
+    "host",
+    "proxy-authorization",
+    "transfer-encoding",
+    "x-real-ip",
+    "x-request-id",
+    "dpop",
+    "expect",
+];
+
+/// Whether a gateway of the CGI kind would take the field for a weighty one that it is not: no such field was looked at here.
+fn is_look_alike(name: &str) -> bool {
+    let is = |other: &&str| name != *other && forged::is_same(name, other);
+    name.contains('_') && (WEIGHTY.iter().any(is) || forged::begins(name, "x-forwarded-"))
 }
 
 #[cfg(test)]
@@ -45,6 +70,10 @@ mod tests {
             "Tenant_Id",
             "tenant-id",
             "X-My-Team",
+            "Content_Length",
+            "transfer_encoding",
+            "X_Forwarded_For",
+            "x-forwarded_proto",
             "x-my_team",
         ];
         for name in forged.into_iter().chain([
@@ -53,6 +82,9 @@ mod tests {
             "authorization",
             "tenant-id2",
             "tenant",
+            "content-length",
+            "x-forwarded-for",
+            "x_y",
         ]) {
             fields.append(
                 HeaderName::from_bytes(name.as_bytes()).expect("a name"),
@@ -65,10 +97,13 @@ mod tests {
         left.sort_unstable();
         let others = [
             "authorization",
+            "content-length",
             "remote-username",
             "tenant",
             "tenant-id2",
             "x-author",
+            "x-forwarded-for",
+            "x_y",
         ];
         assert_eq!(left, others);
     }

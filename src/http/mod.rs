@@ -3,6 +3,7 @@
 
 pub mod activity;
 mod body;
+mod call;
 mod client_certificate;
 mod executed;
 mod fingerprint;
@@ -12,46 +13,44 @@ mod head;
 pub mod http2;
 mod identity_fields;
 mod in_progress;
+mod malformed;
+mod refuse;
 mod reply;
 mod stream;
 mod target;
 mod token_service;
 mod track;
 pub mod websocket;
+pub mod wire;
 
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 pub use body::ResponseBody;
 use bytes::Bytes;
+use call::Called;
 pub use client_certificate::ClientCertificates;
-use executed::{Executed, within};
 use fresh_keys::FreshKeys;
-use http::header::CONNECTION;
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 pub use in_progress::InProgress;
 pub use reply::request_timeout;
 use tokio::sync::Notify;
 use track::{Access, Track};
 
-use crate::app::{AppService, BoxError, Draining, RequestBody};
-use crate::auth::{
-    Claims, Freshness, Guard, Passed, Refusal, RequestView, UnixTime, Verdict, WantedKey,
-};
+use crate::app::{AppService, BodyEnd, Draining, RequestBody};
+use crate::auth::{Freshness, Guard, Passed, Refusal, RequestView, UnixTime, Verdict, Wanted};
 use crate::logging::cut;
 use crate::replay::{ReplayCache, Shown};
 use crate::scoreboard::{RequestId, SeatWriter};
 use crate::sys::clock;
 use crate::tokens;
 use activity::Activity;
-use in_progress::Overdue;
+use malformed::Malformed;
 use stream::StreamEnd;
 
 /// What every request of one worker goes through.
@@ -95,6 +94,10 @@ pub struct Settings {
     pub poison_guard: bool,
     /// Whose word on the certificates of clients counts.
     pub client_certificates: ClientCertificates,
+    /// How large a request may be.
+    pub bounds: wire::Bounds,
+    /// How many bytes its body may have where no rule decides.
+    pub max_body: u64,
 }
 
 /// What a worker shares with others, and with the master.
@@ -170,31 +173,44 @@ impl<S: AppService> Pipeline<S> {
         request: Request<Incoming>,
         origin: &Origin,
     ) -> Result<Response<ResponseBody<S::Body>>, Infallible> {
-        let id = RequestId {
-            high: self.id_high,
-            low: self.id_low.fetch_add(1, Relaxed),
-        };
-        if Some(id.low) == self.settings.max_requests {
-            self.served_out.notify_one();
-        }
-        origin
-            .activity
-            .begin_request(!request.body().is_end_stream());
+        let id = self.next_id();
+        let has_body = !request.body().is_end_stream();
+        origin.activity.begin_request(has_body);
         let mut track = self.track(id, &request, origin);
         let (mut head, body) = request.into_parts();
-        let malformed = head::check(&head).err();
-        if malformed.is_none() && self.settings.readiness_path.as_deref() == Some(head.uri.path()) {
-            let answer = reply::readiness(&head.method, !self.seat.stop_is_announced());
-            return Ok(self.answer(Err(answer), track, id, false));
+        let body_end = origin.activity.body_end(has_body);
+        let is_optional = match head.version {
+            Version::HTTP_11 => head.headers.contains_key(EXPECT),
+            version => version > Version::HTTP_11,
+        };
+        let mut body =
+            RequestBody::new(body, body_end.clone(), self.settings.max_body, is_optional);
+        if let Err(malformed) = head::check(&head, &self.settings.bounds) {
+            drop(body);
+            let answer =
+                self.refuse_malformed(malformed, head.method.as_str(), head.uri.path(), id);
+            return Ok(self.answer(Err(answer), track, id, &body_end));
         }
-        if let (None, Some(document)) = (malformed, self.guard.metadata_at(head.uri.path())) {
+        if head.uri.path() == "*" {
+            drop(body);
+            return Ok(self.answer(Err(reply::options()), track, id, &body_end));
+        }
+        if self.settings.readiness_path.as_deref() == Some(head.uri.path()) {
+            drop(body);
+            let answer = reply::readiness(&head.method, !self.seat.stop_is_announced());
+            return Ok(self.answer(Err(answer), track, id, &body_end));
+        }
+        if let Some(document) = self.guard.metadata_at(head.uri.path()) {
+            drop(body);
             let answer = reply::metadata(&head.method, document);
-            return Ok(self.answer(Err(answer), track, id, false));
+            return Ok(self.answer(Err(answer), track, id, &body_end));
         }
         // The service's own routes are judged by no rule; without a service this is one comparison.
-        if let (Some(tokens), None) = (&self.tokens, &malformed)
+        if let Some(tokens) = &self.tokens
             && let Some(endpoint) = tokens.endpoint(head.uri.path())
         {
+            // It has a bound of its own.
+            body.set_limit(u64::MAX);
             let asked = token_service::Asked {
                 endpoint,
                 head,
@@ -203,31 +219,21 @@ impl<S: AppService> Pipeline<S> {
             };
             // Boxed: the memory of every connection would else have room for a login.
             let response = Box::pin(token_service::answer(tokens, asked, body)).await;
-            return Ok(self.answer(Err(response), track, id, false));
+            return Ok(self.answer(Err(response), track, id, &body_end));
         }
-        let admitted = match malformed {
-            Some(malformed) => Err(malformed.into()),
-            None => self.admit(&mut head, origin).await,
-        };
-        let answer = match admitted {
+        let answer = match self.admit(&mut head, origin).await {
             Err(refusal) => {
-                self.seat.refused();
-                tracing::info!(
-                    request = %id,
-                    method = cut(head.method.as_str()),
-                    path = cut(head.uri.path()),
-                    status = refusal.status,
-                    reason = cut(&refusal.reason),
-                    "refused"
-                );
-                Err(reply::refusal(&refusal))
+                drop(body);
+                Err(self.refuse(&refusal, head.method.as_str(), head.uri.path(), id))
             }
             Ok(Passed {
                 claims,
                 proof: _,
                 audited,
                 request_timeout,
+                max_body,
             }) => {
+                body.set_limit(max_body.unwrap_or(self.settings.max_body));
                 if let Some(refusal) = audited {
                     self.note_audit(&refusal, &head, id);
                 }
@@ -238,20 +244,30 @@ impl<S: AppService> Pipeline<S> {
                 }
                 head.extensions.insert(id);
                 if let Some(response) = blocked {
+                    drop(body);
                     Err(response)
+                } else if body.is_too_large() {
+                    drop(body);
+                    let (method, path) = (head.method.as_str(), head.uri.path());
+                    Err(self.refuse_malformed(Malformed::BodyTooLarge, method, path, id))
                 } else {
                     head.extensions.insert(self.draining.clone());
                     self.ask_upgrade(&mut head, &origin.activity.upgrade);
                     if let Some(in_progress) = track.in_progress() {
                         head.extensions.insert(in_progress);
                     }
-                    let body = RequestBody::new(body, origin.activity.body_end());
                     let request = Request::from_parts(head, body);
-                    self.call(request, id, request_timeout, &mut track).await
+                    let called = Called {
+                        id,
+                        limit: request_timeout,
+                        activity: &origin.activity,
+                        body_end: &body_end,
+                    };
+                    self.call(request, called, &mut track).await
                 }
             }
         };
-        Ok(self.answer(answer, track, id, malformed.is_some()))
+        Ok(self.answer(answer, track, id, &body_end))
     }
 
     /// The application's answer, or ours, as it goes out.
@@ -260,13 +276,18 @@ impl<S: AppService> Pipeline<S> {
         answer: Result<Response<S::Body>, Response<Bytes>>,
         mut track: Track,
         id: RequestId,
-        closes: bool,
+        body_end: &BodyEnd,
     ) -> Response<ResponseBody<S::Body>> {
         let answer = self.answer_upgrade(answer, track.upgrade(), id);
-        let closes = closes
+        let closes = body_end.is_given_up()
             || (self.draining.is_draining() && !track.connection_goes_on())
             || track.connection_has_carried(self.settings.keep_alive_requests);
         let mut response = match answer {
+            // RFC 9110 section 15.3.6: without content, which hyper would send.
+            Ok(response) if response.status() == StatusCode::RESET_CONTENT => {
+                track.answered(response.status());
+                response.map(|_| ResponseBody::own(Bytes::new(), track))
+            }
             Ok(response) => {
                 track.answered(response.status());
                 let end = stream::is_event_stream(response.headers())
@@ -332,24 +353,11 @@ impl<S: AppService> Pipeline<S> {
         Ok(passed)
     }
 
-    /// What a rule would have refused, were it not an audit.
-    fn note_audit(&self, refusal: &Refusal, head: &http::request::Parts, id: RequestId) {
-        self.seat.audited();
-        tracing::info!(
-            request = %id,
-            method = cut(head.method.as_str()),
-            path = cut(head.uri.path()),
-            status = refusal.status,
-            reason = cut(&refusal.reason),
-            "would be refused, but the rule is an audit"
-        );
-    }
-
     fn judge(
         &self,
         head: &http::request::Parts,
         client_certificate: Option<&[u8]>,
-    ) -> (Verdict, Option<WantedKey>) {
+    ) -> (Verdict, Option<Wanted>) {
         let view = RequestView {
             method: head.method.as_str(),
             path: head.uri.path(),
@@ -388,106 +396,22 @@ impl<S: AppService> Pipeline<S> {
         self.guard.settle(passed, freshness)
     }
 
-    /// The answer to a request that ended workers again and again; none when it may be tried.
-    fn blocked(
-        &self,
-        head: &http::request::Parts,
-        claims: Option<&Claims>,
-        track: &Track,
-        id: RequestId,
-    ) -> Option<Response<Bytes>> {
-        if !self.settings.poison_guard {
-            return None;
-        }
-        let fingerprint = fingerprint::of(head, claims);
-        track.set_fingerprint(fingerprint);
-        let until = self.seat.blocked_until(fingerprint)?;
-        // The master takes it off the list when it wakes up for that.
-        let left = until.checked_sub(clock::monotonic())?;
-        self.seat.blocked();
-        tracing::info!(
-            request = %id,
-            method = cut(head.method.as_str()),
-            path = cut(head.uri.path()),
-            status = StatusCode::SERVICE_UNAVAILABLE.as_u16(),
-            reason = "workers died of it: `workers.poison_guard`",
-            "blocked"
-        );
-        Some(reply::blocked(left))
-    }
-
-    /// The application's answer; or ours, when it failed. A panic costs the request that caused it and no other.
-    async fn call(
-        &self,
-        request: Request<RequestBody>,
-        id: RequestId,
-        limit: Option<Duration>,
-        track: &mut Track,
-    ) -> Result<Response<S::Body>, Response<Bytes>> {
-        let named = (request.method().clone(), request.uri().clone());
-        let answering = async {
-            let mut app = self.app.clone();
-            poll_fn(|context| app.poll_ready(context)).await?;
-            app.call(request).await
-        };
-        let outcome = {
-            let mut answering = pin!(Executed::new(answering, track));
-            let caught = poll_fn(|context| {
-                match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(context))) {
-                    Ok(polled) => polled.map(Ok),
-                    Err(panic) => std::task::Poll::Ready(Err(panic)),
-                }
-            });
-            within(limit, caught).await
-        };
-        let Some(outcome) = outcome else {
-            let (method, uri) = named;
-            let (started, working) = track.give_up();
-            self.give_up(Overdue {
-                worker: self.settings.worker,
-                id,
-                method,
-                uri,
-                started,
-                working,
-            });
-            return Err(reply::request_timed_out());
-        };
-        match outcome {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => {
-                let error: BoxError = error.into();
-                tracing::error!(request = %id, %error, "the application failed");
-                Err(reply::application_failed())
-            }
-            // The panic hook has logged what and where.
-            Err(_panic) => {
-                tracing::error!(request = %id, "the application panicked");
-                Err(reply::application_failed())
-            }
-        }
-    }
-
-    /// A request was answered with 504, and the application's future was dropped.
-    fn give_up(&self, overdue: Overdue) {
-        overdue.tell();
-        let stuck = Arc::clone(&self.stuck);
-        tokio::spawn(async move {
-            if overdue.is_stuck().await {
-                stuck.notify_one();
-            }
-        });
-    }
-
     fn finish(&self, response: &mut Response<ResponseBody<S::Body>>, id: RequestId, closes: bool) {
         const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-        let status = response.status();
-        self.seat.answered(status.as_u16());
+        self.seat.answered(response.status().as_u16());
+        let has_no_content = response.status() == StatusCode::NO_CONTENT
+            || response.status() == StatusCode::RESET_CONTENT;
+        let options = reply::connection(response.status(), closes);
         let headers = response.headers_mut();
+        if has_no_content {
+            // RFC 9110 section 8.6: nor does it have a length; hyper says 0 of a 205.
+            headers.remove(CONTENT_LENGTH);
+            headers.remove(TRANSFER_ENCODING);
+        }
         if let Ok(id) = HeaderValue::try_from(id.to_string()) {
             headers.insert(REQUEST_ID, id);
         }
-        if let Some(options) = reply::connection(status, closes) {
+        if let Some(options) = options {
             headers.insert(CONNECTION, HeaderValue::from_static(options));
         }
     }

@@ -1,6 +1,6 @@
 //! Answers that destrier gives in the application's place: a JSON body of the shape that users of Django REST Framework know.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::header::{
@@ -10,6 +10,8 @@ use http::header::{
 use http::{HeaderValue, Method, Response, StatusCode};
 
 use crate::auth::Refusal;
+use crate::scoreboard::RequestId;
+use crate::sys::clock;
 
 /// The answer to a request that may not pass.
 pub(super) fn refusal(refusal: &Refusal) -> Response<Bytes> {
@@ -64,14 +66,11 @@ pub(super) fn request_timed_out() -> Response<Bytes> {
 
 /// The answer to a request whose body did not arrive.
 pub(super) fn body_timeout() -> Response<Bytes> {
-    let mut response = json(
+    closing(json(
         StatusCode::REQUEST_TIMEOUT,
         "The request did not arrive in time.",
         "request_timeout",
-    );
-    let close = HeaderValue::from_static("close");
-    response.headers_mut().insert(CONNECTION, close);
-    response
+    ))
 }
 
 /// The answer to a request that may be tried again after `left` (RFC 9110 section 10.2.3: whole seconds).
@@ -151,15 +150,53 @@ fn body(detail: &str, code: &str) -> String {
     serde_json::json!({ "detail": detail, "code": code }).to_string()
 }
 
+/// The same answer, as the last one of its connection.
+pub(super) fn closing(mut answer: Response<Bytes>) -> Response<Bytes> {
+    if let Some(options) = connection(answer.status(), true) {
+        let options = HeaderValue::from_static(options);
+        answer.headers_mut().insert(CONNECTION, options);
+    }
+    answer
+}
+
+/// The answer to `OPTIONS *`, which asks the whole server whether it is there (RFC 9110 section 9.3.7).
+pub(super) fn options() -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let methods = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+    response.headers_mut().insert(ALLOW, methods);
+    response
+}
+
 /// The whole answer to a client that did not finish the head of its request in time, as it goes over the wire: hyper
 /// has no words for it.
 pub fn request_timeout() -> Vec<u8> {
-    let body = body("The request did not arrive in time.", "request_timeout");
-    format!(
-        "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
-        body.len()
-    )
-    .into_bytes()
+    on_the_wire(body_timeout(), None, false)
+}
+
+/// A last answer as it goes over the wire, where hyper cannot give it. `is_head`: to a HEAD, which gets no content.
+pub(super) fn on_the_wire(
+    answer: Response<Bytes>,
+    id: Option<RequestId>,
+    is_head: bool,
+) -> Vec<u8> {
+    let (head, body) = closing(answer).into_parts();
+    let reason = head.status.canonical_reason().unwrap_or_default();
+    let mut text = format!("HTTP/1.1 {} {reason}\r\n", head.status.as_u16()).into_bytes();
+    let date = httpdate::fmt_http_date(UNIX_EPOCH + clock::unix());
+    let id = id.map(|id| ("x-request-id", id.to_string()));
+    let own = [("content-length", body.len().to_string()), ("date", date)];
+    for (name, value) in &head.headers {
+        text.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    for (name, value) in id.into_iter().chain(own) {
+        text.extend(format!("{name}: {value}\r\n").into_bytes());
+    }
+    text.extend(b"\r\n");
+    if !is_head {
+        text.extend(&body);
+    }
+    text
 }
 
 #[cfg(test)]

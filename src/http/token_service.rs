@@ -7,9 +7,9 @@ use bytes::Bytes;
 use http::Response;
 use http::request::Parts;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hyper::body::Incoming;
 
 use super::reply;
+use crate::app::RequestBody;
 use crate::scoreboard::RequestId;
 use crate::tokens::{BODY_MAX, Call, Endpoint, Service};
 
@@ -25,7 +25,7 @@ pub(super) struct Asked {
 }
 
 /// The answer of the service.
-pub(super) async fn answer(service: &Service, asked: Asked, body: Incoming) -> Response<Bytes> {
+pub(super) async fn answer(service: &Service, asked: Asked, body: RequestBody) -> Response<Bytes> {
     let reading = Limited::new(body, BODY_MAX).collect();
     let body = match tokio::time::timeout(BODY_TIMEOUT, reading).await {
         Ok(Ok(body)) => Some(body.to_bytes()),

@@ -123,23 +123,49 @@ impl Track {
     }
 }
 
+/// What one line of the access log says.
+#[derive(Debug)]
+pub(super) struct Line<'a> {
+    pub(super) id: RequestId,
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) method: &'a str,
+    pub(super) path: &'a str,
+    pub(super) subject: Option<&'a str>,
+    pub(super) status: StatusCode,
+    pub(super) bytes: usize,
+    pub(super) took: Duration,
+}
+
+/// Writes it.
+pub(super) fn log_access(line: &Line<'_>) {
+    tracing::info!(
+        target: "access",
+        request = %line.id,
+        client = line.peer.map(tracing::field::display),
+        method = cut(line.method),
+        path = line.path,
+        status = line.status.as_u16(),
+        bytes = line.bytes,
+        microseconds = u64::try_from(line.took.as_micros()).unwrap_or(u64::MAX),
+        subject = line.subject,
+        "request",
+    );
+}
+
 impl Drop for Track {
     fn drop(&mut self) {
         self.activity.end_request();
         if let Some(access) = &self.access {
-            let took = clock::monotonic().saturating_sub(self.started);
-            tracing::info!(
-                target: "access",
-                request = %self.id,
-                client = access.peer.map(tracing::field::display),
-                method = cut(access.method.as_str()),
-                path = access.path,
-                status = access.status.as_u16(),
-                bytes = access.bytes,
-                microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-                subject = access.subject,
-                "request",
-            );
+            log_access(&Line {
+                id: self.id,
+                peer: access.peer,
+                method: access.method.as_str(),
+                path: &access.path,
+                subject: access.subject.as_deref(),
+                status: access.status,
+                bytes: access.bytes,
+                took: clock::monotonic().saturating_sub(self.started),
+            });
         }
     }
 }

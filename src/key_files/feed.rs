@@ -1,13 +1,20 @@
 //! Key files as they change: what they hold now, if it could be put in force.
 
 use super::{Digest, KeyFile, deny_list_file, keys_of, signing_key_in};
+use crate::auth::DenyList;
 use crate::config::{self, FeedContent, FeedPurpose};
 
-/// Reads the file of the feed at this place of `auth.feeds()`.
+/// Reads the file of the feed at this place of `auth.feeds()`; nothing where it is what is in force, which has this digest: that was
+/// judged before.
 ///
 /// # Errors
 /// It cannot be put in force; the message names the file, what is wrong with it, and what helps.
-pub(crate) fn read_feed(auth: &config::Auth, place: usize) -> Result<FeedContent, String> {
+pub(crate) fn read_feed(
+    auth: &config::Auth,
+    place: usize,
+    in_force: Option<Digest>,
+) -> Result<Option<FeedContent>, String> {
+    let is_in_force = |file: &KeyFile<'_>| in_force.is_some() && file.digest() == in_force;
     let feeds = auth.feeds();
     let feed = feeds
         .get(place)
@@ -16,12 +23,18 @@ pub(crate) fn read_feed(auth: &config::Auth, place: usize) -> Result<FeedContent
         return Err("it is in no file".to_owned());
     };
     if let FeedPurpose::DenyList(_) = feed.purpose {
-        let file = deny_list_file(path).map_err(|error| format!("auth.revocation: {error}"))?;
-        return Ok(FeedContent {
-            bytes: file.bytes().to_vec(),
+        let failed = |error: String| format!("auth.revocation: {error}");
+        let file = deny_list_file(path).map_err(failed)?;
+        if is_in_force(&file) {
+            return Ok(None);
+        }
+        let checked = DenyList::check(file.bytes());
+        checked.map_err(|error| failed(file.unusable(&error)))?;
+        return Ok(Some(FeedContent {
             digest: file.digest(),
+            bytes: file.into_bytes(),
             warnings: Vec::new(),
-        });
+        }));
     }
     let file = KeyFile::read(path)?;
     let warnings = match feed.purpose {
@@ -39,11 +52,15 @@ pub(crate) fn read_feed(auth: &config::Auth, place: usize) -> Result<FeedContent
         }
         FeedPurpose::DenyList(_) => Vec::new(),
     };
-    Ok(FeedContent {
+    // Who may reach it was judged all the same.
+    if is_in_force(&file) {
+        return Ok(None);
+    }
+    Ok(Some(FeedContent {
         bytes: file.content()?.to_vec(),
         digest: file.digest(),
         warnings,
-    })
+    }))
 }
 
 /// The digest of the file of the signing key, where that is a feed of its own.

@@ -10,9 +10,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use nix::fcntl::OFlag;
 
 use super::Digest;
-
-/// The largest key file that is read, in bytes. A JWK set of 100 keys has about 100 KiB.
-const MAX_FILE: u64 = 1024 * 1024;
+use crate::config::KEYS_MAX;
 
 /// Who may reach a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +32,7 @@ pub(crate) struct KeyFile<'a> {
 impl<'a> KeyFile<'a> {
     /// Reads a regular file, and waits for nothing.
     pub(crate) fn read(path: &'a Path) -> Result<Self, String> {
-        Self::read_up_to(MAX_FILE, path)
+        Self::read_up_to(KEYS_MAX, path)
     }
 
     /// As [`Self::read`], of another size at most, in bytes.
@@ -54,11 +52,15 @@ impl<'a> KeyFile<'a> {
     pub(crate) fn read_any(path: &'a Path) -> Result<Self, String> {
         let file = File::open(path).map_err(|error| failed(path, &error))?;
         let mode = mode(path, &file)?;
-        Self::take(path, file, mode, MAX_FILE)
+        Self::take(path, file, mode, KEYS_MAX)
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
     }
 
     /// Tells whether it is still what it was.

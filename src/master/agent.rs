@@ -1,20 +1,23 @@
-//! The agent as the master knows it: forked when a generation has something that must be fetched, started again when it
-//! dies, asked when a worker needs a key. What it brings is handed to the workers; without it they go on with what they have.
+//! The agent as the master knows it: forked when a generation has something that must be fetched or a token database, started again when
+//! it dies, asked when a worker needs a key. What it brings is handed to the workers; without it they go on with what they have.
+
+mod watched;
 
 use std::collections::VecDeque;
-use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
+use watched::{Process, SILENCE_MAX, Watched};
+
 use super::Master;
-use crate::channel::{self, Decoder, FeedNews, FromAgent, ToAgent};
-use crate::config::{Fetch, Log};
+use crate::channel::{self, Decoder, FeedNews, Fingerprint, FromAgent, ToAgent};
+use crate::config::{Fetch, Log, Tokens};
 use crate::logging;
 use crate::supervisor::{Backoff, Generation, Now, WorkerId};
+use crate::sys::handover::check_sealed;
 use crate::sys::identity::Identity;
 use crate::sys::process::{self, Ending, Keep, ProcessId};
-use crate::sys::socket;
 
 /// What the agent process does, from the fork to its exit code. Called in the child.
 pub type RunAgent = Rc<dyn Fn(AgentAssignment) -> u8>;
@@ -26,12 +29,21 @@ pub struct AgentAssignment {
     pub master: ProcessId,
     /// Its end of the channel, non-blocking.
     pub channel: UnixStream,
-    /// What it keeps fresh, with when the last good content was fetched, in seconds since 1970.
-    pub feeds: Vec<(Fetch, Option<u64>)>,
+    /// What it keeps fresh, with the last good content.
+    pub feeds: Vec<(Fetch, Option<Known>)>,
     /// What it shall become before it talks to anybody.
     pub identity: Identity,
     /// Where its log goes.
     pub log: Log,
+}
+
+/// What was fetched last.
+#[derive(Debug)]
+pub struct Known {
+    /// When, or when it was confirmed, in seconds since 1970.
+    pub since: u64,
+    /// A sealed file with it.
+    pub content: OwnedFd,
 }
 
 /// See the module.
@@ -43,24 +55,6 @@ pub(super) struct Agent {
     pub(super) fetched: Vec<Fetched>,
 }
 
-/// The process.
-#[derive(Debug)]
-struct Process {
-    pid: ProcessId,
-    started: Now,
-    channel: UnixStream,
-    incoming: Decoder<FromAgent>,
-    /// What came along with messages, in their order.
-    descriptors: VecDeque<OwnedFd>,
-    outgoing: Vec<u8>,
-    /// What it fetches, as messages number it.
-    feeds: Vec<Fetch>,
-    /// Those of which it has told something.
-    told: Vec<bool>,
-    identity: Identity,
-    log: Log,
-}
-
 /// Something that was fetched.
 #[derive(Debug)]
 pub(super) struct Fetched {
@@ -68,6 +62,8 @@ pub(super) struct Fetched {
     /// When, or when it was confirmed, in seconds since 1970.
     pub(super) at: u64,
     pub(super) file: OwnedFd,
+    /// What it is, where an agent has said so: of what was handed over in an upgrade the next one says it.
+    pub(super) content: Option<Fingerprint>,
 }
 
 impl Agent {
@@ -94,6 +90,27 @@ impl Agent {
         }
     }
 
+    /// Has something fetched for whoever asks; those who ask until an answer comes are answered by that.
+    fn want(&mut self, place: usize, now: Now) {
+        let process = self.process.as_mut();
+        let Some(watched) = process.and_then(|process| process.feeds.get_mut(place)) else {
+            return;
+        };
+        if std::mem::replace(&mut watched.is_asked, true) {
+            return;
+        }
+        watched.is_expected_within(SILENCE_MAX, now);
+        if let Ok(feed) = u32::try_from(place) {
+            self.tell(&ToAgent::Wanted { feed });
+        }
+    }
+
+    /// When it has been silent for too long about something.
+    fn overdue_at(&self) -> Option<Now> {
+        let feeds = self.process.iter().flat_map(|process| &process.feeds);
+        feeds.filter_map(|watched| watched.expected_by).min()
+    }
+
     pub(super) fn last_good(&self, fetch: &Fetch) -> Option<&Fetched> {
         self.fetched.iter().find(|it| it.fetch == *fetch)
     }
@@ -101,61 +118,22 @@ impl Agent {
     /// The place of something among what the process fetches.
     fn place(&self, fetch: &Fetch) -> Option<usize> {
         let process = self.process.as_ref()?;
-        process.feeds.iter().position(|it| it == fetch)
-    }
-}
-
-impl Process {
-    /// Sends what there is room for.
-    fn send(&mut self) {
-        while !self.outgoing.is_empty() {
-            match self.channel.write(&self.outgoing) {
-                Ok(written) => drop(self.outgoing.drain(..written)),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // It has gone; the kernel will report its end.
-                Err(_) => self.outgoing.clear(),
-            }
-        }
-    }
-
-    /// What it has said since the last time; `false` when it says no more.
-    fn receive(&mut self) -> (Vec<FromAgent>, bool) {
-        let mut bytes = [0; 4096];
-        let goes_on = loop {
-            match socket::receive_with(&self.channel, &mut bytes) {
-                Ok((0, _)) => break false,
-                Ok((count, descriptors)) => {
-                    self.descriptors.extend(descriptors);
-                    self.incoming.push(bytes.get(..count).unwrap_or_default());
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break true,
-                Err(_) => break false,
-            }
-        };
-        let mut messages = Vec::new();
-        while let Some(message) = self.incoming.next_message() {
-            match message {
-                Ok(message) => messages.push(message),
-                Err(error) => {
-                    tracing::error!(pid = self.pid.number(), %error, "the agent says what no agent says");
-                    return (messages, false);
-                }
-            }
-        }
-        (messages, goes_on)
+        process.feeds.iter().position(|it| it.fetch == *fetch)
     }
 }
 
 impl Master {
     /// Starts the agent when it is needed, another one when it needs to know other things, and none when nothing is fetched.
     pub(super) fn mind_agent(&mut self) {
+        self.end_agent_that_hangs();
         let wanted = self.fetches();
         let runs = self.agent.process.as_ref();
-        let is_right = runs.map_or(wanted.is_empty(), |process| {
+        let is_needed = !wanted.is_empty() || self.has_to_be_flushed();
+        let is_right = runs.map_or(!is_needed, |process| {
             let setting = self.agent_setting();
-            process.feeds.iter().eq(wanted.iter().copied())
+            let feeds = process.feeds.iter().map(|watched| &watched.fetch);
+            feeds.eq(wanted.iter().copied())
+                && process.tokens.as_ref() == self.tokens_of_newest()
                 && setting.is_some_and(|(identity, log)| {
                     process.identity == *identity && process.log == *log
                 })
@@ -168,10 +146,10 @@ impl Master {
         self.give_agent_up();
         let is_named = |fetched: &Fetched| wanted.contains(&fetched.fetch);
         self.agent.fetched.retain(is_named);
-        if wanted.is_empty() || self.now() < self.agent.deaths.not_before {
+        if !is_needed || self.now() < self.agent.deaths.not_before {
             return;
         }
-        match self.fork_agent(wanted) {
+        match self.fork_agent(&wanted) {
             Ok(pid) => tracing::info!(pid = pid.number(), "agent started"),
             Err(reason) => {
                 tracing::error!(reason, "cannot start the agent");
@@ -180,10 +158,44 @@ impl Master {
         }
     }
 
-    /// When a next agent may be started, where one is missing.
+    /// When a next agent may be started, where one is missing, or when the one that runs has been silent for too long.
     pub(super) fn next_agent(&self) -> Option<Now> {
-        let is_missing = self.agent.process.is_none() && !self.fetches().is_empty();
-        is_missing.then_some(self.agent.deaths.not_before)
+        let is_needed = !self.fetches().is_empty() || self.has_to_be_flushed();
+        let is_missing = self.agent.process.is_none() && is_needed;
+        let next = is_missing.then_some(self.agent.deaths.not_before);
+        next.or_else(|| self.agent.overdue_at())
+    }
+
+    /// An attempt ends within 10 seconds, whatever its server does: an agent that tells nothing does not turn any more.
+    fn end_agent_that_hangs(&mut self) {
+        let now = self.now();
+        if self.agent.overdue_at().is_none_or(|at| now < at) {
+            return;
+        }
+        let Some(process) = &mut self.agent.process else {
+            return;
+        };
+        tracing::error!(
+            pid = process.pid.number(),
+            "the agent does not answer, it is replaced"
+        );
+        for watched in &mut process.feeds {
+            watched.expected_by = None;
+        }
+        // Reaped and started again as one that died.
+        let _gone_already = process::kill_now(process.pid);
+    }
+
+    /// The token service of the newest generation, whose database the agent knows.
+    fn tokens_of_newest(&self) -> Option<&Tokens> {
+        let newest = self.generations.values().last()?;
+        newest.loaded.config.auth.tokens.as_ref()
+    }
+
+    /// Whether there is a token database out of which it takes what has expired.
+    fn has_to_be_flushed(&self) -> bool {
+        let tokens = self.tokens_of_newest();
+        tokens.is_some_and(|tokens| tokens.flush_interval.is_some())
     }
 
     /// What the generations that are left have fetched, each once.
@@ -206,7 +218,7 @@ impl Master {
         pinned.map(|pinned| (&pinned.identity, &pinned.loaded.config.log))
     }
 
-    fn fork_agent(&mut self, feeds: Vec<Fetch>) -> Result<ProcessId, String> {
+    fn fork_agent(&mut self, feeds: &[Fetch]) -> Result<ProcessId, String> {
         let setting = self.agent_setting();
         let (identity, log) = setting.ok_or("there is no generation")?;
         let (identity, log) = (identity.clone(), log.clone());
@@ -215,16 +227,32 @@ impl Master {
             end.set_nonblocking(true)
                 .map_err(|error| format!("socketpair: {error}"))?;
         }
-        let known_since = |fetch: &Fetch| self.agent.last_good(fetch).map(|known| known.at);
+        let known = |fetch: &Fetch| {
+            let known = self.agent.last_good(fetch)?;
+            Some(Known {
+                since: known.at,
+                // Without a descriptor it is fetched anew.
+                content: known.file.try_clone().ok()?,
+            })
+        };
+        let feeds_known: Vec<(Fetch, Option<Known>)> = feeds
+            .iter()
+            .map(|fetch| (fetch.clone(), known(fetch)))
+            .collect();
+        let tokens = self.tokens_of_newest().cloned();
+        let now = self.now();
+        let watch = |(fetch, known): &(Fetch, Option<Known>)| {
+            Watched::new(fetch.clone(), known.is_some(), now)
+        };
+        let watched = feeds_known.iter().map(watch).collect();
         let mut keep = vec![Keep::new(&theirs)];
         keep.extend(logging::descriptor());
+        let contents = feeds_known.iter().filter_map(|(_, known)| known.as_ref());
+        keep.extend(contents.map(|known| Keep::new(&known.content)));
         let assignment = AgentAssignment {
             master: ProcessId::own(),
             channel: theirs,
-            feeds: feeds
-                .iter()
-                .map(|fetch| (fetch.clone(), known_since(fetch)))
-                .collect(),
+            feeds: feeds_known,
             identity: identity.clone(),
             log: log.clone(),
         };
@@ -239,13 +267,13 @@ impl Master {
         let pid = forked.map_err(|error| format!("fork: {error}"))?;
         self.agent.process = Some(Process {
             pid,
-            started: self.now(),
+            started: now,
             channel: ours,
             incoming: Decoder::default(),
             descriptors: VecDeque::new(),
             outgoing: Vec::new(),
-            told: vec![false; feeds.len()],
-            feeds,
+            feeds: watched,
+            tokens,
             identity,
             log,
         });
@@ -294,8 +322,11 @@ impl Master {
         let Some(process) = self.agent.process.take() else {
             return;
         };
-        for fetch in process.feeds {
-            self.spread(&fetch, |feed| FeedNews::Failed { feed });
+        for Watched { fetch, .. } in process.feeds {
+            self.spread(&fetch, |feed| FeedNews::Failed {
+                feed,
+                again_in: None,
+            });
         }
     }
 
@@ -306,59 +337,85 @@ impl Master {
         };
         process.send();
         let (messages, goes_on) = process.receive();
+        let mut is_good = goes_on;
         for message in messages {
-            self.take_from_agent(message);
+            if let Err(reason) = self.take_from_agent(message) {
+                tracing::error!(reason, "the agent does what no agent does, it is replaced");
+                is_good = false;
+                break;
+            }
         }
-        if !goes_on && let Some(process) = &self.agent.process {
+        let Some(process) = &self.agent.process else {
+            return;
+        };
+        // One may have come with the first bytes of a message that is not whole yet.
+        if is_good && process.descriptors.len() > 1 {
+            tracing::error!("the agent sends more descriptors than messages, it is replaced");
+            is_good = false;
+        }
+        if !is_good {
             // Reaped and started again as one that died.
             let _gone_already = process::kill_now(process.pid);
         }
     }
 
-    fn take_from_agent(&mut self, message: FromAgent) {
+    /// Takes in one message.
+    ///
+    /// # Errors
+    /// An agent that is one does not say this, or it was not heard well: only another one can go on.
+    fn take_from_agent(&mut self, message: FromAgent) -> Result<(), String> {
+        let now = self.now();
         let Some(process) = &mut self.agent.process else {
-            return;
+            return Ok(());
         };
         let (FromAgent::Fetched { feed, .. }
         | FromAgent::Confirmed { feed, .. }
         | FromAgent::Failed { feed, .. }) = message;
         let file = match message {
-            FromAgent::Fetched { .. } => process.descriptors.pop_front(),
+            FromAgent::Fetched { .. } => process.descriptors.pop_front().flatten(),
             FromAgent::Confirmed { .. } | FromAgent::Failed { .. } => None,
         };
         let place = usize::try_from(feed).unwrap_or(usize::MAX);
-        let Some(fetch) = process.feeds.get(place).cloned() else {
-            tracing::error!(feed, "the agent speaks of what it was not asked for");
-            return;
-        };
-        if let Some(told) = process.told.get_mut(place) {
-            *told = true;
-        }
-        match (message, file) {
-            (FromAgent::Fetched { at, .. }, Some(file)) => {
+        let watched = process.feeds.get_mut(place);
+        let watched = watched.ok_or("it speaks of what it was not asked for")?;
+        watched.heard(now);
+        let fetch = watched.fetch.clone();
+        match message {
+            FromAgent::Fetched { at, content, .. } => {
+                let file = file.ok_or("what it fetched did not arrive")?;
+                check_sealed(&file, fetch.size_max()).map_err(|error| error.to_string())?;
                 self.agent.fetched.retain(|known| known.fetch != fetch);
                 self.agent.fetched.push(Fetched {
                     fetch: fetch.clone(),
                     at,
                     file,
+                    content: Some(content),
                 });
                 self.hand_to_all(&self.places_of(&fetch));
             }
-            (FromAgent::Confirmed { at, .. }, _) => {
-                let known = self.agent.fetched.iter_mut();
-                for known in known.filter(|known| known.fetch == fetch) {
-                    known.at = at;
+            FromAgent::Confirmed { at, content, .. } => {
+                let mut known = self.agent.fetched.iter_mut();
+                let known = known.find(|known| known.fetch == fetch);
+                let known = known.ok_or("it confirms what nobody has")?;
+                if known.content.as_ref().is_some_and(|it| *it != content) {
+                    return Err("it confirms something else than it sent".to_owned());
                 }
-                self.spread(&fetch, |feed| FeedNews::Confirmed { feed, at });
+                known.at = at;
+                known.content = Some(content.clone());
+                self.spread(&fetch, |feed| FeedNews::Confirmed {
+                    feed,
+                    at,
+                    content: content.clone(),
+                });
             }
-            (FromAgent::Failed { reason, .. }, _) => {
+            FromAgent::Failed {
+                reason, again_in, ..
+            } => {
                 tracing::debug!(feed, reason, "nothing new was fetched");
-                self.spread(&fetch, |feed| FeedNews::Failed { feed });
-            }
-            (FromAgent::Fetched { .. }, None) => {
-                tracing::error!(feed, "the agent sent nothing along");
+                self.spread(&fetch, |feed| FeedNews::Failed { feed, again_in });
             }
         }
+        Ok(())
     }
 
     /// Tells the workers of every generation that has this fetched.
@@ -381,8 +438,9 @@ impl Master {
         places.collect()
     }
 
-    /// A worker needs a key that it does not know.
-    pub(super) fn want_key(&mut self, id: WorkerId, feed: u32) {
+    /// A worker needs a key that it does not know, or a list.
+    pub(super) fn want_feed(&mut self, id: WorkerId, feed: u32) {
+        let now = self.now();
         let Some(hand) = self.crew.get(id) else {
             return;
         };
@@ -396,11 +454,12 @@ impl Master {
                 .cloned()
         });
         let place = fetch.and_then(|fetch| self.agent.place(&fetch));
-        if let Some(feed) = place.and_then(|place| u32::try_from(place).ok()) {
-            self.agent.tell(&ToAgent::Wanted { feed });
+        if let Some(place) = place {
+            self.agent.want(place, now);
         } else {
             // Nobody fetches it now.
-            self.tell_news(id, FeedNews::Failed { feed });
+            let again_in = None;
+            self.tell_news(id, FeedNews::Failed { feed, again_in });
         }
     }
 
@@ -410,8 +469,9 @@ impl Master {
         let process = self.agent.process.as_ref();
         let told = place
             .zip(process)
-            .and_then(|(place, process)| process.told.get(place));
+            .and_then(|(place, process)| process.feeds.get(place))
+            .map(|watched| watched.is_told);
         // Without an agent nobody fetches it soon.
-        told.copied().unwrap_or(self.agent.deaths.failures > 0)
+        told.unwrap_or(self.agent.deaths.failures > 0)
     }
 }

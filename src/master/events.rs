@@ -198,8 +198,12 @@ impl Master {
                     tracing::error!(worker = id.0, reason, "worker cannot boot");
                     Event::BootFailed(id, reason)
                 }
-                ToMaster::KeyWanted { feed } => {
-                    self.want_key(id, feed);
+                ToMaster::FeedMissing { feed } => {
+                    self.hand_feed_again(id, feed);
+                    continue;
+                }
+                ToMaster::FeedWanted { feed } => {
+                    self.want_feed(id, feed);
                     continue;
                 }
                 ToMaster::Memory { pss } => {

@@ -1,27 +1,26 @@
 //! What changes while generations are in force: key files are watched, read when something happens to them, and what is
 //! good is handed to the workers. What is not good leaves in force what was.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::watched_paths::WatchedPaths;
 use super::{Master, Pinned};
 use crate::channel::{FeedNews, ToWorker};
 use crate::config::{Auth, FeedContent, FeedSource};
-use crate::supervisor::{Generation, Now, WorkerId};
-use crate::sys::clock;
+use crate::supervisor::{Generation, WorkerId};
 use crate::sys::handover::sealed_file;
-use crate::sys::watch::{Happening, Watcher};
 
-/// From the first sign of a change until the files are read: what belongs together is replaced together.
-const SETTLING: Duration = Duration::from_millis(50);
 /// A file that is not good may be about to be: whoever replaces it has removed it first. Only then is it told.
 const SECOND_LOOK: Duration = Duration::from_secs(1);
 
-/// Reads the feed at this place of the configuration's feeds and judges whether it could be put in force.
-pub type ReadFeed = Rc<dyn Fn(usize) -> Result<FeedContent, String>>;
+/// So many descriptors wait for a worker that does not read its channel.
+const PASSING_MAX: usize = 64;
+
+/// Reads the feed at this place of the configuration's feeds and judges whether it could be put in force; nothing where its file has the
+/// digest of what is.
+pub type ReadFeed = Rc<dyn Fn(usize, Option<[u8; 32]>) -> Result<Option<FeedContent>, String>>;
 
 /// A feed of a generation in force.
 #[derive(Debug, Default)]
@@ -47,97 +46,32 @@ struct Problem {
     is_told: bool,
 }
 
-/// The files of all generations.
-#[derive(Debug, Default)]
-pub(super) struct FileWatch {
-    watcher: Option<Watcher>,
-    paths: WatchedPaths,
-    /// When the files are read.
-    look_at: Option<Now>,
-}
-
-impl FileWatch {
-    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.watcher.as_ref().map(Watcher::descriptor)
-    }
-
-    pub(super) fn next_look(&self) -> Option<Now> {
-        self.look_at
-    }
-
-    /// Takes in what has happened.
-    pub(super) fn listen(&mut self, now: Now) {
-        let Some(watcher) = &mut self.watcher else {
-            return;
-        };
-        let matters = |happening: &Happening| match happening {
-            Happening::Name(folder, name) => self.paths.names(folder, name),
-            Happening::Gone(_) | Happening::Anything => true,
-        };
-        if watcher.happenings().iter().any(matters) {
-            self.look(now + SETTLING);
-        }
-    }
-
-    fn look(&mut self, at: Now) {
-        self.look_at = Some(self.look_at.map_or(at, |earlier| earlier.min(at)));
-    }
-
-    /// Watches what decides about these files; whether that is something else than before.
-    fn watch<'a>(&mut self, files: impl IntoIterator<Item = &'a Path>) -> bool {
-        let paths = WatchedPaths::of(files);
-        if self.watcher.is_none() && paths.folders().next().is_some() {
-            match Watcher::new() {
-                Ok(watcher) => self.watcher = Some(watcher),
-                Err(error) => {
-                    tracing::warn!(%error, "cannot watch key files: a reload is needed when they change");
-                    return false;
-                }
-            }
-        }
-        let Some(watcher) = &mut self.watcher else {
-            return false;
-        };
-        watcher.keep(|folder| paths.has(folder));
-        let mut has_more = self.paths != paths;
-        for folder in paths.folders() {
-            if !watcher.watches(folder) {
-                has_more = true;
-                if let Err(error) = watcher.watch(folder) {
-                    tracing::warn!(folder = %folder.display(), %error, "cannot watch for changes of key files here");
-                }
-            }
-        }
-        self.paths = paths;
-        has_more
-    }
-}
-
 impl FeedState {
-    /// Takes in what the file holds now; whether workers must be told. `known` is the digest of what was read at first.
-    fn take_in(&mut self, read: Result<FeedContent, String>, known: Option<[u8; 32]>) -> Taken {
+    /// The digest of what is in force; `known` is that of what was read at first.
+    fn digest(&self, known: Option<[u8; 32]>) -> Option<[u8; 32]> {
+        let content = self.content.as_ref();
+        content.map_or(known, |content| content.digest)
+    }
+
+    /// Takes in what the file holds now, if that is something else; whether workers must be told.
+    fn take_in(&mut self, read: Result<Option<FeedContent>, String>) -> Taken {
         let read = read.and_then(|content| {
-            let current = self
-                .content
-                .as_ref()
-                .map_or(known, |content| content.digest);
-            if content.digest.is_some() && content.digest == current {
+            let Some(content) = content else {
                 return Ok(None);
-            }
+            };
             let file = sealed_file("destrier-feed", &content.bytes)
                 .map_err(|error| format!("no memory to hand it on: {error}"))?;
             let (file, digest) = (file.into(), content.digest);
             Ok(Some((Content { file, digest }, content.warnings)))
         });
         match read {
-            Ok(None) => {
-                self.problem = None;
-                Taken::Nothing
-            }
-            Ok(Some((content, warnings))) => {
-                self.problem = None;
-                self.content = Some(content);
-                Taken::Changed(warnings)
+            Ok(changed) => {
+                let was_bad = self.problem.take().is_some_and(|problem| problem.is_told);
+                let warnings = changed.map(|(content, warnings)| {
+                    self.content = Some(content);
+                    warnings
+                });
+                Taken::Good { was_bad, warnings }
             }
             Err(reason) => {
                 let before = self.problem.take();
@@ -150,7 +84,7 @@ impl FeedState {
                 match (is_known, was_told) {
                     (false, _) => Taken::Doubtful,
                     (true, false) => Taken::Bad(reason),
-                    (true, true) => Taken::Nothing,
+                    (true, true) => Taken::StillBad,
                 }
             }
         }
@@ -159,9 +93,15 @@ impl FeedState {
 
 /// What came of a look at a file.
 enum Taken {
-    Nothing,
-    /// It is something else now, and good.
-    Changed(Vec<String>),
+    /// It is good.
+    Good {
+        /// That it was not was told.
+        was_bad: bool,
+        /// Where it is something else now: what the operator should know about it.
+        warnings: Option<Vec<String>>,
+    },
+    /// As was told.
+    StillBad,
     /// It is not good; another look will tell.
     Doubtful,
     /// It was not good twice.
@@ -171,22 +111,18 @@ enum Taken {
 impl Master {
     /// Called when generations have come or gone, and after each look: watches their files.
     pub(super) fn watch_files(&mut self) {
+        let now = self.now();
         let generations = self.generations.values();
         let files = generations.flat_map(|pinned| files_of(&pinned.loaded.config.auth));
-        if self.file_watch.watch(files) {
-            // Something may have happened before it was watched.
-            let now = clock::monotonic().saturating_sub(self.started);
-            self.file_watch.look(now + SETTLING);
-        }
+        self.file_watch.watch(files, now);
     }
 
     /// Reads the files that something has happened to, when it is time.
     pub(super) fn look_at_files(&mut self) {
         let now = self.now();
-        if self.file_watch.look_at.is_none_or(|at| now < at) {
+        if !self.file_watch.is_due(now) {
             return;
         }
-        self.file_watch.look_at = None;
         let mut changed = Vec::new();
         for (generation, pinned) in &mut self.generations {
             let Pinned { loaded, feeds, .. } = pinned;
@@ -197,15 +133,22 @@ impl Master {
                 };
                 let file = path.display();
                 let known = loaded.digests.get(place).copied().flatten();
-                match state.take_in((loaded.read_feed)(place), known) {
-                    Taken::Nothing => {}
-                    Taken::Changed(warnings) => {
+                let read = (loaded.read_feed)(place, state.digest(known));
+                match state.take_in(read) {
+                    Taken::Good { was_bad, warnings } => {
+                        if was_bad {
+                            tracing::info!(%file, generation = generation.0, "good again");
+                        }
+                        let Some(warnings) = warnings else {
+                            continue;
+                        };
                         tracing::info!(%file, generation = generation.0, "changed, in force without a reload");
                         for warning in warnings {
                             tracing::warn!(%file, "{warning}");
                         }
                         changed.push((*generation, place));
                     }
+                    Taken::StillBad => {}
                     Taken::Doubtful => self.file_watch.look(now + SECOND_LOOK),
                     Taken::Bad(reason) => {
                         tracing::error!(
@@ -247,6 +190,13 @@ impl Master {
         }
     }
 
+    /// What came of this feed did not reach the worker.
+    pub(super) fn hand_feed_again(&mut self, id: WorkerId, feed: u32) {
+        if let Ok(place) = usize::try_from(feed) {
+            self.hand_feed_to(id, place);
+        }
+    }
+
     fn hand_feed_to(&mut self, id: WorkerId, place: usize) {
         let generation = self.crew.get(id).map(|hand| hand.generation);
         let pinned = generation.and_then(|generation| self.generations.get(&generation));
@@ -270,7 +220,13 @@ impl Master {
                 let good = self.agent.last_good(fetch);
                 // Whoever boots waits for it, but not for what will not come soon.
                 if good.is_none() && self.is_known_to_fail(fetch) {
-                    self.tell_news(id, FeedNews::Failed { feed });
+                    self.tell_news(
+                        id,
+                        FeedNews::Failed {
+                            feed,
+                            again_in: None,
+                        },
+                    );
                     return;
                 }
                 good.map(|good| (&good.file, Some(good.at)))
@@ -281,6 +237,10 @@ impl Master {
         };
         let file = file.try_clone();
         match (file, self.crew.get_mut(id)) {
+            // It does not read; what was confirmed is not what it has then, and it asks.
+            (Ok(_), Some(hand)) if hand.passing.len() >= PASSING_MAX => {
+                tracing::error!(worker = id.0, "does not take what has changed");
+            }
             (Ok(file), Some(hand)) => {
                 hand.tell_with(&ToWorker::Feed(FeedNews::Changed { feed, at }), file);
             }
@@ -295,12 +255,9 @@ impl Master {
 impl Pinned {
     /// The digest of what is in force for the feed at this place.
     pub(super) fn digest_in_force(&self, place: usize) -> Option<[u8; 32]> {
-        let content = self
-            .feeds
-            .get(place)
-            .and_then(|state| state.content.as_ref());
         let pinned = self.loaded.digests.get(place).copied().flatten();
-        content.map_or(pinned, |content| content.digest)
+        let state = self.feeds.get(place);
+        state.map_or(pinned, |state| state.digest(pinned))
     }
 }
 

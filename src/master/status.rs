@@ -98,7 +98,7 @@ pub struct Totals {
     pub requests: u64,
     /// Of those: with 1xx, 2xx, 3xx, 4xx, 5xx.
     pub by_status_class: [u64; 5],
-    /// Of those: refused for the token, or for want of one.
+    /// Of those: refused for their form, for the token, or for want of one.
     pub refused: u64,
     /// Of those: passed, though a rule that is an audit would have refused them.
     #[serde(default)]

@@ -1,15 +1,20 @@
 //! What decides where a path leads: the names in folders, those of links on the way too, whose change may give it another
-//! content. A Kubernetes volume swaps a link in the folder of its files, a release swaps one far above them.
+//! content, and the folders on the way, which may be renamed. A Kubernetes volume swaps a link in the folder of its files, a release
+//! swaps a link or a folder far above them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
+use crate::sys::watch::Extent;
+
 /// As many links as the kernel follows (`path_resolution(7)`).
 const LINKS_MAX: usize = 40;
+/// So many folders are watched for one path: its own first, then the next ones above.
+const FOLDERS_MAX: usize = 64;
 
-/// The names that matter, by folder.
+/// The names that matter, by folder; none where only the folder itself does.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct WatchedPaths(BTreeMap<PathBuf, BTreeSet<OsString>>);
 
@@ -23,9 +28,16 @@ impl WatchedPaths {
         watched
     }
 
-    /// The folders to watch.
-    pub(super) fn folders(&self) -> impl Iterator<Item = &Path> {
-        self.0.keys().map(PathBuf::as_path)
+    /// The folders to watch, and how far.
+    pub(super) fn folders(&self) -> impl Iterator<Item = (&Path, Extent)> {
+        self.0.iter().map(|(folder, names)| {
+            let extent = if names.is_empty() {
+                Extent::Itself
+            } else {
+                Extent::Names
+            };
+            (folder.as_path(), extent)
+        })
     }
 
     /// Whether this folder is one of them.
@@ -52,6 +64,7 @@ impl WatchedPaths {
         };
         push(&mut left, path);
         let mut links = 0;
+        let mut passed: Vec<PathBuf> = Vec::new();
         while let Some(name) = left.pop_front() {
             if name == ".." {
                 at.pop();
@@ -60,6 +73,7 @@ impl WatchedPaths {
             let here = at.join(&name);
             let metadata = fs::symlink_metadata(&here);
             if metadata.as_ref().is_ok_and(fs::Metadata::is_dir) {
+                passed.push(here.clone());
                 at = here;
                 continue;
             }
@@ -73,8 +87,11 @@ impl WatchedPaths {
                     push(&mut left, &target);
                 }
                 // The file itself, or the first name on the way that is not there.
-                Ok(_) | Err(_) => return,
+                Ok(_) | Err(_) => break,
             }
+        }
+        for folder in passed.into_iter().rev().take(FOLDERS_MAX) {
+            self.0.entry(folder).or_default();
         }
     }
 }
@@ -103,7 +120,37 @@ mod tests {
         assert_eq!(names(&root), BTreeSet::from(["current".into()]));
         assert_eq!(names(&keys), BTreeSet::from(["a".into(), "..data".into()]));
         assert_eq!(names(&keys.join("..2026")), BTreeSet::from(["a".into()]));
-        assert_eq!(watched.folders().count(), 3);
+        let of_names = watched.folders();
+        let of_names = of_names.filter(|(_, extent)| *extent == Extent::Names);
+        assert_eq!(of_names.count(), 3);
+    }
+
+    #[test]
+    fn every_folder_on_the_way_may_be_renamed() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        fs::create_dir_all(root.join("releases/1/keys")).unwrap();
+        let watched = WatchedPaths::of([root.join("releases/1/keys/a").as_path()]);
+        let extent = |folder: &str| {
+            let folder = root.join(folder);
+            watched.folders().find(|(each, _)| *each == folder)
+        };
+        let extent = |folder| extent(folder).map(|(_, extent)| extent);
+        assert_eq!(extent("releases/1/keys"), Some(Extent::Names));
+        assert_eq!(extent("releases/1"), Some(Extent::Itself));
+        assert_eq!(extent("releases"), Some(Extent::Itself));
+        assert!(watched.has(&root) && !watched.has(Path::new("/")));
+    }
+
+    #[test]
+    fn of_a_path_through_many_folders_the_last_ones_are_watched() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        let folder: PathBuf = std::iter::repeat_n("a", 100).collect();
+        fs::create_dir_all(root.join(&folder)).unwrap();
+        let watched = WatchedPaths::of([root.join(&folder).join("key").as_path()]);
+        assert_eq!(watched.folders().count(), FOLDERS_MAX);
+        assert!(watched.names(&root.join(folder), &"key".into()));
     }
 
     #[test]
@@ -112,7 +159,9 @@ mod tests {
         let root = root.path().canonicalize().unwrap();
         let watched = WatchedPaths::of([root.join("a/b/c").as_path()]);
         assert!(watched.names(&root, &"a".into()));
-        assert_eq!(watched.folders().count(), 1);
+        let of_names = watched.folders();
+        let of_names = of_names.filter(|(_, extent)| *extent == Extent::Names);
+        assert_eq!(of_names.count(), 1);
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub struct Counters {
     pub connections: u64,
     /// Answers with 1xx, 2xx, 3xx, 4xx and 5xx.
     pub by_status_class: [u64; 5],
-    /// Requests refused for their token or for want of one; they are among the 4xx.
+    /// Requests refused for their form, their token or for want of one; they are among the 4xx and 5xx.
     pub refused: u64,
     /// Requests that passed only because the rule is an audit.
     pub audited: u64,

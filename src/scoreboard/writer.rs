@@ -84,7 +84,7 @@ impl SeatWriter {
         self.add(Figure::of_status(status));
     }
 
-    /// A request was refused for its token, or for want of one.
+    /// A request was refused for its form, for its token, or for want of one.
     pub fn refused(&self) {
         self.add(Figure::Refused);
     }

@@ -6,12 +6,13 @@ use std::convert::Infallible;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 
 use nix::fcntl::{FcntlArg, FdFlag, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::stat::fstat;
 use nix::unistd::execv;
 
 /// A file in memory with `bytes` in it, which nobody can change any more (`memfd_create(2)`, `F_ADD_SEALS` of fcntl(2));
@@ -36,17 +37,30 @@ const SEALS: SealFlag = SealFlag::F_SEAL_WRITE
 /// Everything in a file that `sealed_file` has made, wherever others who share the descriptor have read to.
 ///
 /// # Errors
-/// Somebody could still change it while it is read, or it cannot be read.
-pub fn read_sealed(file: OwnedFd) -> io::Result<Vec<u8>> {
+/// As [`check_sealed`], or it cannot be read.
+pub fn read_sealed(file: OwnedFd, most: u64) -> io::Result<Vec<u8>> {
+    let size = check_sealed(&file, most)?;
+    let mut bytes = vec![0; size];
+    File::from(file).read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
+}
+
+/// The size of a file that `sealed_file` has made, which holds so many bytes at most.
+///
+/// # Errors
+/// Somebody could still change it, or it holds more.
+pub fn check_sealed(file: impl AsFd, most: u64) -> io::Result<usize> {
     let seals = SealFlag::from_bits_truncate(fcntl(&file, FcntlArg::F_GET_SEALS)?);
     if !seals.contains(SEALS) {
         return Err(io::Error::other("the file is not sealed"));
     }
-    let file = File::from(file);
-    let size = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
-    let mut bytes = vec![0; size];
-    file.read_exact_at(&mut bytes, 0)?;
-    Ok(bytes)
+    let size = u64::try_from(fstat(&file)?.st_size).map_err(io::Error::other)?;
+    if size > most {
+        return Err(io::Error::other(format!(
+            "it has {size} bytes, more than {most}"
+        )));
+    }
+    usize::try_from(size).map_err(io::Error::other)
 }
 
 /// Descriptors that the next program gets.
@@ -168,10 +182,11 @@ mod tests {
         let file = sealed_file("test", b"content").expect("memory");
         for _ in 0..2 {
             let shared = file.try_clone().expect("a descriptor");
-            assert_eq!(read_sealed(shared.into()).expect("readable"), b"content");
+            assert_eq!(read_sealed(shared.into(), 7).expect("readable"), b"content");
         }
+        assert!(read_sealed(file.into(), 6).is_err());
         let other = tempfile::tempfile().expect("a file");
-        assert!(read_sealed(other.into()).is_err());
+        assert!(read_sealed(other.into(), 7).is_err());
     }
 
     #[test]

@@ -46,6 +46,8 @@ fn tcp_socket(address: SocketAddr, v6_only: bool) -> io::Result<Socket> {
     }
     // Accepted sockets inherit it, which saves a system call for each connection (tcp(7)).
     socket.set_tcp_nodelay(true)?;
+    // Connections may come before a worker has said what is configured.
+    set_dead_peer_timeout(&socket, Some(Duration::from_secs(30)))?;
     Ok(socket)
 }
 

@@ -81,17 +81,45 @@ pub fn send_with(socket: impl AsFd, bytes: &[u8], descriptor: impl AsFd) -> io::
     )?)
 }
 
-/// Reads into `bytes` from a Unix socket without waiting. Returns how many came, and the descriptors that came along,
-/// closed on exec.
+/// What came along with bytes.
+#[derive(Debug)]
+pub enum Along {
+    /// Nothing.
+    Nothing,
+    /// A descriptor, closed on exec. Where there were more, those are closed: nobody sends them.
+    Descriptor(OwnedFd),
+    /// A descriptor for which this process has no room (`MSG_CTRUNC` of recvmsg(2)).
+    Lost,
+}
+
+impl Along {
+    /// What is to be kept for the message that it belongs to: nothing, or a descriptor, which may have been lost.
+    pub fn received(self) -> Option<Option<OwnedFd>> {
+        match self {
+            Self::Nothing => None,
+            Self::Descriptor(descriptor) => Some(Some(descriptor)),
+            Self::Lost => Some(None),
+        }
+    }
+}
+
+/// As many descriptors as can come at once (`SCM_MAX_FD` of unix(7)): with less room, those that are too many would stay open, unknown
+/// to anybody.
+const ALONG_MAX: usize = 253;
+
+/// Reads into `bytes` from a Unix socket without waiting. Returns how many came, and what came along.
 ///
 /// # Errors
 /// recvmsg(2); `WouldBlock` when nothing waits.
-pub fn receive_with(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
-    let mut control = cmsg_space!([RawFd; 8]);
+pub fn receive_with(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<(usize, Along)> {
+    let mut control = cmsg_space!([RawFd; ALONG_MAX]);
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
     let mut parts = [IoSliceMut::new(bytes)];
     let socket = socket.as_fd().as_raw_fd();
     let message = recvmsg::<()>(socket, &mut parts, Some(&mut control), flags)?;
+    if message.flags.contains(MsgFlags::MSG_CTRUNC) {
+        return Ok((message.bytes, Along::Lost));
+    }
     let mut descriptors = Vec::new();
     for part in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(numbers) = part {
@@ -100,7 +128,9 @@ pub fn receive_with(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<(usize, V
             descriptors.extend(numbers.into_iter().map(owned));
         }
     }
-    Ok((message.bytes, descriptors))
+    let first = descriptors.into_iter().next();
+    let along = first.map_or(Along::Nothing, Along::Descriptor);
+    Ok((message.bytes, along))
 }
 
 /// Whether bytes wait in `socket` that nobody has read yet. The end of the stream is no byte.
@@ -116,10 +146,13 @@ pub fn has_unread_bytes(socket: impl AsFd) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
+    use std::io::{IoSlice, Read, Write};
+    use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixStream;
 
-    use super::{packet_pair, receive_with, send_with, stop_receiving};
+    use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+
+    use super::{Along, packet_pair, receive_with, send_with, stop_receiving};
 
     #[test]
     fn what_was_sent_before_the_receiver_stopped_is_received_and_nothing_else_is_sent() {
@@ -132,10 +165,28 @@ mod tests {
         send_with(&ours, b"three", &passed).expect_err("nobody receives it");
         let mut bytes = [0; 16];
         for packet in [b"one", b"two"] {
-            let (count, descriptors) = receive_with(&theirs, &mut bytes).expect("received");
-            assert_eq!((&bytes[..count], descriptors.len()), (&packet[..], 1));
+            let (count, along) = receive_with(&theirs, &mut bytes).expect("received");
+            assert_eq!(&bytes[..count], packet);
+            assert!(matches!(along, Along::Descriptor(_)));
         }
         assert_eq!(receive_with(&theirs, &mut bytes).expect("the end").0, 0);
+    }
+
+    #[test]
+    fn of_several_descriptors_at_once_one_is_kept_and_the_others_are_closed() {
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        let (passed, mut other_end) = UnixStream::pair().expect("a pair");
+        let many = [passed.as_raw_fd(); 100];
+        let rights = [ControlMessage::ScmRights(&many)];
+        let (socket, bytes) = (ours.as_raw_fd(), [IoSlice::new(b"x")]);
+        sendmsg::<()>(socket, &bytes, &rights, MsgFlags::empty(), None).expect("sent");
+        drop(passed);
+        let (count, along) = receive_with(&theirs, &mut [0; 16]).expect("received");
+        assert_eq!(count, 1);
+        assert!(matches!(along, Along::Descriptor(_)));
+        drop(along);
+        let mut text = String::new();
+        other_end.read_to_string(&mut text).expect("nobody has it");
     }
 
     #[test]
@@ -151,9 +202,9 @@ mod tests {
         let mut received = Vec::new();
         let mut descriptors = Vec::new();
         while received.len() < 10 {
-            let (count, more) = receive_with(&theirs, &mut bytes).expect("received");
+            let (count, along) = receive_with(&theirs, &mut bytes).expect("received");
             received.extend_from_slice(&bytes[..count]);
-            descriptors.extend(more);
+            descriptors.extend(along.received().flatten());
         }
         assert_eq!(received, b"beforewith");
         passed = UnixStream::from(descriptors.pop().expect("a descriptor"));

@@ -16,9 +16,21 @@ const WATCHED: AddWatchFlags = AddWatchFlags::IN_CREATE
     .union(AddWatchFlags::IN_MOVED_FROM)
     .union(AddWatchFlags::IN_DELETE)
     .union(AddWatchFlags::IN_ATTRIB)
-    .union(AddWatchFlags::IN_MOVE_SELF)
+    .union(ITSELF);
+
+/// What happens to the folder itself, whatever happens in it.
+const ITSELF: AddWatchFlags = AddWatchFlags::IN_MOVE_SELF
     .union(AddWatchFlags::IN_DELETE_SELF)
     .union(AddWatchFlags::IN_ONLYDIR);
+
+/// How much of what happens to a folder is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Extent {
+    /// That it goes, or stands for another path.
+    Itself,
+    /// What happens to names in it too.
+    Names,
+}
 
 /// The folder itself has gone, or stands for another path now.
 const GONE: AddWatchFlags = AddWatchFlags::IN_MOVE_SELF
@@ -30,7 +42,7 @@ const GONE: AddWatchFlags = AddWatchFlags::IN_MOVE_SELF
 #[derive(Debug)]
 pub struct Watcher {
     inotify: Inotify,
-    folders: BTreeMap<PathBuf, WatchDescriptor>,
+    folders: BTreeMap<PathBuf, (WatchDescriptor, Extent)>,
 }
 
 /// Something that has happened.
@@ -61,25 +73,32 @@ impl Watcher {
         self.inotify.as_fd()
     }
 
-    /// Whether this folder is watched.
-    pub fn watches(&self, folder: &Path) -> bool {
-        self.folders.contains_key(folder)
+    /// Whether this folder is watched, at least so far.
+    pub fn watches(&self, folder: &Path, extent: Extent) -> bool {
+        let known = self.folders.get(folder);
+        known.is_some_and(|(_, known)| *known >= extent)
     }
 
-    /// Watches one folder more.
+    /// Watches one folder more, or one further than before.
     ///
     /// # Errors
     /// `inotify_add_watch(2)`: it is no folder, may not be read, or the user watches too many.
-    pub fn watch(&mut self, folder: &Path) -> io::Result<()> {
-        let watch = self.inotify.add_watch(folder, WATCHED)?;
-        self.folders.insert(folder.to_owned(), watch);
+    pub fn watch(&mut self, folder: &Path, extent: Extent) -> io::Result<()> {
+        let events = match extent {
+            Extent::Itself => ITSELF,
+            Extent::Names => WATCHED,
+        };
+        // Two paths may lead to one folder, and the last word counts there.
+        let events = events.union(AddWatchFlags::from_bits_retain(nix::libc::IN_MASK_ADD));
+        let watch = self.inotify.add_watch(folder, events)?;
+        self.folders.insert(folder.to_owned(), (watch, extent));
         Ok(())
     }
 
     /// Watches none but those that `wanted` says.
     pub fn keep(&mut self, wanted: impl Fn(&Path) -> bool) {
         let inotify = &self.inotify;
-        self.folders.retain(|folder, watch| {
+        self.folders.retain(|folder, (watch, _)| {
             let keep = wanted(folder);
             if !keep {
                 let _gone_already = inotify.rm_watch(*watch);
@@ -104,13 +123,15 @@ impl Watcher {
                     continue;
                 }
                 // Two paths may lead to one folder, which has one watch then.
-                let known = self.folders.iter().filter(|(_, watch)| **watch == event.wd);
+                let known = self
+                    .folders
+                    .iter()
+                    .filter(|(_, (watch, _))| *watch == event.wd);
                 let folders: Vec<PathBuf> = known.map(|(folder, _)| folder.clone()).collect();
                 for folder in folders {
                     if event.mask.intersects(GONE) {
-                        if let Some(watch) = self.folders.remove(&folder) {
-                            let _gone_already = self.inotify.rm_watch(watch);
-                        }
+                        // What was below it is elsewhere too, and nothing is told of that.
+                        self.keep(|each| !each.starts_with(&folder));
                         happenings.push(Happening::Gone(folder));
                     } else if let Some(name) = &event.name {
                         happenings.push(Happening::Name(folder, name.clone()));
@@ -125,7 +146,7 @@ impl Watcher {
 mod tests {
     use std::fs;
 
-    use super::{Happening, Watcher};
+    use super::{Extent, Happening, Watcher};
 
     #[test]
     fn what_happens_to_names_and_folders_is_told_once() {
@@ -133,7 +154,7 @@ mod tests {
         let folder = root.path().join("keys");
         fs::create_dir(&folder).expect("a folder");
         let mut watcher = Watcher::new().expect("a watcher");
-        watcher.watch(&folder).expect("watched");
+        watcher.watch(&folder, Extent::Names).expect("watched");
         assert_eq!(watcher.happenings(), []);
 
         fs::write(folder.join("a"), "1").expect("written");
@@ -143,21 +164,37 @@ mod tests {
 
         fs::rename(&folder, root.path().join("old")).expect("renamed");
         assert_eq!(watcher.happenings(), [Happening::Gone(folder.clone())]);
-        assert!(!watcher.watches(&folder));
+        assert!(!watcher.watches(&folder, Extent::Itself));
         fs::write(root.path().join("old/a"), "2").expect("written");
         assert_eq!(watcher.happenings(), []);
+    }
+
+    #[test]
+    fn a_folder_that_goes_takes_with_it_what_was_watched_below() {
+        let root = tempfile::tempdir().expect("a folder");
+        let above = root.path().join("above");
+        let folder = above.join("between/keys");
+        fs::create_dir_all(&folder).expect("folders");
+        let mut watcher = Watcher::new().expect("a watcher");
+        watcher.watch(&above, Extent::Itself).expect("watched");
+        watcher.watch(&folder, Extent::Names).expect("watched");
+        fs::write(above.join("a"), "1").expect("written");
+        assert_eq!(watcher.happenings(), []);
+        fs::rename(&above, root.path().join("old")).expect("renamed");
+        assert_eq!(watcher.happenings(), [Happening::Gone(above)]);
+        assert!(!watcher.watches(&folder, Extent::Itself));
     }
 
     #[test]
     fn what_is_not_kept_is_not_watched() {
         let root = tempfile::tempdir().expect("a folder");
         let mut watcher = Watcher::new().expect("a watcher");
-        watcher.watch(root.path()).expect("watched");
+        watcher.watch(root.path(), Extent::Names).expect("watched");
         watcher.keep(|_| false);
         fs::write(root.path().join("a"), "1").expect("written");
         assert_eq!(watcher.happenings(), []);
         watcher
-            .watch(&root.path().join("a"))
+            .watch(&root.path().join("a"), Extent::Names)
             .expect_err("it is no folder");
     }
 }

@@ -101,12 +101,12 @@ async fn list(
     serde_json::to_vec(&DenyListText { revoked }).map_err(|error| error.to_string())
 }
 
-fn runtime() -> Result<Runtime, String> {
+pub(super) fn runtime() -> Result<Runtime, String> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_all().build();
     runtime.map_err(|error| error.to_string())
 }
 
-fn now() -> i64 {
+pub(super) fn now() -> i64 {
     Millis::of(clock::unix()).seconds()
 }

@@ -54,7 +54,7 @@ fn words(error: &TokenError) -> &'static str {
         } if name == "exp" => "Token has no 'exp' claim",
         TokenError::Revoked(_) => BLACKLISTED,
         TokenError::TooLong(_)
-        | TokenError::NoDenyList
+        | TokenError::NoDenyList(_)
         | TokenError::NoKeys { .. }
         | TokenError::Parts
         | TokenError::Base64(_)

@@ -7,6 +7,7 @@ mod deny_table;
 mod endpoint;
 mod failure;
 mod fields;
+mod flush;
 mod json_error;
 mod negotiation;
 mod passwords;
@@ -19,6 +20,7 @@ mod users;
 
 pub use deny_table::DenyTable;
 pub use endpoint::Endpoint;
+pub use flush::Flush;
 pub use service::{BODY_MAX, Call, Service};
 pub use signer::Signer;
 pub use store::{Listed, Password};

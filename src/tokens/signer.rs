@@ -18,7 +18,7 @@ pub struct Signer(ArcSwap<Current>);
 /// A key that was found fit to sign.
 #[derive(Debug)]
 struct Current {
-    key: SigningKey,
+    key: Arc<SigningKey>,
     algorithm: Algorithm,
     typ: String,
     kid: Option<String>,
@@ -37,7 +37,7 @@ impl Signer {
         guard: &Guard,
         now: UnixTime,
     ) -> Result<Self, String> {
-        let current = Current::new(tokens, issuer, key, guard, now)?;
+        let current = Current::new(tokens, issuer, Arc::new(key), guard, now)?;
         Ok(Self(ArcSwap::from_pointee(current)))
     }
 
@@ -63,9 +63,21 @@ impl Signer {
             }
         };
         let key = key.map_err(|error| error.to_string())?;
-        let current = Current::new(tokens, issuer, key, guard, now)?;
+        let current = Current::new(tokens, issuer, Arc::new(key), guard, now)?;
         self.0.store(Arc::new(current));
         Ok(())
+    }
+
+    /// The issuer has other keys: its own may have another name there. Where they do not accept it any more it signs on as before, for
+    /// the key that follows it may be on its way.
+    pub fn look_up_name(&self, auth: &config::Auth, guard: &Guard, now: UnixTime) {
+        let (Some(tokens), Some(issuer)) = (&auth.tokens, auth.token_issuer()) else {
+            return;
+        };
+        let key = Arc::clone(&self.0.load().key);
+        if let Ok(current) = Current::new(tokens, issuer, key, guard, now) {
+            self.0.store(Arc::new(current));
+        }
     }
 
     pub(super) fn sign(&self, claims: &ClaimMap) -> Result<String, SignError> {
@@ -110,7 +122,7 @@ impl Current {
     fn new(
         tokens: &config::Tokens,
         issuer: &Issuer,
-        key: SigningKey,
+        key: Arc<SigningKey>,
         guard: &Guard,
         now: UnixTime,
     ) -> Result<Self, String> {

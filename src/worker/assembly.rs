@@ -12,6 +12,7 @@ use crate::app::AppService;
 use crate::channel::ToMaster;
 use crate::http::activity::Limits;
 use crate::http::fresh_keys::FreshKeys;
+use crate::http::wire::Bounds;
 use crate::http::{ClientCertificates, Pipeline, Settings, Shared};
 use crate::tokens;
 
@@ -49,6 +50,7 @@ pub(super) fn serving<S: AppService>(
         http2: config.http.http2.then_some(http2::Settings {
             max_streams: config.http.max_streams,
         }),
+        bounds: Bounds::new(config),
         linger: config.http.drain_linger,
         open: drain::Open::with_max(config.http.max_connections),
         addresses: Addresses::new(
@@ -75,6 +77,8 @@ fn settings(task: &Task) -> Settings {
     Settings {
         worker: task.worker,
         readiness_path: config.health.readiness_path.clone(),
+        bounds: Bounds::new(config),
+        max_body: config.http.max_body,
         stream_grace: config.http.stream_grace.min(
             config
                 .workers

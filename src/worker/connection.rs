@@ -9,11 +9,11 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
@@ -21,24 +21,36 @@ use super::addresses::{Addresses, Counted};
 use super::drain::Open;
 use super::heir::Heir;
 use super::http2;
+use super::intake::Intake;
 use super::websocket::Upgradable;
 use crate::app::AppService;
 use crate::channel::ToMaster;
 use crate::http::activity::{Activity, BetweenRequests, Judgement, Limits, Phase};
 use crate::http::http2::Opening;
+use crate::http::wire::{Bounds, Malformed};
 use crate::http::{Origin, Pipeline, request_timeout};
 use crate::scoreboard::{Connection, SeatWriter};
 use crate::sys::clock;
 use crate::sys::socket::has_unread_bytes;
 
-/// A client that was told that its time is up has this long to take note.
+/// A client that was told that its time is up, or that its request is malformed, has this long to take note.
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// A client that still sends when it is answered and its connection ends is listened to for so long, and for so many bytes:
+/// to close a socket with unread bytes resets the connection, and the reset may overtake the answer (RFC 9112 section 9.6).
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_MAX: usize = 64 << 20;
+
+/// So many fields hyper reads unless told otherwise.
+const HEADERS_OF_HYPER: usize = 100;
 
 /// What all connections of a worker share.
 #[derive(Debug)]
 pub(super) struct Serving<S> {
     pub(super) pipeline: Pipeline<S>,
     pub(super) limits: Limits,
+    /// How large a request may be.
+    pub(super) bounds: Bounds,
     /// What is spoken besides HTTP/1.1; absent where nothing is.
     pub(super) http2: Option<http2::Settings>,
     /// How long an idle connection stays when the worker drains: a request may be on its way.
@@ -83,12 +95,8 @@ pub(super) fn start<S: AppService>(
     serving: Arc<Serving<S>>,
 ) {
     let counted = serving.seat.connection_opened();
-    begin(
-        Watched::new(stream, Activity::new()),
-        client,
-        serving,
-        counted,
-    );
+    let stream = Watched::new(stream, Activity::new(), serving.bounds);
+    begin(stream, client, serving, counted);
 }
 
 /// Goes on with `stream`, which another worker has served.
@@ -99,7 +107,7 @@ pub(super) fn resume<S: AppService>(
     serving: Arc<Serving<S>>,
 ) {
     let counted = serving.seat.connection_adopted();
-    let stream = Watched::new(stream, Activity::resumed(between));
+    let stream = Watched::new(stream, Activity::resumed(between), serving.bounds);
     begin(stream, client, serving, counted);
 }
 
@@ -130,15 +138,20 @@ async fn serve<S: AppService>(
         peer: client.peer,
         activity: Arc::clone(&activity),
     };
-    let pipeline = Arc::clone(serving);
+    let (pipeline, of_requests) = (Arc::clone(serving), origin.clone());
     let service = service_fn(move |request| {
-        let (pipeline, origin) = (Arc::clone(&pipeline), origin.clone());
+        let (pipeline, origin) = (Arc::clone(&pipeline), of_requests.clone());
         async move { pipeline.pipeline.handle(request, &origin).await }
     });
     // hyper's own limit on the head would also count the time in which a connection is idle.
+    let mut builder = http1::Builder::new();
+    builder.header_read_timeout(None);
+    // Its own bounds are never reached: what is larger does not get to it. As it is it needs no memory for fields.
+    if serving.bounds.headers > HEADERS_OF_HYPER {
+        builder.max_headers(serving.bounds.headers);
+    }
     let stream = Upgradable::new(stream, serving.limits.write_timeout);
-    let mut connection = http1::Builder::new()
-        .header_read_timeout(None)
+    let mut connection = builder
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut timer = Timer::new(clock::monotonic() + serving.limits.header_timeout);
@@ -168,9 +181,19 @@ async fn serve<S: AppService>(
                     tracing::debug!(%error, "a connection ended early");
                 }
                 if let Some(rest) = activity.upgrade.open() {
-                    rest.0.await;
+                    return rest.0.await;
                 }
-                return;
+                let Some((stream, _)) = taken_back(connection.into_parts()) else {
+                    return;
+                };
+                return stream.let_go().await;
+            }
+            malformed = malformed_in_turn(&activity) => {
+                let Some((stream, _)) = taken_back(connection.into_parts()) else {
+                    return;
+                };
+                let answer = serving.pipeline.refuse_unread(malformed, stream.intake.held(), &origin);
+                return stream.say_last(&answer).await;
             }
             () = speaks_http2(&activity) => {
                 let Some((stream, _)) = taken_back(connection.into_parts()) else {
@@ -180,19 +203,21 @@ async fn serve<S: AppService>(
                 return Box::pin(http2::serve(stream, client, serving)).await;
             }
             between = between_requests(&activity, serving, &client), if linger_until.is_some() => {
-                let Some((stream, read_before)) = taken_back(connection.into_parts()) else {
+                let Some((Watched { stream, intake, .. }, read_before)) = taken_back(connection.into_parts()) else {
                     return;
                 };
+                let mut read_before = BytesMut::from(read_before);
+                read_before.unsplit(intake.into_held());
                 // Bytes that were read belong to a request, which must be answered here.
-                let stream = stream.stream;
                 if read_before.is_empty()
                     && let Some(heir) = serving.heir_of(&client.listener)
                     && heir.pass(&stream, &client.listener, between).await
                 {
                     return;
                 }
-                let mut stream = Watched::new(stream, Activity::resumed(between));
-                stream.read_before = read_before;
+                let activity = Activity::resumed(between);
+                let mut stream = Watched::new(stream, activity, serving.bounds);
+                stream.intake.hold(&read_before);
                 return serve_again(stream, client, serving).await;
             }
             () = timer.elapsed(&activity, &serving.limits, linger_until) => {
@@ -200,28 +225,23 @@ async fn serve<S: AppService>(
                 match activity.judge(now, &serving.limits, linger_until) {
                     Judgement::Wait(until) => timer.look_again_at(until),
                     Judgement::Close => {
-                        let Some((Watched { stream, .. }, _)) = taken_back(connection.into_parts()) else {
+                        let Some((Watched { stream, intake, .. }, _)) = taken_back(connection.into_parts()) else {
                             return;
                         };
                         // A request that has arrived just now must be answered: take its bytes in first.
-                        if !has_unread_bytes(&stream) {
+                        if intake.held().is_empty() && !has_unread_bytes(&stream) {
                             return;
                         }
-                        let stream = Watched::new(stream, Activity::new());
+                        let mut stream = Watched::new(stream, Activity::new(), serving.bounds);
+                        stream.intake.hold(intake.held());
                         return serve_again(stream, client, serving).await;
                     }
                     Judgement::Cut => return,
                     Judgement::TimedOut => {
-                        let Some((Watched { mut stream, .. }, _)) = taken_back(connection.into_parts()) else {
+                        let Some((stream, _)) = taken_back(connection.into_parts()) else {
                             return;
                         };
-                        // Whether the client still listens is its affair.
-                        let last_words = async {
-                            let _gone = stream.write_all(&request_timeout()).await;
-                            let _gone = stream.shutdown().await;
-                        };
-                        let _gone = tokio::time::timeout(LAST_WORDS, last_words).await;
-                        return;
+                        return stream.say_last(&request_timeout()).await;
                     }
                 }
             }
@@ -272,24 +292,37 @@ fn speaks_http2(activity: &Activity) -> impl Future<Output = ()> {
     })
 }
 
-/// A stream that notes what passes through it.
+/// Returns when something malformed has arrived and everything before it is answered. Nobody need wake it, as with
+/// [`between_requests`]. Bytes whose turn has come are read by hyper once more, which does not know of them.
+fn malformed_in_turn(activity: &Activity) -> impl Future<Output = Malformed> {
+    poll_fn(|context| {
+        if activity.take_turn() {
+            context.waker().wake_by_ref();
+        }
+        let malformed = activity.malformed_in_turn();
+        malformed.map_or(Poll::Pending, Poll::Ready)
+    })
+}
+
+/// A stream that notes what passes through it, and lets nothing of HTTP/1.1 pass that is malformed.
 #[derive(Debug)]
 pub(super) struct Watched<T> {
     pub(super) stream: T,
     pub(super) activity: Arc<Activity>,
-    /// What was read of it already, and comes first.
-    pub(super) read_before: Bytes,
-    /// Of a client that may begin with HTTP/2: while that is not certain, `read_before` is held back.
+    /// What was read while it was not certain whether the client begins with HTTP/2, and comes first.
+    read_before: Bytes,
     opening: Opening,
+    intake: Intake,
 }
 
 impl<T> Watched<T> {
-    fn new(stream: T, activity: Activity) -> Self {
+    fn new(stream: T, activity: Activity, bounds: Bounds) -> Self {
         Self {
             stream,
             activity: Arc::new(activity),
             read_before: Bytes::new(),
             opening: Opening::Http1,
+            intake: Intake::new(bounds),
         }
     }
 }
@@ -309,16 +342,9 @@ impl<T: ClientStream> Watched<T> {
         Poll::Ready(Ok(()))
     }
 
-    /// Takes back what has just been read where it may be, or is, the beginning of HTTP/2. Returns whether that is so.
-    fn hold_back(&mut self, buffer: &mut ReadBuf<'_>, before: usize) -> bool {
+    /// Takes back what has just been read: it may be, or is, the beginning of HTTP/2, or goes the way of HTTP/1.1.
+    fn hold_back(&mut self, buffer: &mut ReadBuf<'_>, before: usize) {
         let arrived = buffer.filled().get(before..).unwrap_or_default();
-        if self.read_before.is_empty() {
-            self.opening = Opening::of(arrived);
-            // As nearly always.
-            if self.opening == Opening::Http1 {
-                return false;
-            }
-        }
         // Nothing more will arrive where nothing has: let HTTP/1.1 see what there was.
         let begun = [&self.read_before, arrived].concat();
         self.opening = if arrived.is_empty() {
@@ -326,10 +352,52 @@ impl<T: ClientStream> Watched<T> {
         } else {
             Opening::of(&begun)
         };
-        self.read_before = begun.into();
+        if self.opening == Opening::Http1 {
+            self.intake.hold(&begun);
+            self.read_before = Bytes::new();
+        } else {
+            self.read_before = begun.into();
+        }
         buffer.set_filled(before);
-        true
     }
+
+    /// From now on its client does not speak HTTP: what was held back of it is read as it is.
+    pub(super) fn let_through(&mut self) {
+        self.read_before = self.intake.take_held();
+    }
+
+    /// Says this, and ends the connection.
+    async fn say_last(mut self, answer: &[u8]) {
+        // Whether the client still listens is its affair.
+        let last_words = async {
+            let _gone = self.stream.write_all(answer).await;
+            let _gone = self.stream.shutdown().await;
+        };
+        let _gone = tokio::time::timeout(LAST_WORDS, last_words).await;
+        linger(&mut self.stream).await;
+    }
+
+    /// Ends the connection after its last answer, which its client shall get although it still sends.
+    async fn let_go(mut self) {
+        if self.intake.is_unfinished() || has_unread_bytes(&self.stream) {
+            linger(&mut self.stream).await;
+        }
+    }
+}
+
+/// Takes in what a client sends that nobody wants, until it has enough.
+async fn linger(stream: &mut impl ClientStream) {
+    let reading = async {
+        let mut bytes = vec![0; 8 << 10];
+        let mut left = LINGER_MAX;
+        while let Ok(count @ 1..) = stream.read(&mut bytes).await {
+            left = left.saturating_sub(count);
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    let _long_enough = tokio::time::timeout(LINGER, reading).await;
 }
 
 impl<T: ClientStream> AsyncRead for Watched<T> {
@@ -344,20 +412,16 @@ impl<T: ClientStream> AsyncRead for Watched<T> {
             if buffer.filled().len() > before {
                 self.activity.read_some();
             }
-            if !self.hold_back(buffer, before) {
-                return Poll::Ready(Ok(()));
-            }
+            self.hold_back(buffer, before);
         }
         if self.opening == Opening::Http2 {
             // There is nothing to read for HTTP/1.1: whoever serves the connection looks at this.
             self.activity.set_http2();
             return Poll::Pending;
         }
-        let polled = self.poll_bytes(context, buffer);
-        if buffer.filled().len() > before {
-            self.activity.read_some();
-        }
-        polled
+        let this = &mut *self;
+        this.intake
+            .poll_read(&mut this.stream, &this.activity, context, buffer)
     }
 }
 

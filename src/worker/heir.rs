@@ -110,14 +110,14 @@ type Received = (Passed, Option<OwnedFd>);
 /// The next connection; `None` when there will be none any more.
 fn receive(channel: &OwnedFd) -> io::Result<Option<Received>> {
     let mut bytes = [0; PASSED_MAX];
-    let (count, descriptors) = socket::receive_with(channel, &mut bytes)?;
+    let (count, along) = socket::receive_with(channel, &mut bytes)?;
     if count == 0 {
         return Ok(None);
     }
     let mut decoder = Decoder::default();
     decoder.push(bytes.get(..count).unwrap_or_default());
     match decoder.next_message() {
-        Some(Ok(passed)) => Ok(Some((passed, descriptors.into_iter().next()))),
+        Some(Ok(passed)) => Ok(Some((passed, along.received().flatten()))),
         Some(Err(error)) => Err(io::Error::other(error)),
         None => Err(io::ErrorKind::UnexpectedEof.into()),
     }

@@ -12,6 +12,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 
 use super::connection::{Client, ClientStream, LAST_WORDS, Serving, Timer, Watched};
 use crate::app::AppService;
@@ -23,9 +24,6 @@ use crate::sys::clock;
 /// So many requests that a client takes back may wait to be noticed, and so many may be refused as malformed, before the connection
 /// ends: to make work and take it back is an attack (CVE-2023-44487).
 const RESETS_MAX: usize = 64;
-
-/// Of a request's fields, in bytes as RFC 9113 section 6.5.2 counts them.
-const HEAD_MAX: u32 = 32 * 1024;
 
 /// So much of a body may be on its way to an application that does not read it.
 const WINDOW: u32 = 256 * 1024;
@@ -49,6 +47,8 @@ pub(super) async fn serve<S: AppService>(
     let Some(settings) = serving.http2 else {
         return;
     };
+    // In bytes as RFC 9113 section 6.5.2 counts them.
+    let head_max = u32::try_from(serving.bounds.head).unwrap_or(u32::MAX);
     let stream = Framed::new(stream);
     let activity = Arc::clone(&stream.watched.activity);
     let origin = Origin {
@@ -68,7 +68,7 @@ pub(super) async fn serve<S: AppService>(
     let mut connection = pin!(
         http2::Builder::new(streams)
             .max_concurrent_streams(settings.max_streams)
-            .max_header_list_size(HEAD_MAX)
+            .max_header_list_size(head_max)
             .max_pending_accept_reset_streams(RESETS_MAX)
             .max_local_error_reset_streams(RESETS_MAX)
             .initial_stream_window_size(WINDOW)
@@ -172,6 +172,25 @@ struct Framed<T> {
     frames: Frames,
     /// What follows the frames of an offender in the place of those that it sends; none while all is well.
     instead: Option<Instead>,
+    /// All was said.
+    linger: Option<Linger>,
+}
+
+/// How long, and for how many bytes, a client is still listened to.
+#[derive(Debug)]
+struct Linger {
+    timer: Pin<Box<Sleep>>,
+    left: usize,
+}
+
+impl Linger {
+    fn new() -> Self {
+        const LINGER_MAX: usize = 1 << 20;
+        Self {
+            timer: Box::pin(tokio::time::sleep(LAST_WORDS)),
+            left: LINGER_MAX,
+        }
+    }
 }
 
 /// The rest of the frame that the codec is in, which counts for nothing, and a frame that it refuses.
@@ -187,6 +206,7 @@ impl<T> Framed<T> {
             watched,
             frames: Frames::default(),
             instead: None,
+            linger: None,
         }
     }
 }
@@ -259,7 +279,24 @@ impl<T: ClientStream> AsyncWrite for Framed<T> {
         Pin::new(&mut self.watched).poll_flush(context)
     }
 
+    /// Says that nothing more comes, and listens for a while: to close a socket with unread bytes resets the connection, and the
+    /// reset may overtake GOAWAY.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.watched).poll_shutdown(context)
+        let this = &mut *self;
+        if this.linger.is_none() {
+            ready!(Pin::new(&mut this.watched).poll_shutdown(context))?;
+        }
+        let linger = this.linger.get_or_insert_with(Linger::new);
+        let mut scratch = [0; 4 << 10];
+        while linger.left > 0 && linger.timer.as_mut().poll(context).is_pending() {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            ready!(this.watched.poll_bytes(context, &mut buffer))?;
+            let count = buffer.filled().len();
+            if count == 0 {
+                break;
+            }
+            linger.left = linger.left.saturating_sub(count);
+        }
+        Poll::Ready(Ok(()))
     }
 }

@@ -8,6 +8,7 @@ mod drain;
 mod feeds;
 mod heir;
 mod http2;
+mod intake;
 mod orders;
 mod websocket;
 
@@ -29,7 +30,7 @@ use tokio::time::timeout;
 use crate::app::{App, AppService, Boot, BoxError};
 use crate::auth::Guard;
 use crate::channel::{ToMaster, ToWorker};
-use crate::config::{Config, Feed, FeedPurpose};
+use crate::config::Config;
 use crate::http::fresh_keys::FreshKeys;
 
 use crate::log_writer;
@@ -147,6 +148,7 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
         Arc::clone(&task.guard),
         task.signer.clone(),
         Arc::clone(&fresh_keys),
+        words.clone(),
     ));
     let mut orders = match become_worker(&mut task, Arc::clone(&feeds)) {
         Ok(orders) => orders,
@@ -184,16 +186,15 @@ fn become_worker(task: &mut Task, feeds: Arc<Feeds>) -> io::Result<Orders> {
     Orders::listen_on(task.channel.try_clone()?, task.seat.clone(), feeds)
 }
 
-/// Asks the master for keys of the issuer at a place of the configuration.
+/// Asks the master for what is fetched.
 fn fresh_keys(config: &Arc<Config>, words: mpsc::UnboundedSender<ToMaster>) -> FreshKeys {
-    let issuers = config.auth.issuers.len();
-    let config = Arc::clone(config);
-    FreshKeys::new(issuers, move |issuer| {
-        let is_of_issuer = |feed: &Feed<'_>| feed.purpose == FeedPurpose::IssuerKeys(issuer);
-        let place = config.auth.feeds().iter().position(is_of_issuer);
+    let feeds = config.auth.feeds();
+    let purposes: Vec<_> = feeds.iter().map(|feed| feed.purpose).collect();
+    FreshKeys::new(purposes.clone(), move |wanted| {
+        let place = purposes.iter().position(|purpose| *purpose == wanted);
         if let Some(feed) = place.and_then(|place| u32::try_from(place).ok()) {
             // Nobody listens to it any more when the worker is about to exit.
-            let _leaving = words.send(ToMaster::KeyWanted { feed });
+            let _leaving = words.send(ToMaster::FeedWanted { feed });
         }
     })
 }

@@ -79,6 +79,10 @@ methods = "GET"
     http.max_connections_per_address = 0  # default
     http.http2 = true  # default
     http.max_streams = 100  # default
+    http.max_target = "8KiB"  # default
+    http.max_headers = 100  # default
+    http.max_head = "32KiB"  # default
+    http.max_body = "1GiB"  # default
     websocket.max_message = "16MiB"  # default
     # health.readiness_path is not set
     auth.realm = "destrier"  # default
@@ -123,6 +127,7 @@ methods = "GET"
     auth.tokens.update_last_login = false  # default
     auth.tokens.throttle_account = "10/min"  # default
     auth.tokens.throttle_address = "off"  # default
+    auth.tokens.flush_interval = "1h"  # default
     app.kind = "demo"  # default
     app.faults = false  # default
     log.level = "debug"  # --log-level
@@ -163,6 +168,7 @@ methods = "GET"
     max_age = "0s"  # default
     audit = false  # default
     # request_timeout is not set
+    # max_body is not set
     # query_token is not set
     "#);
 }

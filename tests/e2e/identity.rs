@@ -16,7 +16,7 @@ use crate::support::{PATIENCE, eventually, os, within};
 
 /// The user that workers become; `None`, said aloud, where tests do not run as root.
 #[expect(clippy::print_stderr, reason = "a test that was skipped must be seen")]
-fn unprivileged() -> Option<User> {
+pub(crate) fn unprivileged() -> Option<User> {
     if nix::unistd::geteuid().is_root() {
         return User::from_name("nobody").unwrap();
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -19,7 +19,9 @@ use http_body_util::Empty;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::json;
 
+use crate::identity::unprivileged;
 use crate::support::client::{Address, Blocking};
+use crate::support::journal::Mark;
 use crate::support::server::{Server, Setup};
 use crate::support::{eventually, os, within};
 
@@ -226,9 +228,15 @@ fn a_file_that_is_no_good_is_told_once_and_leaves_what_was_until_it_is_good_agai
     fs::remove_file(&file).unwrap();
     server.wait_for_log(mark, told);
     assert_all(&server, 'a', 200);
+    // What was in force is good again, and is not news.
+    let mark = server.log.mark();
+    replace(&file, &set_of("a"));
+    server.wait_for_log(mark, "good again");
+    assert_eq!(server.count_log(mark, CHANGED), 0);
     let mark = server.log.mark();
     replace(&file, &set_of("b"));
     server.wait_for_log(mark, CHANGED);
+    assert_eq!(server.count_log(mark, "good again"), 0);
     eventually("the new key is accepted", || {
         (statuses(&server, &token('b')) == [200; 12]).then_some(())
     });
@@ -258,6 +266,34 @@ fn a_folder_that_is_replaced_as_a_whole_is_followed() {
 }
 
 #[test]
+fn a_folder_far_above_that_is_replaced_is_followed() {
+    let put = |releases: &Path, letters: &str| {
+        let keys = releases.join("1/keys");
+        fs::create_dir_all(&keys).unwrap();
+        replace(&keys.join("jwks.json"), &set_of(letters));
+    };
+    let server = start("jwks_file = \"releases/1/keys/jwks.json\"", |folder| {
+        put(&folder.join("releases"), "a");
+    });
+    let releases = server.folder().join("releases");
+    for letter in ['b', 'c'] {
+        let mark = server.log.mark();
+        let next = server.folder().join("next");
+        put(&next, &letter.to_string());
+        fs::rename(&releases, server.folder().join(format!("old-{letter}"))).unwrap();
+        fs::rename(next, &releases).unwrap();
+        server.wait_for_log(mark, CHANGED);
+        eventually("the new key is accepted", || {
+            (statuses(&server, &token(letter)) == [200; 12]).then_some(())
+        });
+    }
+    // What is written there afterwards counts too.
+    let mark = server.log.mark();
+    put(&releases, "d");
+    server.wait_for_log(mark, CHANGED);
+}
+
+#[test]
 fn a_worker_that_is_born_later_has_the_keys_that_are_in_force() {
     let server = start("jwks_file = \"jwks.json\"", |folder| {
         replace(&folder.join("jwks.json"), &set_of("a"));
@@ -277,6 +313,47 @@ fn a_worker_that_is_born_later_has_the_keys_that_are_in_force() {
     }
     assert_all(&server, 'b', 200);
     assert_all(&server, 'a', 401);
+}
+
+#[test]
+fn where_a_folder_cannot_be_watched_its_files_are_looked_at_now_and_then_and_that_is_told_once() {
+    let Some(user) = unprivileged() else { return };
+    let mut setup = Setup::new().under(&[
+        "setpriv",
+        "--reuid=nobody",
+        "--regid=nogroup",
+        "--clear-groups",
+    ]);
+    let keys = "jwks_file = \"keys/jwks.json\"";
+    setup.config.set_auth(&AUTH.replace("KEYS", keys));
+    chown(setup.folder(), Some(user.uid.as_raw()), None).unwrap();
+    let folder = setup.folder().join("keys");
+    fs::create_dir(&folder).unwrap();
+    let put = |letters: &str| {
+        let (new, file) = (folder.join("new"), folder.join("jwks.json"));
+        fs::write(&new, set_of(letters)).unwrap();
+        chown(&new, Some(user.uid.as_raw()), None).unwrap();
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::rename(new, file).unwrap();
+    };
+    put("a");
+    // It may be passed through, and not be read.
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o711)).unwrap();
+    let server = setup.launch();
+    server.until_workers(2);
+    assert_all(&server, 'a', 200);
+    let used = os::processor_time(server.pid);
+    for letter in ["b", "c"] {
+        let mark = server.log.mark();
+        put(letter);
+        within(Duration::from_secs(30), "it is looked at", || {
+            (server.count_log(mark, CHANGED) == 1).then_some(())
+        });
+    }
+    let told = "cannot watch for changes of key files here, looks at them now and then";
+    assert_eq!(server.count_log(Mark::START, told), 1);
+    let used = os::processor_time(server.pid).saturating_sub(used);
+    assert!(used < Duration::from_secs(1), "{used:?}");
 }
 
 fn token_of(claims: &serde_json::Value) -> String {

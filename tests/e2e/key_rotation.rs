@@ -1,5 +1,7 @@
 //! One key follows another while the token service is used: nobody is refused, until the former key is retired.
 
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -24,22 +26,19 @@ jwks_file = "keys.json"
 path = "/**"
 "#;
 
+fn generate(folder: &Path, key: &str, set: &str) {
+    let mut generate = command::command(&destrier());
+    generate
+        .args(["key", "generate", "ES256", "--out", key])
+        .args(["--jwks-out", set])
+        .current_dir(folder);
+    assert_eq!(command::run(generate).code, Some(0));
+}
+
 fn start() -> Server {
     let mut setup = set_up(AUTH);
     setup.config.set("workers.count", 2);
-    let mut generate = command::command(&destrier());
-    generate
-        .args([
-            "key",
-            "generate",
-            "ES256",
-            "--out",
-            "key.pem",
-            "--jwks-out",
-            "keys.json",
-        ])
-        .current_dir(setup.folder());
-    assert_eq!(command::run(generate).code, Some(0));
+    generate(setup.folder(), "key.pem", "keys.json");
     let server = setup.start();
     assert_eq!(user(&server, &["add", "alice"], PASSWORD).code, Some(0));
     server
@@ -180,4 +179,43 @@ fn a_key_is_rotated_under_load_and_nobody_is_refused_until_the_former_one_is_ret
     assert_eq!(get(&address, "/me", &old.text("access")).status, 401);
     assert_eq!(refresh(&address, &old.text("refresh")).status, 401);
     assert_eq!(get(&address, "/me", &followed.text("access")).status, 200);
+}
+
+#[test]
+fn a_key_that_is_replaced_before_its_set_signs_as_soon_as_the_set_has_it() {
+    let server = start();
+    let (folder, address) = (server.folder(), server.address());
+    let first = kid_of(&login(&address).text("access"));
+    generate(folder, "next.pem", "next.json");
+    let set = |name: &str| -> Value {
+        serde_json::from_str(&fs::read_to_string(folder.join(name)).unwrap()).unwrap()
+    };
+    let (mut both, next) = (set("keys.json"), set("next.json"));
+    let second = next["keys"][0]["kid"].clone();
+    assert_ne!(first, second);
+    let mark = server.log.mark();
+    fs::rename(folder.join("next.pem"), folder.join("key.pem")).unwrap();
+    let refused = server.wait_for_log(mark, "cannot be put in force, what was before stays");
+    assert!(refused["error"].as_str().unwrap().contains("tried again"));
+    assert_eq!(kid_of(&login(&address).text("access")), first);
+    let keys = both["keys"].as_array_mut().unwrap();
+    keys.extend(next["keys"].as_array().unwrap().iter().cloned());
+    fs::write(folder.join("new.json"), both.to_string()).unwrap();
+    fs::rename(folder.join("new.json"), folder.join("keys.json")).unwrap();
+    let mut in_a_row = 0;
+    eventually("every worker signs with the next key", || {
+        let kid = kid_of(&login(&address).text("access"));
+        in_a_row = if kid == second { in_a_row + 1 } else { 0 };
+        (in_a_row == 8).then_some(())
+    });
+    // A set that calls the same key by another name is followed too.
+    both["keys"][1]["kid"] = "renamed".into();
+    fs::write(folder.join("new.json"), both.to_string()).unwrap();
+    fs::rename(folder.join("new.json"), folder.join("keys.json")).unwrap();
+    in_a_row = 0;
+    eventually("tokens carry the name that the set has", || {
+        let kid = kid_of(&login(&address).text("access"));
+        in_a_row = if kid == "renamed" { in_a_row + 1 } else { 0 };
+        (in_a_row == 8).then_some(())
+    });
 }

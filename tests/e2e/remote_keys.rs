@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -13,7 +14,7 @@ use crate::key_files::{request, set_of_public, statuses, token_of_pair};
 use crate::support::client::Blocking;
 use crate::support::journal::Mark;
 use crate::support::server::{Server, Setup};
-use crate::support::{eventually, os};
+use crate::support::{eventually, os, timed, within};
 
 /// Someone who issues tokens, with a key set on the web.
 struct Provider {
@@ -21,6 +22,8 @@ struct Provider {
     set: Arc<Mutex<String>>,
     asked: Arc<AtomicUsize>,
     is_away: Arc<AtomicBool>,
+    /// Whether its answers say how long they are fresh.
+    says_fresh: Arc<AtomicBool>,
 }
 
 impl Provider {
@@ -31,15 +34,17 @@ impl Provider {
             set: Arc::new(Mutex::new(set_of_public(letters))),
             asked: Arc::default(),
             is_away: Arc::default(),
+            says_fresh: Arc::new(AtomicBool::new(true)),
         };
         let (set, asked) = (Arc::clone(&provider.set), Arc::clone(&provider.asked));
         let is_away = Arc::clone(&provider.is_away);
+        let says_fresh = Arc::clone(&provider.says_fresh);
         // Ends with the test's process.
         thread::spawn(move || {
             for stream in listener.incoming() {
                 if !is_away.load(Ordering::SeqCst) {
                     let set = set.lock().unwrap().clone();
-                    answer(stream.unwrap(), &set);
+                    answer(stream.unwrap(), &set, says_fresh.load(Ordering::SeqCst));
                 }
                 asked.fetch_add(1, Ordering::SeqCst);
             }
@@ -54,6 +59,11 @@ impl Provider {
     /// Connections are closed without an answer, or not any more.
     fn go_away(&self, is_away: bool) {
         self.is_away.store(is_away, Ordering::SeqCst);
+    }
+
+    /// Its answers say no more how long they are fresh.
+    fn forbid_to_keep(&self) {
+        self.says_fresh.store(false, Ordering::SeqCst);
     }
 
     fn asked(&self) -> usize {
@@ -71,17 +81,22 @@ impl Provider {
     }
 }
 
-fn answer(mut stream: TcpStream, body: &str) {
+fn answer(mut stream: TcpStream, body: &str, says_fresh: bool) {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") && stream.read_exact(&mut byte).is_ok() {
         head.push(byte[0]);
     }
     let length = body.len();
+    let cache = if says_fresh {
+        "Cache-Control: max-age=3600\r\n"
+    } else {
+        ""
+    };
     // Whoever has asked may be gone.
     let _answered = write!(
         stream,
-        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: max-age=3600\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{cache}Connection: close\r\nContent-Length: {length}\r\n\r\n{body}"
     );
 }
 
@@ -205,6 +220,70 @@ fn the_death_of_the_agent_costs_nothing_and_another_one_goes_on() {
 }
 
 #[test]
+fn an_agent_that_hangs_is_replaced_when_it_is_asked_and_does_not_answer() {
+    let provider = Provider::start("a");
+    let server = provider.set_up("").start();
+    let agent = agent_of(&server);
+    assert!(os::send(agent, Signal::SIGSTOP));
+    provider.publish("b");
+    let mark = server.log.mark();
+    let mut connection = Blocking::open(&server.address()).unwrap();
+    let mut status = |letter| {
+        let answer = connection.send(request(&token_of_pair(letter))).unwrap();
+        answer.status
+    };
+    assert_eq!(status('b'), 401);
+    assert_eq!(status('a'), 200);
+    let hangs = "the agent does not answer, it is replaced";
+    within(Duration::from_secs(40), hangs, || {
+        (server.count_log(mark, hangs) == 1).then_some(())
+    });
+    server.wait_for_log(mark, "agent started");
+    assert!(!os::is_alive(agent));
+    eventually("the next agent fetches", || {
+        (status('b') == 200).then_some(())
+    });
+}
+
+#[test]
+fn what_did_not_reach_a_worker_is_not_taken_for_fresh_and_comes_when_there_is_room() {
+    let provider = Provider::start("a");
+    let keys = "refresh_interval = \"1s\"\nstale_max = \"1m\"";
+    let setup = provider.set_up(keys).set("workers.count", 1);
+    provider.forbid_to_keep();
+    let server = setup.start();
+    let mut connection = Blocking::open(&server.address()).unwrap();
+    let mut status = |letter| {
+        let answer = connection.send(request(&token_of_pair(letter))).unwrap();
+        answer.status
+    };
+    assert_eq!(status('a'), 200);
+    let worker = server.pids()[0];
+    let room = |files: &str| {
+        let limit = format!("--nofile={files}:");
+        let mut command = Command::new("prlimit");
+        let limited = command.args(["--pid", &worker.to_string(), &limit]);
+        assert!(limited.status().unwrap().success());
+    };
+    room("3");
+    let mark = server.log.mark();
+    provider.publish("b");
+    server.wait_for_log(
+        mark,
+        "what has changed did not arrive, it is asked for again",
+    );
+    server.wait_for_log(
+        mark,
+        "what was confirmed is not what is in force here, it is asked for",
+    );
+    assert_eq!(status('a'), 200);
+    room("1024");
+    eventually("it has come", || (status('b') == 200).then_some(()));
+    assert_eq!(status('a'), 401);
+    assert_eq!(server.pids(), [worker]);
+}
+
+#[test]
 fn keys_outlive_a_reload_and_an_upgrade_while_the_provider_is_away() {
     let provider = Provider::start("a");
     let server = provider.set_up("").start();
@@ -277,4 +356,25 @@ fn a_deny_list_is_polled_and_while_it_cannot_be_had_nobody_is_believed() {
     eventually("the list is there again", || {
         (statuses(&server, &one) == [200; 12]).then_some(())
     });
+}
+
+#[test]
+fn a_deny_list_that_is_there_again_counts_with_the_first_request_that_needs_it() {
+    let provider = Provider::start("a");
+    let lists = Provider::start("");
+    *lists.set.lock().unwrap() = "{\"revoked\": []}".to_owned();
+    lists.go_away(true);
+    let revocation = format!(
+        "[auth.revocation]\nurl = \"http://{}/revoked.json\"\npoll_interval = \"10m\"",
+        lists.address
+    );
+    let server = provider.set_up(&revocation).start();
+    // Each time it is tried later: the next one would be in 8 seconds.
+    eventually("it was tried four times", || {
+        (lists.asked() >= 4).then_some(())
+    });
+    lists.go_away(false);
+    let mut connection = Blocking::open(&server.address()).unwrap();
+    let (answer, time) = timed(|| connection.send(request(&token_of_pair('a'))).unwrap());
+    assert_eq!(answer.status, 200, "after {time:?}");
 }

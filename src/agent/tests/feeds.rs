@@ -10,13 +10,14 @@ use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
 use super::super::client::Limits;
-use super::super::{Feed, keep_fresh};
+use super::super::{Feed, Known, keep_fresh};
 use super::server::{Server, ok, status};
 use super::{KEY, OTHER_KEY, fetch, set};
-use crate::channel::{Decoder, FromAgent, ToAgent, encode};
+use crate::channel::{Decoder, Fingerprint, FromAgent, ToAgent, encode};
+use crate::config::KEYS_MAX;
 use crate::master_end::MasterEnd;
 use crate::sys::clock;
-use crate::sys::handover::read_sealed;
+use crate::sys::handover::{read_sealed, sealed_file};
 use crate::sys::socket;
 
 /// The other end of the channel of an agent that runs.
@@ -56,9 +57,9 @@ impl Master {
             let receive = || socket::receive_with(&self.channel, &mut bytes);
             let received = self.channel.async_io(Interest::READABLE, receive);
             let received = tokio::time::timeout(Duration::from_secs(20), received);
-            let (count, descriptors) = received.await.expect("a message").unwrap();
+            let (count, along) = received.await.expect("a message").unwrap();
             assert!(count > 0, "the agent is gone");
-            self.descriptors.extend(descriptors);
+            self.descriptors.extend(along.received().flatten());
             self.incoming.push(&bytes[..count]);
         }
     }
@@ -66,20 +67,22 @@ impl Master {
     /// The content of the next message, which must be a new one of this feed.
     async fn fetched(&mut self, expected: u32) -> String {
         let message = self.next().await;
-        let FromAgent::Fetched { feed, at } = message else {
+        let FromAgent::Fetched { feed, at, content } = message else {
             panic!("{message:?}");
         };
         assert_eq!(feed, expected);
         assert!(clock::unix().as_secs() - at < 20);
         let file = self.descriptors.pop_front().expect("it came along");
-        String::from_utf8(read_sealed(file).unwrap()).unwrap()
+        let bytes = read_sealed(file, KEYS_MAX).unwrap();
+        assert_eq!(content, Fingerprint::of(&bytes));
+        String::from_utf8(bytes).unwrap()
     }
 }
 
 fn feed(url: &str) -> Feed {
     Feed {
         fetch: fetch(url),
-        known_since: None,
+        known: None,
     }
 }
 
@@ -106,7 +109,7 @@ async fn every_feed_is_fetched_at_once_and_what_is_the_same_is_confirmed() {
     for _ in 0..2 {
         match master.next().await {
             FromAgent::Fetched { feed, .. } => seen.push((feed, "fetched".to_owned())),
-            FromAgent::Failed { feed, reason } => seen.push((feed, reason)),
+            FromAgent::Failed { feed, reason, .. } => seen.push((feed, reason)),
             FromAgent::Confirmed { .. } => panic!("nothing was known"),
         }
     }
@@ -153,18 +156,33 @@ async fn a_storm_of_wishes_is_one_request() {
 async fn an_agent_that_is_told_what_is_known_fetches_when_that_is_due_or_asked_for() {
     let server = Server::start(|_, _| ok(&set(&[KEY]))).await;
     let now = clock::unix().as_secs();
-    let known_since = |age: u64| Feed {
-        known_since: Some(now - age),
+    let known = |age: u64, content: &str| Feed {
+        known: Some(Known {
+            since: now - age,
+            content: sealed_file("test", content.as_bytes()).unwrap().into(),
+        }),
         ..feed(&server.url("/"))
     };
-    let mut master = Master::start(vec![known_since(0), known_since(10_000)]);
-    assert_eq!(master.fetched(1).await, set(&[KEY]));
+    let (same, other) = (set(&[KEY]), set(&[OTHER_KEY]));
+    let mut master = Master::start(vec![known(0, &other), known(10_000, &same)]);
+    // What the agent before this one has brought is not new.
+    let content = Fingerprint::of(same.as_bytes());
+    let message = master.next().await;
+    assert!(
+        matches!(&message, FromAgent::Confirmed { feed: 1, content: it, .. } if *it == content),
+        "{message:?}"
+    );
     assert_eq!(server.asked().len(), 1);
     master.say(&ToAgent::Wanted { feed: 0 }).await;
-    assert_eq!(master.fetched(0).await, set(&[KEY]));
+    assert_eq!(master.fetched(0).await, same);
     master.say(&ToAgent::Wanted { feed: 2 }).await;
     let reason = "there is no such feed".to_owned();
-    assert_eq!(master.next().await, FromAgent::Failed { feed: 2, reason });
+    let refused = FromAgent::Failed {
+        feed: 2,
+        reason,
+        again_in: None,
+    };
+    assert_eq!(master.next().await, refused);
 }
 
 #[tokio::test]

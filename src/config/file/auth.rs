@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{DAY, SECOND, Tokens};
-use crate::config::notation::{OneOrMany, Period, Text};
+use crate::config::notation::{OneOrMany, Period, Size, Text};
 use crate::config::{
     Access, Algorithm, Binding, ClientCertFormat, DPOP_WINDOW_MAX, LEEWAY_MAX, OnStale,
 };
@@ -264,6 +264,10 @@ pub(in crate::config) struct Rule {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Period<0, DAY>")]
     pub request_timeout: Option<Period<0, DAY>>,
+    /// As `http.max_body`, which it replaces where it is given. 0: any size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Size<1, { 1 << 50 }>")]
+    pub max_body: Option<Size<1, { 1 << 50 }>>,
     /// The parameter of the query that may hold the token; it stands in logs and histories. Not set: none may.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
@@ -284,6 +288,7 @@ impl Default for Rule {
             max_age: Period(Duration::ZERO),
             audit: false,
             request_timeout: None,
+            max_body: None,
             query_token: None,
         }
     }

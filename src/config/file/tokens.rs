@@ -72,6 +72,8 @@ pub(in crate::config) struct Tokens {
     pub throttle_account: Limit,
     /// How many logins are tried from one address; behind a proxy that is the proxy's, for all of its clients.
     pub throttle_address: Limit,
+    /// How often rows of what has expired are taken out of the database; 0s: they go with logins and rotations only.
+    pub flush_interval: Period<0, { 7 * DAY }>,
 }
 
 impl Default for Tokens {
@@ -101,6 +103,7 @@ impl Default for Tokens {
                 per: RatePeriod::Minute,
             })),
             throttle_address: Limit(None),
+            flush_interval: Period(Duration::from_hours(1)),
         }
     }
 }

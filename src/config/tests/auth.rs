@@ -286,6 +286,37 @@ fn a_rule_has_the_time_out_of_http_unless_it_has_its_own() {
 }
 
 #[test]
+fn a_rule_has_the_largest_body_of_http_unless_it_has_its_own() {
+    let text = "http.max_body = '2MiB'\n[[auth.rule]]\npath = '/a'\nmax_body = '5GiB'\n[[auth.rule]]\npath = '/b'\nmax_body = 0\n[[auth.rule]]\npath = '/c'";
+    let rules = accepted(text).auth.rules;
+    let sizes: Vec<_> = rules.iter().map(|rule| rule.max_body).collect();
+    assert_eq!(sizes, [5 << 30, u64::MAX, 2 << 20]);
+    let any = accepted("http.max_body = 0\n[[auth.rule]]\npath = '/a'");
+    assert_eq!(any.auth.rules[0].max_body, u64::MAX);
+    assert_eq!(any.http.max_body, u64::MAX);
+}
+
+#[test]
+fn a_request_has_a_first_line_of_some_length() {
+    let told = refused("http.max_target = 0\nhttp.max_head = '0B'\n[[auth.rule]]\npath = '/a'");
+    for key in ["http.max_target", "http.max_head"] {
+        assert!(
+            told.contains(&format!("`{key}` must be more than 0")),
+            "{told}"
+        );
+    }
+    for wrong in [
+        "max_target = '1MiB'",
+        "max_head = '1B'",
+        "max_headers = 0",
+        "max_body = -1",
+    ] {
+        let told = refused(&format!("http.{wrong}\n[[auth.rule]]\npath = '/a'"));
+        assert!(told.contains("`http.max_"), "{told}");
+    }
+}
+
+#[test]
 fn a_token_stands_in_places_that_have_names() {
     let text = "[auth]\ntoken_from = ['authorization', 'cookie:at', 'header:X-Token', 'protocol:bearer']\ntrusted_origins = 'HTTPS://app.example:8443'\ncsrf_cookie = 'csrftoken'\ncsrf_header = 'X-CSRFToken'";
     let auth = accepted(text).auth;

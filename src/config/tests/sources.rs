@@ -202,6 +202,10 @@ fn what_is_in_force_is_shown_with_its_origin() {
     http.max_connections_per_address = 0             # default
     http.http2 = true                                # default
     http.max_streams = 100                           # default
+    http.max_target = "8KiB"                         # default
+    http.max_headers = 100                           # default
+    http.max_head = "32KiB"                          # default
+    http.max_body = "1GiB"                           # default
     websocket.max_message = "16MiB"                  # default
     # health.readiness_path is not set
     auth.realm = "destrier"                          # default
@@ -246,6 +250,7 @@ fn what_is_in_force_is_shown_with_its_origin() {
     auth.tokens.update_last_login = false            # default
     auth.tokens.throttle_account = "10/min"          # default
     auth.tokens.throttle_address = "off"             # default
+    auth.tokens.flush_interval = "1h"                # default
     app.kind = "demo"                                # default
     app.faults = false                               # default
     log.level = "info"                               # default
@@ -286,6 +291,7 @@ fn what_is_in_force_is_shown_with_its_origin() {
     max_age = "0s"                                   # default
     audit = false                                    # default
     # request_timeout is not set
+    # max_body is not set
     # query_token is not set
     "#);
 }

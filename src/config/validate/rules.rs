@@ -1,6 +1,6 @@
 //! `[[auth.rule]]`: what a request needs.
 
-use super::{Check, text, texts, unless_zero};
+use super::{Check, any_if_zero, text, texts, unless_zero};
 use crate::config::key::KeyPath;
 use crate::config::notation::{OneOrMany, Text};
 use crate::config::{Access, Rule, file, rules, token_source};
@@ -71,6 +71,12 @@ impl Check<'_> {
                     .request_timeout
                     .as_ref()
                     .map_or(http.request_timeout.0, |time| time.0),
+            ),
+            max_body: any_if_zero(
+                written
+                    .max_body
+                    .as_ref()
+                    .map_or(http.max_body.0, |size| size.0),
             ),
             query_token: written.query_token.as_ref().map(text),
         };

@@ -51,6 +51,7 @@ impl Check<'_> {
             update_last_login: written.update_last_login,
             throttle_account: written.throttle_account.0,
             throttle_address: written.throttle_address.0,
+            flush_interval: Some(written.flush_interval.0).filter(|time| !time.is_zero()),
             database: database?,
             schema,
         })

@@ -16,7 +16,8 @@ const DEFLATE: &str = "permessage-deflate";
 
 /// Why a request that asks for a WebSocket, or half asks for one, gets none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(in super::super) enum BadHandshake {
+#[expect(missing_docs, reason = "each says in its message what it is")]
+pub enum BadHandshake {
     #[error(
         "it has fields of a WebSocket's handshake, but not `Upgrade: websocket` and `Connection: upgrade`"
     )]
@@ -73,14 +74,14 @@ pub(super) struct Handshake {
 /// Judges a request that asks for a WebSocket, or half asks for one.
 pub(in super::super) fn check(head: &Parts) -> Result<(), BadHandshake> {
     let fields = &head.headers;
-    let has_upgrade = has_token(fields, &UPGRADE, "websocket");
-    let is_begun = has_upgrade
+    let is_asked = is_for_websocket(fields);
+    let is_begun = is_asked
         || fields.contains_key(SEC_WEBSOCKET_KEY)
         || fields.contains_key(SEC_WEBSOCKET_VERSION);
     if !is_begun {
         return Ok(());
     }
-    if !has_upgrade || !has_token(fields, &CONNECTION, "upgrade") {
+    if !is_asked {
         return Err(BadHandshake::Half);
     }
     if head.version != Version::HTTP_11 {
@@ -126,7 +127,7 @@ impl Handshake {
     /// offers, although it stands among them: `is_token` knows it.
     pub(super) fn of(head: &Parts, is_token: impl Fn(&str) -> bool) -> Option<Self> {
         let fields = &head.headers;
-        if !has_token(fields, &UPGRADE, "websocket") {
+        if !is_for_websocket(fields) {
             return None;
         }
         let key = single(fields, &SEC_WEBSOCKET_KEY)?;
@@ -145,7 +146,7 @@ impl Handshake {
     /// Judges the fields of an answer with 101 (RFC 6455 section 4.2.2), as a client would. Says whether messages may be
     /// compressed.
     pub(super) fn judge(&self, answer: &HeaderMap) -> Result<bool, BadAnswer> {
-        if !has_token(answer, &UPGRADE, "websocket") || !has_token(answer, &CONNECTION, "upgrade") {
+        if !is_for_websocket(answer) {
             return Err(BadAnswer::Upgrade);
         }
         if single(answer, &SEC_WEBSOCKET_ACCEPT) != Some(&self.accept) {
@@ -167,6 +168,12 @@ impl Handshake {
             Some(_) | None => Err(BadAnswer::Extensions),
         }
     }
+}
+
+/// Whether the fields ask for a WebSocket, or agree. `Upgrade` alone may be a leftover of a connection before this one, and counts
+/// for nothing (RFC 9110 section 7.8).
+fn is_for_websocket(fields: &HeaderMap) -> bool {
+    has_token(fields, &UPGRADE, "websocket") && has_token(fields, &CONNECTION, "upgrade")
 }
 
 /// Whether a field that is a list of tokens, in any case, has this one.
@@ -270,6 +277,7 @@ mod tests {
             &[][..],
             &[("upgrade", "h2c"), ("connection", "upgrade")],
             &[("connection", "keep-alive")],
+            &[("upgrade", "websocket")],
         ] {
             let head = head("POST", Version::HTTP_10, fields);
             assert_eq!(check(&head), Ok(()));

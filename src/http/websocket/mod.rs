@@ -7,4 +7,5 @@ mod upgrade;
 mod utf8;
 
 pub use frames::{AppFrames, ClientFrames, Offence, Passed, client_close_frame, close_frame};
+pub use handshake::BadHandshake;
 pub use upgrade::{Rest, Terms, Upgrade};

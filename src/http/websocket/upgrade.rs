@@ -78,11 +78,6 @@ impl Upgrade {
         self.set(ACCEPTED, Content::Accepted(Box::new(terms)));
     }
 
-    /// Whether the answer is waited for, or being sent: what the client sends now is not HTTP.
-    pub fn is_under_way(&self) -> bool {
-        [ASKED, ACCEPTED].contains(&self.stage.load(Relaxed))
-    }
-
     /// Whether the answer opens it.
     pub fn is_accepted(&self) -> bool {
         self.stage.load(Relaxed) == ACCEPTED

@@ -252,7 +252,12 @@ fn take_fetched(
         let feed = feeds.as_ref().and_then(|feeds| feeds.get(feed));
         if let Some(fetch) = feed.and_then(|feed| feed.source.fetch()) {
             let fetch = fetch.clone();
-            fetched.push(Fetched { fetch, at, file });
+            fetched.push(Fetched {
+                fetch,
+                at,
+                file,
+                content: None,
+            });
         }
     }
     Ok(fetched)

@@ -289,7 +289,13 @@ fn pack_fetched<'a>(
         })
     };
     let pack = |fetched: &'a agent::Fetched| {
-        let agent::Fetched { fetch, at, file } = fetched;
+        // What it is the next agent says.
+        let agent::Fetched {
+            fetch,
+            at,
+            file,
+            content: _,
+        } = fetched;
         let (generation, feed) = place(fetch)?;
         Some(Fetched {
             generation,

@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json};
 
 use super::super::rotation::Known;
 use super::database::{Connection, Database, Row, Value};
-use super::tokens::BESIDE_DJANGO;
+use super::tokens::{BESIDE_DJANGO, expired_at};
 use super::{Account, Refresh, Result, StoreError, Token, User};
 
 /// What families, grace and reuse need, in the same columns as in destrier's own schema.
@@ -214,12 +214,29 @@ impl Django {
         Ok(())
     }
 
-    /// Takes out rows of the table that is ours; those of the others are for `manage.py flushexpiredtokens`.
-    pub(super) async fn sweep(&self, on: &mut Connection<'_>, now: i64) -> Result<()> {
-        if self.has_blacklist {
-            BESIDE_DJANGO.sweep(on, now).await?;
+    /// Takes out rows of the table that is ours.
+    pub(super) async fn sweep(&self, on: &mut Connection<'_>, now: i64, most: i64) -> Result<u64> {
+        if !self.has_blacklist {
+            return Ok(0);
         }
-        Ok(())
+        BESIDE_DJANGO.sweep(on, now, most).await
+    }
+
+    /// As `manage.py flushexpiredtokens`, up to `most` rows of each table. It takes out what has expired; here that stays for as long as
+    /// the greatest leeway, in which a token may be accepted still, and must be known to be blacklisted.
+    pub(super) async fn flush(&self, on: &mut Connection<'_>, now: i64, most: i64) -> Result<u64> {
+        if !self.has_blacklist {
+            return Ok(0);
+        }
+        let values = [date(expired_at(now)), most.into()];
+        let statement = "DELETE FROM token_blacklist_blacklistedtoken WHERE token_id IN (SELECT o.id FROM token_blacklist_outstandingtoken o
+             JOIN token_blacklist_blacklistedtoken b ON b.token_id = o.id WHERE o.expires_at <= $1 LIMIT $2)";
+        let blacklisted = on.execute(statement, &values).await?;
+        let statement = "DELETE FROM token_blacklist_outstandingtoken WHERE id IN (SELECT o.id FROM token_blacklist_outstandingtoken o
+             WHERE o.expires_at <= $1 AND NOT EXISTS (SELECT 1 FROM token_blacklist_blacklistedtoken b WHERE b.token_id = o.id) LIMIT $2)";
+        let outstanding = on.execute(statement, &values).await?;
+        let own = BESIDE_DJANGO.sweep(on, now, most).await?;
+        Ok(blacklisted.saturating_add(outstanding).saturating_add(own))
     }
 }
 

@@ -146,6 +146,13 @@ pub(super) enum StoreError {
 /// How long a request waits for the database in all, locks included.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Rows of each table that one transaction of a flush takes out.
+const BATCH: i64 = 500;
+/// So many transactions a flush has; what is left then is for the next one.
+const BATCHES_MAX: u32 = 1000;
+/// From one to the next.
+const BETWEEN_BATCHES: Duration = Duration::from_millis(20);
+
 /// Users and refresh tokens.
 #[derive(Debug, Clone)]
 pub(super) struct Store {
@@ -341,6 +348,32 @@ impl Store {
             Ok(!was_used && !known.is_revoked)
         })
         .await
+    }
+
+    /// Takes out what has expired, in transactions of which each is short, so that nobody waits for long; how many rows there were.
+    pub(super) async fn flush(&self, now: i64) -> Result<u64> {
+        let mut flushed: u64 = 0;
+        for _ in 0..BATCHES_MAX {
+            let rows = bounded(self.flush_some(now)).await?;
+            flushed = flushed.saturating_add(rows);
+            if rows == 0 {
+                break;
+            }
+            // Whoever waits to write comes first.
+            tokio::time::sleep(BETWEEN_BATCHES).await;
+        }
+        Ok(flushed)
+    }
+
+    async fn flush_some(&self, now: i64) -> Result<u64> {
+        let mut writing = self.database.write().await?;
+        let on = &mut writing.connection();
+        let mut rows = self.schema.flush(on, now, BATCH).await?;
+        if on.has_table(revocations::TABLE_NAME).await? {
+            rows = rows.saturating_add(revocations::sweep(on, now, BATCH).await?);
+        }
+        writing.commit().await?;
+        Ok(rows)
     }
 
     /// The deny list in the database, of which the table is made where it is missing.

@@ -43,6 +43,20 @@ fn revoked(row: &Row) -> Result<Revoked> {
     Ok(entry)
 }
 
+/// Forgets up to `most` entries that are of no use any more; how many there were.
+pub(super) async fn sweep(on: &mut Connection<'_>, now: i64, most: i64) -> Result<u64> {
+    // Rows of this table have no key of their own.
+    let statement = match on {
+        Connection::Sqlite(_) => {
+            "DELETE FROM destrier_revocations WHERE rowid IN (SELECT rowid FROM destrier_revocations WHERE expires_at <= $1 LIMIT $2)"
+        }
+        Connection::Postgres(_) => {
+            "DELETE FROM destrier_revocations WHERE ctid IN (SELECT ctid FROM destrier_revocations WHERE expires_at <= $1 LIMIT $2)"
+        }
+    };
+    on.execute(statement, &[now.into(), most.into()]).await
+}
+
 /// Notes one more, and forgets what is of no use any more.
 pub(super) async fn add(on: &mut Connection<'_>, entry: &Revoked, now: i64) -> Result<()> {
     let statement =

@@ -3,7 +3,7 @@
 use super::super::rotation::Known;
 use super::database::Connection;
 use super::django::Django;
-use super::tokens::OWN;
+use super::tokens::{OWN, SWEPT_AT_ONCE};
 use super::{Account, Refresh, Result, Token, User, users};
 
 /// What stands where.
@@ -109,8 +109,17 @@ impl Schema {
     /// Takes out some rows of what has expired.
     pub(super) async fn sweep(&self, on: &mut Connection<'_>, now: i64) -> Result<()> {
         match self {
-            Self::Own => OWN.sweep(on, now).await,
-            Self::Django(django) => django.sweep(on, now).await,
+            Self::Own => OWN.sweep(on, now, SWEPT_AT_ONCE).await,
+            Self::Django(django) => django.sweep(on, now, SWEPT_AT_ONCE).await,
+        }
+        .map(drop)
+    }
+
+    /// Takes out up to `most` rows of each table; how many there were.
+    pub(super) async fn flush(&self, on: &mut Connection<'_>, now: i64, most: i64) -> Result<u64> {
+        match self {
+            Self::Own => OWN.sweep(on, now, most).await,
+            Self::Django(django) => django.flush(on, now, most).await,
         }
     }
 }

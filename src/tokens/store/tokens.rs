@@ -9,7 +9,7 @@ use crate::config::LEEWAY_MAX;
 /// A token may be accepted for so many seconds after it expired: as long it must be known that it was used.
 const LEEWAY: i64 = LEEWAY_MAX.as_secs().cast_signed();
 /// Rows that one login or rotation sweeps away.
-const SWEPT_AT_ONCE: i64 = 16;
+pub(super) const SWEPT_AT_ONCE: i64 = 16;
 
 /// Statements on a table of refresh tokens and one of users.
 #[derive(Debug)]
@@ -163,14 +163,19 @@ impl Table {
         Ok(())
     }
 
-    /// Takes out some of what has expired: more than is put in, so that the table does not grow.
-    pub(super) async fn sweep(&self, on: &mut Connection<'_>, now: i64) -> Result<()> {
+    /// Takes out some of what has expired, `most` rows; how many there were. A login takes out more than it puts in, so that the table
+    /// does not grow.
+    pub(super) async fn sweep(&self, on: &mut Connection<'_>, now: i64, most: i64) -> Result<u64> {
         let statement = match on {
             Connection::Sqlite(_) => self.sweep_in_sqlite,
             Connection::Postgres(_) => self.sweep_in_postgres,
         };
-        let values = [now.saturating_sub(LEEWAY).into(), SWEPT_AT_ONCE.into()];
-        on.execute(statement, &values).await?;
-        Ok(())
+        on.execute(statement, &[expired_at(now).into(), most.into()])
+            .await
     }
+}
+
+/// What expired until then is of no use at `now`.
+pub(super) fn expired_at(now: i64) -> i64 {
+    now.saturating_sub(LEEWAY)
 }

@@ -21,8 +21,6 @@ use talk::WebSocket;
 pub(super) struct Upgradable<T: ClientStream> {
     activity: Arc<Activity>,
     write_timeout: Duration,
-    /// What was held back of the stream is read when so many requests were answered.
-    holds_until: Option<u64>,
     state: State<T>,
 }
 
@@ -40,7 +38,6 @@ impl<T: ClientStream> Upgradable<T> {
         Self {
             activity: Arc::clone(&stream.activity),
             write_timeout,
-            holds_until: None,
             state: State::Http(stream),
         }
     }
@@ -58,7 +55,8 @@ impl<T: ClientStream> Upgradable<T> {
         let Some(terms) = self.activity.upgrade.take_terms() else {
             return;
         };
-        if let State::Http(stream) = std::mem::replace(&mut self.state, State::Nothing) {
+        if let State::Http(mut stream) = std::mem::replace(&mut self.state, State::Nothing) {
+            stream.let_through();
             let socket = Arc::new(WebSocket::new(stream, &terms));
             let served = Arc::clone(&socket).serve(terms, self.write_timeout);
             self.activity.upgrade.leave(Rest(Box::pin(served)));
@@ -84,21 +82,9 @@ impl<T: ClientStream> AsyncRead for Upgradable<T> {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         match &mut this.state {
-            // hyper must not see frames. It asks again after an answer that opens none.
-            State::Http(_) if this.activity.upgrade.is_under_way() => Poll::Pending,
-            State::Http(stream) => {
-                if this
-                    .holds_until
-                    .is_some_and(|answered| this.activity.answered() < answered)
-                {
-                    return Poll::Pending;
-                }
-                let before = buffer.filled().len();
-                let polled = Pin::new(&mut *stream).poll_read(context, buffer);
-                let is_held = hold_back(stream, buffer, before);
-                this.holds_until = is_held.then(|| this.activity.answered() + 1);
-                polled
-            }
+            // hyper must not see frames.
+            State::Http(_) if this.activity.upgrade.is_accepted() => Poll::Pending,
+            State::Http(stream) => Pin::new(stream).poll_read(context, buffer),
             State::WebSocket(_) if !this.activity.upgrade.is_open() => Poll::Pending,
             State::WebSocket(socket) => socket.lock().poll_read(context, buffer),
             State::Nothing => Poll::Ready(Ok(())),
@@ -162,23 +148,4 @@ impl<T: ClientStream> AsyncWrite for Upgradable<T> {
             State::Nothing => Poll::Ready(Ok(())),
         }
     }
-}
-
-/// Takes back what follows the head of a request in the same piece: hyper would keep what may be frames, and hand them to the
-/// application unseen. Nearly always a piece ends with its head.
-fn hold_back<T>(stream: &mut Watched<T>, buffer: &mut ReadBuf<'_>, before: usize) -> bool {
-    const END: &[u8] = b"\r\n\r\n";
-    let arrived = buffer.filled().get(before..).unwrap_or_default();
-    if !arrived.starts_with(b"GET ") || arrived.ends_with(END) {
-        return false;
-    }
-    let mut places = arrived.windows(END.len());
-    let Some(end) = places.position(|place| place == END) else {
-        return false;
-    };
-    let end = end + END.len();
-    let later = arrived.get(end..).unwrap_or_default();
-    stream.read_before = [later, &stream.read_before].concat().into();
-    buffer.set_filled(before + end);
-    true
 }

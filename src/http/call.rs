@@ -1,0 +1,125 @@
+//! The application is called: its answer, or what is said in its place.
+
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+
+use super::activity::Activity;
+use super::executed::Executed;
+use super::in_progress::Overdue;
+use super::malformed::Malformed;
+use super::track::Track;
+use super::{Pipeline, reply};
+use crate::app::{AppService, BodyEnd, BoxError, Fault, RequestBody};
+use crate::scoreboard::RequestId;
+
+/// A request that the application is called for.
+pub(super) struct Called<'a> {
+    pub(super) id: RequestId,
+    /// How long the answer may take.
+    pub(super) limit: Option<Duration>,
+    pub(super) activity: &'a Activity,
+    pub(super) body_end: &'a BodyEnd,
+}
+
+/// Why the application's answer is none.
+enum Failure {
+    Panic,
+    Body(Fault),
+}
+
+impl<S: AppService> Pipeline<S> {
+    /// The application's answer; or ours, when it failed. A panic costs the request that caused it and no other.
+    pub(super) async fn call(
+        &self,
+        request: Request<RequestBody>,
+        called: Called<'_>,
+        track: &mut Track,
+    ) -> Result<Response<S::Body>, Response<Bytes>> {
+        let Called { id, limit, .. } = called;
+        let named = (request.method().clone(), request.uri().clone());
+        let answering = async {
+            let mut app = self.app.clone();
+            poll_fn(|context| app.poll_ready(context)).await?;
+            app.call(request).await
+        };
+        let outcome = {
+            let mut answering = pin!(Executed::new(answering, track));
+            let caught = poll_fn(|context| {
+                let polled =
+                    match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(context))) {
+                        Ok(polled) => polled.map(Ok),
+                        // The panic hook has logged what and where.
+                        Err(_panic) => Poll::Ready(Err(Failure::Panic)),
+                    };
+                // What the application makes of half a body is no answer to the request.
+                match called.body_end.fault() {
+                    Some(fault) => Poll::Ready(Err(Failure::Body(fault))),
+                    None => polled,
+                }
+            });
+            within(limit, caught).await
+        };
+        let Some(outcome) = outcome else {
+            let (method, uri) = named;
+            let (started, working) = track.give_up();
+            self.give_up(Overdue {
+                worker: self.settings.worker,
+                id,
+                method,
+                uri,
+                started,
+                working,
+            });
+            return Err(reply::request_timed_out());
+        };
+        match outcome {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => {
+                let error: BoxError = error.into();
+                tracing::error!(request = %id, %error, "the application failed");
+                Err(reply::application_failed())
+            }
+            Err(Failure::Panic) => {
+                tracing::error!(request = %id, "the application panicked");
+                Err(reply::application_failed())
+            }
+            Err(Failure::Body(fault)) => {
+                let malformed = match fault {
+                    Fault::TooLarge => Malformed::BodyTooLarge,
+                    Fault::BrokeOff => {
+                        let malformed = called.activity.malformed();
+                        malformed.unwrap_or(Malformed::BrokeOff)
+                    }
+                };
+                let (method, uri) = named;
+                Err(self.refuse_malformed(malformed, method.as_str(), uri.path(), id))
+            }
+        }
+    }
+
+    /// A request was answered with 504, and the application's future was dropped.
+    fn give_up(&self, overdue: Overdue) {
+        overdue.tell();
+        let stuck = Arc::clone(&self.stuck);
+        tokio::spawn(async move {
+            if overdue.is_stuck().await {
+                stuck.notify_one();
+            }
+        });
+    }
+}
+
+/// What `answering` comes to, unless it takes longer than `limit`; then it is dropped.
+async fn within<T>(limit: Option<Duration>, answering: impl Future<Output = T>) -> Option<T> {
+    match limit {
+        Some(limit) => tokio::time::timeout(limit, answering).await.ok(),
+        None => Some(answering.await),
+    }
+}

@@ -1,0 +1,173 @@
+//! What stands between a connection and hyper: nothing of a request passes that is not in order, and none before its turn.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, ReadBuf};
+
+use crate::http::activity::Activity;
+use crate::http::wire::{Bounds, Malformed, Screen};
+
+/// The bytes of one connection on their way to hyper.
+#[derive(Debug)]
+pub(super) struct Intake {
+    screen: Screen,
+    /// Read, but not passed on.
+    held: BytesMut,
+    /// So many of them may be.
+    cleared: usize,
+    has_ended: bool,
+    /// It had ended before the answer to the last request, and that was kept from hyper once.
+    was_spared: bool,
+}
+
+impl Intake {
+    /// Of a connection on which a request comes next.
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self {
+            screen: Screen::new(bounds),
+            held: BytesMut::new(),
+            cleared: 0,
+            has_ended: false,
+            was_spared: false,
+        }
+    }
+
+    /// Takes what was read already, and comes next.
+    pub(super) fn hold(&mut self, read_before: &[u8]) {
+        self.held.extend_from_slice(read_before);
+    }
+
+    /// What was read and not passed on.
+    pub(super) fn into_held(self) -> BytesMut {
+        self.held
+    }
+
+    /// The same, of a connection on which no request comes any more.
+    pub(super) fn take_held(&mut self) -> Bytes {
+        self.held.split().freeze()
+    }
+
+    /// What was read and not passed on.
+    pub(super) fn held(&self) -> &[u8] {
+        &self.held
+    }
+
+    /// Whether its client may still be sending something that nobody reads.
+    pub(super) fn is_unfinished(&self) -> bool {
+        !self.has_ended && (!self.held.is_empty() || !self.screen.is_between())
+    }
+
+    /// Reads what may be passed on. A request comes when the one before is answered, for until then hyper only asks whether
+    /// its client is still there. What is wrong is noted in `activity`: in a head, whoever serves the connection answers for
+    /// hyper, which has seen nothing of it; in a body it is an error of the body too.
+    pub(super) fn poll_read(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+        activity: &Activity,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            if self.cleared > 0 {
+                let count = buffer.remaining().min(self.cleared);
+                buffer.put_slice(self.held.get(..count).unwrap_or_default());
+                self.held.advance(count);
+                self.cleared -= count;
+                if self.held.is_empty() {
+                    // An idle connection holds no memory for what has passed.
+                    self.held = BytesMut::new();
+                }
+                return Poll::Ready(Ok(()));
+            }
+            if activity.malformed().is_some() {
+                return Poll::Pending;
+            }
+            let is_between = self.screen.is_between();
+            if is_between && activity.answered() < self.screen.requests() {
+                if self.held.is_empty() && !ready!(self.read_aside(stream, context, buffer))? {
+                    // hyper gives the request up at once. A client may have closed its side after its last request, so the
+                    // application gets one chance to answer.
+                    if !std::mem::replace(&mut self.was_spared, true) {
+                        context.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+                activity.hold();
+                return Poll::Pending;
+            }
+            if self.held.is_empty() {
+                let start = buffer.filled().len();
+                ready!(Pin::new(&mut *stream).poll_read(context, buffer))?;
+                let Some(new) = buffer.filled().get(start..).filter(|new| !new.is_empty()) else {
+                    self.has_ended = true;
+                    return Poll::Ready(Ok(()));
+                };
+                if is_between {
+                    activity.read_some();
+                }
+                // Nearly always all of it: it stays where it is.
+                let passed = match self.screen.look(new) {
+                    Ok(passed) => passed,
+                    Err(malformed) => {
+                        // For the log.
+                        self.held.extend_from_slice(new);
+                        buffer.set_filled(start);
+                        return self.refuse(malformed, activity);
+                    }
+                };
+                self.held
+                    .extend_from_slice(new.get(passed..).unwrap_or_default());
+                buffer.set_filled(start + passed);
+                if passed > 0 {
+                    return Poll::Ready(Ok(()));
+                }
+            } else {
+                if is_between {
+                    activity.read_some();
+                }
+                match self.screen.look(&self.held) {
+                    Ok(passed) => self.cleared = passed,
+                    Err(malformed) => return self.refuse(malformed, activity),
+                }
+            }
+            if self.cleared == 0
+                && !self.held.is_empty()
+                && !ready!(self.read_aside(stream, context, buffer))?
+            {
+                if self.screen.is_between() {
+                    return self.refuse(Malformed::BrokeOff, activity);
+                }
+                // hyper sees that the body is not whole.
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// Reads something to hold; false at the end.
+    fn read_aside(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<bool>> {
+        let start = buffer.filled().len();
+        ready!(Pin::new(stream).poll_read(context, buffer))?;
+        let new = buffer.filled().get(start..).unwrap_or_default();
+        self.held.extend_from_slice(new);
+        self.has_ended = new.is_empty();
+        buffer.set_filled(start);
+        Poll::Ready(Ok(!self.has_ended))
+    }
+
+    fn refuse(&self, malformed: Malformed, activity: &Activity) -> Poll<io::Result<()>> {
+        activity.set_malformed(malformed);
+        if self.screen.is_between() {
+            return Poll::Pending;
+        }
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, malformed)))
+    }
+}
