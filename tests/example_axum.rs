@@ -66,9 +66,10 @@ fn a_page_shows_its_token_as_a_subprotocol_of_its_websocket() {
         request
             .headers_mut()
             .insert("sec-websocket-protocol", protocols);
-        tungstenite::client(request, TcpStream::connect(&service.address).unwrap())
+        let stream = TcpStream::connect(&service.address).unwrap();
+        tungstenite::client(request, stream).map_err(|error| error.to_string())
     };
-    let refused = connect("prices").unwrap_err().to_string();
+    let refused = connect("prices").unwrap_err();
     assert!(refused.contains("401"), "{refused}");
     let reader = service.token(&["--scope", "prices:read"]);
     let (mut socket, answer) = connect(&format!("prices, bearer, {reader}")).unwrap();

@@ -119,7 +119,7 @@ fn talk(client: usize, server: &Server, is_over: &AtomicBool) -> usize {
         loop {
             let message = format!("{client} {echoed}");
             wire.send(&frame(TEXT, message.as_bytes()));
-            let frame = wire.next().unwrap().expect("a Close frame before the end");
+            let frame = wire.next().unwrap().unwrap();
             if frame.first == CLOSE {
                 assert_eq!(frame.code(), Some(1001));
                 wire.send(&close(1001));

@@ -3,8 +3,10 @@
 use super::wire::{BINARY, Frame, TEXT, Wire, close, frame, handshake};
 use crate::support::server::Setup;
 
+type Case = (&'static str, &'static [(&'static str, &'static str)], u16);
+
 /// Section of RFC 6455 and what is sent; fields that differ from a good handshake; the status.
-const CASES: &[(&str, &[(&str, &str)], u16)] = &[
+const CASES: &[Case] = &[
     ("4.2.1 a good one", &[], 101),
     (
         "4.2.1 Upgrade in any case",

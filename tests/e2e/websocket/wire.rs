@@ -58,13 +58,11 @@ pub(super) fn handshake(target: &str, changes: &[(&str, &str)]) -> Vec<u8> {
     ];
     let is_kept = |(name, _): &&(&str, &str)| !changes.iter().any(|(other, _)| other == name);
     let added = changes.iter().filter(|(_, value)| *value != "-");
-    let lines: String = good
-        .iter()
-        .filter(is_kept)
-        .chain(added)
+    let fields = good.iter().filter(is_kept).chain(added);
+    let lines: Vec<_> = fields
         .map(|(name, value)| format!("{name}: {value}\r\n"))
         .collect();
-    format!("GET {target} HTTP/1.1\r\n{lines}\r\n").into_bytes()
+    format!("GET {target} HTTP/1.1\r\n{}\r\n", lines.concat()).into_bytes()
 }
 
 /// What came back.
