@@ -15,6 +15,7 @@ use std::fs;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{FromRequestParts, OptionalFromRequestParts, Path, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
@@ -51,6 +52,7 @@ async fn boot(boot: Boot) -> Result<Router, BoxError> {
         .route("/", get(home))
         .route("/prices/{thing}", get(price))
         .route("/me", get(me))
+        .route("/watch", get(watch))
         .with_state(Arc::new(shop)))
 }
 
@@ -73,6 +75,31 @@ async fn price(
     Ok(Json(
         json!({ "thing": thing, "price": price, "for": user.name }),
     ))
+}
+
+/// A WebSocket, on which a client names things and is told what they cost. A page sends its token as a subprotocol:
+/// `new WebSocket(address, ["prices", "bearer", token])`.
+async fn watch(State(shop): State<Arc<Shop>>, upgrade: WebSocketUpgrade) -> Response {
+    let upgrade = upgrade.protocols(["prices"]);
+    upgrade.on_upgrade(|socket| tell(socket, shop))
+}
+
+/// Until the client has enough, or the server ends it because the worker goes.
+async fn tell(mut socket: WebSocket, shop: Arc<Shop>) {
+    while let Some(Ok(message)) = socket.recv().await {
+        let Message::Text(thing) = message else {
+            continue;
+        };
+        let price = shop.prices.get(thing.as_str());
+        let answer = json!({ "thing": thing.as_str(), "price": price });
+        if socket
+            .send(Message::text(answer.to_string()))
+            .await
+            .is_err()
+        {
+            return;
+        }
+    }
 }
 
 /// The claims as they are: a request extension.

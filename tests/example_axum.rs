@@ -8,11 +8,14 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{self, Message};
 
 #[test]
 fn tokens_are_verified_before_the_router_is_called() {
@@ -49,6 +52,33 @@ fn an_optional_token_makes_a_stranger_known() {
         "alice"
     );
     assert_eq!(service.get("/", Some("forged")).0, 401);
+    service.stop();
+}
+
+#[test]
+fn a_page_shows_its_token_as_a_subprotocol_of_its_websocket() {
+    let service = Service::start();
+    let connect = |protocols: &str| {
+        let mut request = format!("ws://{}/watch", service.address)
+            .into_client_request()
+            .unwrap();
+        let protocols = protocols.parse().unwrap();
+        request
+            .headers_mut()
+            .insert("sec-websocket-protocol", protocols);
+        let stream = TcpStream::connect(&service.address).unwrap();
+        tungstenite::client(request, stream).map_err(|error| error.to_string())
+    };
+    let refused = connect("prices").unwrap_err();
+    assert!(refused.contains("401"), "{refused}");
+    let reader = service.token(&["--scope", "prices:read"]);
+    let (mut socket, answer) = connect(&format!("prices, bearer, {reader}")).unwrap();
+    assert_eq!(answer.headers()["sec-websocket-protocol"], "prices");
+    socket.send(Message::text("hay")).unwrap();
+    let answer = socket.read().unwrap().into_text().unwrap();
+    assert_eq!(answer.as_str(), r#"{"thing":"hay","price":3}"#);
+    socket.close(None).unwrap();
+    while socket.read().is_ok() {}
     service.stop();
 }
 

@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 /// A request extension: tells whether the worker drains, because of a stop, a reload or its replacement.
 ///
 /// Answers that last, such as event streams, should end soon after it does; clients then connect to another worker. One
-/// with the content type `text/event-stream` is ended by the server `http.stream_grace` after the worker was told to go,
-/// any other goes on until `workers.graceful_timeout`.
+/// with the content type `text/event-stream` is ended by the server `http.stream_grace` after the worker was told to go, and
+/// a WebSocket is closed with 1001; any other goes on until `workers.graceful_timeout`.
 ///
 /// ```
 /// use destrier::Draining;

@@ -121,7 +121,7 @@ pub(super) fn cookies<'a, 'n>(
 
 /// What stands after `name` in the list of subprotocols (RFC 6455 section 11.3.4): the one way in which a page can send a
 /// token with a WebSocket.
-fn protocols<'a, 'n>(
+pub(super) fn protocols<'a, 'n>(
     fields: &'a HeaderMap,
     name: &'n str,
 ) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {

@@ -3,7 +3,7 @@
 
 use aws_lc_rs::constant_time;
 use http::Uri;
-use http::header::{ORIGIN, REFERER};
+use http::header::{ORIGIN, REFERER, UPGRADE};
 
 use super::authority::is_host_of;
 use super::{RequestView, credentials};
@@ -38,9 +38,12 @@ impl Csrf {
     }
 
     /// Judges a request whose token a browser may have added by itself. Methods that change nothing may come from
-    /// anywhere (RFC 9110 section 9.2.1).
+    /// anywhere (RFC 9110 section 9.2.1), but where they ask for a WebSocket: on that a page of another site could both read and
+    /// write (RFC 6455 section 10.2).
     pub(super) fn check(&self, request: &RequestView<'_>) -> Result<(), CsrfError> {
-        if ["GET", "HEAD", "OPTIONS", "TRACE"].contains(&request.method) {
+        if ["GET", "HEAD", "OPTIONS", "TRACE"].contains(&request.method)
+            && !asks_for_websocket(request)
+        {
             return Ok(());
         }
         let headers = request.headers;
@@ -91,6 +94,15 @@ impl Csrf {
         };
         request.host().is_some_and(is_asked) || self.trusted_origins.iter().any(is_trusted)
     }
+}
+
+/// Whether it may become a WebSocket, as far as anybody might think so.
+fn asks_for_websocket(request: &RequestView<'_>) -> bool {
+    let mut upgrades = request.headers.get_all(UPGRADE).iter();
+    upgrades.any(|upgrade| {
+        let upgrade = upgrade.as_bytes().to_ascii_lowercase();
+        String::from_utf8_lossy(&upgrade).contains("websocket")
+    })
 }
 
 #[cfg(test)]
@@ -154,6 +166,20 @@ mod tests {
             let error = check(&csrf(&[], false), method, &[]);
             assert_eq!(error, Err(CsrfError::Unproven), "{method}");
         }
+    }
+
+    #[test]
+    fn a_websocket_is_asked_for_by_pages_of_the_site_alone() {
+        let csrf = csrf(&["https://app.example"], false);
+        let asked = |fields: &[_]| {
+            let upgrade = [("connection", "upgrade"), ("upgrade", "websocket")];
+            check(&csrf, "GET", &[&upgrade, fields].concat())
+        };
+        assert_eq!(asked(&[("origin", "https://shop.example:8443")]), Ok(()));
+        assert_eq!(asked(&[("origin", "https://app.example")]), Ok(()));
+        let evil = asked(&[("origin", "https://evil.example")]);
+        assert_eq!(evil, Err(CsrfError::Origin));
+        assert_eq!(asked(&[]), Err(CsrfError::Unproven));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::HeaderName;
+use http::{HeaderMap, HeaderName};
 use serde_json::Value;
 
 use super::bearer::Scheme;
@@ -89,6 +89,16 @@ struct Learned {
 }
 
 impl Guard {
+    /// Whether this one of the subprotocols that a request offers for its WebSocket is its token.
+    pub fn is_token_protocol(&self, fields: &HeaderMap, protocol: &str) -> bool {
+        self.token_from.iter().any(|source| match source {
+            TokenSource::Protocol(name) => {
+                credentials::protocols(fields, name).any(|token| token == protocol.as_bytes())
+            }
+            TokenSource::Authorization | TokenSource::Cookie(_) | TokenSource::Header(_) => false,
+        })
+    }
+
     /// Joins the rules with the keys, which are in the order of `config.issuers`. Returns everything that is wrong.
     pub fn new(config: &config::Auth, keys: Vec<IssuerKeys>) -> Result<Self, Vec<GuardError>> {
         let mut errors = Vec::new();

@@ -43,6 +43,8 @@ pub(super) struct File {
     pub process: Process,
     /// Limits of one HTTP connection.
     pub http: Http,
+    /// Limits of one WebSocket.
+    pub websocket: Websocket,
     /// What load balancers ask.
     pub health: Health,
     /// Who may sign tokens and what they allow.
@@ -296,6 +298,23 @@ impl Default for Http {
             max_headers: Whole(100),
             max_head: Size(32 * KIBIBYTE),
             max_body: Size(1 << 30),
+        }
+    }
+}
+
+/// Limits of one WebSocket.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, expecting = "a table")]
+#[schemars(deny_unknown_fields)]
+pub(super) struct Websocket {
+    /// How long a message may be that a client sends; a longer one ends its WebSocket with 1009. 0: as long as it likes.
+    pub max_message: Size<1, { 1 << 50 }>,
+}
+
+impl Default for Websocket {
+    fn default() -> Self {
+        Self {
+            max_message: Size(16 * MEBIBYTE),
         }
     }
 }

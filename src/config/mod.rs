@@ -156,6 +156,8 @@ pub struct Config {
     pub process: Process,
     /// Limits of one HTTP connection.
     pub http: Http,
+    /// Limits of one WebSocket.
+    pub websocket: Websocket,
     /// What load balancers ask.
     pub health: Health,
     /// Who may sign tokens and what they allow.
@@ -331,6 +333,13 @@ pub struct Http {
     pub max_head: usize,
     /// How many bytes the body of a request may have, where its rule says nothing else.
     pub max_body: u64,
+}
+
+/// `[websocket]`: limits of one WebSocket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Websocket {
+    /// How many bytes a message may have that a client sends.
+    pub max_message: u64,
 }
 
 /// `[health]`: what load balancers ask.

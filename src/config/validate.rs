@@ -10,7 +10,9 @@ use super::key::KeyPath;
 use super::notation::{OneOrMany, Text};
 use super::origin::Origin;
 use super::rules::refuse_pattern;
-use super::{App, Bind, Config, Health, Http, Log, Process, Reload, Server, Workers, bind, decode};
+use super::{
+    App, Bind, Config, Health, Http, Log, Process, Reload, Server, Websocket, Workers, bind, decode,
+};
 
 mod auth;
 mod binding;
@@ -50,6 +52,12 @@ pub(super) fn validate(
         reload: check.reload(&file.reload),
         process: check.process(&file.process),
         http: check.http(&file.http, &file.workers),
+        websocket: Websocket {
+            max_message: match file.websocket.max_message.0 {
+                0 => u64::MAX,
+                bytes => bytes,
+            },
+        },
         health: check.health(&file.health),
         auth: check.auth(&file.auth, &file.http),
         app: App {

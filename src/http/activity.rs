@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::malformed::Malformed;
+use super::websocket::Upgrade;
 use crate::app::BodyEnd;
 use crate::sys::clock;
 
@@ -24,6 +25,8 @@ pub struct Activity {
     is_http2: AtomicBool,
     /// Another worker goes on with it: answers do not end it, though this worker drains.
     goes_on: AtomicBool,
+    /// How far it is on its way to a WebSocket.
+    pub(crate) upgrade: Upgrade,
     /// How many requests have begun.
     requests: AtomicU64,
     /// How many requests were answered to their end.
@@ -100,6 +103,7 @@ impl Activity {
             open: AtomicUsize::new(0),
             is_http2: AtomicBool::new(false),
             goes_on: AtomicBool::new(false),
+            upgrade: Upgrade::default(),
             requests: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             read_to_end: Arc::default(),

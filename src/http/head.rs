@@ -7,6 +7,7 @@ use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderValue, Method, Version};
 
+use super::websocket::handshake;
 use super::wire::{Bounds, Malformed};
 use crate::auth;
 
@@ -42,6 +43,7 @@ pub(super) fn check(head: &Parts, bounds: &Bounds) -> Result<(), Malformed> {
     if head.version >= Version::HTTP_11 && !expectations.all(is_continue) {
         return Err(Malformed::Expectation);
     }
+    handshake::check(head)?;
     Ok(())
 }
 

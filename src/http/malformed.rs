@@ -1,5 +1,6 @@
 //! Why a request is not one that is served, and what its client is told.
 
+use super::websocket::BadHandshake;
 use crate::auth::Refusal;
 
 /// Why a request is refused for its form. Two programs could take it for two different requests, or its end is not known,
@@ -82,6 +83,9 @@ pub enum Malformed {
     Expectation,
     #[error("the body is larger than `max_body`")]
     BodyTooLarge,
+    // The handshake of a WebSocket (RFC 6455 section 4.2.1).
+    #[error(transparent)]
+    Handshake(#[from] BadHandshake),
 }
 
 impl Malformed {
@@ -108,6 +112,11 @@ impl Malformed {
             Self::MethodTooLong | Self::UnknownCoding | Self::Connect | Self::Trace => {
                 (501, "The request is not implemented.", "not_implemented")
             }
+            Self::Handshake(BadHandshake::Version) => (
+                426,
+                "The version of the WebSocket protocol is not supported.",
+                "upgrade_required",
+            ),
             Self::Version => (
                 505,
                 "The version of HTTP is not supported.",
@@ -135,7 +144,8 @@ impl Malformed {
             | Self::SeveralHosts
             | Self::Host
             | Self::OtherHost
-            | Self::SeveralContentTypes => (400, "The request is malformed.", "invalid_request"),
+            | Self::SeveralContentTypes
+            | Self::Handshake(_) => (400, "The request is malformed.", "invalid_request"),
         }
     }
 }

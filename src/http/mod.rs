@@ -22,6 +22,7 @@ mod target;
 mod token_service;
 mod track;
 mod unserved;
+pub mod websocket;
 pub mod wire;
 
 use std::convert::Infallible;
@@ -91,6 +92,8 @@ pub struct Settings {
     pub readiness_path: Option<String>,
     /// From the drain until event streams are ended.
     pub stream_grace: Duration,
+    /// How many bytes a message may have that a client sends on a WebSocket.
+    pub max_message: u64,
     /// Whether a request that ended workers again and again is blocked for a while.
     pub poison_guard: bool,
     /// Whose word on the certificates of clients counts.
@@ -247,6 +250,7 @@ impl<S: AppService> Pipeline<S> {
                     Err(self.refuse_malformed(Malformed::BodyTooLarge, method, path, id))
                 } else {
                     head.extensions.insert(self.draining.clone());
+                    self.ask_upgrade(&mut head, &origin.activity.upgrade);
                     if let Some(in_progress) = track.in_progress() {
                         head.extensions.insert(in_progress);
                     }
@@ -272,6 +276,7 @@ impl<S: AppService> Pipeline<S> {
         id: RequestId,
         body_end: &BodyEnd,
     ) -> Response<ResponseBody<S::Body>> {
+        let answer = self.answer_upgrade(answer, track.upgrade(), id);
         let closes = body_end.is_given_up()
             || (self.draining.is_draining() && !track.connection_goes_on())
             || track.connection_has_carried(self.settings.keep_alive_requests);
@@ -398,6 +403,7 @@ impl<S: AppService> Pipeline<S> {
         self.seat.answered(response.status().as_u16());
         let has_no_content = response.status() == StatusCode::NO_CONTENT
             || response.status() == StatusCode::RESET_CONTENT;
+        let options = reply::connection(response.status(), closes);
         let headers = response.headers_mut();
         if has_no_content {
             // RFC 9110 section 8.6: nor does it have a length; hyper says 0 of a 205.
@@ -407,8 +413,8 @@ impl<S: AppService> Pipeline<S> {
         if let Ok(id) = HeaderValue::try_from(id.to_string()) {
             headers.insert(REQUEST_ID, id);
         }
-        if closes {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        if let Some(options) = options {
+            headers.insert(CONNECTION, HeaderValue::from_static(options));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER,
-    WWW_AUTHENTICATE,
+    SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
 };
 use http::{HeaderValue, Method, Response, StatusCode};
 
@@ -21,12 +21,29 @@ pub(super) fn refusal(refusal: &Refusal) -> Response<Bytes> {
     if let Some(Ok(challenge)) = refusal.challenge.as_deref().map(HeaderValue::from_str) {
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
+    if status == StatusCode::UPGRADE_REQUIRED {
+        // What would be served (RFC 6455 section 4.4, RFC 9110 section 15.5.22).
+        let headers = response.headers_mut();
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         // What is lacking may be there at any moment, and another proof has another place in the replay cache.
         let soon = HeaderValue::from_static("1");
         response.headers_mut().insert(RETRY_AFTER, soon);
     }
     response
+}
+
+/// What an answer says of its connection, where it says something of its own.
+pub(super) fn connection(status: StatusCode, closes: bool) -> Option<&'static str> {
+    match status {
+        // The connection goes on, as a WebSocket: the application has said so.
+        StatusCode::SWITCHING_PROTOCOLS => None,
+        // The field `Upgrade` needs an option (RFC 9110 section 7.8).
+        StatusCode::UPGRADE_REQUIRED if closes => Some("close, upgrade"),
+        _ => closes.then_some("close"),
+    }
 }
 
 /// The answer to a request on which the application failed.
@@ -135,8 +152,10 @@ fn body(detail: &str, code: &str) -> String {
 
 /// The same answer, as the last one of its connection.
 pub(super) fn closing(mut answer: Response<Bytes>) -> Response<Bytes> {
-    let close = HeaderValue::from_static("close");
-    answer.headers_mut().insert(CONNECTION, close);
+    if let Some(options) = connection(answer.status(), true) {
+        let options = HeaderValue::from_static(options);
+        answer.headers_mut().insert(CONNECTION, options);
+    }
     answer
 }
 

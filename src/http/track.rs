@@ -8,6 +8,7 @@ use http::{Method, StatusCode};
 
 use super::activity::Activity;
 use super::in_progress::InProgress;
+use super::websocket::Upgrade;
 use crate::app::BoxError;
 use crate::logging::cut;
 use crate::scoreboard::{Executing, InFlight, RequestId};
@@ -95,6 +96,11 @@ impl Track {
     /// Whether another worker goes on with its connection.
     pub(super) fn connection_goes_on(&self) -> bool {
         self.activity.goes_on()
+    }
+
+    /// How far its connection is on its way to a WebSocket.
+    pub(super) fn upgrade(&self) -> &Upgrade {
+        &self.activity.upgrade
     }
 
     /// The head of the answer is known.

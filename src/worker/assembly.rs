@@ -90,6 +90,7 @@ fn settings(task: &Task) -> Settings {
         keep_alive_requests: config.http.keep_alive_requests,
         access_log: config.log.access,
         max_requests: (least > 0).then(|| u64::from(least) + u64::from(jitter)),
+        max_message: config.websocket.max_message,
         poison_guard: config.workers.poison_guard,
         client_certificates: ClientCertificates::new(config),
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -20,6 +20,7 @@ use super::heir::Heir;
 use super::http2;
 use super::tls::{self, Agreed, SecureListeners, SecureStream};
 use super::watched::{ClientStream, Watched, say_farewell};
+use super::websocket::Upgradable;
 use crate::app::AppService;
 use crate::channel::ToMaster;
 use crate::http::activity::{Activity, BetweenRequests, Judgement, Limits, Phase};
@@ -182,7 +183,10 @@ async fn serve<S: AppService>(
     if serving.bounds.headers > HEADERS_OF_HYPER {
         builder.max_headers(serving.bounds.headers);
     }
-    let mut connection = builder.serve_connection(TokioIo::new(stream), service);
+    let stream = Upgradable::new(stream, serving.limits.write_timeout);
+    let mut connection = builder
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
     let mut timer = Timer::new(clock::monotonic() + serving.limits.header_timeout);
     let draining = serving.pipeline.draining();
     let mut drain_begun = pin!(draining.begun());
@@ -209,26 +213,36 @@ async fn serve<S: AppService>(
                 if let Err(error) = &ended {
                     tracing::debug!(%error, "a connection ended early");
                 }
-                let mut stream = connection.into_parts().io.into_inner();
+                if let Some(rest) = activity.upgrade.open() {
+                    return rest.0.await;
+                }
+                let Some((mut stream, _)) = taken_back(connection.into_parts()) else {
+                    return;
+                };
                 if ended.is_err() {
                     say_farewell(&mut stream.stream).await;
                 }
                 return stream.let_go().await;
             }
             malformed = malformed_in_turn(&activity) => {
-                let stream = connection.into_parts().io.into_inner();
+                let Some((stream, _)) = taken_back(connection.into_parts()) else {
+                    return;
+                };
                 let answer = serving.pipeline.refuse_unread(malformed, stream.intake.held(), &origin);
                 return stream.say_last(&answer).await;
             }
             () = speaks_http2(&activity) => {
-                let stream = connection.into_parts().io.into_inner();
+                let Some((stream, _)) = taken_back(connection.into_parts()) else {
+                    return;
+                };
                 // Boxed: the memory of every connection would else have room for it.
                 return Box::pin(http2::serve(stream, client, serving)).await;
             }
             between = between_requests(&activity, serving, &client), if linger_until.is_some() => {
-                let parts = connection.into_parts();
-                let Watched { stream, intake, .. } = parts.io.into_inner();
-                let mut read_before = BytesMut::from(parts.read_buf);
+                let Some((Watched { stream, intake, .. }, read_before)) = taken_back(connection.into_parts()) else {
+                    return;
+                };
+                let mut read_before = BytesMut::from(read_before);
                 read_before.unsplit(intake.into_held());
                 // Bytes that were read belong to a request, which must be answered here.
                 if read_before.is_empty()
@@ -247,8 +261,9 @@ async fn serve<S: AppService>(
                 match activity.judge(now, &serving.limits, linger_until) {
                     Judgement::Wait(until) => timer.look_again_at(until),
                     Judgement::Close => {
-                        let parts = connection.into_parts();
-                        let Watched { mut stream, intake, .. } = parts.io.into_inner();
+                        let Some((Watched { mut stream, intake, .. }, _)) = taken_back(connection.into_parts()) else {
+                            return;
+                        };
                         // A request that has arrived just now must be answered: take its bytes in first.
                         if intake.held().is_empty() && !stream.has_unread() {
                             return say_farewell(&mut stream).await;
@@ -259,13 +274,23 @@ async fn serve<S: AppService>(
                     }
                     Judgement::Cut => return,
                     Judgement::TimedOut => {
-                        let stream = connection.into_parts().io.into_inner();
+                        let Some((stream, _)) = taken_back(connection.into_parts()) else {
+                            return;
+                        };
                         return stream.say_last(&request_timeout()).await;
                     }
                 }
             }
         }
     }
+}
+
+/// The stream, and what was read of it that belongs to no request yet.
+fn taken_back<T: ClientStream, S>(
+    parts: Option<http1::Parts<TokioIo<Upgradable<T>>, S>>,
+) -> Option<(Watched<T>, Bytes)> {
+    let parts = parts?;
+    Some((parts.io.into_inner().into_http()?, parts.read_buf))
 }
 
 /// Serves a connection once more whose client spoke just when it was to be closed, or that could not be passed on.

@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::http::activity::Activity;
@@ -43,6 +43,11 @@ impl Intake {
     /// What was read and not passed on.
     pub(super) fn into_held(self) -> BytesMut {
         self.held
+    }
+
+    /// The same, of a connection on which no request comes any more.
+    pub(super) fn take_held(&mut self) -> Bytes {
+        self.held.split().freeze()
     }
 
     /// What was read and not passed on.

@@ -13,6 +13,7 @@ mod memory;
 mod orders;
 mod tls;
 mod watched;
+mod websocket;
 
 use std::io;
 use std::os::fd::OwnedFd;

@@ -110,6 +110,11 @@ impl<T: ClientStream> Watched<T> {
         buffer.set_filled(before);
     }
 
+    /// From now on its client does not speak HTTP: what was held back of it is read as it is.
+    pub(super) fn let_through(&mut self) {
+        self.read_before = self.intake.take_held();
+    }
+
     /// Says this, and ends the connection.
     pub(super) async fn say_last(mut self, answer: &[u8]) {
         // Whether the client still listens is its affair.

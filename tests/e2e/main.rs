@@ -48,3 +48,4 @@ mod token_postgres;
 mod token_service;
 mod upgrade;
 mod upgrade_refused;
+mod websocket;

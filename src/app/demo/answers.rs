@@ -23,7 +23,7 @@ use crate::tls::ClientCertificate;
 pub(super) type Body = UnsyncBoxBody<Bytes, BoxError>;
 
 /// The most that `/big` makes and `/echo` holds in memory.
-const BODY_MAX: usize = 64 << 20;
+pub(super) const BODY_MAX: usize = 64 << 20;
 
 pub(super) fn home() -> Response<Body> {
     let routes = [
@@ -39,6 +39,11 @@ pub(super) fn home() -> Response<Body> {
         "/big?n=N",
         "/slow?ms=N",
         "/pid",
+        "/ws/echo",
+        "/ws/headers",
+        "/ws/close?code=N&reason=TEXT",
+        "/ws/big?n=N",
+        "/ws/events?ms=N&deaf=1",
     ];
     json(
         StatusCode::OK,
@@ -101,6 +106,11 @@ pub(super) async fn count(request: Request<RequestBody>) -> Response<Body> {
 
 /// The fields as the application sees them: names in lower case, several values as an array.
 pub(super) fn headers(request: &Request<RequestBody>) -> Response<Body> {
+    json(StatusCode::OK, &seen(request))
+}
+
+/// What arrived of a request.
+pub(super) fn seen(request: &Request<RequestBody>) -> Value {
     let fields: BTreeMap<&str, Value> = request
         .headers()
         .keys()
@@ -133,7 +143,7 @@ pub(super) fn headers(request: &Request<RequestBody>) -> Response<Body> {
         let more = scheme.into_iter().chain(client);
         seen.extend(more.map(|(key, value)| (key.to_owned(), value)));
     }
-    json(StatusCode::OK, &seen)
+    seen
 }
 
 pub(super) fn status(status: StatusCode) -> Response<Body> {
@@ -163,13 +173,17 @@ pub(super) fn stream(every: Duration) -> Response<Body> {
 
 pub(super) fn big(bytes: usize) -> Response<Body> {
     if bytes > BODY_MAX {
-        return bad_request(&format!("n must be at most {BODY_MAX}"));
+        return too_big();
     }
     let mut response = Response::new(full(Bytes::from(vec![b'x'; bytes])));
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     response
+}
+
+pub(super) fn too_big() -> Response<Body> {
+    bad_request(&format!("n must be at most {BODY_MAX}"))
 }
 
 pub(super) async fn slow(milliseconds: u64) -> Response<Body> {

@@ -5,6 +5,7 @@
 mod answers;
 mod events;
 mod faults;
+mod websocket;
 
 use std::convert::Infallible;
 use std::future::{Future, Ready, ready};
@@ -20,6 +21,7 @@ use serde::de::DeserializeOwned;
 
 use super::Boot;
 use crate::app::{BoxError, Draining, RequestBody};
+use websocket::Talk;
 
 /// The demo application.
 #[derive(Debug, Clone)]
@@ -42,6 +44,11 @@ enum Route {
     Big,
     Slow,
     Pid,
+    WsEcho,
+    WsHeaders,
+    WsClose,
+    WsBig,
+    WsEvents,
     Crash,
     Hang,
     Leak,
@@ -49,7 +56,7 @@ enum Route {
     Stuck,
 }
 
-const ROUTES: [(&str, Route); 13] = [
+const ROUTES: [(&str, Route); 18] = [
     ("/", Route::Home),
     ("/hello", Route::Hello),
     ("/me", Route::Me),
@@ -63,6 +70,11 @@ const ROUTES: [(&str, Route); 13] = [
     ("/big", Route::Big),
     ("/slow", Route::Slow),
     ("/pid", Route::Pid),
+    ("/ws/echo", Route::WsEcho),
+    ("/ws/headers", Route::WsHeaders),
+    ("/ws/close", Route::WsClose),
+    ("/ws/big", Route::WsBig),
+    ("/ws/events", Route::WsEvents),
 ];
 
 /// Only with `app.faults`.
@@ -144,9 +156,8 @@ async fn answer(route: Route, code: Option<&str>, request: Request<RequestBody>)
             answers::stream(Duration::from_millis(query.ms))
         }),
         Route::Events => with_query(&request, |query: Events| {
-            let draining = request.extensions().get::<Draining>().cloned();
-            let draining = draining.filter(|_| query.deaf == 0);
-            events::stream(Duration::from_millis(query.ms), draining)
+            let (every, draining) = paced(&query, &request);
+            events::stream(every, draining)
         }),
         Route::Big => with_query(&request, |query: Big| answers::big(query.n)),
         Route::Slow => match query(&request) {
@@ -154,6 +165,27 @@ async fn answer(route: Route, code: Option<&str>, request: Request<RequestBody>)
             Err(refused) => refused,
         },
         Route::Pid => answers::pid(),
+        Route::WsEcho => websocket::open(request, Talk::Echo),
+        Route::WsHeaders => {
+            let talk = Talk::headers(&request);
+            websocket::open(request, talk)
+        }
+        Route::WsClose => match query(&request) {
+            Ok(close) => websocket::open(request, Talk::Close(close)),
+            Err(refused) => refused,
+        },
+        Route::WsBig => match query(&request).map(|query: Big| Talk::big(query.n)) {
+            Ok(Some(talk)) => websocket::open(request, talk),
+            Ok(None) => answers::too_big(),
+            Err(refused) => refused,
+        },
+        Route::WsEvents => match query(&request) {
+            Ok(query) => {
+                let (every, draining) = paced(&query, &request);
+                websocket::open(request, Talk::Events(every, draining))
+            }
+            Err(refused) => refused,
+        },
         Route::Crash => faults::crash(),
         Route::Hang => faults::hang(),
         Route::Leak => with_query(&request, |query: Leak| faults::leak(query.mb)),
@@ -163,6 +195,13 @@ async fn answer(route: Route, code: Option<&str>, request: Request<RequestBody>)
             Err(refused) => refused,
         },
     }
+}
+
+/// How often something is said, and what tells the end; nothing does where it shall be deaf.
+fn paced(query: &Events, request: &Request<RequestBody>) -> (Duration, Option<Draining>) {
+    let draining = request.extensions().get::<Draining>().cloned();
+    let draining = draining.filter(|_| query.deaf == 0);
+    (Duration::from_millis(query.ms), draining)
 }
 
 /// What reads takes GET and HEAD; what takes a body takes every method.
@@ -178,6 +217,11 @@ fn allows(route: Route, method: &Method) -> bool {
         | Route::Big
         | Route::Slow
         | Route::Pid
+        | Route::WsEcho
+        | Route::WsHeaders
+        | Route::WsClose
+        | Route::WsBig
+        | Route::WsEvents
         | Route::Crash
         | Route::Hang
         | Route::Leak

@@ -215,6 +215,7 @@ fn what_is_in_force_is_shown_with_its_origin() {
     http.max_headers = 100                           # default
     http.max_head = "32KiB"                          # default
     http.max_body = "1GiB"                           # default
+    websocket.max_message = "16MiB"                  # default
     # health.readiness_path is not set
     auth.realm = "destrier"                          # default
     # auth.resource is not set
