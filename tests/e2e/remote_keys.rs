@@ -450,4 +450,10 @@ fn a_deny_list_that_is_there_again_counts_with_the_first_request_that_needs_it()
     let mut connection = Blocking::open(&server.address()).unwrap();
     let (answer, time) = timed(|| connection.send(request(&token_of_pair('a'))).unwrap());
     assert_eq!(answer.status, 200, "after {time:?}");
+    // That something is expected of it is no start of another one.
+    let agent = server.status().agent.unwrap();
+    assert!(
+        agent.pid.is_some() && agent.restarts_in.is_none(),
+        "{agent:?}"
+    );
 }
