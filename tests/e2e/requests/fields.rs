@@ -8,7 +8,7 @@ pub(super) fn cases() -> Vec<Case> {
         values(),
         limits(),
         hosts(),
-        look_alikes(),
+        doubles_of_ours(),
         expectations(),
     ]
     .concat()
@@ -301,7 +301,7 @@ fn hosts() -> Vec<Case> {
 }
 
 /// Names that gateways of the CGI kind take for others.
-fn look_alikes() -> Vec<Case> {
+fn doubles_of_ours() -> Vec<Case> {
     let rule = "3875 4.1.18";
     let mut cases: Vec<Case> = [
         "x_auth_subject",
