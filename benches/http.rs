@@ -1,0 +1,353 @@
+//! What a request costs the processor: destrier beside bare hyper, and beside a server written by hand with axum and jsonwebtoken.
+//!
+//! `cargo bench --bench http` needs `wrk`. Each server has two processes with one thread each; of bare hyper and of the other one this
+//! program starts itself. They take turns in each round, for the machine has moods; what is told is the CPU time of the server a request,
+//! medians of rounds, and how they relate to bare hyper in the same round. It takes about two minutes.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    clippy::cast_precision_loss,
+    reason = "a bench fails by panicking and prints its figures"
+)]
+
+#[path = "../tests/e2e/support/mod.rs"]
+#[expect(dead_code, reason = "the end-to-end tests use all of it")]
+mod support;
+
+use std::convert::Infallible;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use axum::routing::get;
+use axum::{Json, Router};
+use comfy_table::{CellAlignment, Table, presets};
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
+use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
+use support::client::Address;
+use support::command;
+use support::eventually;
+use support::server::{Server, Setup};
+
+const PROCESSES: u8 = 2;
+const ROUNDS: usize = 5;
+const PHASE: &str = "1s";
+const CONNECTIONS: &str = "32";
+/// What makes this program one of the servers, and where it listens.
+const SERVE: &str = "BENCH_SERVE";
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+fn main() {
+    if let Ok(served) = std::env::var(SERVE) {
+        let (kind, address) = served.split_once('@').unwrap();
+        return serve(kind, address.parse().unwrap());
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let subjects = subjects(folder.path());
+    for (closes, title) in [
+        (false, "kept connections"),
+        (true, "a connection for each request"),
+    ] {
+        let mut rounds: Vec<Vec<f64>> = Vec::new();
+        // The first round warms up.
+        for round in 0..=ROUNDS {
+            let costs = subjects
+                .iter()
+                .map(|subject| subject.cost(closes))
+                .collect();
+            if round > 0 {
+                rounds.push(costs);
+            }
+        }
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        table.set_header([title, "CPU a request", "to bare hyper", "to HS256"]);
+        let hs256 = subjects
+            .iter()
+            .position(|it| it.name == "destrier, HS256")
+            .unwrap();
+        for (place, subject) in subjects.iter().enumerate() {
+            let of = |base: usize| median(rounds.iter().map(|round| round[place] / round[base]));
+            table.add_row([
+                subject.name.to_owned(),
+                format!("{:.2} µs", median(rounds.iter().map(|round| round[place]))),
+                format!("{:.2}", of(0)),
+                format!("{:.3}", of(hs256)),
+            ]);
+        }
+        for column in table.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        println!("{table}\n");
+    }
+}
+
+/// A server, and how it is asked.
+struct Subject {
+    name: &'static str,
+    running: Arc<Running>,
+    scheme: &'static str,
+    address: SocketAddr,
+    token: Option<String>,
+}
+
+enum Running {
+    Own(Vec<Child>),
+    Destrier(Server),
+}
+
+impl Running {
+    fn pids(&self) -> Vec<u32> {
+        match self {
+            Self::Own(children) => children.iter().map(Child::id).collect(),
+            Self::Destrier(server) => server.pids(),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Self::Own(children) = self {
+            for child in children {
+                child.kill().unwrap();
+                child.wait().unwrap();
+            }
+        }
+    }
+}
+
+impl Subject {
+    /// Microseconds of the server's processors for one request.
+    fn cost(&self, closes: bool) -> f64 {
+        let before = self.used();
+        let mut wrk = Command::new("wrk");
+        wrk.args([
+            "--threads",
+            "1",
+            "--connections",
+            CONNECTIONS,
+            "--duration",
+            PHASE,
+        ]);
+        if let Some(token) = &self.token {
+            wrk.args(["--header", &format!("Authorization: Bearer {token}")]);
+        }
+        if closes {
+            wrk.args(["--header", "Connection: close"]);
+        }
+        let output = wrk
+            .arg(format!("{}://{}/hello", self.scheme, self.address))
+            .output();
+        let told = String::from_utf8(output.expect("`wrk` is installed").stdout).unwrap();
+        assert!(!told.contains("Non-2xx"), "{}: {told}", self.name);
+        let requests = told
+            .lines()
+            .find_map(|line| line.trim().split_once(" requests in "));
+        let requests: f64 = requests.unwrap().0.parse().unwrap();
+        (self.used() - before) as f64 / 1e3 / requests
+    }
+
+    /// Nanoseconds on a processor; each process has one thread.
+    fn used(&self) -> u64 {
+        let of = |pid: u32| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
+            stat.split_whitespace()
+                .next()
+                .unwrap()
+                .parse::<u64>()
+                .unwrap()
+        };
+        self.running.pids().into_iter().map(of).sum()
+    }
+}
+
+fn subjects(folder: &std::path::Path) -> Vec<Subject> {
+    write_secret(&folder.join("hs256"));
+    let issuer = |name: &str, keys: &str| {
+        format!("[[auth.issuer]]\nname = \"{name}\"\nissuer = \"{name}\"\n{keys}\n")
+    };
+    let mut issuers = issuer("hs256", "secret_file = \"hs256\"");
+    for algorithm in ["RS256", "ES256", "EdDSA"] {
+        let (key, public) = (
+            folder.join(algorithm),
+            folder.join(format!("{algorithm}.pub")),
+        );
+        destrier(&["key", "generate", algorithm, "--out"], &key);
+        let keys = format!(
+            "public_key_file = \"{}\"\nalgorithms = [\"{algorithm}\"]",
+            public.display()
+        );
+        issuers.push_str(&issuer(algorithm, &keys));
+    }
+    let mut setup = Setup::new()
+        .set("workers.count", i64::from(PROCESSES))
+        .set("log.access", false);
+    write_secret(&setup.folder().join("hs256"));
+    let (certificate, key) = (folder.join("tls.crt"), folder.join("tls.key"));
+    let mut make = command::command(&command::destrier());
+    make.args(["tls", "self-signed", "--name", "localhost", "--out-cert"]);
+    make.arg(&certificate).arg("--out-key").arg(&key);
+    assert_eq!(command::run(make).code, Some(0));
+    setup = setup
+        .set("tls.bind", "127.0.0.2:0")
+        .set("tls.certificate_file", certificate.to_str().unwrap())
+        .set("tls.key_file", key.to_str().unwrap());
+    setup
+        .config
+        .set_auth(&format!("{issuers}[[auth.rule]]\npath = \"/**\"\n"));
+    let server = setup.start();
+    let addresses = server.addresses();
+    let [Address::Tcp(plain), Address::Tcp(secure)] = addresses[..] else {
+        panic!("two addresses: {addresses:?}");
+    };
+    let running = Arc::new(Running::Destrier(server));
+    let token = |name: &str| {
+        let file = if name == "hs256" { "hs256" } else { name };
+        let key = folder.join(file);
+        Some(issue(name, &key))
+    };
+    let ours = |name, scheme, address, token| Subject {
+        name,
+        running: Arc::clone(&running),
+        scheme,
+        address,
+        token,
+    };
+    let hs256 = token("hs256");
+    vec![
+        own("bare hyper, no token", "bare", None),
+        own("axum and jsonwebtoken, HS256", "axum", hs256.clone()),
+        ours("destrier, HS256", "http", plain, hs256.clone()),
+        ours("destrier, RS256", "http", plain, token("RS256")),
+        ours("destrier, ES256", "http", plain, token("ES256")),
+        ours("destrier, EdDSA", "http", plain, token("EdDSA")),
+        ours("destrier over TLS, HS256", "https", secure, hs256),
+    ]
+}
+
+fn write_secret(file: &std::path::Path) {
+    std::fs::write(file, SECRET).unwrap();
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+fn destrier(words: &[&str], out: &std::path::Path) {
+    let mut command = command::command(&command::destrier());
+    command.args(words).arg(out);
+    assert_eq!(command::run(command).code, Some(0));
+}
+
+fn issue(issuer: &str, key: &std::path::Path) -> String {
+    let mut command = command::command(&command::destrier());
+    command.args(["token", "issue", "--sub", "alice", "--ttl", "1h"]);
+    command
+        .args(["--claim", &format!("iss=\"{issuer}\""), "--key"])
+        .arg(key);
+    let outcome = command::run(command);
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    outcome.stdout.trim().to_owned()
+}
+
+/// A server that this program is.
+fn own(name: &'static str, kind: &str, token: Option<String>) -> Subject {
+    let address = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let start = |_| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .env(SERVE, format!("{kind}@{address}"))
+            .stdout(Stdio::null());
+        command.spawn().unwrap()
+    };
+    let children = (0..PROCESSES).map(start).collect();
+    let of = Address::Tcp(address);
+    eventually("both listen", || {
+        (support::os::listening_sockets(&of) == usize::from(PROCESSES)).then_some(())
+    });
+    Subject {
+        name,
+        running: Arc::new(Running::Own(children)),
+        scheme: "http",
+        address,
+        token,
+    }
+}
+
+fn serve(kind: &str, address: SocketAddr) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None).unwrap();
+    socket.set_reuse_port(true).unwrap();
+    socket.set_tcp_nodelay(true).unwrap();
+    socket.bind(&address.into()).unwrap();
+    socket.listen(1024).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async move {
+        let listener = tokio::net::TcpListener::from_std(socket.into()).unwrap();
+        match kind {
+            "bare" => serve_bare(listener).await,
+            _ => serve_axum(listener).await,
+        }
+    });
+}
+
+async fn serve_bare(listener: tokio::net::TcpListener) {
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let service = service_fn(|_| async {
+            let mut response =
+                Response::new(Full::new(Bytes::from_static(b"{\"message\":\"hello\"}")));
+            let json = HeaderValue::from_static("application/json");
+            response.headers_mut().insert(CONTENT_TYPE, json);
+            Ok::<_, Infallible>(response)
+        });
+        let mut builder = http1::Builder::new();
+        let connection = builder
+            .timer(TokioTimer::new())
+            .serve_connection(TokioIo::new(stream), service);
+        tokio::spawn(connection);
+    }
+}
+
+async fn serve_axum(listener: tokio::net::TcpListener) {
+    let key = DecodingKey::from_secret(SECRET.as_bytes());
+    let mut validation = Validation::new(Algorithm::HS256);
+    validation.set_issuer(&["hs256"]);
+    let checks = Arc::new((key, validation));
+    let hello = get(move |fields: HeaderMap| {
+        let checks = Arc::clone(&checks);
+        async move {
+            let token = fields
+                .get(AUTHORIZATION)
+                .and_then(|value| value.to_str().ok());
+            let token = token.and_then(|value| value.strip_prefix("Bearer "));
+            let (key, validation) = &*checks;
+            let claims = token.and_then(|token| decode::<Value>(token, key, validation).ok());
+            claims.ok_or(StatusCode::UNAUTHORIZED)?;
+            Ok::<_, StatusCode>(Json(json!({ "message": "hello" })))
+        }
+    });
+    axum::serve(listener, Router::new().route("/hello", hello))
+        .await
+        .unwrap();
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
+}
