@@ -12,9 +12,9 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
 
 use super::connection::{Client, Serving, Timer};
+use super::linger::Linger;
 use super::watched::{ClientStream, LAST_WORDS, Watched};
 use crate::app::AppService;
 use crate::http::activity::{Activity, Judgement};
@@ -27,6 +27,9 @@ const RESETS_MAX: usize = 64;
 
 /// So much of a body may be on its way to an application that does not read it.
 const WINDOW: u32 = 256 * 1024;
+
+/// After GOAWAY so much more is taken in, and nobody looks at it.
+const LINGER_MAX: usize = 1 << 20;
 
 /// So much of all bodies of a connection.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
@@ -173,23 +176,6 @@ struct Framed<T> {
     linger: Option<Linger>,
 }
 
-/// How long, and for how many bytes, a client is still listened to.
-#[derive(Debug)]
-struct Linger {
-    timer: Pin<Box<Sleep>>,
-    left: usize,
-}
-
-impl Linger {
-    fn new() -> Self {
-        const LINGER_MAX: usize = 1 << 20;
-        Self {
-            timer: Box::pin(tokio::time::sleep(LAST_WORDS)),
-            left: LINGER_MAX,
-        }
-    }
-}
-
 /// The rest of the frame that the codec is in, which counts for nothing, and a frame that it refuses.
 #[derive(Debug)]
 struct Instead {
@@ -276,24 +262,19 @@ impl<T: ClientStream> AsyncWrite for Framed<T> {
         Pin::new(&mut self.watched).poll_flush(context)
     }
 
-    /// Says that nothing more comes, and listens for a while: to close a socket with unread bytes resets the connection, and the
-    /// reset may overtake GOAWAY.
+    /// Says that nothing more comes, and listens for a while, so that no reset overtakes GOAWAY.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.linger.is_none() {
             ready!(Pin::new(&mut this.watched).poll_shutdown(context))?;
         }
-        let linger = this.linger.get_or_insert_with(Linger::new);
-        let mut scratch = [0; 4 << 10];
-        while linger.left > 0 && linger.timer.as_mut().poll(context).is_pending() {
-            let mut buffer = ReadBuf::new(&mut scratch);
-            ready!(this.watched.poll_bytes(context, &mut buffer))?;
-            let count = buffer.filled().len();
-            if count == 0 {
-                break;
-            }
-            linger.left = linger.left.saturating_sub(count);
-        }
-        Poll::Ready(Ok(()))
+        let linger = this
+            .linger
+            .get_or_insert_with(|| Linger::new(LAST_WORDS, LINGER_MAX));
+        linger
+            .poll(context, |context, buffer| {
+                this.watched.poll_bytes(context, buffer)
+            })
+            .map(Ok)
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::http::activity::Activity;
@@ -45,11 +45,6 @@ impl Intake {
         self.held
     }
 
-    /// The same, of a connection on which no request comes any more.
-    pub(super) fn take_held(&mut self) -> Bytes {
-        self.held.split().freeze()
-    }
-
     /// What was read and not passed on.
     pub(super) fn held(&self) -> &[u8] {
         &self.held
@@ -72,14 +67,7 @@ impl Intake {
     ) -> Poll<io::Result<()>> {
         loop {
             if self.cleared > 0 {
-                let count = buffer.remaining().min(self.cleared);
-                buffer.put_slice(self.held.get(..count).unwrap_or_default());
-                self.held.advance(count);
-                self.cleared -= count;
-                if self.held.is_empty() {
-                    // An idle connection holds no memory for what has passed.
-                    self.held = BytesMut::new();
-                }
+                self.cleared -= self.pass_on(self.cleared, buffer);
                 return Poll::Ready(Ok(()));
             }
             if activity.malformed().is_some() {
@@ -147,8 +135,34 @@ impl Intake {
         }
     }
 
+    /// Reads whatever comes, first what was held, of a client that does not speak HTTP/1.1 any more, or never did.
+    pub(super) fn poll_bytes(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.held.is_empty() {
+            return Pin::new(stream).poll_read(context, buffer);
+        }
+        self.pass_on(self.held.len(), buffer);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Passes on what there is room for of the first `count` bytes that are held, and says of how many.
+    fn pass_on(&mut self, count: usize, buffer: &mut ReadBuf<'_>) -> usize {
+        let count = buffer.remaining().min(count);
+        buffer.put_slice(self.held.get(..count).unwrap_or_default());
+        self.held.advance(count);
+        if self.held.is_empty() {
+            // An idle connection holds no memory for what has passed.
+            self.held = BytesMut::new();
+        }
+        count
+    }
+
     /// Reads something to hold; false at the end.
-    fn read_aside(
+    pub(super) fn read_aside(
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
         context: &mut Context<'_>,

@@ -1,5 +1,6 @@
 //! The stream of a client: it notes what passes through it, lets nothing pass that is malformed, and ends in good manners.
 
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::AsFd;
 use std::pin::Pin;
@@ -7,11 +8,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::intake::Intake;
+use super::linger::Linger;
 use crate::http::activity::Activity;
 use crate::http::http2::Opening;
 use crate::http::wire::Bounds;
@@ -20,8 +21,7 @@ use crate::sys::socket::has_unread_bytes;
 /// A client that was told that its time is up, or that its request is malformed, has this long to take note.
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// A client that still sends when it is answered and its connection ends is listened to for so long, and for so many bytes:
-/// to close a socket with unread bytes resets the connection, and the reset may overtake the answer (RFC 9112 section 9.6).
+/// A client that still sends when it is answered and its connection ends is listened to for so long, and for so many bytes.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_MAX: usize = 64 << 20;
 
@@ -50,8 +50,7 @@ impl ClientStream for UnixStream {}
 pub(super) struct Watched<T> {
     pub(super) stream: T,
     pub(super) activity: Arc<Activity>,
-    /// What was read while it was not certain whether the client begins with HTTP/2, and comes first.
-    read_before: Bytes,
+    /// While it is not certain whether the client begins with HTTP/2 nothing passes.
     pub(super) opening: Opening,
     pub(super) intake: Intake,
 }
@@ -61,7 +60,6 @@ impl<T> Watched<T> {
         Self {
             stream,
             activity: Arc::new(activity),
-            read_before: Bytes::new(),
             opening: Opening::Http1,
             intake: Intake::new(bounds),
         }
@@ -77,42 +75,32 @@ impl<T: ClientStream> Watched<T> {
         self.activity.set_write_blocked(is_blocked);
     }
 
-    /// Reads, and takes note of nothing.
+    /// Reads as it comes, first what was held back: what is no HTTP/1.1 is judged elsewhere, and noted there.
     pub(super) fn poll_bytes(
         &mut self,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.read_before.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.intake.poll_bytes(&mut self.stream, context, buffer)
+    }
+
+    /// Returns when it is certain how the client begins; what came until then is held back.
+    fn poll_opening(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        while self.opening == Opening::Unknown {
+            let has_more = ready!(self.intake.read_aside(&mut self.stream, context, buffer))?;
+            // Nothing more will arrive where nothing has: let HTTP/1.1 see what there was.
+            self.opening = if has_more {
+                self.activity.read_some();
+                Opening::of(self.intake.held())
+            } else {
+                Opening::Http1
+            };
         }
-        let count = buffer.remaining().min(self.read_before.len());
-        buffer.put_slice(&self.read_before.split_to(count));
         Poll::Ready(Ok(()))
-    }
-
-    /// Takes back what has just been read: it may be, or is, the beginning of HTTP/2, or goes the way of HTTP/1.1.
-    fn hold_back(&mut self, buffer: &mut ReadBuf<'_>, before: usize) {
-        let arrived = buffer.filled().get(before..).unwrap_or_default();
-        // Nothing more will arrive where nothing has: let HTTP/1.1 see what there was.
-        let begun = [&self.read_before, arrived].concat();
-        self.opening = if arrived.is_empty() {
-            Opening::Http1
-        } else {
-            Opening::of(&begun)
-        };
-        if self.opening == Opening::Http1 {
-            self.intake.hold(&begun);
-            self.read_before = Bytes::new();
-        } else {
-            self.read_before = begun.into();
-        }
-        buffer.set_filled(before);
-    }
-
-    /// From now on its client does not speak HTTP: what was held back of it is read as it is.
-    pub(super) fn let_through(&mut self) {
-        self.read_before = self.intake.take_held();
     }
 
     /// Says this, and ends the connection.
@@ -136,17 +124,13 @@ impl<T: ClientStream> Watched<T> {
 
 /// Takes in what a client sends that nobody wants, until it has enough.
 async fn linger(stream: &mut impl ClientStream) {
-    let reading = async {
-        let mut bytes = vec![0; 8 << 10];
-        let mut left = LINGER_MAX;
-        while let Ok(count @ 1..) = stream.read(&mut bytes).await {
-            left = left.saturating_sub(count);
-            if left == 0 {
-                return;
-            }
-        }
-    };
-    let _long_enough = tokio::time::timeout(LINGER, reading).await;
+    let mut linger = Linger::new(LINGER, LINGER_MAX);
+    poll_fn(|context| {
+        linger.poll(context, |context, buffer| {
+            Pin::new(&mut *stream).poll_read(context, buffer)
+        })
+    })
+    .await;
 }
 
 impl<T: ClientStream> AsyncRead for Watched<T> {
@@ -155,14 +139,7 @@ impl<T: ClientStream> AsyncRead for Watched<T> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        while self.opening == Opening::Unknown {
-            ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-            if buffer.filled().len() > before {
-                self.activity.read_some();
-            }
-            self.hold_back(buffer, before);
-        }
+        ready!(self.poll_opening(context, buffer))?;
         if self.opening == Opening::Http2 {
             // There is nothing to read for HTTP/1.1: whoever serves the connection looks at this.
             self.activity.set_http2();

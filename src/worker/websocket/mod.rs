@@ -55,8 +55,7 @@ impl<T: ClientStream> Upgradable<T> {
         let Some(terms) = self.activity.upgrade.take_terms() else {
             return;
         };
-        if let State::Http(mut stream) = std::mem::replace(&mut self.state, State::Nothing) {
-            stream.let_through();
+        if let State::Http(stream) = std::mem::replace(&mut self.state, State::Nothing) {
             let socket = Arc::new(WebSocket::new(stream, &terms));
             let served = Arc::clone(&socket).serve(terms, self.write_timeout);
             self.activity.upgrade.leave(Rest(Box::pin(served)));
