@@ -60,11 +60,7 @@ pub(super) fn fitness(sources: &Sources) -> Result<Config, CommandError> {
 /// The files, users and folders that the configuration names.
 fn examine(config: &Config) -> Result<(Guard, Option<LoadedTls>), CommandError> {
     let mut errors = absent(config);
-    let tls = config.tls.as_ref();
-    let tls = tls
-        .map(|tls| key_files::load_tls(tls, config.http.http2))
-        .transpose();
-    let tls = tls.unwrap_or_else(|of_tls| {
+    let tls = key_files::load_tls(config).unwrap_or_else(|of_tls| {
         errors.splice(0..0, of_tls);
         None
     });
@@ -128,12 +124,12 @@ fn absent(config: &Config) -> Vec<String> {
 
 /// One line that tells whether this is the file that was meant.
 fn summary(config: &Config) -> String {
-    let speaks_tls = |bind: &Bind| {
-        let tls = config.tls.as_ref();
-        tls.is_some_and(|tls| tls.bind.contains(bind))
-    };
     let shown = |bind: &Bind| {
-        let tls = if speaks_tls(bind) { " (TLS)" } else { "" };
+        let tls = if config.speaks_tls(bind) {
+            " (TLS)"
+        } else {
+            ""
+        };
         format!("{bind}{tls}")
     };
     let binds: Vec<String> = config.server.bind.iter().map(shown).collect();

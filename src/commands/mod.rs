@@ -12,7 +12,7 @@ use crate::cli::{Cli, Command, ConfigArgs};
 use crate::config::{
     Config, ConfigErrors, Database, DenyListSource, FetchKind, Loaded, Sources, load, read,
 };
-use crate::key_files::{self, LoadedTls};
+use crate::key_files;
 use crate::master::control::Request;
 use crate::sys::clock;
 use crate::tokens::{DenyTable, Password, Signer};
@@ -163,15 +163,6 @@ pub(crate) fn load_signer(config: &Config, guard: &Guard) -> Result<Option<Signe
         .and_then(|key| Signer::new(tokens, issuer, key, guard, now))
         .map(Some)
         .map_err(|error| misconfigured(&[format!("auth.tokens: {error}")]))
-}
-
-/// What TLS is spoken with; absent when no address does.
-pub(crate) fn load_tls(config: &Config) -> Result<Option<LoadedTls>, CommandError> {
-    let loaded = config.tls.as_ref();
-    let loaded = loaded
-        .map(|tls| key_files::load_tls(tls, config.http.http2))
-        .transpose();
-    loaded.map_err(|errors| misconfigured(&errors))
 }
 
 /// The password of the token database; absent when none is configured.

@@ -137,7 +137,8 @@ fn read<A: App>(
         .map_err(|errors| super::misconfigured(&errors))?;
     let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     warnings.extend(guard.warnings().iter().cloned());
-    let tls = super::load_tls(&config)?.map(|loaded| {
+    let tls = key_files::load_tls(&config).map_err(|errors| super::misconfigured(&errors))?;
+    let tls = tls.map(|loaded| {
         digests.extend(loaded.digests);
         warnings.extend(loaded.warnings);
         Arc::new(loaded.tls)

@@ -123,6 +123,8 @@ fn feed(feed: &FeedStatus) -> String {
     let what = match feed.purpose.as_str() {
         "keys" => format!("keys       `{issuer}`: {}", many("key", "keys")),
         "signing-key" => format!("signs      `{issuer}`: "),
+        "certificate" => "TLS        ".to_owned(),
+        "client-authorities" => "TLS        clients of ".to_owned(),
         _ => format!("deny list  {}", many("entry", "entries")),
     };
     let mut parts = vec![format!("{what}{}", feed.source)];

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::{Auth, ClientAuth, Config, DenyListSource, Fetch, KeySource, TlsCertificate};
+use super::{Auth, Bind, ClientAuth, Config, DenyListSource, Fetch, KeySource, TlsCertificate};
 
 /// One thing that changes by itself, and what it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,17 @@ pub const KEYS_MAX: u64 = 1024 * 1024;
 pub const DENY_LIST_MAX: u64 = 8 * 1024 * 1024;
 
 impl FeedPurpose {
+    /// As commands and the control socket call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::IssuerKeys(_) => "keys",
+            Self::SigningKey => "signing-key",
+            Self::DenyList(_) => "deny-list",
+            Self::TlsCertificate(_) => "certificate",
+            Self::TlsClients => "client-authorities",
+        }
+    }
+
     /// The largest content, in bytes.
     pub fn size_max(self) -> u64 {
         match self {
@@ -100,6 +111,11 @@ impl<'a> FeedSource<'a> {
 }
 
 impl Config {
+    /// Whether TLS is spoken on this address.
+    pub fn speaks_tls(&self, bind: &Bind) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.bind.contains(bind))
+    }
+
     /// The feeds of this configuration. Their order is what master and workers number them by.
     pub fn feeds(&self) -> Vec<Feed<'_>> {
         let mut feeds = self.auth.feeds();

@@ -8,12 +8,23 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Auth, Issuer};
+use super::{Auth, FeedPurpose, Issuer};
 
 impl Auth {
     /// The issuer that the token service signs for; absent when there is no service.
     pub fn token_issuer(&self) -> Option<&Issuer> {
         self.issuers.get(self.tokens.as_ref()?.issuer)
+    }
+
+    /// Whose keys, or key to sign with, this is; absent of all else.
+    pub fn issuer_of(&self, purpose: FeedPurpose) -> Option<&Issuer> {
+        match purpose {
+            FeedPurpose::IssuerKeys(place) => self.issuers.get(place),
+            FeedPurpose::SigningKey => self.token_issuer(),
+            FeedPurpose::DenyList(_) | FeedPurpose::TlsCertificate(_) | FeedPurpose::TlsClients => {
+                None
+            }
+        }
     }
 }
 

@@ -53,10 +53,7 @@ pub(super) fn validate(
         process: check.process(&file.process),
         http: check.http(&file.http, &file.workers),
         websocket: Websocket {
-            max_message: match file.websocket.max_message.0 {
-                0 => u64::MAX,
-                bytes => bytes,
-            },
+            max_message: any_if_zero(file.websocket.max_message.0),
         },
         health: check.health(&file.health),
         auth: check.auth(&file.auth, &file.http),
@@ -147,7 +144,7 @@ impl Check<'_> {
             let key = self.given(&["workers.backoff_initial", "workers.backoff_max"]);
             self.refuse_with(&key, message, None);
         }
-        let hang_timeout = Some(workers.hang_timeout.0).filter(|time| !time.is_zero());
+        let hang_timeout = unless_zero(workers.hang_timeout.0);
         if hang_timeout.is_some_and(|time| time < HANG_TIMEOUT_MIN) {
             let reason = "must be 0s or at least 100ms";
             self.refuse(&"workers.hang_timeout".into(), reason, None);

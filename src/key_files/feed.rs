@@ -14,10 +14,9 @@ pub(crate) fn read_feed(
     place: usize,
     in_force: Option<Digest>,
 ) -> Result<Option<FeedContent>, String> {
-    let is_in_force = |file: &KeyFile<'_>| in_force.is_some() && file.digest() == in_force;
-    let unless_in_force = |content: FeedContent| {
-        Some(content).filter(|content| in_force.is_none() || content.digest != in_force)
-    };
+    let is_in_force = |digest: Option<Digest>| in_force.is_some() && digest == in_force;
+    let unless_in_force =
+        |content: FeedContent| Some(content).filter(|content| !is_in_force(content.digest));
     let auth = &config.auth;
     let feeds = config.feeds();
     let feed = feeds
@@ -36,14 +35,15 @@ pub(crate) fn read_feed(
     if let FeedPurpose::DenyList(_) = feed.purpose {
         let failed = |error: String| format!("auth.revocation: {error}");
         let file = deny_list_file(path).map_err(failed)?;
-        if is_in_force(&file) {
+        let digest = file.digest();
+        if is_in_force(digest) {
             return Ok(None);
         }
         let checked = DenyList::check(file.bytes());
         let entries = checked.map_err(|error| failed(file.unusable(&error)))?;
         return Ok(Some(FeedContent {
             entries: Some(entries),
-            digest: file.digest(),
+            digest,
             bytes: file.into_bytes(),
             warnings: Vec::new(),
         }));
@@ -67,13 +67,14 @@ pub(crate) fn read_feed(
         }
     };
     // Who may reach it was judged all the same.
-    if is_in_force(&file) {
+    let digest = file.digest();
+    if is_in_force(digest) {
         return Ok(None);
     }
     Ok(Some(FeedContent {
         bytes: file.content()?.to_vec(),
         entries,
-        digest: file.digest(),
+        digest,
         warnings,
     }))
 }

@@ -6,7 +6,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use pem::Pem;
 
 use super::{Digest, KeyFile, Secrecy, is_missing};
-use crate::config::{self, ClientAuth, FeedContent, TlsCertificate};
+use crate::config::{self, ClientAuth, Config, FeedContent, TlsCertificate};
 use crate::sys::clock;
 use crate::tls::{CLIENT_LIST, Clients, Identity, OCSP_RESPONSE, Tls, bundle};
 
@@ -25,11 +25,16 @@ pub(crate) struct LoadedTls {
     pub(crate) certificates: Vec<String>,
 }
 
-/// Reads the files that `[tls]` names.
+/// Reads the files that `[tls]` names; nothing where no address speaks it.
 ///
 /// # Errors
 /// All that is wrong with them, each naming the file, the problem and what helps.
-pub(crate) fn load_tls(config: &config::Tls, speaks_http2: bool) -> Result<LoadedTls, Vec<String>> {
+pub(crate) fn load_tls(config: &Config) -> Result<Option<LoadedTls>, Vec<String>> {
+    let tls = config.tls.as_ref();
+    tls.map(|tls| load(tls, config.http.http2)).transpose()
+}
+
+fn load(config: &config::Tls, speaks_http2: bool) -> Result<LoadedTls, Vec<String>> {
     let mut errors = Vec::new();
     let (mut identities, mut digests, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
     let mut certificates = Vec::new();

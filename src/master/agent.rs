@@ -184,8 +184,8 @@ impl Master {
 
     /// When a next agent may be started, where one is missing.
     pub(super) fn next_agent_start(&self) -> Option<Now> {
-        let is_needed = !self.fetches().is_empty() || self.has_to_be_flushed();
-        let is_missing = self.agent.process.is_none() && is_needed;
+        let is_missing = self.agent.process.is_none()
+            && (self.has_to_be_flushed() || !self.fetches().is_empty());
         is_missing.then_some(self.agent.deaths.not_before)
     }
 

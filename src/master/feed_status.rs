@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Master, Pinned};
-use crate::config::{Feed, FeedPurpose, FeedSource, Fetch};
+use crate::config::{Feed, Fetch};
 use crate::sys::clock;
 
 /// The process that fetches.
@@ -91,41 +91,13 @@ impl Master {
     }
 
     fn feed_status(&self, pinned: &Pinned, place: usize, feed: &Feed<'_>) -> FeedStatus {
-        let file = match feed.source {
-            FeedSource::Fetched(_) => None,
-            FeedSource::File(path) => Some(path),
-            FeedSource::Certificate(files) => Some(files.certificate_file.as_path()),
-            FeedSource::Clients(files) => Some(files.ca_file.as_path()),
-        };
-        let status = match (feed.source.fetch(), file) {
-            (Some(fetch), _) => self.fetched_status(fetch),
-            (None, None) => of_nothing(FeedCondition::Unknown),
-            (None, Some(path)) => {
-                let state = pinned.feeds.get(place);
-                let failure = state.and_then(|state| state.problem());
-                let entries = pinned.entries_in_force(place);
-                FeedStatus {
-                    source: path.display().to_string(),
-                    entries: entries.and_then(|entries| entries.try_into().ok()),
-                    failure: failure.map(|reason| FeedFailure {
-                        reason: reason.to_owned(),
-                        since: None,
-                        ago: None,
-                    }),
-                    ..of_nothing(FeedCondition::Good)
-                }
-            }
-        };
-        let auth = &pinned.loaded.config.auth;
-        let (purpose, issuer) = match feed.purpose {
-            FeedPurpose::IssuerKeys(place) => ("keys", auth.issuers.get(place)),
-            FeedPurpose::SigningKey => ("signing-key", auth.token_issuer()),
-            FeedPurpose::DenyList(_) => ("deny-list", None),
-            FeedPurpose::TlsCertificate(_) => ("certificate", None),
-            FeedPurpose::TlsClients => ("client-authorities", None),
-        };
+        let status = feed.source.fetch().map_or_else(
+            || file_status(pinned, place, feed),
+            |fetch| self.fetched_status(fetch),
+        );
+        let issuer = pinned.loaded.config.auth.issuer_of(feed.purpose);
         FeedStatus {
-            purpose: purpose.to_owned(),
+            purpose: feed.purpose.name().to_owned(),
             issuer: issuer.map(|issuer| issuer.name.clone()),
             ..status
         }
@@ -162,6 +134,22 @@ impl Master {
             }),
             ..of_nothing(state)
         }
+    }
+}
+
+fn file_status(pinned: &Pinned, place: usize, feed: &Feed<'_>) -> FeedStatus {
+    let file = feed.source.file();
+    let failure = pinned.feeds.get(place).and_then(|state| state.problem());
+    let entries = pinned.entries_in_force(place);
+    FeedStatus {
+        source: file.map_or_else(String::new, |file| file.display().to_string()),
+        entries: entries.and_then(|entries| entries.try_into().ok()),
+        failure: failure.map(|reason| FeedFailure {
+            reason: reason.to_owned(),
+            since: None,
+            ago: None,
+        }),
+        ..of_nothing(FeedCondition::Good)
     }
 }
 

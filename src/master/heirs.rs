@@ -30,8 +30,8 @@ impl Master {
         hand.tell_with(&ToWorker::Adopt, theirs);
         // Where the heir speaks TLS, a plain connection shall not go on.
         let pinned = self.generations.get(&generation);
-        let tls = pinned.and_then(|pinned| pinned.loaded.config.tls.as_ref());
-        let speaks_tls = |bind: &&Bind| tls.is_some_and(|tls| tls.bind.contains(bind));
+        let speaks_tls =
+            |bind: &&Bind| pinned.is_some_and(|pinned| pinned.loaded.config.speaks_tls(bind));
         let binds = self.binds_of(generation).iter();
         let binds = binds.filter(|bind| !speaks_tls(bind));
         Some((binds.map(ToString::to_string).collect(), ours))

@@ -298,12 +298,8 @@ fn key_files(before: &Pinned, after: &Loaded) -> Vec<KeyFilePlan> {
     let auth = &after.config.auth;
     let plans = auth.feeds().into_iter().enumerate();
     let plans = plans.filter_map(|(place, feed)| {
-        let (purpose, issuer) = match feed.purpose {
-            FeedPurpose::IssuerKeys(issuer) => ("keys", Some(auth.issuers.get(issuer)?)),
-            FeedPurpose::SigningKey => ("signing-key", Some(auth.token_issuer()?)),
-            FeedPurpose::DenyList(_) => ("deny-list", None),
-            FeedPurpose::TlsCertificate(_) | FeedPurpose::TlsClients => return None,
-        };
+        let purpose = feed.purpose.name();
+        let issuer = auth.issuer_of(feed.purpose);
         let issuer = issuer.map_or("", |issuer| issuer.name.as_str());
         let known = place_before(before, &feed, issuer);
         let (file, reason) = match feed.source {

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use ::aws_lc_rs::digest::{SHA256, digest};
 use rustls::RootCertStore;
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
+use rustls::pki_types::CertificateDer;
+use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use x509_parser::prelude::FromDer as _;
 use x509_parser::revocation_list::CertificateRevocationList;
 
@@ -16,8 +15,7 @@ use super::bundle::{self, CERTIFICATE, CLIENT_LIST};
 /// The authorities that certificates of clients may come from.
 #[derive(Debug, Clone)]
 pub struct Clients {
-    roots: Arc<RootCertStore>,
-    lists: Vec<CertificateRevocationListDer<'static>>,
+    verifier: Arc<dyn ClientCertVerifier>,
     is_required: bool,
     digest: [u8; 32],
     /// When the first of the lists ends, in seconds since 1970.
@@ -56,19 +54,26 @@ impl Clients {
         if roots.is_empty() {
             return Err("no authority is in it, as `-----BEGIN CERTIFICATE-----`".to_owned());
         }
-        let clients = Self {
-            roots: Arc::new(roots),
-            lists,
+        // With lists, every certificate below its root must be known to one that has not expired: who is not known not to be
+        // revoked is refused, as OpenSSL does.
+        let builder =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), super::provider())
+                .with_crls(lists)
+                .enforce_revocation_expiration();
+        let verifier = if is_required {
+            builder.build()
+        } else {
+            builder.allow_unauthenticated().build()
+        };
+        Ok(Self {
+            verifier: verifier.map_err(|error| error.to_string())?,
             is_required,
             digest: digest(&SHA256, text)
                 .as_ref()
                 .try_into()
                 .unwrap_or_default(),
             lists_end: ends.into_iter().min(),
-        };
-        let verifier = clients.verifier(&super::provider());
-        verifier.map_err(|error| error.to_string())?;
-        Ok(clients)
+        })
     }
 
     /// Whether a client without a certificate is refused.
@@ -87,22 +92,8 @@ impl Clients {
         self.digest
     }
 
-    /// Judges certificates of clients. With lists, every certificate below its root must be known to one that has not expired:
-    /// who is not known not to be revoked is refused, as OpenSSL does.
-    pub(super) fn verifier(
-        &self,
-        provider: &Arc<CryptoProvider>,
-    ) -> Result<Arc<dyn ClientCertVerifier>, VerifierBuilderError> {
-        let builder = WebPkiClientVerifier::builder_with_provider(
-            Arc::clone(&self.roots),
-            Arc::clone(provider),
-        )
-        .with_crls(self.lists.iter().cloned())
-        .enforce_revocation_expiration();
-        if self.is_required {
-            builder.build()
-        } else {
-            builder.allow_unauthenticated().build()
-        }
+    /// Judges certificates of clients.
+    pub(super) fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
+        Arc::clone(&self.verifier)
     }
 }

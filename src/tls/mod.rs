@@ -8,7 +8,7 @@ mod clients;
 mod identity;
 mod tickets;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -88,9 +88,6 @@ pub enum TlsError {
     /// The library does not take it.
     #[error("{0}")]
     Library(#[from] rustls::Error),
-    /// The authorities or their lists.
-    #[error("{0}")]
-    Clients(#[from] rustls::server::VerifierBuilderError),
     /// The system has no random numbers.
     #[error("no random numbers: {0}")]
     Random(#[from] getrandom::Error),
@@ -151,10 +148,10 @@ impl Tls {
     /// # Errors
     /// They cannot be used, and nothing has changed.
     pub fn renew_clients(&self, bundle: &[u8]) -> Result<(), TlsError> {
+        let is_required = self.parts().clients.as_ref().map(Clients::is_required);
+        let is_required = is_required.ok_or(TlsError::NoPlace)?;
+        let clients = Clients::read(bundle, is_required).map_err(TlsError::Unreadable)?;
         self.renew(|parts| {
-            let known = parts.clients.as_ref().ok_or(TlsError::NoPlace)?;
-            let is_required = known.is_required();
-            let clients = Clients::read(bundle, is_required).map_err(TlsError::Unreadable)?;
             parts.clients = Some(clients);
             Ok(())
         })
@@ -166,16 +163,9 @@ impl Tls {
         let Some((leaf, between)) = chain.split_first() else {
             return true;
         };
-        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(clients) = &parts.clients else {
-            return false;
-        };
-        let verifier = clients.verifier(&provider());
-        verifier.is_ok_and(|verifier| {
-            verifier
-                .verify_client_cert(leaf, between, UnixTime::now())
-                .is_ok()
-        })
+        let verifier = self.parts().clients.as_ref().map(Clients::verifier);
+        let judged = verifier.map(|it| it.verify_client_cert(leaf, between, UnixTime::now()));
+        judged.is_some_and(|judged| judged.is_ok())
     }
 
     /// Makes what the first handshake of a process would wait for: aws-lc gathers entropy for some 50 ms.
@@ -188,13 +178,17 @@ impl Tls {
         &self,
         change: impl FnOnce(&mut Parts) -> Result<(), TlsError>,
     ) -> Result<(), TlsError> {
-        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut parts = self.parts();
         let mut changed = parts.clone();
         change(&mut changed)?;
         let server = server_config(self.settings, &changed, &self.tickets)?;
         *parts = changed;
         self.server.store(Arc::new(server));
         Ok(())
+    }
+
+    fn parts(&self) -> MutexGuard<'_, Parts> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -214,15 +208,12 @@ fn server_config(
         TlsVersion::V1_2 => FROM_1_2,
         TlsVersion::V1_3 => FROM_1_3,
     };
-    let provider = provider();
-    let verifier = match &parts.clients {
-        Some(clients) => clients.verifier(&provider)?,
-        None => WebPkiClientVerifier::no_client_auth(),
-    };
+    let verifier = parts.clients.as_ref().map(Clients::verifier);
+    let verifier = verifier.unwrap_or_else(WebPkiClientVerifier::no_client_auth);
     // A session in which a client was accepted must not be resumed when another list of authorities is in force.
     let context = parts.clients.as_ref().map(Clients::digest);
     let chooser = Chooser::new(&parts.identities);
-    let mut server = ServerConfig::builder_with_provider(provider)
+    let mut server = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(versions)?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(chooser));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Check, path, text};
+use super::{Check, path, text, unless_zero};
 use crate::config::file;
 use crate::config::key::KeyPath;
 use crate::config::notation::Text;
@@ -51,7 +51,7 @@ impl Check<'_> {
             update_last_login: written.update_last_login,
             throttle_account: written.throttle_account.0,
             throttle_address: written.throttle_address.0,
-            flush_interval: Some(written.flush_interval.0).filter(|time| !time.is_zero()),
+            flush_interval: unless_zero(written.flush_interval.0),
             database: database?,
             schema,
         })
