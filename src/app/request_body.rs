@@ -103,18 +103,18 @@ impl BodyEnd {
 struct TooLarge;
 
 impl RequestBody {
-    /// Of at most `limit` bytes. `is_optional`: when nobody has begun to read it nobody need, for its client waits until it is
+    /// Of any size, until [`Self::set_limit`]. `is_optional`: when nobody has begun to read it nobody need, for its client waits until it is
     /// asked to go on (RFC 9110 section 10.1.1), or for the requests after it that makes no difference (RFC 9113 section 8.1).
-    pub(crate) fn new(incoming: Incoming, end: BodyEnd, limit: u64, is_optional: bool) -> Self {
+    pub(crate) fn new(incoming: Incoming, end: BodyEnd, is_optional: bool) -> Self {
         Self {
             incoming: Some(incoming),
             end,
-            left: limit,
+            left: u64::MAX,
             is_optional,
         }
     }
 
-    /// As [`Self::new`] has it, now that the rule that decides is known.
+    /// Of at most `limit` bytes: the rule that decides is known.
     pub(crate) fn set_limit(&mut self, limit: u64) {
         self.left = limit;
     }

@@ -9,9 +9,10 @@ pub fn is_host_of(authority: &Authority, scheme: Option<&str>, host: &str) -> bo
         Some("https") => ":443",
         Some(_) | None => ":80",
     };
-    let plain = |text: &str| {
-        let text = text.strip_suffix(default).unwrap_or(text);
-        text.strip_suffix(':').unwrap_or(text).to_ascii_lowercase()
-    };
-    plain(authority.as_str()) == plain(host)
+    plain(authority.as_str(), default).eq_ignore_ascii_case(plain(host, default))
+}
+
+fn plain<'a>(text: &'a str, default: &str) -> &'a str {
+    let text = text.strip_suffix(default).unwrap_or(text);
+    text.strip_suffix(':').unwrap_or(text)
 }

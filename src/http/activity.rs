@@ -70,10 +70,6 @@ pub struct Limits {
     pub keep_alive: Duration,
     /// `http.write_timeout`.
     pub write_timeout: Duration,
-    /// `http.keep_alive_requests`.
-    pub keep_alive_requests: Option<u32>,
-    /// `http.dead_peer_timeout`.
-    pub dead_peer_timeout: Option<Duration>,
 }
 
 /// How often a connection is looked at whose client reads its last answer while the worker drains.
@@ -274,11 +270,6 @@ impl Activity {
         limit.is_some_and(|limit| self.requests.load(Relaxed) >= u64::from(limit))
     }
 
-    /// Whether a request is answered.
-    pub fn is_answering(&self) -> bool {
-        self.phase() == Phase::Busy
-    }
-
     /// When it must be looked at, as it is now; `None`: not before something happens. `linger_until` is there while
     /// the worker drains.
     pub fn due(&self, limits: &Limits, linger_until: Option<Duration>) -> Option<Duration> {
@@ -351,8 +342,6 @@ mod tests {
         header_timeout: Duration::from_secs(10),
         keep_alive: Duration::from_secs(75),
         write_timeout: Duration::from_mins(1),
-        keep_alive_requests: Some(2),
-        dead_peer_timeout: None,
     };
 
     fn after(seconds: u64) -> Duration {
@@ -432,7 +421,7 @@ mod tests {
         activity.begin_request(false);
         activity.begin_request(true);
         activity.end_request();
-        assert!(activity.is_answering());
+        assert_eq!(activity.phase(), Phase::Busy);
         activity.end_request();
         assert_eq!(activity.phase(), Phase::Idle);
     }

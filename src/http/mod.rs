@@ -179,34 +179,15 @@ impl<S: AppService> Pipeline<S> {
             Version::HTTP_11 => head.headers.contains_key(EXPECT),
             version => version > Version::HTTP_11,
         };
-        let mut body =
-            RequestBody::new(body, body_end.clone(), self.settings.max_body, is_optional);
-        if let Err(malformed) = head::check(&head, &self.settings.bounds) {
+        let mut body = RequestBody::new(body, body_end.clone(), is_optional);
+        if let Some(answer) = self.answer_without_rule(&head, id) {
             drop(body);
-            let answer =
-                self.refuse_malformed(malformed, head.method.as_str(), head.uri.path(), id);
-            return Ok(self.answer(Err(answer), track, id, &body_end));
-        }
-        if head.uri.path() == "*" {
-            drop(body);
-            return Ok(self.answer(Err(reply::options()), track, id, &body_end));
-        }
-        if self.settings.readiness_path.as_deref() == Some(head.uri.path()) {
-            drop(body);
-            let answer = reply::readiness(&head.method, !self.seat.stop_is_announced());
-            return Ok(self.answer(Err(answer), track, id, &body_end));
-        }
-        if let Some(document) = self.guard.metadata_at(head.uri.path()) {
-            drop(body);
-            let answer = reply::metadata(&head.method, document);
             return Ok(self.answer(Err(answer), track, id, &body_end));
         }
         // The service's own routes are judged by no rule; without a service this is one comparison.
         if let Some(tokens) = &self.tokens
             && let Some(endpoint) = tokens.endpoint(head.uri.path())
         {
-            // It has a bound of its own.
-            body.set_limit(u64::MAX);
             let asked = token_service::Asked {
                 endpoint,
                 head,
@@ -266,6 +247,26 @@ impl<S: AppService> Pipeline<S> {
             }
         };
         Ok(self.answer(answer, track, id, &body_end))
+    }
+
+    /// The answer to what is malformed, and to what neither a rule nor the application decides about.
+    fn answer_without_rule(
+        &self,
+        head: &http::request::Parts,
+        id: RequestId,
+    ) -> Option<Response<Bytes>> {
+        let (method, path) = (&head.method, head.uri.path());
+        if let Err(malformed) = head::check(head, &self.settings.bounds) {
+            return Some(self.refuse_malformed(malformed, method.as_str(), path, id));
+        }
+        if path == "*" {
+            return Some(reply::options());
+        }
+        if self.settings.readiness_path.as_deref() == Some(path) {
+            return Some(reply::readiness(method, !self.seat.stop_is_announced()));
+        }
+        let document = self.guard.metadata_at(path)?;
+        Some(reply::metadata(method, document))
     }
 
     /// The application's answer, or ours, as it goes out.

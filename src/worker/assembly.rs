@@ -45,11 +45,11 @@ pub(super) fn serving<S: AppService>(
             header_timeout: config.http.header_timeout,
             keep_alive: config.http.keep_alive,
             write_timeout: config.http.write_timeout,
-            keep_alive_requests: config.http.keep_alive_requests,
-            dead_peer_timeout: config.http.dead_peer_timeout,
         },
+        dead_peer_timeout: config.http.dead_peer_timeout,
         http2: config.http.http2.then_some(http2::Settings {
             max_streams: config.http.max_streams,
+            keep_alive_requests: config.http.keep_alive_requests,
         }),
         bounds: Bounds::new(config),
         linger: config.http.drain_linger,

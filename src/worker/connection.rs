@@ -7,7 +7,6 @@ use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -39,6 +38,8 @@ const HEADERS_OF_HYPER: usize = 100;
 pub(super) struct Serving<S> {
     pub(super) pipeline: Pipeline<S>,
     pub(super) limits: Limits,
+    /// How long a peer that vanished goes unnoticed.
+    pub(super) dead_peer_timeout: Option<Duration>,
     /// How large a request may be.
     pub(super) bounds: Bounds,
     /// What is spoken besides HTTP/1.1; absent where nothing is.
@@ -216,7 +217,7 @@ async fn serve<S: AppService>(
                 if let Some(rest) = activity.upgrade.open() {
                     return rest.0.await;
                 }
-                let Some((mut stream, _)) = taken_back(connection.into_parts()) else {
+                let Some(mut stream) = taken_back(connection.into_parts()) else {
                     return;
                 };
                 if ended.is_err() {
@@ -225,35 +226,31 @@ async fn serve<S: AppService>(
                 return stream.let_go().await;
             }
             malformed = malformed_in_turn(&activity) => {
-                let Some((stream, _)) = taken_back(connection.into_parts()) else {
+                let Some(stream) = taken_back(connection.into_parts()) else {
                     return;
                 };
                 let answer = serving.pipeline.refuse_unread(malformed, stream.intake.held(), &origin);
                 return stream.say_last(&answer).await;
             }
             () = speaks_http2(&activity) => {
-                let Some((stream, _)) = taken_back(connection.into_parts()) else {
+                let Some(stream) = taken_back(connection.into_parts()) else {
                     return;
                 };
                 // Boxed: the memory of every connection would else have room for it.
                 return Box::pin(http2::serve(stream, client, serving)).await;
             }
             between = between_requests(&activity, serving, &client), if linger_until.is_some() => {
-                let Some((Watched { stream, intake, .. }, read_before)) = taken_back(connection.into_parts()) else {
+                let Some(stream) = taken_back(connection.into_parts()) else {
                     return;
                 };
-                let mut read_before = BytesMut::from(read_before);
-                read_before.unsplit(intake.into_held());
                 // Bytes that were read belong to a request, which must be answered here.
-                if read_before.is_empty()
+                if stream.intake.held().is_empty()
                     && let Some(heir) = serving.heir_of(&client)
-                    && heir.pass(&stream, &client.listener, between).await
+                    && heir.pass(&stream.stream, &client.listener, between).await
                 {
                     return;
                 }
-                let activity = Activity::resumed(between);
-                let mut stream = Watched::new(stream, activity, serving.bounds);
-                stream.intake.hold(&read_before);
+                let stream = stream.again(Activity::resumed(between), serving.bounds);
                 return serve_again(stream, client, serving).await;
             }
             () = timer.elapsed(&activity, &serving.limits, linger_until) => {
@@ -261,20 +258,19 @@ async fn serve<S: AppService>(
                 match activity.judge(now, &serving.limits, linger_until) {
                     Judgement::Wait(until) => timer.look_again_at(until),
                     Judgement::Close => {
-                        let Some((Watched { mut stream, intake, .. }, _)) = taken_back(connection.into_parts()) else {
+                        let Some(mut stream) = taken_back(connection.into_parts()) else {
                             return;
                         };
                         // A request that has arrived just now must be answered: take its bytes in first.
-                        if intake.held().is_empty() && !stream.has_unread() {
-                            return say_farewell(&mut stream).await;
+                        if stream.intake.held().is_empty() && !stream.stream.has_unread() {
+                            return say_farewell(&mut stream.stream).await;
                         }
-                        let mut stream = Watched::new(stream, Activity::new(), serving.bounds);
-                        stream.intake.hold(intake.held());
+                        let stream = stream.again(Activity::new(), serving.bounds);
                         return serve_again(stream, client, serving).await;
                     }
                     Judgement::Cut => return,
                     Judgement::TimedOut => {
-                        let Some((stream, _)) = taken_back(connection.into_parts()) else {
+                        let Some(stream) = taken_back(connection.into_parts()) else {
                             return;
                         };
                         return stream.say_last(&request_timeout()).await;
@@ -285,12 +281,11 @@ async fn serve<S: AppService>(
     }
 }
 
-/// The stream, and what was read of it that belongs to no request yet.
+/// The stream. hyper holds nothing of it back: it gets one request at a time, and its head whole.
 fn taken_back<T: ClientStream, S>(
     parts: Option<http1::Parts<TokioIo<Upgradable<T>>, S>>,
-) -> Option<(Watched<T>, Bytes)> {
-    let parts = parts?;
-    Some((parts.io.into_inner().into_http()?, parts.read_buf))
+) -> Option<Watched<T>> {
+    parts?.io.into_inner().into_http()
 }
 
 /// Serves a connection once more whose client spoke just when it was to be closed, or that could not be passed on.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinError;
 
 use crate::auth::{DenyList, Guard, UnixTime};
 use crate::channel::{FeedNews, Fingerprint, ToMaster};
@@ -28,8 +29,11 @@ pub(super) struct Feeds {
     lists: mpsc::UnboundedSender<News>,
 }
 
-/// What the master said, and what came along.
-type News = (FeedNews, Option<OwnedFd>);
+/// Of which feed, what the master said, and what came along.
+type News = (Known, FeedNews, Option<OwnedFd>);
+
+/// What a feed is for, and how many seconds it is good after it was fetched, for ever where it is a file.
+type Known = (FeedPurpose, Option<u64>);
 
 /// Where it goes.
 struct Takes {
@@ -46,6 +50,8 @@ struct Takes {
     words: mpsc::UnboundedSender<ToMaster>,
     /// The feeds that are fetched, by their places, of which nothing was heard yet.
     unheard: watch::Sender<Vec<u32>>,
+    /// How many deny lists are being taken in.
+    lists_under_way: watch::Sender<usize>,
 }
 
 impl fmt::Debug for Takes {
@@ -75,13 +81,15 @@ impl Feeds {
             fresh_keys,
             early_key: Mutex::default(),
             held: Mutex::default(),
+            lists_under_way: watch::Sender::default(),
             words,
         });
         let (lists, mut news) = mpsc::unbounded_channel::<News>();
         let takes_lists = Arc::clone(&takes);
         tokio::spawn(async move {
-            while let Some((news, content)) = news.recv().await {
-                takes_lists.take_list(news, content).await;
+            while let Some((known, news, content)) = news.recv().await {
+                takes_lists.take_list(known, &news, content).await;
+                takes_lists.lists_under_way.send_modify(|count| *count -= 1);
             }
         });
         Self { takes, lists }
@@ -94,18 +102,27 @@ impl Feeds {
         let _all = unheard.wait_for(Vec::is_empty).await;
     }
 
+    /// Returns when every deny list that came is in force, or was refused.
+    pub(super) async fn lists_taken(&self) {
+        let mut under_way = self.takes.lists_under_way.subscribe();
+        // The sender lives as long as `self`.
+        let _none = under_way.wait_for(|count| *count == 0).await;
+    }
+
     /// Takes in what is new. What came, `content`, is put in force; where that fails everything stays as it was.
     pub(super) fn take(&self, news: &FeedNews, content: Option<OwnedFd>) {
-        match self.takes.purpose(feed_of(news)) {
-            Some((FeedPurpose::DenyList(_), _)) => {
-                // The task that listens lives as long as the runtime.
-                let _leaving = self.lists.send((news.clone(), content));
-            }
-            Some(_) => self.takes.take(news, content),
-            None => {
-                let feed = feed_of(news);
-                tracing::error!(feed, "news of something that is not known here");
-            }
+        let Some(known) = self.takes.known(feed_of(news)) else {
+            let feed = feed_of(news);
+            tracing::error!(feed, "news of something that is not known here");
+            return;
+        };
+        if let FeedPurpose::DenyList(_) = known.0 {
+            let under_way = &self.takes.lists_under_way;
+            under_way.send_modify(|count| *count += 1);
+            // The task that listens lives as long as the runtime.
+            let _leaving = self.lists.send((known, news.clone(), content));
+        } else {
+            self.takes.take(known, news, content);
         }
     }
 }
@@ -144,29 +161,51 @@ enum Untaken {
 }
 
 impl Takes {
-    /// What a feed is for, and how long it is good after it was fetched, for ever where it is a file.
-    fn purpose(&self, feed: u32) -> Option<(FeedPurpose, Option<u64>)> {
+    fn known(&self, feed: u32) -> Option<Known> {
         let feeds = self.config.feeds();
         let known = feeds.get(usize::try_from(feed).ok()?)?;
         let stale_max = known.source.fetch().map(|fetch| fetch.stale_max.as_secs());
         Some((known.purpose, stale_max))
     }
 
-    fn take(&self, news: &FeedNews, content: Option<OwnedFd>) {
-        let feed = feed_of(news);
-        let Some((purpose, stale_max)) = self.purpose(feed) else {
+    fn take(&self, known: Known, news: &FeedNews, content: Option<OwnedFd>) {
+        let (purpose, _) = known;
+        self.conclude(known, news, |until| {
+            let content = content_of(purpose, content)?;
+            let put = self.put_in_force(purpose, &content, until);
+            put.map_err(Untaken::Refused)?;
+            Ok(Fingerprint::of(&content))
+        });
+    }
+
+    /// As [`Self::take`], of a deny list.
+    async fn take_list(&self, known: Known, news: &FeedNews, content: Option<OwnedFd>) {
+        let (FeedPurpose::DenyList(place), _) = known else {
             return;
         };
+        let mut read = Err(Untaken::Lost("nothing came along".to_owned()));
+        if let FeedNews::Changed { .. } = news {
+            let reading = tokio::task::spawn_blocking(move || read_list(known.0, content));
+            let failed = |error: JoinError| Err(Untaken::Refused(error.to_string()));
+            read = reading.await.unwrap_or_else(failed);
+        }
+        self.conclude(known, news, |until| {
+            let (list, fingerprint) = read?;
+            self.guard.renew_deny_list(place, list, until);
+            Ok(fingerprint)
+        });
+    }
+
+    /// What became of the news is told; `put` puts in force what has changed, which is good until then.
+    fn conclude(
+        &self,
+        (purpose, stale_max): Known,
+        news: &FeedNews,
+        put: impl FnOnce(Option<UnixTime>) -> Result<Fingerprint, Untaken>,
+    ) {
+        let feed = feed_of(news);
         let is_new = match news {
-            FeedNews::Changed { at, .. } => {
-                let until = good_until(*at, stale_max);
-                let taken = content_of(purpose, content).and_then(|content| {
-                    let put = self.put_in_force(purpose, &content, until);
-                    put.map_err(Untaken::Refused)?;
-                    Ok(Fingerprint::of(&content))
-                });
-                self.took(feed, taken)
-            }
+            FeedNews::Changed { at, .. } => self.took(feed, put(good_until(*at, stale_max))),
             // What was too old and is good again is as good as new.
             FeedNews::Confirmed { at, content, .. } => {
                 let until = good_until(Some(*at), stale_max);
@@ -175,35 +214,6 @@ impl Takes {
             FeedNews::Failed { .. } => false,
         };
         self.tell_who_waits(purpose, is_new, news);
-        self.heard_of(feed);
-    }
-
-    /// As [`Self::take`], of a deny list.
-    async fn take_list(&self, news: FeedNews, content: Option<OwnedFd>) {
-        let feed = feed_of(&news);
-        let Some((FeedPurpose::DenyList(place), stale_max)) = self.purpose(feed) else {
-            return;
-        };
-        let purpose = FeedPurpose::DenyList(place);
-        let is_new = match &news {
-            FeedNews::Changed { at, .. } => {
-                let at = *at;
-                let read = tokio::task::spawn_blocking(move || read_list(purpose, content)).await;
-                let read = read.unwrap_or_else(|error| Err(Untaken::Refused(error.to_string())));
-                let taken = read.map(|(list, fingerprint)| {
-                    let until = good_until(at, stale_max);
-                    self.guard.renew_deny_list(place, list, until);
-                    fingerprint
-                });
-                self.took(feed, taken)
-            }
-            FeedNews::Confirmed { at, content, .. } => {
-                let until = good_until(Some(*at), stale_max);
-                self.has(feed, content) && self.keep_in_force(purpose, until)
-            }
-            FeedNews::Failed { .. } => false,
-        };
-        self.tell_who_waits(purpose, is_new, &news);
         self.heard_of(feed);
     }
 
@@ -299,11 +309,7 @@ impl Takes {
                     format!("{error}; it is tried again when the keys of its issuer change")
                 })
             }
-            FeedPurpose::DenyList(place) => {
-                let list = DenyList::parse(content).map_err(|error| error.to_string())?;
-                self.guard.renew_deny_list(place, list, good_until);
-                Ok(())
-            }
+            FeedPurpose::DenyList(_) => Err("a deny list is taken in aside".to_owned()),
             FeedPurpose::TlsCertificate(place) => {
                 self.renew_tls(|tls| tls.renew_certificate(place, content))
             }

@@ -17,7 +17,7 @@ use super::connection::{Client, Serving, Timer};
 use super::linger::Linger;
 use super::watched::{ClientStream, LAST_WORDS, Watched};
 use crate::app::AppService;
-use crate::http::activity::{Activity, Judgement};
+use crate::http::activity::{Activity, Judgement, Phase};
 use crate::http::http2::{Flow, Frames, POISON, Paced, Stalling};
 use crate::sys::clock;
 
@@ -39,6 +39,8 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 pub(super) struct Settings {
     /// `http.max_streams`.
     pub(super) max_streams: u32,
+    /// `http.keep_alive_requests`.
+    pub(super) keep_alive_requests: Option<u32>,
 }
 
 /// Serves a connection that began as HTTP/2 does, to its end.
@@ -90,7 +92,7 @@ pub(super) async fn serve<S: AppService>(
                 // answered (RFC 9113 section 6.8).
                 connection.as_mut().graceful_shutdown();
             }
-            () = carried_enough(&activity, serving.limits.keep_alive_requests), if !told_to_go => {
+            () = carried_enough(&activity, settings.keep_alive_requests), if !told_to_go => {
                 told_to_go = true;
                 connection.as_mut().graceful_shutdown();
             }
@@ -108,7 +110,7 @@ pub(super) async fn serve<S: AppService>(
                         connection.as_mut().graceful_shutdown();
                         // It may have begun a request just now, which is answered; one that is slow to end says no more.
                         while tokio::time::timeout(LAST_WORDS, &mut connection).await.is_err()
-                            && activity.is_answering()
+                            && activity.phase() == Phase::Busy
                         {}
                         return;
                     }

@@ -41,11 +41,6 @@ impl Intake {
     }
 
     /// What was read and not passed on.
-    pub(super) fn into_held(self) -> BytesMut {
-        self.held
-    }
-
-    /// What was read and not passed on.
     pub(super) fn held(&self) -> &[u8] {
         &self.held
     }

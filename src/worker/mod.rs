@@ -286,6 +286,8 @@ async fn serve<S: AppService>(
         };
         match order {
             Some(ToWorker::Accept) => {
+                // What was revoked since the generation was read must be refused.
+                orders.lists_taken().await;
                 task.seat.set_accepting(true);
                 accepting.extend(accept_from(std::mem::take(&mut sockets), task, serving));
             }
@@ -353,14 +355,13 @@ fn accept_from<S: AppService>(
     task: &Task,
     serving: &Arc<Serving<S>>,
 ) -> Vec<Accepting> {
-    let start =
-        |socket: ListeningSocket| match Listener::new(socket, serving.limits.dead_peer_timeout) {
-            Ok(listener) => Some(Accepting::start(listener, Arc::clone(serving))),
-            Err(error) => {
-                tracing::error!(worker = task.worker, %error, "cannot wait for connections");
-                None
-            }
-        };
+    let start = |socket: ListeningSocket| match Listener::new(socket, serving.dead_peer_timeout) {
+        Ok(listener) => Some(Accepting::start(listener, Arc::clone(serving))),
+        Err(error) => {
+            tracing::error!(worker = task.worker, %error, "cannot wait for connections");
+            None
+        }
+    };
     sockets.into_iter().filter_map(start).collect()
 }
 
@@ -379,7 +380,7 @@ fn take_over<S: AppService>(
         shared: false,
         inherited: false,
     };
-    match Listener::new(socket, serving.limits.dead_peer_timeout) {
+    match Listener::new(socket, serving.dead_peer_timeout) {
         Ok(listener) => accept::take_over(listener, slot, Arc::clone(serving)),
         Err(error) => tracing::warn!(%error, "cannot serve what waits for a worker that has died"),
     }

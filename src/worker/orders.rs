@@ -42,6 +42,11 @@ impl Orders {
         self.feeds.take(news, content);
     }
 
+    /// Returns when every deny list that came is in force.
+    pub(super) async fn lists_taken(&self) {
+        self.feeds.lists_taken().await;
+    }
+
     /// The descriptor that came along with the order of [`Self::next`].
     pub(super) fn take_descriptor(&mut self) -> Option<OwnedFd> {
         self.master.take_descriptor()

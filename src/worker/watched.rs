@@ -67,6 +67,17 @@ impl<T> Watched<T> {
 }
 
 impl<T: ClientStream> Watched<T> {
+    /// The same, to be served once more: what was held back of it comes first.
+    pub(super) fn again(self, activity: Activity, bounds: Bounds) -> Self {
+        let mut intake = Intake::new(bounds);
+        intake.hold(self.intake.held());
+        Self {
+            activity: Arc::new(activity),
+            intake,
+            ..self
+        }
+    }
+
     fn note_write(&mut self, is_blocked: bool) {
         if is_blocked && self.stream.has_progressed() {
             // It waits from now on.

@@ -1,6 +1,6 @@
 //! A request that came over HTTP/2, before and after it goes the way of all.
 
-use http::header::{CONNECTION, CONTENT_LENGTH};
+use http::header::CONTENT_LENGTH;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 
@@ -31,19 +31,18 @@ impl<S: AppService> Pipeline<S> {
 }
 
 /// What hyper does to answers of HTTP/1.1 alone: those to HEAD have no content, and neither have 204 and 304 (RFC 9110 section
-/// 6.4.1). That a connection ends is said by GOAWAY (RFC 9113 section 8.2.2).
+/// 6.4.1).
 fn as_sent<B>(mut response: Response<ResponseBody<B>>, is_head: bool) -> Response<ResponseBody<B>>
 where
     ResponseBody<B>: Body,
 {
     let is_empty = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&response.status());
     let length = response.body().size_hint().exact();
-    let headers = response.headers_mut();
-    headers.remove(CONNECTION);
     if !is_head && !is_empty {
         return response;
     }
     if !is_empty && let Some(length) = length {
+        let headers = response.headers_mut();
         headers.entry(CONTENT_LENGTH).or_insert(length.into());
     }
     response.map(ResponseBody::emptied)
