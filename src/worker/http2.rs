@@ -21,7 +21,7 @@ use crate::http::activity::{Activity, Judgement, Phase};
 use crate::http::http2::{Flow, Frames, POISON, Paced, Stalling};
 use crate::sys::clock;
 
-/// So many requests that a client takes back may wait to be noticed, and so many may be refused as malformed, before the connection
+/// So many requests that a client takes back may wait to be noticed, and so many streams of a connection may the codec reset, before it
 /// ends: to make work and take it back is an attack (CVE-2023-44487).
 const RESETS_MAX: usize = 64;
 

@@ -47,8 +47,8 @@ pub(in crate::config) struct Auth {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub payload_header: Option<Text>,
-    /// The scheme and host in the addresses of DPoP proofs, `https://api.example.com`. Not set: the host that was asked, by http or
-    /// https.
+    /// The scheme and host in the addresses of DPoP proofs, `https://api.example.com`. Not set: the host that was asked, by https,
+    /// or http too where the connection is not encrypted.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub dpop_origin: Option<Text>,

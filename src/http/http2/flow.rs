@@ -15,7 +15,7 @@ use crate::sys::clock;
 
 /// So much of an answer is handed on at once. The codec holds what it was given until the client wants it, and takes the next
 /// piece only then.
-const PIECE: usize = 64 * 1024;
+const PIECE: usize = 16 * 1024;
 
 /// Since when an answer waits until its client takes more of it: shared by its body and by whoever ends it.
 #[derive(Debug, Clone, Default)]
