@@ -240,7 +240,7 @@ impl Activity {
     }
 
     /// Since when it lets one wait without taking anything of it, monotonic.
-    fn blocked_since(&self) -> Option<Duration> {
+    pub fn blocked_since(&self) -> Option<Duration> {
         let since = self.blocked_since.load(Relaxed);
         (since > 0).then(|| Duration::from_nanos(since))
     }

@@ -153,11 +153,8 @@ fn a_client_that_offers_http_2_gets_it_and_one_that_cannot_does_not() {
     let client = authority.client().offering(&[]);
     let mut connection = client.connect(port(&server)).unwrap();
     connection.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
-    let answer = connection.rest().unwrap_or_default();
-    assert!(
-        answer.is_empty() || answer.starts_with("HTTP/1."),
-        "{answer:?}"
-    );
+    let answer = connection.rest().unwrap();
+    assert!(answer.starts_with("HTTP/1."), "{answer:?}");
 }
 
 #[test]
@@ -689,4 +686,24 @@ fn a_client_that_says_farewell_in_the_middle_of_a_request_gets_one_too() {
     connection.0.flush().unwrap();
     // Whether there is an answer is not the point: without a `close_notify` this is an error.
     connection.rest().unwrap();
+}
+
+#[test]
+fn a_websocket_whose_client_takes_nothing_is_cut_off_over_tls_too() {
+    let authority = Authority::new();
+    let server = setup(&authority).set("http.write_timeout", "500ms").start();
+    let mut deaf = authority.client().connect(port(&server)).unwrap();
+    let handshake = "GET /ws/echo HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+    deaf.send(handshake).unwrap();
+    deaf.until("\r\n\r\n").unwrap();
+    // Each is answered, and each answer is flushed, until nothing more has room; then the server takes nothing either.
+    let message = [&[0x82, 0xfe, 0x40, 0, 0, 0, 0, 0][..], &[b'a'; 0x4000]].concat();
+    let moment = Some(Duration::from_millis(200));
+    deaf.0.sock.set_write_timeout(moment).unwrap();
+    while deaf.0.write_all(&message).is_ok() {}
+    eventually("it is cut off", || {
+        let status = server.status();
+        let open: u64 = status.workers.iter().map(|worker| worker.connections).sum();
+        (open == 0).then_some(())
+    });
 }

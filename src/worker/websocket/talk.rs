@@ -42,8 +42,6 @@ pub(super) struct Talk<T> {
     last: Bytes,
     /// Nothing is sent any more, so what the application would still say is an error.
     is_over: bool,
-    /// Since when the client takes nothing of what waits for it, monotonic.
-    blocked_since: Option<Duration>,
     reader: Option<Waker>,
     writer: Option<Waker>,
     server: Option<Waker>,
@@ -93,7 +91,6 @@ impl<T: ClientStream> WebSocket<T> {
             left: None,
             last: Bytes::new(),
             is_over: false,
-            blocked_since: None,
             reader: None,
             writer: None,
             server: None,
@@ -147,7 +144,7 @@ impl<T: ClientStream> WebSocket<T> {
                 () = &mut drain => return End::Drain,
                 () = stalled => {}
             }
-            let blocked_since = self.lock().blocked_since;
+            let blocked_since = self.lock().blocked_since();
             blocked_until = blocked_since.map(|since| since + write_timeout);
             if blocked_until.is_some_and(|until| until <= clock::monotonic()) {
                 return End::Stalled;
@@ -231,15 +228,8 @@ impl<T: ClientStream> Talk<T> {
         }
         let polled = Pin::new(stream).poll_write(context, bytes);
         match &polled {
-            Poll::Pending => {
-                note(&mut self.writer, context);
-                if self.blocked_since.is_none() {
-                    self.blocked_since = Some(clock::monotonic());
-                    wake(&mut self.server);
-                }
-            }
+            Poll::Pending => self.wait_for_client(context),
             Poll::Ready(Ok(count)) => {
-                self.blocked_since = None;
                 if is_open {
                     self.app.pass(bytes.get(..*count).unwrap_or_default());
                 }
@@ -247,7 +237,7 @@ impl<T: ClientStream> Talk<T> {
                     wake(&mut self.server);
                 }
             }
-            Poll::Ready(Err(_)) => self.blocked_since = None,
+            Poll::Ready(Err(_)) => {}
         }
         polled
     }
@@ -257,7 +247,7 @@ impl<T: ClientStream> Talk<T> {
             Some(stream) => {
                 let polled = Pin::new(stream).poll_flush(context);
                 if polled.is_pending() {
-                    note(&mut self.writer, context);
+                    self.wait_for_client(context);
                 }
                 polled
             }
@@ -267,9 +257,26 @@ impl<T: ClientStream> Talk<T> {
 
     pub(super) fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.stream {
-            Some(stream) => Pin::new(stream).poll_shutdown(context),
+            Some(stream) => {
+                let polled = Pin::new(stream).poll_shutdown(context);
+                if polled.is_pending() {
+                    self.wait_for_client(context);
+                }
+                polled
+            }
             None => Poll::Ready(Ok(())),
         }
+    }
+
+    /// The application waits until its client takes something; the server looks how long.
+    fn wait_for_client(&mut self, context: &mut Context<'_>) {
+        note(&mut self.writer, context);
+        wake(&mut self.server);
+    }
+
+    /// Since when the client takes nothing of what waits for it, monotonic.
+    fn blocked_since(&self) -> Option<Duration> {
+        self.stream.as_ref()?.activity.blocked_since()
     }
 
     /// The application, or hyper, has dropped its end.
@@ -290,7 +297,7 @@ impl<T: ClientStream> Talk<T> {
         if let Some(left) = self.left {
             return Poll::Ready(Turn::End(End::Left(left)));
         }
-        if self.blocked_since.is_some() && !knows_blocked {
+        if self.blocked_since().is_some() && !knows_blocked {
             return Poll::Ready(Turn::Blocked);
         }
         note(&mut self.server, context);
