@@ -7,6 +7,7 @@ const PROTOCOL_ERROR: u32 = 1;
 const FLOW_CONTROL_ERROR: u32 = 3;
 const STREAM_CLOSED: u32 = 5;
 const FRAME_SIZE_ERROR: u32 = 6;
+const REFUSED_STREAM: u32 = 7;
 const COMPRESSION_ERROR: u32 = 9;
 const ENHANCE_YOUR_CALM: u32 = 11;
 
@@ -23,13 +24,22 @@ enum Comes {
     Resets(&'static [u32]),
     /// Stream 1 is answered with 200, and the connection goes on.
     Answers,
-    /// Stream 1 is refused with an answer, and the connection goes on.
-    Refuses,
+    /// Stream 1 is answered with a status that is written like this, and the connection goes on.
+    Says(&'static [u8]),
+    /// This stream is refused, for there are too many, and the connection goes on.
+    RefusesStream(u32),
     /// Nothing; the connection goes on.
     Nothing,
 }
 
-use Comes::{Answers, Ends, Nothing, Refuses, Resets};
+use Comes::{Answers, Ends, Nothing, RefusesStream, Resets, Says};
+
+/// `:status` as the codec writes it (RFC 7541 section 6 and appendices A and B).
+const OK: &[u8] = &[0x88];
+const NO_CONTENT: &[u8] = &[0x89];
+const URI_TOO_LONG: &[u8] = &[0x48, 0x83, 0x68, 0x2d, 0x7f];
+const HEADERS_TOO_LARGE: &[u8] = &[0x48, 0x83, 0x69, 0x90, 0xff];
+const NOT_IMPLEMENTED: &[u8] = &[0x48, 0x82, 0x6c, 0x01];
 
 const GET: &[(&str, &str)] = &[
     (":method", "GET"),
@@ -93,6 +103,26 @@ fn instead(name: &str, value: &str) -> Vec<u8> {
     let value = |(other, old)| (other, if other == name { value } else { old });
     let fields: Vec<_> = GET.iter().copied().map(value).collect();
     request(&fields)
+}
+
+/// A request with so many bytes of fields, in as many frames as that takes.
+fn fields_of(length: usize) -> Vec<Vec<u8>> {
+    let fields = [block(GET), field(b"x", &vec![b'y'; length])].concat();
+    let pieces: Vec<_> = fields.chunks(16_384).collect();
+    let piece = |(place, piece): (usize, &&[u8])| {
+        let (kind, begins) = if place == 0 {
+            (HEADERS, END_STREAM)
+        } else {
+            (CONTINUATION, 0)
+        };
+        let ends = if place + 1 == pieces.len() {
+            END_HEADERS
+        } else {
+            0
+        };
+        frame(kind, begins | ends, 1, piece)
+    };
+    pieces.iter().enumerate().map(piece).collect()
 }
 
 fn settings(id: u16, value: u32) -> Vec<u8> {
@@ -373,7 +403,7 @@ fn states() -> Vec<Case> {
                 .rev()
                 .map(|number| headers(END_HEADERS, 201 - 2 * number, POST))
                 .collect(),
-            Nothing,
+            RefusesStream(201),
         ),
         (
             "8.1 HEADERS that do not end a request",
@@ -535,6 +565,26 @@ fn control() -> Vec<Case> {
 fn messages() -> Vec<Case> {
     let malformed = Resets(&[PROTOCOL_ERROR]);
     vec![
+        (
+            "RFC 6585 5 more fields than may be",
+            vec![get_with(&[("x", "y"); 101])],
+            Says(HEADERS_TOO_LARGE),
+        ),
+        (
+            "RFC 6585 5 more bytes of fields than may be",
+            fields_of(33 * 1024),
+            Says(HEADERS_TOO_LARGE),
+        ),
+        (
+            "10.5.1 far more bytes of fields than may be",
+            fields_of(140 * 1024),
+            Ends(&[ENHANCE_YOUR_CALM]),
+        ),
+        (
+            "RFC 9110 15.5.15 a longer path than may be",
+            vec![instead(":path", &format!("/{}", "a".repeat(9 * 1024)))],
+            Says(URI_TOO_LONG),
+        ),
         ("8.1 a request", vec![get()], Answers),
         (
             "8.1.1 less than content-length",
@@ -805,7 +855,7 @@ fn messages() -> Vec<Case> {
                 (":path", "*"),
                 (":authority", "a.example"),
             ])],
-            Refuses,
+            Says(NO_CONTENT),
         ),
         (
             "8.3.1 an asterisk of another method",
@@ -818,7 +868,7 @@ fn messages() -> Vec<Case> {
                 (":method", "CONNECT"),
                 (":authority", "a.example:443"),
             ])],
-            Refuses,
+            Says(NOT_IMPLEMENTED),
         ),
         (
             "8.5 CONNECT with a scheme and a path",
@@ -850,17 +900,23 @@ fn what_clients_may_not_do_ends_their_stream_or_their_connection_and_nothing_els
         let seen = match comes {
             Ends(_) => wire.until(|_| false),
             Resets(_) => wire.until(|seen| seen.is_alive() && seen.resets.contains_key(&1)),
-            Answers | Refuses => wire.until(|seen| {
+            Answers | Says(_) => wire.until(|seen| {
                 seen.is_alive() && (seen.complete.contains(&1) || seen.resets.contains_key(&1))
             }),
+            RefusesStream(stream) => {
+                wire.until(|seen| seen.is_alive() && seen.resets.contains_key(&stream))
+            }
             Nothing => wire.until(Seen::is_alive),
         };
         let reset = seen.resets.get(&1);
         let is_right = match comes {
             Ends(codes) => !seen.is_silent && seen.goaway.is_some_and(|code| codes.contains(&code)),
             Resets(codes) => !seen.ended && reset.is_some_and(|code| codes.contains(code)),
-            Answers => !seen.ended && seen.answers.get(&1) == Some(&0x88),
-            Refuses => !seen.ended && seen.answers.get(&1).is_some_and(|first| *first != 0x88),
+            Answers => !seen.ended && seen.says(1, OK),
+            Says(status) => !seen.ended && seen.says(1, status),
+            RefusesStream(stream) => {
+                !seen.ended && seen.resets == [(stream, REFUSED_STREAM)].into()
+            }
             Nothing => !seen.ended && reset.is_none(),
         };
         if !is_right {
@@ -871,11 +927,7 @@ fn what_clients_may_not_do_ends_their_stream_or_their_connection_and_nothing_els
     // Other connections notice nothing.
     let mut wire = Wire::open(&server);
     wire.send(&get());
-    assert!(
-        wire.until(|seen| seen.complete.contains(&1))
-            .answers
-            .contains_key(&1)
-    );
+    assert!(wire.until(|seen| seen.complete.contains(&1)).says(1, OK));
 }
 
 #[test]
@@ -905,5 +957,5 @@ fn however_its_bytes_arrive_a_request_is_the_same() {
         wire.send(&[*byte]);
     }
     let seen = wire.until(|seen| seen.complete.contains(&1));
-    assert_eq!(seen.answers.get(&1), Some(&0x88));
+    assert!(seen.says(1, OK), "{seen:?}");
 }

@@ -75,8 +75,8 @@ pub(super) struct Seen {
     pub(super) goaways: usize,
     /// Streams that were reset, with their error codes.
     pub(super) resets: BTreeMap<u32, u32>,
-    /// Streams that were answered, with the first byte of the answer's fields: 0x88 is `:status 200`.
-    pub(super) answers: BTreeMap<u32, u8>,
+    /// Streams that were answered, with the fields of the answer.
+    pub(super) answers: BTreeMap<u32, Vec<u8>>,
     /// Streams whose answer is complete.
     pub(super) complete: BTreeSet<u32>,
     pub(super) settings_acks: usize,
@@ -90,6 +90,12 @@ pub(super) struct Seen {
 }
 
 impl Seen {
+    /// Whether the answer on a stream begins with this field.
+    pub(super) fn says(&self, stream: u32, status: &[u8]) -> bool {
+        let answer = self.answers.get(&stream);
+        answer.is_some_and(|fields| fields.starts_with(status))
+    }
+
     /// Whether the server has worked through everything that was sent.
     pub(super) fn is_alive(&self) -> bool {
         self.pongs.iter().any(|data| data == &MARK)
@@ -161,7 +167,7 @@ impl Wire {
         let seen = &mut self.seen;
         match kind {
             DATA => seen.data += payload.len(),
-            HEADERS => drop(seen.answers.entry(stream).or_insert(payload[0])),
+            HEADERS => drop(seen.answers.entry(stream).or_insert(payload)),
             RST_STREAM => drop(seen.resets.insert(stream, code(0))),
             SETTINGS if flags & ACK != 0 => seen.settings_acks += 1,
             PING if flags & ACK != 0 => seen.pongs.push(payload),
