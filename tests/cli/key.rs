@@ -1,9 +1,5 @@
 //! `destrier key generate`: keys that nobody else can read, that never replace another, whole or not at all.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::process::Stdio;
-
 use insta::assert_snapshot;
 
 use crate::place::Place;
@@ -167,15 +163,7 @@ fn rotated() -> Place {
 #[test]
 fn rotate_waits_for_whoever_else_changes_files_of_the_folder() {
     let place = rotated();
-    let folder = File::open(place.path("")).unwrap();
-    folder.lock().unwrap();
-    let mut command = place.command("key rotate add");
-    let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
-    let mut said = BufReader::new(process.stderr.take().unwrap()).lines();
-    let line = said.next().unwrap().unwrap();
-    assert!(line.starts_with("waiting for another command"), "{line}");
-    drop(folder);
-    assert!(process.wait().unwrap().success());
+    place.assert_waits_for_the_folder("key rotate add");
     assert!(place.names().contains(&"key.pem.next".to_owned()));
 }
 

@@ -1,9 +1,10 @@
 //! A folder of its own for a test, and what a command that was run in it did: exit code, standard output and error.
 
 use std::fs::{self, File, Permissions};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
@@ -16,6 +17,20 @@ pub(crate) struct Place(TempDir);
 impl Place {
     pub(crate) fn new() -> Self {
         Self(tempfile::Builder::new().prefix("cli").tempdir().unwrap())
+    }
+
+    /// Whoever else changes files of this folder is waited for, and then it is done.
+    #[track_caller]
+    pub(crate) fn assert_waits_for_the_folder(&self, words: &str) {
+        let folder = File::open(self.path("")).unwrap();
+        folder.lock().unwrap();
+        let mut command = self.command(words);
+        let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut said = BufReader::new(process.stderr.take().unwrap()).lines();
+        let line = said.next().unwrap().unwrap();
+        assert!(line.starts_with("waiting for another command"), "{line}");
+        drop(folder);
+        assert!(process.wait().unwrap().success());
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

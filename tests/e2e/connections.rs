@@ -4,18 +4,9 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::support::client::{Address, Blocking};
-use crate::support::server::{Server, Setup};
-use crate::support::{PATIENCE, eventually, timed};
-
-fn raw(server: &Server) -> TcpStream {
-    let Address::Tcp(address) = server.address() else {
-        panic!("a port was asked for");
-    };
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
+use crate::support::client::Blocking;
+use crate::support::server::Setup;
+use crate::support::{eventually, timed};
 
 /// Everything until the server closes.
 fn rest(mut stream: TcpStream) -> String {
@@ -27,7 +18,7 @@ fn rest(mut stream: TcpStream) -> String {
 #[test]
 fn a_request_whose_head_does_not_end_is_answered_with_408() {
     let server = Setup::new().set("http.header_timeout", "300ms").start();
-    let mut stream = raw(&server);
+    let mut stream = server.connect();
     stream.write_all(b"GET /hello HTTP/1.1\r\nhost:").unwrap();
     let (answer, took) = timed(|| rest(stream));
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
@@ -45,7 +36,7 @@ fn a_request_that_two_programs_could_read_differently_ends_its_connection() {
         "POST /echo HTTP/1.1\r\nhost: a\r\ntransfer-encoding: identity\r\n\r\n",
         "POST /echo HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
     ] {
-        let mut stream = raw(&server);
+        let mut stream = server.connect();
         // What follows must not be taken for a request of its own.
         let request = format!("{head}GET /hello HTTP/1.1\r\nhost: a\r\n\r\n");
         stream.write_all(request.as_bytes()).unwrap();
@@ -53,7 +44,7 @@ fn a_request_that_two_programs_could_read_differently_ends_its_connection() {
         assert!(answer.starts_with("HTTP/1.1 400 "), "{head}{answer}");
         assert_eq!(answer.matches("HTTP/1.").count(), 1, "{head}{answer}");
     }
-    let mut stream = raw(&server);
+    let mut stream = server.connect();
     stream.write_all(b"GET /hello HTTP/1.0\r\n\r\n").unwrap();
     assert!(rest(stream).starts_with("HTTP/1.0 200 "));
 }
@@ -61,13 +52,13 @@ fn a_request_that_two_programs_could_read_differently_ends_its_connection() {
 #[test]
 fn a_connection_that_says_nothing_is_closed_without_a_word() {
     let server = Setup::new().set("http.header_timeout", "300ms").start();
-    assert_eq!(rest(raw(&server)), "");
+    assert_eq!(rest(server.connect()), "");
 }
 
 #[test]
 fn an_idle_connection_is_closed_after_keep_alive() {
     let server = Setup::new().set("http.keep_alive", "300ms").start();
-    let mut stream = raw(&server);
+    let mut stream = server.connect();
     stream
         .write_all(b"GET /hello HTTP/1.1\r\nhost: test\r\n\r\n")
         .unwrap();
@@ -80,7 +71,7 @@ fn an_idle_connection_is_closed_after_keep_alive() {
 #[test]
 fn a_head_that_begins_on_an_idle_connection_has_its_own_time() {
     let server = Setup::new().set("http.header_timeout", "300ms").start();
-    let mut stream = raw(&server);
+    let mut stream = server.connect();
     stream
         .write_all(b"GET /hello HTTP/1.1\r\nhost: test\r\n\r\n")
         .unwrap();
@@ -111,7 +102,7 @@ fn an_idle_connection_gets_an_answer_while_its_worker_drains() {
 #[test]
 fn a_head_that_has_begun_is_answered_by_a_worker_that_drains() {
     let server = Setup::new().set("http.drain_linger", "0s").start();
-    let mut stream = raw(&server);
+    let mut stream = server.connect();
     stream.write_all(b"GET /hello HTTP/1.1\r\n").unwrap();
     // A whole exchange on another connection: by then the first bytes of this one have long arrived.
     Blocking::open(&server.address())
@@ -135,7 +126,7 @@ fn a_head_that_has_begun_is_answered_by_a_worker_that_drains() {
 #[test]
 fn an_idle_connection_is_let_go_after_the_linger() {
     let server = Setup::new().set("http.drain_linger", "200ms").start();
-    let mut stream = raw(&server);
+    let mut stream = server.connect();
     stream
         .write_all(b"GET /hello HTTP/1.1\r\nhost: test\r\n\r\n")
         .unwrap();
@@ -150,7 +141,7 @@ fn an_idle_connection_is_let_go_after_the_linger() {
 #[test]
 fn an_answer_that_was_under_way_when_the_drain_began_ends_its_connection() {
     let server = Setup::new().start();
-    let mut stream = raw(&server);
+    let mut stream = server.connect();
     // More than the buffers of both ends hold, so that the answer is under way until it is read.
     stream
         .write_all(b"GET /big?n=33554432 HTTP/1.1\r\nhost: test\r\n\r\n")
@@ -166,14 +157,14 @@ fn an_answer_that_was_under_way_when_the_drain_began_ends_its_connection() {
 #[test]
 fn an_answer_that_is_being_read_is_not_broken_by_a_head_that_does_not_end() {
     let server = Setup::new().set("http.header_timeout", "300ms").start();
-    let mut stream = raw(&server);
+    let mut stream = server.connect();
     stream
         .write_all(b"GET /big?n=33554432 HTTP/1.1\r\nhost: test\r\n\r\n")
         .unwrap();
     stream.read_exact(&mut [0; 1024]).unwrap();
     stream.write_all(b"GET /hello HTTP/1.1\r\n").unwrap();
     // Longer than the head may take: another connection says when.
-    assert_eq!(rest(raw(&server)), "");
+    assert_eq!(rest(server.connect()), "");
     let text = rest(stream);
     assert!(!text.contains("408"), "{} bytes", text.len());
 }

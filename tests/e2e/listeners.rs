@@ -128,9 +128,7 @@ fn a_second_server_on_the_same_unix_socket_is_refused() {
 fn a_second_server_on_the_same_port_is_refused() {
     for balance in ["per-worker", "shared"] {
         let server = Setup::new().set("server.balance", balance).start();
-        let Address::Tcp(address) = server.address() else {
-            panic!("a port was asked for");
-        };
+        let address = server.port();
         let second = Setup::new()
             .set("server.balance", balance)
             .set("server.bind", address.to_string())

@@ -7,20 +7,10 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use crate::support::client::Address;
 use crate::support::server::{Server, Setup};
 use crate::support::{PATIENCE, eventually, os, timed};
 
 const GET: &[u8] = b"GET /hello HTTP/1.1\r\nhost: test\r\n\r\n";
-
-fn connect(server: &Server) -> TcpStream {
-    let Address::Tcp(address) = server.address() else {
-        panic!("a port was asked for");
-    };
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
 
 /// The head and the body of one answer to [`GET`].
 #[track_caller]
@@ -36,7 +26,7 @@ fn answer(stream: &mut TcpStream) -> String {
 
 #[track_caller]
 fn assert_answers(server: &Server) {
-    let mut stream = connect(server);
+    let mut stream = server.connect();
     stream.write_all(GET).unwrap();
     let (answer, took) = timed(|| answer(&mut stream));
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
@@ -68,7 +58,7 @@ impl Watched {
         let server = setup.set("workers.count", 1).start();
         assert_answers(&server);
         let worker = server.pids()[0];
-        let none_left = || (connections(&server) == 0).then_some(());
+        let none_left = || (server.connections() == 0).then_some(());
         eventually("the connection has ended", none_left);
         let descriptors = descriptors(worker);
         Self {
@@ -89,15 +79,6 @@ impl Watched {
     }
 }
 
-fn connections(server: &Server) -> u64 {
-    server
-        .status()
-        .workers
-        .iter()
-        .map(|worker| worker.connections)
-        .sum()
-}
-
 /// Ends a connection with RST (`SO_LINGER`, socket(7)).
 fn reset(stream: TcpStream) {
     SockRef::from(&stream)
@@ -113,16 +94,16 @@ fn connections_beyond_the_limit_wait_and_none_is_dropped() {
         .set("http.max_connections", 2)
         .start();
     let mark = server.log.mark();
-    let mut first = connect(&server);
-    let mut second = connect(&server);
+    let mut first = server.connect();
+    let mut second = server.connect();
     for stream in [&mut first, &mut second] {
         stream.write_all(GET).unwrap();
         answer(stream);
     }
-    let mut third = connect(&server);
+    let mut third = server.connect();
     third.write_all(GET).unwrap();
     server.wait_for_log(mark, "new connections wait");
-    assert_eq!(connections(&server), 2);
+    assert_eq!(server.connections(), 2);
     drop(first);
     assert!(answer(&mut third).starts_with("HTTP/1.1 200 "));
     second.write_all(GET).unwrap();
@@ -135,13 +116,13 @@ fn connections_of_one_address_beyond_the_limit_are_closed_at_once() {
         .set("workers.count", 1)
         .set("http.max_connections_per_address", 1)
         .start();
-    let mut first = connect(&server);
+    let mut first = server.connect();
     first.write_all(GET).unwrap();
     answer(&mut first);
-    assert_eq!(rest(&mut connect(&server)), "");
+    assert_eq!(rest(&mut server.connect()), "");
     drop(first);
     eventually("there is room again", || {
-        let mut stream = connect(&server);
+        let mut stream = server.connect();
         let _closed = stream.write_all(GET);
         rest_of_one(&mut stream)
             .starts_with("HTTP/1.1 200 ")
@@ -161,7 +142,7 @@ fn proxies_that_are_trusted_may_have_any_number_of_connections() {
         .set("http.max_connections_per_address", 1)
         .set("server.trusted_proxies", vec!["127.0.0.1"])
         .start();
-    let mut streams: Vec<_> = (0..10).map(|_| connect(&server)).collect();
+    let mut streams: Vec<_> = (0..10).map(|_| server.connect()).collect();
     for stream in &mut streams {
         stream.write_all(GET).unwrap();
         answer(stream);
@@ -171,7 +152,7 @@ fn proxies_that_are_trusted_may_have_any_number_of_connections() {
 #[test]
 fn a_connection_is_closed_when_it_has_carried_so_many_requests() {
     let server = Setup::new().set("http.keep_alive_requests", 3).start();
-    let mut stream = connect(&server);
+    let mut stream = server.connect();
     for closes in [false, false, true] {
         stream.write_all(GET).unwrap();
         assert_eq!(answer(&mut stream).contains("connection: close"), closes);
@@ -187,7 +168,7 @@ fn without_descriptors_connections_wait_and_nothing_spins() {
         .start();
     let worker = server.pids()[0];
     let mark = server.log.mark();
-    let mut streams: Vec<_> = (0..80).map(|_| connect(&server)).collect();
+    let mut streams: Vec<_> = (0..80).map(|_| server.connect()).collect();
     server.wait_for_log(mark, "new connections wait");
     let before = os::processor_time(worker);
     // As long as it waits it says nothing more; a second is what is measured.
@@ -208,7 +189,7 @@ fn without_descriptors_connections_wait_and_nothing_spins() {
 #[test]
 fn heads_that_do_not_end_disturb_nobody_and_are_cut() {
     let watched = Watched::start(Setup::new().set("http.header_timeout", "2s"));
-    let mut streams: Vec<_> = (0..400).map(|_| connect(&watched.server)).collect();
+    let mut streams: Vec<_> = (0..400).map(|_| watched.server.connect()).collect();
     for stream in &mut streams {
         stream
             .write_all(b"GET /hello HTTP/1.1\r\nhost: test\r\nx:")
@@ -226,9 +207,9 @@ fn heads_that_do_not_end_disturb_nobody_and_are_cut() {
 #[test]
 fn five_thousand_idle_connections_are_no_burden() {
     let watched = Watched::start(Setup::new());
-    let streams: Vec<_> = (0..5_000).map(|_| connect(&watched.server)).collect();
+    let streams: Vec<_> = (0..5_000).map(|_| watched.server.connect()).collect();
     eventually("all are taken", || {
-        (connections(&watched.server) >= 5_000).then_some(())
+        (watched.server.connections() >= 5_000).then_some(())
     });
     assert_answers(&watched.server);
     drop(streams);
@@ -238,7 +219,7 @@ fn five_thousand_idle_connections_are_no_burden() {
 #[test]
 fn a_client_that_reads_nothing_is_cut_and_its_memory_is_free_again() {
     let watched = Watched::start(Setup::new().set("http.write_timeout", "500ms"));
-    let mut streams: Vec<_> = (0..20).map(|_| connect(&watched.server)).collect();
+    let mut streams: Vec<_> = (0..20).map(|_| watched.server.connect()).collect();
     for stream in &mut streams {
         SockRef::from(&*stream).set_recv_buffer_size(4096).unwrap();
         stream
@@ -252,7 +233,7 @@ fn a_client_that_reads_nothing_is_cut_and_its_memory_is_free_again() {
 #[test]
 fn a_client_that_reads_slowly_is_served_to_the_end() {
     let server = Setup::new().set("http.write_timeout", "1s").start();
-    let mut stream = connect(&server);
+    let mut stream = server.connect();
     stream
         .write_all(b"GET /big?n=20000000 HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n")
         .unwrap();
@@ -271,18 +252,18 @@ fn a_client_that_reads_slowly_is_served_to_the_end() {
 fn clients_that_go_in_mid_request_or_mid_answer_leave_nothing_behind() {
     let watched = Watched::start(Setup::new());
     for _ in 0..100 {
-        let mut stream = connect(&watched.server);
+        let mut stream = watched.server.connect();
         stream
             .write_all(b"POST /echo HTTP/1.1\r\nhost: test\r\ncontent-length: 1000\r\n\r\nabc")
             .unwrap();
         reset(stream);
-        let mut stream = connect(&watched.server);
+        let mut stream = watched.server.connect();
         stream
             .write_all(b"GET /big?n=10000000 HTTP/1.1\r\nhost: test\r\n\r\n")
             .unwrap();
         stream.read_exact(&mut [0; 1000]).unwrap();
         reset(stream);
-        let mut stream = connect(&watched.server);
+        let mut stream = watched.server.connect();
         stream
             .write_all(b"GET /slow?ms=60000 HTTP/1.1\r\nhost: test\r\n\r\n")
             .unwrap();
@@ -320,7 +301,7 @@ fn ten_thousand_connections_of_garbage_leave_nothing_behind() {
                 bytes.extend((0..count).map(|_| random.u8(..)));
             }
         }
-        let mut stream = connect(&watched.server);
+        let mut stream = watched.server.connect();
         let _closed = stream.write_all(&bytes);
         if random.bool() {
             reset(stream);
@@ -332,7 +313,7 @@ fn ten_thousand_connections_of_garbage_leave_nothing_behind() {
 #[test]
 fn a_peer_that_vanished_is_looked_for_by_the_kernel() {
     let server = Setup::new().set("http.dead_peer_timeout", "30s").start();
-    let mut stream = connect(&server);
+    let mut stream = server.connect();
     stream.write_all(GET).unwrap();
     answer(&mut stream);
     let client = format!(":{:04X}", stream.local_addr().unwrap().port());

@@ -1,7 +1,7 @@
 //! TLS: what is spoken and what is not, which certificate is shown, sessions that go on, and connections that end.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -32,19 +32,6 @@ pub(crate) fn setup(authority: &Authority) -> Setup {
     setup
 }
 
-pub(crate) fn port(server: &Server) -> SocketAddr {
-    let Address::Tcp(address) = server.address() else {
-        panic!("a port was asked for");
-    };
-    address
-}
-
-fn raw(server: &Server) -> TcpStream {
-    let stream = TcpStream::connect(port(server)).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
-
 /// Everything until the server closes.
 fn rest(mut stream: TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -58,14 +45,14 @@ fn an_application_is_served_over_either_version_and_sees_the_scheme() {
     let server = setup(&authority).start();
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         let client = authority.client().speaking(version);
-        let connection = client.connect(port(&server)).unwrap();
+        let connection = client.connect(server.port()).unwrap();
         let agreed = connection.0.conn.protocol_version().unwrap();
         assert_eq!(agreed, version.version);
         assert_eq!(connection.0.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
         let answer = connection.get("/headers").unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         assert!(answer.contains("\"scheme\":\"https\""), "{answer}");
-        let big = client.get(port(&server), "/big?n=3000000").unwrap();
+        let big = client.get(server.port(), "/big?n=3000000").unwrap();
         assert!(big.len() > 3_000_000, "{}", big.len());
     }
 }
@@ -88,8 +75,8 @@ fn the_oldest_version_is_what_the_configuration_says() {
     let authority = Authority::new();
     let server = setup(&authority).set("tls.min_version", "1.3").start();
     let old = authority.client().speaking(&rustls::version::TLS12);
-    assert!(old.get(port(&server), "/hello").is_err());
-    authority.client().get(port(&server), "/hello").unwrap();
+    assert!(old.get(server.port(), "/hello").is_err());
+    authority.client().get(server.port(), "/hello").unwrap();
 }
 
 #[test]
@@ -98,7 +85,7 @@ fn a_client_that_offers_other_protocols_only_is_refused_and_one_that_offers_none
     let server = setup(&authority).start();
     let offering = |protocols: &[&str]| {
         let client = authority.client().offering(protocols);
-        client.get(port(&server), "/hello")
+        client.get(server.port(), "/hello")
     };
     let error = offering(&["spdy/1", "foo"]).unwrap_err().to_string();
     assert!(error.contains("NoApplicationProtocol"), "{error}");
@@ -119,7 +106,7 @@ fn a_client_that_offers_http_2_gets_it_and_one_that_cannot_does_not() {
             .args(["-w", "%{http_version}"])
             .arg(format!(
                 "https://localhost:{}/headers",
-                port(&server).port()
+                server.port().port()
             ));
         let said = command::run(curl).stdout;
         assert!(said.contains("\"scheme\":\"https\""), "{said}");
@@ -127,7 +114,7 @@ fn a_client_that_offers_http_2_gets_it_and_one_that_cannot_does_not() {
     }
     // Its first frame, and a farewell when it has been idle.
     let client = authority.client().offering(&["h2", "http/1.1"]);
-    let mut connection = client.connect(port(&server)).unwrap();
+    let mut connection = client.connect(server.port()).unwrap();
     assert_eq!(connection.0.conn.alpn_protocol(), Some(&b"h2"[..]));
     connection
         .send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0")
@@ -151,7 +138,7 @@ fn a_client_that_offers_http_2_gets_it_and_one_that_cannot_does_not() {
     connection.0.read_to_end(&mut Vec::new()).unwrap();
     // Who has not agreed on it is not served it.
     let client = authority.client().offering(&[]);
-    let mut connection = client.connect(port(&server)).unwrap();
+    let mut connection = client.connect(server.port()).unwrap();
     connection.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
     let answer = connection.rest().unwrap();
     assert!(answer.starts_with("HTTP/1."), "{answer:?}");
@@ -162,9 +149,9 @@ fn where_http_2_is_off_nobody_is_offered_it() {
     let authority = Authority::new();
     let server = setup(&authority).set("http.http2", false).start();
     let client = authority.client().offering(&["h2"]);
-    assert!(client.connect(port(&server)).is_err());
+    assert!(client.connect(server.port()).is_err());
     let client = authority.client().offering(&["h2", "http/1.1"]);
-    client.get(port(&server), "/hello").unwrap();
+    client.get(server.port(), "/hello").unwrap();
 }
 
 #[test]
@@ -194,12 +181,12 @@ fn a_client_is_shown_the_certificate_of_the_name_that_it_asks_for() {
         ("x.c.example", "c"),
     ] {
         let client = authority.client().named(name);
-        let shown = client.connect(port(&server)).unwrap().certificate();
+        let shown = client.connect(server.port()).unwrap().certificate();
         assert_eq!(shown.as_ref(), der(&folder, file), "{name}");
     }
     for stranger in ["d.example", "x.y.c.example", "c.example", "127.0.0.1"] {
         let client = authority.client().named(stranger);
-        let error = client.connect(port(&server)).err().unwrap().to_string();
+        let error = client.connect(server.port()).err().unwrap().to_string();
         assert!(error.contains("not valid for name"), "{stranger}: {error}");
     }
 }
@@ -216,10 +203,10 @@ fn a_session_goes_on_with_another_worker() {
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         let client = authority.client().speaking(version);
         // Tickets come with the first answer.
-        client.get(port(&server), "/hello").unwrap();
+        client.get(server.port(), "/hello").unwrap();
         let mut workers = std::collections::BTreeSet::new();
         eventually("both workers have resumed it", || {
-            let connection = client.connect(port(&server)).unwrap();
+            let connection = client.connect(server.port()).unwrap();
             assert!(connection.was_resumed(), "{version:?}");
             let answer = connection.get("/pid").unwrap();
             workers.insert(answer.split("\r\n\r\n").nth(1).unwrap().to_owned());
@@ -228,9 +215,9 @@ fn a_session_goes_on_with_another_worker() {
     }
     // Another generation has another secret.
     let client = authority.client();
-    client.get(port(&server), "/hello").unwrap();
+    client.get(server.port(), "/hello").unwrap();
     server.reload();
-    let connection = client.connect(port(&server)).unwrap();
+    let connection = client.connect(server.port()).unwrap();
     assert!(!connection.was_resumed());
 }
 
@@ -239,9 +226,9 @@ fn a_certificate_is_swapped_under_load_and_a_pair_that_does_not_fit_changes_noth
     let authority = Authority::new();
     let server = setup(&authority).start();
     let client = authority.client().forgetful();
-    let load = Load::start(&Address::Tls(port(&server), client.clone()), Plan::LIGHT);
-    let first = client.connect(port(&server)).unwrap().certificate();
-    let mut old = client.connect(port(&server)).unwrap();
+    let load = Load::start(&Address::Tls(server.port(), client.clone()), Plan::LIGHT);
+    let first = client.connect(server.port()).unwrap().certificate();
+    let mut old = client.connect(server.port()).unwrap();
 
     let next = authority.certify(&["localhost"]);
     let mark = server.log.mark();
@@ -253,12 +240,12 @@ fn a_certificate_is_swapped_under_load_and_a_pair_that_does_not_fit_changes_noth
         reason.contains("a.crt") && reason.contains("the key is not the one"),
         "{reason}"
     );
-    assert_eq!(client.connect(port(&server)).unwrap().certificate(), first);
+    assert_eq!(client.connect(server.port()).unwrap().certificate(), first);
     put(&server.folder().join("a.key"), next.key_pem());
     server.wait_for_log(mark, CHANGED);
     for _ in 0..3 {
         eventually("the new certificate is shown", || {
-            let shown = |_| client.connect(port(&server)).unwrap().certificate();
+            let shown = |_| client.connect(server.port()).unwrap().certificate();
             (0..8)
                 .all(|round| shown(round) == next.certificate)
                 .then_some(())
@@ -281,7 +268,7 @@ fn a_certificate_is_swapped_under_load_and_a_pair_that_does_not_fit_changes_noth
     });
     for _ in 0..8 {
         assert_eq!(
-            client.connect(port(&server)).unwrap().certificate(),
+            client.connect(server.port()).unwrap().certificate(),
             next.certificate
         );
     }
@@ -292,7 +279,7 @@ fn nothing_is_lost_by_reloads_and_upgrades_over_tls() {
     let authority = Authority::new();
     let server = setup(&authority).set("http.pass_connections", true).start();
     let client = authority.client();
-    let load = Load::start(&Address::Tls(port(&server), client), Plan::LIGHT);
+    let load = Load::start(&Address::Tls(server.port(), client), Plan::LIGHT);
     server.reload();
     load.wait_for_answers(30);
     server.upgrade();
@@ -336,9 +323,9 @@ fn a_handshake_that_takes_too_long_is_ended_and_others_go_on() {
         .set("workers.count", 1)
         .start();
     for begun in [&b""[..], b"\x16", b"\x16\x03\x01\x02\x00\x01\x00"] {
-        let mut slow = raw(&server);
+        let mut slow = server.connect();
         slow.write_all(begun).unwrap();
-        authority.client().get(port(&server), "/hello").unwrap();
+        authority.client().get(server.port(), "/hello").unwrap();
         let (left, took) = timed(|| rest(slow));
         assert_eq!(left, b"");
         let wanted = Duration::from_millis(200)..Duration::from_secs(5);
@@ -350,7 +337,7 @@ fn a_handshake_that_takes_too_long_is_ended_and_others_go_on() {
 fn http_without_tls_is_told_so_and_garbage_gets_an_alert() {
     let authority = Authority::new();
     let server = setup(&authority).start();
-    let mut stream = raw(&server);
+    let mut stream = server.connect();
     stream
         .write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
         .unwrap();
@@ -365,7 +352,7 @@ fn http_without_tls_is_told_so_and_garbage_gets_an_alert() {
         b"\x16\x03\x01\x00\x08\x01\x00\x00\x04\x03\x03\x00\x00",
         b"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",
     ] {
-        let mut stream = raw(&server);
+        let mut stream = server.connect();
         stream.write_all(garbage).unwrap();
         stream.shutdown(std::net::Shutdown::Write).unwrap();
         let answer = rest(stream);
@@ -373,7 +360,7 @@ fn http_without_tls_is_told_so_and_garbage_gets_an_alert() {
         let is_alert = matches!(answer.as_slice(), [21, 3, _, 0, 2, 2, _]);
         assert!(is_alert || answer.is_empty(), "{garbage:?}: {answer:?}");
     }
-    authority.client().get(port(&server), "/hello").unwrap();
+    authority.client().get(server.port(), "/hello").unwrap();
 }
 
 #[test]
@@ -427,7 +414,7 @@ fn openssl_says(server: &Server, words: &[&str], input: &str) -> Option<String> 
     let folder = server.folder().join("openssl.in");
     std::fs::write(&folder, input).unwrap();
     command
-        .args(["s_client", "-connect", &port(server).to_string()])
+        .args(["s_client", "-connect", &server.port().to_string()])
         .args(words)
         .stdin(std::fs::File::open(folder).unwrap());
     if Command::new("openssl").arg("version").output().is_err() {
@@ -449,7 +436,7 @@ fn curl_gets_an_answer() {
     let mut curl = Command::new("curl");
     curl.args(["--silent", "--show-error", "--cacert"])
         .arg(server.folder().join("ca.pem"))
-        .arg(format!("https://localhost:{}/hello", port(&server).port()));
+        .arg(format!("https://localhost:{}/hello", server.port().port()));
     let outcome = command::run(curl);
     assert_eq!(outcome.stdout, "{\"message\":\"hello\"}", "{outcome:?}");
 }
@@ -464,7 +451,7 @@ fn a_certificate_comes_with_the_ocsp_response_of_its_file_and_a_new_one_is_in_fo
     put(&setup.folder().join("a.ocsp"), responses[0]);
     let server = setup.start();
     let client = authority.client().forgetful();
-    client.get(port(&server), "/hello").unwrap();
+    client.get(server.port(), "/hello").unwrap();
     assert_eq!(client.ocsp(), responses[0]);
     let mark = server.log.mark();
     put(&server.folder().join("a.ocsp"), b"\x30\x03\x0a\x01\x06");
@@ -472,7 +459,7 @@ fn a_certificate_comes_with_the_ocsp_response_of_its_file_and_a_new_one_is_in_fo
     put(&server.folder().join("a.ocsp"), responses[1]);
     server.wait_for_log(mark, CHANGED);
     eventually("the new response is shown", || {
-        client.get(port(&server), "/hello").unwrap();
+        client.get(server.port(), "/hello").unwrap();
         (client.ocsp() == responses[1]).then_some(())
     });
 }
@@ -481,7 +468,7 @@ fn a_certificate_comes_with_the_ocsp_response_of_its_file_and_a_new_one_is_in_fo
 fn an_idle_connection_is_closed_with_a_farewell() {
     let authority = Authority::new();
     let server = setup(&authority).set("http.keep_alive", "300ms").start();
-    let mut connection = authority.client().connect(port(&server)).unwrap();
+    let mut connection = authority.client().connect(server.port()).unwrap();
     connection
         .send("GET /hello HTTP/1.1\r\nhost: a\r\n\r\n")
         .unwrap();
@@ -497,7 +484,7 @@ fn a_head_that_does_not_end_gets_408_over_tls_too() {
     let server = setup(&authority)
         .set("http.header_timeout", "300ms")
         .start();
-    let mut connection = authority.client().connect(port(&server)).unwrap();
+    let mut connection = authority.client().connect(server.port()).unwrap();
     connection.send("GET /hello HTTP/1.1\r\nhost:").unwrap();
     let answer = connection.rest().unwrap();
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
@@ -508,7 +495,7 @@ fn a_client_that_goes_without_a_farewell_costs_no_line_in_the_log() {
     let authority = Authority::new();
     let server = setup(&authority).set("workers.count", 1).start();
     for _ in 0..3 {
-        let mut connection = authority.client().connect(port(&server)).unwrap();
+        let mut connection = authority.client().connect(server.port()).unwrap();
         connection
             .send("GET /hello HTTP/1.1\r\nhost: a\r\n\r\n")
             .unwrap();
@@ -536,14 +523,14 @@ fn a_request_in_many_small_records_is_one_and_what_is_left_when_it_drains_is_ans
         .set("workers.count", 1)
         .set("http.drain_linger", "10s")
         .start();
-    let mut connection = authority.client().connect(port(&server)).unwrap();
+    let mut connection = authority.client().connect(server.port()).unwrap();
     for byte in "GET /hello HTTP/1.1\r\nhost: a\r\n\r\n".chars() {
         connection.send(&byte.to_string()).unwrap();
     }
     let answer = connection.until("\"hello\"}").unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     // One that shakes hands only now, and one that is idle.
-    let late = raw(&server);
+    let late = server.connect();
     server.until("both are open", |status| {
         (status.workers[0].connections == 2).then_some(())
     });
@@ -567,7 +554,7 @@ fn a_client_that_has_not_begun_does_not_hold_up_a_drain() {
         .set("tls.handshake_timeout", "1h")
         .set("http.drain_linger", "200ms")
         .start();
-    let silent = raw(&server);
+    let silent = server.connect();
     server.until("it is open", |status| {
         let open = status
             .workers
@@ -588,7 +575,7 @@ fn an_idle_connection_ends_with_a_farewell_when_its_worker_goes() {
         .set("http.pass_connections", true)
         .set("http.drain_linger", "200ms")
         .start();
-    let mut connection = authority.client().connect(port(&server)).unwrap();
+    let mut connection = authority.client().connect(server.port()).unwrap();
     connection
         .send("GET /hello HTTP/1.1\r\nhost: a\r\n\r\n")
         .unwrap();
@@ -608,14 +595,14 @@ fn a_key_of_root_is_read_before_workers_give_up_its_privileges() {
     let open = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(setup.folder(), open).unwrap();
     let server = setup.start();
-    authority.client().get(port(&server), "/hello").unwrap();
+    authority.client().get(server.port(), "/hello").unwrap();
     let next = authority.certify(&["localhost"]);
     let mark = server.log.mark();
     next.write(server.folder(), "a");
     server.wait_for_log(mark, CHANGED);
     let client = authority.client().forgetful();
     eventually("the new certificate is shown", || {
-        let shown = client.connect(port(&server)).unwrap().certificate();
+        let shown = client.connect(server.port()).unwrap().certificate();
         (shown == next.certificate).then_some(())
     });
 }
@@ -634,7 +621,7 @@ fn answers_that_are_read_slowly_arrive_whole_though_the_worker_goes() {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
         let socket = socket.unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
-        socket.connect(&port(&server).into()).unwrap();
+        socket.connect(&server.port().into()).unwrap();
         let mut connection = client.over(socket.into()).unwrap();
         connection
             .send(&format!("GET /big?n={size} HTTP/1.1\r\nhost: a\r\n\r\n"))
@@ -663,7 +650,7 @@ fn answers_that_are_read_slowly_arrive_whole_though_the_worker_goes() {
 fn a_connection_that_is_cut_is_not_taken_for_one_that_ended() {
     let authority = Authority::new();
     let server = setup(&authority).set("workers.count", 1).start();
-    let mut connection = authority.client().connect(port(&server)).unwrap();
+    let mut connection = authority.client().connect(server.port()).unwrap();
     connection
         .send("GET /stream?ms=50 HTTP/1.1\r\nhost: a\r\n\r\n")
         .unwrap();
@@ -678,7 +665,7 @@ fn a_connection_that_is_cut_is_not_taken_for_one_that_ended() {
 fn a_client_that_says_farewell_in_the_middle_of_a_request_gets_one_too() {
     let authority = Authority::new();
     let server = setup(&authority).start();
-    let mut connection = authority.client().connect(port(&server)).unwrap();
+    let mut connection = authority.client().connect(server.port()).unwrap();
     connection
         .send("POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nx")
         .unwrap();
@@ -692,7 +679,7 @@ fn a_client_that_says_farewell_in_the_middle_of_a_request_gets_one_too() {
 fn a_websocket_whose_client_takes_nothing_is_cut_off_over_tls_too() {
     let authority = Authority::new();
     let server = setup(&authority).set("http.write_timeout", "500ms").start();
-    let mut deaf = authority.client().connect(port(&server)).unwrap();
+    let mut deaf = authority.client().connect(server.port()).unwrap();
     let handshake = "GET /ws/echo HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
     deaf.send(handshake).unwrap();
     deaf.until("\r\n\r\n").unwrap();
@@ -702,8 +689,6 @@ fn a_websocket_whose_client_takes_nothing_is_cut_off_over_tls_too() {
     deaf.0.sock.set_write_timeout(moment).unwrap();
     while deaf.0.write_all(&message).is_ok() {}
     eventually("it is cut off", || {
-        let status = server.status();
-        let open: u64 = status.workers.iter().map(|worker| worker.connections).sum();
-        (open == 0).then_some(())
+        (server.connections() == 0).then_some(())
     });
 }

@@ -11,7 +11,7 @@ use destrier::sys::clock;
 use crate::support::eventually;
 use crate::support::server::{Server, Setup};
 use crate::support::tls::{Authority, Client, Pair, put};
-use crate::tls::{port, setup};
+use crate::tls::setup;
 
 const CHANGED: &str = "changed, in force without a reload";
 const SECRET: [u8; 32] = [b's'; 32];
@@ -57,7 +57,7 @@ impl Place {
 }
 
 fn seen(server: &Server, client: &Client) -> Option<Value> {
-    let answer = client.get(port(server), "/headers").ok()?;
+    let answer = client.get(server.port(), "/headers").ok()?;
     let body = answer.split_once("\r\n\r\n")?.1;
     let body: Value = serde_json::from_str(body).ok()?;
     Some(body["client_certificate"].clone())
@@ -107,7 +107,7 @@ fn a_certificate_that_is_revoked_opens_nothing_from_then_on_not_even_a_session_t
             let both = [&alice, &bob].map(|client| seen(&server, client).is_some());
             (both == [true, true]).then_some(())
         });
-        let resumed = alice.connect(port(&server)).unwrap();
+        let resumed = alice.connect(server.port()).unwrap();
         assert!(resumed.was_resumed());
         drop(resumed);
         let mark = server.log.mark();
@@ -160,7 +160,7 @@ fn a_token_that_is_bound_to_a_certificate_is_for_the_connection_that_shows_it() 
     let bob = place.servers.client().showing(&bob);
     let token = token(&place.alice);
     let status = |client: &Client, more: &str| {
-        let mut connection = client.connect(port(&server)).unwrap();
+        let mut connection = client.connect(server.port()).unwrap();
         let request = format!(
             "GET /hello HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\n{more}connection: close\r\n\r\n"
         );
@@ -201,7 +201,7 @@ fn a_page_that_was_not_encrypted_makes_no_request_with_a_cookie_where_the_connec
         ("https://shop.example", "200"),
         ("http://shop.example", "403"),
     ] {
-        let mut connection = place.nobody().connect(port(&server)).unwrap();
+        let mut connection = place.nobody().connect(server.port()).unwrap();
         connection
             .send(&format!(
                 "POST /echo HTTP/1.1\r\nhost: shop.example\r\norigin: {origin}\r\ncookie: session={token}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -235,7 +235,7 @@ fn a_rule_asks_for_a_certificate_and_for_its_names() {
     let bob = place.clients.certify_client("bob", "spiffe://example/bob");
     let bob = place.servers.client().showing(&bob);
     let status =
-        |client: &Client, path: &str| client.get(port(&server), path).unwrap()[9..12].to_owned();
+        |client: &Client, path: &str| client.get(server.port(), path).unwrap()[9..12].to_owned();
     for (client, statuses) in [
         (place.alice(), ["200", "200", "200"]),
         (bob, ["200", "403", "200"]),
@@ -244,7 +244,7 @@ fn a_rule_asks_for_a_certificate_and_for_its_names() {
         let found = ["/hello", "/pid", "/"].map(|path| status(&client, path));
         assert_eq!(found, statuses);
     }
-    let refused = place.nobody().get(port(&server), "/hello").unwrap();
+    let refused = place.nobody().get(server.port(), "/hello").unwrap();
     assert!(
         refused.contains("\"client_certificate_required\""),
         "{refused}"

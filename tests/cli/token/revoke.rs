@@ -1,9 +1,5 @@
 //! `destrier token revoke`: what was revoked is on the list, and a token is judged by it at once.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::process::Stdio;
-
 use serde_json::{Value, json};
 
 use crate::place::Place;
@@ -146,14 +142,6 @@ fn a_file_without_a_token_that_could_be_revoked_is_wrong_usage() {
 #[test]
 fn whoever_else_changes_files_of_the_folder_is_waited_for() {
     let place = place();
-    let folder = File::open(place.path("")).unwrap();
-    folder.lock().unwrap();
-    let mut command = place.command("token revoke -c app.toml --jti a");
-    let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
-    let mut said = BufReader::new(process.stderr.take().unwrap()).lines();
-    let line = said.next().unwrap().unwrap();
-    assert!(line.starts_with("waiting for another command"), "{line}");
-    drop(folder);
-    assert!(process.wait().unwrap().success());
+    place.assert_waits_for_the_folder("token revoke -c app.toml --jti a");
     assert_eq!(list(&place).len(), 1);
 }

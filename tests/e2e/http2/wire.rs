@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 
-use crate::support::PATIENCE;
-use crate::support::client::Address;
 use crate::support::server::Server;
 
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -114,12 +112,7 @@ pub(super) struct Wire {
 impl Wire {
     /// Without a word.
     pub(super) fn connect(server: &Server) -> Self {
-        let Address::Tcp(address) = server.address() else {
-            panic!("a port was asked for");
-        };
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
+        let stream = server.connect();
         Self {
             stream,
             answers_pings: true,

@@ -13,7 +13,7 @@ mod wire;
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::Duration;
 
@@ -21,7 +21,6 @@ use case::{Case, Want};
 use wire::{Answer, exchange};
 
 use crate::support::PATIENCE;
-use crate::support::client::Address;
 use crate::support::journal::Mark;
 use crate::support::server::{Server, Setup};
 
@@ -48,18 +47,11 @@ fn start() -> Server {
     setup.start()
 }
 
-fn address(server: &Server) -> SocketAddr {
-    let Address::Tcp(address) = server.address() else {
-        panic!("a port was asked for");
-    };
-    address
-}
-
 /// Sends each case in each way, and tells all that went wrong.
 #[track_caller]
 fn hold(cases: &[Case]) {
     let server = start();
-    let address = address(&server);
+    let address = server.port();
     let mut wrong = String::new();
     for case in cases {
         let alone = [case.sent.as_slice(), NEXT.as_bytes()].concat();
@@ -176,7 +168,7 @@ fn a_connection_goes_on_as_long_as_both_sides_say() {
 fn a_refused_head_is_logged_and_counted_like_any_other_request() {
     let server = Setup::new().set("log.access", true).start();
     let pieces = [b"GET /hello?secret=1 HTTP/3.0\r\nhost: a\r\n\r\n".as_slice()];
-    let answers = exchange(address(&server), &pieces, None).unwrap();
+    let answers = exchange(server.port(), &pieces, None).unwrap();
     assert_eq!(answers[0].status, 505);
     let refused = server.wait_for_log(Mark::START, "refused");
     assert_eq!(refused["status"], 505);
@@ -211,7 +203,7 @@ fn a_client_that_still_sends_gets_its_answer() {
             body.len()
         ),
     ] {
-        let mut stream = TcpStream::connect(address(&server)).unwrap();
+        let mut stream = TcpStream::connect(server.port()).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(head.as_bytes()).unwrap();
         stream.write_all(&body).unwrap();
@@ -229,7 +221,7 @@ fn a_client_that_still_sends_gets_its_answer() {
 #[test]
 fn a_client_that_has_said_all_gets_its_answers() {
     let server = start();
-    let mut stream = TcpStream::connect(address(&server)).unwrap();
+    let mut stream = TcpStream::connect(server.port()).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(BEFORE.repeat(3).as_bytes()).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
@@ -248,7 +240,7 @@ fn a_request_that_breaks_off_is_malformed() {
         "POST /echo HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n",
         "POST /echo HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhel",
     ] {
-        let mut stream = TcpStream::connect(address(&server)).unwrap();
+        let mut stream = TcpStream::connect(server.port()).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(part.as_bytes()).unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
@@ -263,7 +255,7 @@ fn a_request_that_breaks_off_is_malformed() {
 fn answers_that_nobody_reads_stop_the_reading() {
     const MOST: usize = 64 << 20;
     let server = start();
-    let mut stream = TcpStream::connect(address(&server)).unwrap();
+    let mut stream = TcpStream::connect(server.port()).unwrap();
     stream
         .set_write_timeout(Some(Duration::from_secs(2)))
         .unwrap();

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -369,6 +370,31 @@ impl Server {
             let in_flight: u64 = status.workers.iter().map(|worker| worker.in_flight).sum();
             (in_flight == count).then_some(())
         });
+    }
+
+    /// The port that it listens on.
+    #[track_caller]
+    pub(crate) fn port(&self) -> SocketAddr {
+        let Address::Tcp(address) = self.address() else {
+            panic!("a port was asked for");
+        };
+        address
+    }
+
+    /// A connection to it, on which nobody is waited for for ever.
+    #[track_caller]
+    pub(crate) fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.port()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+    }
+
+    /// How many connections its workers have open.
+    #[track_caller]
+    pub(crate) fn connections(&self) -> u64 {
+        let workers = self.status().workers;
+        workers.iter().map(|worker| worker.connections).sum()
     }
 
     /// Where it listens first.

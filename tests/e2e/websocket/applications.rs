@@ -22,9 +22,7 @@ fn status(server: &Server, target: &str, changes: &[(&str, &str)]) -> String {
 #[track_caller]
 fn nobody_is_left(server: &Server) {
     eventually("no connection is left", || {
-        let status = server.status();
-        let open: u64 = status.workers.iter().map(|worker| worker.connections).sum();
-        (open == 0).then_some(())
+        (server.connections() == 0).then_some(())
     });
 }
 

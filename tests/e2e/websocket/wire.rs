@@ -4,8 +4,6 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::support::PATIENCE;
-use crate::support::client::Address;
 use crate::support::server::Server;
 
 pub(super) const TEXT: u8 = 0x81;
@@ -97,12 +95,7 @@ pub(super) struct Wire(BufReader<TcpStream>);
 
 impl Wire {
     pub(super) fn connect(server: &Server) -> Self {
-        let Address::Tcp(address) = server.address() else {
-            panic!("a port was asked for");
-        };
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
+        let stream = server.connect();
         Self(BufReader::new(stream))
     }
 
