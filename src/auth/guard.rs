@@ -323,6 +323,11 @@ impl Guard {
         self.revocations.keep(place, good_until, now)
     }
 
+    /// How many tokens this process has recognised, for it had verified them before, and how many it had not.
+    pub fn token_counts(&self) -> (u64, u64) {
+        self.verified.counts()
+    }
+
     /// How many keys the issuer at this place of the configuration has.
     pub fn key_count(&self, issuer: usize) -> Option<usize> {
         self.issuers.get(issuer).map(TrustedIssuer::key_count)

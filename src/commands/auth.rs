@@ -120,6 +120,7 @@ fn shown(explanation: &Explanation, rules: &[Rule]) -> String {
                 challenge,
                 detail,
                 code,
+                class: _,
                 reason,
             } = refusal;
             lines.push(format!("verdict   refused with {status}: {reason}"));

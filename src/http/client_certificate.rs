@@ -7,7 +7,7 @@ use percent_encoding::percent_decode;
 use sfv::{BareItem, Item, Parser};
 
 use super::{Origin, forged};
-use crate::auth::Refusal;
+use crate::auth::{Refusal, RefusalClass};
 use crate::config::{ClientCertFormat, Config, Rule, TrustedProxies};
 use crate::tls::ClientCertificate;
 
@@ -50,6 +50,7 @@ impl From<Misunderstood> for Refusal {
             challenge: None,
             detail: "The client certificate cannot be read.",
             code: "invalid_request",
+            class: RefusalClass::Request,
             reason: misunderstood.to_string(),
         }
     }

@@ -1,7 +1,7 @@
 //! Why a request is not one that is served, and what its client is told.
 
 use super::websocket::BadHandshake;
-use crate::auth::Refusal;
+use crate::auth::{Refusal, RefusalClass};
 
 /// Why a request is refused for its form. Two programs could take it for two different requests, or its end is not known,
 /// so its connection ends too.
@@ -158,6 +158,7 @@ impl From<Malformed> for Refusal {
             challenge: None,
             detail,
             code,
+            class: RefusalClass::Request,
             reason: malformed.to_string(),
         }
     }

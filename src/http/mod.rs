@@ -369,7 +369,10 @@ impl<S: AppService> Pipeline<S> {
             is_https,
         };
         let now = UnixTime(clock::unix().as_secs());
-        self.guard.judge_or_want(&view, now)
+        let judged = self.guard.judge_or_want(&view, now);
+        let (hits, misses) = self.guard.token_counts();
+        self.seat.note_tokens(hits, misses);
+        judged
     }
 
     /// The verdict on a request whose proof, where it has one, must not have been shown before, to whichever worker.

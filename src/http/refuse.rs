@@ -10,9 +10,9 @@ use super::malformed::Malformed;
 use super::track::{self, Track};
 use super::{Origin, Pipeline, fingerprint, reply};
 use crate::app::AppService;
-use crate::auth::{Claims, Refusal};
+use crate::auth::{Claims, Refusal, RefusalClass};
 use crate::logging::cut;
-use crate::scoreboard::RequestId;
+use crate::scoreboard::{Reason, RequestId};
 use crate::sys::clock;
 
 impl<S: AppService> Pipeline<S> {
@@ -36,7 +36,7 @@ impl<S: AppService> Pipeline<S> {
         path: &str,
         id: RequestId,
     ) -> Response<Bytes> {
-        self.seat.refused();
+        self.seat.refused(reason_of(refusal.class));
         self.unserved.refused(refusal, (method, path), id);
         reply::refusal(refusal)
     }
@@ -104,6 +104,23 @@ impl<S: AppService> Pipeline<S> {
         self.seat.blocked();
         self.unserved.blocked(fingerprint, head, id);
         Some(reply::blocked(left))
+    }
+}
+
+/// As which it is counted.
+fn reason_of(class: RefusalClass) -> Reason {
+    match class {
+        RefusalClass::Request => Reason::Request,
+        RefusalClass::NoToken => Reason::NoToken,
+        RefusalClass::Unreadable => Reason::Unreadable,
+        RefusalClass::UnknownKey => Reason::UnknownKey,
+        RefusalClass::Signature => Reason::Signature,
+        RefusalClass::Expired => Reason::Expired,
+        RefusalClass::Claims => Reason::Claims,
+        RefusalClass::Revoked => Reason::Revoked,
+        RefusalClass::Binding => Reason::Binding,
+        RefusalClass::Permission => Reason::Permission,
+        RefusalClass::Unavailable => Reason::Unavailable,
     }
 }
 

@@ -23,6 +23,8 @@ pub(super) struct Track {
     activity: Arc<Activity>,
     /// In flight until this is gone; none once it was given up.
     in_progress: Option<InProgress>,
+    /// Bytes of the body of the answer.
+    sent: u64,
     access: Option<Box<Access>>,
 }
 
@@ -50,6 +52,7 @@ impl Track {
             started,
             activity,
             in_progress: Some(InProgress::new(in_flight)),
+            sent: 0,
             access,
         }
     }
@@ -61,6 +64,7 @@ impl Track {
 
     /// Its client is answered: when it began, and a way to see whether the application still works on it.
     pub(super) fn give_up(&mut self) -> (Duration, Weak<InFlight>) {
+        self.note_end();
         let in_progress = self.in_progress.take();
         (
             self.started,
@@ -112,8 +116,17 @@ impl Track {
 
     /// So many bytes of the answer were handed on.
     pub(super) fn sent(&mut self, bytes: usize) {
+        self.sent += bytes as u64;
         if let Some(access) = &mut self.access {
             access.bytes += bytes;
+        }
+    }
+
+    /// On the scoreboard, once: of one that was given up, when it was.
+    fn note_end(&self) {
+        if let Some(in_progress) = &self.in_progress {
+            let took = clock::monotonic().saturating_sub(self.started);
+            in_progress.in_flight().answered_within(took, self.sent);
         }
     }
 
@@ -154,6 +167,7 @@ pub(super) fn log_access(line: &Line<'_>) {
 
 impl Drop for Track {
     fn drop(&mut self) {
+        self.note_end();
         self.activity.end_request();
         if let Some(access) = &self.access {
             log_access(&Line {

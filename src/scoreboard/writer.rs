@@ -9,7 +9,7 @@ use std::sync::atomic::{
 use std::time::Duration;
 
 use super::Scoreboard;
-use super::layout::{self, Figure, Named, PATH, PATH_MAX, REQUESTS_NAMED};
+use super::layout::{self, Figure, LATENCY_BUCKETS, Named, PATH, PATH_MAX, REQUESTS_NAMED, Reason};
 use crate::sys::crash::Note;
 
 /// What one request is called in logs, answers and death reports: 32 hexadecimal digits.
@@ -85,8 +85,16 @@ impl SeatWriter {
     }
 
     /// A request was refused for its form, for its token, or for want of one.
-    pub fn refused(&self) {
+    pub fn refused(&self, reason: Reason) {
         self.add(Figure::Refused);
+        self.add(reason.figure());
+    }
+
+    /// So many tokens this worker has recognised since it was born, and so many it had to verify.
+    pub fn note_tokens(&self, hits: u64, misses: u64) {
+        let figure = |figure| self.scoreboard.figure(self.seat, figure);
+        figure(Figure::TokenHits).store(hits, Relaxed);
+        figure(Figure::TokenMisses).store(misses, Relaxed);
     }
 
     /// A rule that is an audit would have refused a request.
@@ -200,9 +208,13 @@ impl SeatWriter {
     }
 
     fn add(&self, figure: Figure) {
+        self.add_many(figure, 1);
+    }
+
+    fn add_many(&self, figure: Figure, count: u64) {
         self.scoreboard
             .figure(self.seat, figure)
-            .fetch_add(1, Relaxed);
+            .fetch_add(count, Relaxed);
     }
 
     fn subtract(&self, figure: Figure) {
@@ -222,6 +234,18 @@ impl InFlight {
         let before = word.load(Relaxed);
         word.store(layout::executing(self.entry), Relaxed);
         Executing { word, before }
+    }
+
+    /// Its answer is over, after so long, with so many bytes of its body.
+    pub fn answered_within(&self, time: Duration, bytes: u64) {
+        let writer = &self.writer;
+        writer.add_many(Figure::BytesSent, bytes);
+        let microseconds = time.as_secs() * 1_000_000 + u64::from(time.subsec_micros());
+        let start = layout::latency(writer.seat);
+        let bucket = start + layout::latency_bucket(microseconds);
+        let sum = start + LATENCY_BUCKETS;
+        writer.scoreboard.word(bucket).fetch_add(1, Relaxed);
+        writer.scoreboard.word(sum).fetch_add(microseconds, Relaxed);
     }
 
     /// By what the request is known when it comes again; not 0.

@@ -7,6 +7,7 @@ use hyper::body::{Body, Incoming};
 use super::super::{Origin, Pipeline, ResponseBody};
 use super::head;
 use crate::app::AppService;
+use crate::scoreboard::Reason;
 
 impl<S: AppService> Pipeline<S> {
     /// Answers a request that came over HTTP/2.
@@ -20,7 +21,7 @@ impl<S: AppService> Pipeline<S> {
     ) -> Result<Response<ResponseBody<S::Body>>, h2::Error> {
         let (mut parts, body) = request.into_parts();
         if let Err(malformed) = head::take(&mut parts) {
-            self.seat.refused();
+            self.seat.refused(Reason::Request);
             self.unserved.reset(&malformed.to_string(), &parts);
             return Err(h2::Reason::PROTOCOL_ERROR.into());
         }
