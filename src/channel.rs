@@ -140,6 +140,11 @@ pub enum ToAgent {
         /// Which.
         feed: u32,
     },
+    /// What the master knows of itself and its workers, as [`FromAgent::StatusWanted`] asked.
+    Status {
+        /// The JSON of the answer to `destrier status`, without the requests in flight and the deaths.
+        document: String,
+    },
     /// Open the log files anew.
     ReopenLogs,
     /// Exit.
@@ -150,6 +155,8 @@ pub enum ToAgent {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum FromAgent {
+    /// Monitoring asks: one [`ToAgent::Status`] answers it. It is not asked again before that has come.
+    StatusWanted,
     /// It was fetched and judged good, and is not what was fetched before. It comes along with the message, as a sealed file: the
     /// JSON of a JWK set, or of a deny list.
     Fetched {
@@ -204,7 +211,7 @@ pub struct Passed {
 pub const PASSED_MAX: usize = 4096;
 
 /// The longest line that is accepted, in bytes.
-pub const LINE_MAX: usize = 256 * 1024;
+pub const LINE_MAX: usize = 1024 * 1024;
 
 /// A line that is no message.
 #[derive(Debug, thiserror::Error)]

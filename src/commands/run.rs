@@ -6,17 +6,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::{CommandError, ExitCode};
+use crate::admin;
 use crate::agent;
 use crate::app::App;
 use crate::auth::Guard;
 use crate::cli::RunArgs;
-use crate::config::{self, Bind, FeedPurpose, Log, Sources};
+use crate::config::{self, Bind, FeedPurpose, KEYS_MAX, Log, Sources};
 use crate::key_files::{self, MissingSecret};
 use crate::logging;
 use crate::master::{
-    AgentAssignment, Assignment, Ending, Inherited, Known, ListenError, Loaded, Loader, Master,
-    Program, Purpose, RunAgent, Serve, ServiceManager, SocketPathError, StartError, Takeover,
+    AdminAssignment, AdminSocket, AgentAssignment, Assignment, Ending, Inherited, Known,
+    ListenError, Loaded, Loader, Master, Program, Purpose, RunAgent, Serve, ServiceManager,
+    SocketPathError, StartError, Takeover,
 };
+use crate::sys::handover::read_sealed;
 use crate::tls::Tls;
 use crate::tokens::{DenyTable, Flush, Password, Signer};
 use crate::worker::{self, Task};
@@ -155,7 +158,15 @@ fn read<A: App>(
         let config = Arc::clone(&config);
         Rc::new(move |place, in_force| key_files::read_feed(&config, place, in_force))
     };
-    let run_agent = run_agent(&config, secrets.database_password.as_ref());
+    let admin_guard = match config.admin_auth() {
+        Some(auth) => {
+            let loaded = key_files::load_with_digests(&auth, missing);
+            let (guard, _) = loaded.map_err(|errors| super::misconfigured(&errors))?;
+            Some(Arc::new(guard))
+        }
+        None => None,
+    };
+    let run_agent = run_agent(&config, secrets.database_password.as_ref(), admin_guard);
     let serve = serve(
         Arc::clone(&config),
         Arc::new(guard),
@@ -188,7 +199,11 @@ fn entries(config: &config::Config, guard: &Guard) -> Vec<Option<usize>> {
 }
 
 /// What the agent process does.
-fn run_agent(config: &config::Config, password: Option<&Password>) -> RunAgent {
+fn run_agent(
+    config: &config::Config,
+    password: Option<&Password>,
+    admin_guard: Option<Arc<Guard>>,
+) -> RunAgent {
     let tokens = config.auth.tokens.as_ref();
     let table = tokens.map(|tokens| DenyTable::new(tokens.clone(), password.cloned()));
     let flush = tokens.and_then(|tokens| {
@@ -202,6 +217,7 @@ fn run_agent(config: &config::Config, password: Option<&Password>) -> RunAgent {
             feeds,
             identity,
             log,
+            admin,
         } = assignment;
         let feeds = feeds.into_iter();
         agent::run(agent::Task {
@@ -217,8 +233,39 @@ fn run_agent(config: &config::Config, password: Option<&Password>) -> RunAgent {
             log,
             table: table.clone(),
             flush: flush.clone(),
+            admin: admin.map(|assignment| admin_setting(assignment, admin_guard.clone())),
         })
     })
+}
+
+/// What the agent answers monitoring with.
+fn admin_setting(assignment: AdminAssignment, guard: Option<Arc<Guard>>) -> admin::Setting {
+    let AdminAssignment {
+        sockets,
+        scoreboard,
+        ready_min,
+        keys,
+    } = assignment;
+    if let (Some(guard), Some(keys)) = (&guard, keys) {
+        // They were judged when they were read. Where they cannot be had, those of before stay.
+        let content = read_sealed(keys, KEYS_MAX);
+        let renewed = content.map(|content| guard.renew_keys(0, &content, None));
+        if let Err(reason) = renewed.map_or_else(
+            |error| Err(error.to_string()),
+            |renewed| renewed.map_err(|error| error.to_string()),
+        ) {
+            tracing::error!(reason, "admin: cannot take the keys that have changed");
+        }
+    }
+    let sockets = sockets.into_iter();
+    admin::Setting {
+        sockets: sockets
+            .map(|AdminSocket { is_tcp, socket }| admin::Socket { is_tcp, socket })
+            .collect(),
+        scoreboard,
+        ready_min,
+        guard,
+    }
 }
 
 /// What comes from files that workers may not read.

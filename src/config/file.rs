@@ -11,10 +11,12 @@ use serde::{Deserialize, Serialize};
 use super::notation::{Octal, OneOrMany, Period, Size, Text, Whole};
 use super::{AppKind, Balance, Format, Level, Strategy, WorkerCount};
 
+mod admin;
 mod auth;
 mod tls;
 mod tokens;
 
+pub(super) use admin::Admin;
 pub(super) use auth::{Auth, Issuer, Revocation, Rule};
 pub(super) use tls::Tls;
 pub(super) use tokens::Tokens;
@@ -45,6 +47,8 @@ pub(super) struct File {
     pub http: Http,
     /// Limits of one WebSocket.
     pub websocket: Websocket,
+    /// Where monitoring asks: probes and metrics.
+    pub admin: Admin,
     /// What load balancers ask.
     pub health: Health,
     /// Who may sign tokens and what they allow.
@@ -320,7 +324,7 @@ impl Default for Websocket {
 }
 
 /// What load balancers ask.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, expecting = "a table")]
 #[schemars(deny_unknown_fields)]
 pub(super) struct Health {
@@ -328,6 +332,17 @@ pub(super) struct Health {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub readiness_path: Option<Text>,
+    /// The probe `/readyz` of `admin.bind` answers 200 while at least so many workers take connections.
+    pub ready_min: Whole<1, 512>,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            readiness_path: None,
+            ready_min: Whole(1),
+        }
+    }
 }
 
 /// What is served.

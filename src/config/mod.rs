@@ -14,6 +14,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod admin;
 mod auth;
 mod bind;
 mod decode;
@@ -43,6 +44,7 @@ mod validate;
 
 use errors::Problems;
 
+pub use admin::Admin;
 pub use auth::{
     Access, Algorithm, Auth, Binding, ClaimField, ClaimTest, ClientCert, ClientCertFormat,
     ClientCertNeed, DPOP_WINDOW_MAX, DenyListSource, DoubleSubmit, FieldFormat, Issuer, KeySource,
@@ -158,6 +160,8 @@ pub struct Config {
     pub http: Http,
     /// Limits of one WebSocket.
     pub websocket: Websocket,
+    /// Where monitoring asks.
+    pub admin: Admin,
     /// What load balancers ask.
     pub health: Health,
     /// Who may sign tokens and what they allow.
@@ -347,6 +351,8 @@ pub struct Websocket {
 pub struct Health {
     /// The path on which workers say whether the server wants requests; when absent they do not.
     pub readiness_path: Option<String>,
+    /// The server is ready while at least so many workers take connections.
+    pub ready_min: u16,
 }
 
 /// `[app]`: what is served.

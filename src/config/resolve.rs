@@ -76,6 +76,7 @@ pub(super) fn make_absolute(file: &mut File, document: &Document) {
     for (key, binds) in [
         ("server.bind", Some(&mut file.server.bind)),
         ("tls.bind", file.tls.bind.as_mut()),
+        ("admin.bind", file.admin.bind.as_mut()),
     ] {
         let key = KeyPath::from(key);
         for (index, Text(bind)) in binds.into_iter().flat_map(|binds| &mut binds.0).enumerate() {

@@ -11,9 +11,11 @@ use super::notation::{OneOrMany, Text};
 use super::origin::Origin;
 use super::rules::refuse_pattern;
 use super::{
-    App, Bind, Config, Health, Http, Log, Process, Reload, Server, Websocket, Workers, bind, decode,
+    App, Bind, Config, Health, Http, Log, Process, Reload, Server, Websocket, WorkerCount, Workers,
+    bind, decode,
 };
 
+mod admin;
 mod auth;
 mod binding;
 mod claims;
@@ -44,8 +46,10 @@ pub(super) fn validate(
     server
         .bind
         .extend(tls.iter().flat_map(|tls| tls.bind.clone()));
+    let auth = check.auth(&file.auth, &file.http);
     let config = Config {
         file: document.file.clone(),
+        admin: check.admin(&file.admin, &server.bind, &auth.issuers),
         server,
         tls,
         workers: check.workers(&file.workers),
@@ -55,8 +59,8 @@ pub(super) fn validate(
         websocket: Websocket {
             max_message: any_if_zero(file.websocket.max_message.0),
         },
-        health: check.health(&file.health),
-        auth: check.auth(&file.auth, &file.http),
+        health: check.health(&file.health, file.workers.count),
+        auth,
         app: App {
             kind: file.app.kind,
             faults: file.app.faults,
@@ -255,7 +259,7 @@ impl Check<'_> {
         usize::try_from(size).unwrap_or(usize::MAX)
     }
 
-    fn health(&mut self, health: &file::Health) -> Health {
+    fn health(&mut self, health: &file::Health, count: WorkerCount) -> Health {
         let path = health.readiness_path.as_ref().map(text);
         if let Some(path) = &path {
             let refused = if path.contains(['{', '}', '*', '%']) {
@@ -267,7 +271,18 @@ impl Check<'_> {
                 self.refuse(&KeyPath::from("health.readiness_path"), reason, None);
             }
         }
+        let ready_min = small(health.ready_min.0);
+        if let WorkerCount::Fixed(count) = count
+            && ready_min > count
+        {
+            let key = self.given(&["health.ready_min", "workers.count"]);
+            let message = format!(
+                "`health.ready_min` must not be more than `workers.count`, {count}, found `{ready_min}`: the server would never be ready"
+            );
+            self.refuse_with(&key, message, None);
+        }
         Health {
+            ready_min,
             readiness_path: path,
         }
     }

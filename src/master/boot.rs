@@ -13,10 +13,12 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use nix::libc;
 
+use super::admin::AdminListeners;
 use super::control::ControlServer;
 use super::crew::Crew;
 use super::deaths::Deaths;
 use super::hangs::HangWatch;
+use super::ledger::Ledger;
 use super::listeners::{ListenError, Listeners};
 use super::memory::MemoryWatch;
 use super::socket_path::SocketPathError;
@@ -117,6 +119,8 @@ impl Master {
             || listeners.open(&config.server, policy.workers),
             ListenError::may_pass,
         )?;
+        let mut admin = AdminListeners::default();
+        patiently(|| admin.open(config), ListenError::may_pass)?;
         for name in listeners.unused() {
             tracing::warn!(name, "a socket was passed that `server.bind` does not name");
         }
@@ -146,6 +150,7 @@ impl Master {
             generations: BTreeMap::from([(Generation(1), pinned)]),
             crew: Crew::new(SEATS),
             listeners,
+            admin,
             control,
             signals,
             scoreboard,
@@ -153,6 +158,7 @@ impl Master {
             deaths: Deaths::new(),
             hangs: HangWatch::default(),
             memory: MemoryWatch::default(),
+            ledger: Ledger::default(),
             systemd: systemd_of(manager),
             processors,
             last_reload: None,
@@ -334,7 +340,8 @@ pub(super) fn fixed_keys_that_differ(before: &Config, after: &Config) -> Vec<&'s
     changed.map(|(name, _)| name).collect()
 }
 
-fn socket_of(config: &Config) -> PathBuf {
+/// Where commands reach the master of this configuration.
+pub(super) fn socket_of(config: &Config) -> PathBuf {
     control_socket_path(&config.file, config.process.control_socket.as_deref())
 }
 

@@ -2,6 +2,7 @@
 //! does what the supervisor says. It never runs the application and never reads HTTP or a token.
 
 mod actions;
+mod admin;
 mod agent;
 mod boot;
 pub mod control;
@@ -14,6 +15,7 @@ mod feeds;
 mod file_watch;
 mod hangs;
 mod heirs;
+mod ledger;
 mod listeners;
 mod memory;
 mod plan;
@@ -35,8 +37,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use admin::AdminListeners;
+pub use agent::{AdminAssignment, AdminSocket, AgentAssignment, Known, RunAgent};
 use agent::{Agent, Fetched};
-pub use agent::{AgentAssignment, Known, RunAgent};
 pub use boot::{Inherited, ServiceManager, StartError, control_socket_path, identity_of};
 use control::ControlServer;
 use crew::Crew;
@@ -47,6 +50,7 @@ use feeds::FeedState;
 pub use feeds::ReadFeed;
 use file_watch::FileWatch;
 use hangs::HangWatch;
+use ledger::Ledger;
 pub use listeners::ListenError;
 use listeners::Listeners;
 use memory::MemoryWatch;
@@ -162,6 +166,7 @@ pub struct Master {
     generations: BTreeMap<Generation, Pinned>,
     crew: Crew,
     listeners: Listeners,
+    admin: AdminListeners,
     control: ControlServer,
     signals: Signals,
     scoreboard: Arc<Scoreboard>,
@@ -170,6 +175,7 @@ pub struct Master {
     deaths: Deaths,
     hangs: HangWatch,
     memory: MemoryWatch,
+    ledger: Ledger,
     systemd: Systemd,
     processors: Processors,
     last_reload: Option<ReloadOutcome>,

@@ -13,6 +13,7 @@ pub mod output;
 pub mod poll;
 pub mod process;
 pub mod process_memory;
+pub mod process_times;
 pub mod readiness;
 pub mod signals;
 pub mod socket;

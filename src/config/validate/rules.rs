@@ -119,7 +119,7 @@ impl Check<'_> {
         is_needed.then_some(ClientCert { names })
     }
 
-    fn scopes(&mut self, key: &KeyPath, written: &OneOrMany<Text>) -> Vec<String> {
+    pub(super) fn scopes(&mut self, key: &KeyPath, written: &OneOrMany<Text>) -> Vec<String> {
         let reason = "must be names of printable ASCII without `\"` and `\\`, separated by blanks";
         self.each(key, written, rules::scopes, reason).concat()
     }

@@ -13,10 +13,12 @@ use super::state::{self, State, StateError};
 use crate::channel::Decoder;
 use crate::config::{Format, Level, Log};
 use crate::logging;
+use crate::master::admin::{AdminListener, AdminListeners};
 use crate::master::boot::{ServiceManager, StartError, pin, systemd_of};
 use crate::master::control::{Client, ControlServer};
 use crate::master::crew::{Crew, Hand};
 use crate::master::deaths::Deaths;
+use crate::master::ledger::UpgradeEnd;
 use crate::master::listeners::{Kind, Listener, Listeners};
 use crate::master::slot_sockets::{SlotSocket, SlotSockets};
 use crate::master::socket_path::SocketPath;
@@ -123,6 +125,7 @@ impl Master {
             supervisor,
             generations: _,
             listeners,
+            admin,
             control,
             crew,
             scoreboard,
@@ -131,6 +134,7 @@ impl Master {
             deaths,
             hangs,
             memory,
+            mut ledger,
             last_reload,
             stop_callers,
             pid_file,
@@ -140,6 +144,7 @@ impl Master {
         for problem in generations.problems {
             tracing::error!("{problem}");
         }
+        ledger.upgrade_ended(UpgradeEnd::Done);
         let processors = Processors::available();
         let mut pinned = BTreeMap::new();
         for (generation, loaded) in generations.known {
@@ -164,6 +169,8 @@ impl Master {
             crew: take_crew(crew, is_fresh, &mut legacy).map_err(failed("adopt the workers"))?,
             listeners: take_listeners(listeners, &mut legacy)
                 .map_err(failed("go on with the listeners"))?,
+            admin: take_admin(admin, &mut legacy)
+                .map_err(failed("go on with the sockets of `admin.bind`"))?,
             control: take_control(control, &mut legacy)
                 .map_err(failed("go on with the control socket"))?,
             signals,
@@ -172,6 +179,7 @@ impl Master {
             deaths: take_deaths(deaths),
             hangs,
             memory,
+            ledger,
             systemd: systemd_of(manager),
             processors,
             last_reload,
@@ -282,6 +290,7 @@ fn take_crew(
             told_to_go,
             hung_for,
             killed,
+            replaced_for,
             channel,
             unread,
             unsent,
@@ -309,6 +318,7 @@ fn take_crew(
                 hung_for,
                 killed: killed
                     .and_then(|(reason, signal)| Some((reason, Signal::try_from(signal).ok()?))),
+                replaced_for,
                 channel: channel.map(UnixStream::from),
                 incoming,
                 outgoing: unsent,
@@ -406,6 +416,20 @@ fn take_path(path: state::SocketPath, legacy: &mut Legacy) -> io::Result<SocketP
     Ok(SocketPath { path, made, lock })
 }
 
+fn take_admin(state: Vec<state::AdminListener>, legacy: &mut Legacy) -> io::Result<AdminListeners> {
+    let open = state.into_iter().map(|listener| {
+        let state::AdminListener { bind, socket, path } = listener;
+        Ok(AdminListener {
+            bind,
+            socket: legacy.take(socket)?,
+            path: path.map(|path| take_path(path, legacy)).transpose()?,
+        })
+    });
+    Ok(AdminListeners {
+        open: open.collect::<io::Result<_>>()?,
+    })
+}
+
 fn take_control(state: state::Control, legacy: &mut Legacy) -> io::Result<ControlServer> {
     let state::Control {
         listener,
@@ -489,6 +513,7 @@ mod tests {
             told_to_go: false,
             hung_for: None,
             killed: None,
+            replaced_for: None,
             channel: None,
             unread: b"{\"type\":\"re".to_vec(),
             unsent: Vec::new(),

@@ -19,6 +19,7 @@ use crate::logging::Unwritten;
 use crate::master::ReloadOutcome;
 use crate::master::death_report::KeptDeath;
 use crate::master::hangs::HangWatch;
+use crate::master::ledger::{Ledger, WorkerEnd};
 use crate::master::memory::MemoryWatch;
 use crate::master::suspects::Suspects;
 use crate::supervisor::{Caller, Generation, KillReason, Now, Slot, Supervisor, WorkerId};
@@ -49,6 +50,7 @@ pub(super) struct State {
     pub(super) supervisor: Supervisor,
     pub(super) generations: BTreeMap<Generation, Text>,
     pub(super) listeners: Listeners,
+    pub(super) admin: Vec<AdminListener>,
     pub(super) control: Control,
     pub(super) crew: Vec<Hand>,
     pub(super) scoreboard: Scoreboard,
@@ -57,6 +59,7 @@ pub(super) struct State {
     pub(super) deaths: Deaths,
     pub(super) hangs: HangWatch,
     pub(super) memory: MemoryWatch,
+    pub(super) ledger: Ledger,
     pub(super) last_reload: Option<ReloadOutcome>,
     pub(super) stop_callers: Vec<Caller>,
     pub(super) pid_file: Option<PathBuf>,
@@ -127,6 +130,15 @@ pub(super) struct SocketPath {
     pub(super) lock: Number,
 }
 
+/// Where monitoring asks.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AdminListener {
+    pub(super) bind: Bind,
+    pub(super) socket: Number,
+    pub(super) path: Option<SocketPath>,
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Control {
@@ -161,6 +173,7 @@ pub(super) struct Hand {
     pub(super) hung_for: Option<Duration>,
     /// Why it was killed, and with which signal.
     pub(super) killed: Option<(KillReason, i32)>,
+    pub(super) replaced_for: Option<WorkerEnd>,
     pub(super) channel: Option<Number>,
     pub(super) unread: Vec<u8>,
     pub(super) unsent: Vec<u8>,
@@ -394,6 +407,11 @@ mod tests {
                 heirs: BTreeSet::from([(tcp, 1, WorkerId(2))]),
                 cannot_steer: false,
             },
+            admin: vec![AdminListener {
+                bind: Bind::Unix("/run/control.admin.sock".into()),
+                socket: 6,
+                path: Some(path("/run/control.admin.sock", 7)),
+            }],
             control: Control {
                 listener: Some((9, path("/run/control.sock", 10))),
                 clients: vec![Client {
@@ -418,6 +436,7 @@ mod tests {
                 told_to_go: false,
                 hung_for: None,
                 killed: Some((KillReason::Hung, 6)),
+                replaced_for: Some(WorkerEnd::Recycle),
                 channel: Some(12),
                 unread: Vec::new(),
                 unsent: Vec::new(),
@@ -448,6 +467,7 @@ mod tests {
             },
             hangs,
             memory,
+            ledger: Ledger::default(),
             last_reload: Some(ReloadOutcome {
                 at: SECOND,
                 result: Ok(Generation(1)),
