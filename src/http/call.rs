@@ -45,9 +45,7 @@ impl<S: AppService> Pipeline<S> {
         track: &mut Track,
     ) -> Result<Response<S::Body>, Response<Bytes>> {
         let Called { id, limit, .. } = called;
-        if let Err(overloaded) = self.enter(id, called.activity, track).await {
-            return Err(overloaded);
-        }
+        self.enter(id, called.activity, track).await?;
         let named = (request.method().clone(), request.uri().clone());
         let answering = async {
             let mut app = self.app.clone();
