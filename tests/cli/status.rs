@@ -148,7 +148,7 @@ fn status_is_a_table_for_people() {
     "#);
     let seen: Vec<&str> = busy[0].split_whitespace().collect();
     assert_eq!(seen[3..5], ["1", "accepting"], "{busy:?}");
-    assert_eq!(seen[10..seen.len() - 1], ["GET", "/slow"], "{busy:?}");
+    assert_eq!(seen[11..seen.len() - 1], ["GET", "/slow"], "{busy:?}");
     assert!(
         !outcome.stdout.lines().any(|line| line.ends_with(' ')),
         "{outcome}"
