@@ -154,6 +154,29 @@ impl Snapshot {
             tally.bytes_sent,
         )?;
         page.count(
+            "requests_overloaded",
+            "Requests answered with 503 because the application had no place for them and the queue was full",
+            None,
+            counters.overloaded,
+        )?;
+        page.gauge(
+            "requests_queued",
+            "Requests that wait until the application has a place for them",
+            tally.queued,
+        )?;
+        page.count(
+            "queue_waits",
+            "Requests that waited for a place in the application and got one",
+            None,
+            tally.queue_waits,
+        )?;
+        page.count(
+            "queue_wait",
+            "How long all of these waited",
+            Some(&Unit::Seconds),
+            tally.queue_wait.as_secs_f64(),
+        )?;
+        page.count(
             "requests_blocked",
             "Requests not served because workers had died of the same request",
             None,
@@ -328,7 +351,13 @@ impl Page<'_> {
         Ok(())
     }
 
-    fn count(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: u64) -> fmt::Result {
+    fn count(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        value: impl prometheus_client::encoding::EncodeCounterValue,
+    ) -> fmt::Result {
         let mut metric = self.metric(name, help, unit, MetricType::Counter)?;
         metric.encode_counter::<NoLabelSet, _, u64>(&value, None)
     }

@@ -128,6 +128,9 @@ pub struct Totals {
     /// Of those: not served because workers had died of the same request (`workers.poison_guard`).
     #[serde(default)]
     pub blocked: u64,
+    /// Of those: not served because the application had no place for them (`http.max_in_flight`).
+    #[serde(default)]
+    pub overloaded: u64,
 }
 
 /// A worker.
@@ -149,6 +152,9 @@ pub struct WorkerStatus {
     pub connections: u64,
     /// Requests in flight.
     pub in_flight: u64,
+    /// Of those: wait until the application has a place for them.
+    #[serde(default)]
+    pub queued: u64,
     /// Requests answered.
     pub requests: u64,
     /// What it holds in memory; absent where the kernel does not tell.
@@ -259,6 +265,7 @@ impl Master {
                 refused: counters.refused,
                 audited: counters.audited,
                 blocked: counters.blocked,
+                overloaded: counters.overloaded,
             },
             worker_ends: self.ledger.ends(),
             reloads: self.ledger.reloads(),
@@ -314,6 +321,7 @@ impl Master {
             uptime: self.now().saturating_sub(worker.spawned).as_secs_f64(),
             connections: seat.connections,
             in_flight: seat.in_flight,
+            queued: seat.queued,
             requests: seat.counters.requests(),
             memory: held.and_then(|held| {
                 Some(MemoryStatus {

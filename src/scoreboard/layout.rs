@@ -1,7 +1,7 @@
 //! Where each figure lies in the shared words. Changing anything here means a new [`VERSION`].
 
 /// The layout's number, in the first word: a reader of another version keeps away.
-pub const VERSION: u64 = 5;
+pub const VERSION: u64 = 6;
 
 /// Workers that can exist at once: those of a generation and of the ones that still drain.
 pub const SEATS: usize = 2048;
@@ -66,6 +66,9 @@ pub(super) enum Figure {
     Refused,
     Audited,
     Blocked,
+    Overloaded,
+    /// Requests that wait for a place.
+    Queued,
     /// 1 while the worker takes connections.
     Accepting,
     /// Since when the event loop has not been seen to turn, in monotonic nanoseconds; 0 while it waits for something to do.
@@ -74,6 +77,9 @@ pub(super) enum Figure {
     Executing,
     /// What the worker could tell of its own death.
     Testimony,
+    /// Requests that waited for a place and got one, and how long all of them waited.
+    QueueWaits,
+    QueueMicroseconds,
     /// Bytes of the bodies of answers.
     BytesSent,
     /// Tokens that were recognised, and tokens that had to be verified.
@@ -172,7 +178,7 @@ impl Reason {
 
 impl Figure {
     /// Those that only grow, and are kept when their worker dies. An upgrade to another layout knows them by their names.
-    pub(super) const COUNTERS: [Self; 23] = [
+    pub(super) const COUNTERS: [Self; 26] = [
         Self::ConnectionsTotal,
         Self::Informational,
         Self::Success,
@@ -182,6 +188,9 @@ impl Figure {
         Self::Refused,
         Self::Audited,
         Self::Blocked,
+        Self::Overloaded,
+        Self::QueueWaits,
+        Self::QueueMicroseconds,
         Self::BytesSent,
         Self::TokenHits,
         Self::TokenMisses,

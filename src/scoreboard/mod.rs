@@ -21,7 +21,7 @@ pub use blocked::Blocked;
 use layout::Figure;
 pub use layout::{BLOCKED_MAX, LATENCY_BUCKETS, PATH_MAX, REQUESTS_NAMED, Reason, SEATS, VERSION};
 pub use reader::{Cause, Counters, Latency, RequestInFlight, SeatView, Tally};
-pub use writer::{Connection, Executing, InFlight, RequestId, SeatWriter};
+pub use writer::{Connection, Executing, InFlight, Queued, RequestId, SeatWriter};
 
 use crate::sys::memory::SharedWords;
 

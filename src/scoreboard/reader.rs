@@ -23,6 +23,8 @@ pub struct SeatView {
     pub connections: u64,
     /// Requests that have begun and not ended.
     pub in_flight: u64,
+    /// Of those: wait until the application has a place for them.
+    pub queued: u64,
     /// What it has done.
     pub counters: Counters,
     /// The oldest requests in flight, at most [`REQUESTS_NAMED`].
@@ -59,6 +61,8 @@ pub struct Counters {
     pub audited: u64,
     /// Requests not served because they had ended workers; they are among the 5xx.
     pub blocked: u64,
+    /// Requests not served because the application had no place for them; they are among the 5xx.
+    pub overloaded: u64,
 }
 
 /// Everything that was done since the start, by the living and the dead, and what is going on.
@@ -66,6 +70,10 @@ pub struct Counters {
 pub struct Tally {
     /// What was done.
     pub counters: Counters,
+    /// Requests that waited for a place in the application and got one.
+    pub queue_waits: u64,
+    /// How long all of these waited.
+    pub queue_wait: Duration,
     /// Bytes of the bodies of answers.
     pub bytes_sent: u64,
     /// Tokens that were recognised, for they had been verified before.
@@ -80,6 +88,8 @@ pub struct Tally {
     pub connections: u64,
     /// Requests that have begun and not ended.
     pub in_flight: u64,
+    /// Of those: wait until the application has a place for them.
+    pub queued: u64,
 }
 
 /// A histogram of durations.
@@ -138,6 +148,7 @@ impl Scoreboard {
             generation: read(Figure::Generation),
             connections: read(Figure::Connections),
             in_flight: read(Figure::InFlight),
+            queued: read(Figure::Queued),
             counters: counters(read),
             requests,
             cause: Testimony::read(read(Figure::Testimony))
@@ -218,6 +229,8 @@ impl Scoreboard {
         };
         Tally {
             counters: counters(all),
+            queue_waits: all(Figure::QueueWaits),
+            queue_wait: Duration::from_micros(all(Figure::QueueMicroseconds)),
             bytes_sent: all(Figure::BytesSent),
             token_hits: all(Figure::TokenHits),
             token_misses: all(Figure::TokenMisses),
@@ -228,6 +241,7 @@ impl Scoreboard {
             },
             connections: living(Figure::Connections),
             in_flight: living(Figure::InFlight),
+            queued: living(Figure::Queued),
         }
     }
 
@@ -277,5 +291,6 @@ fn counters(read: impl Fn(Figure) -> u64) -> Counters {
         refused: read(Figure::Refused),
         audited: read(Figure::Audited),
         blocked: read(Figure::Blocked),
+        overloaded: read(Figure::Overloaded),
     }
 }

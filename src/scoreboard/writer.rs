@@ -50,6 +50,10 @@ pub struct Executing<'a> {
     before: u64,
 }
 
+/// A request that waits for a place; it does so until this is dropped.
+#[derive(Debug)]
+pub struct Queued(SeatWriter);
+
 /// An open connection; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Connection(SeatWriter);
@@ -105,6 +109,19 @@ impl SeatWriter {
     /// A request was not served, for it had ended workers.
     pub fn blocked(&self) {
         self.add(Figure::Blocked);
+    }
+
+    /// A request was not served, for the application had no place for it.
+    pub fn overloaded(&self) {
+        self.add(Figure::Overloaded);
+    }
+
+    /// A request waits until the application has a place for it, unless `most` do so already.
+    pub fn queue(&self, most: u32) -> Option<Queued> {
+        let figure = self.scoreboard.figure(self.seat, Figure::Queued);
+        let before = figure.fetch_add(1, Relaxed);
+        let queued = Queued(self.clone());
+        (before < u64::from(most)).then_some(queued)
     }
 
     /// Until when this request is blocked, monotonic.
@@ -236,11 +253,18 @@ impl InFlight {
         Executing { word, before }
     }
 
+    /// It waited for so long until the application had a place for it.
+    pub fn waited(&self, time: Duration) {
+        self.writer.add(Figure::QueueWaits);
+        self.writer
+            .add_many(Figure::QueueMicroseconds, microseconds(time));
+    }
+
     /// Its answer is over, after so long, with so many bytes of its body.
     pub fn answered_within(&self, time: Duration, bytes: u64) {
         let writer = &self.writer;
         writer.add_many(Figure::BytesSent, bytes);
-        let microseconds = time.as_secs() * 1_000_000 + u64::from(time.subsec_micros());
+        let microseconds = microseconds(time);
         let start = layout::latency(writer.seat);
         let bucket = start + layout::latency_bucket(microseconds);
         let sum = start + LATENCY_BUCKETS;
@@ -277,10 +301,21 @@ impl Drop for InFlight {
     }
 }
 
+impl Drop for Queued {
+    fn drop(&mut self) {
+        self.0.subtract(Figure::Queued);
+    }
+}
+
 impl Drop for Connection {
     fn drop(&mut self) {
         self.0.subtract(Figure::Connections);
     }
+}
+
+/// Without a division of 128 bits, as `as_micros` has it.
+fn microseconds(time: Duration) -> u64 {
+    time.as_secs() * 1_000_000 + u64::from(time.subsec_micros())
 }
 
 /// Up to eight bytes in a word, the first one lowest.
