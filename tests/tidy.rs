@@ -134,12 +134,20 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
         ],
         &["nix", "jsonwebtoken"],
     ),
-    // `auth`: whether what was fetched can be used, by the code that the workers use it with. `channel`: orders. `config`: what is
+    // `auth`: whose token opens the metrics. `master`: the types of what it says of itself, the document of `destrier status`, so that
+    // both tell the same; nothing of it is called. `scoreboard`: what workers do. `sys`: the clock, and what the kernel knows of processes.
+    (
+        "admin",
+        &["auth", "master", "scoreboard", "sys"],
+        &["nix", "jsonwebtoken", "SystemTime"],
+    ),
+    // `admin`: what it answers monitoring with. `auth`: whether what was fetched can be used, by the code that the workers use it with. `channel`: orders. `config`: what is
     // fetched. `log_writer`, `logging`: its log. `master_end`: where orders come from. `sys`: identity, the clock, sealed files. `tokens`: the deny list in their
     // database. It serves nobody, so it knows neither `http` nor `app`, and what becomes of what it fetches is the master's and the workers' affair.
     (
         "agent",
         &[
+            "admin",
             "auth",
             "channel",
             "config",
@@ -181,6 +189,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
     (
         "commands",
         &[
+            "admin",
             "agent",
             "app",
             "auth",

@@ -187,7 +187,7 @@ impl Snapshot {
     fn latency(&self, page: &mut Page<'_>) -> fmt::Result {
         let Latency { buckets, sum } = &self.tally.latency;
         let bounded = buckets.iter().enumerate().map(|(bucket, count)| {
-            let bound = Latency::bound(bucket).map_or(f64::MAX, |bound| bound.as_secs_f64());
+            let bound = Latency::bound(bucket).map_or(f64::INFINITY, |bound| bound.as_secs_f64());
             (bound, *count)
         });
         let bounded: Vec<(f64, u64)> = bounded.collect();

@@ -98,7 +98,11 @@ methods = "GET"
     http.queue = 1024  # default
     http.max_queue_wait = "1s"  # default
     websocket.max_message = "16MiB"  # default
+    # admin.bind is not set
+    # admin.issuer is not set
+    admin.scopes = []  # default
     # health.readiness_path is not set
+    health.ready_min = 1  # default
     auth.realm = "destrier"  # default
     # auth.resource is not set
     auth.authorization_servers = []  # default

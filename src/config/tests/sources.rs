@@ -221,7 +221,11 @@ fn what_is_in_force_is_shown_with_its_origin() {
     http.queue = 1024                                # default
     http.max_queue_wait = "1s"                       # default
     websocket.max_message = "16MiB"                  # default
+    # admin.bind is not set
+    # admin.issuer is not set
+    admin.scopes = []                                # default
     # health.readiness_path is not set
+    health.ready_min = 1                             # default
     auth.realm = "destrier"                          # default
     # auth.resource is not set
     auth.authorization_servers = []                  # default
