@@ -28,6 +28,7 @@ mod notify;
 mod pid1;
 mod plan;
 mod poison;
+mod python;
 mod recycle;
 mod reload;
 mod remote_keys;
