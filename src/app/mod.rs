@@ -1,5 +1,6 @@
 //! What is served: any tower service, built in each worker after the fork.
 
+mod client;
 pub mod demo;
 mod draining;
 mod request_body;
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 
 use crate::config::Config;
+pub use client::Client;
 pub use draining::Draining;
 pub use request_body::RequestBody;
 pub(crate) use request_body::{BodyEnd, Fault};

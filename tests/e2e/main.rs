@@ -28,6 +28,7 @@ mod notify;
 mod pid1;
 mod plan;
 mod poison;
+mod proxies;
 mod recycle;
 mod reload;
 mod remote_keys;
