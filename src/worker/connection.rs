@@ -193,7 +193,7 @@ async fn serve_secure<S: AppService>(
 }
 
 /// A stream that is not encrypted and on which nothing has arrived.
-fn fresh<T, S>(stream: T, serving: &Serving<S>) -> Watched<T> {
+fn fresh<T: ClientStream, S>(stream: T, serving: &Serving<S>) -> Watched<T> {
     let mut stream = Watched::new(stream, Activity::new(), serving.bounds);
     if serving.http2.is_some() {
         stream.opening = Opening::Unknown;
