@@ -316,7 +316,7 @@ fn the_limit_of_connections_counts_the_clients_behind_the_proxy() {
 
 /// What a client sends that is behind a proxy which only passes bytes on.
 #[test]
-fn the_word_of_a_client_behind_a_proxy_that_passes_bytes_on_is_not_the_proxys() {
+fn a_client_behind_a_proxy_that_passes_bytes_on_speaks_for_itself_only() {
     let mut setup = announced();
     setup.config.set_auth(
         "[auth]\nclient_cert_header = \"x-client-cert\"\n[[auth.rule]]\npath = \"/headers\"\naccess = \"public\"\n",
