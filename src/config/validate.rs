@@ -12,17 +12,19 @@ use super::notation::{OneOrMany, Text};
 use super::origin::Origin;
 use super::rules::refuse_pattern;
 use super::{
-    App, Bind, Config, Health, Http, Log, Process, Reload, Server, Websocket, WorkerCount, Workers,
+    Bind, Config, Health, Http, Log, Process, Reload, Server, Websocket, WorkerCount, Workers,
     bind, decode,
 };
 
 mod admin;
+mod app;
 mod auth;
 mod binding;
 mod claims;
 mod database;
 mod identity_fields;
 mod issuers;
+mod proxies;
 mod revocation;
 mod rules;
 mod tls;
@@ -47,25 +49,25 @@ pub(super) fn validate(
     server
         .bind
         .extend(tls.iter().flat_map(|tls| tls.bind.clone()));
+    server.proxy_protocol = check.proxy_protocol(&file.server.proxy_protocol, &server);
+    let http = check.http(&file.http, &file.workers);
     let auth = check.auth(&file.auth, &file.http);
+    let admin = check.admin(&file.admin, &server.bind, &auth.issuers);
     let config = Config {
         file: document.file.clone(),
-        admin: check.admin(&file.admin, &server.bind, &auth.issuers),
+        admin,
         server,
         tls,
         workers: check.workers(&file.workers),
         reload: check.reload(&file.reload),
         process: check.process(&file.process),
-        http: check.http(&file.http, &file.workers),
+        http,
         websocket: Websocket {
             max_message: any_if_zero(file.websocket.max_message.0),
         },
         health: check.health(&file.health, file.workers.count),
         auth,
-        app: App {
-            kind: file.app.kind,
-            faults: file.app.faults,
-        },
+        app: check.app(&file.app),
         log: Log {
             level: file.log.level,
             format: file.log.format,
@@ -120,6 +122,7 @@ impl Check<'_> {
             unix_owner: server.unix_owner.as_ref().map(text),
             unix_group: server.unix_group.as_ref().map(text),
             trusted_proxies: self.trusted_proxies(&server.trusted_proxies),
+            proxy_protocol: Vec::new(),
         }
     }
 
