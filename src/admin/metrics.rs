@@ -77,7 +77,7 @@ impl Snapshot {
     fn server(&self, page: &mut Page<'_>) -> fmt::Result {
         let status = &self.status;
         let mut build = page.metric("build", "What runs", None, MetricType::Info)?;
-        build.encode_info(&vec![("version", status.version.as_str())])?;
+        build.encode_info(&[("version", status.version.as_str())])?;
         // Of a clock that is read twice the last digits differ each time.
         let started = (self.now.as_secs_f64() - status.uptime).round();
         page.seconds(
@@ -140,7 +140,7 @@ impl Snapshot {
             "connections_accepted",
             "Connections accepted",
             None,
-            counters.connections,
+            &counters.connections,
         )?;
         page.gauge(
             "connections_open",
@@ -151,13 +151,13 @@ impl Snapshot {
             "response_body",
             "Bytes of the bodies of answers, before TLS",
             Some(&Unit::Bytes),
-            tally.bytes_sent,
+            &tally.bytes_sent,
         )?;
         page.count(
             "requests_overloaded",
             "Requests answered with 503 because the application had no place for them and the queue was full",
             None,
-            counters.overloaded,
+            &counters.overloaded,
         )?;
         page.gauge(
             "requests_queued",
@@ -168,19 +168,19 @@ impl Snapshot {
             "queue_waits",
             "Requests that waited for a place in the application and got one",
             None,
-            tally.queue_waits,
+            &tally.queue_waits,
         )?;
         page.count(
             "queue_wait",
             "How long all of these waited",
             Some(&Unit::Seconds),
-            tally.queue_wait.as_secs_f64(),
+            &tally.queue_wait.as_secs_f64(),
         )?;
         page.count(
             "requests_blocked",
             "Requests not served because workers had died of the same request",
             None,
-            counters.blocked,
+            &counters.blocked,
         )
     }
 
@@ -215,7 +215,7 @@ impl Snapshot {
             "requests_audited",
             "Requests that passed only because their rule is an audit",
             None,
-            tally.counters.audited,
+            &tally.counters.audited,
         )?;
         let lookups = [("hit", tally.token_hits), ("miss", tally.token_misses)];
         let lookups = lookups.map(|(result, count)| (vec![("result", result)], count));
@@ -356,10 +356,10 @@ impl Page<'_> {
         name: &str,
         help: &str,
         unit: Option<&Unit>,
-        value: impl prometheus_client::encoding::EncodeCounterValue,
+        value: &impl prometheus_client::encoding::EncodeCounterValue,
     ) -> fmt::Result {
         let mut metric = self.metric(name, help, unit, MetricType::Counter)?;
-        metric.encode_counter::<NoLabelSet, _, u64>(&value, None)
+        metric.encode_counter::<NoLabelSet, _, u64>(value, None)
     }
 
     fn counts<'l, V: prometheus_client::encoding::EncodeCounterValue>(

@@ -1,4 +1,4 @@
-//! The metrics as text: OpenMetrics 1.0, or the older text format of Prometheus for whoever understands only that.
+//! The metrics as text: `OpenMetrics` 1.0, or the older text format of Prometheus for whoever understands only that.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use prometheus_client::registry::Registry;
 
 use super::metrics::Snapshot;
 
-/// What OpenMetrics text is called.
+/// What `OpenMetrics` text is called.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The text, and its type; `accept` is the field of the request.
@@ -27,7 +27,7 @@ pub(super) fn encode(
     }
 }
 
-/// Whoever names OpenMetrics gets it, whatever weights it gives.
+/// Whoever names `OpenMetrics` gets it, whatever weights it gives.
 fn wants_prometheus_text(accept: &str) -> bool {
     accept.contains("text/plain") && !accept.contains("application/openmetrics-text")
 }
