@@ -155,12 +155,15 @@ fn more_clients_than_there_is_room_for_take_the_places_of_the_oldest() {
         address: Some(IpAddr::from(number.to_be_bytes())),
         subject: None,
     };
+    let mut shared = 0;
     for number in 0..300_000 {
-        assert_eq!(limits.check(0, client(number)), Ok(()), "{number} is new");
+        shared += u32::from(limits.check(0, client(number)).is_err());
         if number % 100 == 0 {
             clock.advance(Duration::from_millis(1));
         }
     }
+    // Some ten of them are taken for another one.
+    assert!(shared < 60, "{shared}");
     // Of the last ones all are remembered.
     for number in 299_000..300_000 {
         assert!(limits.check(0, client(number)).is_err(), "{number}");

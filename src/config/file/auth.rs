@@ -279,7 +279,9 @@ pub(in crate::config) struct Rule {
     /// `URI:spiffe://example/robot`, `email:robot@example.com`; when empty, any certificate will do.
     pub client_cert_san: OneOrMany<Text>,
     /// How many requests one client may make that this rule lets pass, as all workers count them: `10/s`, `100/min`; then 429.
-    pub rate: Limit,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Limit")]
+    pub rate: Option<Limit>,
     /// What makes a client: its `address`, or the `subject` of its token, which is the default where a token is needed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "RateBy")]
@@ -308,7 +310,7 @@ impl Default for Rule {
             query_token: None,
             client_cert: ClientCertNeed::None,
             client_cert_san: OneOrMany::default(),
-            rate: Limit(None),
+            rate: None,
             rate_by: None,
             rate_burst: None,
         }

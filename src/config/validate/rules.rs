@@ -129,7 +129,7 @@ impl Check<'_> {
             let reason = "must be \"address\" in a rule that is public: it looks at no token";
             self.refuse(&key.child("rate_by"), reason, None);
         }
-        let Limit(Some(rate)) = written.rate else {
+        let Some(Limit(Some(rate))) = written.rate else {
             let needless = [
                 ("rate_by", written.rate_by.is_some()),
                 ("rate_burst", written.rate_burst.is_some()),
