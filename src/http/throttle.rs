@@ -4,11 +4,11 @@ use bytes::Bytes;
 use http::Response;
 use http::request::Parts;
 
-use super::{Origin, Pipeline, reply};
-use crate::app::AppService;
+use super::{Pipeline, reply};
+use crate::app::{AppService, Client};
 use crate::auth::{Claims, Refusal};
 use crate::config::RateBy;
-use crate::rate_limit::{Client, TooMany};
+use crate::rate_limit::{Requester, TooMany};
 use crate::scoreboard::RequestId;
 
 impl<S: AppService> Pipeline<S> {
@@ -18,13 +18,13 @@ impl<S: AppService> Pipeline<S> {
         rule: Option<usize>,
         claims: Option<&Claims>,
         head: &Parts,
-        origin: &Origin,
+        client: Client,
         id: RequestId,
     ) -> Option<Response<Bytes>> {
         let (rates, rule) = (self.rates.as_ref()?, rule?);
         let issuer = claims.and_then(|claims| claims.get("iss")?.as_str());
-        let client = Client {
-            address: origin.peer.map(|peer| peer.ip()),
+        let requester = Requester {
+            address: client.address,
             subject: claims
                 .and_then(Claims::subject)
                 .map(|subject| (issuer, subject)),
@@ -33,7 +33,7 @@ impl<S: AppService> Pipeline<S> {
             by,
             wait,
             is_audited,
-        } = rates.check(rule, client).err()?;
+        } = rates.check(rule, requester).err()?;
         let by = match by {
             RateBy::Address => "address",
             RateBy::Subject => "subject",

@@ -41,7 +41,7 @@ struct Limited<C: Clock> {
 
 /// Who makes a request.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Client<'a> {
+pub struct Requester<'a> {
     /// Its address; none on a Unix socket.
     pub address: Option<IpAddr>,
     /// Issuer and subject of its token, where it has one that names a subject.
@@ -103,13 +103,13 @@ impl<C: Clock> RateLimits<C> {
     ///
     /// # Errors
     /// There are too many.
-    pub fn check(&self, rule: usize, client: Client<'_>) -> Result<(), TooMany> {
+    pub fn check(&self, rule: usize, requester: Requester<'_>) -> Result<(), TooMany> {
         let Some(Some(limited)) = self.rules.get(rule) else {
             return Ok(());
         };
         let text = limited.text.as_bytes();
-        let by_subject = client.subject.filter(|_| limited.by == RateBy::Subject);
-        let (by, number) = match (by_subject, client.address) {
+        let by_subject = requester.subject.filter(|_| limited.by == RateBy::Subject);
+        let (by, number) = match (by_subject, requester.address) {
             (Some((issuer, subject)), _) => {
                 let issuer = issuer.unwrap_or_default().as_bytes();
                 let parts = [text, b"subject", issuer, subject.as_bytes()];

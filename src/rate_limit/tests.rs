@@ -45,14 +45,14 @@ fn limits(rules: &[config::Rule]) -> (RateLimits<FakeRelativeClock>, FakeRelativ
     (limits, clock)
 }
 
-fn from(address: &str) -> Client<'static> {
-    Client {
+fn from(address: &str) -> Requester<'static> {
+    Requester {
         address: Some(address.parse().unwrap()),
         subject: None,
     }
 }
 
-fn passed<C: Clock>(limits: &RateLimits<C>, rule: usize, client: Client<'_>) -> usize {
+fn passed<C: Clock>(limits: &RateLimits<C>, rule: usize, client: Requester<'_>) -> usize {
     (0..1000)
         .take_while(|_| limits.check(rule, client).is_ok())
         .count()
@@ -86,7 +86,7 @@ fn rules_addresses_networks_and_subjects_of_issuers_count_alone() {
     assert_eq!(passed(&limits, 0, from("::ffff:192.0.2.1")), 2);
     assert_eq!(passed(&limits, 0, from("192.0.2.1")), 0);
     assert_eq!(passed(&limits, 1, from("192.0.2.1")), 2, "another rule");
-    let subject = |issuer, subject| Client {
+    let subject = |issuer, subject| Requester {
         subject: Some((Some(issuer), subject)),
         ..from("192.0.2.1")
     };
@@ -97,7 +97,7 @@ fn rules_addresses_networks_and_subjects_of_issuers_count_alone() {
     assert_eq!(refused.by, RateBy::Subject);
     assert_eq!(passed(&limits, 0, subject("one", "alice")), 0);
     assert_eq!(
-        passed(&limits, 0, Client::default()),
+        passed(&limits, 0, Requester::default()),
         1000,
         "nobody is counted"
     );
@@ -151,7 +151,7 @@ fn whatever_workers_do_at_once_no_more_than_the_burst_passes() {
 #[test]
 fn more_clients_than_there_is_room_for_take_the_places_of_the_oldest() {
     let (limits, clock) = limits(&[rule("/a", 60, 1, RateBy::Address)]);
-    let client = |number: u32| Client {
+    let client = |number: u32| Requester {
         address: Some(IpAddr::from(number.to_be_bytes())),
         subject: None,
     };

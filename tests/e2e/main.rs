@@ -29,6 +29,7 @@ mod overload;
 mod pid1;
 mod plan;
 mod poison;
+mod proxies;
 mod rate_limits;
 mod recycle;
 mod reload;
