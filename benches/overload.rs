@@ -5,8 +5,9 @@
 //! are counted (goodput). It takes about 20 seconds, and fails where they are less than nine tenths of what it can give.
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
     clippy::print_stdout,
-    clippy::cast_precision_loss,
     reason = "a bench fails by panicking and prints its figures"
 )]
 
