@@ -4,6 +4,7 @@
 //! it, so a worker that dies in mid-write leaves a word, not a lock. Workers of every generation use the same table.
 
 use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{
     AtomicU64,
@@ -25,11 +26,17 @@ const BUCKETS: usize = 1 << 14;
 /// Clients that a bucket can hold: a cache line.
 const WAYS: usize = 8;
 
-/// Before the first bucket: when the table was made. A whole bucket, so that none begins within a cache line.
+/// Before the first bucket: when the table was made, and its key. A whole bucket, so that none begins within a cache line.
 const HEAD: usize = WAYS;
 
 /// Monotonic nanoseconds from which the times in it count.
 const ORIGIN: usize = 0;
+
+/// Where the key is.
+const KEY: usize = 1;
+
+/// Words of the key, which has 256 bits.
+const KEY_WORDS: usize = 4;
 
 /// Words of the whole region.
 const WORDS: usize = HEAD + BUCKETS * WAYS;
@@ -38,7 +45,7 @@ const WORDS: usize = HEAD + BUCKETS * WAYS;
 #[derive(Debug)]
 pub struct RateTable {
     memory: SharedWords,
-    /// Nobody outside can tell who shares a bucket, or a word. Workers have it from the master, which forks them.
+    /// Nobody outside can tell who shares a bucket, or a word.
     key: hmac::Key,
 }
 
@@ -53,16 +60,41 @@ impl RateTable {
     /// `memfd_create(2)` and mmap(2): no memory. getrandom(2).
     pub fn new() -> io::Result<Arc<Self>> {
         let memory = SharedWords::new("destrier-rates", WORDS)?;
-        let mut key = [0; 32];
-        getrandom::fill(&mut key).map_err(|error| io::Error::other(error.to_string()))?;
+        for word in memory.words().iter().skip(KEY).take(KEY_WORDS) {
+            let random = getrandom::u64();
+            let random = random.map_err(|error| io::Error::other(error.to_string()))?;
+            word.store(random, Relaxed);
+        }
         if let Some(word) = memory.words().get(ORIGIN) {
             let now = u64::try_from(clock::monotonic().as_nanos()).unwrap_or(u64::MAX);
             word.store(now, Relaxed);
         }
-        Ok(Arc::new(Self {
-            memory,
+        Ok(Arc::new(Self::of_memory(memory)))
+    }
+
+    /// Shares one that a program of the same build has made.
+    ///
+    /// # Errors
+    /// mmap(2), or `file` is no such table.
+    pub fn of_file(file: OwnedFd) -> io::Result<Arc<Self>> {
+        let memory = SharedWords::of_file(file, WORDS)?;
+        Ok(Arc::new(Self::of_memory(memory)))
+    }
+
+    /// The memory, for a program that does not inherit the mapping.
+    pub fn file(&self) -> BorrowedFd<'_> {
+        self.memory.file()
+    }
+
+    fn of_memory(memory: SharedWords) -> Self {
+        let words = memory.words().iter().skip(KEY).take(KEY_WORDS);
+        let key: Vec<u8> = words
+            .flat_map(|word| word.load(Relaxed).to_le_bytes())
+            .collect();
+        Self {
             key: hmac::Key::new(hmac::HMAC_SHA256, &key),
-        }))
+            memory,
+        }
     }
 
     /// From when the times in it count, monotonic.
@@ -133,4 +165,4 @@ impl StateStore for Store {
     }
 }
 
-const _: () = assert!(BUCKETS.is_power_of_two() && ORIGIN < HEAD);
+const _: () = assert!(BUCKETS.is_power_of_two() && KEY + KEY_WORDS <= HEAD);

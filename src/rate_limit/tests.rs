@@ -131,6 +131,9 @@ fn whatever_workers_do_at_once_no_more_than_the_burst_passes() {
     thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
+                // As a program that does not inherit the mapping.
+                let file = table.file().try_clone_to_owned().unwrap();
+                let table = RateTable::of_file(file).unwrap();
                 let limits = RateLimits::new(&rules, &table);
                 for _ in 0..60 {
                     for (number, passed) in (0..).zip(&passed) {

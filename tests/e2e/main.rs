@@ -30,6 +30,7 @@ mod pid1;
 mod plan;
 mod poison;
 mod proxies;
+mod python;
 mod rate_limits;
 mod recycle;
 mod reload;
