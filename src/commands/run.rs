@@ -281,6 +281,7 @@ fn serve<A: App>(
             listeners,
             seat,
             replay,
+            rates,
             identity,
         } = assignment;
         let task = Task {
@@ -297,6 +298,7 @@ fn serve<A: App>(
             listeners,
             seat,
             replay,
+            rates,
             identity,
         };
         match &interpreter {

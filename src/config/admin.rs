@@ -35,6 +35,7 @@ impl Config {
             audit: false,
             request_timeout: None,
             max_body: 0,
+            rate: None,
             query_token: None,
             client_cert: None,
         };

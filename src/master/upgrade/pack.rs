@@ -35,6 +35,8 @@ impl Master {
             signals: _,
             scoreboard,
             replay,
+            // Begun anew.
+            rates: _,
             deaths,
             hangs,
             memory,
