@@ -6,10 +6,10 @@ use http::request::Parts;
 
 use super::{Pipeline, reply};
 use crate::app::{AppService, Client};
-use crate::auth::{Claims, Refusal};
+use crate::auth::{Claims, Refusal, RefusalClass};
 use crate::config::RateBy;
 use crate::rate_limit::{Requester, TooMany};
-use crate::scoreboard::RequestId;
+use crate::scoreboard::{Reason, RequestId};
 
 impl<S: AppService> Pipeline<S> {
     /// The answer to a request that is one too many for the rule at this place; none when it may go on.
@@ -43,6 +43,7 @@ impl<S: AppService> Pipeline<S> {
             challenge: None,
             detail: "Request was throttled.",
             code: "throttled",
+            class: RefusalClass::Request,
             reason: format!("more than the `rate` of auth.rule[{rule}] for its {by}"),
         };
         if is_audited {
@@ -50,7 +51,7 @@ impl<S: AppService> Pipeline<S> {
             return None;
         }
         let (method, path) = (head.method.as_str(), head.uri.path());
-        self.seat.refused();
+        self.seat.refused(Reason::Request);
         self.unserved.refused(&refusal, (method, path), id);
         Some(reply::throttled(wait))
     }
