@@ -9,7 +9,7 @@ use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 
 use super::notation::{Octal, OneOrMany, Period, Size, Text, Whole};
-use super::{AppKind, Balance, Format, Level, Strategy, WorkerCount};
+use super::{AppKind, Balance, Format, ForwardedFields, Level, Strategy, WorkerCount};
 
 mod auth;
 mod tls;
@@ -91,6 +91,8 @@ pub(super) struct Server {
     pub trusted_proxies: OneOrMany<Text>,
     /// Addresses of `server.bind` and `tls.bind` on which every connection begins with a PROXY header, from one of `trusted_proxies`.
     pub proxy_protocol: OneOrMany<Text>,
+    /// The fields in which `trusted_proxies` tell of their clients: `X-Forwarded-For` and its like, `Forwarded` (RFC 7239), or none.
+    pub forwarded: ForwardedFields,
 }
 
 impl Default for Server {
@@ -104,6 +106,7 @@ impl Default for Server {
             unix_group: None,
             trusted_proxies: OneOrMany::default(),
             proxy_protocol: OneOrMany::default(),
+            forwarded: ForwardedFields::XForwarded,
         }
     }
 }

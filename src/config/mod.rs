@@ -188,6 +188,20 @@ pub struct Server {
     pub trusted_proxies: TrustedProxies,
     /// Those of the addresses on which every connection begins with a PROXY header.
     pub proxy_protocol: Vec<Bind>,
+    /// The fields in which those peers tell of their clients.
+    pub forwarded: ForwardedFields,
+}
+
+/// The fields in which a trusted proxy tells of its client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForwardedFields {
+    /// `X-Forwarded-For`, `-Proto`, `-Host` and `-Port`, `X-Real-IP`.
+    XForwarded,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+    /// None: the proxy is the client.
+    None,
 }
 
 /// One address to listen on.

@@ -119,6 +119,7 @@ impl Check<'_> {
             unix_group: server.unix_group.as_ref().map(text),
             trusted_proxies: self.trusted_proxies(&server.trusted_proxies),
             proxy_protocol: Vec::new(),
+            forwarded: self.forwarded(server.forwarded, &server.trusted_proxies),
         }
     }
 

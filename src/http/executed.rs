@@ -71,7 +71,7 @@ mod tests {
         let scoreboard = Scoreboard::new().expect("memory");
         let seat = scoreboard.writer(0);
         let executing = seat.crash_note().executing;
-        let id = RequestId { high: 0, low: 1 };
+        let id = RequestId::new(0, 1);
         let began = Duration::from_secs(1);
         let in_flight = seat.begin(id, "GET", "/", began);
         let track = Track::begin(id, began, Arc::new(Activity::new()), in_flight, None);

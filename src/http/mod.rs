@@ -9,6 +9,7 @@ mod client_certificate;
 mod executed;
 mod fingerprint;
 mod forged;
+mod forwarded;
 pub mod fresh_keys;
 mod head;
 pub mod http2;
@@ -37,6 +38,7 @@ use bytes::Bytes;
 use call::Called;
 pub use client_certificate::ClientCertificates;
 use client_certificate::Presented;
+pub use forwarded::Forwarding;
 use fresh_keys::FreshKeys;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version};
@@ -101,6 +103,8 @@ pub struct Settings {
     pub max_message: u64,
     /// Whether a request that ended workers again and again is blocked for a while.
     pub poison_guard: bool,
+    /// What proxies say of their clients.
+    pub forwarding: Forwarding,
     /// Whose word on the certificates of clients counts.
     pub client_certificates: ClientCertificates,
     /// How large a request may be.
@@ -177,13 +181,14 @@ impl<S: AppService> Pipeline<S> {
     /// None; the type is what hyper asks for.
     pub async fn handle(
         &self,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
         origin: &Origin,
     ) -> Result<Response<ResponseBody<S::Body>>, Infallible> {
         let id = self.next_id();
         let has_body = !request.body().is_end_stream();
         origin.activity.begin_request(has_body);
-        let client = origin.client();
+        let forwarding = &self.settings.forwarding;
+        let (client, id) = forwarding.take(request.headers_mut(), origin, id);
         let mut track = self.track(id, &request, origin, client);
         let (mut head, body) = request.into_parts();
         let body_end = origin.activity.body_end(has_body);
@@ -347,12 +352,10 @@ impl<S: AppService> Pipeline<S> {
         let certificates = &self.settings.client_certificates;
         let certificate = certificates.take(&mut head.headers, origin)?;
         let certificate = certificate.as_ref();
-        // A proxy has a client of its own, who may have asked by another scheme.
-        let is_https = client.is_https && !origin.is_proxy;
-        let verdict = match self.judge(head, certificate, is_https) {
+        let verdict = match self.judge(head, certificate, client.is_https) {
             // Boxed: the memory of every connection would else have room for it.
             (_, Some(key)) if Box::pin(self.fresh_keys.wait_for(&key)).await => {
-                self.judge(head, certificate, is_https).0
+                self.judge(head, certificate, client.is_https).0
             }
             (verdict, _) => verdict,
         };

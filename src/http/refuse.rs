@@ -19,10 +19,7 @@ use crate::sys::clock;
 impl<S: AppService> Pipeline<S> {
     /// Of a request that has begun.
     pub(super) fn next_id(&self) -> RequestId {
-        let id = RequestId {
-            high: self.id_high,
-            low: self.id_low.fetch_add(1, Relaxed),
-        };
+        let id = RequestId::new(self.id_high, self.id_low.fetch_add(1, Relaxed));
         if Some(id.low) == self.settings.max_requests {
             self.served_out.notify_one();
         }

@@ -15,7 +15,7 @@ use crate::channel::ToMaster;
 use crate::http::activity::Limits;
 use crate::http::fresh_keys::FreshKeys;
 use crate::http::wire::Bounds;
-use crate::http::{ClientCertificates, Pipeline, PlacesSettings, Settings, Shared};
+use crate::http::{ClientCertificates, Forwarding, Pipeline, PlacesSettings, Settings, Shared};
 use crate::tokens;
 
 /// An event stream is ended at least so long before its worker would be killed, so that it ends whole.
@@ -104,6 +104,7 @@ fn settings(task: &Task) -> Settings {
         max_requests: (least > 0).then(|| u64::from(least) + u64::from(jitter)),
         max_message: config.websocket.max_message,
         poison_guard: config.workers.poison_guard,
+        forwarding: Forwarding::new(config),
         client_certificates: ClientCertificates::new(config),
     }
 }

@@ -41,6 +41,7 @@ methods = "GET"
     # server.unix_group is not set
     server.trusted_proxies = []  # default
     server.proxy_protocol = []  # default
+    server.forwarded = "x-forwarded"  # default
     # tls.bind is not set
     # tls.certificate_file is not set
     # tls.key_file is not set

@@ -164,6 +164,7 @@ fn what_is_in_force_is_shown_with_its_origin() {
     # server.unix_group is not set
     server.trusted_proxies = []                      # default
     server.proxy_protocol = []                       # default
+    server.forwarded = "x-forwarded"                 # default
     # tls.bind is not set
     # tls.certificate_file is not set
     # tls.key_file is not set
