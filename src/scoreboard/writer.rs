@@ -13,7 +13,7 @@ use super::layout::{self, Figure, Named, PATH, PATH_MAX, REQUESTS_NAMED};
 use crate::sys::crash::Note;
 
 /// So many characters may the id have that a proxy has given a request.
-const GIVEN_MAX: usize = 128;
+const GIVEN_MAX: usize = 64;
 
 /// What one request is called. It is shown, in logs and answers, as the id that a trusted proxy has given it, or else as 32 hexadecimal
 /// digits; on the scoreboard, and so in death reports, it has those in any case.
@@ -43,7 +43,7 @@ impl RequestId {
         }
     }
 
-    /// The same, called as a proxy calls it: 1 to 128 letters, digits and `-._~+/=:@`, which is what ids are written with (base64, UUIDs,
+    /// The same, called as a proxy calls it: 1 to 64 letters, digits and `-._~+/=:@`, which is what ids are written with (base64, UUIDs,
     /// `Root=1-...`) and cannot forge a line of a log. None where it is anything else.
     pub fn called(self, id: &[u8]) -> Option<Self> {
         let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=:@".contains(byte);
