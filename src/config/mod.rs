@@ -14,6 +14,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod access_log;
 mod auth;
 mod bind;
 mod decode;
@@ -43,6 +44,7 @@ mod validate;
 
 use errors::Problems;
 
+pub use access_log::{AccessField, AccessFormat, AccessLog, AccessTarget, Facility, TemplatePart};
 pub use auth::{
     Access, Algorithm, Auth, Binding, ClaimField, ClaimTest, ClientCert, ClientCertFormat,
     ClientCertNeed, DPOP_WINDOW_MAX, DenyListSource, DoubleSubmit, FieldFormat, Issuer, KeySource,
@@ -166,6 +168,8 @@ pub struct Config {
     pub app: App,
     /// What is written down.
     pub log: Log,
+    /// One line for each request; absent: they get none.
+    pub access_log: Option<AccessLog>,
 }
 
 /// `[server]`: the listeners.
@@ -375,8 +379,6 @@ pub struct Log {
     pub format: Format,
     /// Where they go; standard error when absent. Reopened on SIGUSR1.
     pub file: Option<PathBuf>,
-    /// Whether each request gets a line.
-    pub access: bool,
 }
 
 /// `log.level`.

@@ -1,5 +1,6 @@
 //! Paths: in the file they are relative to the file's folder, elsewhere to the current directory.
 
+use super::access_log;
 use super::document::Document;
 use super::file::File;
 use super::key::KeyPath;
@@ -25,6 +26,10 @@ pub(super) fn make_absolute(file: &mut File, document: &Document) {
         &mut file.process.control_socket,
     );
     resolve(&"log.file".into(), &mut file.log.file);
+    if access_log::is_file(&file.access_log.to.0) {
+        let Text(path) = &mut file.access_log.to;
+        *path = document.resolve(&"access_log.to".into(), path);
+    }
     resolve(
         &"auth.tokens.signing_key_file".into(),
         &mut file.auth.tokens.signing_key_file,

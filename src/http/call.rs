@@ -18,6 +18,7 @@ use super::track::Track;
 use super::{Pipeline, reply};
 use crate::app::{AppService, BodyEnd, BoxError, Fault, RequestBody};
 use crate::scoreboard::RequestId;
+use crate::sys::clock;
 
 /// A request that the application is called for.
 pub(super) struct Called<'a> {
@@ -44,6 +45,7 @@ impl<S: AppService> Pipeline<S> {
     ) -> Result<Response<S::Body>, Response<Bytes>> {
         let Called { id, limit, .. } = called;
         let named = (request.method().clone(), request.uri().clone());
+        let began = clock::monotonic();
         let answering = async {
             let mut app = self.app.clone();
             poll_fn(|context| app.poll_ready(context)).await?;
@@ -66,6 +68,7 @@ impl<S: AppService> Pipeline<S> {
             });
             within(limit, caught).await
         };
+        track.app_took_since(began);
         let Some(outcome) = outcome else {
             let (method, uri) = named;
             let (started, working) = track.give_up();

@@ -198,6 +198,7 @@ mod tests {
             peer: peer.map(|peer| (peer.parse::<IpAddr>().unwrap(), 1).into()),
             activity: Arc::default(),
             is_https: false,
+            tls: None,
             certificate: None,
         };
         let taken = certificates.take(fields, &origin);

@@ -9,6 +9,7 @@ use super::addresses::Addresses;
 use super::connection::Serving;
 use super::tls::SecureListeners;
 use super::{Task, drain, http2};
+use crate::access_log::AccessLog;
 use crate::app::AppService;
 use crate::channel::ToMaster;
 use crate::http::activity::Limits;
@@ -88,7 +89,7 @@ fn settings(task: &Task) -> Settings {
                 .saturating_sub(STREAM_MARGIN),
         ),
         keep_alive_requests: config.http.keep_alive_requests,
-        access_log: config.log.access,
+        access_log: AccessLog::new(config, task.worker, task.generation).map(Arc::new),
         max_requests: (least > 0).then(|| u64::from(least) + u64::from(jitter)),
         max_message: config.websocket.max_message,
         poison_guard: config.workers.poison_guard,
