@@ -72,7 +72,11 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
     // `sys`: the memory that it shares. What a proof is, whoever asks knows.
     ("replay", &["sys"], &["nix", "tokio", "serde", "hyper"]),
     // `config`: format, fields, rules. `logging`: where lines go. `sys`: which process a message is of. It knows no request but what it is told of one.
-    ("access_log", &["config", "logging", "sys"], &["nix", "tokio", "hyper"]),
+    (
+        "access_log",
+        &["config", "logging", "sys"],
+        &["nix", "tokio", "hyper"],
+    ),
     // `config`: level, format, file. `sys`: output that does not block, and survives a fork.
     ("logging", &["config", "sys"], &["tokio", "hyper"]),
     // `logging`: what it writes. A task of a runtime, so `logging`, which the master uses too, cannot have it.

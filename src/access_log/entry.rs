@@ -63,6 +63,7 @@ pub struct Entry<'a> {
 }
 
 /// What a field says.
+#[derive(Clone, Copy)]
 pub(super) enum Value<'a> {
     Absent,
     Number(u64),

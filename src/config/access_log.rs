@@ -233,10 +233,12 @@ pub(super) fn target(written: &str) -> Result<AccessTarget, Unusable> {
     const WORDS: [&str; 5] = ["log", "stdout", "stderr", "syslog", "journald"];
     let socket = |path: &str| {
         let is_path = path.starts_with('/');
-        is_path.then(|| PathBuf::from(path)).ok_or(Unusable {
-            reason: "must have the whole path of a socket after the `:`".to_owned(),
-            hint: None,
-        })
+        is_path
+            .then(|| PathBuf::from(path))
+            .ok_or_else(|| Unusable {
+                reason: "must have the whole path of a socket after the `:`".to_owned(),
+                hint: None,
+            })
     };
     Ok(match written {
         "log" => AccessTarget::Log,

@@ -145,11 +145,10 @@ impl Access {
         }
         self.was_told = true;
         let to = self.target.to_string();
-        match self.queue.failure() {
-            Some(error) => {
-                tracing::error!(to, %error, "the access log cannot be written, its lines are lost until it can");
-            }
-            None => tracing::warn!(to, "nobody reads the access log, its lines are lost"),
+        if let Some(error) = self.queue.failure() {
+            tracing::error!(to, %error, "the access log cannot be written, its lines are lost until it can");
+        } else {
+            tracing::warn!(to, "nobody reads the access log, its lines are lost");
         }
     }
 

@@ -161,7 +161,7 @@ pub fn may_append(path: &Path) -> io::Result<()> {
     let wanted = AccessFlags::W_OK;
     let checked = match faccessat(AT_FDCWD, path, wanted, AtFlags::AT_EACCESS) {
         Err(Errno::ENOENT) => {
-            let folder = path.parent().unwrap_or(Path::new("/"));
+            let folder = path.parent().unwrap_or_else(|| Path::new("/"));
             let wanted = wanted | AccessFlags::X_OK;
             faccessat(AT_FDCWD, folder, wanted, AtFlags::AT_EACCESS)
         }

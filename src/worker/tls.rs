@@ -238,11 +238,12 @@ fn agreed(stream: &SecureStream, tls: &Tls) -> Result<Agreed, Failure> {
 
 /// As it is written, of those that are spoken.
 fn version(version: ProtocolVersion) -> Option<&'static str> {
-    match version {
-        ProtocolVersion::TLSv1_2 => Some("1.2"),
-        ProtocolVersion::TLSv1_3 => Some("1.3"),
-        _ => None,
-    }
+    [
+        (ProtocolVersion::TLSv1_2, "1.2"),
+        (ProtocolVersion::TLSv1_3, "1.3"),
+    ]
+    .into_iter()
+    .find_map(|(each, name)| (each == version).then_some(name))
 }
 
 /// Ends a connection so that its client can read what it was told: what it still sends is read, up to a bound.
