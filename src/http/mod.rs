@@ -3,6 +3,7 @@
 
 mod access;
 pub mod activity;
+mod answer_time;
 mod body;
 mod call;
 mod client_certificate;
@@ -16,6 +17,7 @@ mod identity_fields;
 mod in_progress;
 mod malformed;
 mod origin;
+mod places;
 mod refuse;
 mod reply;
 mod stream;
@@ -43,13 +45,15 @@ use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 pub use in_progress::InProgress;
 pub use origin::Origin;
+use places::Places;
+pub use places::PlacesSettings;
 pub use reply::needs_tls;
 use tokio::sync::Notify;
 use track::Track;
 use unserved::Unserved;
 
 use crate::access_log::AccessLog;
-use crate::app::{AppService, BodyEnd, Draining, RequestBody};
+use crate::app::{AppService, BodyEnd, BodyPace, Draining, RequestBody};
 use crate::auth::{Freshness, Guard, Judged, Passed, Refusal, RequestView, UnixTime, Verdict};
 use crate::replay::{ReplayCache, Shown};
 use crate::scoreboard::{RequestId, SeatWriter};
@@ -68,6 +72,7 @@ pub struct Pipeline<S> {
     seat: SeatWriter,
     replay: Option<Arc<ReplayCache>>,
     unserved: Unserved,
+    places: Places,
     settings: Settings,
     /// Wakes whoever waits for the worker to have served enough.
     served_out: Notify,
@@ -104,6 +109,10 @@ pub struct Settings {
     pub bounds: wire::Bounds,
     /// How many bytes its body may have where no rule decides.
     pub max_body: u64,
+    /// How slowly it may come.
+    pub body_pace: BodyPace,
+    /// How many requests the application works on at once, and how many wait for that.
+    pub places: PlacesSettings,
 }
 
 /// What a worker shares with others, and with the master.
@@ -125,6 +134,7 @@ impl<S: AppService> Pipeline<S> {
         settings: Settings,
         request_ids: u64,
     ) -> Self {
+        let places = Places::new(settings.places, seat.clone());
         Self {
             guard,
             fresh_keys,
@@ -133,6 +143,7 @@ impl<S: AppService> Pipeline<S> {
             seat,
             replay,
             unserved: Unserved::new(),
+            places,
             settings,
             served_out: Notify::new(),
             stuck: Arc::new(Notify::new()),
@@ -181,7 +192,8 @@ impl<S: AppService> Pipeline<S> {
             Version::HTTP_11 => head.headers.contains_key(EXPECT),
             version => version > Version::HTTP_11,
         };
-        let mut body = RequestBody::new(body, body_end.clone(), is_optional);
+        let mut body =
+            RequestBody::new(body, body_end.clone(), is_optional, self.settings.body_pace);
         if let Some(answer) = self.answer_without_rule(&head, id) {
             drop(body);
             return Ok(self.answer(Err(answer), track, id, &body_end));

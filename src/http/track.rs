@@ -8,6 +8,7 @@ use http::Response;
 use super::access::Access;
 use super::activity::Activity;
 use super::in_progress::InProgress;
+use super::places::Place;
 use super::websocket::Upgrade;
 use crate::app::BoxError;
 use crate::auth::Claims;
@@ -24,7 +25,8 @@ pub(super) struct Track {
     /// In flight until this is gone; none once it was given up.
     in_progress: Option<InProgress>,
     access: Option<Box<Access>>,
-    /// How long it waited for its turn.
+    /// Among those that the application works on, and how long it was waited for.
+    place: Option<Place>,
     queued: Duration,
 }
 
@@ -42,8 +44,20 @@ impl Track {
             activity,
             in_progress: Some(InProgress::new(in_flight)),
             access,
+            place: None,
             queued: Duration::ZERO,
         }
+    }
+
+    /// The application works on it from now on.
+    pub(super) fn enter(&mut self, place: Place, queued: Duration) {
+        self.place = Some(place);
+        self.queued = queued;
+    }
+
+    /// What is left of its answer costs the application nothing.
+    pub(super) fn leave_place(&mut self) {
+        self.place = None;
     }
 
     /// For the application, which may hold it longer than this.
