@@ -120,7 +120,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
         &["nix", "hyper"],
     ),
     // `access_log`: made of the configuration. `http`, `app`: what is served. `auth`: the guard is handed through. `channel`: orders. `config`: limits.
-    // `log_writer`, `logging`: reopened on order. `master_end`: where orders come from. `replay`, `scoreboard`: what it shares is handed through, its seat. `sys`: sockets, identity, the clock. `tls`: what handshakes are made with. `tokens`: the service is opened
+    // `log_quota`: how many lines connections get that break the PROXY protocol. `log_writer`, `logging`: reopened on order. `master_end`: where orders come from. `replay`, `scoreboard`: what it shares is handed through, its seat. `sys`: sockets, identity, the clock. `tls`: what handshakes are made with. `tokens`: the service is opened
     // at the boot, for only a worker may have a database open.
     (
         "worker",
@@ -131,6 +131,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
             "channel",
             "config",
             "http",
+            "log_quota",
             "log_writer",
             "logging",
             "master_end",

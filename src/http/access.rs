@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, Version
 
 use super::Origin;
 use crate::access_log::{AccessLog, Entry};
+use crate::app::Client;
 use crate::auth::{Claims, Refusal};
 use crate::scoreboard::RequestId;
 use crate::sys::clock;
@@ -91,7 +92,7 @@ impl Access {
     pub(super) fn begin<B>(
         log: Option<&Arc<AccessLog>>,
         request: &Request<B>,
-        origin: &Origin,
+        (origin, client): (&Origin, Client),
     ) -> Option<Box<Self>> {
         let log = log?;
         let (uri, fields) = (request.uri(), request.headers());
@@ -113,7 +114,7 @@ impl Access {
         texts.referer = referer.map(|referer| texts.add(&referer));
         Some(Box::new(Self {
             log: Arc::clone(log),
-            client: client(origin),
+            client: client.address,
             tls: origin.tls,
             method: request.method().clone(),
             version: request.version(),
@@ -224,7 +225,7 @@ impl Unread<'_> {
         log.write(&Entry {
             time: clock::unix().saturating_sub(duration),
             request_id: &self.id,
-            client: client(self.origin),
+            client: self.origin.client().address,
             method: self.method.as_bytes(),
             host: None,
             path: self.path.as_bytes(),
@@ -260,11 +261,6 @@ impl Unread<'_> {
             .insert(Refused::for_reason("invalid_request", reason));
         self.write(log, &answer);
     }
-}
-
-/// A client of IPv4 is written as such, though its socket may be one of IPv6.
-fn client(origin: &Origin) -> Option<IpAddr> {
-    origin.peer.map(|peer| peer.ip().to_canonical())
 }
 
 fn length(fields: &HeaderMap) -> Option<u64> {

@@ -53,7 +53,7 @@ use track::Track;
 use unserved::Unserved;
 
 use crate::access_log::AccessLog;
-use crate::app::{AppService, BodyEnd, BodyPace, Draining, RequestBody};
+use crate::app::{AppService, BodyEnd, BodyPace, Client, Draining, RequestBody};
 use crate::auth::{Freshness, Guard, Judged, Passed, Refusal, RequestView, UnixTime, Verdict};
 use crate::replay::{ReplayCache, Shown};
 use crate::scoreboard::{RequestId, SeatWriter};
@@ -185,7 +185,8 @@ impl<S: AppService> Pipeline<S> {
         let id = self.next_id();
         let has_body = !request.body().is_end_stream();
         origin.activity.begin_request(has_body);
-        let mut track = self.track(id, &request, origin);
+        let client = origin.client();
+        let mut track = self.track(id, &request, origin, client);
         let (mut head, body) = request.into_parts();
         let body_end = origin.activity.body_end(has_body);
         let is_optional = match head.version {
@@ -206,13 +207,13 @@ impl<S: AppService> Pipeline<S> {
                 endpoint,
                 head,
                 id,
-                peer: origin.peer,
+                client,
             };
             // Boxed: the memory of every connection would else have room for a login.
             let response = Box::pin(token_service::answer(tokens, asked, body)).await;
             return Ok(self.answer(Err(response), track, id, &body_end));
         }
-        let answer = match self.admit(&mut head, origin, &mut track).await {
+        let answer = match self.admit(&mut head, (origin, client), &mut track).await {
             Err(refusal) => {
                 drop(body);
                 Err(self.refuse(&refusal, head.method.as_str(), head.uri.path(), id))
@@ -234,8 +235,7 @@ impl<S: AppService> Pipeline<S> {
                     head.extensions.insert(claims);
                 }
                 head.extensions.insert(id);
-                let is_proxied = self.settings.client_certificates.is_of_proxy(origin);
-                origin.describe_in(&mut head.extensions, is_proxied);
+                origin.describe_in(&mut head.extensions, client);
                 if let Some(response) = blocked {
                     drop(body);
                     Err(response)
@@ -316,11 +316,17 @@ impl<S: AppService> Pipeline<S> {
         response
     }
 
-    fn track(&self, id: RequestId, request: &Request<Incoming>, origin: &Origin) -> Track {
+    fn track(
+        &self,
+        id: RequestId,
+        request: &Request<Incoming>,
+        origin: &Origin,
+        client: Client,
+    ) -> Track {
         let started = clock::monotonic();
         let (method, path) = (request.method(), request.uri().path());
         let in_flight = self.seat.begin(id, method.as_str(), path, started);
-        let access = Access::begin(self.settings.access_log.as_ref(), request, origin);
+        let access = Access::begin(self.settings.access_log.as_ref(), request, (origin, client));
         Track::begin(id, started, Arc::clone(&origin.activity), in_flight, access)
     }
 
@@ -328,14 +334,14 @@ impl<S: AppService> Pipeline<S> {
     async fn admit(
         &self,
         head: &mut http::request::Parts,
-        origin: &Origin,
+        (origin, client): (&Origin, Client),
         track: &mut Track,
     ) -> Result<Passed, Refusal> {
         let certificates = &self.settings.client_certificates;
         let certificate = certificates.take(&mut head.headers, origin)?;
         let certificate = certificate.as_ref();
         // A proxy has a client of its own, who may have asked by another scheme.
-        let is_https = origin.is_https && !certificates.is_of_proxy(origin);
+        let is_https = client.is_https && !origin.is_proxy;
         let mut judged = self.judge(head, certificate, is_https);
         if let Some(key) = &judged.wanted
             // Boxed: the memory of every connection would else have room for it.

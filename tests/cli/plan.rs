@@ -62,9 +62,9 @@ fn a_plan_is_a_table_for_people() {
     EFFECT  WHAT  BEFORE  AFTER  BECAUSE
     rebind  server.bind  ["127.0.0.1:0"]  ["127.0.0.1:0", "unix:/srv/app.sock"]  /srv/destrier.toml:4:15
     restart  workers.count  2  3  /srv/destrier.toml:5:17
-    restart  http.request_timeout  "[span]"  "[span]"  /srv/destrier.toml:1:24
+    restart  http.request_timeout  "[span]"  "[span]"  /srv/destrier.toml:2:24
     restart  auth.issuer[0]  -  { name = "main", secret_file = "/srv/key", create_missing = true }  /srv/destrier.toml:10:8
-    keep  access_log.enabled  -  true  /srv/destrier.toml:2:14, overridden by DESTRIER_ACCESS_LOG__ENABLED
+    keep  access_log.enabled  -  true  /srv/destrier.toml:1:22, overridden by DESTRIER_ACCESS_LOG__ENABLED
     keep  127.0.0.1:0  open  open
     rebind  unix:/srv/app.sock  -  open
     restart  keys of `main`  /srv/key: the issuer is new, and its secret is made
@@ -86,9 +86,9 @@ fn a_plan_is_a_table_for_people() {
     restart  workers.count  2  3  /srv/destrier.toml:7:17
     restart  reload.strategy  "blue-green"  "rolling"  /srv/destrier.toml:5:19
     refuse  process.pid_file  -  "/srv/pid"  /srv/destrier.toml:4:20
-    restart  http.request_timeout  "[span]"  "[span]"  /srv/destrier.toml:1:24
+    restart  http.request_timeout  "[span]"  "[span]"  /srv/destrier.toml:2:24
     restart  auth.rule[0]  { path = "/**", access = "public" }  -
-    keep  access_log.enabled  -  true  /srv/destrier.toml:2:14, overridden by DESTRIER_ACCESS_LOG__ENABLED
+    keep  access_log.enabled  -  true  /srv/destrier.toml:1:22, overridden by DESTRIER_ACCESS_LOG__ENABLED
     keep  127.0.0.1:0  open  open
     restart  workers  2  3  workers.count = 3
 
