@@ -4,6 +4,7 @@ mod access;
 mod queue;
 
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -67,9 +68,38 @@ struct Lines {
 /// # Errors
 /// The log file cannot be opened, or logging was started before.
 pub fn start(config: &Log) -> io::Result<()> {
+    begin(config, Lines::open(config)?)
+}
+
+/// As [`start`], in the program that a process which logs has become: `output` is where the lines went.
+///
+/// # Errors
+/// Logging was started before.
+pub fn go_on(config: &Log, output: Option<OwnedFd>) -> io::Result<()> {
+    match output {
+        Some(output) => begin(config, Lines::with(config, Output::of(output)?)),
+        None => start(config),
+    }
+}
+
+/// Where lines go, for the program that this process becomes; none where that is standard error.
+///
+/// # Errors
+/// dup(2).
+pub fn output() -> io::Result<Option<OwnedFd>> {
+    LOG.get().map_or(Ok(None), |state| {
+        let log = state.log();
+        let output = log.path.as_ref().map(|_| &log.queue.output);
+        output
+            .map(|output| output.as_fd().try_clone_to_owned())
+            .transpose()
+    })
+}
+
+fn begin(config: &Log, lines: Lines) -> io::Result<()> {
     let (layer, format) = reload::Layer::new(layer(config));
     let (filter, level) = reload::Layer::new(level_filter(config.level));
-    let log = Mutex::new(Lines::open(config)?);
+    let log = Mutex::new(lines);
     LOG.set(State { log, format, level })
         .map_err(|_| io::Error::other("logging was started before"))?;
     tracing_subscriber::registry()
@@ -209,16 +239,19 @@ impl State {
 
 impl Lines {
     fn open(config: &Log) -> io::Result<Self> {
-        let path = config.file.clone();
-        let output = match &path {
+        let output = match &config.file {
             Some(path) => Output::file(path)?,
             None => Output::standard_error()?,
         };
-        Ok(Self {
+        Ok(Self::with(config, output))
+    }
+
+    fn with(config: &Log, output: Output) -> Self {
+        Self {
             queue: Queue::new(output),
-            path,
+            path: config.file.clone(),
             is_json: !is_human(config),
-        })
+        }
     }
 
     /// Writes a line at once, if that can be.

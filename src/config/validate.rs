@@ -12,10 +12,11 @@ use super::notation::{OneOrMany, Text};
 use super::origin::Origin;
 use super::rules::refuse_pattern;
 use super::{
-    App, Bind, Config, Health, Http, Log, Process, Reload, Server, Websocket, Workers, bind, decode,
+    Bind, Config, Health, Http, Log, Process, Reload, Server, Websocket, Workers, bind, decode,
 };
 
 mod access_log;
+mod app;
 mod auth;
 mod binding;
 mod claims;
@@ -61,10 +62,7 @@ pub(super) fn validate(
         },
         health: check.health(&file.health),
         auth: check.auth(&file.auth, &file.http),
-        app: App {
-            kind: file.app.kind,
-            faults: file.app.faults,
-        },
+        app: check.app(&file.app),
         log: Log {
             level: file.log.level,
             format: file.log.format,

@@ -242,9 +242,9 @@ fn a_client_that_leaves_is_told_of() {
     let server = to_file("json").start();
     let mut stream = server.connect();
     stream
-        .write_all(b"GET /big?n=20000000 HTTP/1.1\r\nhost: a\r\n\r\n")
+        .write_all(b"GET /events?ms=20 HTTP/1.1\r\nhost: a\r\n\r\n")
         .unwrap();
-    stream.read_exact(&mut [0; 1000]).unwrap();
+    stream.read_exact(&mut [0; 100]).unwrap();
     drop(stream);
     let mut stream = server.connect();
     stream
@@ -271,8 +271,7 @@ fn a_client_that_leaves_is_told_of() {
         .collect();
     let of = |path: &str| aborted.iter().find(|line| line["path"] == path);
     assert_eq!(aborted.len(), 2, "{lines:#?}");
-    assert_eq!(of("/big").unwrap()["status"], 200);
-    assert!(of("/big").unwrap()["bytes"].as_u64() < Some(20_000_000));
+    assert_eq!(of("/events").unwrap()["status"], 200);
     assert_eq!(of("/slow").unwrap()["status"], 499);
 }
 

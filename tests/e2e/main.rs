@@ -31,6 +31,7 @@ mod pid1;
 mod plan;
 mod poison;
 mod proxies;
+mod python;
 mod recycle;
 mod reload;
 mod remote_keys;
