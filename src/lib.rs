@@ -4,6 +4,7 @@
 //! verifies JSON Web Tokens. [`Server`] puts all of it around an application of yours; `docs/architecture.md` is the
 //! map of the rest.
 
+pub mod access_log;
 pub mod agent;
 pub mod app;
 pub mod auth;

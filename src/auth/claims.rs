@@ -58,6 +58,11 @@ impl Claims {
         self.get("sub").and_then(Value::as_str)
     }
 
+    /// Who signed it (`iss`).
+    pub fn issuer(&self) -> Option<&str> {
+        self.get("iss").and_then(Value::as_str)
+    }
+
     /// What was granted: `scope` (RFC 8693 section 4.2) and `scp`, each a list, or names separated by spaces.
     pub fn scopes(&self) -> impl Iterator<Item = &str> {
         ["scope", "scp"]

@@ -10,7 +10,7 @@ use crate::agent;
 use crate::app::App;
 use crate::auth::Guard;
 use crate::cli::RunArgs;
-use crate::config::{self, Bind, FeedPurpose, Log, Sources};
+use crate::config::{self, AccessLog, Bind, FeedPurpose, Log, Sources};
 use crate::interpreter::{self, Interpreter};
 use crate::key_files::{self, Files, MissingSecret, Secrets};
 use crate::logging;
@@ -42,6 +42,7 @@ fn start<A: App>(args: &RunArgs, app: A) -> Result<Master, CommandError> {
     let app = Rc::new(app);
     let loaded = read(&sources, &app, Purpose::Force)?;
     start_log(&loaded.config.log)?;
+    start_access_log(loaded.config.access_log.as_ref())?;
     let loader = loader(sources, app);
     Master::start(loaded, loader, &manager, inherited, program)
         .map_err(|error| cannot_start(&error))
@@ -59,6 +60,9 @@ fn resume<A: App>(args: &RunArgs, app: A, number: i32) -> Result<Master, Command
         start_log(&Log { file: None, ..log })?;
         tracing::error!("{error}");
     }
+    if let Err(error) = start_access_log(takeover.access_log(&generations).as_ref()) {
+        tracing::error!("{error}");
+    }
     Master::resume(takeover, generations, loader, &service_manager())
         .map_err(|error| cannot_start(&error))
 }
@@ -69,6 +73,14 @@ fn start_log(log: &Log) -> Result<(), CommandError> {
             Some(path) => format!("cannot open `log.file` `{}`: {error}", path.display()),
             None => format!("cannot log to standard error: {error}"),
         })
+    })
+}
+
+fn start_access_log(config: Option<&AccessLog>) -> Result<(), CommandError> {
+    logging::change_access(config).map_err(|error| {
+        let to = config.map(|config| config.to.to_string());
+        let to = to.unwrap_or_default();
+        CommandError::usage(format!("cannot open `access_log.to` `{to}`: {error}"))
     })
 }
 

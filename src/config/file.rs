@@ -11,11 +11,13 @@ use serde::{Deserialize, Serialize};
 use super::notation::{Octal, OneOrMany, Period, Size, Text, Whole};
 use super::{Balance, Format, ForwardedFields, Level, Strategy, WorkerCount};
 
+mod access_log;
 mod app;
 mod auth;
 mod tls;
 mod tokens;
 
+pub(super) use access_log::AccessLog;
 pub(super) use app::App;
 pub(super) use auth::{Auth, Issuer, Revocation, Rule};
 pub(super) use tls::Tls;
@@ -55,6 +57,8 @@ pub(super) struct File {
     pub app: App,
     /// What is written down.
     pub log: Log,
+    /// One line for each request.
+    pub access_log: AccessLog,
 }
 
 /// The schema of [`File`], without references, so that it can be walked.
@@ -367,8 +371,6 @@ pub(super) struct Log {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub file: Option<Text>,
-    /// Whether each request gets a line.
-    pub access: bool,
 }
 
 impl Default for Log {
@@ -377,7 +379,6 @@ impl Default for Log {
             level: Level::Info,
             format: Format::Auto,
             file: None,
-            access: false,
         }
     }
 }

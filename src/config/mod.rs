@@ -15,6 +15,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod access_log;
 mod app;
 mod auth;
 mod bind;
@@ -46,6 +47,7 @@ mod validate;
 
 use errors::Problems;
 
+pub use access_log::{AccessField, AccessFormat, AccessLog, AccessTarget, Facility, TemplatePart};
 pub use app::{App, AppKind, Python, PythonEntry};
 pub use auth::{
     Access, Algorithm, Auth, Binding, ClaimField, ClaimTest, ClientCert, ClientCertFormat,
@@ -171,6 +173,8 @@ pub struct Config {
     pub app: App,
     /// What is written down.
     pub log: Log,
+    /// One line for each request; absent: they get none.
+    pub access_log: Option<AccessLog>,
 }
 
 /// `[server]`: the listeners.
@@ -389,8 +393,6 @@ pub struct Log {
     pub format: Format,
     /// Where they go; standard error when absent. Reopened on SIGUSR1.
     pub file: Option<PathBuf>,
-    /// Whether each request gets a line.
-    pub access: bool,
 }
 
 /// `log.level`.

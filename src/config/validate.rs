@@ -15,6 +15,7 @@ use super::{
     Bind, Config, Health, Http, Log, Process, Reload, Server, Websocket, Workers, bind, decode,
 };
 
+mod access_log;
 mod app;
 mod auth;
 mod binding;
@@ -66,8 +67,8 @@ pub(super) fn validate(
             level: file.log.level,
             format: file.log.format,
             file: file.log.file.as_ref().map(path),
-            access: file.log.access,
         },
+        access_log: check.access_log(&file.access_log),
     };
     check.bindings(&file.auth, &config);
     (config, check.warnings)

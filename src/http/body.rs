@@ -23,6 +23,9 @@ pin_project_lite::pin_project! {
     impl<B> PinnedDrop for ResponseBody<B> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
+            if this.content.is_whole() {
+                this.track.whole();
+            }
             let _executing = this.track.executing();
             this.content.set(Content::Own { bytes: None });
         }
@@ -38,9 +41,38 @@ pin_project_lite::pin_project! {
     }
 }
 
+impl<B> Content<B> {
+    /// Nothing is left of what destrier says itself. The end of what the application says is seen when it comes.
+    fn is_whole(&self) -> bool {
+        matches!(self, Self::Own { bytes: None })
+    }
+}
+
+impl<B: Body> Content<B> {
+    /// Whether whoever sends it need not ask for more.
+    fn is_end(&self, track: &Track) -> bool {
+        match self {
+            Self::App { body, .. } => {
+                let _executing = track.executing();
+                body.is_end_stream()
+            }
+            Self::Own { bytes } => bytes.is_none(),
+        }
+    }
+}
+
 impl<B> ResponseBody<B> {
     /// The application's; the answer is complete at `end`, whatever the application would still say.
-    pub(super) fn of_app(body: B, end: Option<StreamEnd>, track: Track) -> Self {
+    pub(super) fn of_app(body: B, end: Option<StreamEnd>, mut track: Track) -> Self
+    where
+        B: Body,
+    {
+        if track.is_written_down() {
+            let executing = track.executing();
+            let (is_empty, length) = (body.is_end_stream(), body.size_hint().exact());
+            drop(executing);
+            track.will_send(if is_empty { Some(0) } else { length });
+        }
         let content = Content::App { body, end };
         Self { content, track }
     }
@@ -73,8 +105,8 @@ where
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = self.project();
-        let polled = match this.content.project() {
+        let mut this = self.project();
+        let polled = match this.content.as_mut().project() {
             ContentProjection::App { body, end } => match end.as_mut().map(|end| end.poll(context))
             {
                 Some(Poll::Ready(())) => Poll::Ready(None),
@@ -87,23 +119,22 @@ where
                 Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
             }
         };
-        if let Poll::Ready(Some(frame)) = &polled {
-            match frame {
-                Ok(frame) => this.track.sent(frame.data_ref().map_or(0, Bytes::len)),
-                Err(error) => this.track.broke_off(error),
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                this.track.sent(frame.data_ref().map_or(0, Bytes::len));
+                if this.track.is_written_down() && this.content.is_end(this.track) {
+                    this.track.whole();
+                }
             }
+            Poll::Ready(Some(Err(error))) => this.track.broke_off(error),
+            Poll::Ready(None) => this.track.whole(),
+            Poll::Pending => {}
         }
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.content {
-            Content::App { body, .. } => {
-                let _executing = self.track.executing();
-                body.is_end_stream()
-            }
-            Content::Own { bytes } => bytes.is_none(),
-        }
+        self.content.is_end(&self.track)
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -1,6 +1,7 @@
 //! The way of one request, in order: request id, scoreboard, its head, the token service, token and rules, path, forged fields,
 //! whether workers died of it, application, answer.
 
+mod access;
 pub mod activity;
 mod answer_time;
 mod body;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use access::Access;
 pub use body::ResponseBody;
 use bytes::Bytes;
 use call::Called;
@@ -47,14 +49,14 @@ pub use in_progress::InProgress;
 pub use origin::Origin;
 use places::Places;
 pub use places::PlacesSettings;
-pub use reply::{needs_tls, request_timeout};
+pub use reply::needs_tls;
 use tokio::sync::Notify;
-use track::{Access, Track};
+use track::Track;
 use unserved::Unserved;
 
+use crate::access_log::AccessLog;
 use crate::app::{AppService, BodyEnd, BodyPace, Client, Draining, RequestBody};
-use crate::auth::{Freshness, Guard, Passed, Refusal, RequestView, UnixTime, Verdict, Wanted};
-use crate::logging::cut;
+use crate::auth::{Freshness, Guard, Judged, Passed, Refusal, RequestView, UnixTime, Verdict};
 use crate::replay::{ReplayCache, Shown};
 use crate::scoreboard::{RequestId, SeatWriter};
 use crate::sys::clock;
@@ -91,8 +93,8 @@ pub struct Settings {
     pub worker: u64,
     /// So many requests are enough for one connection.
     pub keep_alive_requests: Option<u32>,
-    /// Whether each request gets a line in the log.
-    pub access_log: bool,
+    /// How each request gets a line in the access log; absent: it gets none.
+    pub access_log: Option<Arc<AccessLog>>,
     /// So many requests are enough for one worker.
     pub max_requests: Option<u64>,
     /// The path on which this worker says whether the server wants requests.
@@ -216,7 +218,7 @@ impl<S: AppService> Pipeline<S> {
             let response = Box::pin(token_service::answer(tokens, asked, body)).await;
             return Ok(self.answer(Err(response), track, id, &body_end));
         }
-        let answer = match self.admit(&mut head, origin, client).await {
+        let answer = match self.admit(&mut head, (origin, client), &mut track).await {
             Err(refusal) => {
                 drop(body);
                 Err(self.refuse(&refusal, head.method.as_str(), head.uri.path(), id))
@@ -234,7 +236,7 @@ impl<S: AppService> Pipeline<S> {
                 }
                 let blocked = self.blocked(&head, claims.as_deref(), &track, id);
                 if let Some(claims) = claims {
-                    track.subject(|| claims.subject().map(|subject| cut(subject).to_owned()));
+                    track.claims(&claims);
                     head.extensions.insert(claims);
                 }
                 head.extensions.insert(id);
@@ -301,17 +303,17 @@ impl<S: AppService> Pipeline<S> {
         let mut response = match answer {
             // RFC 9110 section 15.3.6: without content, which hyper would send.
             Ok(response) if response.status() == StatusCode::RESET_CONTENT => {
-                track.answered(response.status());
+                track.answered(&response);
                 response.map(|_| ResponseBody::own(Bytes::new(), track))
             }
             Ok(response) => {
-                track.answered(response.status());
+                track.answered(&response);
                 let end = stream::is_event_stream(response.headers())
                     .then(|| StreamEnd::new(&self.draining, self.settings.stream_grace));
                 response.map(|body| ResponseBody::of_app(body, end, track))
             }
             Err(response) => {
-                track.answered(response.status());
+                track.answered(&response);
                 response.map(|bytes| ResponseBody::own(bytes, track))
             }
         };
@@ -329,16 +331,7 @@ impl<S: AppService> Pipeline<S> {
         let started = clock::monotonic();
         let (method, path) = (request.method(), request.uri().path());
         let in_flight = self.seat.begin(id, method.as_str(), path, started);
-        let access = self.settings.access_log.then(|| {
-            Box::new(Access {
-                client,
-                method: method.clone(),
-                path: cut(path).to_owned(),
-                subject: None,
-                status: StatusCode::INTERNAL_SERVER_ERROR,
-                bytes: 0,
-            })
-        });
+        let access = Access::begin(self.settings.access_log.as_ref(), request, (origin, client));
         Track::begin(id, started, Arc::clone(&origin.activity), in_flight, access)
     }
 
@@ -346,20 +339,21 @@ impl<S: AppService> Pipeline<S> {
     async fn admit(
         &self,
         head: &mut http::request::Parts,
-        origin: &Origin,
-        client: Client,
+        (origin, client): (&Origin, Client),
+        track: &mut Track,
     ) -> Result<Passed, Refusal> {
         let certificates = &self.settings.client_certificates;
         let certificate = certificates.take(&mut head.headers, origin)?;
         let certificate = certificate.as_ref();
-        let verdict = match self.judge(head, certificate, client.is_https) {
+        let mut judged = self.judge(head, certificate, client.is_https);
+        if let Some(key) = &judged.wanted
             // Boxed: the memory of every connection would else have room for it.
-            (_, Some(key)) if Box::pin(self.fresh_keys.wait_for(&key)).await => {
-                self.judge(head, certificate, client.is_https).0
-            }
-            (verdict, _) => verdict,
-        };
-        let passed = match self.settle(verdict) {
+            && Box::pin(self.fresh_keys.wait_for(key)).await
+        {
+            judged = self.judge(head, certificate, client.is_https);
+        }
+        track.decided_by(judged.rule);
+        let passed = match self.settle(judged.verdict) {
             Verdict::Pass(passed) => passed,
             Verdict::Refuse(refusal) => return Err(refusal),
         };
@@ -380,7 +374,7 @@ impl<S: AppService> Pipeline<S> {
         head: &http::request::Parts,
         certificate: Option<&Presented<'_>>,
         is_https: bool,
-    ) -> (Verdict, Option<Wanted>) {
+    ) -> Judged {
         let view = RequestView {
             method: head.method.as_str(),
             path: head.uri.path(),
@@ -391,7 +385,7 @@ impl<S: AppService> Pipeline<S> {
             is_https,
         };
         let now = UnixTime(clock::unix().as_secs());
-        self.guard.judge_or_want(&view, now)
+        self.guard.judge_request(&view, now)
     }
 
     /// The verdict on a request whose proof, where it has one, must not have been shown before, to whichever worker.

@@ -180,12 +180,6 @@ pub(super) fn options() -> Response<Bytes> {
     response
 }
 
-/// The whole answer to a client that did not finish the head of its request in time, as it goes over the wire: hyper
-/// has no words for it.
-pub fn request_timeout() -> Vec<u8> {
-    on_the_wire(body_timeout(), None, false)
-}
-
 /// The whole answer to a client that speaks HTTP where TLS is spoken, as it goes over the wire.
 pub fn needs_tls() -> Vec<u8> {
     let answer = json(

@@ -10,6 +10,7 @@ use super::connection::Serving;
 use super::proxy_protocol::ProxyListeners;
 use super::tls::SecureListeners;
 use super::{Task, drain, http2};
+use crate::access_log::AccessLog;
 use crate::app::{AppService, BodyPace};
 use crate::channel::ToMaster;
 use crate::http::activity::Limits;
@@ -100,7 +101,7 @@ fn settings(task: &Task) -> Settings {
                 .saturating_sub(STREAM_MARGIN),
         ),
         keep_alive_requests: config.http.keep_alive_requests,
-        access_log: config.log.access,
+        access_log: AccessLog::new(config, task.worker, task.generation).map(Arc::new),
         max_requests: (least > 0).then(|| u64::from(least) + u64::from(jitter)),
         max_message: config.websocket.max_message,
         poison_guard: config.workers.poison_guard,

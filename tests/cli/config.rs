@@ -155,7 +155,12 @@ methods = "GET"
     log.level = "debug"  # --log-level
     log.format = "auto"  # default
     log.file = "/srv/app.log"  # app.toml:5:8
-    log.access = false  # default
+    access_log.enabled = false  # default
+    access_log.to = "log"  # default
+    access_log.format = "auto"  # default
+    access_log.query = false  # default
+    access_log.skip = []  # default
+    access_log.syslog_facility = "local7"  # default
 
     [[auth.issuer]]
     name = "main"  # app.toml:7:8

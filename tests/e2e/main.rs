@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod access_log;
 mod binding;
 mod boot;
 mod connections;

@@ -278,7 +278,12 @@ fn what_is_in_force_is_shown_with_its_origin() {
     log.level = "info"                               # default
     log.format = "auto"                              # default
     log.file = "/srv/a.log"                          # /srv/app.toml:2:8
-    log.access = false                               # default
+    access_log.enabled = false                       # default
+    access_log.to = "log"                            # default
+    access_log.format = "auto"                       # default
+    access_log.query = false                         # default
+    access_log.skip = []                             # default
+    access_log.syslog_facility = "local7"            # default
 
     [[auth.issuer]]
     # name is not set
