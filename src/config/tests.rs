@@ -7,12 +7,14 @@ use insta::assert_snapshot;
 use super::*;
 
 mod addresses;
+mod app;
 mod auth;
 mod database;
 mod differences;
 mod fetched_keys;
 mod identity_fields;
 mod laws;
+mod proxies;
 mod shipped;
 mod sources;
 mod tls;
