@@ -326,9 +326,7 @@ impl Activity {
     }
 
     fn enter(&self, phase: Phase) {
-        // Twice a request, and of no other use than to end what takes seconds.
-        self.since
-            .store(as_nanoseconds(clock::monotonic_coarse()), Relaxed);
+        self.since.store(nanoseconds(), Relaxed);
         self.phase.store(phase as u8, Relaxed);
     }
 }
@@ -339,11 +337,7 @@ fn earlier(due: Duration, other: Option<Duration>) -> Duration {
 
 /// Now, monotonic.
 fn nanoseconds() -> u64 {
-    as_nanoseconds(clock::monotonic())
-}
-
-fn as_nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+    u64::try_from(clock::monotonic().as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl Default for Activity {
