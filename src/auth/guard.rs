@@ -172,8 +172,7 @@ impl Guard {
         match path::normalise(request.path) {
             Ok(path) => {
                 let found = self.find(request, &path);
-                let rule = found.map(|(_, rule)| rule);
-                let (verdict, learned) = self.judge_by(rule, request, now, Scope::Whole);
+                let (verdict, learned) = self.judge_by(found, request, now, Scope::Whole);
                 Judged {
                     verdict,
                     wanted: learned.wanted,
@@ -210,8 +209,7 @@ impl Guard {
         match path::normalise(request.path) {
             Ok(path) => {
                 let found = self.find(request, &path);
-                let rule = found.map(|(_, rule)| rule);
-                let (verdict, learned) = self.judge_by(rule, request, now, Scope::Unsent);
+                let (verdict, learned) = self.judge_by(found, request, now, Scope::Unsent);
                 Explanation {
                     rule: found.map(|(index, _)| index),
                     verdict,
@@ -369,11 +367,12 @@ impl Guard {
     /// The verdict, and what came out besides.
     fn judge_by(
         &self,
-        rule: Option<&Rule>,
+        found: Option<(usize, &Rule)>,
         request: &RequestView<'_>,
         now: UnixTime,
         scope: Scope,
     ) -> (Verdict, Learned) {
+        let rule = found.map(|(_, rule)| rule);
         let mut learned = Learned::default();
         let decision = self.decide(rule, request, now, scope, &mut learned);
         let is_audit = rule.is_some_and(|rule| rule.is_audit);
@@ -386,6 +385,7 @@ impl Guard {
                 audited: decision.err(),
                 request_timeout: rule.and_then(|rule| rule.request_timeout),
                 max_body: rule.map(|rule| rule.max_body),
+                rule: found.map(|(place, _)| place),
             }),
         };
         (verdict, learned)

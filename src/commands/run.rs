@@ -245,6 +245,7 @@ fn serve<A: App>(
             listeners,
             seat,
             replay,
+            rates,
             identity,
         } = assignment;
         let task = Task {
@@ -261,6 +262,7 @@ fn serve<A: App>(
             listeners,
             seat,
             replay,
+            rates,
             identity,
         };
         match &interpreter {

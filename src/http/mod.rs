@@ -23,7 +23,9 @@ mod refuse;
 mod reply;
 mod stream;
 mod target;
+mod throttle;
 mod token_service;
+mod told;
 mod track;
 mod unserved;
 pub mod websocket;
@@ -51,12 +53,14 @@ use places::Places;
 pub use places::PlacesSettings;
 pub use reply::needs_tls;
 use tokio::sync::Notify;
+use told::Told;
 use track::Track;
 use unserved::Unserved;
 
 use crate::access_log::AccessLog;
 use crate::app::{AppService, BodyEnd, BodyPace, Client, Draining, RequestBody};
 use crate::auth::{Freshness, Guard, Judged, Passed, Refusal, RequestView, UnixTime, Verdict};
+use crate::rate_limit::RateLimits;
 use crate::replay::{ReplayCache, Shown};
 use crate::scoreboard::{RequestId, SeatWriter};
 use crate::sys::clock;
@@ -73,6 +77,7 @@ pub struct Pipeline<S> {
     app: S,
     seat: SeatWriter,
     replay: Option<Arc<ReplayCache>>,
+    rates: Option<Box<RateLimits>>,
     unserved: Unserved,
     places: Places,
     settings: Settings,
@@ -82,6 +87,7 @@ pub struct Pipeline<S> {
     stuck: Arc<Notify>,
     /// Once it begins, answers say `Connection: close` where nobody goes on with the connection.
     draining: Draining,
+    told: Told,
     id_high: u64,
     id_low: AtomicU64,
 }
@@ -120,12 +126,14 @@ pub struct Settings {
 }
 
 /// What a worker shares with others, and with the master.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Shared {
     /// Where it says what it does.
     pub seat: SeatWriter,
     /// The proofs that were shown to any worker; absent where no issuer asks for proofs.
     pub replay: Option<Arc<ReplayCache>>,
+    /// What clients have used of the rates of its rules; absent where no rule has one.
+    pub rates: Option<Box<RateLimits>>,
 }
 
 impl<S: AppService> Pipeline<S> {
@@ -134,10 +142,15 @@ impl<S: AppService> Pipeline<S> {
         (guard, fresh_keys): (Arc<Guard>, Arc<FreshKeys>),
         tokens: Option<Box<tokens::Service>>,
         app: S,
-        Shared { seat, replay }: Shared,
+        Shared {
+            seat,
+            replay,
+            rates,
+        }: Shared,
         settings: Settings,
         request_ids: u64,
     ) -> Self {
+        let draining = Draining::default();
         let places = Places::new(settings.places, seat.clone());
         Self {
             guard,
@@ -146,12 +159,14 @@ impl<S: AppService> Pipeline<S> {
             app,
             seat,
             replay,
+            rates,
             unserved: Unserved::new(),
             places,
             settings,
             served_out: Notify::new(),
             stuck: Arc::new(Notify::new()),
-            draining: Draining::default(),
+            told: Told::new(draining.clone()),
+            draining,
             id_high: request_ids,
             id_low: AtomicU64::new(1),
         }
@@ -229,12 +244,16 @@ impl<S: AppService> Pipeline<S> {
                 audited,
                 request_timeout,
                 max_body,
+                rule,
             }) => {
                 body.set_limit(max_body.unwrap_or(self.settings.max_body));
                 if let Some(refusal) = audited {
                     self.note_audit(&refusal, &head, id);
                 }
-                let blocked = self.blocked(&head, claims.as_deref(), &track, id);
+                let throttled = self.throttled(rule, claims.as_deref(), &head, client, id);
+                let blocked =
+                    throttled.or_else(|| self.blocked(&head, claims.as_deref(), &track, id));
+                self.told.begin(&mut head.extensions);
                 if let Some(claims) = claims {
                     track.claims(&claims);
                     head.extensions.insert(claims);
@@ -249,7 +268,6 @@ impl<S: AppService> Pipeline<S> {
                     let (method, path) = (head.method.as_str(), head.uri.path());
                     Err(self.refuse_malformed(Malformed::BodyTooLarge, method, path, id))
                 } else {
-                    head.extensions.insert(self.draining.clone());
                     self.ask_upgrade(&mut head, &origin.activity.upgrade);
                     if let Some(in_progress) = track.in_progress() {
                         head.extensions.insert(in_progress);
@@ -427,7 +445,7 @@ impl<S: AppService> Pipeline<S> {
             headers.remove(CONTENT_LENGTH);
             headers.remove(TRANSFER_ENCODING);
         }
-        if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+        if let Ok(id) = id.written(HeaderValue::from_bytes) {
             headers.insert(REQUEST_ID, id);
         }
         if let Some(options) = options {

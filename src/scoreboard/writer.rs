@@ -8,6 +8,8 @@ use std::sync::atomic::{
 };
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
+
 use super::Scoreboard;
 use super::layout::{self, Figure, Named, PATH, PATH_MAX, REQUESTS_NAMED};
 use crate::sys::crash::Note;
@@ -58,18 +60,32 @@ impl RequestId {
             ..self
         })
     }
+
+    /// All 32 digits, in lower case.
+    pub fn digits(self) -> [u8; 32] {
+        let (high, low) = (self.high.to_be_bytes(), self.low.to_be_bytes());
+        let mut digits = [0; 32];
+        let (first, last) = digits.split_at_mut(16);
+        HEXLOWER.encode_mut(&high, first);
+        HEXLOWER.encode_mut(&low, last);
+        digits
+    }
+}
+
+impl RequestId {
+    /// What `read` makes of it as it is written: as a proxy calls it, else its digits.
+    pub fn written<T>(&self, read: impl FnOnce(&[u8]) -> T) -> T {
+        let given = self.given.as_ref();
+        match given.and_then(|given| given.text.get(..usize::from(given.length))) {
+            Some(text) => read(text),
+            None => read(&self.digits()),
+        }
+    }
 }
 
 impl fmt::Display for RequestId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let given = self.given.as_ref().and_then(|given| {
-            let text = given.text.get(..usize::from(given.length))?;
-            std::str::from_utf8(text).ok()
-        });
-        match given {
-            Some(text) => formatter.write_str(text),
-            None => write!(formatter, "{:016x}{:016x}", self.high, self.low),
-        }
+        self.written(|text| formatter.write_str(&String::from_utf8_lossy(text)))
     }
 }
 
