@@ -161,9 +161,14 @@ fn summary(config: &Config) -> String {
         WorkerCount::Auto => "a worker for each processor".to_owned(),
         WorkerCount::Fixed(count) => counted(usize::from(count), "worker"),
     };
+    let python = config.app.python.as_ref().map(|python| {
+        let interpreter = python.interpreter.display();
+        format!(" {} in {interpreter},", python.wsgi)
+    });
     format!(
-        "{} is fine: {}, {workers}, {}, {}",
+        "{} is fine:{} {}, {workers}, {}, {}",
         config.file.display(),
+        python.unwrap_or_default(),
         binds.join(" "),
         counted(config.auth.issuers.len(), "issuer"),
         counted(config.auth.rules.len(), "rule"),

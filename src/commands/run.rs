@@ -38,7 +38,7 @@ fn start<A: App>(args: &RunArgs, app: A) -> Result<Master, CommandError> {
     let program = Program::of_this_process();
     let manager = service_manager();
     let inherited = Inherited::take(&manager);
-    let sources = super::sources(&args.config)?;
+    let sources = sources(args)?;
     let app = Rc::new(app);
     let loaded = read(&sources, &app, Purpose::Force)?;
     start_log(&loaded.config.log)?;
@@ -53,7 +53,7 @@ fn start<A: App>(args: &RunArgs, app: A) -> Result<Master, CommandError> {
 fn resume<A: App>(args: &RunArgs, app: A, number: i32) -> Result<Master, CommandError> {
     let takeover =
         Takeover::receive(number).map_err(|error| CommandError::failure(error.to_string()))?;
-    let loader = loader(super::sources(&args.config)?, Rc::new(app));
+    let loader = loader(sources(args)?, Rc::new(app));
     let generations = takeover.load(&loader);
     let log = takeover.log(&generations);
     if let Err(error) = start_log(&log) {
@@ -65,6 +65,14 @@ fn resume<A: App>(args: &RunArgs, app: A, number: i32) -> Result<Master, Command
     }
     Master::resume(takeover, generations, loader, &service_manager())
         .map_err(|error| cannot_start(&error))
+}
+
+/// Where the configuration comes from; an upgrade is called as the master was.
+pub(super) fn sources(args: &RunArgs) -> Result<Sources, CommandError> {
+    Ok(Sources {
+        wsgi: args.application.clone(),
+        ..super::sources(&args.config)?
+    })
 }
 
 fn start_log(log: &Log) -> Result<(), CommandError> {
