@@ -2,6 +2,7 @@
 //! whether workers died of it, application, answer.
 
 pub mod activity;
+mod answer_time;
 mod body;
 mod call;
 mod client_certificate;
@@ -15,6 +16,7 @@ mod identity_fields;
 mod in_progress;
 mod malformed;
 mod origin;
+mod places;
 mod refuse;
 mod reply;
 mod stream;
@@ -41,12 +43,14 @@ use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 pub use in_progress::InProgress;
 pub use origin::Origin;
+use places::Places;
+pub use places::PlacesSettings;
 pub use reply::{needs_tls, request_timeout};
 use tokio::sync::Notify;
 use track::{Access, Track};
 use unserved::Unserved;
 
-use crate::app::{AppService, BodyEnd, Draining, RequestBody};
+use crate::app::{AppService, BodyEnd, BodyPace, Draining, RequestBody};
 use crate::auth::{Freshness, Guard, Passed, Refusal, RequestView, UnixTime, Verdict, Wanted};
 use crate::logging::cut;
 use crate::replay::{ReplayCache, Shown};
@@ -66,6 +70,7 @@ pub struct Pipeline<S> {
     seat: SeatWriter,
     replay: Option<Arc<ReplayCache>>,
     unserved: Unserved,
+    places: Places,
     settings: Settings,
     /// Wakes whoever waits for the worker to have served enough.
     served_out: Notify,
@@ -102,6 +107,10 @@ pub struct Settings {
     pub bounds: wire::Bounds,
     /// How many bytes its body may have where no rule decides.
     pub max_body: u64,
+    /// How slowly it may come.
+    pub body_pace: BodyPace,
+    /// How many requests the application works on at once, and how many wait for that.
+    pub places: PlacesSettings,
 }
 
 /// What a worker shares with others, and with the master.
@@ -123,6 +132,7 @@ impl<S: AppService> Pipeline<S> {
         settings: Settings,
         request_ids: u64,
     ) -> Self {
+        let places = Places::new(settings.places, seat.clone());
         Self {
             guard,
             fresh_keys,
@@ -131,6 +141,7 @@ impl<S: AppService> Pipeline<S> {
             seat,
             replay,
             unserved: Unserved::new(),
+            places,
             settings,
             served_out: Notify::new(),
             stuck: Arc::new(Notify::new()),
@@ -179,7 +190,8 @@ impl<S: AppService> Pipeline<S> {
             Version::HTTP_11 => head.headers.contains_key(EXPECT),
             version => version > Version::HTTP_11,
         };
-        let mut body = RequestBody::new(body, body_end.clone(), is_optional);
+        let mut body =
+            RequestBody::new(body, body_end.clone(), is_optional, self.settings.body_pace);
         if let Some(answer) = self.answer_without_rule(&head, id) {
             drop(body);
             return Ok(self.answer(Err(answer), track, id, &body_end));
