@@ -113,7 +113,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
         &["nix", "hyper"],
     ),
     // `http`, `app`: what is served. `auth`: the guard is handed through. `channel`: orders. `config`: limits.
-    // `log_writer`, `logging`: reopened on order. `master_end`: where orders come from. `replay`, `scoreboard`: what it shares is handed through, its seat. `sys`: sockets, identity, the clock. `tls`: what handshakes are made with. `tokens`: the service is opened
+    // `log_quota`: how many lines connections get that break the PROXY protocol. `log_writer`, `logging`: reopened on order. `master_end`: where orders come from. `replay`, `scoreboard`: what it shares is handed through, its seat. `sys`: sockets, identity, the clock. `tls`: what handshakes are made with. `tokens`: the service is opened
     // at the boot, for only a worker may have a database open.
     (
         "worker",
@@ -123,6 +123,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
             "channel",
             "config",
             "http",
+            "log_quota",
             "log_writer",
             "logging",
             "master_end",

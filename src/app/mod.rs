@@ -1,5 +1,6 @@
 //! What is served: any tower service, built in each worker after the fork.
 
+mod client;
 pub mod demo;
 mod draining;
 mod pace;
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 
 use crate::config::Config;
+pub use client::Client;
 pub use draining::Draining;
 pub use pace::Pace as BodyPace;
 pub use request_body::RequestBody;

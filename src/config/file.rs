@@ -89,6 +89,8 @@ pub(super) struct Server {
     pub unix_group: Option<Text>,
     /// Peers whose word on a client counts: addresses, networks such as `10.0.0.0/8`, or `unix` for all that come over Unix sockets.
     pub trusted_proxies: OneOrMany<Text>,
+    /// Addresses of `server.bind` and `tls.bind` on which every connection begins with a PROXY header, from one of `trusted_proxies`.
+    pub proxy_protocol: OneOrMany<Text>,
 }
 
 impl Default for Server {
@@ -101,6 +103,7 @@ impl Default for Server {
             unix_owner: None,
             unix_group: None,
             trusted_proxies: OneOrMany::default(),
+            proxy_protocol: OneOrMany::default(),
         }
     }
 }

@@ -186,6 +186,8 @@ pub struct Server {
     pub unix_group: Option<String>,
     /// Peers whose word on a client counts.
     pub trusted_proxies: TrustedProxies,
+    /// Those of the addresses on which every connection begins with a PROXY header.
+    pub proxy_protocol: Vec<Bind>,
 }
 
 /// One address to listen on.

@@ -76,6 +76,10 @@ pub(super) fn make_absolute(file: &mut File, document: &Document) {
     for (key, binds) in [
         ("server.bind", Some(&mut file.server.bind)),
         ("tls.bind", file.tls.bind.as_mut()),
+        (
+            "server.proxy_protocol",
+            Some(&mut file.server.proxy_protocol),
+        ),
     ] {
         let key = KeyPath::from(key);
         for (index, Text(bind)) in binds.into_iter().flat_map(|binds| &mut binds.0).enumerate() {

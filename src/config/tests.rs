@@ -13,6 +13,7 @@ mod differences;
 mod fetched_keys;
 mod identity_fields;
 mod laws;
+mod proxies;
 mod shipped;
 mod sources;
 mod tls;

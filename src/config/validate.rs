@@ -21,6 +21,7 @@ mod claims;
 mod database;
 mod identity_fields;
 mod issuers;
+mod proxies;
 mod revocation;
 mod rules;
 mod tls;
@@ -45,6 +46,7 @@ pub(super) fn validate(
     server
         .bind
         .extend(tls.iter().flat_map(|tls| tls.bind.clone()));
+    server.proxy_protocol = check.proxy_protocol(&file.server.proxy_protocol, &server);
     let config = Config {
         file: document.file.clone(),
         server,
@@ -116,6 +118,7 @@ impl Check<'_> {
             unix_owner: server.unix_owner.as_ref().map(text),
             unix_group: server.unix_group.as_ref().map(text),
             trusted_proxies: self.trusted_proxies(&server.trusted_proxies),
+            proxy_protocol: Vec::new(),
         }
     }
 

@@ -40,6 +40,7 @@ methods = "GET"
     # server.unix_owner is not set
     # server.unix_group is not set
     server.trusted_proxies = []  # default
+    server.proxy_protocol = []  # default
     # tls.bind is not set
     # tls.certificate_file is not set
     # tls.key_file is not set

@@ -29,6 +29,7 @@ mod overload;
 mod pid1;
 mod plan;
 mod poison;
+mod proxies;
 mod recycle;
 mod reload;
 mod remote_keys;
