@@ -12,6 +12,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod http;
+pub mod interpreter;
 pub mod key_files;
 mod log_quota;
 mod log_writer;

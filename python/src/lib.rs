@@ -1,12 +1,14 @@
-//! The extension module through which destrier serves a Python application.
+//! The extension module that a Python interpreter loads to become a worker of destrier.
 
-#[expect(
-    dead_code,
-    reason = "what calls it is the worker, which comes with the process that boots in an interpreter"
-)]
+mod application;
+mod exit;
+mod worker;
 mod wsgi;
 
 use pyo3::prelude::*;
 
 #[pymodule(name = "destrier_python")]
-mod module {}
+mod module {
+    #[pymodule_export]
+    use super::worker::serve;
+}

@@ -9,12 +9,14 @@ use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 
 use super::notation::{Octal, OneOrMany, Period, Size, Text, Whole};
-use super::{AppKind, Balance, Format, Level, Strategy, WorkerCount};
+use super::{Balance, Format, Level, Strategy, WorkerCount};
 
+mod app;
 mod auth;
 mod tls;
 mod tokens;
 
+pub(super) use app::App;
 pub(super) use auth::{Auth, Issuer, Revocation, Rule};
 pub(super) use tls::Tls;
 pub(super) use tokens::Tokens;
@@ -347,26 +349,6 @@ pub(super) struct Health {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub readiness_path: Option<Text>,
-}
-
-/// What is served.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, expecting = "a table")]
-#[schemars(deny_unknown_fields)]
-pub(super) struct App {
-    /// Which application.
-    pub kind: AppKind,
-    /// Whether the fault routes of the demo (crash, hang, leak, exit, stuck) exist.
-    pub faults: bool,
-}
-
-impl Default for App {
-    fn default() -> Self {
-        Self {
-            kind: AppKind::Demo,
-            faults: false,
-        }
-    }
 }
 
 /// What is written down.

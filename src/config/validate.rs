@@ -12,9 +12,10 @@ use super::notation::{OneOrMany, Text};
 use super::origin::Origin;
 use super::rules::refuse_pattern;
 use super::{
-    App, Bind, Config, Health, Http, Log, Process, Reload, Server, Websocket, Workers, bind, decode,
+    Bind, Config, Health, Http, Log, Process, Reload, Server, Websocket, Workers, bind, decode,
 };
 
+mod app;
 mod auth;
 mod binding;
 mod claims;
@@ -60,10 +61,7 @@ pub(super) fn validate(
         },
         health: check.health(&file.health),
         auth: check.auth(&file.auth, &file.http),
-        app: App {
-            kind: file.app.kind,
-            faults: file.app.faults,
-        },
+        app: check.app(&file.app),
         log: Log {
             level: file.log.level,
             format: file.log.format,

@@ -145,6 +145,12 @@ methods = "GET"
     auth.tokens.flush_interval = "1h"  # default
     app.kind = "demo"  # default
     app.faults = false  # default
+    # app.wsgi is not set
+    # app.python is not set
+    app.threads = 4  # default
+    # app.chdir is not set
+    app.env = {}  # default
+    # app.env_file is not set
     log.level = "debug"  # --log-level
     log.format = "auto"  # default
     log.file = "/srv/app.log"  # app.toml:5:8

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use destrier::{Claims, ClientCertificate, RequestId};
+use destrier::{Claims, Client, ClientCertificate, RequestId};
 use http::header::{
     CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderName, TRANSFER_ENCODING,
 };
-use http::uri::Scheme;
 use http::{Method, Version, request};
 use percent_encoding::percent_decode_str;
 use pyo3::intern;
@@ -198,9 +197,17 @@ fn method<'py>(py: Python<'py>, method: &Method) -> Bound<'py, PyString> {
 
 /// Who asks, and how.
 fn add_client(py: Python<'_>, environ: &Bound<'_, PyDict>, head: &request::Parts) -> PyResult<()> {
-    if head.extensions.get::<Scheme>() == Some(&Scheme::HTTPS) {
-        environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "https"))?;
-        environ.set_item(intern!(py, "HTTPS"), intern!(py, "on"))?;
+    if let Some(client) = head.extensions.get::<Client>() {
+        if let Some(address) = client.address {
+            environ.set_item(intern!(py, "REMOTE_ADDR"), address.to_string())?;
+        }
+        if let Some(port) = client.port {
+            environ.set_item(intern!(py, "REMOTE_PORT"), port.to_string())?;
+        }
+        if client.is_https {
+            environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "https"))?;
+            environ.set_item(intern!(py, "HTTPS"), intern!(py, "on"))?;
+        }
     }
     if let Some(certificate) = head.extensions.get::<ClientCertificate>() {
         environ.set_item(intern!(py, "SSL_CLIENT_VERIFY"), "SUCCESS")?;

@@ -24,14 +24,14 @@ mod thread;
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 
-use destrier::RequestId;
 use destrier::sys::clock;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use completions::Completions;
 use queue::Queue;
-use service::{Job, WsgiService};
+use service::Job;
+pub(crate) use service::WsgiService;
 use thread::{Seat, Thread};
 
 /// What an application sees that is the same for every request.
@@ -59,17 +59,6 @@ struct Shared {
     /// Whether answers are brought back yet.
     delivers: Once,
     seats: Mutex<Vec<Arc<Seat>>>,
-}
-
-/// A thread that is in the application.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Busy {
-    /// Its number: `threading.get_ident`.
-    pub(crate) thread: u64,
-    /// What it works on; unknown where the request came without an id.
-    pub(crate) request: Option<RequestId>,
-    /// Since when, monotonic.
-    pub(crate) since: Duration,
 }
 
 impl Engine {
@@ -150,15 +139,12 @@ impl Engine {
         Ok(())
     }
 
-    /// The threads that are in the application now.
-    pub(crate) fn busy(&self) -> Vec<Busy> {
-        let seats = self.0.seats();
-        seats.iter().filter_map(|seat| seat.busy()).collect()
-    }
-
-    /// How many requests wait for a thread.
-    pub(crate) fn depth(&self) -> usize {
-        self.0.queue.depth()
+    /// Logs which calls have not returned, and how many requests wait for a thread.
+    pub(crate) fn tell_who_is_busy(&self) {
+        let waiting = self.0.queue.depth();
+        for seat in self.0.seats().iter() {
+            seat.tell(waiting);
+        }
     }
 }
 

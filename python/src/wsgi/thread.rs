@@ -14,7 +14,7 @@ use super::failure::Failure;
 use super::input::Input;
 use super::service::Job;
 use super::start_response::StartResponse;
-use super::{Busy, Shared, call};
+use super::{Shared, call};
 
 /// A thread of the application.
 #[derive(Debug)]
@@ -41,12 +41,19 @@ struct Call {
 }
 
 impl Seat {
-    pub(super) fn busy(&self) -> Option<Busy> {
-        self.call().map(|Call { request, since }| Busy {
-            thread: self.thread,
-            request,
-            since,
-        })
+    /// Logs the call that the thread is in, if it is in one.
+    pub(super) fn tell(&self, waiting: usize) {
+        let Some(Call { request, since }) = *self.call() else {
+            return;
+        };
+        let age = Shared::now().saturating_sub(since);
+        tracing::warn!(
+            request = request.map(tracing::field::display),
+            thread = self.thread,
+            milliseconds = u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
+            waiting,
+            "the application has not returned from a call"
+        );
     }
 
     fn call(&self) -> MutexGuard<'_, Option<Call>> {

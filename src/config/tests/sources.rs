@@ -268,6 +268,12 @@ fn what_is_in_force_is_shown_with_its_origin() {
     auth.tokens.flush_interval = "1h"                # default
     app.kind = "demo"                                # default
     app.faults = false                               # default
+    # app.wsgi is not set
+    # app.python is not set
+    app.threads = 4                                  # default
+    # app.chdir is not set
+    app.env = {}                                     # default
+    # app.env_file is not set
     log.level = "info"                               # default
     log.format = "auto"                              # default
     log.file = "/srv/a.log"                          # /srv/app.toml:2:8

@@ -7,6 +7,7 @@ pub(crate) mod journal;
 pub(crate) mod load;
 pub(crate) mod os;
 pub(crate) mod postgres;
+pub(crate) mod python;
 pub(crate) mod server;
 pub(crate) mod tls;
 
