@@ -76,8 +76,8 @@ fn what_is_no_application_is_told_with_what_helps() {
             vec!["there is no module `ap`; did you mean `app`?"],
         ),
         (
-            "app:aplication",
-            vec!["`app` has no `aplication`; did you mean `application`?"],
+            "app:my_application",
+            vec!["`app` has no `my_application`; did you mean `application`?"],
         ),
         (
             "app:number",
