@@ -30,7 +30,7 @@ use pyo3::types::PyDict;
 
 use completions::Completions;
 use queue::Queue;
-use service::Job;
+use service::Ticket;
 pub(crate) use service::WsgiService;
 use thread::{Seat, Thread};
 
@@ -54,7 +54,7 @@ pub(crate) struct Engine(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     settings: Settings,
-    queue: Queue<Job>,
+    queue: Queue<Ticket>,
     completions: Completions,
     /// Whether answers are brought back yet.
     delivers: Once,
@@ -132,7 +132,9 @@ impl Engine {
             if popped.is_last || !popped.is_watched {
                 self.0.completions.announce();
             }
-            thread.serve(py, app, popped.job);
+            if let Some(job) = popped.job.take() {
+                thread.serve(py, app, job);
+            }
         }
         self.0.queue.leave();
         self.0.seats().retain(|other| !Arc::ptr_eq(other, &seat));

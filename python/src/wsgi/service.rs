@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -30,8 +30,29 @@ pub(super) type Outcome = Result<Response<AnswerBody>, Failure>;
 pub(super) struct Job {
     pub(super) head: request::Parts,
     pub(super) body: Source,
-    /// Closed when nobody waits for the answer: its client is gone, or its time is over.
+    /// To whoever waits for the answer.
     pub(super) answer: oneshot::Sender<Outcome>,
+}
+
+/// A request in the queue, as long as somebody waits for its answer: one whose client has left, or whose time is over, is not
+/// worked on, so it must not look as if it were.
+#[derive(Debug)]
+pub(super) struct Ticket(Arc<Mutex<Option<Job>>>);
+
+impl Ticket {
+    /// The request, unless nobody waits for it any more.
+    pub(super) fn take(&self) -> Option<Job> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// The other half of a ticket: whoever waits for the answer.
+struct Waiting(Ticket);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        drop(self.0.take());
+    }
 }
 
 /// A WSGI application as a tower service.
@@ -81,7 +102,10 @@ where
             let (head, body) = request.into_parts();
             let body = body::take_in(body).await?;
             let (answer, answered) = oneshot::channel();
-            put_in(&shared, Job { head, body, answer })?;
+            let job = Job { head, body, answer };
+            let job = Arc::new(Mutex::new(Some(job)));
+            let _waiting = Waiting(Ticket(Arc::clone(&job)));
+            put_in(&shared, Ticket(job))?;
             match answered.await {
                 Ok(outcome) => outcome.map_err(Into::into),
                 Err(_) => Err(Failure::new("the call ended without an answer").into()),
@@ -90,7 +114,7 @@ where
     }
 }
 
-fn put_in(shared: &Arc<Shared>, job: Job) -> Result<(), Failure> {
+fn put_in(shared: &Arc<Shared>, job: Ticket) -> Result<(), Failure> {
     let pushed = shared.queue.push(job);
     match pushed.map_err(|_closed| Failure::new("the worker is about to exit"))? {
         Pushed::Done => {}

@@ -82,10 +82,6 @@ impl Thread {
 
     /// Answers one request. Whatever goes wrong costs that request only.
     pub(super) fn serve(&mut self, py: Python<'_>, app: &Bound<'_, PyAny>, job: Job) {
-        // Nobody waits for it any more.
-        if job.answer.is_closed() {
-            return;
-        }
         let request = job.head.extensions.get::<RequestId>().copied();
         *self.seat.call() = Some(Call {
             request,

@@ -251,12 +251,13 @@ fn an_answer_that_ends_early_does_not_look_whole() {
 #[test]
 fn a_head_request_gets_the_fields_and_no_content() {
     let server = shapes().start();
-    for (name, wanted) in [
-        ("one", "content-length: 5"),
-        ("only_written", "content-length: 7"),
+    for (name, field) in [
+        ("one", "\r\ncontent-length: 5\r\n"),
+        ("only_written", "\r\ncontent-length: 7\r\n"),
     ] {
         let answer = request(&server, "HEAD", &format!("/{name}"));
-        check(name, &answer, (OK, &[wanted], "\r\n\r\n"));
+        check(name, &answer, (OK, &[], "\r\n\r\n"));
+        assert!(answer.contains(field), "{name}: {answer}");
     }
     // Nothing is made for nobody.
     let answer = request(&server, "HEAD", "/endless");
