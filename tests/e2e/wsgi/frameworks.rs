@@ -23,7 +23,7 @@ fn json(answer: &str) -> serde_json::Value {
 
 #[test]
 fn flask_and_django_run_unchanged() {
-    let python = python::environment("frameworks", &PACKAGES);
+    let python = python::environment("wsgi", &PACKAGES);
     for framework in ["flask", "django"] {
         let server = serving(&format!("frameworks:{framework}()"))
             .set("app.python", python.to_str().unwrap())
