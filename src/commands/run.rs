@@ -233,6 +233,7 @@ fn serve<A: App>(
             listeners,
             seat,
             replay,
+            rates,
             identity,
         } = assignment;
         let task = Task {
@@ -249,6 +250,7 @@ fn serve<A: App>(
             listeners,
             seat,
             replay,
+            rates,
             identity,
         };
         match &interpreter {

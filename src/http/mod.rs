@@ -21,6 +21,7 @@ mod refuse;
 mod reply;
 mod stream;
 mod target;
+mod throttle;
 mod token_service;
 mod track;
 mod unserved;
@@ -53,6 +54,7 @@ use unserved::Unserved;
 use crate::app::{AppService, BodyEnd, BodyPace, Client, Draining, RequestBody};
 use crate::auth::{Freshness, Guard, Passed, Refusal, RequestView, UnixTime, Verdict, Wanted};
 use crate::logging::cut;
+use crate::rate_limit::RateLimits;
 use crate::replay::{ReplayCache, Shown};
 use crate::scoreboard::{RequestId, SeatWriter};
 use crate::sys::clock;
@@ -69,6 +71,7 @@ pub struct Pipeline<S> {
     app: S,
     seat: SeatWriter,
     replay: Option<Arc<ReplayCache>>,
+    rates: Option<Box<RateLimits>>,
     unserved: Unserved,
     places: Places,
     settings: Settings,
@@ -114,12 +117,14 @@ pub struct Settings {
 }
 
 /// What a worker shares with others, and with the master.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Shared {
     /// Where it says what it does.
     pub seat: SeatWriter,
     /// The proofs that were shown to any worker; absent where no issuer asks for proofs.
     pub replay: Option<Arc<ReplayCache>>,
+    /// What clients have used of the rates of its rules; absent where no rule has one.
+    pub rates: Option<Box<RateLimits>>,
 }
 
 impl<S: AppService> Pipeline<S> {
@@ -128,7 +133,11 @@ impl<S: AppService> Pipeline<S> {
         (guard, fresh_keys): (Arc<Guard>, Arc<FreshKeys>),
         tokens: Option<Box<tokens::Service>>,
         app: S,
-        Shared { seat, replay }: Shared,
+        Shared {
+            seat,
+            replay,
+            rates,
+        }: Shared,
         settings: Settings,
         request_ids: u64,
     ) -> Self {
@@ -140,6 +149,7 @@ impl<S: AppService> Pipeline<S> {
             app,
             seat,
             replay,
+            rates,
             unserved: Unserved::new(),
             places,
             settings,
@@ -222,12 +232,15 @@ impl<S: AppService> Pipeline<S> {
                 audited,
                 request_timeout,
                 max_body,
+                rule,
             }) => {
                 body.set_limit(max_body.unwrap_or(self.settings.max_body));
                 if let Some(refusal) = audited {
                     self.note_audit(&refusal, &head, id);
                 }
-                let blocked = self.blocked(&head, claims.as_deref(), &track, id);
+                let throttled = self.throttled(rule, claims.as_deref(), &head, client, id);
+                let blocked =
+                    throttled.or_else(|| self.blocked(&head, claims.as_deref(), &track, id));
                 if let Some(claims) = claims {
                     track.subject(|| claims.subject().map(|subject| cut(subject).to_owned()));
                     head.extensions.insert(claims);

@@ -16,6 +16,7 @@ use crate::http::activity::Limits;
 use crate::http::fresh_keys::FreshKeys;
 use crate::http::wire::Bounds;
 use crate::http::{ClientCertificates, Pipeline, PlacesSettings, Settings, Shared};
+use crate::rate_limit::RateLimits;
 use crate::tokens;
 
 /// An event stream is ended at least so long before its worker would be killed, so that it ends whole.
@@ -38,6 +39,7 @@ pub(super) fn serving<S: AppService>(
             Shared {
                 seat: task.seat.clone(),
                 replay: task.replay.clone(),
+                rates: rates(task),
             },
             settings(task),
             request_ids(),
@@ -66,6 +68,14 @@ pub(super) fn serving<S: AppService>(
         words,
         seat: task.seat.clone(),
     }
+}
+
+/// Where a rule has a rate, the master has made the table.
+fn rates(task: &Task) -> Option<Box<RateLimits>> {
+    let table = task.rates.as_ref()?;
+    let auth = &task.config.auth;
+    let is_needed = auth.has_rate();
+    is_needed.then(|| Box::new(RateLimits::new(&auth.rules, table)))
 }
 
 fn settings(task: &Task) -> Settings {
