@@ -91,7 +91,8 @@ fn uses(server: &Server, framework: &str) {
     .unwrap();
     let mut file = Vec::new();
     connection.read_to_end(&mut file).unwrap();
-    assert!(file.ends_with(&[b'x'; 100_000]), "{framework}");
+    let mut end = file.iter().rev().take(100_000);
+    assert!(end.all(|byte| *byte == b'x'), "{framework}");
     let moved = get(server, "/moved");
     assert!(moved.starts_with("HTTP/1.1 302 "), "{moved}");
     assert!(moved.contains("\r\nlocation: /hello\r\n"), "{moved}");
