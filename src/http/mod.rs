@@ -23,6 +23,7 @@ mod stream;
 mod target;
 mod throttle;
 mod token_service;
+mod told;
 mod track;
 mod unserved;
 pub mod websocket;
@@ -48,6 +49,7 @@ use places::Places;
 pub use places::PlacesSettings;
 pub use reply::{needs_tls, request_timeout};
 use tokio::sync::Notify;
+use told::Told;
 use track::{Access, Track};
 use unserved::Unserved;
 
@@ -81,6 +83,7 @@ pub struct Pipeline<S> {
     stuck: Arc<Notify>,
     /// Once it begins, answers say `Connection: close` where nobody goes on with the connection.
     draining: Draining,
+    told: Told,
     id_high: u64,
     id_low: AtomicU64,
 }
@@ -141,6 +144,7 @@ impl<S: AppService> Pipeline<S> {
         settings: Settings,
         request_ids: u64,
     ) -> Self {
+        let draining = Draining::default();
         let places = Places::new(settings.places, seat.clone());
         Self {
             guard,
@@ -155,7 +159,8 @@ impl<S: AppService> Pipeline<S> {
             settings,
             served_out: Notify::new(),
             stuck: Arc::new(Notify::new()),
-            draining: Draining::default(),
+            told: Told::new(draining.clone()),
+            draining,
             id_high: request_ids,
             id_low: AtomicU64::new(1),
         }
@@ -241,6 +246,7 @@ impl<S: AppService> Pipeline<S> {
                 let throttled = self.throttled(rule, claims.as_deref(), &head, client, id);
                 let blocked =
                     throttled.or_else(|| self.blocked(&head, claims.as_deref(), &track, id));
+                self.told.begin(&mut head.extensions);
                 if let Some(claims) = claims {
                     track.subject(|| claims.subject().map(|subject| cut(subject).to_owned()));
                     head.extensions.insert(claims);
@@ -255,7 +261,6 @@ impl<S: AppService> Pipeline<S> {
                     let (method, path) = (head.method.as_str(), head.uri.path());
                     Err(self.refuse_malformed(Malformed::BodyTooLarge, method, path, id))
                 } else {
-                    head.extensions.insert(self.draining.clone());
                     self.ask_upgrade(&mut head, &origin.activity.upgrade);
                     if let Some(in_progress) = track.in_progress() {
                         head.extensions.insert(in_progress);
@@ -443,7 +448,7 @@ impl<S: AppService> Pipeline<S> {
             headers.remove(CONTENT_LENGTH);
             headers.remove(TRANSFER_ENCODING);
         }
-        if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+        if let Ok(id) = HeaderValue::from_bytes(&id.digits()) {
             headers.insert(REQUEST_ID, id);
         }
         if let Some(options) = options {
