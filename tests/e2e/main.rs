@@ -55,3 +55,4 @@ mod token_service;
 mod upgrade;
 mod upgrade_refused;
 mod websocket;
+mod wsgi;
