@@ -11,10 +11,12 @@ use serde::{Deserialize, Serialize};
 use super::notation::{Octal, OneOrMany, Period, Size, Text, Whole};
 use super::{AppKind, Balance, Format, Level, Strategy, WorkerCount};
 
+mod answers;
 mod auth;
 mod tls;
 mod tokens;
 
+pub(super) use answers::{Compression, Headers, Static};
 pub(super) use auth::{Auth, Issuer, Revocation, Rule};
 pub(super) use tls::Tls;
 pub(super) use tokens::Tokens;
@@ -45,6 +47,10 @@ pub(super) struct File {
     pub http: Http,
     /// Limits of one WebSocket.
     pub websocket: Websocket,
+    /// Which answers are compressed on their way out.
+    pub compression: Compression,
+    /// Header fields of every answer, unless the application has set them.
+    pub headers: Headers,
     /// What load balancers ask.
     pub health: Health,
     /// Who may sign tokens and what they allow.
@@ -276,6 +282,9 @@ pub(super) struct Http {
     pub max_head: Size<KIBIBYTE, { 256 * KIBIBYTE }>,
     /// How large the body of a request may be; then 413. 0: any size.
     pub max_body: Size<1, { 1 << 50 }>,
+    /// Folders whose files are answers to requests for paths under a prefix.
+    #[serde(rename = "static")]
+    pub static_folders: Vec<Static>,
 }
 
 impl Default for Http {
@@ -298,6 +307,7 @@ impl Default for Http {
             max_headers: Whole(100),
             max_head: Size(32 * KIBIBYTE),
             max_body: Size(1 << 30),
+            static_folders: Vec::new(),
         }
     }
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod answers;
 mod auth;
 mod bind;
 mod decode;
@@ -43,6 +44,7 @@ mod validate;
 
 use errors::Problems;
 
+pub use answers::{Compression, CompressionAlgorithm, HeaderPreset, Headers, StaticFolder};
 pub use auth::{
     Access, Algorithm, Auth, Binding, ClaimField, ClaimTest, ClientCert, ClientCertFormat,
     ClientCertNeed, DPOP_WINDOW_MAX, DenyListSource, DoubleSubmit, FieldFormat, Issuer, KeySource,
@@ -158,6 +160,10 @@ pub struct Config {
     pub http: Http,
     /// Limits of one WebSocket.
     pub websocket: Websocket,
+    /// Which answers are compressed on their way out.
+    pub compression: Compression,
+    /// Header fields of every answer.
+    pub headers: Headers,
     /// What load balancers ask.
     pub health: Health,
     /// Who may sign tokens and what they allow.
@@ -333,6 +339,8 @@ pub struct Http {
     pub max_head: usize,
     /// How many bytes the body of a request may have, where its rule says nothing else.
     pub max_body: u64,
+    /// Folders whose files are answers.
+    pub static_folders: Vec<StaticFolder>,
 }
 
 /// `[websocket]`: limits of one WebSocket.

@@ -14,6 +14,7 @@ use super::{
     App, Bind, Config, Health, Http, Log, Process, Reload, Server, Websocket, Workers, bind, decode,
 };
 
+mod answers;
 mod auth;
 mod binding;
 mod claims;
@@ -55,6 +56,8 @@ pub(super) fn validate(
         websocket: Websocket {
             max_message: any_if_zero(file.websocket.max_message.0),
         },
+        compression: check.compression(&file.compression),
+        headers: check.headers(&file.headers),
         health: check.health(&file.health),
         auth: check.auth(&file.auth, &file.http),
         app: App {
@@ -69,6 +72,7 @@ pub(super) fn validate(
         },
     };
     check.bindings(&file.auth, &config);
+    check.static_rules(&config);
     (config, check.warnings)
 }
 
@@ -240,6 +244,7 @@ impl Check<'_> {
             max_headers: http.max_headers.0 as usize,
             max_head: head,
             max_body: any_if_zero(http.max_body.0),
+            static_folders: self.static_folders(&http.static_folders),
         }
     }
 

@@ -2,10 +2,14 @@
 //! whether workers died of it, application, answer.
 
 pub mod activity;
+mod asked;
 mod body;
 mod call;
 mod client_certificate;
+mod compression;
+mod dress;
 mod executed;
+mod files;
 mod fingerprint;
 mod forged;
 pub mod fresh_keys;
@@ -30,11 +34,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use asked::Asked;
 pub use body::ResponseBody;
 use bytes::Bytes;
 use call::Called;
 pub use client_certificate::ClientCertificates;
 use client_certificate::Presented;
+pub use compression::Policy;
+pub use files::Folders;
 use fresh_keys::FreshKeys;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version};
@@ -48,6 +55,7 @@ use unserved::Unserved;
 
 use crate::app::{AppService, BodyEnd, Draining, RequestBody};
 use crate::auth::{Freshness, Guard, Passed, Refusal, RequestView, UnixTime, Verdict, Wanted};
+use crate::config::Headers;
 use crate::logging::cut;
 use crate::replay::{ReplayCache, Shown};
 use crate::scoreboard::{RequestId, SeatWriter};
@@ -102,6 +110,12 @@ pub struct Settings {
     pub bounds: wire::Bounds,
     /// How many bytes its body may have where no rule decides.
     pub max_body: u64,
+    /// Folders whose files are answers.
+    pub folders: Folders,
+    /// Which answers are compressed.
+    pub compression: Policy,
+    /// What every answer says that does not say otherwise.
+    pub headers: Headers,
 }
 
 /// What a worker shares with others, and with the master.
@@ -216,6 +230,7 @@ impl<S: AppService> Pipeline<S> {
                 }
                 let blocked = self.blocked(&head, claims.as_deref(), &track, id);
                 if let Some(claims) = claims {
+                    track.asked.is_authenticated = true;
                     track.subject(|| claims.subject().map(|subject| cut(subject).to_owned()));
                     head.extensions.insert(claims);
                 }
@@ -230,6 +245,10 @@ impl<S: AppService> Pipeline<S> {
                     let (method, path) = (head.method.as_str(), head.uri.path());
                     Err(self.refuse_malformed(Malformed::BodyTooLarge, method, path, id))
                 } else {
+                    if let Some(file) = self.file(&head, request_timeout, id).await {
+                        drop(body);
+                        return Ok(self.answer_with_file(file, track, id, &body_end));
+                    }
                     head.extensions.insert(self.draining.clone());
                     self.ask_upgrade(&mut head, &origin.activity.upgrade);
                     if let Some(in_progress) = track.in_progress() {
@@ -278,10 +297,8 @@ impl<S: AppService> Pipeline<S> {
         body_end: &BodyEnd,
     ) -> Response<ResponseBody<S::Body>> {
         let answer = self.answer_upgrade(answer, track.upgrade(), id);
-        let closes = body_end.is_given_up()
-            || (self.draining.is_draining() && !track.connection_goes_on())
-            || track.connection_has_carried(self.settings.keep_alive_requests);
-        let mut response = match answer {
+        let (closes, asked) = (self.closes(&track, body_end), track.asked);
+        let response = match answer {
             // RFC 9110 section 15.3.6: without content, which hyper would send.
             Ok(response) if response.status() == StatusCode::RESET_CONTENT => {
                 track.answered(response.status());
@@ -298,8 +315,14 @@ impl<S: AppService> Pipeline<S> {
                 response.map(|bytes| ResponseBody::own(bytes, track))
             }
         };
-        self.finish(&mut response, id, closes);
-        response
+        self.finish(response, id, closes, asked)
+    }
+
+    /// Whether the answer is the last one of its connection.
+    fn closes(&self, track: &Track, body_end: &BodyEnd) -> bool {
+        body_end.is_given_up()
+            || (self.draining.is_draining() && !track.connection_goes_on())
+            || track.connection_has_carried(self.settings.keep_alive_requests)
     }
 
     fn track(&self, id: RequestId, request: &Request<Incoming>, origin: &Origin) -> Track {
@@ -316,7 +339,9 @@ impl<S: AppService> Pipeline<S> {
                 bytes: 0,
             })
         });
-        Track::begin(id, started, Arc::clone(&origin.activity), in_flight, access)
+        let asked = Asked::of(request, origin, &self.settings.compression);
+        let activity = Arc::clone(&origin.activity);
+        Track::begin(id, started, activity, in_flight, access, asked)
     }
 
     /// Judges a request; of one that may pass, the path becomes the one that was judged, and forged fields go.
@@ -399,8 +424,15 @@ impl<S: AppService> Pipeline<S> {
         self.guard.settle(passed, freshness)
     }
 
-    fn finish(&self, response: &mut Response<ResponseBody<S::Body>>, id: RequestId, closes: bool) {
+    fn finish(
+        &self,
+        response: Response<ResponseBody<S::Body>>,
+        id: RequestId,
+        closes: bool,
+        asked: Asked,
+    ) -> Response<ResponseBody<S::Body>> {
         const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+        let mut response = dress::dressed(response, asked, &self.settings);
         self.seat.answered(response.status().as_u16());
         let has_no_content = response.status() == StatusCode::NO_CONTENT
             || response.status() == StatusCode::RESET_CONTENT;
@@ -417,5 +449,6 @@ impl<S: AppService> Pipeline<S> {
         if let Some(options) = options {
             headers.insert(CONNECTION, HeaderValue::from_static(options));
         }
+        response
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 use super::activity::Activity;
+use super::asked::Asked;
 use super::in_progress::InProgress;
 use super::websocket::Upgrade;
 use crate::app::BoxError;
@@ -24,6 +25,8 @@ pub(super) struct Track {
     /// In flight until this is gone; none once it was given up.
     in_progress: Option<InProgress>,
     access: Option<Box<Access>>,
+    /// What its answer depends on.
+    pub(super) asked: Asked,
 }
 
 /// What the access log wants to know.
@@ -44,6 +47,7 @@ impl Track {
         activity: Arc<Activity>,
         in_flight: InFlight,
         access: Option<Box<Access>>,
+        asked: Asked,
     ) -> Self {
         Self {
             id,
@@ -51,6 +55,7 @@ impl Track {
             activity,
             in_progress: Some(InProgress::new(in_flight)),
             access,
+            asked,
         }
     }
 
@@ -120,6 +125,11 @@ impl Track {
     /// The application failed in the middle of its answer, which the client sees as a cut.
     pub(super) fn broke_off(&self, error: &BoxError) {
         tracing::error!(request = %self.id, %error, "the application broke off its answer");
+    }
+
+    /// A file could not be read to its end, or not be compressed, which the client sees as a cut.
+    pub(super) fn file_broke_off(&self, error: &BoxError) {
+        tracing::error!(request = %self.id, %error, "an answer that is a file broke off");
     }
 }
 

@@ -14,7 +14,7 @@ use crate::channel::ToMaster;
 use crate::http::activity::Limits;
 use crate::http::fresh_keys::FreshKeys;
 use crate::http::wire::Bounds;
-use crate::http::{ClientCertificates, Pipeline, Settings, Shared};
+use crate::http::{ClientCertificates, Folders, Pipeline, Policy, Settings, Shared};
 use crate::tokens;
 
 /// An event stream is ended at least so long before its worker would be killed, so that it ends whole.
@@ -81,6 +81,9 @@ fn settings(task: &Task) -> Settings {
         readiness_path: config.health.readiness_path.clone(),
         bounds: Bounds::new(config),
         max_body: config.http.max_body,
+        folders: Folders::new(&config.http.static_folders),
+        compression: Policy::new(config.compression.clone()),
+        headers: config.headers.clone(),
         stream_grace: config.http.stream_grace.min(
             config
                 .workers

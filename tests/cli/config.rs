@@ -93,6 +93,12 @@ methods = "GET"
     http.max_head = "32KiB"  # default
     http.max_body = "1GiB"  # default
     websocket.max_message = "16MiB"  # default
+    compression.algorithms = []  # default
+    compression.min_size = "1KiB"  # default
+    compression.types = ["text/*", "application/json", "application/javascript", "application/xml", "application/wasm", "application/manifest+json", "application/problem+json", "image/svg+xml"]  # default
+    compression.authenticated = false  # default
+    headers.preset = "none"  # default
+    headers.default = {}  # default
     # health.readiness_path is not set
     auth.realm = "destrier"  # default
     # auth.resource is not set

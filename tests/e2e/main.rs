@@ -9,6 +9,7 @@
 
 mod binding;
 mod boot;
+mod compression;
 mod connections;
 mod control;
 mod crash;
@@ -16,6 +17,7 @@ mod forensics;
 mod guard;
 mod handover;
 mod hang;
+mod headers;
 mod http2;
 mod identity;
 mod judging_commands;
@@ -37,6 +39,7 @@ mod scale;
 mod serve;
 mod signals;
 mod slow_clients;
+mod static_files;
 mod stop;
 mod support;
 mod term_timeline;

@@ -153,7 +153,7 @@ async fn answer(route: Route, code: Option<&str>, request: Request<RequestBody>)
             None => answers::bad_request("the status must be 200 to 599"),
         },
         Route::Stream => with_query(&request, |query: Stream| {
-            answers::stream(Duration::from_millis(query.ms))
+            answers::stream(Duration::from_millis(query.ms), query.n, query.size)
         }),
         Route::Events => with_query(&request, |query: Events| {
             let (every, draining) = paced(&query, &request);
@@ -239,11 +239,24 @@ fn final_status(code: u16) -> Option<StatusCode> {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 struct Stream {
     /// Milliseconds from chunk to chunk.
-    #[serde(default)]
     ms: u64,
+    /// How many chunks.
+    n: u64,
+    /// How many bytes of noise each has beside its number, at most a MiB.
+    size: u32,
+}
+
+impl Default for Stream {
+    fn default() -> Self {
+        Self {
+            ms: 0,
+            n: 10,
+            size: 0,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,0 +1,156 @@
+//! `[headers]`, `[compression]` and `[[http.static]]`.
+
+use insta::assert_snapshot;
+
+use super::*;
+
+const OPEN: &str = "\n[[auth.rule]]\npath = \"/assets/**\"\naccess = \"public\"\n";
+
+fn fields(text: &str) -> String {
+    let headers = accepted(text).headers;
+    let shown = |(name, value): &(http::HeaderName, http::HeaderValue)| {
+        format!("{name}: {}", value.to_str().unwrap())
+    };
+    let always: Vec<_> = headers.always.iter().map(shown).collect();
+    let over_tls: Vec<_> = headers.over_tls.iter().map(shown).collect();
+    format!("{}\nover TLS\n{}", always.join("\n"), over_tls.join("\n"))
+}
+
+#[test]
+fn no_field_is_added_by_default_and_nothing_is_compressed() {
+    let config = accepted("");
+    assert_eq!(config.headers, Headers::default());
+    assert!(config.compression.algorithms.is_empty());
+    assert!(config.http.static_folders.is_empty());
+}
+
+#[test]
+fn fields_of_the_preset_can_be_replaced_and_left_out() {
+    assert_snapshot!(fields("[headers]\npreset = \"strict\"\n"), @r"
+    cross-origin-opener-policy: same-origin
+    referrer-policy: strict-origin-when-cross-origin
+    x-content-type-options: nosniff
+    x-frame-options: DENY
+    over TLS
+    strict-transport-security: max-age=31536000
+    ");
+    let text = r#"[headers]
+preset = "strict"
+[headers.default]
+X-Frame-Options = "SAMEORIGIN"
+Referrer-Policy = ""
+Cross-Origin-Opener-Policy = ""
+Strict-Transport-Security = "max-age=60"
+X-Mine = "a, b"
+"#;
+    assert_snapshot!(fields(text), @r"
+    x-content-type-options: nosniff
+    x-frame-options: SAMEORIGIN
+    x-mine: a, b
+    over TLS
+    strict-transport-security: max-age=60
+    ");
+}
+
+#[test]
+fn fields_that_are_none_or_not_for_all_answers_are_refused() {
+    assert_snapshot!(refused(r#"[headers]
+preset = "paranoid"
+[headers.default]
+Content-Length = "5"
+Transfer-Encoding = "chunked"
+Connection = "close"
+"a b" = "c"
+X-A = "a\nb"
+X-B = " a"
+X-C = "1"
+x-c = "2"
+X-D = 5
+"#), @"");
+}
+
+#[test]
+fn what_is_compressed_is_checked() {
+    let text = "[compression]\nalgorithms = \"gzip\"\nmin_size = 0\ntypes = [\"Text/*\"]\n";
+    let compression = accepted(text).compression;
+    assert_eq!(compression.algorithms, [CompressionAlgorithm::Gzip]);
+    assert_eq!(
+        (compression.min_size, compression.types),
+        (0, vec!["text/*".to_owned()])
+    );
+    assert_snapshot!(refused(r#"[compression]
+algorithms = ["gzip", "deflate"]
+"#), @"");
+    assert_snapshot!(refused(r#"[compression]
+algorithms = ["gzip", "br", "gzip"]
+min_size = "1GiB"
+types = ["text", "text/html; charset=utf-8", "*/*", "text/css"]
+"#), @"");
+}
+
+#[test]
+fn a_folder_is_found_beside_the_file_and_its_path_is_a_prefix() {
+    let text = "[[http.static]]\npath = \"/assets/\"\nfolder = \"static\"\n";
+    let config = accepted(&(text.to_owned() + OPEN));
+    let folder = &config.http.static_folders[0];
+    assert_eq!(folder.folder, Path::new("/srv/static"));
+    assert!(folder.index && !folder.fallthrough && folder.precompressed.len() == 3);
+    assert_snapshot!(refused(r#"[[http.static]]
+[[http.static]]
+path = "/assets"
+folder = "a"
+[[http.static]]
+path = "/a%20b/"
+folder = "a"
+[[http.static]]
+path = "/{name}/"
+folder = "a"
+[[http.static]]
+path = "/a//"
+folder = "a"
+precompressed = ["br", "br"]
+cache_control = "ä"
+[[http.static]]
+path = "/b/"
+folder = "a"
+[[http.static]]
+path = "/b/"
+folder = "b"
+"#), @"");
+}
+
+#[test]
+fn files_that_no_rule_opens_are_warned_of() {
+    let under = |path: &str, rule: &str| {
+        let text = format!(
+            "[[http.static]]\npath = \"{path}\"\nfolder = \"a\"\n[[auth.rule]]\naccess = \"public\"\n{rule}\n"
+        );
+        !warned(&text).contains("no rule is for paths under")
+    };
+    for (path, rule, is_open) in [
+        ("/assets/", "path = \"/assets/**\"", true),
+        ("/assets/", "path = \"/**\"", true),
+        ("/", "path = \"/**\"", true),
+        ("/", "path = \"/a.txt\"", true),
+        ("/assets/", "path = \"/assets/logo.png\"", true),
+        ("/assets/", "path = \"/assets/{name}\"", true),
+        ("/assets/img/", "path = \"/{any}/img/x\"", true),
+        ("/assets/img/", "path = \"/assets/**\"", true),
+        (
+            "/assets/",
+            "path = \"/assets/**\"\nmethods = [\"GET\"]",
+            true,
+        ),
+        (
+            "/assets/",
+            "path = \"/assets/**\"\nmethods = [\"POST\"]",
+            false,
+        ),
+        ("/assets/", "path = \"/assets\"", false),
+        ("/assets/", "path = \"/api/**\"", false),
+        ("/assets/img/", "path = \"/assets/x\"", false),
+    ] {
+        assert_eq!(under(path, rule), is_open, "{path} {rule}");
+    }
+    assert_snapshot!(warned("[[http.static]]\npath = \"/assets/\"\nfolder = \"a\"\n"), @"");
+}
