@@ -2,7 +2,9 @@
 
 pub mod demo;
 mod draining;
+mod pace;
 mod request_body;
+mod wait;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -13,8 +15,9 @@ use http::{Request, Response};
 
 use crate::config::Config;
 pub use draining::Draining;
+pub use pace::Pace as BodyPace;
 pub use request_body::RequestBody;
-pub(crate) use request_body::{BodyEnd, Fault};
+pub(crate) use request_body::{Awaited, BodyEnd, Fault};
 
 /// Any error of an application.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

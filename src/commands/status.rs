@@ -88,6 +88,9 @@ fn shown(status: &Status) -> String {
         match totals.blocked {
             0 => String::new(),
             blocked => format!(", {blocked} blocked"),
+        } + &match totals.overloaded {
+            0 => String::new(),
+            overloaded => format!(", {overloaded} overloaded"),
         },
         totals.connections
     ));
@@ -209,6 +212,7 @@ fn workers(status: &Status) -> String {
         "UP",
         "CONNS",
         "BUSY",
+        "QUEUED",
         "REQUESTS",
         "MEMORY",
         "OLDEST REQUEST",
@@ -227,7 +231,8 @@ fn workers(status: &Status) -> String {
             worker.state.clone(),
             span(worker.uptime),
             worker.connections.to_string(),
-            worker.in_flight.to_string(),
+            worker.in_flight.saturating_sub(worker.queued).to_string(),
+            worker.queued.to_string(),
             worker.requests.to_string(),
             memory.unwrap_or_default(),
             oldest.unwrap_or_default(),

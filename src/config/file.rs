@@ -282,6 +282,17 @@ pub(super) struct Http {
     pub max_head: Size<KIBIBYTE, { 256 * KIBIBYTE }>,
     /// How large the body of a request may be; then 413. 0: any size.
     pub max_body: Size<1, { 1 << 50 }>,
+    /// How long no byte of a body may come while somebody waits for it; then 408. 0s: for ever.
+    pub body_timeout: Period<0, DAY>,
+    /// How many bytes of a body must come in a second while somebody waits for them, over `body_timeout`, or over 20 s where that
+    /// is 0s; else 408. 0: any number.
+    pub body_min_rate: Size<1, { 1 << 30 }>,
+    /// How many requests the application of a worker works on at once; more wait in the queue. 0: any number.
+    pub max_in_flight: Whole<0, 1_000_000>,
+    /// How many requests wait in a worker until the application has a place for them; more get 503 at once.
+    pub queue: Whole<0, 1_000_000>,
+    /// How long a request waits there; then 503.
+    pub max_queue_wait: Period<1, HOUR>,
     /// Folders whose files are answers to requests for paths under a prefix.
     #[serde(rename = "static")]
     pub static_folders: Vec<Static>,
@@ -307,6 +318,11 @@ impl Default for Http {
             max_headers: Whole(100),
             max_head: Size(32 * KIBIBYTE),
             max_body: Size(1 << 30),
+            body_timeout: Period(Duration::from_secs(30)),
+            body_min_rate: Size(500),
+            max_in_flight: Whole(4096),
+            queue: Whole(1024),
+            max_queue_wait: Period(Duration::from_secs(1)),
             static_folders: Vec::new(),
         }
     }

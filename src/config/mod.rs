@@ -8,6 +8,7 @@
 //! in `config/reference.toml`, which a test asks for.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -339,6 +340,16 @@ pub struct Http {
     pub max_head: usize,
     /// How many bytes the body of a request may have, where its rule says nothing else.
     pub max_body: u64,
+    /// How long no byte of a body may come that somebody waits for.
+    pub body_timeout: Option<Duration>,
+    /// How many bytes of a body must come in a second while somebody waits for them.
+    pub body_min_rate: Option<NonZeroU64>,
+    /// How many requests the application of a worker works on at once.
+    pub max_in_flight: Option<u32>,
+    /// How many more wait for that in a worker.
+    pub queue: u32,
+    /// For how long.
+    pub max_queue_wait: Duration,
     /// Folders whose files are answers.
     pub static_folders: Vec<StaticFolder>,
 }

@@ -1,5 +1,6 @@
 //! From a `File` to a [`Config`]: what one value cannot tell about itself, and what several must agree on.
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -244,6 +245,11 @@ impl Check<'_> {
             max_headers: http.max_headers.0 as usize,
             max_head: head,
             max_body: any_if_zero(http.max_body.0),
+            body_timeout: unless_zero(http.body_timeout.0),
+            body_min_rate: NonZeroU64::new(http.body_min_rate.0),
+            max_in_flight: unless_none(http.max_in_flight.0),
+            queue: http.queue.0,
+            max_queue_wait: http.max_queue_wait.0,
             static_folders: self.static_folders(&http.static_folders),
         }
     }

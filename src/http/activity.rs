@@ -8,6 +8,7 @@ use super::malformed::Malformed;
 use super::websocket::Upgrade;
 use crate::app::BodyEnd;
 use crate::sys::clock;
+use crate::sys::socket::SocketNumber;
 
 /// What a connection is doing. Written by its reads and by the requests on it, read by its timer.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub struct Activity {
     holds: AtomicBool,
     /// What was wrong on it; nothing is read after that.
     malformed: OnceLock<Malformed>,
+    /// Its socket; none where there is none.
+    socket: OnceLock<SocketNumber>,
 }
 
 /// A connection on which nothing is under way: whoever reads on begins with a request.
@@ -105,6 +108,7 @@ impl Activity {
             read_to_end: Arc::default(),
             holds: AtomicBool::new(false),
             malformed: OnceLock::new(),
+            socket: OnceLock::new(),
         };
         activity.enter(Phase::Fresh);
         activity
@@ -136,6 +140,18 @@ impl Activity {
             is_fresh,
             since: self.since.load(Relaxed),
         })
+    }
+
+    /// It is a connection on this socket, which is open as long as any request on it is answered.
+    pub fn set_socket(&self, socket: SocketNumber) {
+        let _there_is_one = self.socket.set(socket);
+    }
+
+    /// Whether its client has closed its side or is gone, though there may be something of it to read before that.
+    pub fn peer_has_left(&self) -> bool {
+        self.socket
+            .get()
+            .is_some_and(|socket| socket.peer_has_left())
     }
 
     /// Bytes of a request have arrived.

@@ -2,6 +2,7 @@
 //! whether workers died of it, application, answer.
 
 pub mod activity;
+mod answer_time;
 mod asked;
 mod body;
 mod call;
@@ -19,6 +20,7 @@ mod identity_fields;
 mod in_progress;
 mod malformed;
 mod origin;
+mod places;
 mod refuse;
 mod reply;
 mod stream;
@@ -48,12 +50,14 @@ use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 pub use in_progress::InProgress;
 pub use origin::Origin;
+use places::Places;
+pub use places::PlacesSettings;
 pub use reply::{needs_tls, request_timeout};
 use tokio::sync::Notify;
 use track::{Access, Track};
 use unserved::Unserved;
 
-use crate::app::{AppService, BodyEnd, Draining, RequestBody};
+use crate::app::{AppService, BodyEnd, BodyPace, Draining, RequestBody};
 use crate::auth::{Freshness, Guard, Passed, Refusal, RequestView, UnixTime, Verdict, Wanted};
 use crate::config::Headers;
 use crate::logging::cut;
@@ -74,6 +78,7 @@ pub struct Pipeline<S> {
     seat: SeatWriter,
     replay: Option<Arc<ReplayCache>>,
     unserved: Unserved,
+    places: Places,
     settings: Settings,
     /// Wakes whoever waits for the worker to have served enough.
     served_out: Notify,
@@ -110,6 +115,10 @@ pub struct Settings {
     pub bounds: wire::Bounds,
     /// How many bytes its body may have where no rule decides.
     pub max_body: u64,
+    /// How slowly it may come.
+    pub body_pace: BodyPace,
+    /// How many requests the application works on at once, and how many wait for that.
+    pub places: PlacesSettings,
     /// Folders whose files are answers.
     pub folders: Folders,
     /// Which answers are compressed.
@@ -137,6 +146,7 @@ impl<S: AppService> Pipeline<S> {
         settings: Settings,
         request_ids: u64,
     ) -> Self {
+        let places = Places::new(settings.places, seat.clone());
         Self {
             guard,
             fresh_keys,
@@ -145,6 +155,7 @@ impl<S: AppService> Pipeline<S> {
             seat,
             replay,
             unserved: Unserved::new(),
+            places,
             settings,
             served_out: Notify::new(),
             stuck: Arc::new(Notify::new()),
@@ -193,7 +204,8 @@ impl<S: AppService> Pipeline<S> {
             Version::HTTP_11 => head.headers.contains_key(EXPECT),
             version => version > Version::HTTP_11,
         };
-        let mut body = RequestBody::new(body, body_end.clone(), is_optional);
+        let mut body =
+            RequestBody::new(body, body_end.clone(), is_optional, self.settings.body_pace);
         if let Some(answer) = self.answer_without_rule(&head, id) {
             drop(body);
             return Ok(self.answer(Err(answer), track, id, &body_end));

@@ -1,6 +1,7 @@
 //! What is not served, and why: each refusal is answered, logged and counted here.
 
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
@@ -73,6 +74,7 @@ impl<S: AppService> Pipeline<S> {
                 status: answer.status(),
                 bytes,
                 took: clock::monotonic().saturating_sub(started),
+                queued: Duration::ZERO,
                 subject: None,
             });
         }

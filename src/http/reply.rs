@@ -87,6 +87,18 @@ pub(super) fn blocked(left: Duration) -> Response<Bytes> {
     response
 }
 
+/// The answer to a request for which the application has no time.
+pub(super) fn overloaded() -> Response<Bytes> {
+    let mut response = json(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "The server is overloaded.",
+        "overloaded",
+    );
+    let soon = HeaderValue::from_static("1");
+    response.headers_mut().insert(RETRY_AFTER, soon);
+    response
+}
+
 /// The answer to a load balancer: whether the server wants requests.
 pub(super) fn readiness(method: &Method, is_ready: bool) -> Response<Bytes> {
     let mut response = if !is_read(method) {

@@ -9,6 +9,7 @@ use http::{Method, StatusCode};
 use super::activity::Activity;
 use super::asked::Asked;
 use super::in_progress::InProgress;
+use super::places::Place;
 use super::websocket::Upgrade;
 use crate::app::BoxError;
 use crate::logging::cut;
@@ -25,6 +26,9 @@ pub(super) struct Track {
     /// In flight until this is gone; none once it was given up.
     in_progress: Option<InProgress>,
     access: Option<Box<Access>>,
+    /// Among those that the application works on, and how long it was waited for.
+    place: Option<Place>,
+    queued: Duration,
     /// What its answer depends on.
     pub(super) asked: Asked,
 }
@@ -55,8 +59,21 @@ impl Track {
             activity,
             in_progress: Some(InProgress::new(in_flight)),
             access,
+            place: None,
+            queued: Duration::ZERO,
             asked,
         }
+    }
+
+    /// The application works on it from now on.
+    pub(super) fn enter(&mut self, place: Place, queued: Duration) {
+        self.place = Some(place);
+        self.queued = queued;
+    }
+
+    /// What is left of its answer costs the application nothing.
+    pub(super) fn leave_place(&mut self) {
+        self.place = None;
     }
 
     /// For the application, which may hold it longer than this.
@@ -144,6 +161,8 @@ pub(super) struct Line<'a> {
     pub(super) status: StatusCode,
     pub(super) bytes: usize,
     pub(super) took: Duration,
+    /// How much of that it waited for the application to have a place for it.
+    pub(super) queued: Duration,
 }
 
 /// Writes it.
@@ -157,6 +176,7 @@ pub(super) fn log_access(line: &Line<'_>) {
         status = line.status.as_u16(),
         bytes = line.bytes,
         microseconds = u64::try_from(line.took.as_micros()).unwrap_or(u64::MAX),
+        queued = u64::try_from(line.queued.as_micros()).unwrap_or(u64::MAX),
         subject = line.subject,
         "request",
     );
@@ -175,6 +195,7 @@ impl Drop for Track {
                 status: access.status,
                 bytes: access.bytes,
                 took: clock::monotonic().saturating_sub(self.started),
+                queued: self.queued,
             });
         }
     }

@@ -66,6 +66,18 @@ impl Unserved {
         }
     }
 
+    /// The application had no time for the request, and whoever waited has waited long enough.
+    pub(super) fn overloaded(&self, reason: &'static str, id: RequestId) {
+        if self.0.admits(("overloaded", ""), reason) {
+            tracing::warn!(
+                request = %id,
+                status = StatusCode::SERVICE_UNAVAILABLE.as_u16(),
+                reason,
+                "overloaded"
+            );
+        }
+    }
+
     /// Workers died of the request, so that it is not tried.
     pub(super) fn blocked(&self, fingerprint: u64, head: &Parts, id: RequestId) {
         if self.0.admits(("blocked", "poison_guard"), fingerprint) {

@@ -305,6 +305,7 @@ mod tests {
                 generation: 2,
                 connections: 7,
                 in_flight: requests.len() as u64,
+                queued: 0,
                 counters: Counters::default(),
                 requests: requests.iter().copied().map(request).collect(),
                 cause,

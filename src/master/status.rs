@@ -112,6 +112,9 @@ pub struct Totals {
     /// Of those: not served because workers had died of the same request (`workers.poison_guard`).
     #[serde(default)]
     pub blocked: u64,
+    /// Of those: not served because the application had no place for them (`http.max_in_flight`).
+    #[serde(default)]
+    pub overloaded: u64,
 }
 
 /// A worker.
@@ -133,6 +136,9 @@ pub struct WorkerStatus {
     pub connections: u64,
     /// Requests in flight.
     pub in_flight: u64,
+    /// Of those: wait until the application has a place for them.
+    #[serde(default)]
+    pub queued: u64,
     /// Requests answered.
     pub requests: u64,
     /// What it holds in memory; absent where the kernel does not tell.
@@ -212,6 +218,7 @@ impl Master {
                 refused: counters.refused,
                 audited: counters.audited,
                 blocked: counters.blocked,
+                overloaded: counters.overloaded,
             },
             agent: self.agent_status(),
             feeds: self.feed_statuses(),
@@ -265,6 +272,7 @@ impl Master {
             uptime: self.now().saturating_sub(worker.spawned).as_secs_f64(),
             connections: seat.connections,
             in_flight: seat.in_flight,
+            queued: seat.queued,
             requests: seat.counters.requests(),
             memory: process_memory::resident(hand.pid)
                 .ok()

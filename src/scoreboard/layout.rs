@@ -1,7 +1,7 @@
 //! Where each figure lies in the shared words. Changing anything here means a new [`VERSION`].
 
 /// The layout's number, in the first word: a reader of another version keeps away.
-pub const VERSION: u64 = 4;
+pub const VERSION: u64 = 5;
 
 /// Workers that can exist at once: those of a generation and of the ones that still drain.
 pub const SEATS: usize = 2048;
@@ -51,6 +51,9 @@ pub(super) enum Figure {
     Refused,
     Audited,
     Blocked,
+    Overloaded,
+    /// Requests that wait for a place.
+    Queued,
     /// 1 while the worker takes connections.
     Accepting,
     /// Since when the event loop has not been seen to turn, in monotonic nanoseconds; 0 while it waits for something to do.
@@ -63,7 +66,7 @@ pub(super) enum Figure {
 
 impl Figure {
     /// Those that only grow, and are kept when their worker dies. An upgrade to another layout knows them by their names.
-    pub(super) const COUNTERS: [Self; 9] = [
+    pub(super) const COUNTERS: [Self; 10] = [
         Self::ConnectionsTotal,
         Self::Informational,
         Self::Success,
@@ -73,6 +76,7 @@ impl Figure {
         Self::Refused,
         Self::Audited,
         Self::Blocked,
+        Self::Overloaded,
     ];
 
     pub(super) fn of_status(status: u16) -> Self {

@@ -17,7 +17,7 @@ pub use blocked::Blocked;
 use layout::Figure;
 pub use layout::{BLOCKED_MAX, PATH_MAX, REQUESTS_NAMED, SEATS, VERSION};
 pub use reader::{Cause, Counters, RequestInFlight, SeatView};
-pub use writer::{Connection, Executing, InFlight, RequestId, SeatWriter};
+pub use writer::{Connection, Executing, InFlight, Queued, RequestId, SeatWriter};
 
 use crate::sys::memory::SharedWords;
 

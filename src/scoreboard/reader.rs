@@ -20,6 +20,8 @@ pub struct SeatView {
     pub connections: u64,
     /// Requests that have begun and not ended.
     pub in_flight: u64,
+    /// Of those: wait until the application has a place for them.
+    pub queued: u64,
     /// What it has done.
     pub counters: Counters,
     /// The oldest requests in flight, at most [`REQUESTS_NAMED`].
@@ -56,6 +58,8 @@ pub struct Counters {
     pub audited: u64,
     /// Requests not served because they had ended workers; they are among the 5xx.
     pub blocked: u64,
+    /// Requests not served because the application had no place for them; they are among the 5xx.
+    pub overloaded: u64,
 }
 
 /// A request that was in flight when its seat was read.
@@ -94,6 +98,7 @@ impl Scoreboard {
             generation: read(Figure::Generation),
             connections: read(Figure::Connections),
             in_flight: read(Figure::InFlight),
+            queued: read(Figure::Queued),
             counters: counters(read),
             requests,
             cause: Testimony::read(read(Figure::Testimony))
@@ -183,5 +188,6 @@ fn counters(read: impl Fn(Figure) -> u64) -> Counters {
         refused: read(Figure::Refused),
         audited: read(Figure::Audited),
         blocked: read(Figure::Blocked),
+        overloaded: read(Figure::Overloaded),
     }
 }

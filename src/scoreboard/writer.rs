@@ -50,6 +50,10 @@ pub struct Executing<'a> {
     before: u64,
 }
 
+/// A request that waits for a place; it does so until this is dropped.
+#[derive(Debug)]
+pub struct Queued(SeatWriter);
+
 /// An open connection; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Connection(SeatWriter);
@@ -97,6 +101,19 @@ impl SeatWriter {
     /// A request was not served, for it had ended workers.
     pub fn blocked(&self) {
         self.add(Figure::Blocked);
+    }
+
+    /// A request was not served, for the application had no place for it.
+    pub fn overloaded(&self) {
+        self.add(Figure::Overloaded);
+    }
+
+    /// A request waits until the application has a place for it, unless `most` do so already.
+    pub fn queue(&self, most: u32) -> Option<Queued> {
+        let figure = self.scoreboard.figure(self.seat, Figure::Queued);
+        let before = figure.fetch_add(1, Relaxed);
+        let queued = Queued(self.clone());
+        (before < u64::from(most)).then_some(queued)
     }
 
     /// Until when this request is blocked, monotonic.
@@ -250,6 +267,12 @@ impl Drop for InFlight {
             self.writer.scoreboard.word(started).store(0, Relaxed);
             self.writer.free.fetch_or(1 << entry, Release);
         }
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        self.0.subtract(Figure::Queued);
     }
 }
 

@@ -9,12 +9,14 @@ use super::addresses::Addresses;
 use super::connection::Serving;
 use super::tls::SecureListeners;
 use super::{Task, drain, http2};
-use crate::app::AppService;
+use crate::app::{AppService, BodyPace};
 use crate::channel::ToMaster;
 use crate::http::activity::Limits;
 use crate::http::fresh_keys::FreshKeys;
 use crate::http::wire::Bounds;
-use crate::http::{ClientCertificates, Folders, Pipeline, Policy, Settings, Shared};
+use crate::http::{
+    ClientCertificates, Folders, Pipeline, PlacesSettings, Policy, Settings, Shared,
+};
 use crate::tokens;
 
 /// An event stream is ended at least so long before its worker would be killed, so that it ends whole.
@@ -81,6 +83,15 @@ fn settings(task: &Task) -> Settings {
         readiness_path: config.health.readiness_path.clone(),
         bounds: Bounds::new(config),
         max_body: config.http.max_body,
+        places: PlacesSettings {
+            max_in_flight: config.http.max_in_flight,
+            queue: config.http.queue,
+            max_queue_wait: config.http.max_queue_wait,
+        },
+        body_pace: BodyPace {
+            timeout: config.http.body_timeout,
+            min_rate: config.http.body_min_rate,
+        },
         folders: Folders::new(&config.http.static_folders),
         compression: Policy::new(config.compression.clone()),
         headers: config.headers.clone(),

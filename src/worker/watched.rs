@@ -16,7 +16,7 @@ use super::linger::Linger;
 use crate::http::activity::Activity;
 use crate::http::http2::Opening;
 use crate::http::wire::Bounds;
-use crate::sys::socket::has_unread_bytes;
+use crate::sys::socket::{SocketNumber, has_unread_bytes};
 
 /// A client that was told that its time is up, or that its request is malformed, has this long to take note.
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -55,8 +55,9 @@ pub(super) struct Watched<T> {
     pub(super) intake: Intake,
 }
 
-impl<T> Watched<T> {
+impl<T: AsFd> Watched<T> {
     pub(super) fn new(stream: T, activity: Activity, bounds: Bounds) -> Self {
+        activity.set_socket(SocketNumber::of(&stream));
         Self {
             stream,
             activity: Arc::new(activity),
@@ -71,6 +72,7 @@ impl<T: ClientStream> Watched<T> {
     pub(super) fn again(self, activity: Activity, bounds: Bounds) -> Self {
         let mut intake = Intake::new(bounds);
         intake.hold(self.intake.held());
+        activity.set_socket(SocketNumber::of(&self.stream));
         Self {
             activity: Arc::new(activity),
             intake,

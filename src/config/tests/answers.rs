@@ -66,7 +66,17 @@ X-B = " a"
 X-C = "1"
 x-c = "2"
 X-D = 5
-"#), @"");
+"#), @r#"
+    config: /srv/app.toml:2:10: `headers.preset` must be `none` or `strict`, found `"paranoid"`
+    config: /srv/app.toml:4:1: `headers.default.Content-Length` must not be a field that the server or the application alone can set
+    config: /srv/app.toml:5:1: `headers.default.Transfer-Encoding` must not be a field that the server or the application alone can set
+    config: /srv/app.toml:6:1: `headers.default.Connection` must not be a field that the server or the application alone can set
+    config: /srv/app.toml:7:1: `headers.default."a b"` must have the name of a header field
+    config: /srv/app.toml:8:1: `headers.default.X-A` must be a value without line breaks, and without white space around it
+    config: /srv/app.toml:9:1: `headers.default.X-B` must be a value without line breaks, and without white space around it
+    config: /srv/app.toml:11:1: `headers.default.x-c` repeats a field: capitals make no difference
+    config: /srv/app.toml:12:7: `headers.default.X-D` must be a string, found `5`
+    "#);
 }
 
 #[test]
@@ -80,7 +90,7 @@ fn what_is_compressed_is_checked() {
     );
     assert_snapshot!(refused(r#"[compression]
 algorithms = ["gzip", "deflate"]
-"#), @"");
+"#), @r#"config: /srv/app.toml:2:23: `compression.algorithms[1]` must be one of `zstd`, `br`, `gzip`, found `"deflate"`"#);
     assert_snapshot!(refused(r#"[compression]
 algorithms = ["gzip", "br", "gzip"]
 min_size = "1GiB"
@@ -152,5 +162,9 @@ fn files_that_no_rule_opens_are_warned_of() {
     ] {
         assert_eq!(under(path, rule), is_open, "{path} {rule}");
     }
-    assert_snapshot!(warned("[[http.static]]\npath = \"/assets/\"\nfolder = \"a\"\n"), @"");
+    assert_snapshot!(warned("[[http.static]]\npath = \"/assets/\"\nfolder = \"a\"\n"), @r#"
+    config: there is no `[[auth.rule]]`: every request will be refused
+    config: /srv/app.toml:2:8: `http.static[0].path`: no rule is for paths under `/assets/`, so its files are refused to everybody
+    hint: a rule with `path = "/assets/**"` and `access = "public"` opens what is under /assets/
+    "#);
 }

@@ -215,6 +215,11 @@ fn what_is_in_force_is_shown_with_its_origin() {
     http.max_headers = 100                           # default
     http.max_head = "32KiB"                          # default
     http.max_body = "1GiB"                           # default
+    http.body_timeout = "30s"                        # default
+    http.body_min_rate = "500B"                      # default
+    http.max_in_flight = 4096                        # default
+    http.queue = 1024                                # default
+    http.max_queue_wait = "1s"                       # default
     websocket.max_message = "16MiB"                  # default
     # health.readiness_path is not set
     auth.realm = "destrier"                          # default

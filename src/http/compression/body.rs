@@ -345,6 +345,7 @@ mod tests {
                 Some(b"first".to_vec()),
                 None,
                 None,
+                None,
                 Some(b"second".to_vec()),
             ]);
             let trailers = HeaderMap::from_iter([(http::header::AGE, HeaderValue::from(1))]);
