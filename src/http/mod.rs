@@ -262,6 +262,9 @@ impl<S: AppService> Pipeline<S> {
                         return Ok(self.answer_with_file(file, track, id, &body_end));
                     }
                     head.extensions.insert(self.draining.clone());
+                    if head.version == Version::HTTP_11 {
+                        head.extensions.insert(origin.activity.early_hints());
+                    }
                     self.ask_upgrade(&mut head, &origin.activity.upgrade);
                     if let Some(in_progress) = track.in_progress() {
                         head.extensions.insert(in_progress);

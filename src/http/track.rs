@@ -127,6 +127,7 @@ impl Track {
 
     /// The head of the answer is known.
     pub(super) fn answered(&mut self, status: StatusCode) {
+        self.activity.answer_begins();
         if let Some(access) = &mut self.access {
             access.status = status;
         }

@@ -13,6 +13,7 @@ mod compression;
 mod connections;
 mod control;
 mod crash;
+mod early_hints;
 mod forensics;
 mod guard;
 mod handover;

@@ -41,6 +41,7 @@ pub(super) fn home() -> Response<Body> {
         "/events?ms=N&deaf=1",
         "/big?n=N",
         "/slow?ms=N",
+        "/hints?ms=N",
         "/pid",
         "/ws/echo",
         "/ws/headers",
@@ -193,6 +194,16 @@ pub(super) fn too_big() -> Response<Body> {
 pub(super) async fn slow(milliseconds: u64) -> Response<Body> {
     tokio::time::sleep(Duration::from_millis(milliseconds)).await;
     json(StatusCode::OK, &json!({ "slept": milliseconds }))
+}
+
+/// Says at once what a page needs, and is itself ready after a while.
+pub(super) async fn hints(request: &Request<RequestBody>, ms: u64) -> Response<Body> {
+    let link = HeaderValue::from_static("</style.css>; rel=preload; as=style");
+    let fields = http::HeaderMap::from_iter([(http::header::LINK, link)]);
+    let hints = request.extensions().get::<crate::app::EarlyHints>();
+    let sent = hints.map(|hints| hints.send(&fields).is_ok());
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+    json(StatusCode::OK, &json!({ "sent": sent }))
 }
 
 pub(super) fn pid() -> Response<Body> {

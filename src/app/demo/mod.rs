@@ -43,6 +43,7 @@ enum Route {
     Events,
     Big,
     Slow,
+    Hints,
     Pid,
     WsEcho,
     WsHeaders,
@@ -56,7 +57,7 @@ enum Route {
     Stuck,
 }
 
-const ROUTES: [(&str, Route); 18] = [
+const ROUTES: [(&str, Route); 19] = [
     ("/", Route::Home),
     ("/hello", Route::Hello),
     ("/me", Route::Me),
@@ -69,6 +70,7 @@ const ROUTES: [(&str, Route); 18] = [
     ("/events", Route::Events),
     ("/big", Route::Big),
     ("/slow", Route::Slow),
+    ("/hints", Route::Hints),
     ("/pid", Route::Pid),
     ("/ws/echo", Route::WsEcho),
     ("/ws/headers", Route::WsHeaders),
@@ -164,6 +166,10 @@ async fn answer(route: Route, code: Option<&str>, request: Request<RequestBody>)
             Ok(Slow { ms }) => answers::slow(ms).await,
             Err(refused) => refused,
         },
+        Route::Hints => match query(&request) {
+            Ok(Slow { ms }) => answers::hints(&request, ms).await,
+            Err(refused) => refused,
+        },
         Route::Pid => answers::pid(),
         Route::WsEcho => websocket::open(request, Talk::Echo),
         Route::WsHeaders => {
@@ -216,6 +222,7 @@ fn allows(route: Route, method: &Method) -> bool {
         | Route::Events
         | Route::Big
         | Route::Slow
+        | Route::Hints
         | Route::Pid
         | Route::WsEcho
         | Route::WsHeaders

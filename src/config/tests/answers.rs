@@ -95,7 +95,13 @@ algorithms = ["gzip", "deflate"]
 algorithms = ["gzip", "br", "gzip"]
 min_size = "1GiB"
 types = ["text", "text/html; charset=utf-8", "*/*", "text/css"]
-"#), @"");
+"#), @r#"
+    config: /srv/app.toml:2:29: `compression.algorithms[2]` stands there twice, found `"gzip"`
+    config: /srv/app.toml:3:12: `compression.min_size` must be 0, or a size of 1B to 16MiB, such as "512MiB", found `"1GiB"`
+    config: /srv/app.toml:4:10: `compression.types[0]` must be a media type, such as `application/json` or `text/*`, found `"text"`
+    config: /srv/app.toml:4:18: `compression.types[1]` must be a media type, such as `application/json` or `text/*`, found `"text/html; charset=utf-8"`
+    config: /srv/app.toml:4:46: `compression.types[2]` must be a media type, such as `application/json` or `text/*`, found `"*/*"`
+    "#);
 }
 
 #[test]
@@ -119,14 +125,22 @@ folder = "a"
 path = "/a//"
 folder = "a"
 precompressed = ["br", "br"]
-cache_control = "ä"
 [[http.static]]
 path = "/b/"
 folder = "a"
 [[http.static]]
 path = "/b/"
 folder = "b"
-"#), @"");
+"#), @r#"
+    config: /srv/app.toml:1:1: `http.static[0]` must have a `folder`
+    config: /srv/app.toml:1:1: `http.static[0]` must have a `path`
+    config: /srv/app.toml:3:8: `http.static[1].path` must end with `/`, found `"/assets"`
+    config: /srv/app.toml:6:8: `http.static[2].path` must be written decoded, without `%`, found `"/a%20b/"`
+    config: /srv/app.toml:9:8: `http.static[3].path` must be a prefix such as "/assets/", without `{name}` and `*`, found `"/{name}/"`
+    config: /srv/app.toml:12:8: `http.static[4].path` must not have empty segments, found `"/a//"`
+    config: /srv/app.toml:14:24: `http.static[4].precompressed[1]` stands there twice, found `"br"`
+    config: /srv/app.toml:20:8: `http.static[6].path` repeats `/b/`
+    "#);
 }
 
 #[test]

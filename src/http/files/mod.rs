@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
-    IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE, VARY, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MATCH,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE, VARY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
@@ -141,7 +142,13 @@ impl Folder {
             None => drop(fields.remove(RANGE)),
         }
         let response = self.call(head, inner, &fields).await?;
-        if range.is_some() && !is_still(head.headers.get(IF_RANGE), response.headers()) {
+        // Nothing is a part of an empty file, which has no range to name.
+        let is_empty = response
+            .headers()
+            .get(CONTENT_LENGTH)
+            .is_some_and(|length| length == "0");
+        let is_still = is_still(head.headers.get(IF_RANGE), response.headers());
+        if range.is_some() && (!is_still || is_empty) {
             fields.remove(RANGE);
             return self.call(head, inner, &fields).await;
         }
