@@ -152,9 +152,10 @@ where
                     }
                     Step::Flush | Step::Finish => {
                         let free = free(this.output, *this.filled);
-                        let (is_done, written) = match this.step {
-                            Step::Flush => this.encoder.flush(free)?,
-                            _ => this.encoder.finish(free)?,
+                        let (is_done, written) = if *this.step == Step::Flush {
+                            this.encoder.flush(free)?
+                        } else {
+                            this.encoder.finish(free)?
                         };
                         *this.filled += written;
                         is_done

@@ -285,10 +285,13 @@ fn with_charset(kind: &HeaderValue) -> Option<HeaderValue> {
 
 fn failure(error: io::Error) -> Failure {
     use io::ErrorKind::{InvalidFilename, IsADirectory, NotADirectory, NotFound, PermissionDenied};
-    match error.kind() {
-        NotFound | NotADirectory | InvalidFilename | IsADirectory => Failure::NotFound,
+    let kind = error.kind();
+    if [NotFound, NotADirectory, InvalidFilename, IsADirectory].contains(&kind) {
+        Failure::NotFound
+    } else if kind == PermissionDenied {
         // Whether it is there is nobody's business.
-        PermissionDenied => Failure::Unreadable(error, StatusCode::NOT_FOUND),
-        _ => Failure::Unreadable(error, StatusCode::INTERNAL_SERVER_ERROR),
+        Failure::Unreadable(error, StatusCode::NOT_FOUND)
+    } else {
+        Failure::Unreadable(error, StatusCode::INTERNAL_SERVER_ERROR)
     }
 }
