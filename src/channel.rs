@@ -198,6 +198,18 @@ pub struct Passed {
     pub is_fresh: bool,
     /// Since when that is so, in monotonic nanoseconds: its time-outs go on.
     pub since: u64,
+    /// What its PROXY header said; none where it had none.
+    pub announced: Option<Announced>,
+}
+
+/// What a proxy has said of a connection in its PROXY header.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Announced {
+    /// Where it comes from, as `ADDRESS:PORT`, or `unix`; none: from the proxy itself, or it does not know.
+    pub source: Option<String>,
+    /// Whether the proxy has taken off TLS.
+    pub is_https: bool,
 }
 
 /// The longest packet with a [`Passed`], in bytes.

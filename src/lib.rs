@@ -12,6 +12,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod http;
+pub mod interpreter;
 pub mod key_files;
 mod log_quota;
 mod log_writer;
@@ -27,7 +28,7 @@ pub mod tls;
 pub mod tokens;
 pub mod worker;
 
-pub use app::{App, Boot, BoxError, Draining, EarlyHints, EarlyHintsError, RequestBody};
+pub use app::{App, Boot, BoxError, Client, Draining, EarlyHints, EarlyHintsError, RequestBody};
 pub use auth::Claims;
 pub use http::InProgress;
 pub use scoreboard::RequestId;

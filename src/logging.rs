@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -64,9 +65,38 @@ struct Queue {
 /// # Errors
 /// The log file cannot be opened, or logging was started before.
 pub fn start(config: &Log) -> io::Result<()> {
+    begin(config, Queue::open(config)?)
+}
+
+/// As [`start`], in the program that a process which logs has become: `output` is where the lines went.
+///
+/// # Errors
+/// Logging was started before.
+pub fn go_on(config: &Log, output: Option<OwnedFd>) -> io::Result<()> {
+    match output {
+        Some(output) => begin(config, Queue::with(config, Output::of(output)?)),
+        None => start(config),
+    }
+}
+
+/// Where lines go, for the program that this process becomes; none where that is standard error.
+///
+/// # Errors
+/// dup(2).
+pub fn output() -> io::Result<Option<OwnedFd>> {
+    LOG.get().map_or(Ok(None), |state| {
+        let queue = state.queue();
+        let output = queue.path.as_ref().map(|_| &queue.output);
+        output
+            .map(|output| output.as_fd().try_clone_to_owned())
+            .transpose()
+    })
+}
+
+fn begin(config: &Log, queue: Queue) -> io::Result<()> {
     let (layer, format) = reload::Layer::new(layer(config));
     let (filter, level) = reload::Layer::new(level_filter(config.level));
-    let queue = Mutex::new(Queue::open(config)?);
+    let queue = Mutex::new(queue);
     LOG.set(State {
         queue,
         format,
@@ -193,19 +223,22 @@ impl State {
 
 impl Queue {
     fn open(config: &Log) -> io::Result<Self> {
-        let path = config.file.clone();
-        let output = match &path {
+        let output = match &config.file {
             Some(path) => Output::file(path)?,
             None => Output::standard_error()?,
         };
-        Ok(Self {
+        Ok(Self::with(config, output))
+    }
+
+    fn with(config: &Log, output: Output) -> Self {
+        Self {
             output,
-            path,
+            path: config.file.clone(),
             is_json: !is_human(config),
             waiting: VecDeque::new(),
             lost: 0,
             when_lines_wait: None,
-        })
+        }
     }
 
     fn push(&mut self, line: Vec<u8>) {

@@ -61,10 +61,10 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
         &["nix", "tokio", "hyper", "tracing", "std::fs", "std::os"],
     ),
     // `auth`, `config`: the files that `auth` must not read. `sys`: the clock, for the dates of certificates. `tls`: whether a
-    // certificate and its key can be used.
+    // certificate and its key can be used. `tokens`: what signs, and the password of its database.
     (
         "key_files",
-        &["auth", "config", "sys", "tls"],
+        &["auth", "config", "sys", "tls", "tokens"],
         &["tokio", "hyper"],
     ),
     // `sys`: the memory that it shares.
@@ -113,7 +113,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
         &["nix", "hyper"],
     ),
     // `http`, `app`: what is served. `auth`: the guard is handed through. `channel`: orders. `config`: limits.
-    // `log_writer`, `logging`: reopened on order. `master_end`: where orders come from. `replay`, `scoreboard`: what it shares is handed through, its seat. `sys`: sockets, identity, the clock. `tls`: what handshakes are made with. `tokens`: the service is opened
+    // `log_quota`: how many lines connections get that break the PROXY protocol. `log_writer`, `logging`: reopened on order. `master_end`: where orders come from. `replay`, `scoreboard`: what it shares is handed through, its seat. `sys`: sockets, identity, the clock. `tls`: what handshakes are made with. `tokens`: the service is opened
     // at the boot, for only a worker may have a database open.
     (
         "worker",
@@ -123,6 +123,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
             "channel",
             "config",
             "http",
+            "log_quota",
             "log_writer",
             "logging",
             "master_end",
@@ -151,6 +152,24 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
         ],
         &["nix", "hyper", "jsonwebtoken", "SystemTime"],
     ),
+    // `worker`: what an interpreter becomes, and so all that one is made of, which the parcel has in it: `config`, `key_files`, `replay`,
+    // `scoreboard`, `tls`. `channel`: why it cannot become one. `logging`: where the log goes on. `sys`: execve(2), descriptors. It
+    // serves nothing itself.
+    (
+        "interpreter",
+        &[
+            "channel",
+            "config",
+            "key_files",
+            "logging",
+            "replay",
+            "scoreboard",
+            "sys",
+            "tls",
+            "worker",
+        ],
+        &["nix", "tokio", "hyper", "jsonwebtoken"],
+    ),
     // `supervisor`: decides. `channel`: orders. `config`: what is opened. `logging`: its own log. `replay`: made before the fork
     // that needs it, and handed over in an upgrade. `scoreboard`: what workers did, and what they shall not serve. `sys`: does. Never `worker`, `http`, `auth`, `app`: it is handed a function to call after the fork.
     (
@@ -176,7 +195,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
     // What may be typed, not what is done about it.
     ("cli", &[], &["nix", "tokio", "std::fs", "tracing"]),
     // The one place that knows everybody, for it joins them: it hands `worker::run` to the master. `sys`: the clock
-    // that `token` judges and signs by, since `auth` has none. `tls`: how a certificate that `tls` makes is written. `tokens`: its key,
+    // that `token` judges and signs by, since `auth` has none. `interpreter`: what workers become that run Python. `tls`: how a certificate that `tls` makes is written. `tokens`: its key,
     // and the users that `user` manages.
     (
         "commands",
@@ -186,6 +205,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
             "auth",
             "cli",
             "config",
+            "interpreter",
             "key_files",
             "logging",
             "master",
@@ -460,7 +480,7 @@ fn sources() -> Vec<(PathBuf, String)> {
 /// What people wrote and read here: code, configuration, documents.
 fn texts() -> Vec<PathBuf> {
     let folders = [
-        "src", "tests", "examples", "benches", "config", "docs", "systemd", ".ci",
+        "src", "python", "tests", "examples", "benches", "config", "docs", "systemd", ".ci",
     ];
     let in_folders = folders
         .iter()

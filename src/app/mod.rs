@@ -1,5 +1,6 @@
 //! What is served: any tower service, built in each worker after the fork.
 
+mod client;
 pub mod demo;
 mod draining;
 mod early_hints;
@@ -15,6 +16,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 
 use crate::config::Config;
+pub use client::Client;
 pub use draining::Draining;
 pub(crate) use early_hints::Ahead;
 pub use early_hints::{EarlyHints, EarlyHintsError};

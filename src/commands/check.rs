@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
-use super::{
-    CommandError, load_database_password, load_signer, misconfigured, print, read_config, tell,
-};
+use super::{CommandError, misconfigured, print, read_config, tell};
 use crate::auth::Guard;
 use crate::cli::ConfigArgs;
 use crate::config::{self, Bind, Config, Sources, WorkerCount};
-use crate::key_files::{self, LoadedTls, MissingSecret};
+use crate::interpreter;
+use crate::key_files::{self, Files, LoadedTls, MissingSecret};
 use crate::master::identity_of;
 use crate::sys::identity::{self, IdentityError};
 
@@ -59,15 +58,26 @@ pub(super) fn fitness(sources: &Sources) -> Result<Config, CommandError> {
 
 /// The files, users and folders that the configuration names.
 fn examine(config: &Config) -> Result<(Guard, Option<LoadedTls>), CommandError> {
+    let files = Files::on_disk();
     let mut errors = absent(config);
-    let tls = key_files::load_tls(config).unwrap_or_else(|of_tls| {
+    if let Some(python) = &config.app.python {
+        errors.extend(
+            interpreter::Program::find(python)
+                .err()
+                .into_iter()
+                .flatten(),
+        );
+    }
+    let tls = key_files::load_tls(&files, config, None).unwrap_or_else(|of_tls| {
         errors.splice(0..0, of_tls);
         None
     });
     match key_files::load(&config.auth, MissingSecret::StandIn) {
         Ok(guard) if errors.is_empty() => {
-            load_signer(config, &guard)?;
-            load_database_password(config)?;
+            let signer = key_files::load_signer(&files, config, &guard).map(drop);
+            signer
+                .and_then(|()| key_files::load_database_password(&files, config).map(drop))
+                .map_err(|error| misconfigured(&[error]))?;
             Ok((guard, tls))
         }
         Ok(_) => Err(misconfigured(&errors)),

@@ -11,14 +11,14 @@ use crate::app::App;
 use crate::auth::Guard;
 use crate::cli::RunArgs;
 use crate::config::{self, Bind, FeedPurpose, Log, Sources};
-use crate::key_files::{self, MissingSecret};
+use crate::interpreter::{self, Interpreter};
+use crate::key_files::{self, Files, MissingSecret, Secrets};
 use crate::logging;
 use crate::master::{
     AgentAssignment, Assignment, Ending, Inherited, Known, ListenError, Loaded, Loader, Master,
     Program, Purpose, RunAgent, Serve, ServiceManager, SocketPathError, StartError, Takeover,
 };
-use crate::tls::Tls;
-use crate::tokens::{DenyTable, Flush, Password, Signer};
+use crate::tokens::{DenyTable, Flush, Password};
 use crate::worker::{self, Task};
 
 /// Serves `app` as the configuration says.
@@ -137,35 +137,30 @@ fn read<A: App>(
         Purpose::Force | Purpose::Resume(_) => MissingSecret::Make,
         Purpose::Look => MissingSecret::StandIn,
     };
-    let (guard, mut digests) = key_files::load_with_digests(&config.auth, missing)
+    let files = Files::on_disk();
+    let (secrets, account) = Secrets::load(&files, &config, missing, None)
         .map_err(|errors| super::misconfigured(&errors))?;
     let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-    warnings.extend(guard.warnings().iter().cloned());
-    let tls = key_files::load_tls(&config).map_err(|errors| super::misconfigured(&errors))?;
-    let tls = tls.map(|loaded| {
-        digests.extend(loaded.digests);
-        warnings.extend(loaded.warnings);
-        Arc::new(loaded.tls)
-    });
-    let signer = super::load_signer(&config, &guard)?.map(Arc::new);
-    let secrets = Secrets {
-        signer,
-        tls,
-        database_password: super::load_database_password(&config)?,
+    warnings.extend(account.warnings);
+    let entries = entries(&config, &secrets.guard);
+    // Found at each reload: what was linked anew, or stands in `app.env_file` by then, is what the next workers are.
+    let interpreter = match &config.app.python {
+        Some(python) => Some(Interpreter {
+            program: interpreter::Program::find(python)
+                .map_err(|errors| super::misconfigured(&errors))?,
+            text: text.clone(),
+            sources: sources.clone(),
+            files,
+        }),
+        None => None,
     };
-    let entries = entries(&config, &guard);
     let config = Arc::new(config);
     let read_feed = {
         let config = Arc::clone(&config);
         Rc::new(move |place, in_force| key_files::read_feed(&config, place, in_force))
     };
     let run_agent = run_agent(&config, secrets.database_password.as_ref());
-    let serve = serve(
-        Arc::clone(&config),
-        Arc::new(guard),
-        secrets,
-        Rc::clone(app),
-    );
+    let serve = serve(Arc::clone(&config), secrets, interpreter, Rc::clone(app));
     Ok(Loaded {
         config,
         text,
@@ -173,7 +168,7 @@ fn read<A: App>(
         warnings,
         settings,
         overridden,
-        digests,
+        digests: account.digests,
         entries,
         read_feed,
         run_agent,
@@ -225,17 +220,10 @@ fn run_agent(config: &config::Config, password: Option<&Password>) -> RunAgent {
     })
 }
 
-/// What comes from files that workers may not read.
-struct Secrets {
-    signer: Option<Arc<Signer>>,
-    tls: Option<Arc<Tls>>,
-    database_password: Option<Password>,
-}
-
 fn serve<A: App>(
     config: Arc<config::Config>,
-    guard: Arc<Guard>,
     secrets: Secrets,
+    interpreter: Option<Interpreter>,
     app: Rc<A>,
 ) -> Serve {
     Rc::new(move |assignment: Assignment| {
@@ -257,7 +245,7 @@ fn serve<A: App>(
             generation,
             workers,
             config: Arc::clone(&config),
-            guard: Arc::clone(&guard),
+            guard: Arc::clone(&secrets.guard),
             signer: secrets.signer.clone(),
             tls: secrets.tls.clone(),
             database_password: secrets.database_password.clone(),
@@ -267,7 +255,11 @@ fn serve<A: App>(
             replay,
             identity,
         };
-        worker::run(task, app.as_ref()).into()
+        match &interpreter {
+            Some(interpreter) => interpreter.run(&task, &secrets),
+            None => worker::run(task, app.as_ref()),
+        }
+        .into()
     })
 }
 

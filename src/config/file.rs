@@ -9,14 +9,16 @@ use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 
 use super::notation::{Octal, OneOrMany, Period, Size, Text, Whole};
-use super::{AppKind, Balance, Format, Level, Strategy, WorkerCount};
+use super::{Balance, Format, Level, Strategy, WorkerCount};
 
 mod answers;
+mod app;
 mod auth;
 mod tls;
 mod tokens;
 
 pub(super) use answers::{Compression, Headers, Static};
+pub(super) use app::App;
 pub(super) use auth::{Auth, Issuer, Revocation, Rule};
 pub(super) use tls::Tls;
 pub(super) use tokens::Tokens;
@@ -95,6 +97,8 @@ pub(super) struct Server {
     pub unix_group: Option<Text>,
     /// Peers whose word on a client counts: addresses, networks such as `10.0.0.0/8`, or `unix` for all that come over Unix sockets.
     pub trusted_proxies: OneOrMany<Text>,
+    /// Addresses of `server.bind` and `tls.bind` on which every connection begins with a PROXY header, from one of `trusted_proxies`.
+    pub proxy_protocol: OneOrMany<Text>,
 }
 
 impl Default for Server {
@@ -107,6 +111,7 @@ impl Default for Server {
             unix_owner: None,
             unix_group: None,
             trusted_proxies: OneOrMany::default(),
+            proxy_protocol: OneOrMany::default(),
         }
     }
 }
@@ -354,26 +359,6 @@ pub(super) struct Health {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub readiness_path: Option<Text>,
-}
-
-/// What is served.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, expecting = "a table")]
-#[schemars(deny_unknown_fields)]
-pub(super) struct App {
-    /// Which application.
-    pub kind: AppKind,
-    /// Whether the fault routes of the demo (crash, hang, leak, exit, stuck) exist.
-    pub faults: bool,
-}
-
-impl Default for App {
-    fn default() -> Self {
-        Self {
-            kind: AppKind::Demo,
-            faults: false,
-        }
-    }
 }
 
 /// What is written down.

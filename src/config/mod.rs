@@ -16,6 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 mod answers;
+mod app;
 mod auth;
 mod bind;
 mod decode;
@@ -25,6 +26,7 @@ mod errors;
 mod feed;
 mod fetch;
 mod file;
+mod interpreter;
 mod key;
 mod known;
 mod locate;
@@ -46,6 +48,7 @@ mod validate;
 use errors::Problems;
 
 pub use answers::{Compression, CompressionAlgorithm, HeaderPreset, Headers, StaticFolder};
+pub use app::{App, AppKind, Python, PythonEntry};
 pub use auth::{
     Access, Algorithm, Auth, Binding, ClaimField, ClaimTest, ClientCert, ClientCertFormat,
     ClientCertNeed, DPOP_WINDOW_MAX, DenyListSource, DoubleSubmit, FieldFormat, Issuer, KeySource,
@@ -59,7 +62,7 @@ pub use locate::{Located, locate};
 pub use origin::Origin;
 pub use peer::network_of;
 pub use show::{Overridden, Setting, shown};
-pub use sources::{Sources, Text};
+pub use sources::{Search, Sources, Text};
 pub use tls::{ClientAuth, ClientAuthMode, Tls, TlsCertificate, TlsVersion};
 pub use tokens::{
     Database, RESERVED_CLAIMS, Rate, RatePeriod, Schema, SchemaName, TokenKind, Tokens,
@@ -106,8 +109,9 @@ fn check(text: Text, mut problems: Problems, sources: &Sources) -> Result<Loaded
     };
     let mut warnings = document.override_with(sources, &mut problems);
     let mut file = decode::decode(&mut document, &mut problems);
-    resolve::settle_bind(&mut file, &document);
+    resolve::settle(&mut file, &document);
     resolve::make_absolute(&mut file, &document);
+    interpreter::find(&mut file, &document, sources, &mut problems);
     let (config, doubts) = validate::validate(&file, &document, &mut problems);
     warnings.extend(doubts);
     if !problems.is_empty() {
@@ -192,6 +196,8 @@ pub struct Server {
     pub unix_group: Option<String>,
     /// Peers whose word on a client counts.
     pub trusted_proxies: TrustedProxies,
+    /// Those of the addresses on which every connection begins with a PROXY header.
+    pub proxy_protocol: Vec<Bind>,
 }
 
 /// One address to listen on.
@@ -366,23 +372,6 @@ pub struct Websocket {
 pub struct Health {
     /// The path on which workers say whether the server wants requests; when absent they do not.
     pub readiness_path: Option<String>,
-}
-
-/// `[app]`: what is served.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct App {
-    /// Which application.
-    pub kind: AppKind,
-    /// Whether the demo's fault routes (crash, hang, leak, exit, stuck) exist.
-    pub faults: bool,
-}
-
-/// `app.kind`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum AppKind {
-    /// The small JSON service that destrier carries.
-    Demo,
 }
 
 /// `[log]`: what is written down.

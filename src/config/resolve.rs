@@ -1,12 +1,17 @@
 //! Paths: in the file they are relative to the file's folder, elsewhere to the current directory.
 
+use super::Balance;
 use super::document::Document;
 use super::file::File;
 use super::key::KeyPath;
 use super::notation::Text;
 
-/// Where only `tls.bind` is written, nothing is served without TLS.
-pub(super) fn settle_bind(file: &mut File, document: &Document) {
+/// Defaults that depend on other keys. Where only `tls.bind` is written, nothing is served without TLS. Workers that run Python take a
+/// connection when they have a thread for it, so that no request waits behind a slow one while another worker is idle.
+pub(super) fn settle(file: &mut File, document: &Document) {
+    if file.app.wsgi.is_some() && document.value(&"server.balance".into()).is_none() {
+        file.server.balance = Balance::Shared;
+    }
     if !file.tls.addresses().is_empty() && document.value(&"server.bind".into()).is_none() {
         file.server.bind.0.clear();
     }
@@ -25,6 +30,12 @@ pub(super) fn make_absolute(file: &mut File, document: &Document) {
         &mut file.process.control_socket,
     );
     resolve(&"log.file".into(), &mut file.log.file);
+    // A name without a slash is looked for on PATH.
+    if file.app.python.iter().any(|Text(path)| path.contains('/')) {
+        resolve(&"app.python".into(), &mut file.app.python);
+    }
+    resolve(&"app.chdir".into(), &mut file.app.chdir);
+    resolve(&"app.env_file".into(), &mut file.app.env_file);
     resolve(
         &"auth.tokens.signing_key_file".into(),
         &mut file.auth.tokens.signing_key_file,
@@ -80,6 +91,10 @@ pub(super) fn make_absolute(file: &mut File, document: &Document) {
     for (key, binds) in [
         ("server.bind", Some(&mut file.server.bind)),
         ("tls.bind", file.tls.bind.as_mut()),
+        (
+            "server.proxy_protocol",
+            Some(&mut file.server.proxy_protocol),
+        ),
     ] {
         let key = KeyPath::from(key);
         for (index, Text(bind)) in binds.into_iter().flat_map(|binds| &mut binds.0).enumerate() {

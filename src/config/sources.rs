@@ -15,7 +15,8 @@ const FILE_OF_SYSTEM: &str = "/etc/destrier/destrier.toml";
 const FILE_SIZE_MAX: u64 = 1024 * 1024;
 
 /// Where a configuration comes from.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Sources {
     /// The file that was named.
     pub file: Option<PathBuf>,
@@ -28,6 +29,18 @@ pub struct Sources {
     /// Environment variables. `DESTRIER_SECTION__KEY` is heeded; one that only looks like it is warned of, others are not
     /// looked at.
     pub env: Vec<(String, String)>,
+    /// Where programs are looked for.
+    pub search: Search,
+}
+
+/// Variables that say where programs are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Search {
+    /// `VIRTUAL_ENV`: the virtual environment that is active.
+    pub virtual_env: Option<String>,
+    /// `PATH`.
+    pub path: Option<String>,
 }
 
 /// A configuration file as it was read: with it the same configuration can be had again when the file has changed.

@@ -8,12 +8,14 @@ use super::*;
 
 mod addresses;
 mod answers;
+mod app;
 mod auth;
 mod database;
 mod differences;
 mod fetched_keys;
 mod identity_fields;
 mod laws;
+mod proxies;
 mod shipped;
 mod sources;
 mod tls;

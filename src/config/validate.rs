@@ -12,16 +12,18 @@ use super::notation::{OneOrMany, Text};
 use super::origin::Origin;
 use super::rules::refuse_pattern;
 use super::{
-    App, Bind, Config, Health, Http, Log, Process, Reload, Server, Websocket, Workers, bind, decode,
+    Bind, Config, Health, Http, Log, Process, Reload, Server, Websocket, Workers, bind, decode,
 };
 
 mod answers;
+mod app;
 mod auth;
 mod binding;
 mod claims;
 mod database;
 mod identity_fields;
 mod issuers;
+mod proxies;
 mod revocation;
 mod rules;
 mod tls;
@@ -46,6 +48,7 @@ pub(super) fn validate(
     server
         .bind
         .extend(tls.iter().flat_map(|tls| tls.bind.clone()));
+    server.proxy_protocol = check.proxy_protocol(&file.server.proxy_protocol, &server);
     let config = Config {
         file: document.file.clone(),
         server,
@@ -61,10 +64,7 @@ pub(super) fn validate(
         headers: check.headers(&file.headers),
         health: check.health(&file.health),
         auth: check.auth(&file.auth, &file.http),
-        app: App {
-            kind: file.app.kind,
-            faults: file.app.faults,
-        },
+        app: check.app(&file.app),
         log: Log {
             level: file.log.level,
             format: file.log.format,
@@ -120,6 +120,7 @@ impl Check<'_> {
             unix_owner: server.unix_owner.as_ref().map(text),
             unix_group: server.unix_group.as_ref().map(text),
             trusted_proxies: self.trusted_proxies(&server.trusted_proxies),
+            proxy_protocol: Vec::new(),
         }
     }
 

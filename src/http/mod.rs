@@ -57,7 +57,7 @@ use tokio::sync::Notify;
 use track::{Access, Track};
 use unserved::Unserved;
 
-use crate::app::{AppService, BodyEnd, BodyPace, Draining, RequestBody};
+use crate::app::{AppService, BodyEnd, BodyPace, Client, Draining, RequestBody};
 use crate::auth::{Freshness, Guard, Passed, Refusal, RequestView, UnixTime, Verdict, Wanted};
 use crate::config::Headers;
 use crate::logging::cut;
@@ -197,7 +197,8 @@ impl<S: AppService> Pipeline<S> {
         let id = self.next_id();
         let has_body = !request.body().is_end_stream();
         origin.activity.begin_request(has_body);
-        let mut track = self.track(id, &request, origin);
+        let client = origin.client();
+        let mut track = self.track(id, &request, origin, client);
         let (mut head, body) = request.into_parts();
         let body_end = origin.activity.body_end(has_body);
         let is_optional = match head.version {
@@ -218,13 +219,13 @@ impl<S: AppService> Pipeline<S> {
                 endpoint,
                 head,
                 id,
-                peer: origin.peer,
+                client,
             };
             // Boxed: the memory of every connection would else have room for a login.
             let response = Box::pin(token_service::answer(tokens, asked, body)).await;
             return Ok(self.answer(Err(response), track, id, &body_end));
         }
-        let answer = match self.admit(&mut head, origin).await {
+        let answer = match self.admit(&mut head, origin, client).await {
             Err(refusal) => {
                 drop(body);
                 Err(self.refuse(&refusal, head.method.as_str(), head.uri.path(), id))
@@ -247,8 +248,7 @@ impl<S: AppService> Pipeline<S> {
                     head.extensions.insert(claims);
                 }
                 head.extensions.insert(id);
-                let is_proxied = self.settings.client_certificates.is_of_proxy(origin);
-                origin.describe_in(&mut head.extensions, is_proxied);
+                origin.describe_in(&mut head.extensions, client);
                 if let Some(response) = blocked {
                     drop(body);
                     Err(response)
@@ -340,13 +340,19 @@ impl<S: AppService> Pipeline<S> {
             || track.connection_has_carried(self.settings.keep_alive_requests)
     }
 
-    fn track(&self, id: RequestId, request: &Request<Incoming>, origin: &Origin) -> Track {
+    fn track(
+        &self,
+        id: RequestId,
+        request: &Request<Incoming>,
+        origin: &Origin,
+        client: Client,
+    ) -> Track {
         let started = clock::monotonic();
         let (method, path) = (request.method(), request.uri().path());
         let in_flight = self.seat.begin(id, method.as_str(), path, started);
         let access = self.settings.access_log.then(|| {
             Box::new(Access {
-                peer: origin.peer,
+                client,
                 method: method.clone(),
                 path: cut(path).to_owned(),
                 subject: None,
@@ -364,12 +370,13 @@ impl<S: AppService> Pipeline<S> {
         &self,
         head: &mut http::request::Parts,
         origin: &Origin,
+        client: Client,
     ) -> Result<Passed, Refusal> {
         let certificates = &self.settings.client_certificates;
         let certificate = certificates.take(&mut head.headers, origin)?;
         let certificate = certificate.as_ref();
         // A proxy has a client of its own, who may have asked by another scheme.
-        let is_https = origin.is_https && !certificates.is_of_proxy(origin);
+        let is_https = client.is_https && !origin.is_proxy;
         let verdict = match self.judge(head, certificate, is_https) {
             // Boxed: the memory of every connection would else have room for it.
             (_, Some(key)) if Box::pin(self.fresh_keys.wait_for(&key)).await => {

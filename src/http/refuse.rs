@@ -68,7 +68,7 @@ impl<S: AppService> Pipeline<S> {
         if self.settings.access_log {
             track::log_access(&track::Line {
                 id,
-                peer: origin.peer,
+                client: origin.client(),
                 method: &method,
                 path: &path,
                 status: answer.status(),

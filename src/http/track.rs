@@ -1,6 +1,5 @@
 //! One request from its head to the last byte of its answer: seen on the scoreboard, timed, written to the access log.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use super::asked::Asked;
 use super::in_progress::InProgress;
 use super::places::Place;
 use super::websocket::Upgrade;
-use crate::app::BoxError;
+use crate::app::{BoxError, Client};
 use crate::logging::cut;
 use crate::scoreboard::{Executing, InFlight, RequestId};
 use crate::sys::clock;
@@ -36,7 +35,7 @@ pub(super) struct Track {
 /// What the access log wants to know.
 #[derive(Debug)]
 pub(super) struct Access {
-    pub(super) peer: Option<SocketAddr>,
+    pub(super) client: Client,
     pub(super) method: Method,
     pub(super) path: String,
     pub(super) subject: Option<String>,
@@ -155,7 +154,7 @@ impl Track {
 #[derive(Debug)]
 pub(super) struct Line<'a> {
     pub(super) id: RequestId,
-    pub(super) peer: Option<SocketAddr>,
+    pub(super) client: Client,
     pub(super) method: &'a str,
     pub(super) path: &'a str,
     pub(super) subject: Option<&'a str>,
@@ -171,7 +170,7 @@ pub(super) fn log_access(line: &Line<'_>) {
     tracing::info!(
         target: "access",
         request = %line.id,
-        client = line.peer.map(tracing::field::display),
+        client = line.client.shown().map(tracing::field::display),
         method = cut(line.method),
         path = line.path,
         status = line.status.as_u16(),
@@ -189,7 +188,7 @@ impl Drop for Track {
         if let Some(access) = &self.access {
             log_access(&Line {
                 id: self.id,
-                peer: access.peer,
+                client: access.client,
                 method: access.method.as_str(),
                 path: &access.path,
                 subject: access.subject.as_deref(),

@@ -176,6 +176,11 @@ impl Master {
         let mut keep = vec![Keep::new(&theirs)];
         keep.extend(listeners.iter().map(|listener| Keep::new(&listener.socket)));
         keep.extend(logging::descriptor());
+        // A worker that becomes another program maps them anew.
+        if loaded.config.app.python.is_some() {
+            keep.push(Keep::new(self.scoreboard.file()));
+            keep.extend(self.replay.as_ref().map(|replay| Keep::new(replay.file())));
+        }
         let assignment = Assignment {
             master: ProcessId::own(),
             worker: id.0,

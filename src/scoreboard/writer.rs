@@ -70,6 +70,11 @@ impl SeatWriter {
         }
     }
 
+    /// The scoreboard and its own place on it, for a worker that becomes another program.
+    pub fn place(&self) -> (&Scoreboard, usize) {
+        (&self.scoreboard, self.seat)
+    }
+
     /// A request has begun: `path` without its query, which may hold secrets; `now` is monotonic.
     pub fn begin(&self, id: RequestId, method: &str, path: &str, now: Duration) -> InFlight {
         self.add(Figure::InFlight);

@@ -82,6 +82,19 @@ impl Output {
         }
     }
 
+    /// What another program has opened with [`Self::file`].
+    ///
+    /// # Errors
+    /// fstat(2).
+    pub fn of(descriptor: OwnedFd) -> io::Result<Self> {
+        let file = File::from(descriptor);
+        Ok(if file.metadata()?.is_file() {
+            Self::File(file)
+        } else {
+            Self::Stream(file)
+        })
+    }
+
     /// Gives a regular file to `identity`, which can then open it without privileges. Anything else stays whose it is.
     pub fn hand_over(&self, identity: &Identity) -> io::Result<()> {
         match self {

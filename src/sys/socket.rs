@@ -5,7 +5,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use nix::cmsg_space;
-use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, Shutdown, SockFlag, SockType,
@@ -158,15 +157,19 @@ pub fn receive_with(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<(usize, A
     Ok((message.bytes, along))
 }
 
+/// Fills `bytes` with what waits in `socket`, and leaves it there. Returns how many there are; of a stream that has ended there are
+/// none.
+///
+/// # Errors
+/// recv(2); `WouldBlock` when nothing waits.
+pub fn peek(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<usize> {
+    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+    Ok(recv(socket.as_fd().as_raw_fd(), bytes, flags)?)
+}
+
 /// Whether bytes wait in `socket` that nobody has read yet. The end of the stream is no byte.
 pub fn has_unread_bytes(socket: impl AsFd) -> bool {
-    let mut byte = [0];
-    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-    match recv(socket.as_fd().as_raw_fd(), &mut byte, flags) {
-        Ok(count) => count > 0,
-        Err(Errno::EAGAIN) => false,
-        Err(_) => false,
-    }
+    peek(socket, &mut [0]).is_ok_and(|count| count > 0)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use super::addresses::Addresses;
 use super::connection::Serving;
+use super::proxy_protocol::ProxyListeners;
 use super::tls::SecureListeners;
 use super::{Task, drain, http2};
 use crate::app::{AppService, BodyPace};
@@ -57,6 +58,8 @@ pub(super) fn serving<S: AppService>(
         linger: config.http.drain_linger,
         tls: SecureListeners::new(config.tls.as_ref().zip(task.tls.clone())),
         open: drain::Open::with_max(config.http.max_connections),
+        proxy_protocol: ProxyListeners::new(config),
+        proxies: config.server.trusted_proxies.clone(),
         addresses: Addresses::new(
             config.http.max_connections_per_address,
             config.server.trusted_proxies.clone(),

@@ -12,6 +12,8 @@ mod intake;
 mod linger;
 mod memory;
 mod orders;
+mod proxy_header;
+mod proxy_protocol;
 mod tls;
 mod watched;
 mod websocket;

@@ -40,6 +40,7 @@ methods = "GET"
     # server.unix_owner is not set
     # server.unix_group is not set
     server.trusted_proxies = []  # default
+    server.proxy_protocol = []  # default
     # tls.bind is not set
     # tls.certificate_file is not set
     # tls.key_file is not set
@@ -150,6 +151,12 @@ methods = "GET"
     auth.tokens.flush_interval = "1h"  # default
     app.kind = "demo"  # default
     app.faults = false  # default
+    # app.wsgi is not set
+    # app.python is not set
+    app.threads = 4  # default
+    # app.chdir is not set
+    app.env = {}  # default
+    # app.env_file is not set
     log.level = "debug"  # --log-level
     log.format = "auto"  # default
     log.file = "/srv/app.log"  # app.toml:5:8

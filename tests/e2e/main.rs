@@ -32,6 +32,8 @@ mod overload;
 mod pid1;
 mod plan;
 mod poison;
+mod proxies;
+mod python;
 mod recycle;
 mod reload;
 mod remote_keys;

@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, Empty, Full};
 use serde_json::{Value, json};
 use tokio::time::Interval;
 
-use crate::app::{BoxError, RequestBody};
+use crate::app::{BoxError, Client, RequestBody};
 use crate::auth::Claims;
 use crate::tls::ClientCertificate;
 
@@ -139,12 +139,17 @@ pub(super) fn seen(request: &Request<RequestBody>) -> Value {
     let extensions = request.extensions();
     let scheme = extensions.get::<Scheme>();
     let scheme = scheme.map(|scheme| ("scheme", json!(scheme.as_str())));
-    let client = extensions.get::<ClientCertificate>().map(|client| {
-        let shown = json!({ "subject": client.subject(), "names": client.names() });
+    let certificate = extensions.get::<ClientCertificate>().map(|shown| {
+        let shown = json!({ "subject": shown.subject(), "names": shown.names() });
         ("client_certificate", shown)
     });
+    let client = extensions.get::<Client>().map(|client| {
+        let shown =
+            json!({ "address": client.address, "port": client.port, "is_https": client.is_https });
+        ("client", shown)
+    });
     if let Some(seen) = seen.as_object_mut() {
-        let more = scheme.into_iter().chain(client);
+        let more = scheme.into_iter().chain(certificate).chain(client);
         seen.extend(more.map(|(key, value)| (key.to_owned(), value)));
     }
     seen

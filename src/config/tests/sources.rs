@@ -163,6 +163,7 @@ fn what_is_in_force_is_shown_with_its_origin() {
     # server.unix_owner is not set
     # server.unix_group is not set
     server.trusted_proxies = []                      # default
+    server.proxy_protocol = []                       # default
     # tls.bind is not set
     # tls.certificate_file is not set
     # tls.key_file is not set
@@ -273,6 +274,12 @@ fn what_is_in_force_is_shown_with_its_origin() {
     auth.tokens.flush_interval = "1h"                # default
     app.kind = "demo"                                # default
     app.faults = false                               # default
+    # app.wsgi is not set
+    # app.python is not set
+    app.threads = 4                                  # default
+    # app.chdir is not set
+    app.env = {}                                     # default
+    # app.env_file is not set
     log.level = "info"                               # default
     log.format = "auto"                              # default
     log.file = "/srv/a.log"                          # /srv/app.toml:2:8

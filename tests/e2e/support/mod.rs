@@ -8,6 +8,7 @@ pub(crate) mod load;
 pub(crate) mod os;
 pub(crate) mod plain;
 pub(crate) mod postgres;
+pub(crate) mod python;
 pub(crate) mod server;
 pub(crate) mod tls;
 
