@@ -31,8 +31,12 @@ impl Plain {
 #[track_caller]
 pub(crate) fn ask(server: &Server, line: &str, fields: &[&str]) -> Plain {
     let mut stream = server.connect();
-    let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
-    let request = format!("{line} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{fields}\r\n");
+    let mut request = format!("{line} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n");
+    for field in fields {
+        request += field;
+        request += "\r\n";
+    }
+    request += "\r\n";
     stream.write_all(request.as_bytes()).unwrap();
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).unwrap();
