@@ -39,7 +39,7 @@ fn hints_stand_before_their_own_answer_however_many_requests_come_at_once() {
     for number in 0..30 {
         // Now and then a large answer, which is not taken before all requests were sent.
         let target = ["/hints?ms=1", "/big?n=100000", "/hints?ms=0", "/hello"][number % 4];
-        requests += &format!("GET {target} HTTP/1.1\r\nhost: a\r\n\r\n");
+        requests += &["GET ", target, " HTTP/1.1\r\nhost: a\r\n\r\n"].concat();
     }
     requests += "GET /hello HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
     stream.write_all(requests.as_bytes()).unwrap();

@@ -412,7 +412,7 @@ fn a_long_download_outlives_the_request_timeout_and_a_stalled_one_is_cut() {
     slow.write_all(request.as_bytes()).unwrap();
     // It is read for longer than a request may take.
     let (mut got, mut buffer) = (0, vec![0; 1 << 20]);
-    let (_, took) = timed(|| {
+    let ((), took) = timed(|| {
         let mut last = Duration::ZERO;
         while last < Duration::from_millis(500) && got < size / 2 {
             let (count, took) = timed(|| slow.read(&mut buffer[..4096]).unwrap());
