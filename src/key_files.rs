@@ -520,6 +520,7 @@ mod tests {
             audit: false,
             query_token: None,
             client_cert: None,
+            rate: None,
             roles: Vec::new(),
             claims: std::collections::BTreeMap::new(),
             request_timeout: None,

@@ -19,6 +19,7 @@ mod log_writer;
 pub mod logging;
 pub mod master;
 mod master_end;
+pub mod rate_limit;
 pub mod replay;
 pub mod scoreboard;
 mod server;

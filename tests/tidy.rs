@@ -71,6 +71,12 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
     ("scoreboard", &["sys"], &["nix", "tokio", "serde", "hyper"]),
     // `sys`: the memory that it shares. What a proof is, whoever asks knows.
     ("replay", &["sys"], &["nix", "tokio", "serde", "hyper"]),
+    // `config`: the rates of rules, and what of an address is one client. `sys`: the memory that it shares, the clock that all have.
+    (
+        "rate_limit",
+        &["config", "sys"],
+        &["nix", "tokio", "serde", "hyper"],
+    ),
     // `config`: level, format, file. `sys`: output that does not block, and survives a fork.
     ("logging", &["config", "sys"], &["tokio", "hyper"]),
     // `logging`: what it writes. A task of a runtime, so `logging`, which the master uses too, cannot have it.
@@ -87,7 +93,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
     ("app", &["auth", "config", "tls"], &["nix"]),
     // `auth`: the verdict. `app`: what is called. `config`: which proxy may say what certificate a client has. `log_quota`: how many
     // lines refusals get. `logging`: how
-    // long a field may be. `replay`: which proofs were shown, for `auth` remembers nothing that workers share. `scoreboard`: what
+    // long a field may be. `rate_limit`: how many requests a client has made, of whichever worker. `replay`: which proofs were shown, for `auth` remembers nothing that workers share. `scoreboard`: what
     // is noted. `sys`: the clock. `tls`: the certificate of a client. `tokens`: what answers its own routes.
     (
         "http",
@@ -97,6 +103,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
             "config",
             "log_quota",
             "logging",
+            "rate_limit",
             "replay",
             "scoreboard",
             "sys",
@@ -113,7 +120,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
         &["nix", "hyper"],
     ),
     // `http`, `app`: what is served. `auth`: the guard is handed through. `channel`: orders. `config`: limits.
-    // `log_quota`: how many lines connections get that break the PROXY protocol. `log_writer`, `logging`: reopened on order. `master_end`: where orders come from. `replay`, `scoreboard`: what it shares is handed through, its seat. `sys`: sockets, identity, the clock. `tls`: what handshakes are made with. `tokens`: the service is opened
+    // `log_quota`: how many lines connections get that break the PROXY protocol. `log_writer`, `logging`: reopened on order. `master_end`: where orders come from. `rate_limit`, `replay`, `scoreboard`: what it shares is handed through, its seat. `sys`: sockets, identity, the clock. `tls`: what handshakes are made with. `tokens`: the service is opened
     // at the boot, for only a worker may have a database open.
     (
         "worker",
@@ -127,6 +134,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
             "log_writer",
             "logging",
             "master_end",
+            "rate_limit",
             "replay",
             "scoreboard",
             "sys",
@@ -152,7 +160,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
         ],
         &["nix", "hyper", "jsonwebtoken", "SystemTime"],
     ),
-    // `worker`: what an interpreter becomes, and so all that one is made of, which the parcel has in it: `config`, `key_files`, `replay`,
+    // `worker`: what an interpreter becomes, and so all that one is made of, which the parcel has in it: `config`, `key_files`, `rate_limit`, `replay`,
     // `scoreboard`, `tls`. `channel`: why it cannot become one. `logging`: where the log goes on. `sys`: execve(2), descriptors. It
     // serves nothing itself.
     (
@@ -162,6 +170,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
             "config",
             "key_files",
             "logging",
+            "rate_limit",
             "replay",
             "scoreboard",
             "sys",
@@ -170,14 +179,15 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
         ],
         &["nix", "tokio", "hyper", "jsonwebtoken"],
     ),
-    // `supervisor`: decides. `channel`: orders. `config`: what is opened. `logging`: its own log. `replay`: made before the fork
-    // that needs it, and handed over in an upgrade. `scoreboard`: what workers did, and what they shall not serve. `sys`: does. Never `worker`, `http`, `auth`, `app`: it is handed a function to call after the fork.
+    // `supervisor`: decides. `channel`: orders. `config`: what is opened. `logging`: its own log. `rate_limit`, `replay`: made before the fork
+    // that needs it, and the latter handed over in an upgrade. `scoreboard`: what workers did, and what they shall not serve. `sys`: does. Never `worker`, `http`, `auth`, `app`: it is handed a function to call after the fork.
     (
         "master",
         &[
             "channel",
             "config",
             "logging",
+            "rate_limit",
             "replay",
             "scoreboard",
             "supervisor",

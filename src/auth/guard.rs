@@ -175,8 +175,8 @@ impl Guard {
     ) -> (Verdict, Option<Wanted>) {
         match path::normalise(request.path) {
             Ok(path) => {
-                let rule = self.find(request, &path).map(|(_, rule)| rule);
-                let (verdict, learned) = self.judge_by(rule, request, now, Scope::Whole);
+                let found = self.find(request, &path);
+                let (verdict, learned) = self.judge_by(found, request, now, Scope::Whole);
                 (verdict, learned.wanted)
             }
             Err(error) => (Verdict::Refuse(refusals::ambiguous(error)), None),
@@ -205,8 +205,7 @@ impl Guard {
         match path::normalise(request.path) {
             Ok(path) => {
                 let found = self.find(request, &path);
-                let rule = found.map(|(_, rule)| rule);
-                let (verdict, learned) = self.judge_by(rule, request, now, Scope::Unsent);
+                let (verdict, learned) = self.judge_by(found, request, now, Scope::Unsent);
                 Explanation {
                     rule: found.map(|(index, _)| index),
                     verdict,
@@ -364,11 +363,12 @@ impl Guard {
     /// The verdict, and what came out besides.
     fn judge_by(
         &self,
-        rule: Option<&Rule>,
+        found: Option<(usize, &Rule)>,
         request: &RequestView<'_>,
         now: UnixTime,
         scope: Scope,
     ) -> (Verdict, Learned) {
+        let rule = found.map(|(_, rule)| rule);
         let mut learned = Learned::default();
         let decision = self.decide(rule, request, now, scope, &mut learned);
         let is_audit = rule.is_some_and(|rule| rule.is_audit);
@@ -381,6 +381,7 @@ impl Guard {
                 audited: decision.err(),
                 request_timeout: rule.and_then(|rule| rule.request_timeout),
                 max_body: rule.map(|rule| rule.max_body),
+                rule: found.map(|(place, _)| place),
             }),
         };
         (verdict, learned)

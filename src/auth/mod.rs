@@ -109,6 +109,8 @@ pub struct Passed {
     pub request_timeout: Option<Duration>,
     /// How many bytes its body may have, as its rule says; absent where none decided.
     pub max_body: Option<u64>,
+    /// The place of the rule that decided, from 0; absent where none did.
+    pub rule: Option<usize>,
 }
 
 /// A DPoP proof that is right (RFC 9449 section 4.3). Whether it was shown before, only a memory can tell that all workers

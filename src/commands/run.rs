@@ -237,6 +237,7 @@ fn serve<A: App>(
             listeners,
             seat,
             replay,
+            rates,
             identity,
         } = assignment;
         let task = Task {
@@ -253,6 +254,7 @@ fn serve<A: App>(
             listeners,
             seat,
             replay,
+            rates,
             identity,
         };
         match &interpreter {

@@ -52,7 +52,7 @@ pub use app::{App, AppKind, Python, PythonEntry};
 pub use auth::{
     Access, Algorithm, Auth, Binding, ClaimField, ClaimTest, ClientCert, ClientCertFormat,
     ClientCertNeed, DPOP_WINDOW_MAX, DenyListSource, DoubleSubmit, FieldFormat, Issuer, KeySource,
-    LEEWAY_MAX, OnStale, Revocation, Rule, TokenSource,
+    LEEWAY_MAX, OnStale, RateBy, Revocation, Rule, RuleRate, TokenSource,
 };
 pub use difference::{Difference, differences};
 pub use errors::{ConfigErrors, Problem};

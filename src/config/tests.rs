@@ -16,6 +16,7 @@ mod fetched_keys;
 mod identity_fields;
 mod laws;
 mod proxies;
+mod rates;
 mod shipped;
 mod sources;
 mod tls;

@@ -25,6 +25,7 @@ mod refuse;
 mod reply;
 mod stream;
 mod target;
+mod throttle;
 mod token_service;
 mod track;
 mod unserved;
@@ -61,6 +62,7 @@ use crate::app::{AppService, BodyEnd, BodyPace, Client, Draining, RequestBody};
 use crate::auth::{Freshness, Guard, Passed, Refusal, RequestView, UnixTime, Verdict, Wanted};
 use crate::config::Headers;
 use crate::logging::cut;
+use crate::rate_limit::RateLimits;
 use crate::replay::{ReplayCache, Shown};
 use crate::scoreboard::{RequestId, SeatWriter};
 use crate::sys::clock;
@@ -77,6 +79,7 @@ pub struct Pipeline<S> {
     app: S,
     seat: SeatWriter,
     replay: Option<Arc<ReplayCache>>,
+    rates: Option<Box<RateLimits>>,
     unserved: Unserved,
     places: Places,
     settings: Settings,
@@ -128,12 +131,14 @@ pub struct Settings {
 }
 
 /// What a worker shares with others, and with the master.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Shared {
     /// Where it says what it does.
     pub seat: SeatWriter,
     /// The proofs that were shown to any worker; absent where no issuer asks for proofs.
     pub replay: Option<Arc<ReplayCache>>,
+    /// What clients have used of the rates of its rules; absent where no rule has one.
+    pub rates: Option<Box<RateLimits>>,
 }
 
 impl<S: AppService> Pipeline<S> {
@@ -142,7 +147,11 @@ impl<S: AppService> Pipeline<S> {
         (guard, fresh_keys): (Arc<Guard>, Arc<FreshKeys>),
         tokens: Option<Box<tokens::Service>>,
         app: S,
-        Shared { seat, replay }: Shared,
+        Shared {
+            seat,
+            replay,
+            rates,
+        }: Shared,
         settings: Settings,
         request_ids: u64,
     ) -> Self {
@@ -154,6 +163,7 @@ impl<S: AppService> Pipeline<S> {
             app,
             seat,
             replay,
+            rates,
             unserved: Unserved::new(),
             places,
             settings,
@@ -236,12 +246,15 @@ impl<S: AppService> Pipeline<S> {
                 audited,
                 request_timeout,
                 max_body,
+                rule,
             }) => {
                 body.set_limit(max_body.unwrap_or(self.settings.max_body));
                 if let Some(refusal) = audited {
                     self.note_audit(&refusal, &head, id);
                 }
-                let blocked = self.blocked(&head, claims.as_deref(), &track, id);
+                let throttled = self.throttled(rule, claims.as_deref(), &head, client, id);
+                let blocked =
+                    throttled.or_else(|| self.blocked(&head, claims.as_deref(), &track, id));
                 if let Some(claims) = claims {
                     track.asked.is_authenticated = true;
                     track.subject(|| claims.subject().map(|subject| cut(subject).to_owned()));

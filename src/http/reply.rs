@@ -87,6 +87,16 @@ pub(super) fn blocked(left: Duration) -> Response<Bytes> {
     response
 }
 
+/// The answer to a client that makes too many requests: more are let pass after so many seconds. The words are those of Django REST
+/// Framework.
+pub(super) fn throttled(seconds: u32) -> Response<Bytes> {
+    let plural = if seconds == 1 { "" } else { "s" };
+    let detail = format!("Request was throttled. Expected available in {seconds} second{plural}.");
+    let mut response = json(StatusCode::TOO_MANY_REQUESTS, &detail, "throttled");
+    response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    response
+}
+
 /// The answer to a request for which the application has no time.
 pub(super) fn overloaded() -> Response<Bytes> {
     let mut response = json(

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{self, Log, Sources, Text};
 use crate::key_files::{Files, MissingSecret, Secrets};
 use crate::logging;
+use crate::rate_limit::RateTable;
 use crate::replay::{self, ReplayCache};
 use crate::scoreboard::{self, Scoreboard};
 use crate::sys::handover::{self, Legacy, Luggage};
@@ -43,6 +44,7 @@ struct Parcel<'a> {
     scoreboard_version: u64,
     seat: usize,
     replay: Option<i32>,
+    rates: Option<i32>,
     log: Option<i32>,
 }
 
@@ -88,6 +90,7 @@ pub(super) fn pack<'a>(
         scoreboard_version: scoreboard::VERSION,
         seat,
         replay: task.replay.as_ref().map(|it| luggage.pack(it.file())),
+        rates: task.rates.as_ref().map(|it| luggage.pack(it.file())),
         log: log.map(|log| luggage.pack(log.as_fd())),
     };
     serde_json::to_vec(&parcel).map_err(io::Error::other)
@@ -145,6 +148,10 @@ pub fn receive(number: i32) -> io::Result<Received> {
         Some(number) => ReplayCache::of_file(legacy.take(number)?, replay::VERSION)?,
         None => None,
     };
+    let rates = parcel
+        .rates
+        .map(|number| RateTable::of_file(legacy.take(number)?));
+    let rates = rates.transpose()?;
     let listeners = parcel.listeners.into_iter().map(|listener| {
         Ok(ListeningSocket {
             name: listener.name,
@@ -173,6 +180,7 @@ pub fn receive(number: i32) -> io::Result<Received> {
         listeners,
         seat: scoreboard.writer(parcel.seat),
         replay,
+        rates,
         identity: identity.map_err(io::Error::other)?,
     };
     Ok(Received { task, log })
@@ -190,6 +198,7 @@ impl Parcel<'_> {
         listeners
             .chain([self.scoreboard])
             .chain(self.replay)
+            .chain(self.rates)
             .chain(self.log)
             .collect()
     }

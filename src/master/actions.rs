@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use nix::sys::signal::Signal;
 
-use super::boot::{pin, replay_cache_for};
+use super::boot::{pin, rate_table_for, replay_cache_for};
 use super::crew::Hand;
 use super::listeners::SlotEnd;
 use super::{Assignment, Master, Pinned, Purpose, ReloadOutcome};
@@ -95,6 +95,8 @@ impl Master {
                 .open(&pinned.loaded.config.server, policy.workers);
             opened.map_err(|error| error.to_string())?;
             self.replay = replay_cache_for(&pinned.loaded.config, self.replay.as_ref())
+                .map_err(|error| format!("cannot share memory with workers: {error}"))?;
+            self.rates = rate_table_for(&pinned.loaded.config, self.rates.as_ref())
                 .map_err(|error| format!("cannot share memory with workers: {error}"))?;
             Ok((pinned, policy))
         });
@@ -191,6 +193,7 @@ impl Master {
             listeners,
             seat: self.scoreboard.writer(seat),
             replay: self.replay.clone(),
+            rates: self.rates.clone(),
             identity: identity.clone(),
         };
         let (scoreboard, serve) = (Arc::clone(&self.scoreboard), Rc::clone(&loaded.serve));

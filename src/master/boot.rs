@@ -25,6 +25,7 @@ use super::{
     Upgrade,
 };
 use crate::config::{Binding, Config, Process, Strategy, WorkerCount};
+use crate::rate_limit::RateTable;
 use crate::replay::ReplayCache;
 use crate::scoreboard::{SEATS, Scoreboard};
 use crate::supervisor::{self, Generation, Lifetime, Policy, Scale, Supervisor};
@@ -128,6 +129,8 @@ impl Master {
             .map_err(|error| StartError::System("share memory with workers", error))?;
         let replay = replay_cache_for(config, None)
             .map_err(|error| StartError::System("share memory with workers", error))?;
+        let rates = rate_table_for(config, None)
+            .map_err(|error| StartError::System("share memory with workers", error))?;
         let started = clock::monotonic();
         for warning in &pinned.loaded.warnings {
             tracing::warn!("{warning}");
@@ -150,6 +153,7 @@ impl Master {
             signals,
             scoreboard,
             replay,
+            rates,
             deaths: Deaths::new(),
             hangs: HangWatch::default(),
             memory: MemoryWatch::default(),
@@ -174,6 +178,18 @@ pub(super) fn replay_cache_for(
     match existing {
         Some(existing) => Ok(Some(Arc::clone(existing))),
         None if config.auth.has_binding(Binding::Dpop) => ReplayCache::new().map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The same of the table of rates.
+pub(super) fn rate_table_for(
+    config: &Config,
+    existing: Option<&Arc<RateTable>>,
+) -> io::Result<Option<Arc<RateTable>>> {
+    match existing {
+        Some(existing) => Ok(Some(Arc::clone(existing))),
+        None if config.auth.has_rate() => RateTable::new().map(Some),
         None => Ok(None),
     }
 }

@@ -65,6 +65,7 @@ pub use upgrade::{
 
 use crate::config::{Config, Overridden, Setting, Text};
 use crate::logging;
+use crate::rate_limit::RateTable;
 use crate::replay::ReplayCache;
 use crate::scoreboard::{Scoreboard, SeatWriter};
 use crate::supervisor::{Caller, Event, ExitReason, Generation, Now, Supervisor};
@@ -148,6 +149,8 @@ pub struct Assignment {
     pub seat: SeatWriter,
     /// The proofs that were shown to any worker; absent while no generation has asked for proofs.
     pub replay: Option<Arc<ReplayCache>>,
+    /// What clients have used of the rates of rules; absent while no generation has had any.
+    pub rates: Option<Arc<RateTable>>,
     /// What it shall become before it runs anything of the application.
     pub identity: Identity,
 }
@@ -167,6 +170,8 @@ pub struct Master {
     scoreboard: Arc<Scoreboard>,
     /// Made for the first generation that needs it, and kept for those after it.
     replay: Option<Arc<ReplayCache>>,
+    /// As that; a program that goes on in an upgrade begins anew.
+    rates: Option<Arc<RateTable>>,
     deaths: Deaths,
     hangs: HangWatch,
     memory: MemoryWatch,

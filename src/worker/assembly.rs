@@ -18,6 +18,7 @@ use crate::http::wire::Bounds;
 use crate::http::{
     ClientCertificates, Folders, Pipeline, PlacesSettings, Policy, Settings, Shared,
 };
+use crate::rate_limit::RateLimits;
 use crate::tokens;
 
 /// An event stream is ended at least so long before its worker would be killed, so that it ends whole.
@@ -40,6 +41,7 @@ pub(super) fn serving<S: AppService>(
             Shared {
                 seat: task.seat.clone(),
                 replay: task.replay.clone(),
+                rates: rates(task),
             },
             settings(task),
             request_ids(),
@@ -68,6 +70,14 @@ pub(super) fn serving<S: AppService>(
         words,
         seat: task.seat.clone(),
     }
+}
+
+/// Where a rule has a rate, the master has made the table.
+fn rates(task: &Task) -> Option<Box<RateLimits>> {
+    let table = task.rates.as_ref()?;
+    let auth = &task.config.auth;
+    let is_needed = auth.has_rate();
+    is_needed.then(|| Box::new(RateLimits::new(&auth.rules, table)))
 }
 
 fn settings(task: &Task) -> Settings {

@@ -41,6 +41,7 @@ use crate::http::fresh_keys::FreshKeys;
 
 use crate::log_writer;
 use crate::logging;
+use crate::rate_limit::RateTable;
 use crate::replay::ReplayCache;
 use crate::scoreboard::SeatWriter;
 use crate::sys::clock;
@@ -80,6 +81,8 @@ pub struct Task {
     pub seat: SeatWriter,
     /// The proofs that were shown to any worker; absent where no issuer asks for proofs.
     pub replay: Option<Arc<ReplayCache>>,
+    /// What clients have used of the rates of rules; absent while no generation has had any.
+    pub rates: Option<Arc<RateTable>>,
     /// What it becomes before it runs anything of the application.
     pub identity: Identity,
 }

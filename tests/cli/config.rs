@@ -199,6 +199,9 @@ methods = "GET"
     # query_token is not set
     client_cert = "none"  # default
     client_cert_san = []  # default
+    # rate is not set
+    # rate_by is not set
+    # rate_burst is not set
     "#);
 }
 

@@ -34,6 +34,7 @@ mod plan;
 mod poison;
 mod proxies;
 mod python;
+mod rate_limits;
 mod recycle;
 mod reload;
 mod remote_keys;

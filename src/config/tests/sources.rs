@@ -322,5 +322,8 @@ fn what_is_in_force_is_shown_with_its_origin() {
     # query_token is not set
     client_cert = "none"                             # default
     client_cert_san = []                             # default
+    # rate is not set
+    # rate_by is not set
+    # rate_burst is not set
     "#);
 }

@@ -13,7 +13,7 @@ use super::state::{self, State, StateError};
 use crate::channel::Decoder;
 use crate::config::{Format, Level, Log};
 use crate::logging;
-use crate::master::boot::{ServiceManager, StartError, pin, systemd_of};
+use crate::master::boot::{ServiceManager, StartError, pin, rate_table_for, systemd_of};
 use crate::master::control::{Client, ControlServer};
 use crate::master::crew::{Crew, Hand};
 use crate::master::deaths::Deaths;
@@ -154,6 +154,11 @@ impl Master {
         let replay = replay
             .transpose()
             .map_err(failed("go on with the replay cache"))?;
+        let mut rates = None;
+        for known in pinned.values() {
+            rates = rate_table_for(&known.loaded.config, rates.as_ref())
+                .map_err(failed("share memory with workers"))?;
+        }
         let fetched =
             take_fetched(fetched, &pinned, &mut legacy).map_err(failed("take what was fetched"))?;
         let mut master = Self {
@@ -169,6 +174,7 @@ impl Master {
             signals,
             scoreboard,
             replay,
+            rates,
             deaths: take_deaths(deaths),
             hangs,
             memory,

@@ -34,6 +34,8 @@ impl Master {
             signals: _,
             scoreboard,
             replay,
+            // Begun anew.
+            rates: _,
             deaths,
             hangs,
             memory,
