@@ -139,7 +139,7 @@ folder = "b"
     config: /srv/app.toml:9:8: `http.static[3].path` must be a prefix such as "/assets/", without `{name}` and `*`, found `"/{name}/"`
     config: /srv/app.toml:12:8: `http.static[4].path` must not have empty segments, found `"/a//"`
     config: /srv/app.toml:14:24: `http.static[4].precompressed[1]` stands there twice, found `"br"`
-    config: /srv/app.toml:20:8: `http.static[6].path` repeats `/b/`
+    config: /srv/app.toml:19:8: `http.static[6].path` repeats `/b/`
     "#);
 }
 
