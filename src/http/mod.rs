@@ -27,6 +27,7 @@ mod stream;
 mod target;
 mod throttle;
 mod token_service;
+mod told;
 mod track;
 mod unserved;
 pub mod websocket;
@@ -55,6 +56,7 @@ use places::Places;
 pub use places::PlacesSettings;
 pub use reply::{needs_tls, request_timeout};
 use tokio::sync::Notify;
+use told::Told;
 use track::{Access, Track};
 use unserved::Unserved;
 
@@ -89,6 +91,7 @@ pub struct Pipeline<S> {
     stuck: Arc<Notify>,
     /// Once it begins, answers say `Connection: close` where nobody goes on with the connection.
     draining: Draining,
+    told: Told,
     id_high: u64,
     id_low: AtomicU64,
 }
@@ -155,6 +158,7 @@ impl<S: AppService> Pipeline<S> {
         settings: Settings,
         request_ids: u64,
     ) -> Self {
+        let draining = Draining::default();
         let places = Places::new(settings.places, seat.clone());
         Self {
             guard,
@@ -169,7 +173,8 @@ impl<S: AppService> Pipeline<S> {
             settings,
             served_out: Notify::new(),
             stuck: Arc::new(Notify::new()),
-            draining: Draining::default(),
+            told: Told::new(draining.clone()),
+            draining,
             id_high: request_ids,
             id_low: AtomicU64::new(1),
         }
@@ -255,6 +260,7 @@ impl<S: AppService> Pipeline<S> {
                 let throttled = self.throttled(rule, claims.as_deref(), &head, client, id);
                 let blocked =
                     throttled.or_else(|| self.blocked(&head, claims.as_deref(), &track, id));
+                self.told.begin(&mut head.extensions);
                 if let Some(claims) = claims {
                     track.asked.is_authenticated = true;
                     track.subject(|| claims.subject().map(|subject| cut(subject).to_owned()));
@@ -274,7 +280,6 @@ impl<S: AppService> Pipeline<S> {
                         drop(body);
                         return Ok(self.answer_with_file(file, track, id, &body_end));
                     }
-                    head.extensions.insert(self.draining.clone());
                     if head.version == Version::HTTP_11 {
                         head.extensions.insert(origin.activity.early_hints());
                     }
@@ -478,7 +483,7 @@ impl<S: AppService> Pipeline<S> {
             headers.remove(CONTENT_LENGTH);
             headers.remove(TRANSFER_ENCODING);
         }
-        if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+        if let Ok(id) = HeaderValue::from_bytes(&id.digits()) {
             headers.insert(REQUEST_ID, id);
         }
         if let Some(options) = options {

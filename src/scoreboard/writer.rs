@@ -8,6 +8,8 @@ use std::sync::atomic::{
 };
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
+
 use super::Scoreboard;
 use super::layout::{self, Figure, Named, PATH, PATH_MAX, REQUESTS_NAMED};
 use crate::sys::crash::Note;
@@ -21,9 +23,21 @@ pub struct RequestId {
     pub low: u64,
 }
 
+impl RequestId {
+    /// All 32 digits, in lower case.
+    pub fn digits(self) -> [u8; 32] {
+        let (high, low) = (self.high.to_be_bytes(), self.low.to_be_bytes());
+        let mut digits = [0; 32];
+        let (first, last) = digits.split_at_mut(16);
+        HEXLOWER.encode_mut(&high, first);
+        HEXLOWER.encode_mut(&low, last);
+        digits
+    }
+}
+
 impl fmt::Display for RequestId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{:016x}{:016x}", self.high, self.low)
+        formatter.write_str(&String::from_utf8_lossy(&self.digits()))
     }
 }
 

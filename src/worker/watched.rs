@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,6 +25,10 @@ pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
 /// A client that still sends when it is answered and its connection ends is listened to for so long, and for so many bytes.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_MAX: usize = 64 << 20;
+
+/// Head and body of an answer that have together no more bytes are copied, for the kernel takes one piece in a twentieth less time than
+/// two (send(2) and writev(2)).
+const SMALL: usize = 1024;
 
 /// A stream of a client.
 pub(super) trait ClientStream:
@@ -201,7 +206,12 @@ impl<T: ClientStream> AsyncWrite for Watched<T> {
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_ahead(context))?;
         self.is_flushed = false;
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        let mut space = [MaybeUninit::uninit(); SMALL];
+        let stream = Pin::new(&mut self.stream);
+        let polled = match joined(slices, &mut ReadBuf::uninit(&mut space)) {
+            Some(bytes) => stream.poll_write(context, bytes),
+            None => stream.poll_write_vectored(context, slices),
+        };
         self.note_write(polled.is_pending());
         polled
     }
@@ -226,6 +236,18 @@ impl<T: ClientStream> AsyncWrite for Watched<T> {
         self.note_write(polled.is_pending());
         polled
     }
+}
+
+/// Several pieces as one, where they are small enough for `space`.
+fn joined<'a>(slices: &[io::IoSlice<'_>], space: &'a mut ReadBuf<'_>) -> Option<&'a [u8]> {
+    let length: usize = slices.iter().map(|slice| slice.len()).sum();
+    if slices.len() < 2 || length > space.remaining() {
+        return None;
+    }
+    for slice in slices {
+        space.put_slice(slice);
+    }
+    Some(space.filled())
 }
 
 /// Ends a connection on which nothing is under way any more.

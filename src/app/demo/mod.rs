@@ -144,8 +144,9 @@ async fn answer(route: Route, code: Option<&str>, request: Request<RequestBody>)
         Route::Hello => answers::hello(),
         Route::Me => answers::me(&request),
         Route::Admin => answers::admin(&request),
-        Route::Echo => answers::echo(request).await,
-        Route::Count => answers::count(request).await,
+        // Boxed: every request would else take memory for it.
+        Route::Echo => Box::pin(answers::echo(request)).await,
+        Route::Count => Box::pin(answers::count(request)).await,
         Route::Headers => answers::headers(&request),
         Route::Status => match code
             .and_then(|code| code.parse().ok())
@@ -197,7 +198,7 @@ async fn answer(route: Route, code: Option<&str>, request: Request<RequestBody>)
         Route::Leak => with_query(&request, |query: Leak| faults::leak(query.mb)),
         Route::Exit => with_query(&request, |query: Exit| faults::exit(query.code)),
         Route::Stuck => match query(&request) {
-            Ok(Stuck { ms }) => faults::stuck(request, ms).await,
+            Ok(Stuck { ms }) => Box::pin(faults::stuck(request, ms)).await,
             Err(refused) => refused,
         },
     }
