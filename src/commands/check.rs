@@ -126,6 +126,7 @@ fn absent(config: &Config) -> Vec<String> {
         (!folder.is_dir()).then(|| format!("`{key}`: there is no folder `{shown}`"))
     };
     let groups = groups.into_iter().chain(supplementary);
+    let served = absent_folders(config);
     users
         .into_iter()
         .filter_map(unknown_user)
@@ -133,6 +134,19 @@ fn absent(config: &Config) -> Vec<String> {
         .map(|error| error.to_string())
         .chain(files.into_iter().filter_map(no_folder))
         .chain(access_log.and_then(unwritable))
+        .chain(served)
+        .collect()
+}
+
+/// Folders of `[[http.static]]` that are none.
+pub(super) fn absent_folders(config: &Config) -> Vec<String> {
+    let folders = config.http.static_folders.iter().enumerate();
+    let absent = folders.filter(|(_, served)| !served.folder.is_dir());
+    absent
+        .map(|(index, served)| {
+            let folder = served.folder.display();
+            format!("`http.static[{index}].folder`: there is no folder `{folder}`")
+        })
         .collect()
 }
 

@@ -149,6 +149,10 @@ fn read<A: App>(
         settings,
         overridden,
     } = loaded;
+    let absent = super::check::absent_folders(&config);
+    if !absent.is_empty() {
+        return Err(super::misconfigured(&absent));
+    }
     let missing = match purpose {
         Purpose::Force | Purpose::Resume(_) => MissingSecret::Make,
         Purpose::Look => MissingSecret::StandIn,

@@ -12,12 +12,14 @@ use super::notation::{Octal, OneOrMany, Period, Size, Text, Whole};
 use super::{Balance, Format, ForwardedFields, Level, Strategy, WorkerCount};
 
 mod access_log;
+mod answers;
 mod app;
 mod auth;
 mod tls;
 mod tokens;
 
 pub(super) use access_log::AccessLog;
+pub(super) use answers::{Compression, Headers, Static};
 pub(super) use app::App;
 pub(super) use auth::{Auth, Issuer, Revocation, Rule};
 pub(super) use tls::Tls;
@@ -49,6 +51,10 @@ pub(super) struct File {
     pub http: Http,
     /// Limits of one WebSocket.
     pub websocket: Websocket,
+    /// Which answers are compressed on their way out.
+    pub compression: Compression,
+    /// Header fields of every answer, unless the application has set them.
+    pub headers: Headers,
     /// What load balancers ask.
     pub health: Health,
     /// Who may sign tokens and what they allow.
@@ -299,6 +305,9 @@ pub(super) struct Http {
     pub queue: Whole<0, 1_000_000>,
     /// How long a request waits there; then 503.
     pub max_queue_wait: Period<1, HOUR>,
+    /// Folders whose files are answers to requests for paths under a prefix.
+    #[serde(rename = "static")]
+    pub static_folders: Vec<Static>,
 }
 
 impl Default for Http {
@@ -326,6 +335,7 @@ impl Default for Http {
             max_in_flight: Whole(4096),
             queue: Whole(1024),
             max_queue_wait: Period(Duration::from_secs(1)),
+            static_folders: Vec::new(),
         }
     }
 }

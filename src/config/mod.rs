@@ -16,6 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 mod access_log;
+mod answers;
 mod app;
 mod auth;
 mod bind;
@@ -48,6 +49,7 @@ mod validate;
 use errors::Problems;
 
 pub use access_log::{AccessField, AccessFormat, AccessLog, AccessTarget, Facility, TemplatePart};
+pub use answers::{Compression, CompressionAlgorithm, HeaderPreset, Headers, StaticFolder};
 pub use app::{App, AppKind, Python, PythonEntry};
 pub use auth::{
     Access, Algorithm, Auth, Binding, ClaimField, ClaimTest, ClientCert, ClientCertFormat,
@@ -165,6 +167,10 @@ pub struct Config {
     pub http: Http,
     /// Limits of one WebSocket.
     pub websocket: Websocket,
+    /// Which answers are compressed on their way out.
+    pub compression: Compression,
+    /// Header fields of every answer.
+    pub headers: Headers,
     /// What load balancers ask.
     pub health: Health,
     /// Who may sign tokens and what they allow.
@@ -368,6 +374,8 @@ pub struct Http {
     pub queue: u32,
     /// For how long.
     pub max_queue_wait: Duration,
+    /// Folders whose files are answers.
+    pub static_folders: Vec<StaticFolder>,
 }
 
 /// `[websocket]`: limits of one WebSocket.

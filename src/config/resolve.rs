@@ -71,6 +71,10 @@ pub(super) fn make_absolute(file: &mut File, document: &Document) {
         resolve(&key.child("jwks_file"), &mut issuer.jwks_file);
         resolve(&key.child("ca_file"), &mut issuer.ca_file);
     }
+    for (index, item) in file.http.static_folders.iter_mut().enumerate() {
+        let key = KeyPath::from("http.static").item(index);
+        resolve(&key.child("folder"), &mut item.folder);
+    }
     let tls = KeyPath::from("tls");
     resolve(
         &tls.child("certificate_file"),

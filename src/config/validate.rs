@@ -16,6 +16,7 @@ use super::{
 };
 
 mod access_log;
+mod answers;
 mod app;
 mod auth;
 mod binding;
@@ -60,6 +61,8 @@ pub(super) fn validate(
         websocket: Websocket {
             max_message: any_if_zero(file.websocket.max_message.0),
         },
+        compression: check.compression(&file.compression),
+        headers: check.headers(&file.headers),
         health: check.health(&file.health),
         auth: check.auth(&file.auth, &file.http),
         app: check.app(&file.app),
@@ -71,6 +74,7 @@ pub(super) fn validate(
         access_log: check.access_log(&file.access_log),
     };
     check.bindings(&file.auth, &config);
+    check.static_rules(&config);
     (config, check.warnings)
 }
 
@@ -249,6 +253,7 @@ impl Check<'_> {
             max_in_flight: unless_none(http.max_in_flight.0),
             queue: http.queue.0,
             max_queue_wait: http.max_queue_wait.0,
+            static_folders: self.static_folders(&http.static_folders),
         }
     }
 

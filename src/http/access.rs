@@ -160,6 +160,11 @@ impl Access {
         self.length = self.length.or(bytes);
     }
 
+    /// It has as many bytes as come of it.
+    pub(super) fn compresses(&mut self) {
+        self.length = None;
+    }
+
     pub(super) fn sent(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
     }

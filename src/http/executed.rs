@@ -55,6 +55,7 @@ mod tests {
 
     use super::*;
     use crate::http::activity::Activity;
+    use crate::http::asked::Asked;
     use crate::scoreboard::{RequestId, Scoreboard};
 
     /// Notes what is being executed when it is let go of.
@@ -74,7 +75,8 @@ mod tests {
         let id = RequestId::new(0, 1);
         let began = Duration::from_secs(1);
         let in_flight = seat.begin(id, "GET", "/", began);
-        let track = Track::begin(id, began, Arc::new(Activity::new()), in_flight, None);
+        let asked = Asked::default();
+        let track = Track::begin(id, began, Arc::new(Activity::new()), in_flight, None, asked);
         let (polled, dropped) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
         let at_its_end = Noting(|| dropped.set(executing.load(Relaxed)));
         let polling = poll_fn(|_| {

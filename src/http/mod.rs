@@ -4,10 +4,14 @@
 mod access;
 pub mod activity;
 mod answer_time;
+mod asked;
 mod body;
 mod call;
 mod client_certificate;
+mod compression;
+mod dress;
 mod executed;
+mod files;
 mod fingerprint;
 mod forged;
 mod forwarded;
@@ -37,11 +41,14 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use access::Access;
+use asked::Asked;
 pub use body::ResponseBody;
 use bytes::Bytes;
 use call::Called;
 pub use client_certificate::ClientCertificates;
 use client_certificate::Presented;
+pub use compression::Policy;
+pub use files::Folders;
 pub use forwarded::Forwarding;
 use fresh_keys::FreshKeys;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
@@ -60,6 +67,7 @@ use unserved::Unserved;
 use crate::access_log::AccessLog;
 use crate::app::{AppService, BodyEnd, BodyPace, Client, Draining, RequestBody};
 use crate::auth::{Freshness, Guard, Judged, Passed, Refusal, RequestView, UnixTime, Verdict};
+use crate::config::Headers;
 use crate::rate_limit::RateLimits;
 use crate::replay::{ReplayCache, Shown};
 use crate::scoreboard::{RequestId, SeatWriter};
@@ -123,6 +131,12 @@ pub struct Settings {
     pub body_pace: BodyPace,
     /// How many requests the application works on at once, and how many wait for that.
     pub places: PlacesSettings,
+    /// Folders whose files are answers.
+    pub folders: Folders,
+    /// Which answers are compressed.
+    pub compression: Policy,
+    /// What every answer says that does not say otherwise.
+    pub headers: Headers,
 }
 
 /// What a worker shares with others, and with the master.
@@ -255,6 +269,7 @@ impl<S: AppService> Pipeline<S> {
                     throttled.or_else(|| self.blocked(&head, claims.as_deref(), &track, id));
                 self.told.begin(&mut head.extensions);
                 if let Some(claims) = claims {
+                    track.asked.is_authenticated = true;
                     track.claims(&claims);
                     head.extensions.insert(claims);
                 }
@@ -268,6 +283,13 @@ impl<S: AppService> Pipeline<S> {
                     let (method, path) = (head.method.as_str(), head.uri.path());
                     Err(self.refuse_malformed(Malformed::BodyTooLarge, method, path, id))
                 } else {
+                    if let Some(file) = self.file(&head, request_timeout, id).await {
+                        drop(body);
+                        return Ok(self.answer_with_file(file, track, id, &body_end));
+                    }
+                    if head.version == Version::HTTP_11 {
+                        head.extensions.insert(origin.activity.early_hints());
+                    }
                     self.ask_upgrade(&mut head, &origin.activity.upgrade);
                     if let Some(in_progress) = track.in_progress() {
                         head.extensions.insert(in_progress);
@@ -315,10 +337,8 @@ impl<S: AppService> Pipeline<S> {
         body_end: &BodyEnd,
     ) -> Response<ResponseBody<S::Body>> {
         let answer = self.answer_upgrade(answer, track.upgrade(), id);
-        let closes = body_end.is_given_up()
-            || (self.draining.is_draining() && !track.connection_goes_on())
-            || track.connection_has_carried(self.settings.keep_alive_requests);
-        let mut response = match answer {
+        let (closes, asked) = (self.closes(&track, body_end), track.asked);
+        let response = match answer {
             // RFC 9110 section 15.3.6: without content, which hyper would send.
             Ok(response) if response.status() == StatusCode::RESET_CONTENT => {
                 track.answered(&response);
@@ -335,8 +355,14 @@ impl<S: AppService> Pipeline<S> {
                 response.map(|bytes| ResponseBody::own(bytes, track))
             }
         };
-        self.finish(&mut response, id, closes);
-        response
+        self.finish(response, id, closes, asked)
+    }
+
+    /// Whether the answer is the last one of its connection.
+    fn closes(&self, track: &Track, body_end: &BodyEnd) -> bool {
+        body_end.is_given_up()
+            || (self.draining.is_draining() && !track.connection_goes_on())
+            || track.connection_has_carried(self.settings.keep_alive_requests)
     }
 
     fn track(
@@ -350,7 +376,9 @@ impl<S: AppService> Pipeline<S> {
         let (method, path) = (request.method(), request.uri().path());
         let in_flight = self.seat.begin(id, method.as_str(), path, started);
         let access = Access::begin(self.settings.access_log.as_ref(), request, (origin, client));
-        Track::begin(id, started, Arc::clone(&origin.activity), in_flight, access)
+        let asked = Asked::of(request, (origin, client), &self.settings.compression);
+        let activity = Arc::clone(&origin.activity);
+        Track::begin(id, started, activity, in_flight, access, asked)
     }
 
     /// Judges a request; of one that may pass, the path becomes the one that was judged, and forged fields go.
@@ -433,8 +461,15 @@ impl<S: AppService> Pipeline<S> {
         self.guard.settle(passed, freshness)
     }
 
-    fn finish(&self, response: &mut Response<ResponseBody<S::Body>>, id: RequestId, closes: bool) {
+    fn finish(
+        &self,
+        response: Response<ResponseBody<S::Body>>,
+        id: RequestId,
+        closes: bool,
+        asked: Asked,
+    ) -> Response<ResponseBody<S::Body>> {
         const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+        let mut response = dress::dressed(response, asked, &self.settings);
         self.seat.answered(response.status().as_u16());
         let has_no_content = response.status() == StatusCode::NO_CONTENT
             || response.status() == StatusCode::RESET_CONTENT;
@@ -451,5 +486,6 @@ impl<S: AppService> Pipeline<S> {
         if let Some(options) = options {
             headers.insert(CONNECTION, HeaderValue::from_static(options));
         }
+        response
     }
 }

@@ -7,6 +7,7 @@ use http::Response;
 
 use super::access::Access;
 use super::activity::Activity;
+use super::asked::Asked;
 use super::in_progress::InProgress;
 use super::places::Place;
 use super::websocket::Upgrade;
@@ -28,6 +29,8 @@ pub(super) struct Track {
     /// Among those that the application works on, and how long it was waited for.
     place: Option<Place>,
     queued: Duration,
+    /// What its answer depends on.
+    pub(super) asked: Asked,
 }
 
 impl Track {
@@ -37,6 +40,7 @@ impl Track {
         activity: Arc<Activity>,
         in_flight: InFlight,
         access: Option<Box<Access>>,
+        asked: Asked,
     ) -> Self {
         Self {
             id,
@@ -46,6 +50,7 @@ impl Track {
             access,
             place: None,
             queued: Duration::ZERO,
+            asked,
         }
     }
 
@@ -125,6 +130,7 @@ impl Track {
 
     /// The head of the answer is known.
     pub(super) fn answered<B>(&mut self, response: &Response<B>) {
+        self.activity.answer_begins();
         if let Some(access) = &mut self.access {
             access.answered(response);
         }
@@ -133,6 +139,13 @@ impl Track {
     /// Whether it gets a line in the access log.
     pub(super) fn is_written_down(&self) -> bool {
         self.access.is_some()
+    }
+
+    /// How many bytes the answer has is not known any more.
+    pub(super) fn compresses(&mut self) {
+        if let Some(access) = &mut self.access {
+            access.compresses();
+        }
     }
 
     /// So many bytes the answer has, where that is known.
@@ -159,6 +172,11 @@ impl Track {
     /// The application failed in the middle of its answer, which the client sees as a cut.
     pub(super) fn broke_off(&self, error: &BoxError) {
         tracing::error!(request = %self.id, %error, "the application broke off its answer");
+    }
+
+    /// A file could not be read to its end, or not be compressed, which the client sees as a cut.
+    pub(super) fn file_broke_off(&self, error: &BoxError) {
+        tracing::error!(request = %self.id, %error, "an answer that is a file broke off");
     }
 }
 

@@ -16,7 +16,9 @@ use crate::channel::ToMaster;
 use crate::http::activity::Limits;
 use crate::http::fresh_keys::FreshKeys;
 use crate::http::wire::Bounds;
-use crate::http::{ClientCertificates, Forwarding, Pipeline, PlacesSettings, Settings, Shared};
+use crate::http::{
+    ClientCertificates, Folders, Forwarding, Pipeline, PlacesSettings, Policy, Settings, Shared,
+};
 use crate::rate_limit::RateLimits;
 use crate::tokens;
 
@@ -104,6 +106,9 @@ fn settings(task: &Task) -> Settings {
             timeout: config.http.body_timeout,
             min_rate: config.http.body_min_rate,
         },
+        folders: Folders::new(&config.http.static_folders),
+        compression: Policy::new(config.compression.clone()),
+        headers: config.headers.clone(),
         stream_grace: config.http.stream_grace.min(
             config
                 .workers

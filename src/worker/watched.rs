@@ -58,6 +58,8 @@ pub(super) struct Watched<T> {
     /// While it is not certain whether the client begins with HTTP/2 nothing passes.
     pub(super) opening: Opening,
     pub(super) intake: Intake,
+    /// hyper has given all that it has, up to the end of a message or of a part of one.
+    pub(super) is_flushed: bool,
 }
 
 impl<T: AsFd> Watched<T> {
@@ -68,6 +70,7 @@ impl<T: AsFd> Watched<T> {
             activity: Arc::new(activity),
             opening: Opening::Http1,
             intake: Intake::new(bounds),
+            is_flushed: true,
         }
     }
 }
@@ -81,6 +84,7 @@ impl<T: ClientStream> Watched<T> {
         Self {
             activity: Arc::new(activity),
             intake,
+            is_flushed: true,
             ..self
         }
     }
@@ -91,6 +95,19 @@ impl<T: ClientStream> Watched<T> {
             self.activity.set_write_blocked(false);
         }
         self.activity.set_write_blocked(is_blocked);
+    }
+
+    /// Writes what goes out before the answer that is next, where its place is.
+    fn poll_ahead(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let (stream, activity) = (&mut self.stream, &self.activity);
+        let write = |bytes: &[u8]| Pin::new(&mut *stream).poll_write(context, bytes);
+        let polled = activity
+            .ahead
+            .poll_out(self.is_flushed, activity.requests(), write);
+        if polled.is_pending() {
+            self.note_write(true);
+        }
+        polled
     }
 
     /// Reads as it comes, first what was held back: what is no HTTP/1.1 is judged elsewhere, and noted there.
@@ -175,6 +192,8 @@ impl<T: ClientStream> AsyncWrite for Watched<T> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_ahead(context))?;
+        self.is_flushed = false;
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.note_write(polled.is_pending());
         polled
@@ -185,6 +204,8 @@ impl<T: ClientStream> AsyncWrite for Watched<T> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_ahead(context))?;
+        self.is_flushed = false;
         let mut space = [MaybeUninit::uninit(); SMALL];
         let stream = Pin::new(&mut self.stream);
         let polled = match joined(slices, &mut ReadBuf::uninit(&mut space)) {
@@ -200,6 +221,10 @@ impl<T: ClientStream> AsyncWrite for Watched<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.is_flushed = true;
+        ready!(self.poll_ahead(context))?;
+        let requests = self.activity.requests();
+        self.activity.ahead.register(requests, context.waker());
         // What is encrypted waits where it was written to.
         let polled = Pin::new(&mut self.stream).poll_flush(context);
         self.note_write(polled.is_pending());

@@ -223,6 +223,12 @@ fn what_is_in_force_is_shown_with_its_origin() {
     http.queue = 1024                                # default
     http.max_queue_wait = "1s"                       # default
     websocket.max_message = "16MiB"                  # default
+    compression.algorithms = []                      # default
+    compression.min_size = "1KiB"                    # default
+    compression.types = ["text/*", "application/json", "application/javascript", "application/xml", "application/wasm", "application/manifest+json", "application/problem+json", "image/svg+xml"]  # default
+    compression.authenticated = false                # default
+    headers.preset = "none"                          # default
+    headers.default = {}                             # default
     # health.readiness_path is not set
     auth.realm = "destrier"                          # default
     # auth.resource is not set
