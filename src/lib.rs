@@ -4,6 +4,7 @@
 //! verifies JSON Web Tokens. [`Server`] puts all of it around an application of yours; `docs/architecture.md` is the
 //! map of the rest.
 
+pub mod access_log;
 pub mod admin;
 pub mod agent;
 pub mod app;
@@ -30,7 +31,7 @@ pub mod tls;
 pub mod tokens;
 pub mod worker;
 
-pub use app::{App, Boot, BoxError, Client, Draining, RequestBody};
+pub use app::{App, Boot, BoxError, Client, Draining, EarlyHints, EarlyHintsError, RequestBody};
 pub use auth::Claims;
 pub use http::InProgress;
 pub use scoreboard::RequestId;

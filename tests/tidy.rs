@@ -71,6 +71,12 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
     ("scoreboard", &["sys"], &["nix", "tokio", "serde", "hyper"]),
     // `sys`: the memory that it shares. What a proof is, whoever asks knows.
     ("replay", &["sys"], &["nix", "tokio", "serde", "hyper"]),
+    // `config`: format, fields, rules. `logging`: where lines go. `sys`: which process a message is of. It knows no request but what it is told of one.
+    (
+        "access_log",
+        &["config", "logging", "sys"],
+        &["nix", "tokio", "hyper"],
+    ),
     // `config`: the rates of rules, and what of an address is one client. `sys`: the memory that it shares, the clock that all have.
     (
         "rate_limit",
@@ -91,13 +97,14 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
     ("log_quota", &[], &["nix", "hyper", "serde"]),
     // `config`: what an application may know when it boots. `auth`, `tls`: the claims and the certificate that the demo shows.
     ("app", &["auth", "config", "tls"], &["nix"]),
-    // `auth`: the verdict. `app`: what is called. `config`: which proxy may say what certificate a client has. `log_quota`: how many
+    // `access_log`: the line of a request. `auth`: the verdict. `app`: what is called. `config`: which proxy may say what certificate a client has. `log_quota`: how many
     // lines refusals get. `logging`: how
     // long a field may be. `rate_limit`: how many requests a client has made, of whichever worker. `replay`: which proofs were shown, for `auth` remembers nothing that workers share. `scoreboard`: what
     // is noted. `sys`: the clock. `tls`: the certificate of a client. `tokens`: what answers its own routes.
     (
         "http",
         &[
+            "access_log",
             "app",
             "auth",
             "config",
@@ -119,12 +126,13 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
         &["auth", "config", "log_quota", "sys"],
         &["nix", "hyper"],
     ),
-    // `http`, `app`: what is served. `auth`: the guard is handed through. `channel`: orders. `config`: limits.
+    // `access_log`: made of the configuration. `http`, `app`: what is served. `auth`: the guard is handed through. `channel`: orders. `config`: limits.
     // `log_quota`: how many lines connections get that break the PROXY protocol. `log_writer`, `logging`: reopened on order. `master_end`: where orders come from. `rate_limit`, `replay`, `scoreboard`: what it shares is handed through, its seat. `sys`: sockets, identity, the clock. `tls`: what handshakes are made with. `tokens`: the service is opened
     // at the boot, for only a worker may have a database open.
     (
         "worker",
         &[
+            "access_log",
             "app",
             "auth",
             "channel",

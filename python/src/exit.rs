@@ -4,7 +4,7 @@
 //! thread comes back. So it is finalised only when the main thread has come back by itself; otherwise what the application has
 //! registered with `atexit` is called here, and the process exits at once.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ use destrier::logging;
 use destrier::sys::process;
 use destrier::worker::WorkerExit;
 use pyo3::prelude::*;
+
+use crate::wsgi::Engine;
 
 /// How long the main thread may take to come back when the worker has served; its requests were waited for before.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -32,9 +34,12 @@ impl Watcher {
     }
 
     /// On the thread of the worker, when it has served: another thread sees to it that the process ends.
-    pub(crate) fn served(self, exit: WorkerExit) {
+    pub(crate) fn served(self, exit: WorkerExit, engine: Arc<OnceLock<Engine>>) {
         let watch = move || {
             if !self.wait(PATIENCE) {
+                if let Some(engine) = engine.get() {
+                    engine.tell_who_is_busy();
+                }
                 let last = Self::default();
                 let told = last.clone();
                 // Attaching may take for ever: a thread may be in C code that holds the interpreter.

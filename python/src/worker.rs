@@ -1,12 +1,12 @@
 //! The life of the process: one thread of Rust does what a worker does, the main thread of the interpreter is the application's.
 
-use std::sync::mpsc;
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 
 use destrier::config;
 use destrier::interpreter;
-use destrier::sys::signals;
-use destrier::worker::{self, WorkerExit};
+use destrier::sys::{listener, signals};
+use destrier::worker::{self, Task, WorkerExit};
 use destrier::{App, Boot, BoxError};
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
@@ -14,13 +14,13 @@ use tokio::sync::oneshot;
 
 use crate::application;
 use crate::exit::Watcher;
-use crate::wsgi::{self, Service};
+use crate::wsgi::{Engine, Settings, WsgiService};
 
 /// What the main thread is asked for.
 struct Load {
     worker: u64,
     python: config::Python,
-    answer: oneshot::Sender<Result<Service, BoxError>>,
+    answer: oneshot::Sender<Result<WsgiService, BoxError>>,
 }
 
 /// The application as a worker sees it: the main thread imports it.
@@ -29,9 +29,9 @@ struct Imported {
 }
 
 impl App for Imported {
-    type Service = Service;
+    type Service = WsgiService;
 
-    async fn boot(&self, boot: Boot) -> Result<Service, BoxError> {
+    async fn boot(&self, boot: Boot) -> Result<WsgiService, BoxError> {
         let python = boot.config.app.python.clone();
         let (answer, loaded) = oneshot::channel();
         let load = Load {
@@ -54,9 +54,12 @@ pub(crate) fn serve(py: Python<'_>, parcel: i32) -> PyResult<u8> {
     received.start_log()?;
     signals::handle_as_worker().map_err(|error| failed(&error))?;
     let task = received.task;
+    let (address, workers) = (first_address(&task), task.workers);
     let (main, mut asked) = mpsc::channel();
     let watcher = Watcher::default();
     let watched = watcher.clone();
+    let started: Arc<OnceLock<Engine>> = Arc::default();
+    let engine = Arc::clone(&started);
     let io = thread::Builder::new().name("destrier-io".to_owned());
     let io = io.spawn(move || {
         let worker = task.worker;
@@ -64,7 +67,7 @@ pub(crate) fn serve(py: Python<'_>, parcel: i32) -> PyResult<u8> {
             tracing::warn!(worker, %error, "cannot unblock signals of faults");
         }
         let exit = worker::run(task, &Imported { main });
-        watched.served(exit);
+        watched.served(exit, engine);
         exit
     })?;
     // The threads of the application inherit this; those of Rust leave signals to them.
@@ -75,19 +78,38 @@ pub(crate) fn serve(py: Python<'_>, parcel: i32) -> PyResult<u8> {
             break;
         };
         let loaded = application::load(py, load.worker, &load.python);
-        let (service, engine) = match loaded {
-            Ok(application) => wsgi::start(application),
+        let application = match loaded {
+            Ok(application) => application,
             Err(error) => {
                 // Whoever no longer waits for it is leaving.
                 let _leaving = load.answer.send(Err(error));
                 continue;
             }
         };
-        if load.answer.send(Ok(service)).is_ok() {
-            engine.run(py);
+        let engine = Engine::new(Settings {
+            threads: load.python.threads.into(),
+            is_multiprocess: workers > 1,
+            server_name: address.0.clone(),
+            server_port: address.1,
+        });
+        // Asked once in a worker.
+        let engine = started.get_or_init(|| engine);
+        if load.answer.send(Ok(engine.service())).is_ok() {
+            engine.run(py, application.bind(py))?;
         }
     }
     let exit = py.detach(|| io.join()).unwrap_or(WorkerExit::BootFailed);
     watcher.left();
     Ok(exit.into())
+}
+
+/// The name and the port that the application is told it is served at: those of the first address that has any.
+fn first_address(task: &Task) -> (String, u16) {
+    let addresses = task.listeners.iter().filter_map(|listener| {
+        let address = listener::local_address(&listener.socket);
+        address.ok().flatten()
+    });
+    let mut named = addresses.map(|address| (address.ip().to_string(), address.port()));
+    // PEP 3333 wants both, also where there is a Unix socket only.
+    named.next().unwrap_or_else(|| ("localhost".to_owned(), 80))
 }

@@ -1,6 +1,5 @@
 //! Whose request it is, as an application is told.
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 /// Whose request it is: an extension of each request. Where a proxy of `server.trusted_proxies` has named its client that is who is
@@ -24,22 +23,6 @@ impl Client {
             is_https,
         }
     }
-
-    /// For a log: the address, with the port where it is known.
-    pub(crate) fn shown(self) -> Option<impl fmt::Display> {
-        self.address.map(|address| Shown(address, self.port))
-    }
-}
-
-struct Shown(IpAddr, Option<u16>);
-
-impl fmt::Display for Shown {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self(address, Some(port)) => SocketAddr::new(address, port).fmt(formatter),
-            Self(address, None) => address.fmt(formatter),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -47,16 +30,9 @@ mod tests {
     use super::Client;
 
     #[test]
-    fn a_client_is_shown_with_its_port_where_that_is_known() {
-        let shown = |client: Client| client.shown().map(|shown| shown.to_string());
-        let of = |text: &str| Client::at(text.parse().ok(), false);
-        let client = of("[::ffff:192.0.2.1]:80");
-        assert_eq!(shown(client).unwrap(), "192.0.2.1:80");
-        let portless = Client {
-            port: None,
-            ..of("[2001:db8::1]:80")
-        };
-        assert_eq!(shown(portless).unwrap(), "2001:db8::1");
-        assert_eq!(shown(Client::at(None, false)), None);
+    fn an_address_of_version_4_is_written_as_one() {
+        let client = Client::at("[::ffff:192.0.2.1]:80".parse().ok(), false);
+        assert_eq!(client.address, "192.0.2.1".parse().ok());
+        assert_eq!(Client::at(None, false).port, None);
     }
 }

@@ -3,6 +3,7 @@
 mod client;
 pub mod demo;
 mod draining;
+mod early_hints;
 mod pace;
 mod request_body;
 mod wait;
@@ -17,6 +18,8 @@ use http::{Request, Response};
 use crate::config::Config;
 pub use client::Client;
 pub use draining::Draining;
+pub(crate) use early_hints::Ahead;
+pub use early_hints::{EarlyHints, EarlyHintsError};
 pub use pace::Pace as BodyPace;
 pub use request_body::RequestBody;
 pub(crate) use request_body::{Awaited, BodyEnd, Fault};

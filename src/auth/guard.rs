@@ -23,7 +23,7 @@ use super::signing::SigningKey;
 use super::token::{self, Accepted, MAX_TOKEN, Purpose, TokenError, TrustedIssuer};
 use super::verified::{Fingerprint, VerifiedTokens};
 use super::{
-    Explanation, Freshness, Passed, Proof, Refusal, RequestView, UnixTime, Verdict, Wanted,
+    Explanation, Freshness, Judged, Passed, Proof, Refusal, RequestView, UnixTime, Verdict, Wanted,
 };
 use crate::config::{self, Algorithm, Binding, FeedPurpose, TokenSource};
 
@@ -164,22 +164,26 @@ impl Guard {
 
     /// Judges one request.
     pub fn judge(&self, request: &RequestView<'_>, now: UnixTime) -> Verdict {
-        self.judge_or_want(request, now).0
+        self.judge_request(request, now).verdict
     }
 
-    /// As [`Self::judge`], with what to wait for where a key or a list is missing that may be there by now: then it can be judged again.
-    pub fn judge_or_want(
-        &self,
-        request: &RequestView<'_>,
-        now: UnixTime,
-    ) -> (Verdict, Option<Wanted>) {
+    /// As [`Self::judge`], with what decided, and what is missing.
+    pub fn judge_request(&self, request: &RequestView<'_>, now: UnixTime) -> Judged {
         match path::normalise(request.path) {
             Ok(path) => {
                 let found = self.find(request, &path);
                 let (verdict, learned) = self.judge_by(found, request, now, Scope::Whole);
-                (verdict, learned.wanted)
+                Judged {
+                    verdict,
+                    wanted: learned.wanted,
+                    rule: found.map(|(index, _)| index),
+                }
             }
-            Err(error) => (Verdict::Refuse(refusals::ambiguous(error)), None),
+            Err(error) => Judged {
+                verdict: Verdict::Refuse(refusals::ambiguous(error)),
+                wanted: None,
+                rule: None,
+            },
         }
     }
 

@@ -96,6 +96,17 @@ pub enum Verdict {
     Refuse(Refusal),
 }
 
+/// What came of a request, and how.
+#[derive(Debug, Clone)]
+pub struct Judged {
+    /// Whether it may pass.
+    pub verdict: Verdict,
+    /// What to wait for where a key or a list is missing that may be there by now: then it can be judged again.
+    pub wanted: Option<Wanted>,
+    /// The place of the rule that decided, from 0, as in the configuration; absent when none is for the request.
+    pub rule: Option<usize>,
+}
+
 /// A request that may pass.
 #[derive(Debug, Clone, Default)]
 pub struct Passed {

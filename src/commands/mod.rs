@@ -36,9 +36,7 @@ mod user;
 /// It could not be done; nothing half-done remains.
 pub fn execute<A: App>(cli: &Cli, app: A) -> Result<ExitCode, CommandError> {
     match &cli.command {
-        Command::Run(args) if args.preflight => {
-            preflight::run(&args.config).map(|()| ExitCode::Success)
-        }
+        Command::Run(args) if args.preflight => preflight::run(args).map(|()| ExitCode::Success),
         Command::Run(args) => run::run(args, app),
         Command::Check(args) => check::run(args).map(|()| ExitCode::Success),
         Command::Status { master, json } => status::run(master, *json),
@@ -194,6 +192,7 @@ pub(crate) fn sources(args: &ConfigArgs) -> Result<Sources, CommandError> {
     }
     Ok(Sources {
         file: args.file.clone(),
+        wsgi: None,
         bind: args.bind.clone(),
         workers: args.workers.clone(),
         log_level: args.log_level.clone(),

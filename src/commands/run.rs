@@ -11,7 +11,7 @@ use crate::agent;
 use crate::app::App;
 use crate::auth::Guard;
 use crate::cli::RunArgs;
-use crate::config::{self, Bind, FeedPurpose, KEYS_MAX, Log, Sources};
+use crate::config::{self, AccessLog, Bind, FeedPurpose, KEYS_MAX, Log, Sources};
 use crate::interpreter::{self, Interpreter};
 use crate::key_files::{self, Files, MissingSecret, Secrets};
 use crate::logging;
@@ -41,10 +41,11 @@ fn start<A: App>(args: &RunArgs, app: A) -> Result<Master, CommandError> {
     let program = Program::of_this_process();
     let manager = service_manager();
     let inherited = Inherited::take(&manager);
-    let sources = super::sources(&args.config)?;
+    let sources = sources(args)?;
     let app = Rc::new(app);
     let loaded = read(&sources, &app, Purpose::Force)?;
     start_log(&loaded.config.log)?;
+    start_access_log(loaded.config.access_log.as_ref())?;
     let loader = loader(sources, app);
     Master::start(loaded, loader, &manager, inherited, program)
         .map_err(|error| cannot_start(&error))
@@ -55,15 +56,26 @@ fn start<A: App>(args: &RunArgs, app: A) -> Result<Master, CommandError> {
 fn resume<A: App>(args: &RunArgs, app: A, number: i32) -> Result<Master, CommandError> {
     let takeover =
         Takeover::receive(number).map_err(|error| CommandError::failure(error.to_string()))?;
-    let loader = loader(super::sources(&args.config)?, Rc::new(app));
+    let loader = loader(sources(args)?, Rc::new(app));
     let generations = takeover.load(&loader);
     let log = takeover.log(&generations);
     if let Err(error) = start_log(&log) {
         start_log(&Log { file: None, ..log })?;
         tracing::error!("{error}");
     }
+    if let Err(error) = start_access_log(takeover.access_log(&generations).as_ref()) {
+        tracing::error!("{error}");
+    }
     Master::resume(takeover, generations, loader, &service_manager())
         .map_err(|error| cannot_start(&error))
+}
+
+/// Where the configuration comes from; an upgrade is called as the master was.
+pub(super) fn sources(args: &RunArgs) -> Result<Sources, CommandError> {
+    Ok(Sources {
+        wsgi: args.application.clone(),
+        ..super::sources(&args.config)?
+    })
 }
 
 fn start_log(log: &Log) -> Result<(), CommandError> {
@@ -72,6 +84,14 @@ fn start_log(log: &Log) -> Result<(), CommandError> {
             Some(path) => format!("cannot open `log.file` `{}`: {error}", path.display()),
             None => format!("cannot log to standard error: {error}"),
         })
+    })
+}
+
+fn start_access_log(config: Option<&AccessLog>) -> Result<(), CommandError> {
+    logging::change_access(config).map_err(|error| {
+        let to = config.map(|config| config.to.to_string());
+        let to = to.unwrap_or_default();
+        CommandError::usage(format!("cannot open `access_log.to` `{to}`: {error}"))
     })
 }
 
@@ -132,6 +152,10 @@ fn read<A: App>(
         settings,
         overridden,
     } = loaded;
+    let absent = super::check::absent_folders(&config);
+    if !absent.is_empty() {
+        return Err(super::misconfigured(&absent));
+    }
     let missing = match purpose {
         Purpose::Force | Purpose::Resume(_) => MissingSecret::Make,
         Purpose::Look => MissingSecret::StandIn,

@@ -48,6 +48,12 @@ fn shown(status: &Status) -> String {
             status.workers_wanted, status.workers_because
         ),
     ];
+    if let Some(python) = &status.python {
+        lines.push(format!(
+            "python     {} in {}",
+            python.application, python.interpreter
+        ));
+    }
     if let Some(stop) = &status.stop {
         let ends = format!("ends in {} at the latest", span(stop.ends_in));
         lines.push(match (stop.phase, stop.drains_in) {

@@ -9,15 +9,19 @@ use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 
 use super::notation::{Octal, OneOrMany, Period, Size, Text, Whole};
-use super::{Balance, Format, Level, Strategy, WorkerCount};
+use super::{Balance, Format, ForwardedFields, Level, Strategy, WorkerCount};
 
+mod access_log;
 mod admin;
+mod answers;
 mod app;
 mod auth;
 mod tls;
 mod tokens;
 
+pub(super) use access_log::AccessLog;
 pub(super) use admin::Admin;
+pub(super) use answers::{Compression, Headers, Static};
 pub(super) use app::App;
 pub(super) use auth::{Auth, Issuer, Revocation, Rule};
 pub(super) use tls::Tls;
@@ -49,6 +53,10 @@ pub(super) struct File {
     pub http: Http,
     /// Limits of one WebSocket.
     pub websocket: Websocket,
+    /// Which answers are compressed on their way out.
+    pub compression: Compression,
+    /// Header fields of every answer, unless the application has set them.
+    pub headers: Headers,
     /// Where monitoring asks: probes and metrics.
     pub admin: Admin,
     /// What load balancers ask.
@@ -59,6 +67,8 @@ pub(super) struct File {
     pub app: App,
     /// What is written down.
     pub log: Log,
+    /// One line for each request.
+    pub access_log: AccessLog,
 }
 
 /// The schema of [`File`], without references, so that it can be walked.
@@ -97,6 +107,8 @@ pub(super) struct Server {
     pub trusted_proxies: OneOrMany<Text>,
     /// Addresses of `server.bind` and `tls.bind` on which every connection begins with a PROXY header, from one of `trusted_proxies`.
     pub proxy_protocol: OneOrMany<Text>,
+    /// The fields in which `trusted_proxies` tell of their clients: `X-Forwarded-For` and its like, `Forwarded` (RFC 7239), or none.
+    pub forwarded: ForwardedFields,
 }
 
 impl Default for Server {
@@ -110,6 +122,7 @@ impl Default for Server {
             unix_group: None,
             trusted_proxies: OneOrMany::default(),
             proxy_protocol: OneOrMany::default(),
+            forwarded: ForwardedFields::XForwarded,
         }
     }
 }
@@ -296,6 +309,9 @@ pub(super) struct Http {
     pub queue: Whole<0, 1_000_000>,
     /// How long a request waits there; then 503.
     pub max_queue_wait: Period<1, HOUR>,
+    /// Folders whose files are answers to requests for paths under a prefix.
+    #[serde(rename = "static")]
+    pub static_folders: Vec<Static>,
 }
 
 impl Default for Http {
@@ -323,6 +339,7 @@ impl Default for Http {
             max_in_flight: Whole(4096),
             queue: Whole(1024),
             max_queue_wait: Period(Duration::from_secs(1)),
+            static_folders: Vec::new(),
         }
     }
 }
@@ -379,8 +396,6 @@ pub(super) struct Log {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub file: Option<Text>,
-    /// Whether each request gets a line.
-    pub access: bool,
 }
 
 impl Default for Log {
@@ -389,7 +404,6 @@ impl Default for Log {
             level: Level::Info,
             format: Format::Auto,
             file: None,
-            access: false,
         }
     }
 }

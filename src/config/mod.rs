@@ -15,7 +15,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod access_log;
 mod admin;
+mod answers;
 mod app;
 mod auth;
 mod bind;
@@ -47,7 +49,9 @@ mod validate;
 
 use errors::Problems;
 
+pub use access_log::{AccessField, AccessFormat, AccessLog, AccessTarget, Facility, TemplatePart};
 pub use admin::Admin;
+pub use answers::{Compression, CompressionAlgorithm, HeaderPreset, Headers, StaticFolder};
 pub use app::{App, AppKind, Python, PythonEntry};
 pub use auth::{
     Access, Algorithm, Auth, Binding, ClaimField, ClaimTest, ClientCert, ClientCertFormat,
@@ -165,6 +169,10 @@ pub struct Config {
     pub http: Http,
     /// Limits of one WebSocket.
     pub websocket: Websocket,
+    /// Which answers are compressed on their way out.
+    pub compression: Compression,
+    /// Header fields of every answer.
+    pub headers: Headers,
     /// Where monitoring asks.
     pub admin: Admin,
     /// What load balancers ask.
@@ -175,6 +183,8 @@ pub struct Config {
     pub app: App,
     /// What is written down.
     pub log: Log,
+    /// One line for each request; absent: they get none.
+    pub access_log: Option<AccessLog>,
 }
 
 /// `[server]`: the listeners.
@@ -196,6 +206,20 @@ pub struct Server {
     pub trusted_proxies: TrustedProxies,
     /// Those of the addresses on which every connection begins with a PROXY header.
     pub proxy_protocol: Vec<Bind>,
+    /// The fields in which those peers tell of their clients.
+    pub forwarded: ForwardedFields,
+}
+
+/// The fields in which a trusted proxy tells of its client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForwardedFields {
+    /// `X-Forwarded-For`, `-Proto`, `-Host` and `-Port`, `X-Real-IP`.
+    XForwarded,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+    /// None: the proxy is the client.
+    None,
 }
 
 /// One address to listen on.
@@ -354,6 +378,8 @@ pub struct Http {
     pub queue: u32,
     /// For how long.
     pub max_queue_wait: Duration,
+    /// Folders whose files are answers.
+    pub static_folders: Vec<StaticFolder>,
 }
 
 /// `[websocket]`: limits of one WebSocket.
@@ -381,8 +407,6 @@ pub struct Log {
     pub format: Format,
     /// Where they go; standard error when absent. Reopened on SIGUSR1.
     pub file: Option<PathBuf>,
-    /// Whether each request gets a line.
-    pub access: bool,
 }
 
 /// `log.level`.

@@ -1,6 +1,7 @@
 //! Paths: in the file they are relative to the file's folder, elsewhere to the current directory.
 
 use super::Balance;
+use super::access_log;
 use super::document::Document;
 use super::file::File;
 use super::key::KeyPath;
@@ -30,6 +31,10 @@ pub(super) fn make_absolute(file: &mut File, document: &Document) {
         &mut file.process.control_socket,
     );
     resolve(&"log.file".into(), &mut file.log.file);
+    if access_log::is_file(&file.access_log.to.0) {
+        let Text(path) = &mut file.access_log.to;
+        *path = document.resolve(&"access_log.to".into(), path);
+    }
     // A name without a slash is looked for on PATH.
     if file.app.python.iter().any(|Text(path)| path.contains('/')) {
         resolve(&"app.python".into(), &mut file.app.python);
@@ -65,6 +70,10 @@ pub(super) fn make_absolute(file: &mut File, document: &Document) {
         resolve(&key.child("public_key_file"), &mut issuer.public_key_file);
         resolve(&key.child("jwks_file"), &mut issuer.jwks_file);
         resolve(&key.child("ca_file"), &mut issuer.ca_file);
+    }
+    for (index, item) in file.http.static_folders.iter_mut().enumerate() {
+        let key = KeyPath::from("http.static").item(index);
+        resolve(&key.child("folder"), &mut item.folder);
     }
     let tls = KeyPath::from("tls");
     resolve(

@@ -7,6 +7,7 @@ use insta::assert_snapshot;
 use super::*;
 
 mod addresses;
+mod answers;
 mod app;
 mod auth;
 mod database;

@@ -16,7 +16,9 @@ use super::{
     bind, decode,
 };
 
+mod access_log;
 mod admin;
+mod answers;
 mod app;
 mod auth;
 mod binding;
@@ -65,6 +67,8 @@ pub(super) fn validate(
         websocket: Websocket {
             max_message: any_if_zero(file.websocket.max_message.0),
         },
+        compression: check.compression(&file.compression),
+        headers: check.headers(&file.headers),
         health: check.health(&file.health, file.workers.count),
         auth,
         app: check.app(&file.app),
@@ -72,10 +76,11 @@ pub(super) fn validate(
             level: file.log.level,
             format: file.log.format,
             file: file.log.file.as_ref().map(path),
-            access: file.log.access,
         },
+        access_log: check.access_log(&file.access_log),
     };
     check.bindings(&file.auth, &config);
+    check.static_rules(&config);
     (config, check.warnings)
 }
 
@@ -123,6 +128,7 @@ impl Check<'_> {
             unix_group: server.unix_group.as_ref().map(text),
             trusted_proxies: self.trusted_proxies(&server.trusted_proxies),
             proxy_protocol: Vec::new(),
+            forwarded: self.forwarded(server.forwarded, &server.trusted_proxies),
         }
     }
 
@@ -253,6 +259,7 @@ impl Check<'_> {
             max_in_flight: unless_none(http.max_in_flight.0),
             queue: http.queue.0,
             max_queue_wait: http.max_queue_wait.0,
+            static_folders: self.static_folders(&http.static_folders),
         }
     }
 

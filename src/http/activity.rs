@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::malformed::Malformed;
 use super::websocket::Upgrade;
-use crate::app::BodyEnd;
+use crate::app::{Ahead, BodyEnd, EarlyHints};
 use crate::sys::clock;
 use crate::sys::socket::SocketNumber;
 
@@ -28,6 +28,8 @@ pub struct Activity {
     goes_on: AtomicBool,
     /// How far it is on its way to a WebSocket.
     pub(crate) upgrade: Upgrade,
+    /// What goes out before the answer that is next.
+    pub(crate) ahead: Arc<Ahead>,
     /// How many requests have begun.
     requests: AtomicU64,
     /// How many requests were answered to their end.
@@ -103,6 +105,7 @@ impl Activity {
             is_http2: AtomicBool::new(false),
             goes_on: AtomicBool::new(false),
             upgrade: Upgrade::default(),
+            ahead: Arc::default(),
             requests: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             read_to_end: Arc::default(),
@@ -170,6 +173,21 @@ impl Activity {
         if !has_body {
             self.read_to_end.fetch_max(request, Relaxed);
         }
+    }
+
+    /// How many requests have begun.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Relaxed)
+    }
+
+    /// For the request that has begun last.
+    pub(crate) fn early_hints(&self) -> EarlyHints {
+        EarlyHints::new(&self.ahead, self.requests())
+    }
+
+    /// The answer to the request that has begun last begins.
+    pub(crate) fn answer_begins(&self) {
+        self.ahead.close(self.requests());
     }
 
     /// For the body of the request that has begun last.

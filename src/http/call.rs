@@ -20,6 +20,7 @@ use super::track::Track;
 use super::{Pipeline, reply};
 use crate::app::{AppService, BodyEnd, BoxError, Fault, RequestBody};
 use crate::scoreboard::RequestId;
+use crate::sys::clock;
 
 /// A request that the application is called for.
 pub(super) struct Called<'a> {
@@ -47,6 +48,7 @@ impl<S: AppService> Pipeline<S> {
         let Called { id, limit, .. } = called;
         self.enter(id, called.activity, track).await?;
         let named = (request.method().clone(), request.uri().clone());
+        let began = clock::monotonic();
         let answering = async {
             let mut app = self.app.clone();
             poll_fn(|context| app.poll_ready(context)).await?;
@@ -69,6 +71,7 @@ impl<S: AppService> Pipeline<S> {
             });
             within(limit, called.body_end, caught).await
         };
+        track.app_took_since(began);
         let Some(outcome) = outcome else {
             let (method, uri) = named;
             let (started, working) = track.give_up();

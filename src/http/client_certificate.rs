@@ -188,6 +188,7 @@ mod tests {
             is_proxy: peer == Some(PROXY),
             activity: Arc::default(),
             is_https: false,
+            tls: None,
             certificate: None,
         };
         let taken = certificates.take(fields, &origin);

@@ -1,14 +1,20 @@
 //! The way of one request, in order: request id, scoreboard, its head, the token service, token and rules, path, forged fields,
 //! whether workers died of it, application, answer.
 
+mod access;
 pub mod activity;
 mod answer_time;
+mod asked;
 mod body;
 mod call;
 mod client_certificate;
+mod compression;
+mod dress;
 mod executed;
+mod files;
 mod fingerprint;
 mod forged;
+mod forwarded;
 pub mod fresh_keys;
 mod head;
 pub mod http2;
@@ -23,6 +29,7 @@ mod stream;
 mod target;
 mod throttle;
 mod token_service;
+mod told;
 mod track;
 mod unserved;
 pub mod websocket;
@@ -33,11 +40,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use access::Access;
+use asked::Asked;
 pub use body::ResponseBody;
 use bytes::Bytes;
 use call::Called;
 pub use client_certificate::ClientCertificates;
 use client_certificate::Presented;
+pub use compression::Policy;
+pub use files::Folders;
+pub use forwarded::Forwarding;
 use fresh_keys::FreshKeys;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version};
@@ -46,14 +58,16 @@ pub use in_progress::InProgress;
 pub use origin::Origin;
 use places::Places;
 pub use places::PlacesSettings;
-pub use reply::{needs_tls, request_timeout};
+pub use reply::needs_tls;
 use tokio::sync::Notify;
-use track::{Access, Track};
+use told::Told;
+use track::Track;
 use unserved::Unserved;
 
+use crate::access_log::AccessLog;
 use crate::app::{AppService, BodyEnd, BodyPace, Client, Draining, RequestBody};
-use crate::auth::{Freshness, Guard, Passed, Refusal, RequestView, UnixTime, Verdict, Wanted};
-use crate::logging::cut;
+use crate::auth::{Freshness, Guard, Judged, Passed, Refusal, RequestView, UnixTime, Verdict};
+use crate::config::Headers;
 use crate::rate_limit::RateLimits;
 use crate::replay::{ReplayCache, Shown};
 use crate::scoreboard::{RequestId, SeatWriter};
@@ -81,6 +95,7 @@ pub struct Pipeline<S> {
     stuck: Arc<Notify>,
     /// Once it begins, answers say `Connection: close` where nobody goes on with the connection.
     draining: Draining,
+    told: Told,
     id_high: u64,
     id_low: AtomicU64,
 }
@@ -92,8 +107,8 @@ pub struct Settings {
     pub worker: u64,
     /// So many requests are enough for one connection.
     pub keep_alive_requests: Option<u32>,
-    /// Whether each request gets a line in the log.
-    pub access_log: bool,
+    /// How each request gets a line in the access log; absent: it gets none.
+    pub access_log: Option<Arc<AccessLog>>,
     /// So many requests are enough for one worker.
     pub max_requests: Option<u64>,
     /// The path on which this worker says whether the server wants requests.
@@ -104,6 +119,8 @@ pub struct Settings {
     pub max_message: u64,
     /// Whether a request that ended workers again and again is blocked for a while.
     pub poison_guard: bool,
+    /// What proxies say of their clients.
+    pub forwarding: Forwarding,
     /// Whose word on the certificates of clients counts.
     pub client_certificates: ClientCertificates,
     /// How large a request may be.
@@ -114,6 +131,12 @@ pub struct Settings {
     pub body_pace: BodyPace,
     /// How many requests the application works on at once, and how many wait for that.
     pub places: PlacesSettings,
+    /// Folders whose files are answers.
+    pub folders: Folders,
+    /// Which answers are compressed.
+    pub compression: Policy,
+    /// What every answer says that does not say otherwise.
+    pub headers: Headers,
 }
 
 /// What a worker shares with others, and with the master.
@@ -141,6 +164,7 @@ impl<S: AppService> Pipeline<S> {
         settings: Settings,
         request_ids: u64,
     ) -> Self {
+        let draining = Draining::default();
         let places = Places::new(settings.places, seat.clone());
         Self {
             guard,
@@ -155,7 +179,8 @@ impl<S: AppService> Pipeline<S> {
             settings,
             served_out: Notify::new(),
             stuck: Arc::new(Notify::new()),
-            draining: Draining::default(),
+            told: Told::new(draining.clone()),
+            draining,
             id_high: request_ids,
             id_low: AtomicU64::new(1),
         }
@@ -187,13 +212,14 @@ impl<S: AppService> Pipeline<S> {
     /// None; the type is what hyper asks for.
     pub async fn handle(
         &self,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
         origin: &Origin,
     ) -> Result<Response<ResponseBody<S::Body>>, Infallible> {
         let id = self.next_id();
         let has_body = !request.body().is_end_stream();
         origin.activity.begin_request(has_body);
-        let client = origin.client();
+        let forwarding = &self.settings.forwarding;
+        let (client, id) = forwarding.take(request.headers_mut(), origin, id);
         let mut track = self.track(id, &request, origin, client);
         let (mut head, body) = request.into_parts();
         let body_end = origin.activity.body_end(has_body);
@@ -221,7 +247,7 @@ impl<S: AppService> Pipeline<S> {
             let response = Box::pin(token_service::answer(tokens, asked, body)).await;
             return Ok(self.answer(Err(response), track, id, &body_end));
         }
-        let answer = match self.admit(&mut head, origin, client).await {
+        let answer = match self.admit(&mut head, (origin, client), &mut track).await {
             Err(refusal) => {
                 drop(body);
                 Err(self.refuse(&refusal, head.method.as_str(), head.uri.path(), id))
@@ -241,8 +267,10 @@ impl<S: AppService> Pipeline<S> {
                 let throttled = self.throttled(rule, claims.as_deref(), &head, client, id);
                 let blocked =
                     throttled.or_else(|| self.blocked(&head, claims.as_deref(), &track, id));
+                self.told.begin(&mut head.extensions);
                 if let Some(claims) = claims {
-                    track.subject(|| claims.subject().map(|subject| cut(subject).to_owned()));
+                    track.asked.is_authenticated = true;
+                    track.claims(&claims);
                     head.extensions.insert(claims);
                 }
                 head.extensions.insert(id);
@@ -255,7 +283,13 @@ impl<S: AppService> Pipeline<S> {
                     let (method, path) = (head.method.as_str(), head.uri.path());
                     Err(self.refuse_malformed(Malformed::BodyTooLarge, method, path, id))
                 } else {
-                    head.extensions.insert(self.draining.clone());
+                    if let Some(file) = self.file(&head, request_timeout, id).await {
+                        drop(body);
+                        return Ok(self.answer_with_file(file, track, id, &body_end));
+                    }
+                    if head.version == Version::HTTP_11 {
+                        head.extensions.insert(origin.activity.early_hints());
+                    }
                     self.ask_upgrade(&mut head, &origin.activity.upgrade);
                     if let Some(in_progress) = track.in_progress() {
                         head.extensions.insert(in_progress);
@@ -303,28 +337,32 @@ impl<S: AppService> Pipeline<S> {
         body_end: &BodyEnd,
     ) -> Response<ResponseBody<S::Body>> {
         let answer = self.answer_upgrade(answer, track.upgrade(), id);
-        let closes = body_end.is_given_up()
-            || (self.draining.is_draining() && !track.connection_goes_on())
-            || track.connection_has_carried(self.settings.keep_alive_requests);
-        let mut response = match answer {
+        let (closes, asked) = (self.closes(&track, body_end), track.asked);
+        let response = match answer {
             // RFC 9110 section 15.3.6: without content, which hyper would send.
             Ok(response) if response.status() == StatusCode::RESET_CONTENT => {
-                track.answered(response.status());
+                track.answered(&response);
                 response.map(|_| ResponseBody::own(Bytes::new(), track))
             }
             Ok(response) => {
-                track.answered(response.status());
+                track.answered(&response);
                 let end = stream::is_event_stream(response.headers())
                     .then(|| StreamEnd::new(&self.draining, self.settings.stream_grace));
                 response.map(|body| ResponseBody::of_app(body, end, track))
             }
             Err(response) => {
-                track.answered(response.status());
+                track.answered(&response);
                 response.map(|bytes| ResponseBody::own(bytes, track))
             }
         };
-        self.finish(&mut response, id, closes);
-        response
+        self.finish(response, id, closes, asked)
+    }
+
+    /// Whether the answer is the last one of its connection.
+    fn closes(&self, track: &Track, body_end: &BodyEnd) -> bool {
+        body_end.is_given_up()
+            || (self.draining.is_draining() && !track.connection_goes_on())
+            || track.connection_has_carried(self.settings.keep_alive_requests)
     }
 
     fn track(
@@ -337,39 +375,31 @@ impl<S: AppService> Pipeline<S> {
         let started = clock::monotonic();
         let (method, path) = (request.method(), request.uri().path());
         let in_flight = self.seat.begin(id, method.as_str(), path, started);
-        let access = self.settings.access_log.then(|| {
-            Box::new(Access {
-                client,
-                method: method.clone(),
-                path: cut(path).to_owned(),
-                subject: None,
-                status: StatusCode::INTERNAL_SERVER_ERROR,
-                bytes: 0,
-            })
-        });
-        Track::begin(id, started, Arc::clone(&origin.activity), in_flight, access)
+        let access = Access::begin(self.settings.access_log.as_ref(), request, (origin, client));
+        let asked = Asked::of(request, (origin, client), &self.settings.compression);
+        let activity = Arc::clone(&origin.activity);
+        Track::begin(id, started, activity, in_flight, access, asked)
     }
 
     /// Judges a request; of one that may pass, the path becomes the one that was judged, and forged fields go.
     async fn admit(
         &self,
         head: &mut http::request::Parts,
-        origin: &Origin,
-        client: Client,
+        (origin, client): (&Origin, Client),
+        track: &mut Track,
     ) -> Result<Passed, Refusal> {
         let certificates = &self.settings.client_certificates;
         let certificate = certificates.take(&mut head.headers, origin)?;
         let certificate = certificate.as_ref();
-        // A proxy has a client of its own, who may have asked by another scheme.
-        let is_https = client.is_https && !origin.is_proxy;
-        let verdict = match self.judge(head, certificate, is_https) {
+        let mut judged = self.judge(head, certificate, client.is_https);
+        if let Some(key) = &judged.wanted
             // Boxed: the memory of every connection would else have room for it.
-            (_, Some(key)) if Box::pin(self.fresh_keys.wait_for(&key)).await => {
-                self.judge(head, certificate, is_https).0
-            }
-            (verdict, _) => verdict,
-        };
-        let passed = match self.settle(verdict) {
+            && Box::pin(self.fresh_keys.wait_for(key)).await
+        {
+            judged = self.judge(head, certificate, client.is_https);
+        }
+        track.decided_by(judged.rule);
+        let passed = match self.settle(judged.verdict) {
             Verdict::Pass(passed) => passed,
             Verdict::Refuse(refusal) => return Err(refusal),
         };
@@ -390,7 +420,7 @@ impl<S: AppService> Pipeline<S> {
         head: &http::request::Parts,
         certificate: Option<&Presented<'_>>,
         is_https: bool,
-    ) -> (Verdict, Option<Wanted>) {
+    ) -> Judged {
         let view = RequestView {
             method: head.method.as_str(),
             path: head.uri.path(),
@@ -401,7 +431,7 @@ impl<S: AppService> Pipeline<S> {
             is_https,
         };
         let now = UnixTime(clock::unix().as_secs());
-        let judged = self.guard.judge_or_want(&view, now);
+        let judged = self.guard.judge_request(&view, now);
         let (hits, misses) = self.guard.token_counts();
         self.seat.note_tokens(hits, misses);
         judged
@@ -434,8 +464,15 @@ impl<S: AppService> Pipeline<S> {
         self.guard.settle(passed, freshness)
     }
 
-    fn finish(&self, response: &mut Response<ResponseBody<S::Body>>, id: RequestId, closes: bool) {
+    fn finish(
+        &self,
+        response: Response<ResponseBody<S::Body>>,
+        id: RequestId,
+        closes: bool,
+        asked: Asked,
+    ) -> Response<ResponseBody<S::Body>> {
         const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+        let mut response = dress::dressed(response, asked, &self.settings);
         self.seat.answered(response.status().as_u16());
         let has_no_content = response.status() == StatusCode::NO_CONTENT
             || response.status() == StatusCode::RESET_CONTENT;
@@ -446,11 +483,12 @@ impl<S: AppService> Pipeline<S> {
             headers.remove(CONTENT_LENGTH);
             headers.remove(TRANSFER_ENCODING);
         }
-        if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+        if let Ok(id) = id.written(HeaderValue::from_bytes) {
             headers.insert(REQUEST_ID, id);
         }
         if let Some(options) = options {
             headers.insert(CONNECTION, HeaderValue::from_static(options));
         }
+        response
     }
 }

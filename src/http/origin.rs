@@ -22,6 +22,8 @@ pub struct Origin {
     pub activity: Arc<Activity>,
     /// Whether it is encrypted, here or where a PROXY header came from, so that the scheme of what it asks for is `https`.
     pub is_https: bool,
+    /// The version of TLS, where it is encrypted.
+    pub tls: Option<&'static str>,
     /// The certificate that its client has shown.
     pub certificate: Option<ClientCertificate>,
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::access::Refused;
 use super::activity::Activity;
 use super::track::Track;
 use super::{Pipeline, reply, stream};
@@ -127,7 +128,12 @@ impl<S: AppService> Pipeline<S> {
                 };
                 self.seat.overloaded();
                 self.unserved.overloaded(reason, id);
-                Err(reply::overloaded())
+                let mut answer = reply::overloaded();
+                if self.settings.access_log.is_some() {
+                    let refused = Refused::for_reason("overloaded", reason);
+                    answer.extensions_mut().insert(refused);
+                }
+                Err(answer)
             }
         }
     }

@@ -3,14 +3,16 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::Response;
 
+use super::access::Access;
 use super::activity::Activity;
+use super::asked::Asked;
 use super::in_progress::InProgress;
 use super::places::Place;
 use super::websocket::Upgrade;
-use crate::app::{BoxError, Client};
-use crate::logging::cut;
+use crate::app::BoxError;
+use crate::auth::Claims;
 use crate::scoreboard::{Executing, InFlight, RequestId};
 use crate::sys::clock;
 
@@ -29,17 +31,8 @@ pub(super) struct Track {
     /// Among those that the application works on, and how long it was waited for.
     place: Option<Place>,
     queued: Duration,
-}
-
-/// What the access log wants to know.
-#[derive(Debug)]
-pub(super) struct Access {
-    pub(super) client: Client,
-    pub(super) method: Method,
-    pub(super) path: String,
-    pub(super) subject: Option<String>,
-    pub(super) status: StatusCode,
-    pub(super) bytes: usize,
+    /// What its answer depends on.
+    pub(super) asked: Asked,
 }
 
 impl Track {
@@ -49,6 +42,7 @@ impl Track {
         activity: Arc<Activity>,
         in_flight: InFlight,
         access: Option<Box<Access>>,
+        asked: Asked,
     ) -> Self {
         Self {
             id,
@@ -59,6 +53,7 @@ impl Track {
             access,
             place: None,
             queued: Duration::ZERO,
+            asked,
         }
     }
 
@@ -106,10 +101,24 @@ impl Track {
         }
     }
 
-    /// The token named this subject.
-    pub(super) fn subject(&mut self, subject: impl FnOnce() -> Option<String>) {
+    /// The rule at this place of the configuration decided about it; none did where none is for it.
+    pub(super) fn decided_by(&mut self, rule: Option<usize>) {
         if let Some(access) = &mut self.access {
-            access.subject = subject();
+            access.decided_by(rule);
+        }
+    }
+
+    /// What its token says.
+    pub(super) fn claims(&mut self, claims: &Arc<Claims>) {
+        if let Some(access) = &mut self.access {
+            access.claims(claims);
+        }
+    }
+
+    /// The application was called at `began`, monotonic, and has begun its answer now, or has not in time.
+    pub(super) fn app_took_since(&mut self, began: Duration) {
+        if let Some(access) = &mut self.access {
+            access.app_took(clock::monotonic().saturating_sub(began));
         }
     }
 
@@ -129,9 +138,29 @@ impl Track {
     }
 
     /// The head of the answer is known.
-    pub(super) fn answered(&mut self, status: StatusCode) {
+    pub(super) fn answered<B>(&mut self, response: &Response<B>) {
+        self.activity.answer_begins();
         if let Some(access) = &mut self.access {
-            access.status = status;
+            access.answered(response);
+        }
+    }
+
+    /// Whether it gets a line in the access log.
+    pub(super) fn is_written_down(&self) -> bool {
+        self.access.is_some()
+    }
+
+    /// How many bytes the answer has is not known any more.
+    pub(super) fn compresses(&mut self) {
+        if let Some(access) = &mut self.access {
+            access.compresses();
+        }
+    }
+
+    /// So many bytes the answer has, where that is known.
+    pub(super) fn will_send(&mut self, bytes: Option<u64>) {
+        if let Some(access) = &mut self.access {
+            access.will_send(bytes);
         }
     }
 
@@ -139,7 +168,14 @@ impl Track {
     pub(super) fn sent(&mut self, bytes: usize) {
         self.sent += bytes as u64;
         if let Some(access) = &mut self.access {
-            access.bytes += bytes;
+            access.sent(bytes);
+        }
+    }
+
+    /// Nothing is left of the answer.
+    pub(super) fn whole(&mut self) {
+        if let Some(access) = &mut self.access {
+            access.whole();
         }
     }
 
@@ -155,38 +191,11 @@ impl Track {
     pub(super) fn broke_off(&self, error: &BoxError) {
         tracing::error!(request = %self.id, %error, "the application broke off its answer");
     }
-}
 
-/// What one line of the access log says.
-#[derive(Debug)]
-pub(super) struct Line<'a> {
-    pub(super) id: RequestId,
-    pub(super) client: Client,
-    pub(super) method: &'a str,
-    pub(super) path: &'a str,
-    pub(super) subject: Option<&'a str>,
-    pub(super) status: StatusCode,
-    pub(super) bytes: usize,
-    pub(super) took: Duration,
-    /// How much of that it waited for the application to have a place for it.
-    pub(super) queued: Duration,
-}
-
-/// Writes it.
-pub(super) fn log_access(line: &Line<'_>) {
-    tracing::info!(
-        target: "access",
-        request = %line.id,
-        client = line.client.shown().map(tracing::field::display),
-        method = cut(line.method),
-        path = line.path,
-        status = line.status.as_u16(),
-        bytes = line.bytes,
-        microseconds = u64::try_from(line.took.as_micros()).unwrap_or(u64::MAX),
-        queued = u64::try_from(line.queued.as_micros()).unwrap_or(u64::MAX),
-        subject = line.subject,
-        "request",
-    );
+    /// A file could not be read to its end, or not be compressed, which the client sees as a cut.
+    pub(super) fn file_broke_off(&self, error: &BoxError) {
+        tracing::error!(request = %self.id, %error, "an answer that is a file broke off");
+    }
 }
 
 impl Drop for Track {
@@ -194,17 +203,7 @@ impl Drop for Track {
         self.note_end();
         self.activity.end_request();
         if let Some(access) = &self.access {
-            log_access(&Line {
-                id: self.id,
-                client: access.client,
-                method: access.method.as_str(),
-                path: &access.path,
-                subject: access.subject.as_deref(),
-                status: access.status,
-                bytes: access.bytes,
-                took: clock::monotonic().saturating_sub(self.started),
-                queued: self.queued,
-            });
+            access.write(self.id, self.started, self.queued);
         }
     }
 }

@@ -184,7 +184,7 @@ impl Master {
             .ok_or("too many workers: every seat on the scoreboard is taken")?;
         let mut keep = vec![Keep::new(&theirs)];
         keep.extend(listeners.iter().map(|listener| Keep::new(&listener.socket)));
-        keep.extend(logging::descriptor());
+        keep.extend(logging::descriptors());
         // A worker that becomes another program maps them anew.
         if loaded.config.app.python.is_some() {
             keep.push(Keep::new(self.scoreboard.file()));
@@ -321,8 +321,9 @@ impl Master {
     fn commit(&mut self, generation: Generation) {
         if let Some(pinned) = self.generations.get(&generation) {
             let config = Arc::clone(&pinned.loaded.config);
-            if let Err(error) =
-                logging::change(&config.log).and_then(|()| self.hand_over_log_file())
+            if let Err(error) = logging::change(&config.log)
+                .and_then(|()| logging::change_access(config.access_log.as_ref()))
+                .and_then(|()| self.hand_over_log_file())
             {
                 tracing::error!(%error, "cannot open the log file, the old one stays in use");
             }

@@ -59,8 +59,8 @@ pub use plan::{
 };
 pub use socket_path::SocketPathError;
 pub use status::{
-    ListenerStatus, MemoryStatus, ReloadStatus, RequestStatus, Status, StopPhase, StopStatus,
-    Totals, WorkerStatus,
+    ListenerStatus, MemoryStatus, PythonStatus, ReloadStatus, RequestStatus, Status, StopPhase,
+    StopStatus, Totals, WorkerStatus,
 };
 use upgrade::Upgrade;
 pub use upgrade::{

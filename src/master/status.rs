@@ -33,6 +33,9 @@ pub struct Status {
     pub generation_age: Option<f64>,
     /// The configuration file.
     pub config: String,
+    /// The Python application that is served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub python: Option<PythonStatus>,
     /// Where this was asked.
     pub control_socket: String,
     /// How many workers shall serve.
@@ -68,6 +71,15 @@ pub struct Status {
     /// The last workers that died, newest first.
     #[serde(default)]
     pub deaths: Vec<DeathStatus>,
+}
+
+/// A Python application.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PythonStatus {
+    /// `MODULE:ATTRIBUTE`.
+    pub application: String,
+    /// What runs it.
+    pub interpreter: String,
 }
 
 /// A stop.
@@ -247,6 +259,12 @@ impl Master {
                 .serving()
                 .map(|_| now.saturating_sub(self.ledger.serving_since).as_secs_f64()),
             config: config.map_or_else(String::new, |config| config.file.display().to_string()),
+            python: config
+                .and_then(|config| config.app.python.as_ref())
+                .map(|python| PythonStatus {
+                    application: python.wsgi.to_string(),
+                    interpreter: python.interpreter.display().to_string(),
+                }),
             control_socket: self.control.path().display().to_string(),
             workers_wanted: wanted,
             workers_because: because(wanted, count, self.processors),

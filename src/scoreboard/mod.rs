@@ -175,7 +175,7 @@ mod tests {
     use super::{Cause, PATH_MAX, REQUESTS_NAMED, Reason, RequestId, Scoreboard, VERSION};
     use crate::sys::crash::Testimony;
 
-    const ID: RequestId = RequestId { high: 7, low: 9 };
+    const ID: RequestId = RequestId::new(7, 9);
 
     #[test]
     fn a_request_in_flight_is_named_until_it_ends() {

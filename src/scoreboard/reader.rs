@@ -266,10 +266,7 @@ impl Scoreboard {
             .take_while(|byte| *byte != 0)
             .collect::<Vec<u8>>();
         Some(RequestInFlight {
-            id: RequestId {
-                high: read(Named::IdHigh as usize),
-                low: read(Named::IdLow as usize),
-            },
+            id: RequestId::new(read(Named::IdHigh as usize), read(Named::IdLow as usize)),
             method: String::from_utf8_lossy(&method).into_owned(),
             path: String::from_utf8_lossy(&path).into_owned(),
             started: Duration::from_nanos(started),

@@ -8,22 +8,84 @@ use std::sync::atomic::{
 };
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
+
 use super::Scoreboard;
 use super::layout::{self, Figure, LATENCY_BUCKETS, Named, PATH, PATH_MAX, REQUESTS_NAMED, Reason};
 use crate::sys::crash::Note;
 
-/// What one request is called in logs, answers and death reports: 32 hexadecimal digits.
+/// So many characters may the id have that a proxy has given a request.
+const GIVEN_MAX: usize = 64;
+
+/// What one request is called. It is shown, in logs and answers, as the id that a trusted proxy has given it, or else as 32 hexadecimal
+/// digits; on the scoreboard, and so in death reports, it has those in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RequestId {
     /// The first 16 digits.
     pub high: u64,
     /// The last 16 digits.
     pub low: u64,
+    given: Option<Given>,
+}
+
+/// In place, so that an id can be copied and is never allocated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Given {
+    text: [u8; GIVEN_MAX],
+    length: u8,
+}
+
+impl RequestId {
+    /// Of these digits.
+    pub const fn new(high: u64, low: u64) -> Self {
+        Self {
+            high,
+            low,
+            given: None,
+        }
+    }
+
+    /// The same, called as a proxy calls it: 1 to 64 letters, digits and `-._~+/=:@`, which is what ids are written with (base64, UUIDs,
+    /// `Root=1-...`) and cannot forge a line of a log. None where it is anything else.
+    pub fn called(self, id: &[u8]) -> Option<Self> {
+        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=:@".contains(byte);
+        if id.is_empty() || !id.iter().all(is_plain) {
+            return None;
+        }
+        let mut text = [0; GIVEN_MAX];
+        text.get_mut(..id.len())?.copy_from_slice(id);
+        let length = u8::try_from(id.len()).ok()?;
+        Some(Self {
+            given: Some(Given { text, length }),
+            ..self
+        })
+    }
+
+    /// All 32 digits, in lower case.
+    pub fn digits(self) -> [u8; 32] {
+        let (high, low) = (self.high.to_be_bytes(), self.low.to_be_bytes());
+        let mut digits = [0; 32];
+        let (first, last) = digits.split_at_mut(16);
+        HEXLOWER.encode_mut(&high, first);
+        HEXLOWER.encode_mut(&low, last);
+        digits
+    }
+}
+
+impl RequestId {
+    /// What `read` makes of it as it is written: as a proxy calls it, else its digits.
+    pub fn written<T>(&self, read: impl FnOnce(&[u8]) -> T) -> T {
+        let given = self.given.as_ref();
+        match given.and_then(|given| given.text.get(..usize::from(given.length))) {
+            Some(text) => read(text),
+            None => read(&self.digits()),
+        }
+    }
 }
 
 impl fmt::Display for RequestId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{:016x}{:016x}", self.high, self.low)
+        self.written(|text| formatter.write_str(&String::from_utf8_lossy(text)))
     }
 }
 

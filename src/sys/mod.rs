@@ -4,6 +4,7 @@
 pub mod child;
 pub mod clock;
 pub mod crash;
+pub mod file;
 pub mod handover;
 pub mod identity;
 pub mod listener;

@@ -10,12 +10,15 @@ use super::connection::Serving;
 use super::proxy_protocol::ProxyListeners;
 use super::tls::SecureListeners;
 use super::{Task, drain, http2};
+use crate::access_log::AccessLog;
 use crate::app::{AppService, BodyPace};
 use crate::channel::ToMaster;
 use crate::http::activity::Limits;
 use crate::http::fresh_keys::FreshKeys;
 use crate::http::wire::Bounds;
-use crate::http::{ClientCertificates, Pipeline, PlacesSettings, Settings, Shared};
+use crate::http::{
+    ClientCertificates, Folders, Forwarding, Pipeline, PlacesSettings, Policy, Settings, Shared,
+};
 use crate::rate_limit::RateLimits;
 use crate::tokens;
 
@@ -103,6 +106,9 @@ fn settings(task: &Task) -> Settings {
             timeout: config.http.body_timeout,
             min_rate: config.http.body_min_rate,
         },
+        folders: Folders::new(&config.http.static_folders),
+        compression: Policy::new(config.compression.clone()),
+        headers: config.headers.clone(),
         stream_grace: config.http.stream_grace.min(
             config
                 .workers
@@ -110,10 +116,11 @@ fn settings(task: &Task) -> Settings {
                 .saturating_sub(STREAM_MARGIN),
         ),
         keep_alive_requests: config.http.keep_alive_requests,
-        access_log: config.log.access,
+        access_log: AccessLog::new(config, task.worker, task.generation).map(Arc::new),
         max_requests: (least > 0).then(|| u64::from(least) + u64::from(jitter)),
         max_message: config.websocket.max_message,
         poison_guard: config.workers.poison_guard,
+        forwarding: Forwarding::new(config),
         client_certificates: ClientCertificates::new(config),
     }
 }

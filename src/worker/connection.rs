@@ -28,7 +28,7 @@ use crate::config::TrustedProxies;
 use crate::http::activity::{Activity, BetweenRequests, Judgement, Limits, Phase};
 use crate::http::http2::Opening;
 use crate::http::wire::{Bounds, Malformed};
-use crate::http::{Origin, Pipeline, request_timeout};
+use crate::http::{Origin, Pipeline};
 use crate::scoreboard::{Connection, SeatWriter};
 use crate::sys::clock;
 use crate::tls::Protocol;
@@ -107,6 +107,7 @@ impl Client {
             is_proxy: self.is_proxy(proxies),
             activity: Arc::clone(activity),
             is_https: agreed.is_some() || came_encrypted,
+            tls: agreed.and_then(|agreed| agreed.version),
             certificate: agreed.and_then(|agreed| agreed.certificate.clone()),
         }
     }
@@ -348,7 +349,8 @@ async fn serve<S: AppService>(
                         let Some(stream) = taken_back(connection.into_parts()) else {
                             return;
                         };
-                        return stream.say_last(&request_timeout()).await;
+                        let answer = serving.pipeline.time_out_unread(stream.intake.held(), &origin);
+                        return stream.say_last(&answer).await;
                     }
                 }
             }

@@ -41,6 +41,7 @@ methods = "GET"
     # server.unix_group is not set
     server.trusted_proxies = []  # default
     server.proxy_protocol = []  # default
+    server.forwarded = "x-forwarded"  # default
     # tls.bind is not set
     # tls.certificate_file is not set
     # tls.key_file is not set
@@ -99,6 +100,12 @@ methods = "GET"
     http.queue = 1024  # default
     http.max_queue_wait = "1s"  # default
     websocket.max_message = "16MiB"  # default
+    compression.algorithms = []  # default
+    compression.min_size = "1KiB"  # default
+    compression.types = ["text/*", "application/json", "application/javascript", "application/xml", "application/wasm", "application/manifest+json", "application/problem+json", "image/svg+xml"]  # default
+    compression.authenticated = false  # default
+    headers.preset = "none"  # default
+    headers.default = {}  # default
     # admin.bind is not set
     # admin.issuer is not set
     admin.scopes = []  # default
@@ -158,7 +165,12 @@ methods = "GET"
     log.level = "debug"  # --log-level
     log.format = "auto"  # default
     log.file = "/srv/app.log"  # app.toml:5:8
-    log.access = false  # default
+    access_log.enabled = false  # default
+    access_log.to = "log"  # default
+    access_log.format = "auto"  # default
+    access_log.query = false  # default
+    access_log.skip = []  # default
+    access_log.syslog_facility = "local7"  # default
 
     [[auth.issuer]]
     name = "main"  # app.toml:7:8

@@ -7,16 +7,20 @@
     reason = "a test fails by panicking"
 )]
 
+mod access_log;
 mod admin;
 mod binding;
 mod boot;
+mod compression;
 mod connections;
 mod control;
 mod crash;
+mod early_hints;
 mod forensics;
 mod guard;
 mod handover;
 mod hang;
+mod headers;
 mod http2;
 mod identity;
 mod judging_commands;
@@ -43,6 +47,7 @@ mod serve;
 mod signals;
 mod slow_bodies;
 mod slow_clients;
+mod static_files;
 mod stop;
 mod support;
 mod term_timeline;
@@ -55,3 +60,4 @@ mod token_service;
 mod upgrade;
 mod upgrade_refused;
 mod websocket;
+mod wsgi;

@@ -195,7 +195,7 @@ fn time_in_the_queue_is_not_the_applications() {
         .set("http.max_in_flight", 1)
         .set("http.max_queue_wait", "1m")
         .set("http.request_timeout", "800ms")
-        .set("log.access", true)
+        .set("access_log.enabled", true)
         .start();
     let slow = b"GET /slow?ms=500 HTTP/1.1\r\nhost: test\r\n\r\n";
     let mut streams = [server.connect(), server.connect(), server.connect()];
@@ -205,7 +205,7 @@ fn time_in_the_queue_is_not_the_applications() {
     for stream in &mut streams {
         assert_eq!(status(stream), "HTTP/1.1 200");
     }
-    let waited = |line: &serde_json::Value| line["queued"].as_u64() > Some(900_000);
+    let waited = |line: &serde_json::Value| line["queue_us"].as_u64() > Some(900_000);
     let line = server
         .log
         .wait_for(Mark::START, crate::support::PATIENCE, waited);

@@ -63,7 +63,7 @@ fn client(address: &str, port: u16) -> Value {
 
 #[test]
 fn the_client_is_who_the_proxy_header_names() {
-    let server = announced().set("log.access", true).start();
+    let server = announced().set("access_log.enabled", true).start();
     let ipv6 = [
         &[0x20, 1, 0xd, 0xb8],
         &[0; 11][..],
@@ -92,7 +92,7 @@ fn the_client_is_who_the_proxy_header_names() {
         assert_eq!(seen_after(&server, &header)["client"], wanted);
     }
     let line = server.wait_for_log(Mark::START, "request");
-    assert_eq!(line["client"], "192.0.2.7:4660");
+    assert_eq!(line["client"], "192.0.2.7");
 }
 
 #[test]
@@ -398,4 +398,91 @@ fn curl_announces_a_connection() {
         .unwrap();
     let seen: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(seen["client"]["address"], "127.0.0.1");
+}
+
+/// What the application saw of a request with these fields, and the whole answer.
+#[track_caller]
+fn asked_with(server: &Server, fields: &str) -> (Value, String) {
+    let mut stream = server.connect();
+    let request = REQUEST.replace("connection:", &format!("{fields}connection:"));
+    stream.write_all(request.as_bytes()).unwrap();
+    let answer = rest(stream);
+    (seen(&answer), answer)
+}
+
+const FORGED: &str = "forwarded: for=192.0.2.66\r\nx-forwarded-for: 192.0.2.66\r\nx-forwarded-proto: https\r\nx-forwarded-host: evil.example\r\nx-real-ip: 192.0.2.66\r\nx_forwarded_for: 192.0.2.66\r\nx-request-id: forged\r\n";
+
+#[test]
+fn what_a_client_forges_is_neither_believed_nor_passed_on() {
+    for mode in ["x-forwarded", "forwarded", "none"] {
+        let server = Setup::new()
+            .set("server.trusted_proxies", vec!["192.0.2.1"])
+            .set("server.forwarded", mode)
+            .set("log.access", true)
+            .start();
+        let (seen, answer) = asked_with(&server, FORGED);
+        assert_eq!(
+            seen["headers"],
+            json!({ "host": "test", "connection": "close" })
+        );
+        assert_eq!(seen["client"]["address"], "127.0.0.1");
+        assert_eq!(seen["client"]["is_https"], false);
+        assert!(!answer.contains("forged"), "{answer}");
+        let line = server.wait_for_log(Mark::START, "request");
+        assert!(
+            line["client"].as_str().unwrap().starts_with("127.0.0.1:"),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn a_trusted_proxy_tells_of_its_client_and_of_the_scheme() {
+    let trusted = || {
+        Setup::new()
+            .set("server.trusted_proxies", vec!["127.0.0.1", "10.0.0.0/8"])
+            .set("log.access", true)
+    };
+    let server = trusted().start();
+    let fields = "x-forwarded-for: 192.0.2.66, 2001:db8::7, 10.0.0.9\r\nx-forwarded-proto: https\r\nforwarded: for=192.0.2.66\r\n";
+    let (seen, _) = asked_with(&server, fields);
+    let wanted = json!({ "address": "2001:db8::7", "port": null, "is_https": true });
+    assert_eq!(seen["client"], wanted);
+    assert_eq!(seen["scheme"], "https");
+    let headers = json!({
+        "host": "test",
+        "connection": "close",
+        "x-forwarded-for": "2001:db8::7, 10.0.0.9",
+        "x-forwarded-proto": "https",
+    });
+    assert_eq!(seen["headers"], headers);
+    let line = server.wait_for_log(Mark::START, "request");
+    assert_eq!(line["client"], "2001:db8::7");
+    let server = trusted().set("server.forwarded", "forwarded").start();
+    let (seen, _) = asked_with(
+        &server,
+        "forwarded: for=\"[2001:db8::7]:1\";proto=https\r\nx-forwarded-for: 192.0.2.66\r\n",
+    );
+    assert_eq!(seen["client"]["address"], "2001:db8::7");
+    assert_eq!(seen["client"]["is_https"], true);
+    assert_eq!(seen["headers"]["x-forwarded-for"], "2001:db8::7");
+}
+
+#[test]
+fn a_trusted_proxy_names_the_request() {
+    let server = Setup::new()
+        .set("server.trusted_proxies", vec!["127.0.0.1"])
+        .set("log.access", true)
+        .start();
+    let (seen, answer) = asked_with(&server, "x-request-id: of-the-proxy_1\r\n");
+    assert!(
+        answer.contains("x-request-id: of-the-proxy_1\r\n"),
+        "{answer}"
+    );
+    assert_eq!(seen["headers"]["x-request-id"], "of-the-proxy_1");
+    let line = server.wait_for_log(Mark::START, "request");
+    assert_eq!(line["request"], "of-the-proxy_1");
+    let (seen, answer) = asked_with(&server, "x-request-id: two words\r\n");
+    assert!(!answer.contains("two words"), "{answer}");
+    assert_eq!(seen["headers"]["x-request-id"], Value::Null);
 }

@@ -1,13 +1,16 @@
 //! Python applications: the same promises, in the application's own interpreter.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::identity::unprivileged;
-use crate::support::client;
+use crate::support::client::{self, Address};
+use crate::support::command;
 use crate::support::journal::Mark;
 use crate::support::load::{Load, Plan};
 use crate::support::python;
@@ -59,9 +62,42 @@ fn an_application_runs_in_its_own_interpreter_and_folder() {
         assert_eq!(environment[name], value);
     }
     assert!(environment["NOTIFY_SOCKET"].is_null(), "it is the master's");
-    // The master and the worker are the same process for `ps`: one is the parent of the other.
+    let shown = server.status().python.unwrap();
+    assert_eq!(shown.application, "app:create(3, extra=['x'])");
+    assert_eq!(
+        shown.interpreter,
+        python::interpreter().display().to_string()
+    );
     let pid = u32::try_from(about["pid"].as_u64().unwrap()).unwrap();
     assert_eq!(os::status_line(pid, "PPid"), server.pid.to_string());
+}
+
+#[test]
+fn an_application_that_is_named_needs_no_file() {
+    let setup = python::setup();
+    let mut command = command::command(&command::destrier());
+    command
+        .args(["run", "wsgi:app:application", "--bind", "127.0.0.1:0"])
+        .args(["--workers", "1", "--log-level", "info"])
+        .current_dir(setup.folder())
+        .env("DESTRIER_APP__PYTHON", python::interpreter())
+        .env(
+            "DESTRIER_PROCESS__CONTROL_SOCKET",
+            setup.folder().join("control.sock"),
+        )
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut master = command.spawn().unwrap();
+    let mut lines = BufReader::new(master.stderr.take().unwrap()).lines();
+    let address = lines.find_map(|line| {
+        let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        let address = line["address"].as_str()?;
+        (line["message"] == "listening").then(|| Address::Tcp(address.parse().unwrap()))
+    });
+    let about = client::get(&address.unwrap(), "/about").unwrap().json();
+    assert_eq!(about["version"], 1);
+    assert!(os::send(master.id(), Signal::SIGTERM));
+    assert_eq!(master.wait().unwrap().code(), Some(0));
 }
 
 #[test]

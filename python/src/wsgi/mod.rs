@@ -1,129 +1,177 @@
-//! Calls of a WSGI application, one after the other on the main thread.
+//! WSGI (PEP 3333): an application that is called on Python threads, behind a service that answers on the I/O thread.
+//!
+//! A request goes from [`service`] into [`queue`]; a Python thread ([`thread`]) takes it, makes what the application gets ([`environ`],
+//! [`input`]), calls it ([`call`]) and hands its answer to [`exchange`], from where [`completions`] brings it back.
 
-use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::mpsc;
-use std::task::{Context, Poll};
+mod answer;
+mod body;
+mod call;
+mod claims;
+mod completions;
+mod environ;
+mod errors;
+mod exchange;
+mod failure;
+mod file_wrapper;
+mod head;
+mod input;
+mod queue;
+mod service;
+mod start_response;
+mod text;
+mod thread;
 
-use bytes::Bytes;
-use destrier::RequestBody;
-use http::{Request, Response};
-use http_body_util::Full;
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::time::Duration;
+
+use destrier::sys::clock;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
-use tokio::sync::oneshot;
+use pyo3::types::PyDict;
 
-struct Job {
-    parts: http::request::Parts,
-    answer: oneshot::Sender<Response<Full<Bytes>>>,
+use completions::Completions;
+use queue::Queue;
+use service::Ticket;
+pub(crate) use service::WsgiService;
+use thread::{Seat, Thread};
+
+/// What an application sees that is the same for every request.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// How many threads call the application.
+    pub(crate) threads: usize,
+    /// Whether other processes serve the same application.
+    pub(crate) is_multiprocess: bool,
+    /// `SERVER_NAME`: the address that is listened on, or its host.
+    pub(crate) server_name: String,
+    /// `SERVER_PORT`.
+    pub(crate) server_port: u16,
 }
 
-/// What the worker calls.
-#[derive(Clone)]
-pub(crate) struct Service(mpsc::Sender<Job>);
+/// The application of one worker: requests that wait for a Python thread, and answers on their way back.
+#[derive(Debug, Clone)]
+pub(crate) struct Engine(Arc<Shared>);
 
-/// What the main thread runs.
-pub(crate) struct Engine {
-    application: Py<PyAny>,
-    jobs: mpsc::Receiver<Job>,
-}
-
-pub(crate) fn start(application: Py<PyAny>) -> (Service, Engine) {
-    let (sender, jobs) = mpsc::channel();
-    (Service(sender), Engine { application, jobs })
+#[derive(Debug)]
+struct Shared {
+    settings: Settings,
+    queue: Queue<Ticket>,
+    completions: Completions,
+    /// Whether answers are brought back yet.
+    delivers: Once,
+    seats: Mutex<Vec<Arc<Seat>>>,
 }
 
 impl Engine {
-    /// Until the last service is gone.
-    pub(crate) fn run(mut self, py: Python<'_>) {
+    /// Of a worker that has not begun to serve.
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self(Arc::new(Shared {
+            settings,
+            queue: Queue::default(),
+            completions: Completions::default(),
+            delivers: Once::new(),
+            seats: Mutex::default(),
+        }))
+    }
+
+    /// What answers requests. The engine is closed when the last clone of it is gone.
+    pub(crate) fn service(&self) -> WsgiService {
+        WsgiService::new(Arc::clone(&self.0))
+    }
+
+    /// Calls the application on this thread and on as many others as the settings say, until no request can come any more and
+    /// all threads are out of the application. That may be never: it is for the caller to see to it that the process ends.
+    ///
+    /// # Errors
+    /// The interpreter starts no more threads, or what an application gets cannot be made.
+    pub(crate) fn run(&self, py: Python<'_>, app: &Bound<'_, PyAny>) -> PyResult<()> {
+        let threading = py.import("threading")?;
+        let rounds = Rounds {
+            engine: self.clone(),
+            app: app.clone().unbind(),
+        };
+        let rounds = Bound::new(py, rounds)?;
+        let mut threads = Vec::new();
+        for number in 1..self.0.settings.threads {
+            // Of the interpreter, which gives them stacks that are large enough for its own depth of calls. Daemons: whether one that
+            // does not return holds up the exit is decided elsewhere.
+            let options = PyDict::new(py);
+            options.set_item("target", &rounds)?;
+            options.set_item("name", format!("destrier-{number}"))?;
+            options.set_item("daemon", true)?;
+            let thread = threading.call_method("Thread", (), Some(&options))?;
+            thread.call_method0("start")?;
+            threads.push(thread);
+        }
+        self.run_thread(py, app)?;
+        for thread in threads {
+            thread.call_method0("join")?;
+        }
+        Ok(())
+    }
+
+    /// Calls the application for one request after the other, on this thread, until the engine is closed and no request waits.
+    ///
+    /// # Errors
+    /// What an application gets cannot be made, and nothing was called.
+    fn run_thread(&self, py: Python<'_>, app: &Bound<'_, PyAny>) -> PyResult<()> {
+        let mut thread = Thread::new(py, &self.0)?;
+        let seat = Arc::clone(thread.seat());
+        self.0.seats().push(Arc::clone(&seat));
+        self.0.queue.join();
         loop {
-            let jobs = &mut self.jobs;
-            let Ok(job) = py.detach(move || jobs.recv()) else {
-                return;
+            let Some(popped) = self.0.queue.pop() else {
+                self.0.completions.announce();
+                // Nothing of Rust is locked while this thread waits for the interpreter again.
+                if py.detach(|| self.0.queue.wait()) {
+                    continue;
+                }
+                break;
             };
-            let answer = call(py, &self.application, &job.parts).unwrap_or_else(|error| {
-                tracing::error!(%error, "the application failed");
-                let mut answer = Response::new(Full::default());
-                *answer.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
-                answer
-            });
-            drop(job.answer.send(answer));
+            // A batch is brought back with one wake-up; but nothing is held back for the sake of a call that may take long,
+            // unless somebody looks again soon.
+            if popped.is_last || !popped.is_watched {
+                self.0.completions.announce();
+            }
+            if let Some(job) = popped.job.take() {
+                thread.serve(py, app, job);
+            }
+        }
+        self.0.queue.leave();
+        self.0.seats().retain(|other| !Arc::ptr_eq(other, &seat));
+        Ok(())
+    }
+
+    /// Logs which calls have not returned, and how many requests wait for a thread.
+    pub(crate) fn tell_who_is_busy(&self) {
+        let waiting = self.0.queue.depth();
+        for seat in self.0.seats().iter() {
+            seat.tell(waiting);
         }
     }
 }
 
-fn call(
-    py: Python<'_>,
-    application: &Py<PyAny>,
-    parts: &http::request::Parts,
-) -> PyResult<Response<Full<Bytes>>> {
-    let environ = PyDict::new(py);
-    environ.set_item("REQUEST_METHOD", parts.method.as_str())?;
-    environ.set_item("SCRIPT_NAME", "")?;
-    environ.set_item("PATH_INFO", parts.uri.path())?;
-    environ.set_item("QUERY_STRING", parts.uri.query().unwrap_or_default())?;
-    environ.set_item("SERVER_NAME", "localhost")?;
-    environ.set_item("SERVER_PORT", "80")?;
-    environ.set_item("SERVER_PROTOCOL", "HTTP/1.1")?;
-    environ.set_item("wsgi.version", (1, 0))?;
-    environ.set_item("wsgi.url_scheme", "http")?;
-    environ.set_item("wsgi.input", py.import("io")?.call_method0("BytesIO")?)?;
-    environ.set_item("wsgi.errors", py.import("sys")?.getattr("stderr")?)?;
-    environ.set_item("wsgi.multithread", false)?;
-    environ.set_item("wsgi.multiprocess", true)?;
-    environ.set_item("wsgi.run_once", false)?;
-    for (name, value) in &parts.headers {
-        let name = format!("HTTP_{}", name.as_str().to_uppercase().replace('-', "_"));
-        environ.set_item(name, value.to_str().unwrap_or_default())?;
-    }
-    let started = PyList::empty(py);
-    let start_response = started.getattr("append")?;
-    let locals = PyDict::new(py);
-    locals.set_item("append", start_response)?;
-    let start = py.eval(
-        c"(lambda append: lambda status, headers, exc_info=None: append((status, headers)))(append)",
-        Some(&locals),
-        None,
-    )?;
-    let body = application.bind(py).call1((environ, start))?;
-    let mut bytes = Vec::new();
-    for chunk in body.try_iter()? {
-        bytes.extend_from_slice(chunk?.extract::<&[u8]>()?);
-    }
-    let told = started.get_item(0)?;
-    let told = told.cast::<PyTuple>()?;
-    let status: String = told.get_item(0)?.extract()?;
-    let headers: Vec<(String, String)> = told.get_item(1)?.extract()?;
-    let mut answer = Response::builder().status(status.get(..3).unwrap_or("500"));
-    for (name, value) in headers {
-        answer = answer.header(name, value);
-    }
-    answer
-        .body(Full::from(bytes))
-        .map_err(|error| pyo3::exceptions::PyValueError::new_err(error.to_string()))
+/// What a thread of the application runs.
+#[pyclass(frozen, module = "destrier_python")]
+#[derive(Debug)]
+struct Rounds {
+    engine: Engine,
+    app: Py<PyAny>,
 }
 
-impl tower_service::Service<Request<RequestBody>> for Service {
-    type Response = Response<Full<Bytes>>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+#[pymethods]
+impl Rounds {
+    fn __call__(&self, py: Python<'_>) -> PyResult<()> {
+        self.engine.run_thread(py, self.app.bind(py))
+    }
+}
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
+impl Shared {
+    fn seats(&self) -> MutexGuard<'_, Vec<Arc<Seat>>> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
-        let (answer, answered) = oneshot::channel();
-        let (parts, _) = request.into_parts();
-        let sent = self.0.send(Job { parts, answer });
-        Box::pin(async move {
-            let mut gone = Response::new(Full::default());
-            *gone.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
-            match sent {
-                Ok(()) => Ok(answered.await.unwrap_or(gone)),
-                Err(_) => Ok(gone),
-            }
-        })
+    /// Now, monotonic.
+    fn now() -> Duration {
+        clock::monotonic()
     }
 }

@@ -36,3 +36,28 @@ fn without_a_trusted_proxy_nobody_could_connect() {
     hint: name the load balancer that speaks the PROXY protocol, by its address or network
     ");
 }
+
+#[test]
+fn what_can_hardly_be_meant_of_proxies_is_warned_of() {
+    let warnings = |text: &str| {
+        let loaded = read_text(text, &Sources::default()).unwrap();
+        let texts: Vec<_> = loaded
+            .warnings
+            .into_iter()
+            .map(|warning| warning.message)
+            .filter(|message| message.starts_with("`server."))
+            .collect();
+        texts
+    };
+    assert_eq!(
+        warnings("server.forwarded = 'forwarded'"),
+        [
+            "`server.forwarded` is set, but `server.trusted_proxies` is empty: nobody may tell of a client"
+        ]
+    );
+    assert_eq!(
+        warnings("server.trusted_proxies = ['10.0.0.0/8', '::/0']"),
+        ["`server.trusted_proxies[1]` is everybody: any client may say that it is another one"]
+    );
+    assert!(warnings("server.forwarded = 'none'").is_empty());
+}

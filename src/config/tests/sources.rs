@@ -164,6 +164,7 @@ fn what_is_in_force_is_shown_with_its_origin() {
     # server.unix_group is not set
     server.trusted_proxies = []                      # default
     server.proxy_protocol = []                       # default
+    server.forwarded = "x-forwarded"                 # default
     # tls.bind is not set
     # tls.certificate_file is not set
     # tls.key_file is not set
@@ -222,6 +223,12 @@ fn what_is_in_force_is_shown_with_its_origin() {
     http.queue = 1024                                # default
     http.max_queue_wait = "1s"                       # default
     websocket.max_message = "16MiB"                  # default
+    compression.algorithms = []                      # default
+    compression.min_size = "1KiB"                    # default
+    compression.types = ["text/*", "application/json", "application/javascript", "application/xml", "application/wasm", "application/manifest+json", "application/problem+json", "image/svg+xml"]  # default
+    compression.authenticated = false                # default
+    headers.preset = "none"                          # default
+    headers.default = {}                             # default
     # admin.bind is not set
     # admin.issuer is not set
     admin.scopes = []                                # default
@@ -281,7 +288,12 @@ fn what_is_in_force_is_shown_with_its_origin() {
     log.level = "info"                               # default
     log.format = "auto"                              # default
     log.file = "/srv/a.log"                          # /srv/app.toml:2:8
-    log.access = false                               # default
+    access_log.enabled = false                       # default
+    access_log.to = "log"                            # default
+    access_log.format = "auto"                       # default
+    access_log.query = false                         # default
+    access_log.skip = []                             # default
+    access_log.syslog_facility = "local7"            # default
 
     [[auth.issuer]]
     # name is not set

@@ -3,9 +3,34 @@
 use super::Check;
 use crate::config::key::KeyPath;
 use crate::config::notation::{OneOrMany, Text};
-use crate::config::{Bind, Server};
+use crate::config::{Bind, ForwardedFields, Server};
 
 impl Check<'_> {
+    /// The fields in which proxies tell of their clients; warns where what is written about them can hardly be meant.
+    pub(super) fn forwarded(
+        &mut self,
+        fields: ForwardedFields,
+        proxies: &OneOrMany<Text>,
+    ) -> ForwardedFields {
+        let key = KeyPath::from("server.forwarded");
+        let trusted = KeyPath::from("server.trusted_proxies");
+        let is_in_vain = proxies.0.is_empty() && fields == ForwardedFields::Forwarded;
+        if is_in_vain {
+            let message =
+                format!("`{key}` is set, but `{trusted}` is empty: nobody may tell of a client");
+            self.warn(&key, message, None);
+        }
+        for (index, Text(text)) in proxies.0.iter().enumerate() {
+            if text.ends_with("/0") {
+                let item = self.document.item(&trusted, index);
+                let message =
+                    format!("`{item}` is everybody: any client may say that it is another one");
+                self.warn(&item, message, Some("name the networks of your proxies"));
+            }
+        }
+        fields
+    }
+
     /// The addresses on which every connection begins with a PROXY header: some of those of `server`, which is checked but for this.
     pub(super) fn proxy_protocol(
         &mut self,

@@ -48,7 +48,7 @@ impl Master {
         };
         let watched = feeds_known.iter().map(watch).collect();
         let mut keep = vec![Keep::new(&theirs)];
-        keep.extend(logging::descriptor());
+        keep.extend(logging::descriptors());
         let contents = feeds_known.iter().filter_map(|(_, known)| known.as_ref());
         keep.extend(contents.map(|known| Keep::new(&known.content)));
         let admin = self.admin_setting();

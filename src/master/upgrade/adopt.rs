@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 
 use super::state::{self, State, StateError};
 use crate::channel::Decoder;
-use crate::config::{Format, Level, Log};
+use crate::config::{AccessLog, Format, Level, Log};
 use crate::logging;
 use crate::master::admin::{AdminListener, AdminListeners};
 use crate::master::boot::{ServiceManager, StartError, pin, rate_table_for, systemd_of};
@@ -91,10 +91,15 @@ impl Takeover {
                 level: Level::Info,
                 format: Format::Auto,
                 file: None,
-                access: false,
             },
             |loaded| loaded.config.log.clone(),
         )
+    }
+
+    /// How the access log goes on.
+    pub fn access_log(&self, generations: &KnownGenerations) -> Option<AccessLog> {
+        let serving = self.state.supervisor.serving()?;
+        generations.known.get(&serving)?.config.access_log.clone()
     }
 }
 
