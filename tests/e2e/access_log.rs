@@ -167,7 +167,7 @@ fn requests_that_are_not_served_have_lines_too() {
         assert!(
             answer.starts_with(&format!("HTTP/1.1 {status} ")),
             "{answer}"
-        )
+        );
     };
     of("401", get(&server, "/me?secret=1", ""));
     of("404", get(&server, "/none", ""));
