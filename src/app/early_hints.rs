@@ -173,6 +173,9 @@ impl Ahead {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
     use http::HeaderValue;
     use http::header::{CONTENT_LENGTH, LINK};
 
@@ -238,5 +241,25 @@ mod tests {
         let sent = std::iter::repeat_with(|| hints.send(&link())).take_while(Result::is_ok);
         assert!((100..1000).contains(&sent.count()));
         assert_eq!(hints.send(&link()), Err(EarlyHintsError::TooLarge));
+    }
+
+    #[test]
+    fn who_writes_is_woken_by_hints_and_not_once_the_answer_has_begun() {
+        struct Counting(AtomicUsize);
+        impl Wake for Counting {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Relaxed);
+            }
+        }
+        let counting = Arc::new(Counting(AtomicUsize::new(0)));
+        let writer = Waker::from(Arc::clone(&counting));
+        let hints = hints();
+        hints.ahead.register(hints.request, &writer);
+        hints.send(&link()).unwrap();
+        assert_eq!(counting.0.load(Relaxed), 1);
+        hints.ahead.close(hints.request);
+        hints.ahead.register(hints.request, &writer);
+        // Nobody is kept awake, or alive, by an answer that has begun.
+        assert_eq!(Arc::strong_count(&counting), 2);
     }
 }

@@ -86,9 +86,8 @@ fn every_answer_has_the_fields_that_are_configured() {
 
 #[test]
 fn the_fields_of_the_application_win() {
-    // The demo sends back the type that it got.
     let server = Setup::new()
-        .set("headers.default.Cache-Control", "no-store")
+        .set("headers.default.Cache-Control", "max-age=9")
         .set("health.readiness_path", "/readyz")
         .set("headers.default.X-Mine", "1")
         .start();
@@ -100,7 +99,10 @@ fn the_fields_of_the_application_win() {
             .count(),
         1
     );
+    assert_eq!(own.field("cache-control"), Some("no-store"));
     assert_eq!(own.field("x-mine"), Some("1"));
+    let other = ask(&server, "GET /hello", &[]);
+    assert_eq!(other.field("cache-control"), Some("max-age=9"));
 }
 
 #[test]
