@@ -45,7 +45,7 @@ pub fn change_access(config: Option<&AccessLog>) -> io::Result<()> {
 }
 
 /// Takes the line that `write` appends, with its line break. It is written before the process waits for something
-/// ([`flush_access`]), or when it has as many as are written at once.
+/// (`flush_access`), or when it has as many as are written at once.
 pub fn access_line(write: impl FnOnce(&mut Vec<u8>)) {
     let mut access = access();
     if let Some(access) = &mut *access {
@@ -65,7 +65,7 @@ pub(super) fn flush_access() -> bool {
     }
 }
 
-/// As [`flush_access`], for a process that is about to wait: whoever writes what waits is told.
+/// As `flush_access`, for a process that is about to wait: whoever writes what waits is told.
 pub fn access_waits() {
     if PENDING.swap(false, Relaxed) && flush_access() {
         tell_that_lines_wait();
