@@ -60,10 +60,10 @@ fn a_plan_is_a_table_for_people() {
     exit 2
     --- stdout
     EFFECT  WHAT  BEFORE  AFTER  BECAUSE
-    rebind  server.bind  ["127.0.0.1:0"]  ["127.0.0.1:0", "unix:/srv/app.sock"]  /srv/destrier.toml:4:15
-    restart  workers.count  2  3  /srv/destrier.toml:5:17
-    restart  http.request_timeout  "[span]"  "[span]"  /srv/destrier.toml:2:24
-    restart  auth.issuer[0]  -  { name = "main", secret_file = "/srv/key", create_missing = true }  /srv/destrier.toml:10:8
+    rebind  server.bind  ["127.0.0.1:0"]  ["127.0.0.1:0", "unix:/srv/app.sock"]  /srv/destrier.toml:5:15
+    restart  workers.count  2  3  /srv/destrier.toml:6:17
+    restart  http.request_timeout  "[span]"  "[span]"  /srv/destrier.toml:3:24
+    restart  auth.issuer[0]  -  { name = "main", secret_file = "/srv/key", create_missing = true }  /srv/destrier.toml:11:8
     keep  access_log.enabled  -  true  /srv/destrier.toml:1:22, overridden by DESTRIER_ACCESS_LOG__ENABLED
     keep  127.0.0.1:0  open  open
     rebind  unix:/srv/app.sock  -  open
