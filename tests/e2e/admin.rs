@@ -311,7 +311,8 @@ fn what_is_counted_is_what_clients_got_whatever_becomes_of_workers_and_programs(
     assert!(watcher.join().unwrap() > 5);
     // A worker that was killed may have counted an answer that its client did not get whole.
     let (least, most) = (report.answered, report.answered + report.failures());
-    server.until_workers(1);
+    // A reload forgets `destrier scale`.
+    server.until_workers(2);
     let metrics = eventually("every request to be over", || {
         let metrics = scrape(&server);
         let ended = metrics["destrier_request_duration_seconds_count"];
@@ -333,7 +334,7 @@ fn what_is_counted_is_what_clients_got_whatever_becomes_of_workers_and_programs(
     assert!(metrics["destrier_response_body_bytes_total"] > least);
     assert_eq!(metrics["destrier_upgrades_total{outcome=\"done\"}"], 1);
     assert_eq!(metrics["destrier_worker_ends_total{reason=\"signal\"}"], 1);
-    assert_eq!(sum(&metrics, "destrier_workers"), 1);
+    assert_eq!(sum(&metrics, "destrier_workers"), 2);
     let status = server.status();
     assert_eq!(status.totals.requests, counted, "status says the same");
     assert_eq!(metrics["destrier_generation"], status.generation.unwrap());
