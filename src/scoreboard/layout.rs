@@ -15,7 +15,7 @@ pub const PATH_MAX: usize = 96;
 /// Requests that can be blocked at once.
 pub const BLOCKED_MAX: usize = 64;
 
-/// Buckets of durations: one below [`LATENCY_LOWEST`], two for each doubling from there on, and one without an upper bound.
+/// Buckets of durations: one below `LATENCY_LOWEST`, two for each doubling from there on, and one without an upper bound.
 pub const LATENCY_BUCKETS: usize = 2 + 2 * LATENCY_DOUBLINGS;
 
 /// The upper bound of the first bucket, in microseconds: a power of two.

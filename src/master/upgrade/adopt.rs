@@ -1,27 +1,22 @@
 //! From what was handed over to a master that runs: the descriptors are open, the workers notice nothing.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 
-use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 
+use super::adopt_sockets::{take_admin, take_listeners, take_path};
 use super::state::{self, State, StateError};
 use crate::channel::Decoder;
 use crate::config::{AccessLog, Format, Level, Log};
 use crate::logging;
-use crate::master::admin::{AdminListener, AdminListeners};
 use crate::master::boot::{ServiceManager, StartError, pin, rate_table_for, systemd_of};
 use crate::master::control::{Client, ControlServer};
 use crate::master::crew::{Crew, Hand};
 use crate::master::deaths::Deaths;
 use crate::master::ledger::UpgradeEnd;
-use crate::master::listeners::{Kind, Listener, Listeners};
-use crate::master::slot_sockets::{SlotSocket, SlotSockets};
-use crate::master::socket_path::SocketPath;
 use crate::master::{
     Agent, Fetched, FileWatch, Loaded, Loader, LoaderBox, Master, Pinned, Purpose, Upgrade,
 };
@@ -32,7 +27,6 @@ use crate::sys::handover::{self, Legacy};
 use crate::sys::machine::{MemoryKills, Processors};
 use crate::sys::process::{self, ProcessId};
 use crate::sys::signals::Signals;
-use crate::sys::systemd::InheritedSocket;
 
 /// What the program before this one left in this process.
 #[derive(Debug)]
@@ -338,107 +332,6 @@ fn take_crew(
         );
     }
     Ok(crew)
-}
-
-fn take_listeners(state: state::Listeners, legacy: &mut Legacy) -> io::Result<Listeners> {
-    let state::Listeners {
-        open,
-        inherited,
-        serving,
-        heirs,
-        cannot_steer,
-    } = state;
-    let mut listeners = Listeners::new(Vec::new());
-    for listener in open {
-        let state::Listener { bind, kind } = listener;
-        let kind = take_kind(kind, legacy)?;
-        listeners.open.push(Listener { bind, kind });
-    }
-    for socket in inherited {
-        let state::Inherited {
-            name,
-            number,
-            socket,
-        } = socket;
-        listeners.inherited.push(InheritedSocket {
-            name,
-            number,
-            socket: legacy.take(socket)?,
-        });
-    }
-    listeners.serving = serving.into_iter().collect();
-    listeners.heirs = heirs;
-    listeners.cannot_steer = cannot_steer;
-    Ok(listeners)
-}
-
-fn take_kind(kind: state::Kind, legacy: &mut Legacy) -> io::Result<Kind> {
-    match kind {
-        state::Kind::PerSlot {
-            address,
-            v6_only,
-            backlog,
-            sockets,
-            serving,
-        } => {
-            let sockets = sockets.into_iter().map(|there| {
-                let state::SlotSocket {
-                    slot,
-                    socket,
-                    emptied_by,
-                } = there;
-                Ok(SlotSocket {
-                    slot,
-                    socket: legacy.take(socket)?,
-                    emptied_by,
-                })
-            });
-            Ok(Kind::PerSlot(SlotSockets {
-                address,
-                v6_only,
-                backlog,
-                sockets: sockets.collect::<io::Result<_>>()?,
-                serving,
-            }))
-        }
-        state::Kind::Shared {
-            socket,
-            address,
-            path,
-            inherited,
-            is_leaving,
-            emptied_by,
-        } => Ok(Kind::Shared {
-            socket: legacy.take(socket)?,
-            address,
-            path: path.map(|path| take_path(path, legacy)).transpose()?,
-            inherited,
-            is_leaving,
-            emptied_by,
-        }),
-    }
-}
-
-fn take_path(path: state::SocketPath, legacy: &mut Legacy) -> io::Result<SocketPath> {
-    let state::SocketPath { path, made, lock } = path;
-    let file = File::from(legacy.take(lock)?);
-    // It is held already, by this very file description (flock(2)).
-    let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno)?;
-    Ok(SocketPath { path, made, lock })
-}
-
-fn take_admin(state: Vec<state::AdminListener>, legacy: &mut Legacy) -> io::Result<AdminListeners> {
-    let open = state.into_iter().map(|listener| {
-        let state::AdminListener { bind, socket, path } = listener;
-        Ok(AdminListener {
-            bind,
-            socket: legacy.take(socket)?,
-            path: path.map(|path| take_path(path, legacy)).transpose()?,
-        })
-    });
-    Ok(AdminListeners {
-        open: open.collect::<io::Result<_>>()?,
-    })
 }
 
 fn take_control(state: state::Control, legacy: &mut Legacy) -> io::Result<ControlServer> {

@@ -3,6 +3,7 @@
 //! everything as it is.
 
 mod adopt;
+mod adopt_sockets;
 mod offer;
 mod pack;
 mod preflight;
