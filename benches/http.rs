@@ -193,7 +193,7 @@ fn subjects(folder: &std::path::Path) -> Vec<Subject> {
     }
     let mut setup = Setup::new()
         .set("workers.count", i64::from(PROCESSES))
-        .set("log.access", false);
+        .set("access_log.enabled", false);
     write_secret(&setup.folder().join("hs256"));
     let (certificate, key) = (folder.join("tls.crt"), folder.join("tls.key"));
     let mut make = command::command(&command::destrier());

@@ -140,6 +140,11 @@ pub enum ToAgent {
         /// Which.
         feed: u32,
     },
+    /// What the master knows of itself and its workers, as [`FromAgent::StatusWanted`] asked.
+    Status {
+        /// The JSON of the answer to `destrier status`, without the requests in flight and the deaths.
+        document: String,
+    },
     /// Open the log files anew.
     ReopenLogs,
     /// Exit.
@@ -150,6 +155,8 @@ pub enum ToAgent {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum FromAgent {
+    /// Monitoring asks: one [`ToAgent::Status`] answers it. It is not asked again before that has come.
+    StatusWanted,
     /// It was fetched and judged good, and is not what was fetched before. It comes along with the message, as a sealed file: the
     /// JSON of a JWK set, or of a deny list.
     Fetched {
@@ -198,13 +205,25 @@ pub struct Passed {
     pub is_fresh: bool,
     /// Since when that is so, in monotonic nanoseconds: its time-outs go on.
     pub since: u64,
+    /// What its PROXY header said; none where it had none.
+    pub announced: Option<Announced>,
+}
+
+/// What a proxy has said of a connection in its PROXY header.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Announced {
+    /// Where it comes from, as `ADDRESS:PORT`, or `unix`; none: from the proxy itself, or it does not know.
+    pub source: Option<String>,
+    /// Whether the proxy has taken off TLS.
+    pub is_https: bool,
 }
 
 /// The longest packet with a [`Passed`], in bytes.
 pub const PASSED_MAX: usize = 4096;
 
 /// The longest line that is accepted, in bytes.
-pub const LINE_MAX: usize = 256 * 1024;
+pub const LINE_MAX: usize = 1024 * 1024;
 
 /// A line that is no message.
 #[derive(Debug, thiserror::Error)]

@@ -25,6 +25,10 @@ Every key of a section of the configuration is also an environment variable: DES
 Exit codes: 0 stopped or done as asked, 1 failed, 2 wrong usage or configuration, 3 the application failed to boot.";
 
 const RUN: &str = "\
+Examples:
+  destrier run -c /etc/mysite/destrier.toml
+  destrier run wsgi:mysite.wsgi:application --bind 127.0.0.1:8000
+
 Signals: TERM stops when the requests in flight are done, INT and QUIT at once, HUP reloads, USR2 upgrades, USR1 opens the log anew.
 
 The configuration may be written as `destrier config schema` says; `destrier check` finds every mistake in it.";
@@ -181,6 +185,10 @@ pub struct MasterArgs {
 /// `destrier run`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct RunArgs {
+    /// Serve this Python application, as `wsgi:MODULE:ATTRIBUTE`, instead of `app.wsgi`; needs no configuration file: without one
+    /// every request may pass
+    #[arg(value_name = "APPLICATION", value_parser = application)]
+    pub application: Option<String>,
     /// Which configuration
     #[command(flatten)]
     pub config: ConfigArgs,
@@ -190,6 +198,15 @@ pub struct RunArgs {
     /// An upgrade: goes on with the state in this descriptor.
     #[arg(long, hide = true, value_name = "FD")]
     pub resume: Option<i32>,
+}
+
+/// What comes after `wsgi:`.
+fn application(text: &str) -> Result<String, String> {
+    match text.split_once(':') {
+        Some(("wsgi", entry)) => Ok(entry.to_owned()),
+        Some(("asgi", _)) => Err("ASGI applications are not served yet".to_owned()),
+        Some(_) | None => Err("an application is named as in `wsgi:mysite.wsgi:application`; a configuration file with `--config FILE`".to_owned()),
+    }
 }
 
 /// Which configuration, and what to change in it.

@@ -2,7 +2,9 @@
 
 mod feed;
 mod file;
+mod files;
 mod replace;
+mod secrets;
 mod tls;
 
 use std::fmt::Display;
@@ -19,7 +21,9 @@ use crate::sys::clock;
 
 pub(crate) use feed::read_feed;
 pub(crate) use file::{KeyFile, Secrecy};
+pub(crate) use files::Files;
 pub(crate) use replace::{Standing, create, create_as, link_over, replace, replace_with};
+pub(crate) use secrets::{Secrets, load_database_password, load_signer};
 pub(crate) use tls::{LoadedTls, load_tls};
 
 /// What is done about a secret that is missing where `create_missing` lets it be.
@@ -39,21 +43,22 @@ pub(crate) type Digest = [u8; 32];
 /// Reads the keys of every issuer and joins them with the rules. Returns everything that is wrong at once,
 /// each naming the file, the problem and what helps.
 pub(crate) fn load(auth: &config::Auth, missing: MissingSecret) -> Result<Guard, Vec<String>> {
-    load_with_digests(auth, missing).map(|(guard, _)| guard)
+    load_with_digests(&Files::on_disk(), auth, missing).map(|(guard, _)| guard)
 }
 
 /// As [`load`], with the digest of the file of each feed, in the order of `auth.feeds()`; none where another secret stands in
 /// for one that is missing.
-pub(crate) fn load_with_digests(
+fn load_with_digests(
+    files: &Files,
     auth: &config::Auth,
     missing: MissingSecret,
 ) -> Result<(Guard, Vec<Option<Digest>>), Vec<String>> {
     let mut errors = Vec::new();
     let mut keys = Vec::with_capacity(auth.issuers.len());
     let mut digests = Vec::with_capacity(auth.issuers.len());
-    let signing_key = feed::digest_of_signing_key(auth);
+    let signing_key = feed::digest_of_signing_key(files, auth);
     for issuer in &auth.issuers {
-        match load_issuer(issuer, missing) {
+        match load_issuer(files, issuer, missing) {
             Ok((issuer_keys, digest)) => {
                 keys.push(issuer_keys);
                 digests.push(digest);
@@ -72,7 +77,7 @@ pub(crate) fn load_with_digests(
                 continue;
             }
         };
-        let read = deny_list_file(path).and_then(|file| {
+        let read = deny_list_file(files, path).and_then(|file| {
             let list = DenyList::parse(file.bytes()).map_err(|error| file.unusable(&error))?;
             Ok((file.digest(), list))
         });
@@ -108,13 +113,16 @@ pub(crate) fn load_with_digests(
 }
 
 /// The key that the token service signs with: the issuer's secret, or the private key that goes with its public ones.
-pub(crate) fn load_signing_key(
+fn load_signing_key(
+    files: &Files,
     tokens: &config::Tokens,
     issuer: &Issuer,
 ) -> Result<SigningKey, String> {
     match (&issuer.keys, &tokens.signing_key_file) {
-        (KeySource::Secret { file, .. }, _) => read_signing_secret(file),
-        (KeySource::PublicKey(_) | KeySource::Jwks(_), Some(file)) => read_signing_key(file),
+        (KeySource::Secret { file, .. }, _) => signing_secret(files, file),
+        (KeySource::PublicKey(_) | KeySource::Jwks(_), Some(file)) => {
+            signing_key_in(&files.read(file)?)
+        }
         (KeySource::PublicKey(_) | KeySource::Jwks(_), None) => {
             Err("there is no `signing_key_file`".to_owned())
         }
@@ -137,41 +145,54 @@ fn signing_key_in(file: &KeyFile<'_>) -> Result<SigningKey, String> {
 
 /// The deny list in a file that nobody can write who should not.
 pub(crate) fn read_deny_list(path: &Path) -> Result<DenyListText, String> {
-    let file = deny_list_file(path)?;
+    let file = deny_list_file(&Files::on_disk(), path)?;
     DenyListText::parse(file.bytes()).map_err(|error| file.unusable(&error))
 }
 
 /// The file of a deny list; what is in it is not judged yet.
-fn deny_list_file(path: &Path) -> Result<KeyFile<'_>, String> {
-    if is_missing(path) {
+fn deny_list_file<'a>(files: &Files, path: &'a Path) -> Result<KeyFile<'a>, String> {
+    if files.is_missing(path) {
         let shown = path.display();
         return Err(format!(
             "`{shown}` does not exist; a list with nothing on it is {{\"revoked\": []}}"
         ));
     }
-    let file = KeyFile::read_up_to(config::DENY_LIST_MAX, path)?;
+    let file = files.read_up_to(config::DENY_LIST_MAX, path)?;
     file.judge(Secrecy::Public)?;
     Ok(file)
 }
 
 /// As [`read_signing_key`], of a file that can only be a secret.
 pub(crate) fn read_signing_secret(file: &Path) -> Result<SigningKey, String> {
-    let secret = read_secret(file)?;
+    signing_secret(&Files::on_disk(), file)
+}
+
+fn signing_secret(files: &Files, file: &Path) -> Result<SigningKey, String> {
+    let secret = read_secret(files, file)?;
     SigningKey::from_secret(&secret).map_err(|error| format!("`{}`: {error}", file.display()))
 }
 
 /// The secrets that the start would make.
 pub(crate) fn to_be_made(auth: &config::Auth) -> impl Iterator<Item = (&Issuer, &Path)> {
-    auth.issuers.iter().filter_map(|issuer| match &issuer.keys {
+    let secrets = auth
+        .issuers
+        .iter()
+        .filter_map(|issuer| Some((issuer, made_when_missing(issuer)?)));
+    secrets.filter(|(_, file)| is_missing(file))
+}
+
+/// The file of its secret, where that is made.
+fn made_when_missing(issuer: &Issuer) -> Option<&Path> {
+    match &issuer.keys {
         KeySource::Secret {
             file,
             create_missing: true,
-        } if is_missing(file) => Some((issuer, file.as_path())),
+        } => Some(file),
         KeySource::Secret { .. }
         | KeySource::PublicKey(_)
         | KeySource::Jwks(_)
         | KeySource::Remote(_) => None,
-    })
+    }
 }
 
 /// Why the keys of one issuer cannot be used.
@@ -187,6 +208,7 @@ pub(crate) enum LoadError {
 
 /// Reads the keys of one issuer of the configuration.
 fn load_issuer(
+    files: &Files,
     issuer: &Issuer,
     missing: MissingSecret,
 ) -> Result<(IssuerKeys, Option<Digest>), LoadError> {
@@ -197,7 +219,7 @@ fn load_issuer(
     let path = path_of(source)?;
     if let KeySource::Secret { create_missing, .. } = source
         && *create_missing
-        && is_missing(path)
+        && files.is_missing(path)
     {
         let stand_in = absent_secret(path, missing).map_err(LoadError::File)?;
         if let Some(secret) = stand_in {
@@ -206,7 +228,7 @@ fn load_issuer(
             return Ok((keys?, None));
         }
     }
-    let file = KeyFile::read(path).map_err(LoadError::File)?;
+    let file = files.read(path).map_err(LoadError::File)?;
     let keys = keys_of(&file, issuer)?;
     Ok((keys, file.digest()))
 }
@@ -301,8 +323,8 @@ pub(crate) fn read_public(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 /// The secret in a file that nobody can reach who should not.
-pub(crate) fn read_secret(path: &Path) -> Result<Vec<u8>, String> {
-    let file = KeyFile::read(path)?;
+fn read_secret(files: &Files, path: &Path) -> Result<Vec<u8>, String> {
+    let file = files.read(path)?;
     file.judge(Secrecy::Secret)?;
     Ok(file.content()?.to_vec())
 }
@@ -438,7 +460,7 @@ mod tests {
             (0o602, true),
         ] {
             let path = put(&folder, "secret", &[b'a'; 64], mode);
-            let result = read_secret(&path);
+            let result = read_secret(&Files::on_disk(), &path);
             assert_eq!(result.is_err(), is_refused, "{mode:o}");
             if let Err(error) = result {
                 let fix = format!("run `chmod 600 {}`", path.display());
@@ -498,6 +520,7 @@ mod tests {
             audit: false,
             query_token: None,
             client_cert: None,
+            rate: None,
             roles: Vec::new(),
             claims: std::collections::BTreeMap::new(),
             request_timeout: None,
@@ -517,7 +540,7 @@ mod tests {
             (b" a ", b" a "),
         ] {
             let path = put(&folder, "secret", bytes, 0o600);
-            assert_eq!(read_secret(&path).unwrap(), secret);
+            assert_eq!(read_secret(&Files::on_disk(), &path).unwrap(), secret);
         }
     }
 

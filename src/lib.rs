@@ -4,6 +4,8 @@
 //! verifies JSON Web Tokens. [`Server`] puts all of it around an application of yours; `docs/architecture.md` is the
 //! map of the rest.
 
+pub mod access_log;
+pub mod admin;
 pub mod agent;
 pub mod app;
 pub mod auth;
@@ -12,12 +14,14 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod http;
+pub mod interpreter;
 pub mod key_files;
 mod log_quota;
 mod log_writer;
 pub mod logging;
 pub mod master;
 mod master_end;
+pub mod rate_limit;
 pub mod replay;
 pub mod scoreboard;
 mod server;
@@ -27,7 +31,7 @@ pub mod tls;
 pub mod tokens;
 pub mod worker;
 
-pub use app::{App, Boot, BoxError, Draining, RequestBody};
+pub use app::{App, Boot, BoxError, Client, Draining, EarlyHints, EarlyHintsError, RequestBody};
 pub use auth::Claims;
 pub use http::InProgress;
 pub use scoreboard::RequestId;

@@ -1,7 +1,10 @@
 //! The logs of every process: set up once, never blocking, reopened on demand.
 
-use std::collections::VecDeque;
+mod access;
+mod queue;
+
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -12,6 +15,10 @@ use tracing_subscriber::layer::Layered;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
+
+use access::flush_access;
+pub use access::{access_line, access_waits, change_access, end_access};
+use queue::Queue;
 
 use crate::config::{Format, Level, Log};
 use crate::sys::clock;
@@ -29,9 +36,6 @@ pub fn cut(text: &str) -> &str {
         .unwrap_or(text)
 }
 
-/// Lines that wait for a reader who does not read; those after them are counted and lost.
-const WAITING_MAX: usize = 1024;
-
 type Dynamic = Box<dyn Layer<Registry> + Send + Sync>;
 type WithFormat = Layered<reload::Layer<Dynamic, Registry>, Registry>;
 
@@ -41,22 +45,22 @@ pub const RETRY: Duration = Duration::from_millis(20);
 /// The log of this process.
 static LOG: OnceLock<State> = OnceLock::new();
 
+/// Called when lines begin to wait.
+static WHEN_LINES_WAIT: OnceLock<fn()> = OnceLock::new();
+
 struct State {
-    queue: Mutex<Queue>,
+    log: Mutex<Lines>,
     format: reload::Handle<Dynamic, Registry>,
     // Apart from the format: a layer with a filter of its own cannot be exchanged later.
     level: reload::Handle<LevelFilter, WithFormat>,
 }
 
-/// Where lines go, and those that could not go there yet.
+/// The lines of the log, where they go, and what they look like.
 #[derive(Debug)]
-struct Queue {
-    output: Output,
+struct Lines {
+    queue: Queue,
     path: Option<PathBuf>,
     is_json: bool,
-    waiting: VecDeque<Vec<u8>>,
-    lost: u64,
-    when_lines_wait: Option<fn()>,
 }
 
 /// Starts logging as `config` says. Once in a process's life; children inherit it.
@@ -64,15 +68,40 @@ struct Queue {
 /// # Errors
 /// The log file cannot be opened, or logging was started before.
 pub fn start(config: &Log) -> io::Result<()> {
+    begin(config, Lines::open(config)?)
+}
+
+/// As [`start`], in the program that a process which logs has become: `output` is where the lines went.
+///
+/// # Errors
+/// Logging was started before.
+pub fn go_on(config: &Log, output: Option<OwnedFd>) -> io::Result<()> {
+    match output {
+        Some(output) => begin(config, Lines::with(config, Output::of(output)?)),
+        None => start(config),
+    }
+}
+
+/// Where lines go, for the program that this process becomes; none where that is standard error.
+///
+/// # Errors
+/// dup(2).
+pub fn output() -> io::Result<Option<OwnedFd>> {
+    LOG.get().map_or(Ok(None), |state| {
+        let log = state.log();
+        let output = log.path.as_ref().map(|_| &log.queue.output);
+        output
+            .map(|output| output.as_fd().try_clone_to_owned())
+            .transpose()
+    })
+}
+
+fn begin(config: &Log, lines: Lines) -> io::Result<()> {
     let (layer, format) = reload::Layer::new(layer(config));
     let (filter, level) = reload::Layer::new(level_filter(config.level));
-    let queue = Mutex::new(Queue::open(config)?);
-    LOG.set(State {
-        queue,
-        format,
-        level,
-    })
-    .map_err(|_| io::Error::other("logging was started before"))?;
+    let log = Mutex::new(lines);
+    LOG.set(State { log, format, level })
+        .map_err(|_| io::Error::other("logging was started before"))?;
     tracing_subscriber::registry()
         .with(layer)
         .with(filter)
@@ -83,17 +112,16 @@ pub fn start(config: &Log) -> io::Result<()> {
 /// Puts another configuration into force.
 pub fn change(config: &Log) -> io::Result<()> {
     if let Some(state) = LOG.get() {
-        let mut queue = state.queue();
-        if queue.path != config.file {
-            queue.flush();
-            let mut new = Queue::open(config)?;
+        let mut log = state.log();
+        if log.path != config.file {
+            log.flush();
+            let mut new = Lines::open(config)?;
             // What still waits here nobody reads there.
-            new.lost = queue.lost + queue.waiting.len() as u64;
-            new.when_lines_wait = queue.when_lines_wait;
-            *queue = new;
+            new.queue.add_lost(log.queue.abandon());
+            *log = new;
         }
-        queue.is_json = !is_human(config);
-        drop(queue);
+        log.is_json = !is_human(config);
+        drop(log);
         state
             .format
             .reload(layer(config))
@@ -106,43 +134,47 @@ pub fn change(config: &Log) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens the log file anew, after it was rotated. The old one stays in use when that fails.
+/// Opens the log files anew, after they were rotated. An old one stays in use when that fails.
 pub fn reopen() -> io::Result<()> {
-    let Some(mut queue) = LOG.get().map(State::queue) else {
-        return Ok(());
-    };
-    if let Some(path) = queue.path.clone() {
-        queue.output = Output::file(&path)?;
+    let of_access = access::reopen();
+    if let Some(mut log) = LOG.get().map(State::log)
+        && let Some(path) = log.path.clone()
+    {
+        log.flush();
+        log.queue.output = Output::file(&path)?;
     }
-    Ok(())
+    of_access
 }
 
-/// Gives the log file to `identity`: a worker opens it anew by itself, with the privileges it has left.
+/// Gives the log files to `identity`: a worker opens them anew by itself, with the privileges it has left.
 pub fn hand_over(identity: &Identity) -> io::Result<()> {
+    access::hand_over(identity)?;
     LOG.get()
-        .map_or(Ok(()), |state| state.queue().output.hand_over(identity))
+        .map_or(Ok(()), |state| state.log().queue.output.hand_over(identity))
 }
 
-/// The descriptor that lines go to, for a child that shall go on writing to it.
-pub fn descriptor() -> Option<Keep> {
-    LOG.get().map(|state| Keep::new(&state.queue().output))
+/// The descriptors that lines go to, for a child that shall go on writing to them.
+pub fn descriptors() -> impl Iterator<Item = Keep> {
+    let of_log = LOG.get().map(|state| Keep::new(&state.log().queue.output));
+    of_log.into_iter().chain(access::descriptor())
 }
 
 /// In a forked child: the lines that still wait are the parent's to write.
 pub fn after_fork() {
-    if let Some(mut queue) = LOG.get().map(State::queue) {
-        queue.waiting.clear();
-        queue.lost = 0;
+    if let Some(mut log) = LOG.get().map(State::log) {
+        log.queue.forget();
     }
+    access::after_fork();
 }
 
 /// Tries once more to write the lines that wait. Returns whether some still do.
 pub fn flush() -> bool {
-    LOG.get().is_some_and(|state| {
-        let mut queue = state.queue();
-        queue.flush();
-        !queue.waiting.is_empty()
-    })
+    let access_waits = flush_access();
+    let log_waits = LOG.get().is_some_and(|state| {
+        let mut log = state.log();
+        log.flush()
+    });
+    log_waits || access_waits
 }
 
 /// Lines that nobody has read yet.
@@ -158,105 +190,98 @@ pub struct Unwritten {
 /// What still waits to be written, for a program that goes on as this process.
 pub fn unwritten() -> Unwritten {
     LOG.get().map_or_else(Unwritten::default, |state| {
-        let queue = state.queue();
+        let log = state.log();
         Unwritten {
-            lines: queue.waiting.iter().cloned().collect(),
-            lost: queue.lost,
+            lines: log.queue.waiting().map(<[u8]>::to_vec).collect(),
+            lost: log.queue.lost(),
         }
     })
 }
 
 /// Writes what the program before this one could not, before anything of this one.
 pub fn go_on_with(unwritten: Unwritten) {
-    if let Some(mut queue) = LOG.get().map(State::queue) {
+    if let Some(mut log) = LOG.get().map(State::log) {
         for line in unwritten.lines.into_iter().rev() {
-            queue.waiting.push_front(line);
+            log.queue.put_first(line);
         }
-        queue.lost += unwritten.lost;
+        log.queue.add_lost(unwritten.lost);
     }
 }
 
 /// Has `callback` called when lines begin to wait, by whoever logs them. The master needs none: its loop asks each time it
 /// turns.
 pub fn when_lines_wait(callback: fn()) {
-    if let Some(mut queue) = LOG.get().map(State::queue) {
-        queue.when_lines_wait = Some(callback);
+    // A process starts its writer once.
+    let _started_before = WHEN_LINES_WAIT.set(callback);
+}
+
+fn tell_that_lines_wait() {
+    if let Some(callback) = WHEN_LINES_WAIT.get() {
+        callback();
+    }
+}
+
+/// Whether the lines of this log are for reading, and not JSON.
+pub fn is_human(config: &Log) -> bool {
+    match config.format {
+        Format::Auto => is_terminal(config),
+        Format::Human => true,
+        Format::Json => false,
     }
 }
 
 impl State {
-    fn queue(&self) -> MutexGuard<'_, Queue> {
+    fn log(&self) -> MutexGuard<'_, Lines> {
         // A panic while a line was queued leaves a queue that can be used.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Queue {
+impl Lines {
     fn open(config: &Log) -> io::Result<Self> {
-        let path = config.file.clone();
-        let output = match &path {
+        let output = match &config.file {
             Some(path) => Output::file(path)?,
             None => Output::standard_error()?,
         };
-        Ok(Self {
-            output,
-            path,
-            is_json: !is_human(config),
-            waiting: VecDeque::new(),
-            lost: 0,
-            when_lines_wait: None,
-        })
+        Ok(Self::with(config, output))
     }
 
-    fn push(&mut self, line: Vec<u8>) {
+    fn with(config: &Log, output: Output) -> Self {
+        Self {
+            queue: Queue::new(output),
+            path: config.file.clone(),
+            is_json: !is_human(config),
+        }
+    }
+
+    /// Writes a line at once, if that can be.
+    fn push(&mut self, line: &[u8]) {
         // It may be read on by now.
         self.flush();
-        if self.waiting.len() >= WAITING_MAX {
-            self.lost += 1;
-            return;
-        }
-        self.queue_lost();
-        self.waiting.push_back(line);
-        self.flush();
-        if let (false, Some(callback)) = (self.waiting.is_empty(), self.when_lines_wait) {
-            callback();
+        self.queue.push(1, |buffer| buffer.extend_from_slice(line));
+        if self.queue.flush() {
+            tell_that_lines_wait();
         }
     }
 
-    /// Says how many lines are missing here, if any are.
-    fn queue_lost(&mut self) {
-        if self.lost > 0 {
-            let line = lost(std::mem::take(&mut self.lost), self.is_json);
-            self.waiting.push_back(line);
+    /// Writes what can be written; where there is room again, also how many lines there was none for. Returns whether something waits.
+    fn flush(&mut self) -> bool {
+        let waits = self.queue.flush();
+        if waits || self.queue.lost() == 0 {
+            return waits;
         }
-    }
-
-    /// Writes what can be written; once there is room for all of it, also how many lines there was none for.
-    fn flush(&mut self) {
-        self.write();
-        if self.waiting.is_empty() && self.lost > 0 {
-            self.queue_lost();
-            self.write();
-        }
-    }
-
-    fn write(&mut self) {
-        while let Some(line) = self.waiting.front_mut() {
-            match self.output.write(line) {
-                Ok(written) if written < line.len() => drop(line.drain(..written)),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // Written; or refused for good (disk full, reader gone), and then there is nobody to tell.
-                Ok(_) | Err(_) => drop(self.waiting.pop_front()),
-            }
-        }
+        let lost = self.queue.take_lost();
+        let line = lost_line(lost, self.is_json);
+        self.queue
+            .push(lost, |buffer| buffer.extend_from_slice(&line));
+        self.queue.flush()
     }
 }
 
 /// A line that says how many others there are not, in the form of those.
-fn lost(lines: u64, is_json: bool) -> Vec<u8> {
+fn lost_line(lines: u64, is_json: bool) -> Vec<u8> {
     let now = humantime::format_rfc3339_micros(std::time::UNIX_EPOCH + clock::unix());
-    let message = "log lines were lost: nobody read them";
+    let message = "log lines were lost: nobody read them, or they could not be written";
     let line = if is_json {
         let line = serde_json::json!({"timestamp": now.to_string(), "level": "WARN", "message": message, "lines": lines});
         line.to_string()
@@ -284,21 +309,13 @@ impl Write for Line {
 impl Drop for Line {
     fn drop(&mut self) {
         if let Some(state) = LOG.get() {
-            state.queue().push(std::mem::take(&mut self.0));
+            state.log().push(&self.0);
         }
     }
 }
 
 fn is_terminal(config: &Log) -> bool {
     config.file.is_none() && io::stderr().is_terminal()
-}
-
-fn is_human(config: &Log) -> bool {
-    match config.format {
-        Format::Auto => is_terminal(config),
-        Format::Human => true,
-        Format::Json => false,
-    }
 }
 
 fn layer(config: &Log) -> Dynamic {

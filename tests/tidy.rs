@@ -61,16 +61,28 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
         &["nix", "tokio", "hyper", "tracing", "std::fs", "std::os"],
     ),
     // `auth`, `config`: the files that `auth` must not read. `sys`: the clock, for the dates of certificates. `tls`: whether a
-    // certificate and its key can be used.
+    // certificate and its key can be used. `tokens`: what signs, and the password of its database.
     (
         "key_files",
-        &["auth", "config", "sys", "tls"],
+        &["auth", "config", "sys", "tls", "tokens"],
         &["tokio", "hyper"],
     ),
     // `sys`: the memory that it shares.
     ("scoreboard", &["sys"], &["nix", "tokio", "serde", "hyper"]),
     // `sys`: the memory that it shares. What a proof is, whoever asks knows.
     ("replay", &["sys"], &["nix", "tokio", "serde", "hyper"]),
+    // `config`: format, fields, rules. `logging`: where lines go. `sys`: which process a message is of. It knows no request but what it is told of one.
+    (
+        "access_log",
+        &["config", "logging", "sys"],
+        &["nix", "tokio", "hyper"],
+    ),
+    // `config`: the rates of rules, and what of an address is one client. `sys`: the memory that it shares, the clock that all have.
+    (
+        "rate_limit",
+        &["config", "sys"],
+        &["nix", "tokio", "serde", "hyper"],
+    ),
     // `config`: level, format, file. `sys`: output that does not block, and survives a fork.
     ("logging", &["config", "sys"], &["tokio", "hyper"]),
     // `logging`: what it writes. A task of a runtime, so `logging`, which the master uses too, cannot have it.
@@ -85,18 +97,20 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
     ("log_quota", &[], &["nix", "hyper", "serde"]),
     // `config`: what an application may know when it boots. `auth`, `tls`: the claims and the certificate that the demo shows.
     ("app", &["auth", "config", "tls"], &["nix"]),
-    // `auth`: the verdict. `app`: what is called. `config`: which proxy may say what certificate a client has. `log_quota`: how many
+    // `access_log`: the line of a request. `auth`: the verdict. `app`: what is called. `config`: which proxy may say what certificate a client has. `log_quota`: how many
     // lines refusals get. `logging`: how
-    // long a field may be. `replay`: which proofs were shown, for `auth` remembers nothing that workers share. `scoreboard`: what
+    // long a field may be. `rate_limit`: how many requests a client has made, of whichever worker. `replay`: which proofs were shown, for `auth` remembers nothing that workers share. `scoreboard`: what
     // is noted. `sys`: the clock. `tls`: the certificate of a client. `tokens`: what answers its own routes.
     (
         "http",
         &[
+            "access_log",
             "app",
             "auth",
             "config",
             "log_quota",
             "logging",
+            "rate_limit",
             "replay",
             "scoreboard",
             "sys",
@@ -112,20 +126,23 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
         &["auth", "config", "log_quota", "sys"],
         &["nix", "hyper"],
     ),
-    // `http`, `app`: what is served. `auth`: the guard is handed through. `channel`: orders. `config`: limits.
-    // `log_writer`, `logging`: reopened on order. `master_end`: where orders come from. `replay`, `scoreboard`: what it shares is handed through, its seat. `sys`: sockets, identity, the clock. `tls`: what handshakes are made with. `tokens`: the service is opened
+    // `access_log`: made of the configuration. `http`, `app`: what is served. `auth`: the guard is handed through. `channel`: orders. `config`: limits.
+    // `log_quota`: how many lines connections get that break the PROXY protocol. `log_writer`, `logging`: reopened on order. `master_end`: where orders come from. `rate_limit`, `replay`, `scoreboard`: what it shares is handed through, its seat. `sys`: sockets, identity, the clock. `tls`: what handshakes are made with. `tokens`: the service is opened
     // at the boot, for only a worker may have a database open.
     (
         "worker",
         &[
+            "access_log",
             "app",
             "auth",
             "channel",
             "config",
             "http",
+            "log_quota",
             "log_writer",
             "logging",
             "master_end",
+            "rate_limit",
             "replay",
             "scoreboard",
             "sys",
@@ -134,12 +151,20 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
         ],
         &["nix", "jsonwebtoken"],
     ),
-    // `auth`: whether what was fetched can be used, by the code that the workers use it with. `channel`: orders. `config`: what is
+    // `auth`: whose token opens the metrics. `master`: the types of what it says of itself, the document of `destrier status`, so that
+    // both tell the same; nothing of it is called. `scoreboard`: what workers do. `sys`: the clock, and what the kernel knows of processes.
+    (
+        "admin",
+        &["auth", "master", "scoreboard", "sys"],
+        &["nix", "jsonwebtoken", "SystemTime"],
+    ),
+    // `admin`: what it answers monitoring with. `auth`: whether what was fetched can be used, by the code that the workers use it with. `channel`: orders. `config`: what is
     // fetched. `log_writer`, `logging`: its log. `master_end`: where orders come from. `sys`: identity, the clock, sealed files. `tokens`: the deny list in their
     // database. It serves nobody, so it knows neither `http` nor `app`, and what becomes of what it fetches is the master's and the workers' affair.
     (
         "agent",
         &[
+            "admin",
             "auth",
             "channel",
             "config",
@@ -151,14 +176,34 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
         ],
         &["nix", "hyper", "jsonwebtoken", "SystemTime"],
     ),
-    // `supervisor`: decides. `channel`: orders. `config`: what is opened. `logging`: its own log. `replay`: made before the fork
-    // that needs it, and handed over in an upgrade. `scoreboard`: what workers did, and what they shall not serve. `sys`: does. Never `worker`, `http`, `auth`, `app`: it is handed a function to call after the fork.
+    // `worker`: what an interpreter becomes, and so all that one is made of, which the parcel has in it: `config`, `key_files`, `rate_limit`, `replay`,
+    // `scoreboard`, `tls`. `channel`: why it cannot become one. `logging`: where the log goes on. `sys`: execve(2), descriptors. It
+    // serves nothing itself.
+    (
+        "interpreter",
+        &[
+            "channel",
+            "config",
+            "key_files",
+            "logging",
+            "rate_limit",
+            "replay",
+            "scoreboard",
+            "sys",
+            "tls",
+            "worker",
+        ],
+        &["nix", "tokio", "hyper", "jsonwebtoken"],
+    ),
+    // `supervisor`: decides. `channel`: orders. `config`: what is opened. `logging`: its own log. `rate_limit`, `replay`: made before the fork
+    // that needs it, and the latter handed over in an upgrade. `scoreboard`: what workers did, and what they shall not serve. `sys`: does. Never `worker`, `http`, `auth`, `app`: it is handed a function to call after the fork.
     (
         "master",
         &[
             "channel",
             "config",
             "logging",
+            "rate_limit",
             "replay",
             "scoreboard",
             "supervisor",
@@ -176,16 +221,18 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
     // What may be typed, not what is done about it.
     ("cli", &[], &["nix", "tokio", "std::fs", "tracing"]),
     // The one place that knows everybody, for it joins them: it hands `worker::run` to the master. `sys`: the clock
-    // that `token` judges and signs by, since `auth` has none. `tls`: how a certificate that `tls` makes is written. `tokens`: its key,
+    // that `token` judges and signs by, since `auth` has none. `interpreter`: what workers become that run Python. `tls`: how a certificate that `tls` makes is written. `tokens`: its key,
     // and the users that `user` manages.
     (
         "commands",
         &[
+            "admin",
             "agent",
             "app",
             "auth",
             "cli",
             "config",
+            "interpreter",
             "key_files",
             "logging",
             "master",
@@ -460,7 +507,7 @@ fn sources() -> Vec<(PathBuf, String)> {
 /// What people wrote and read here: code, configuration, documents.
 fn texts() -> Vec<PathBuf> {
     let folders = [
-        "src", "tests", "examples", "benches", "config", "docs", "systemd", ".ci",
+        "src", "python", "tests", "examples", "benches", "config", "docs", "systemd", ".ci",
     ];
     let in_folders = folders
         .iter()

@@ -61,7 +61,7 @@ fuzz_target!(|input: &[u8]| -> Corpus {
         head: &head,
         body: Some(Bytes::copy_from_slice(&body[1..])),
         request: String::new(),
-        peer: None,
+        client: None,
     };
     let World {
         runtime, service, ..

@@ -1,8 +1,10 @@
 //! The process that fetches what workers need from elsewhere, once for all of them: sets of keys, lists of tokens that are no
-//! longer believed; and takes out of the token database what has expired. It serves nobody, so its death costs nothing but a restart.
+//! longer believed; takes out of the token database what has expired; and answers monitoring (`admin`). No request of a client depends
+//! on it, so its death costs nothing but a restart.
 
 mod client;
 mod freshness;
+mod front_desk;
 mod link_local;
 mod once;
 mod schedule;
@@ -18,10 +20,12 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use client::Limits;
+use front_desk::FrontDesk;
 pub use once::fetch_once;
 use schedule::{Schedule, Wish};
 use source::{Brought, Failure, Source};
 
+use crate::admin;
 use crate::channel::{Fingerprint, FromAgent, ToAgent};
 use crate::config::{Fetch, Log};
 use crate::log_writer;
@@ -50,6 +54,8 @@ pub struct Task {
     pub table: Option<DenyTable>,
     /// The database out of which it takes what has expired, and how often.
     pub flush: Option<(Flush, Duration)>,
+    /// How it answers monitoring; absent where nobody can ask.
+    pub admin: Option<admin::Setting>,
 }
 
 /// Something that is kept fresh.
@@ -115,7 +121,8 @@ async fn live(task: Task, limits: &Limits) -> io::Result<()> {
         tokio::spawn(flush_now_and_then(flush, interval));
     }
     let master = MasterEnd::new(task.channel)?;
-    keep_fresh(master, task.feeds, task.table, limits).await
+    let desk = FrontDesk::open(task.admin)?;
+    keep_fresh(master, task.feeds, task.table, desk, limits).await
 }
 
 /// Takes out of the token database what has expired, for as long as the process lives. First when the boot of the workers is over.
@@ -163,6 +170,7 @@ async fn keep_fresh(
     mut master: MasterEnd<ToAgent>,
     feeds: Vec<Feed>,
     table: Option<DenyTable>,
+    mut desk: FrontDesk,
     limits: &Limits,
 ) -> io::Result<()> {
     let mut keepers: Vec<Keeper> = feeds
@@ -180,6 +188,7 @@ async fn keep_fresh(
         tokio::select! {
             order = master.next() => match order {
                 Some(ToAgent::Wanted { feed }) => wish(feed, &mut keepers, &mut master).await,
+                Some(ToAgent::Status { document }) => desk.answer(document),
                 Some(ToAgent::ReopenLogs) => {
                     if let Err(error) = logging::reopen() {
                         tracing::error!(%error, "agent: cannot open the log file anew, the old one stays in use");
@@ -187,6 +196,11 @@ async fn keep_fresh(
                 }
                 Some(ToAgent::Quit) | None => return Ok(()),
             },
+            question = desk.next() => {
+                if desk.keep(question) {
+                    master.say(&FromAgent::StatusWanted, None).await;
+                }
+            }
             Some(ended) = attempts.join_next() => {
                 // A panic is a mistake here, and has been told; the next agent begins anew.
                 let ended: Ended = ended.map_err(io::Error::other)?;

@@ -1,8 +1,12 @@
 //! What is served: any tower service, built in each worker after the fork.
 
+mod client;
 pub mod demo;
 mod draining;
+mod early_hints;
+mod pace;
 mod request_body;
+mod wait;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -12,9 +16,13 @@ use bytes::Bytes;
 use http::{Request, Response};
 
 use crate::config::Config;
+pub use client::Client;
 pub use draining::Draining;
+pub(crate) use early_hints::Ahead;
+pub use early_hints::{EarlyHints, EarlyHintsError};
+pub use pace::Pace as BodyPace;
 pub use request_body::RequestBody;
-pub(crate) use request_body::{BodyEnd, Fault};
+pub(crate) use request_body::{Awaited, BodyEnd, Fault};
 
 /// Any error of an application.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -3,16 +3,20 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::task::AtomicWaker;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::runtime::Handle;
 
 use super::BoxError;
+use super::pace::Pace;
+use super::wait::Wait;
 
 /// Of a body that nobody reads so much is taken in, that the connection can go on; with more it ends.
 const UNREAD_MAX: u64 = 64 << 10;
@@ -30,6 +34,12 @@ pub struct RequestBody {
     left: u64,
     /// What is not read of it is not waited for either.
     is_optional: bool,
+    /// How slowly it may come.
+    pace: Pace,
+    /// There since somebody had to wait for it.
+    wait: Option<Box<Wait>>,
+    /// Of the worker, for whoever reads it from another thread; none where there is no body.
+    runtime: Option<Handle>,
 }
 
 /// What came of a body.
@@ -41,6 +51,16 @@ struct Fate {
     is_too_large: AtomicBool,
     /// The rest of it will not be read, so that on HTTP/1.1 no request can follow it.
     is_given_up: AtomicBool,
+    /// No byte of it came for too long.
+    has_timed_out: AtomicBool,
+    /// Its bytes came too slowly.
+    is_too_slow: AtomicBool,
+    /// Somebody waits for it.
+    is_awaited: AtomicBool,
+    /// How long somebody has waited for it, without the wait that goes on, in nanoseconds.
+    awaited: AtomicU64,
+    /// Of who wants to know that a wait has ended.
+    resumed: AtomicWaker,
 }
 
 /// Where it is noted what comes of a body.
@@ -59,6 +79,17 @@ pub(crate) struct BodyEnd {
 pub(crate) enum Fault {
     BrokeOff,
     TooLarge,
+    TimedOut,
+    TooSlow,
+}
+
+/// How long an application has waited for its client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    /// It waits just now.
+    Still,
+    /// So long, all in all.
+    InAll(Duration),
 }
 
 impl BodyEnd {
@@ -75,6 +106,10 @@ impl BodyEnd {
         let fate = self.fate.as_ref()?;
         if fate.is_too_large.load(Relaxed) {
             Some(Fault::TooLarge)
+        } else if fate.has_timed_out.load(Relaxed) {
+            Some(Fault::TimedOut)
+        } else if fate.is_too_slow.load(Relaxed) {
+            Some(Fault::TooSlow)
         } else {
             fate.broke_off.load(Relaxed).then_some(Fault::BrokeOff)
         }
@@ -84,6 +119,34 @@ impl BodyEnd {
     pub(crate) fn is_given_up(&self) -> bool {
         let fate = self.fate.as_ref();
         fate.is_some_and(|fate| fate.is_given_up.load(Relaxed))
+    }
+
+    /// How long the body was waited for. While it still is, `context` is woken when that ends.
+    pub(crate) fn awaited(&self, context: &Context<'_>) -> Awaited {
+        let Some(fate) = &self.fate else {
+            return Awaited::InAll(Duration::ZERO);
+        };
+        if fate.is_awaited.load(Relaxed) {
+            fate.resumed.register(context.waker());
+            // It may have ended meanwhile, in another thread.
+            if fate.is_awaited.load(Relaxed) {
+                return Awaited::Still;
+            }
+        }
+        Awaited::InAll(Duration::from_nanos(fate.awaited.load(Relaxed)))
+    }
+
+    fn note_wait(&self) {
+        self.note(|fate| &fate.is_awaited);
+    }
+
+    fn note_waited(&self, wait: Duration) {
+        if let Some(fate) = &self.fate {
+            let wait = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
+            fate.awaited.fetch_add(wait, Relaxed);
+            fate.is_awaited.store(false, Relaxed);
+            fate.resumed.wake();
+        }
     }
 
     fn note(&self, what: impl Fn(&Fate) -> &AtomicBool) {
@@ -97,20 +160,30 @@ impl BodyEnd {
     }
 }
 
-/// A body that is larger than `max_body`, to whoever reads it.
+/// What is wrong with a body, to whoever reads it.
 #[derive(Debug, thiserror::Error)]
-#[error("the body of the request is larger than `max_body`")]
-struct TooLarge;
+enum BodyError {
+    #[error("the body of the request is larger than `max_body`")]
+    TooLarge,
+    #[error("no byte of the request's body came within `http.body_timeout`")]
+    TimedOut,
+    #[error("the body of the request came more slowly than `http.body_min_rate`")]
+    TooSlow,
+}
 
 impl RequestBody {
     /// Of any size, until [`Self::set_limit`]. `is_optional`: when nobody has begun to read it nobody need, for its client waits until it is
     /// asked to go on (RFC 9110 section 10.1.1), or for the requests after it that makes no difference (RFC 9113 section 8.1).
-    pub(crate) fn new(incoming: Incoming, end: BodyEnd, is_optional: bool) -> Self {
+    pub(crate) fn new(incoming: Incoming, end: BodyEnd, is_optional: bool, pace: Pace) -> Self {
+        let runtime = end.fate.is_some().then(Handle::try_current);
         Self {
             incoming: Some(incoming),
             end,
             left: u64::MAX,
             is_optional,
+            pace,
+            wait: None,
+            runtime: runtime.and_then(Result::ok),
         }
     }
 
@@ -122,6 +195,46 @@ impl RequestBody {
     /// Whether it is known beforehand that it is too large.
     pub(crate) fn is_too_large(&self) -> bool {
         self.size_hint().lower() > self.left
+    }
+
+    /// Nothing of it is there: whoever reads it waits, and this says whether for too long.
+    fn poll_wait(&mut self, context: &mut Context<'_>) -> Poll<BodyError> {
+        let Some(runtime) = &self.runtime else {
+            return Poll::Pending;
+        };
+        let pace = self.pace;
+        let wait = self.wait.get_or_insert_with(|| Box::new(Wait::new(pace)));
+        if !wait.is_under_way() {
+            self.end.note_wait();
+        }
+        let fault = match wait.poll(runtime, context) {
+            Poll::Ready(fault) => fault,
+            Poll::Pending => return Poll::Pending,
+        };
+        let error = if fault == Fault::TimedOut {
+            self.end.note(|fate| &fate.has_timed_out);
+            BodyError::TimedOut
+        } else {
+            self.end.note(|fate| &fate.is_too_slow);
+            BodyError::TooSlow
+        };
+        self.give_up();
+        Poll::Ready(error)
+    }
+
+    /// A wait has ended, where one was under way.
+    fn end_wait(&mut self, bytes: u64) {
+        let waited = self.wait.as_mut().and_then(|wait| wait.end(bytes));
+        if let Some(waited) = waited {
+            self.end.note_waited(waited);
+        }
+    }
+
+    /// Nothing more of it is read.
+    fn give_up(&mut self) {
+        self.end.note(|fate| &fate.is_given_up);
+        self.incoming = None;
+        self.end_wait(0);
     }
 }
 
@@ -138,7 +251,9 @@ impl Body for RequestBody {
             return Poll::Ready(None);
         };
         this.is_optional = false;
-        let polled = ready!(Pin::new(&mut *incoming).poll_frame(context));
+        let Poll::Ready(polled) = Pin::new(&mut *incoming).poll_frame(context) else {
+            return this.poll_wait(context).map(|error| Some(Err(error.into())));
+        };
         let is_end = match &polled {
             None => true,
             Some(Ok(_)) => incoming.is_end_stream(),
@@ -150,15 +265,17 @@ impl Body for RequestBody {
         if is_end {
             this.end.note_end();
         }
+        let data = polled.as_ref().and_then(|frame| frame.as_ref().ok());
+        let data = data.and_then(Frame::data_ref);
+        let length = data.map_or(0, |data| data.len() as u64);
+        this.end_wait(length);
         let Some(Ok(frame)) = polled else {
             return Poll::Ready(polled.map(|frame| frame.map_err(Into::into)));
         };
-        let length = frame.data_ref().map_or(0, |data| data.len() as u64);
         let Some(left) = this.left.checked_sub(length) else {
             this.end.note(|fate| &fate.is_too_large);
-            this.end.note(|fate| &fate.is_given_up);
-            this.incoming = None;
-            return Poll::Ready(Some(Err(TooLarge.into())));
+            this.give_up();
+            return Poll::Ready(Some(Err(BodyError::TooLarge.into())));
         };
         this.left = left;
         Poll::Ready(Some(Ok(match frame.into_trailers() {
@@ -187,6 +304,7 @@ fn without_content(mut trailers: HeaderMap) -> HeaderMap {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
+        self.end_wait(0);
         let Some(incoming) = self.incoming.take() else {
             return;
         };
@@ -195,13 +313,13 @@ impl Drop for RequestBody {
             return;
         }
         let is_small = incoming.size_hint().lower() <= UNREAD_MAX;
-        match tokio::runtime::Handle::try_current() {
+        match &self.runtime {
             // Whether a client that waits will send it, nobody knows.
-            Ok(runtime) if is_small && !self.is_optional => {
+            Some(runtime) if is_small && !self.is_optional => {
                 let reading = take_in(incoming, self.end.clone());
                 drop(runtime.spawn(reading));
             }
-            Ok(_) | Err(_) => self.end.note(|fate| &fate.is_given_up),
+            Some(_) | None => self.end.note(|fate| &fate.is_given_up),
         }
     }
 }

@@ -15,12 +15,16 @@ pub struct Claims {
     /// The fields of the request that say some of it; kept here, so that a token that comes again makes none anew.
     #[serde(skip)]
     fields: Result<Vec<Field>, FieldsError>,
+    /// Whether there is `cnf`: asked with every request, and nearly all tokens have none.
+    #[serde(skip)]
+    has_confirmation: bool,
 }
 
 impl Claims {
     /// Only `token` makes these, after it has checked everything.
     pub(super) fn new(members: Map<String, Value>) -> Self {
         Self {
+            has_confirmation: members.contains_key(CONFIRMATION),
             members,
             fields: Ok(Vec::new()),
         }
@@ -58,6 +62,11 @@ impl Claims {
         self.get("sub").and_then(Value::as_str)
     }
 
+    /// Who signed it (`iss`).
+    pub fn issuer(&self) -> Option<&str> {
+        self.get("iss").and_then(Value::as_str)
+    }
+
     /// What was granted: `scope` (RFC 8693 section 4.2) and `scp`, each a list, or names separated by spaces.
     pub fn scopes(&self) -> impl Iterator<Item = &str> {
         ["scope", "scp"]
@@ -75,12 +84,19 @@ impl Claims {
 
     /// The thumbprint of the key that the token is bound to: `cnf.jkt` (RFC 9449 section 6.1).
     pub fn bound_key(&self) -> Option<&str> {
-        confirmation(&self.members, KEY).and_then(Value::as_str)
+        self.confirmation(KEY)
     }
 
     /// The digest of the certificate that the token is bound to: `cnf.x5t#S256` (RFC 8705 section 3.1).
     pub fn bound_certificate(&self) -> Option<&str> {
-        confirmation(&self.members, CERTIFICATE).and_then(Value::as_str)
+        self.confirmation(CERTIFICATE)
+    }
+
+    fn confirmation(&self, name: &str) -> Option<&str> {
+        if !self.has_confirmation {
+            return None;
+        }
+        confirmation(&self.members, name).and_then(Value::as_str)
     }
 
     /// Every claim, in the order of the token.
@@ -89,12 +105,14 @@ impl Claims {
     }
 }
 
+/// By what whoever shows the token is known (RFC 7800 section 3.1).
+const CONFIRMATION: &str = "cnf";
 const KEY: &str = "jkt";
 const CERTIFICATE: &str = "x5t#S256";
 
-/// A member of `cnf`, by which whoever shows the token is known (RFC 7800 section 3.1).
+/// A member of `cnf`.
 fn confirmation<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
-    claims.get("cnf")?.as_object()?.get(name)
+    claims.get(CONFIRMATION)?.as_object()?.get(name)
 }
 
 /// A claim by name, or where none is called so, by its dotted path into nested claims: `realm_access.roles`.

@@ -151,6 +151,7 @@ pub(super) fn rule(path: &str, methods: &[&str], access: Access) -> Rule {
         max_body: u64::MAX,
         query_token: None,
         client_cert: None,
+        rate: None,
     }
 }
 

@@ -23,7 +23,7 @@ use super::signing::SigningKey;
 use super::token::{self, Accepted, MAX_TOKEN, Purpose, TokenError, TrustedIssuer};
 use super::verified::{Fingerprint, VerifiedTokens};
 use super::{
-    Explanation, Freshness, Passed, Proof, Refusal, RequestView, UnixTime, Verdict, Wanted,
+    Explanation, Freshness, Judged, Passed, Proof, Refusal, RequestView, UnixTime, Verdict, Wanted,
 };
 use crate::config::{self, Algorithm, Binding, FeedPurpose, TokenSource};
 
@@ -164,22 +164,26 @@ impl Guard {
 
     /// Judges one request.
     pub fn judge(&self, request: &RequestView<'_>, now: UnixTime) -> Verdict {
-        self.judge_or_want(request, now).0
+        self.judge_request(request, now).verdict
     }
 
-    /// As [`Self::judge`], with what to wait for where a key or a list is missing that may be there by now: then it can be judged again.
-    pub fn judge_or_want(
-        &self,
-        request: &RequestView<'_>,
-        now: UnixTime,
-    ) -> (Verdict, Option<Wanted>) {
+    /// As [`Self::judge`], with what decided, and what is missing.
+    pub fn judge_request(&self, request: &RequestView<'_>, now: UnixTime) -> Judged {
         match path::normalise(request.path) {
             Ok(path) => {
-                let rule = self.find(request, &path).map(|(_, rule)| rule);
-                let (verdict, learned) = self.judge_by(rule, request, now, Scope::Whole);
-                (verdict, learned.wanted)
+                let found = self.find(request, &path);
+                let (verdict, learned) = self.judge_by(found, request, now, Scope::Whole);
+                Judged {
+                    verdict,
+                    wanted: learned.wanted,
+                    rule: found.map(|(index, _)| index),
+                }
             }
-            Err(error) => (Verdict::Refuse(refusals::ambiguous(error)), None),
+            Err(error) => Judged {
+                verdict: Verdict::Refuse(refusals::ambiguous(error)),
+                wanted: None,
+                rule: None,
+            },
         }
     }
 
@@ -205,8 +209,7 @@ impl Guard {
         match path::normalise(request.path) {
             Ok(path) => {
                 let found = self.find(request, &path);
-                let rule = found.map(|(_, rule)| rule);
-                let (verdict, learned) = self.judge_by(rule, request, now, Scope::Unsent);
+                let (verdict, learned) = self.judge_by(found, request, now, Scope::Unsent);
                 Explanation {
                     rule: found.map(|(index, _)| index),
                     verdict,
@@ -323,6 +326,11 @@ impl Guard {
         self.revocations.keep(place, good_until, now)
     }
 
+    /// How many tokens this process has recognised, for it had verified them before, and how many it had not.
+    pub fn token_counts(&self) -> (u64, u64) {
+        self.verified.counts()
+    }
+
     /// How many keys the issuer at this place of the configuration has.
     pub fn key_count(&self, issuer: usize) -> Option<usize> {
         self.issuers.get(issuer).map(TrustedIssuer::key_count)
@@ -364,11 +372,12 @@ impl Guard {
     /// The verdict, and what came out besides.
     fn judge_by(
         &self,
-        rule: Option<&Rule>,
+        found: Option<(usize, &Rule)>,
         request: &RequestView<'_>,
         now: UnixTime,
         scope: Scope,
     ) -> (Verdict, Learned) {
+        let rule = found.map(|(_, rule)| rule);
         let mut learned = Learned::default();
         let decision = self.decide(rule, request, now, scope, &mut learned);
         let is_audit = rule.is_some_and(|rule| rule.is_audit);
@@ -381,6 +390,7 @@ impl Guard {
                 audited: decision.err(),
                 request_timeout: rule.and_then(|rule| rule.request_timeout),
                 max_body: rule.map(|rule| rule.max_body),
+                rule: found.map(|(place, _)| place),
             }),
         };
         (verdict, learned)

@@ -96,6 +96,17 @@ pub enum Verdict {
     Refuse(Refusal),
 }
 
+/// What came of a request, and how.
+#[derive(Debug, Clone)]
+pub struct Judged {
+    /// Whether it may pass.
+    pub verdict: Verdict,
+    /// What to wait for where a key or a list is missing that may be there by now: then it can be judged again.
+    pub wanted: Option<Wanted>,
+    /// The place of the rule that decided, from 0, as in the configuration; absent when none is for the request.
+    pub rule: Option<usize>,
+}
+
 /// A request that may pass.
 #[derive(Debug, Clone, Default)]
 pub struct Passed {
@@ -109,6 +120,8 @@ pub struct Passed {
     pub request_timeout: Option<Duration>,
     /// How many bytes its body may have, as its rule says; absent where none decided.
     pub max_body: Option<u64>,
+    /// The place of the rule that decided, from 0; absent where none did.
+    pub rule: Option<usize>,
 }
 
 /// A DPoP proof that is right (RFC 9449 section 4.3). Whether it was shown before, only a memory can tell that all workers
@@ -158,8 +171,37 @@ pub struct Refusal {
     pub detail: &'static str,
     /// `code` of the JSON body.
     pub code: &'static str,
+    /// For monitoring.
+    pub class: RefusalClass,
     /// For the log only.
     pub reason: String,
+}
+
+/// What kind of refusal it is, for whoever counts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusalClass {
+    /// The request itself is wrong, whatever its token.
+    Request,
+    /// There is no token.
+    NoToken,
+    /// What is shown is no token, or more than one.
+    Unreadable,
+    /// The token is of nobody whose keys are known.
+    UnknownKey,
+    /// The signature is not valid.
+    Signature,
+    /// The token has expired.
+    Expired,
+    /// The token says something else that is not accepted.
+    Claims,
+    /// The token was revoked.
+    Revoked,
+    /// Whoever shows the token has not proved that it is theirs.
+    Binding,
+    /// The token, or the client's certificate, does not suffice.
+    Permission,
+    /// It cannot be told for now: keys, a list or memory are lacking.
+    Unavailable,
 }
 
 /// What is fetched and may be there by now, without which a token cannot be judged.

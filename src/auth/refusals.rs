@@ -3,10 +3,10 @@
 
 use std::fmt;
 
-use super::Refusal;
 use super::bearer::Scheme;
 use super::binding::BindingError;
 use super::challenge::Challenges;
+use super::claims::ClaimError;
 use super::credentials::CredentialsError;
 use super::csrf::CsrfError;
 use super::dpop::ProofError;
@@ -14,6 +14,7 @@ use super::identity_fields::FieldsError;
 use super::path::PathError;
 use super::rules::{ClientCertError, Unmet};
 use super::token::TokenError;
+use super::{Refusal, RefusalClass};
 use crate::config::{self, Binding};
 
 /// Those that come with a challenge.
@@ -46,6 +47,7 @@ impl Refusals {
                 ),
                 detail: "A more recent login is needed.",
                 code: "login_too_old",
+                class: RefusalClass::Permission,
                 reason: unmet.to_string(),
             },
         }
@@ -54,11 +56,13 @@ impl Refusals {
     /// The credentials are not one token.
     pub(super) fn unreadable(&self, error: &CredentialsError) -> Refusal {
         match error {
-            CredentialsError::SeveralFields => {
-                bad_request("The request has more than one Authorization header.", error)
-            }
+            CredentialsError::SeveralFields => Refusal {
+                class: RefusalClass::Unreadable,
+                ..bad_request("The request has more than one Authorization header.", error)
+            },
             CredentialsError::Several => Refusal {
                 challenge: Some(self.challenges.invalid_request()),
+                class: RefusalClass::Unreadable,
                 ..bad_request("The request has more than one token.", error)
             },
             // RFC 6750 section 3.1: a malformed request is not a token that is not believed.
@@ -67,6 +71,7 @@ impl Refusals {
                 challenge: Some(self.challenges.invalid_request()),
                 detail: "Authorization header must contain two space-delimited values",
                 code: "bad_authorization_header",
+                class: RefusalClass::Unreadable,
                 reason: error.to_string(),
             },
         }
@@ -79,6 +84,7 @@ impl Refusals {
             challenge: Some(self.challenges.missing()),
             detail: "Authentication credentials were not provided.",
             code: "not_authenticated",
+            class: RefusalClass::NoToken,
             reason: "no bearer token".to_owned(),
         }
     }
@@ -91,16 +97,20 @@ impl Refusals {
                 challenge: None,
                 detail: "The token cannot be checked for now.",
                 code: "token_not_checked",
+                class: RefusalClass::Unavailable,
                 reason: error.to_string(),
             };
         }
-        self.invalid(scheme, error.to_string())
+        Refusal {
+            class: class_of(error),
+            ..self.invalid(scheme, error.to_string())
+        }
     }
 
     /// The token is not for whoever shows it.
     pub(super) fn not_bound(&self, error: &BindingError, scheme: Option<Scheme>) -> Refusal {
         let reason = error.to_string();
-        match error {
+        let refusal = match error {
             // Another proof would not help (RFC 9449 section 7.1).
             BindingError::ShownAsBearer | BindingError::Proof(ProofError::OtherKey) => {
                 self.invalid(Some(Scheme::Dpop), reason)
@@ -111,6 +121,10 @@ impl Refusals {
             | BindingError::ShownAsDpop
             | BindingError::NoCertificate
             | BindingError::OtherCertificate => self.invalid(scheme, reason),
+        };
+        Refusal {
+            class: RefusalClass::Binding,
+            ..refusal
         }
     }
 
@@ -130,6 +144,7 @@ impl Refusals {
             challenge: Some(self.challenges.invalid_proof()),
             detail: "The DPoP proof is missing or not valid.",
             code: "invalid_dpop_proof",
+            class: RefusalClass::Binding,
             ..self.invalid(Some(Scheme::Dpop), reason)
         }
     }
@@ -140,6 +155,7 @@ impl Refusals {
             challenge: Some(self.challenges.invalid_token(scheme)),
             detail: "Given token not valid for any token type",
             code: "token_not_valid",
+            class: RefusalClass::Claims,
             reason,
         }
     }
@@ -155,6 +171,7 @@ impl Refusals {
             challenge: Some(self.challenges.insufficient_scope(scheme, scopes)),
             detail: "You do not have permission to perform this action.",
             code: "permission_denied",
+            class: RefusalClass::Permission,
             reason: reason.to_string(),
         }
     }
@@ -179,6 +196,7 @@ pub(super) fn forged(error: CsrfError) -> Refusal {
         challenge: None,
         detail: "CSRF Failed: the request was not made by this site.",
         code: "permission_denied",
+        class: RefusalClass::Request,
         reason: error.to_string(),
     }
 }
@@ -190,6 +208,7 @@ pub(super) fn unwritable(error: FieldsError) -> Refusal {
         challenge: None,
         detail: "The token says more than can be passed on.",
         code: "claims_too_large",
+        class: RefusalClass::Claims,
         reason: error.to_string(),
     }
 }
@@ -211,6 +230,7 @@ pub(super) fn without_certificate(error: ClientCertError) -> Refusal {
         challenge: None,
         detail,
         code,
+        class: RefusalClass::Permission,
         reason: error.to_string(),
     }
 }
@@ -222,6 +242,7 @@ pub(super) fn unremembered() -> Refusal {
         challenge: None,
         detail: "The DPoP proof cannot be checked for now.",
         code: "proof_not_checked",
+                class: RefusalClass::Unavailable,
         reason: "the replay cache has no room for the DPoP proof: too many were shown within `auth.dpop_window`".to_owned(),
     }
 }
@@ -232,6 +253,27 @@ fn bad_request(detail: &'static str, reason: &dyn fmt::Display) -> Refusal {
         challenge: None,
         detail,
         code: "invalid_request",
+        class: RefusalClass::Request,
         reason: reason.to_string(),
+    }
+}
+
+/// What is counted of a token that nobody believes.
+fn class_of(error: &TokenError) -> RefusalClass {
+    match error {
+        TokenError::TooLong(_)
+        | TokenError::Parts
+        | TokenError::Base64(_)
+        | TokenError::Header(_)
+        | TokenError::Payload(_) => RefusalClass::Unreadable,
+        TokenError::UnknownIssuer(_) | TokenError::UnknownKey { .. } => RefusalClass::UnknownKey,
+        TokenError::Signature { .. } | TokenError::Algorithm { .. } => RefusalClass::Signature,
+        TokenError::Claims {
+            error: ClaimError::Expired { .. },
+            ..
+        } => RefusalClass::Expired,
+        TokenError::Claims { .. } | TokenError::Type { .. } => RefusalClass::Claims,
+        TokenError::Revoked(_) => RefusalClass::Revoked,
+        TokenError::NoKeys { .. } | TokenError::NoDenyList(_) => RefusalClass::Unavailable,
     }
 }

@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -28,7 +29,11 @@ impl Fingerprint {
 }
 
 /// See the module. The one who looks in is one thread of one worker: each has its own after the fork.
-pub(super) struct VerifiedTokens(Mutex<LruCache<Fingerprint, Verified>>);
+pub(super) struct VerifiedTokens {
+    tokens: Mutex<LruCache<Fingerprint, Verified>>,
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
 
 struct Verified {
     claims: Arc<Claims>,
@@ -41,24 +46,37 @@ struct Verified {
 
 impl VerifiedTokens {
     pub(super) fn new() -> Self {
-        Self(Mutex::new(LruCache::new(TOKENS_MAX)))
+        Self {
+            tokens: Mutex::new(LruCache::new(TOKENS_MAX)),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+        }
     }
 
     /// The claims of a token that was verified before, if it is still valid, and the place of its issuer.
     pub(super) fn find(&self, token: &Fingerprint, now: UnixTime) -> Option<(Arc<Claims>, usize)> {
-        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = tokens.get(token)?;
-        let holds = found.since <= now && i64::try_from(now.0).is_ok_and(|now| now < found.until);
-        if holds {
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = tokens.get(token);
+        let holds = found.filter(|found| {
+            found.since <= now && i64::try_from(now.0).is_ok_and(|now| now < found.until)
+        });
+        if let Some(found) = holds {
+            count(&self.hits);
             return Some((Arc::clone(&found.claims), found.issuer));
         }
+        count(&self.misses);
         tokens.pop(token);
         None
     }
 
+    /// How many were recognised, and how many were not, since the process has judged.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        (self.hits.load(Relaxed), self.misses.load(Relaxed))
+    }
+
     /// Forgets all of them.
     pub(super) fn forget(&self) {
-        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         tokens.clear();
     }
 
@@ -70,7 +88,7 @@ impl VerifiedTokens {
         now: UnixTime,
         until: i64,
     ) {
-        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         let verified = Verified {
             claims: Arc::clone(claims),
             issuer,
@@ -79,6 +97,11 @@ impl VerifiedTokens {
         };
         tokens.put(token, verified);
     }
+}
+
+/// One more. Whoever counts holds the lock, so nobody else does.
+fn count(figure: &AtomicU64) {
+    figure.store(figure.load(Relaxed) + 1, Relaxed);
 }
 
 impl fmt::Debug for VerifiedTokens {
@@ -124,5 +147,15 @@ mod tests {
         let (tokens, _) = kept();
         let other = Fingerprint::of(b"a.b.C").expect("32 bytes");
         assert!(tokens.find(&other, UnixTime(150)).is_none());
+    }
+
+    #[test]
+    fn what_is_recognised_and_what_is_not_is_counted() {
+        let (tokens, token) = kept();
+        let other = Fingerprint::of(b"a.b.C").expect("32 bytes");
+        let _found = tokens.find(&token, UnixTime(150));
+        let _absent = tokens.find(&other, UnixTime(150));
+        let _expired = tokens.find(&token, UnixTime(200));
+        assert_eq!(tokens.counts(), (1, 2));
     }
 }

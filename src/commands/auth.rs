@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{CommandError, ExitCode, fetched, misconfigured, print, token};
 use crate::auth::{Explanation, Passed, Refusal, RequestView, Verdict};
 use crate::cli::{AuthCommand, AuthExplainArgs, ConfigArgs};
-use crate::config::{Access, Binding, ClaimTest, Rule, TokenSource};
+use crate::config::{Access, Binding, ClaimTest, RateBy, Rule, RuleRate, TokenSource};
 use crate::key_files::{self, MissingSecret};
 
 pub(super) fn run(command: &AuthCommand) -> Result<ExitCode, CommandError> {
@@ -120,6 +120,7 @@ fn shown(explanation: &Explanation, rules: &[Rule]) -> String {
                 challenge,
                 detail,
                 code,
+                class: _,
                 reason,
             } = refusal;
             lines.push(format!("verdict   refused with {status}: {reason}"));
@@ -153,8 +154,18 @@ fn in_words(rule: &Rule) -> String {
     ];
     let words = words.into_iter().flatten().chain(claims);
     let words = words.chain(rule.max_age.map(login));
+    let words = words.chain(rule.rate.as_ref().map(rate));
     let words = words.chain(rule.audit.then(|| "only an audit".to_owned()));
     words.collect::<Vec<_>>().join(", ")
+}
+
+fn rate(rate: &RuleRate) -> String {
+    let by = match rate.by {
+        RateBy::Address => "address",
+        RateBy::Subject => "subject",
+    };
+    let RuleRate { rate, burst, .. } = rate;
+    format!("{rate} by {by}, {burst} at once")
 }
 
 fn claim(name: &str, test: &ClaimTest) -> String {

@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use super::{
-    CommandError, load_database_password, load_signer, misconfigured, print, read_config, tell,
-};
+use super::{CommandError, misconfigured, print, read_config, tell};
 use crate::auth::Guard;
 use crate::cli::ConfigArgs;
 use crate::config::{self, Bind, Config, Sources, WorkerCount};
-use crate::key_files::{self, LoadedTls, MissingSecret};
+use crate::interpreter;
+use crate::key_files::{self, Files, LoadedTls, MissingSecret};
 use crate::master::identity_of;
 use crate::sys::identity::{self, IdentityError};
+use crate::sys::output;
 
 /// Checks the configuration and the files it names, and changes nothing; says what it would serve, warnings on standard
 /// error.
@@ -59,15 +59,26 @@ pub(super) fn fitness(sources: &Sources) -> Result<Config, CommandError> {
 
 /// The files, users and folders that the configuration names.
 fn examine(config: &Config) -> Result<(Guard, Option<LoadedTls>), CommandError> {
+    let files = Files::on_disk();
     let mut errors = absent(config);
-    let tls = key_files::load_tls(config).unwrap_or_else(|of_tls| {
+    if let Some(python) = &config.app.python {
+        errors.extend(
+            interpreter::Program::find(python)
+                .err()
+                .into_iter()
+                .flatten(),
+        );
+    }
+    let tls = key_files::load_tls(&files, config, None).unwrap_or_else(|of_tls| {
         errors.splice(0..0, of_tls);
         None
     });
     match key_files::load(&config.auth, MissingSecret::StandIn) {
         Ok(guard) if errors.is_empty() => {
-            load_signer(config, &guard)?;
-            load_database_password(config)?;
+            let signer = key_files::load_signer(&files, config, &guard).map(drop);
+            signer
+                .and_then(|()| key_files::load_database_password(&files, config).map(drop))
+                .map_err(|error| misconfigured(&[error]))?;
             Ok((guard, tls))
         }
         Ok(_) => Err(misconfigured(&errors)),
@@ -101,8 +112,10 @@ fn absent(config: &Config) -> Vec<String> {
     ];
     let supplementary = process.groups.iter().flatten();
     let supplementary = supplementary.map(|name| ("process.groups", Some(name.as_str())));
+    let access_log = config.access_log.as_ref().and_then(|log| log.to.file());
     let files = [
         ("log.file", config.log.file.as_deref()),
+        ("access_log.to", access_log),
         ("process.pid_file", process.pid_file.as_deref()),
     ];
     let unknown_user = |(key, name): (_, Option<&str>)| identity::user(key, name?).err();
@@ -113,13 +126,38 @@ fn absent(config: &Config) -> Vec<String> {
         (!folder.is_dir()).then(|| format!("`{key}`: there is no folder `{shown}`"))
     };
     let groups = groups.into_iter().chain(supplementary);
+    let served = absent_folders(config);
     users
         .into_iter()
         .filter_map(unknown_user)
         .chain(groups.filter_map(unknown_group))
         .map(|error| error.to_string())
         .chain(files.into_iter().filter_map(no_folder))
+        .chain(access_log.and_then(unwritable))
+        .chain(served)
         .collect()
+}
+
+/// Folders of `[[http.static]]` that are none.
+pub(super) fn absent_folders(config: &Config) -> Vec<String> {
+    let folders = config.http.static_folders.iter().enumerate();
+    let absent = folders.filter(|(_, served)| !served.folder.is_dir());
+    absent
+        .map(|(index, served)| {
+            let folder = served.folder.display();
+            format!("`http.static[{index}].folder`: there is no folder `{folder}`")
+        })
+        .collect()
+}
+
+/// Why the access log could not be opened by whoever asks, where its folder is there.
+fn unwritable(file: &Path) -> Option<String> {
+    let folder = key_files::folder_of(file);
+    let error = output::may_append(file).err().filter(|_| folder.is_dir())?;
+    let (file, reason) = (file.display(), error.kind());
+    Some(format!(
+        "`access_log.to`: `{file}` cannot be written: {reason}"
+    ))
 }
 
 /// One line that tells whether this is the file that was meant.
@@ -137,9 +175,14 @@ fn summary(config: &Config) -> String {
         WorkerCount::Auto => "a worker for each processor".to_owned(),
         WorkerCount::Fixed(count) => counted(usize::from(count), "worker"),
     };
+    let python = config.app.python.as_ref().map(|python| {
+        let interpreter = python.interpreter.display();
+        format!(" {} in {interpreter},", python.wsgi)
+    });
     format!(
-        "{} is fine: {}, {workers}, {}, {}",
+        "{} is fine:{} {}, {workers}, {}, {}",
         config.file.display(),
+        python.unwrap_or_default(),
         binds.join(" "),
         counted(config.auth.issuers.len(), "issuer"),
         counted(config.auth.rules.len(), "rule"),

@@ -7,15 +7,13 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::app::App;
-use crate::auth::{Guard, UnixTime};
 use crate::cli::{Cli, Command, ConfigArgs};
 use crate::config::{
-    Config, ConfigErrors, Database, DenyListSource, FetchKind, Loaded, Sources, load, read,
+    Config, ConfigErrors, DenyListSource, FetchKind, Loaded, Search, Sources, load, read,
 };
-use crate::key_files;
+use crate::key_files::{self, Files};
 use crate::master::control::Request;
-use crate::sys::clock;
-use crate::tokens::{DenyTable, Password, Signer};
+use crate::tokens::{DenyTable, Password};
 
 mod ask;
 mod auth;
@@ -38,9 +36,7 @@ mod user;
 /// It could not be done; nothing half-done remains.
 pub fn execute<A: App>(cli: &Cli, app: A) -> Result<ExitCode, CommandError> {
     match &cli.command {
-        Command::Run(args) if args.preflight => {
-            preflight::run(&args.config).map(|()| ExitCode::Success)
-        }
+        Command::Run(args) if args.preflight => preflight::run(args).map(|()| ExitCode::Success),
         Command::Run(args) => run::run(args, app),
         Command::Check(args) => check::run(args).map(|()| ExitCode::Success),
         Command::Status { master, json } => status::run(master, *json),
@@ -149,45 +145,10 @@ pub(crate) fn read_config(args: &ConfigArgs) -> Result<Loaded, CommandError> {
     Ok(read(&sources(args)?)?)
 }
 
-/// What the token service of `config` signs with; absent when there is no service, or while the secret of its issuer is still
-/// to be made.
-pub(crate) fn load_signer(config: &Config, guard: &Guard) -> Result<Option<Signer>, CommandError> {
-    let (Some(tokens), Some(issuer)) = (&config.auth.tokens, config.auth.token_issuer()) else {
-        return Ok(None);
-    };
-    if key_files::to_be_made(&config.auth).any(|(each, _)| each.name == issuer.name) {
-        return Ok(None);
-    }
-    let now = UnixTime(clock::unix().as_secs());
-    key_files::load_signing_key(tokens, issuer)
-        .and_then(|key| Signer::new(tokens, issuer, key, guard, now))
-        .map(Some)
-        .map_err(|error| misconfigured(&[format!("auth.tokens: {error}")]))
-}
-
 /// The password of the token database; absent when none is configured.
 pub(crate) fn load_database_password(config: &Config) -> Result<Option<Password>, CommandError> {
-    let tokens = config.auth.tokens.as_ref();
-    let Some(Database::Postgres {
-        password_file: Some(file),
-        ..
-    }) = tokens.map(|tokens| &tokens.database)
-    else {
-        return Ok(None);
-    };
-    if !file.try_exists().unwrap_or(true) {
-        let shown = file.display();
-        let missing = format!(
-            "auth.tokens.database_password_file: `{shown}` does not exist; put the password into it, as a file that only its owner can read (`chmod 600 {shown}`), or leave the key out where the server asks for none"
-        );
-        return Err(misconfigured(&[missing]));
-    }
-    key_files::read_secret(file)
-        .and_then(|secret| {
-            Password::new(secret).map_err(|error| format!("`{}`: {error}", file.display()))
-        })
-        .map(Some)
-        .map_err(|error| misconfigured(&[format!("auth.tokens.database_password_file: {error}")]))
+    key_files::load_database_password(&Files::on_disk(), config)
+        .map_err(|error| misconfigured(&[error]))
 }
 
 /// The deny list in the token database; absent where the configuration has none there.
@@ -231,10 +192,15 @@ pub(crate) fn sources(args: &ConfigArgs) -> Result<Sources, CommandError> {
     }
     Ok(Sources {
         file: args.file.clone(),
+        wsgi: None,
         bind: args.bind.clone(),
         workers: args.workers.clone(),
         log_level: args.log_level.clone(),
         env,
+        search: Search {
+            virtual_env: env::var("VIRTUAL_ENV").ok(),
+            path: env::var("PATH").ok(),
+        },
     })
 }
 

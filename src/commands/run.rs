@@ -6,19 +6,22 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::{CommandError, ExitCode};
+use crate::admin;
 use crate::agent;
 use crate::app::App;
 use crate::auth::Guard;
 use crate::cli::RunArgs;
-use crate::config::{self, Bind, FeedPurpose, Log, Sources};
-use crate::key_files::{self, MissingSecret};
+use crate::config::{self, AccessLog, Bind, FeedPurpose, KEYS_MAX, Log, Sources};
+use crate::interpreter::{self, Interpreter};
+use crate::key_files::{self, Files, MissingSecret, Secrets};
 use crate::logging;
 use crate::master::{
-    AgentAssignment, Assignment, Ending, Inherited, Known, ListenError, Loaded, Loader, Master,
-    Program, Purpose, RunAgent, Serve, ServiceManager, SocketPathError, StartError, Takeover,
+    AdminAssignment, AdminSocket, AgentAssignment, Assignment, Ending, Inherited, Known,
+    ListenError, Loaded, Loader, Master, Program, Purpose, RunAgent, Serve, ServiceManager,
+    SocketPathError, StartError, Takeover,
 };
-use crate::tls::Tls;
-use crate::tokens::{DenyTable, Flush, Password, Signer};
+use crate::sys::handover::read_sealed;
+use crate::tokens::{DenyTable, Flush, Password};
 use crate::worker::{self, Task};
 
 /// Serves `app` as the configuration says.
@@ -38,10 +41,11 @@ fn start<A: App>(args: &RunArgs, app: A) -> Result<Master, CommandError> {
     let program = Program::of_this_process();
     let manager = service_manager();
     let inherited = Inherited::take(&manager);
-    let sources = super::sources(&args.config)?;
+    let sources = sources(args)?;
     let app = Rc::new(app);
     let loaded = read(&sources, &app, Purpose::Force)?;
     start_log(&loaded.config.log)?;
+    start_access_log(loaded.config.access_log.as_ref())?;
     let loader = loader(sources, app);
     Master::start(loaded, loader, &manager, inherited, program)
         .map_err(|error| cannot_start(&error))
@@ -52,15 +56,26 @@ fn start<A: App>(args: &RunArgs, app: A) -> Result<Master, CommandError> {
 fn resume<A: App>(args: &RunArgs, app: A, number: i32) -> Result<Master, CommandError> {
     let takeover =
         Takeover::receive(number).map_err(|error| CommandError::failure(error.to_string()))?;
-    let loader = loader(super::sources(&args.config)?, Rc::new(app));
+    let loader = loader(sources(args)?, Rc::new(app));
     let generations = takeover.load(&loader);
     let log = takeover.log(&generations);
     if let Err(error) = start_log(&log) {
         start_log(&Log { file: None, ..log })?;
         tracing::error!("{error}");
     }
+    if let Err(error) = start_access_log(takeover.access_log(&generations).as_ref()) {
+        tracing::error!("{error}");
+    }
     Master::resume(takeover, generations, loader, &service_manager())
         .map_err(|error| cannot_start(&error))
+}
+
+/// Where the configuration comes from; an upgrade is called as the master was.
+pub(super) fn sources(args: &RunArgs) -> Result<Sources, CommandError> {
+    Ok(Sources {
+        wsgi: args.application.clone(),
+        ..super::sources(&args.config)?
+    })
 }
 
 fn start_log(log: &Log) -> Result<(), CommandError> {
@@ -69,6 +84,14 @@ fn start_log(log: &Log) -> Result<(), CommandError> {
             Some(path) => format!("cannot open `log.file` `{}`: {error}", path.display()),
             None => format!("cannot log to standard error: {error}"),
         })
+    })
+}
+
+fn start_access_log(config: Option<&AccessLog>) -> Result<(), CommandError> {
+    logging::change_access(config).map_err(|error| {
+        let to = config.map(|config| config.to.to_string());
+        let to = to.unwrap_or_default();
+        CommandError::usage(format!("cannot open `access_log.to` `{to}`: {error}"))
     })
 }
 
@@ -129,39 +152,47 @@ fn read<A: App>(
         settings,
         overridden,
     } = loaded;
+    let absent = super::check::absent_folders(&config);
+    if !absent.is_empty() {
+        return Err(super::misconfigured(&absent));
+    }
     let missing = match purpose {
         Purpose::Force | Purpose::Resume(_) => MissingSecret::Make,
         Purpose::Look => MissingSecret::StandIn,
     };
-    let (guard, mut digests) = key_files::load_with_digests(&config.auth, missing)
+    let files = Files::on_disk();
+    let (secrets, account) = Secrets::load(&files, &config, missing, None)
         .map_err(|errors| super::misconfigured(&errors))?;
     let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-    warnings.extend(guard.warnings().iter().cloned());
-    let tls = key_files::load_tls(&config).map_err(|errors| super::misconfigured(&errors))?;
-    let tls = tls.map(|loaded| {
-        digests.extend(loaded.digests);
-        warnings.extend(loaded.warnings);
-        Arc::new(loaded.tls)
-    });
-    let signer = super::load_signer(&config, &guard)?.map(Arc::new);
-    let secrets = Secrets {
-        signer,
-        tls,
-        database_password: super::load_database_password(&config)?,
+    warnings.extend(account.warnings);
+    let entries = entries(&config, &secrets.guard);
+    // Found at each reload: what was linked anew, or stands in `app.env_file` by then, is what the next workers are.
+    let interpreter = match &config.app.python {
+        Some(python) => Some(Interpreter {
+            program: interpreter::Program::find(python)
+                .map_err(|errors| super::misconfigured(&errors))?,
+            text: text.clone(),
+            sources: sources.clone(),
+            files,
+        }),
+        None => None,
     };
-    let entries = entries(&config, &guard);
     let config = Arc::new(config);
     let read_feed = {
         let config = Arc::clone(&config);
         Rc::new(move |place, in_force| key_files::read_feed(&config, place, in_force))
     };
-    let run_agent = run_agent(&config, secrets.database_password.as_ref());
-    let serve = serve(
-        Arc::clone(&config),
-        Arc::new(guard),
-        secrets,
-        Rc::clone(app),
-    );
+    let admin_guard = match config.admin_auth() {
+        Some(auth) => {
+            let guard = key_files::load(&auth, missing);
+            Some(Arc::new(
+                guard.map_err(|errors| super::misconfigured(&errors))?,
+            ))
+        }
+        None => None,
+    };
+    let run_agent = run_agent(&config, secrets.database_password.as_ref(), admin_guard);
+    let serve = serve(Arc::clone(&config), secrets, interpreter, Rc::clone(app));
     Ok(Loaded {
         config,
         text,
@@ -169,7 +200,7 @@ fn read<A: App>(
         warnings,
         settings,
         overridden,
-        digests,
+        digests: account.digests,
         entries,
         read_feed,
         run_agent,
@@ -188,7 +219,11 @@ fn entries(config: &config::Config, guard: &Guard) -> Vec<Option<usize>> {
 }
 
 /// What the agent process does.
-fn run_agent(config: &config::Config, password: Option<&Password>) -> RunAgent {
+fn run_agent(
+    config: &config::Config,
+    password: Option<&Password>,
+    admin_guard: Option<Arc<Guard>>,
+) -> RunAgent {
     let tokens = config.auth.tokens.as_ref();
     let table = tokens.map(|tokens| DenyTable::new(tokens.clone(), password.cloned()));
     let flush = tokens.and_then(|tokens| {
@@ -202,6 +237,7 @@ fn run_agent(config: &config::Config, password: Option<&Password>) -> RunAgent {
             feeds,
             identity,
             log,
+            admin,
         } = assignment;
         let feeds = feeds.into_iter();
         agent::run(agent::Task {
@@ -217,21 +253,45 @@ fn run_agent(config: &config::Config, password: Option<&Password>) -> RunAgent {
             log,
             table: table.clone(),
             flush: flush.clone(),
+            admin: admin.map(|assignment| admin_setting(assignment, admin_guard.clone())),
         })
     })
 }
 
-/// What comes from files that workers may not read.
-struct Secrets {
-    signer: Option<Arc<Signer>>,
-    tls: Option<Arc<Tls>>,
-    database_password: Option<Password>,
+/// What the agent answers monitoring with.
+fn admin_setting(assignment: AdminAssignment, guard: Option<Arc<Guard>>) -> admin::Setting {
+    let AdminAssignment {
+        sockets,
+        scoreboard,
+        ready_min,
+        keys,
+    } = assignment;
+    if let (Some(guard), Some(keys)) = (&guard, keys) {
+        // They were judged when they were read. Where they cannot be had, those of before stay.
+        let content = read_sealed(keys, KEYS_MAX);
+        let renewed = content.map(|content| guard.renew_keys(0, &content, None));
+        if let Err(reason) = renewed.map_or_else(
+            |error| Err(error.to_string()),
+            |renewed| renewed.map_err(|error| error.to_string()),
+        ) {
+            tracing::error!(reason, "admin: cannot take the keys that have changed");
+        }
+    }
+    let sockets = sockets.into_iter();
+    admin::Setting {
+        sockets: sockets
+            .map(|AdminSocket { is_tcp, socket }| admin::Socket { is_tcp, socket })
+            .collect(),
+        scoreboard,
+        ready_min,
+        guard,
+    }
 }
 
 fn serve<A: App>(
     config: Arc<config::Config>,
-    guard: Arc<Guard>,
     secrets: Secrets,
+    interpreter: Option<Interpreter>,
     app: Rc<A>,
 ) -> Serve {
     Rc::new(move |assignment: Assignment| {
@@ -245,6 +305,7 @@ fn serve<A: App>(
             listeners,
             seat,
             replay,
+            rates,
             identity,
         } = assignment;
         let task = Task {
@@ -253,7 +314,7 @@ fn serve<A: App>(
             generation,
             workers,
             config: Arc::clone(&config),
-            guard: Arc::clone(&guard),
+            guard: Arc::clone(&secrets.guard),
             signer: secrets.signer.clone(),
             tls: secrets.tls.clone(),
             database_password: secrets.database_password.clone(),
@@ -261,9 +322,14 @@ fn serve<A: App>(
             listeners,
             seat,
             replay,
+            rates,
             identity,
         };
-        worker::run(task, app.as_ref()).into()
+        match &interpreter {
+            Some(interpreter) => interpreter.run(&task, &secrets),
+            None => worker::run(task, app.as_ref()),
+        }
+        .into()
     })
 }
 

@@ -48,6 +48,12 @@ fn shown(status: &Status) -> String {
             status.workers_wanted, status.workers_because
         ),
     ];
+    if let Some(python) = &status.python {
+        lines.push(format!(
+            "python     {} in {}",
+            python.application, python.interpreter
+        ));
+    }
     if let Some(stop) = &status.stop {
         let ends = format!("ends in {} at the latest", span(stop.ends_in));
         lines.push(match (stop.phase, stop.drains_in) {
@@ -88,6 +94,9 @@ fn shown(status: &Status) -> String {
         match totals.blocked {
             0 => String::new(),
             blocked => format!(", {blocked} blocked"),
+        } + &match totals.overloaded {
+            0 => String::new(),
+            overloaded => format!(", {overloaded} overloaded"),
         },
         totals.connections
     ));
@@ -209,6 +218,7 @@ fn workers(status: &Status) -> String {
         "UP",
         "CONNS",
         "BUSY",
+        "QUEUED",
         "REQUESTS",
         "MEMORY",
         "OLDEST REQUEST",
@@ -227,7 +237,8 @@ fn workers(status: &Status) -> String {
             worker.state.clone(),
             span(worker.uptime),
             worker.connections.to_string(),
-            worker.in_flight.to_string(),
+            worker.in_flight.saturating_sub(worker.queued).to_string(),
+            worker.queued.to_string(),
             worker.requests.to_string(),
             memory.unwrap_or_default(),
             oldest.unwrap_or_default(),

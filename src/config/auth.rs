@@ -1,6 +1,7 @@
 //! `[auth]` in force: who may sign tokens, where they stand, what they allow.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use http::HeaderName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Fetch, Tokens};
+use super::{Fetch, Rate, Tokens};
 
 /// `[auth]`: who may sign tokens and what they allow.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -81,6 +82,11 @@ impl Auth {
     pub fn wants_client_certs(&self) -> bool {
         let is_wanted = |rule: &Rule| rule.client_cert.is_some();
         self.has_binding(Binding::Mtls) || self.rules.iter().any(is_wanted)
+    }
+
+    /// Whether a rule lets clients make only so many requests.
+    pub fn has_rate(&self) -> bool {
+        self.rules.iter().any(|rule| rule.rate.is_some())
     }
 
     /// Whether the tokens of all issuers are.
@@ -278,6 +284,29 @@ pub struct Rule {
     pub query_token: Option<String>,
     /// The certificate that the client must have shown; absent: none is needed.
     pub client_cert: Option<ClientCert>,
+    /// How many requests one client may make; absent: any number.
+    pub rate: Option<RuleRate>,
+}
+
+/// How many requests one client may make that a rule lets pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RuleRate {
+    /// So many within so long, evenly.
+    pub rate: Rate,
+    /// So many at once.
+    pub burst: NonZeroU32,
+    /// What makes a client.
+    pub by: RateBy,
+}
+
+/// `auth.rule.rate_by`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RateBy {
+    /// Its address; of IPv6 the network of 64 bits.
+    Address,
+    /// The issuer and the subject of its token; its address where it has none.
+    Subject,
 }
 
 /// What a rule asks of the certificate of the client.

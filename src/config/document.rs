@@ -110,6 +110,13 @@ impl Document {
                 Value::Array(addresses.collect()),
             );
         }
+        if let Some(text) = &sources.wsgi {
+            self.put(
+                &KeyPath::from("app.wsgi"),
+                Origin::Flag("destrier run wsgi:…"),
+                text,
+            );
+        }
         if let Some(text) = &sources.workers {
             self.put(
                 &KeyPath::from("workers.count"),

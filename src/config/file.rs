@@ -9,12 +9,20 @@ use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 
 use super::notation::{Octal, OneOrMany, Period, Size, Text, Whole};
-use super::{AppKind, Balance, Format, Level, Strategy, WorkerCount};
+use super::{Balance, Format, ForwardedFields, Level, Strategy, WorkerCount};
 
+mod access_log;
+mod admin;
+mod answers;
+mod app;
 mod auth;
 mod tls;
 mod tokens;
 
+pub(super) use access_log::AccessLog;
+pub(super) use admin::Admin;
+pub(super) use answers::{Compression, Headers, Static};
+pub(super) use app::App;
 pub(super) use auth::{Auth, Issuer, Revocation, Rule};
 pub(super) use tls::Tls;
 pub(super) use tokens::Tokens;
@@ -45,6 +53,12 @@ pub(super) struct File {
     pub http: Http,
     /// Limits of one WebSocket.
     pub websocket: Websocket,
+    /// Which answers are compressed on their way out.
+    pub compression: Compression,
+    /// Header fields of every answer, unless the application has set them.
+    pub headers: Headers,
+    /// Where monitoring asks: probes and metrics.
+    pub admin: Admin,
     /// What load balancers ask.
     pub health: Health,
     /// Who may sign tokens and what they allow.
@@ -53,6 +67,8 @@ pub(super) struct File {
     pub app: App,
     /// What is written down.
     pub log: Log,
+    /// One line for each request.
+    pub access_log: AccessLog,
 }
 
 /// The schema of [`File`], without references, so that it can be walked.
@@ -89,6 +105,10 @@ pub(super) struct Server {
     pub unix_group: Option<Text>,
     /// Peers whose word on a client counts: addresses, networks such as `10.0.0.0/8`, or `unix` for all that come over Unix sockets.
     pub trusted_proxies: OneOrMany<Text>,
+    /// Addresses of `server.bind` and `tls.bind` on which every connection begins with a PROXY header, from one of `trusted_proxies`.
+    pub proxy_protocol: OneOrMany<Text>,
+    /// The fields in which `trusted_proxies` tell of their clients: `X-Forwarded-For` and its like, `Forwarded` (RFC 7239), or none.
+    pub forwarded: ForwardedFields,
 }
 
 impl Default for Server {
@@ -101,6 +121,8 @@ impl Default for Server {
             unix_owner: None,
             unix_group: None,
             trusted_proxies: OneOrMany::default(),
+            proxy_protocol: OneOrMany::default(),
+            forwarded: ForwardedFields::XForwarded,
         }
     }
 }
@@ -276,6 +298,20 @@ pub(super) struct Http {
     pub max_head: Size<KIBIBYTE, { 256 * KIBIBYTE }>,
     /// How large the body of a request may be; then 413. 0: any size.
     pub max_body: Size<1, { 1 << 50 }>,
+    /// How long no byte of a body may come while somebody waits for it; then 408. 0s: for ever.
+    pub body_timeout: Period<0, DAY>,
+    /// How many bytes of a body must come in a second while somebody waits for them, over `body_timeout`, or over 20 s where that
+    /// is 0s; else 408. 0: any number.
+    pub body_min_rate: Size<1, { 1 << 30 }>,
+    /// How many requests the application of a worker works on at once; more wait in the queue. 0: any number.
+    pub max_in_flight: Whole<0, 1_000_000>,
+    /// How many requests wait in a worker until the application has a place for them; more get 503 at once.
+    pub queue: Whole<0, 1_000_000>,
+    /// How long a request waits there; then 503.
+    pub max_queue_wait: Period<1, HOUR>,
+    /// Folders whose files are answers to requests for paths under a prefix.
+    #[serde(rename = "static")]
+    pub static_folders: Vec<Static>,
 }
 
 impl Default for Http {
@@ -298,6 +334,12 @@ impl Default for Http {
             max_headers: Whole(100),
             max_head: Size(32 * KIBIBYTE),
             max_body: Size(1 << 30),
+            body_timeout: Period(Duration::from_secs(30)),
+            body_min_rate: Size(500),
+            max_in_flight: Whole(4096),
+            queue: Whole(1024),
+            max_queue_wait: Period(Duration::from_secs(1)),
+            static_folders: Vec::new(),
         }
     }
 }
@@ -320,7 +362,7 @@ impl Default for Websocket {
 }
 
 /// What load balancers ask.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, expecting = "a table")]
 #[schemars(deny_unknown_fields)]
 pub(super) struct Health {
@@ -328,24 +370,15 @@ pub(super) struct Health {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub readiness_path: Option<Text>,
+    /// The probe `/readyz` of `admin.bind` answers 200 while at least so many workers take connections.
+    pub ready_min: Whole<1, 512>,
 }
 
-/// What is served.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, expecting = "a table")]
-#[schemars(deny_unknown_fields)]
-pub(super) struct App {
-    /// Which application.
-    pub kind: AppKind,
-    /// Whether the fault routes of the demo (crash, hang, leak, exit, stuck) exist.
-    pub faults: bool,
-}
-
-impl Default for App {
+impl Default for Health {
     fn default() -> Self {
         Self {
-            kind: AppKind::Demo,
-            faults: false,
+            readiness_path: None,
+            ready_min: Whole(1),
         }
     }
 }
@@ -363,8 +396,6 @@ pub(super) struct Log {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub file: Option<Text>,
-    /// Whether each request gets a line.
-    pub access: bool,
 }
 
 impl Default for Log {
@@ -373,7 +404,6 @@ impl Default for Log {
             level: Level::Info,
             format: Format::Auto,
             file: None,
-            access: false,
         }
     }
 }

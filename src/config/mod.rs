@@ -8,12 +8,17 @@
 //! in `config/reference.toml`, which a test asks for.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod access_log;
+mod admin;
+mod answers;
+mod app;
 mod auth;
 mod bind;
 mod decode;
@@ -23,6 +28,7 @@ mod errors;
 mod feed;
 mod fetch;
 mod file;
+mod interpreter;
 mod key;
 mod known;
 mod locate;
@@ -43,10 +49,14 @@ mod validate;
 
 use errors::Problems;
 
+pub use access_log::{AccessField, AccessFormat, AccessLog, AccessTarget, Facility, TemplatePart};
+pub use admin::Admin;
+pub use answers::{Compression, CompressionAlgorithm, HeaderPreset, Headers, StaticFolder};
+pub use app::{App, AppKind, Python, PythonEntry};
 pub use auth::{
     Access, Algorithm, Auth, Binding, ClaimField, ClaimTest, ClientCert, ClientCertFormat,
     ClientCertNeed, DPOP_WINDOW_MAX, DenyListSource, DoubleSubmit, FieldFormat, Issuer, KeySource,
-    LEEWAY_MAX, OnStale, Revocation, Rule, TokenSource,
+    LEEWAY_MAX, OnStale, RateBy, Revocation, Rule, RuleRate, TokenSource,
 };
 pub use difference::{Difference, differences};
 pub use errors::{ConfigErrors, Problem};
@@ -56,7 +66,7 @@ pub use locate::{Located, locate};
 pub use origin::Origin;
 pub use peer::network_of;
 pub use show::{Overridden, Setting, shown};
-pub use sources::{Sources, Text};
+pub use sources::{Search, Sources, Text};
 pub use tls::{ClientAuth, ClientAuthMode, Tls, TlsCertificate, TlsVersion};
 pub use tokens::{
     Database, RESERVED_CLAIMS, Rate, RatePeriod, Schema, SchemaName, TokenKind, Tokens,
@@ -103,8 +113,9 @@ fn check(text: Text, mut problems: Problems, sources: &Sources) -> Result<Loaded
     };
     let mut warnings = document.override_with(sources, &mut problems);
     let mut file = decode::decode(&mut document, &mut problems);
-    resolve::settle_bind(&mut file, &document);
+    resolve::settle(&mut file, &document);
     resolve::make_absolute(&mut file, &document);
+    interpreter::find(&mut file, &document, sources, &mut problems);
     let (config, doubts) = validate::validate(&file, &document, &mut problems);
     warnings.extend(doubts);
     if !problems.is_empty() {
@@ -158,6 +169,12 @@ pub struct Config {
     pub http: Http,
     /// Limits of one WebSocket.
     pub websocket: Websocket,
+    /// Which answers are compressed on their way out.
+    pub compression: Compression,
+    /// Header fields of every answer.
+    pub headers: Headers,
+    /// Where monitoring asks.
+    pub admin: Admin,
     /// What load balancers ask.
     pub health: Health,
     /// Who may sign tokens and what they allow.
@@ -166,6 +183,8 @@ pub struct Config {
     pub app: App,
     /// What is written down.
     pub log: Log,
+    /// One line for each request; absent: they get none.
+    pub access_log: Option<AccessLog>,
 }
 
 /// `[server]`: the listeners.
@@ -185,6 +204,22 @@ pub struct Server {
     pub unix_group: Option<String>,
     /// Peers whose word on a client counts.
     pub trusted_proxies: TrustedProxies,
+    /// Those of the addresses on which every connection begins with a PROXY header.
+    pub proxy_protocol: Vec<Bind>,
+    /// The fields in which those peers tell of their clients.
+    pub forwarded: ForwardedFields,
+}
+
+/// The fields in which a trusted proxy tells of its client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForwardedFields {
+    /// `X-Forwarded-For`, `-Proto`, `-Host` and `-Port`, `X-Real-IP`.
+    XForwarded,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+    /// None: the proxy is the client.
+    None,
 }
 
 /// One address to listen on.
@@ -333,6 +368,18 @@ pub struct Http {
     pub max_head: usize,
     /// How many bytes the body of a request may have, where its rule says nothing else.
     pub max_body: u64,
+    /// How long no byte of a body may come that somebody waits for.
+    pub body_timeout: Option<Duration>,
+    /// How many bytes of a body must come in a second while somebody waits for them.
+    pub body_min_rate: Option<NonZeroU64>,
+    /// How many requests the application of a worker works on at once.
+    pub max_in_flight: Option<u32>,
+    /// How many more wait for that in a worker.
+    pub queue: u32,
+    /// For how long.
+    pub max_queue_wait: Duration,
+    /// Folders whose files are answers.
+    pub static_folders: Vec<StaticFolder>,
 }
 
 /// `[websocket]`: limits of one WebSocket.
@@ -347,23 +394,8 @@ pub struct Websocket {
 pub struct Health {
     /// The path on which workers say whether the server wants requests; when absent they do not.
     pub readiness_path: Option<String>,
-}
-
-/// `[app]`: what is served.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct App {
-    /// Which application.
-    pub kind: AppKind,
-    /// Whether the demo's fault routes (crash, hang, leak, exit, stuck) exist.
-    pub faults: bool,
-}
-
-/// `app.kind`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum AppKind {
-    /// The small JSON service that destrier carries.
-    Demo,
+    /// The server is ready while at least so many workers take connections.
+    pub ready_min: u16,
 }
 
 /// `[log]`: what is written down.
@@ -375,8 +407,6 @@ pub struct Log {
     pub format: Format,
     /// Where they go; standard error when absent. Reopened on SIGUSR1.
     pub file: Option<PathBuf>,
-    /// Whether each request gets a line.
-    pub access: bool,
 }
 
 /// `log.level`.

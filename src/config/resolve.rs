@@ -1,12 +1,18 @@
 //! Paths: in the file they are relative to the file's folder, elsewhere to the current directory.
 
+use super::Balance;
+use super::access_log;
 use super::document::Document;
 use super::file::File;
 use super::key::KeyPath;
 use super::notation::Text;
 
-/// Where only `tls.bind` is written, nothing is served without TLS.
-pub(super) fn settle_bind(file: &mut File, document: &Document) {
+/// Defaults that depend on other keys. Where only `tls.bind` is written, nothing is served without TLS. Workers that run Python take a
+/// connection when they have a thread for it, so that no request waits behind a slow one while another worker is idle.
+pub(super) fn settle(file: &mut File, document: &Document) {
+    if file.app.wsgi.is_some() && document.value(&"server.balance".into()).is_none() {
+        file.server.balance = Balance::Shared;
+    }
     if !file.tls.addresses().is_empty() && document.value(&"server.bind".into()).is_none() {
         file.server.bind.0.clear();
     }
@@ -25,6 +31,16 @@ pub(super) fn make_absolute(file: &mut File, document: &Document) {
         &mut file.process.control_socket,
     );
     resolve(&"log.file".into(), &mut file.log.file);
+    if access_log::is_file(&file.access_log.to.0) {
+        let Text(path) = &mut file.access_log.to;
+        *path = document.resolve(&"access_log.to".into(), path);
+    }
+    // A name without a slash is looked for on PATH.
+    if file.app.python.iter().any(|Text(path)| path.contains('/')) {
+        resolve(&"app.python".into(), &mut file.app.python);
+    }
+    resolve(&"app.chdir".into(), &mut file.app.chdir);
+    resolve(&"app.env_file".into(), &mut file.app.env_file);
     resolve(
         &"auth.tokens.signing_key_file".into(),
         &mut file.auth.tokens.signing_key_file,
@@ -55,6 +71,10 @@ pub(super) fn make_absolute(file: &mut File, document: &Document) {
         resolve(&key.child("jwks_file"), &mut issuer.jwks_file);
         resolve(&key.child("ca_file"), &mut issuer.ca_file);
     }
+    for (index, item) in file.http.static_folders.iter_mut().enumerate() {
+        let key = KeyPath::from("http.static").item(index);
+        resolve(&key.child("folder"), &mut item.folder);
+    }
     let tls = KeyPath::from("tls");
     resolve(
         &tls.child("certificate_file"),
@@ -76,6 +96,11 @@ pub(super) fn make_absolute(file: &mut File, document: &Document) {
     for (key, binds) in [
         ("server.bind", Some(&mut file.server.bind)),
         ("tls.bind", file.tls.bind.as_mut()),
+        ("admin.bind", file.admin.bind.as_mut()),
+        (
+            "server.proxy_protocol",
+            Some(&mut file.server.proxy_protocol),
+        ),
     ] {
         let key = KeyPath::from(key);
         for (index, Text(bind)) in binds.into_iter().flat_map(|binds| &mut binds.0).enumerate() {

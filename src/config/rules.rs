@@ -127,6 +127,24 @@ fn covers_path(earlier: &str, later: &str) -> bool {
     theirs.next().is_none()
 }
 
+/// Whether the rule lets anybody GET something under `prefix`, which ends with `/`.
+pub(super) fn reaches_under(rule: &Rule, prefix: &str) -> bool {
+    let is_read = |method: &String| method == "GET" || method == "HEAD";
+    if !rule.methods.is_empty() && !rule.methods.iter().any(is_read) {
+        return false;
+    }
+    let mut segments = rule.path.split('/');
+    let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
+    for name in prefix.split('/') {
+        match segments.next() {
+            Some("**") => return true,
+            Some(segment) if segment.starts_with('{') || segment == name => {}
+            Some(_) | None => return false,
+        }
+    }
+    segments.next().is_some()
+}
+
 /// What a rule asks of a token.
 pub(super) fn has_needs(rule: &Rule) -> bool {
     !(rule.scopes.is_empty()

@@ -12,13 +12,18 @@ use super::errors::Problems;
 
 const FILE_HERE: &str = "destrier.toml";
 const FILE_OF_SYSTEM: &str = "/etc/destrier/destrier.toml";
+/// What is in force where an application is named and there is no file: whoever tries one wants to see it.
+const WITHOUT_FILE: &str = "[[auth.rule]]\npath = \"/**\"\naccess = \"public\"\n";
 const FILE_SIZE_MAX: u64 = 1024 * 1024;
 
 /// Where a configuration comes from.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Sources {
     /// The file that was named.
     pub file: Option<PathBuf>,
+    /// A Python application, in place of `app.wsgi`. It needs no file.
+    pub wsgi: Option<String>,
     /// `--bind`, in place of `server.bind`.
     pub bind: Vec<String>,
     /// `--workers`, in place of `workers.count`.
@@ -28,6 +33,18 @@ pub struct Sources {
     /// Environment variables. `DESTRIER_SECTION__KEY` is heeded; one that only looks like it is warned of, others are not
     /// looked at.
     pub env: Vec<(String, String)>,
+    /// Where programs are looked for.
+    pub search: Search,
+}
+
+/// Variables that say where programs are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Search {
+    /// `VIRTUAL_ENV`: the virtual environment that is active.
+    pub virtual_env: Option<String>,
+    /// `PATH`.
+    pub path: Option<String>,
 }
 
 /// A configuration file as it was read: with it the same configuration can be had again when the file has changed.
@@ -42,7 +59,19 @@ pub struct Text {
 
 /// The name and the text of the file that is to be read, or what is wrong with it.
 pub(super) fn read(sources: &Sources, problems: &mut Problems) -> Option<Text> {
-    let Some(name) = sources.file.clone().or_else(first_that_exists) else {
+    let found = match (&sources.file, &sources.wsgi) {
+        (Some(named), _) => Some(named.clone()),
+        // That of the system is for another application.
+        (None, Some(_)) => first_that_exists(&[FILE_HERE]),
+        (None, None) => first_that_exists(&[FILE_HERE, FILE_OF_SYSTEM]),
+    };
+    let Some(name) = found else {
+        if sources.wsgi.is_some() {
+            return Some(Text {
+                file: FILE_HERE.into(),
+                text: WITHOUT_FILE.to_owned(),
+            });
+        }
         let message = format!("there is neither `{FILE_HERE}` here nor `{FILE_OF_SYSTEM}`");
         let hint =
             "write one, or name it with `--config FILE`; `config/demo.toml` is a small example"
@@ -67,12 +96,9 @@ pub(super) fn read(sources: &Sources, problems: &mut Problems) -> Option<Text> {
 }
 
 /// One that exists, but cannot be read, is the one that was meant, and its error is told.
-fn first_that_exists() -> Option<PathBuf> {
+fn first_that_exists(names: &[&str]) -> Option<PathBuf> {
     let is_there = |name: &PathBuf| !matches!(fs::symlink_metadata(name), Err(error) if error.kind() == ErrorKind::NotFound);
-    [FILE_HERE, FILE_OF_SYSTEM]
-        .map(PathBuf::from)
-        .into_iter()
-        .find(is_there)
+    names.iter().map(PathBuf::from).find(is_there)
 }
 
 fn read_file(name: &Path) -> io::Result<String> {

@@ -7,12 +7,16 @@ use insta::assert_snapshot;
 use super::*;
 
 mod addresses;
+mod answers;
+mod app;
 mod auth;
 mod database;
 mod differences;
 mod fetched_keys;
 mod identity_fields;
 mod laws;
+mod proxies;
+mod rates;
 mod shipped;
 mod sources;
 mod tls;

@@ -136,6 +136,18 @@ pub struct Rate {
     pub per: RatePeriod,
 }
 
+impl fmt::Display for Rate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = match self.per {
+            RatePeriod::Second => "s",
+            RatePeriod::Minute => "min",
+            RatePeriod::Hour => "hour",
+            RatePeriod::Day => "day",
+        };
+        write!(formatter, "{}/{word}", self.count)
+    }
+}
+
 /// What a rate is measured by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the words say it")]

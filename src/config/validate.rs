@@ -1,5 +1,6 @@
 //! From a `File` to a [`Config`]: what one value cannot tell about itself, and what several must agree on.
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,15 +12,21 @@ use super::notation::{OneOrMany, Text};
 use super::origin::Origin;
 use super::rules::refuse_pattern;
 use super::{
-    App, Bind, Config, Health, Http, Log, Process, Reload, Server, Websocket, Workers, bind, decode,
+    Bind, Config, Health, Http, Log, Process, Reload, Server, Websocket, WorkerCount, Workers,
+    bind, decode,
 };
 
+mod access_log;
+mod admin;
+mod answers;
+mod app;
 mod auth;
 mod binding;
 mod claims;
 mod database;
 mod identity_fields;
 mod issuers;
+mod proxies;
 mod revocation;
 mod rules;
 mod tls;
@@ -44,31 +51,36 @@ pub(super) fn validate(
     server
         .bind
         .extend(tls.iter().flat_map(|tls| tls.bind.clone()));
+    server.proxy_protocol = check.proxy_protocol(&file.server.proxy_protocol, &server);
+    let http = check.http(&file.http, &file.workers);
+    let auth = check.auth(&file.auth, &file.http);
+    let admin = check.admin(&file.admin, &server.bind, &auth.issuers);
     let config = Config {
         file: document.file.clone(),
+        admin,
         server,
         tls,
         workers: check.workers(&file.workers),
         reload: check.reload(&file.reload),
         process: check.process(&file.process),
-        http: check.http(&file.http, &file.workers),
+        http,
         websocket: Websocket {
             max_message: any_if_zero(file.websocket.max_message.0),
         },
-        health: check.health(&file.health),
-        auth: check.auth(&file.auth, &file.http),
-        app: App {
-            kind: file.app.kind,
-            faults: file.app.faults,
-        },
+        compression: check.compression(&file.compression),
+        headers: check.headers(&file.headers),
+        health: check.health(&file.health, file.workers.count),
+        auth,
+        app: check.app(&file.app),
         log: Log {
             level: file.log.level,
             format: file.log.format,
             file: file.log.file.as_ref().map(path),
-            access: file.log.access,
         },
+        access_log: check.access_log(&file.access_log),
     };
     check.bindings(&file.auth, &config);
+    check.static_rules(&config);
     (config, check.warnings)
 }
 
@@ -115,6 +127,8 @@ impl Check<'_> {
             unix_owner: server.unix_owner.as_ref().map(text),
             unix_group: server.unix_group.as_ref().map(text),
             trusted_proxies: self.trusted_proxies(&server.trusted_proxies),
+            proxy_protocol: Vec::new(),
+            forwarded: self.forwarded(server.forwarded, &server.trusted_proxies),
         }
     }
 
@@ -240,6 +254,12 @@ impl Check<'_> {
             max_headers: http.max_headers.0 as usize,
             max_head: head,
             max_body: any_if_zero(http.max_body.0),
+            body_timeout: unless_zero(http.body_timeout.0),
+            body_min_rate: NonZeroU64::new(http.body_min_rate.0),
+            max_in_flight: unless_none(http.max_in_flight.0),
+            queue: http.queue.0,
+            max_queue_wait: http.max_queue_wait.0,
+            static_folders: self.static_folders(&http.static_folders),
         }
     }
 
@@ -255,7 +275,7 @@ impl Check<'_> {
         usize::try_from(size).unwrap_or(usize::MAX)
     }
 
-    fn health(&mut self, health: &file::Health) -> Health {
+    fn health(&mut self, health: &file::Health, count: WorkerCount) -> Health {
         let path = health.readiness_path.as_ref().map(text);
         if let Some(path) = &path {
             let refused = if path.contains(['{', '}', '*', '%']) {
@@ -267,7 +287,18 @@ impl Check<'_> {
                 self.refuse(&KeyPath::from("health.readiness_path"), reason, None);
             }
         }
+        let ready_min = small(health.ready_min.0);
+        if let WorkerCount::Fixed(count) = count
+            && ready_min > count
+        {
+            let key = self.given(&["health.ready_min", "workers.count"]);
+            let message = format!(
+                "`health.ready_min` must not be more than `workers.count`, {count}, found `{ready_min}`: the server would never be ready"
+            );
+            self.refuse_with(&key, message, None);
+        }
         Health {
+            ready_min,
             readiness_path: path,
         }
     }

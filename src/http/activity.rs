@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::malformed::Malformed;
 use super::websocket::Upgrade;
-use crate::app::BodyEnd;
+use crate::app::{Ahead, BodyEnd, EarlyHints};
 use crate::sys::clock;
+use crate::sys::socket::SocketNumber;
 
 /// What a connection is doing. Written by its reads and by the requests on it, read by its timer.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub struct Activity {
     goes_on: AtomicBool,
     /// How far it is on its way to a WebSocket.
     pub(crate) upgrade: Upgrade,
+    /// What goes out before the answer that is next.
+    pub(crate) ahead: Arc<Ahead>,
     /// How many requests have begun.
     requests: AtomicU64,
     /// How many requests were answered to their end.
@@ -37,6 +40,8 @@ pub struct Activity {
     holds: AtomicBool,
     /// What was wrong on it; nothing is read after that.
     malformed: OnceLock<Malformed>,
+    /// Its socket; none where there is none.
+    socket: OnceLock<SocketNumber>,
 }
 
 /// A connection on which nothing is under way: whoever reads on begins with a request.
@@ -100,11 +105,13 @@ impl Activity {
             is_http2: AtomicBool::new(false),
             goes_on: AtomicBool::new(false),
             upgrade: Upgrade::default(),
+            ahead: Arc::default(),
             requests: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             read_to_end: Arc::default(),
             holds: AtomicBool::new(false),
             malformed: OnceLock::new(),
+            socket: OnceLock::new(),
         };
         activity.enter(Phase::Fresh);
         activity
@@ -138,6 +145,18 @@ impl Activity {
         })
     }
 
+    /// It is a connection on this socket, which is open as long as any request on it is answered.
+    pub fn set_socket(&self, socket: SocketNumber) {
+        let _there_is_one = self.socket.set(socket);
+    }
+
+    /// Whether its client has closed its side or is gone, though there may be something of it to read before that.
+    pub fn peer_has_left(&self) -> bool {
+        self.socket
+            .get()
+            .is_some_and(|socket| socket.peer_has_left())
+    }
+
     /// Bytes of a request have arrived.
     pub fn read_some(&self) {
         match self.phase() {
@@ -154,6 +173,21 @@ impl Activity {
         if !has_body {
             self.read_to_end.fetch_max(request, Relaxed);
         }
+    }
+
+    /// How many requests have begun.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Relaxed)
+    }
+
+    /// For the request that has begun last.
+    pub(crate) fn early_hints(&self) -> EarlyHints {
+        EarlyHints::new(&self.ahead, self.requests())
+    }
+
+    /// The answer to the request that has begun last begins.
+    pub(crate) fn answer_begins(&self) {
+        self.ahead.close(self.requests());
     }
 
     /// For the body of the request that has begun last.

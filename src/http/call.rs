@@ -1,6 +1,6 @@
 //! The application is called: its answer, or what is said in its place.
 
-use std::future::{Future, poll_fn};
+use std::future::{Future as _, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
@@ -11,13 +11,16 @@ use bytes::Bytes;
 use http::{Request, Response};
 
 use super::activity::Activity;
+use super::answer_time::within;
 use super::executed::Executed;
 use super::in_progress::Overdue;
 use super::malformed::Malformed;
+use super::places::is_lasting;
 use super::track::Track;
 use super::{Pipeline, reply};
 use crate::app::{AppService, BodyEnd, BoxError, Fault, RequestBody};
 use crate::scoreboard::RequestId;
+use crate::sys::clock;
 
 /// A request that the application is called for.
 pub(super) struct Called<'a> {
@@ -43,7 +46,9 @@ impl<S: AppService> Pipeline<S> {
         track: &mut Track,
     ) -> Result<Response<S::Body>, Response<Bytes>> {
         let Called { id, limit, .. } = called;
+        self.enter(id, called.activity, track).await?;
         let named = (request.method().clone(), request.uri().clone());
+        let began = clock::monotonic();
         let answering = async {
             let mut app = self.app.clone();
             poll_fn(|context| app.poll_ready(context)).await?;
@@ -64,8 +69,9 @@ impl<S: AppService> Pipeline<S> {
                     None => polled,
                 }
             });
-            within(limit, caught).await
+            within(limit, called.body_end, caught).await
         };
+        track.app_took_since(began);
         let Some(outcome) = outcome else {
             let (method, uri) = named;
             let (started, working) = track.give_up();
@@ -80,7 +86,12 @@ impl<S: AppService> Pipeline<S> {
             return Err(reply::request_timed_out());
         };
         match outcome {
-            Ok(Ok(response)) => Ok(response),
+            Ok(Ok(response)) => {
+                if is_lasting(&response) {
+                    track.leave_place();
+                }
+                Ok(response)
+            }
             Ok(Err(error)) => {
                 let error: BoxError = error.into();
                 tracing::error!(request = %id, %error, "the application failed");
@@ -93,6 +104,8 @@ impl<S: AppService> Pipeline<S> {
             Err(Failure::Body(fault)) => {
                 let malformed = match fault {
                     Fault::TooLarge => Malformed::BodyTooLarge,
+                    Fault::TimedOut => Malformed::BodyTimeout,
+                    Fault::TooSlow => Malformed::BodyTooSlow,
                     Fault::BrokeOff => {
                         let malformed = called.activity.malformed();
                         malformed.unwrap_or(Malformed::BrokeOff)
@@ -113,13 +126,5 @@ impl<S: AppService> Pipeline<S> {
                 stuck.notify_one();
             }
         });
-    }
-}
-
-/// What `answering` comes to, unless it takes longer than `limit`; then it is dropped.
-async fn within<T>(limit: Option<Duration>, answering: impl Future<Output = T>) -> Option<T> {
-    match limit {
-        Some(limit) => tokio::time::timeout(limit, answering).await.ok(),
-        None => Some(answering.await),
     }
 }

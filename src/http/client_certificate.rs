@@ -7,14 +7,13 @@ use percent_encoding::percent_decode;
 use sfv::{BareItem, Item, Parser};
 
 use super::{Origin, forged};
-use crate::auth::Refusal;
-use crate::config::{ClientCertFormat, Config, Rule, TrustedProxies};
+use crate::auth::{Refusal, RefusalClass};
+use crate::config::{ClientCertFormat, Config, Rule};
 use crate::tls::ClientCertificate;
 
 /// Whose word on the client's certificate counts, and how it is written.
 #[derive(Debug, Clone)]
 pub struct ClientCertificates {
-    trusted: TrustedProxies,
     /// In lower case.
     field: String,
     format: ClientCertFormat,
@@ -50,6 +49,7 @@ impl From<Misunderstood> for Refusal {
             challenge: None,
             detail: "The client certificate cannot be read.",
             code: "invalid_request",
+            class: RefusalClass::Request,
             reason: misunderstood.to_string(),
         }
     }
@@ -59,17 +59,11 @@ impl ClientCertificates {
     /// As the configuration says.
     pub fn new(config: &Config) -> Self {
         Self {
-            trusted: config.server.trusted_proxies.clone(),
             field: config.auth.client_cert_header.clone(),
             format: config.auth.client_cert_format,
             wanted: config.auth.wants_client_certs(),
             names_wanted: config.auth.rules.iter().any(asks_for_names),
         }
-    }
-
-    /// Whether the connection is one of a proxy that may say so.
-    pub(super) fn is_of_proxy(&self, origin: &Origin) -> bool {
-        self.trusted.trust(origin.peer.map(|peer| peer.ip()))
     }
 
     /// What a proxy has passed on. One that cannot be read further has no names.
@@ -90,7 +84,7 @@ impl ClientCertificates {
         fields: &mut HeaderMap,
         origin: &'a Origin,
     ) -> Result<Option<Presented<'a>>, Refusal> {
-        if !self.is_of_proxy(origin) {
+        if !origin.is_proxy {
             let reserved = [&*self.field, "client-cert", "client-cert-chain"];
             forged::remove(fields, |name| {
                 reserved.iter().any(|other| forged::is_same(name, other))
@@ -164,16 +158,11 @@ mod tests {
 
     fn certificates(format: ClientCertFormat, field: &str) -> ClientCertificates {
         ClientCertificates {
-            trusted: trusting(PROXY),
             field: field.to_owned(),
             format,
             wanted: true,
             names_wanted: true,
         }
-    }
-
-    fn trusting(peer: &str) -> TrustedProxies {
-        TrustedProxies::of(&[peer]).unwrap()
     }
 
     fn fields(pairs: &[(&str, &str)]) -> HeaderMap {
@@ -195,9 +184,11 @@ mod tests {
         peer: Option<&str>,
     ) -> Result<Option<Vec<u8>>, Refusal> {
         let origin = Origin {
-            peer: peer.map(|peer| (peer.parse::<IpAddr>().unwrap(), 1).into()),
+            source: peer.map(|peer| (peer.parse::<IpAddr>().unwrap(), 1).into()),
+            is_proxy: peer == Some(PROXY),
             activity: Arc::default(),
             is_https: false,
+            tls: None,
             certificate: None,
         };
         let taken = certificates.take(fields, &origin);

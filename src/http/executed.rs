@@ -55,6 +55,7 @@ mod tests {
 
     use super::*;
     use crate::http::activity::Activity;
+    use crate::http::asked::Asked;
     use crate::scoreboard::{RequestId, Scoreboard};
 
     /// Notes what is being executed when it is let go of.
@@ -71,10 +72,11 @@ mod tests {
         let scoreboard = Scoreboard::new().expect("memory");
         let seat = scoreboard.writer(0);
         let executing = seat.crash_note().executing;
-        let id = RequestId { high: 0, low: 1 };
+        let id = RequestId::new(0, 1);
         let began = Duration::from_secs(1);
         let in_flight = seat.begin(id, "GET", "/", began);
-        let track = Track::begin(id, began, Arc::new(Activity::new()), in_flight, None);
+        let asked = Asked::default();
+        let track = Track::begin(id, began, Arc::new(Activity::new()), in_flight, None, asked);
         let (polled, dropped) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
         let at_its_end = Noting(|| dropped.set(executing.load(Relaxed)));
         let polling = poll_fn(|_| {

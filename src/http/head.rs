@@ -76,21 +76,44 @@ fn host(head: &Parts) -> Result<(), Malformed> {
 /// name have a comma, which is how some join two Host fields, and encoded bytes, which no two programs decode alike: no host has
 /// them.
 pub(super) fn is_host(value: &[u8]) -> bool {
+    is_plain_host(value) || is_other_host(value)
+}
+
+/// A name or an address of version 4 as nearly every client writes it, with or without a port: told by one look at each byte.
+fn is_plain_host(value: &[u8]) -> bool {
+    // No name of a host is longer (RFC 1035 section 2.3.4).
+    const NAME_MAX: usize = 255;
+    let is_in_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._".contains(byte);
+    let end = value.iter().position(|byte| !is_in_name(byte));
+    let (name, port) = value.split_at(end.unwrap_or(value.len()));
+    let is_port = match port {
+        [] => true,
+        [b':', digits @ ..] => {
+            let is_small = digits.len() < 5 || (digits.len() == 5 && digits <= b"65535".as_slice());
+            is_small && digits.iter().all(u8::is_ascii_digit)
+        }
+        _ => false,
+    };
+    (1..=NAME_MAX).contains(&name.len()) && is_port
+}
+
+fn is_other_host(value: &[u8]) -> bool {
     let Ok(authority) = Authority::try_from(value) else {
         return false;
     };
+    let host = authority.host();
     // The rest after the host is `:` and the port, which may have no digits.
-    let port = authority.as_str().strip_prefix(authority.host());
+    let port = authority.as_str().strip_prefix(host);
     let is_port = |port: &str| {
         port.is_empty()
             || (port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok())
     };
     let is_name = |host: &str| !host.is_empty() && !host.contains([',', '%']);
-    let is_host = match authority.host().strip_prefix('[') {
+    let is_host = match host.strip_prefix('[') {
         Some(rest) => rest
             .strip_suffix(']')
             .is_some_and(|host| host.parse::<Ipv6Addr>().is_ok()),
-        None => is_name(authority.host()),
+        None => is_name(host),
     };
     is_host
         && port.is_some_and(|port| port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
@@ -250,6 +273,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_host_that_is_told_at_a_glance_is_one_at_a_closer_look(host in "[a-z0-9._:,%@-]{0,12}|[a-zA-Z0-9]{1,3}:[0-9]{3,6}") {
+            if is_plain_host(host.as_bytes()) {
+                prop_assert!(is_other_host(host.as_bytes()));
+            }
+        }
+
         #[test]
         fn no_host_makes_it_panic(host in any::<Vec<u8>>(), text in "[\\[\\]:@a0-9.]{0,12}") {
             is_host(&host);

@@ -1,7 +1,7 @@
 //! Why a request is not one that is served, and what its client is told.
 
 use super::websocket::BadHandshake;
-use crate::auth::Refusal;
+use crate::auth::{Refusal, RefusalClass};
 
 /// Why a request is refused for its form. Two programs could take it for two different requests, or its end is not known,
 /// so its connection ends too.
@@ -83,6 +83,10 @@ pub enum Malformed {
     Expectation,
     #[error("the body is larger than `max_body`")]
     BodyTooLarge,
+    #[error("no byte of its body came within `http.body_timeout`")]
+    BodyTimeout,
+    #[error("its body came more slowly than `http.body_min_rate`")]
+    BodyTooSlow,
     // The handshake of a WebSocket (RFC 6455 section 4.2.1).
     #[error(transparent)]
     Handshake(#[from] BadHandshake),
@@ -106,6 +110,11 @@ impl Malformed {
                 413,
                 "The body of the request is too large.",
                 "body_too_large",
+            ),
+            Self::BodyTimeout | Self::BodyTooSlow => (
+                408,
+                "The request did not arrive in time.",
+                "request_timeout",
             ),
             Self::Expectation => (417, "The expectation cannot be met.", "expectation_failed"),
             // RFC 9112 section 3 and section 6.1; RFC 9110 section 9.1.
@@ -158,6 +167,7 @@ impl From<Malformed> for Refusal {
             challenge: None,
             detail,
             code,
+            class: RefusalClass::Request,
             reason: malformed.to_string(),
         }
     }

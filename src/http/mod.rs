@@ -1,13 +1,20 @@
 //! The way of one request, in order: request id, scoreboard, its head, the token service, token and rules, path, forged fields,
 //! whether workers died of it, application, answer.
 
+mod access;
 pub mod activity;
+mod answer_time;
+mod asked;
 mod body;
 mod call;
 mod client_certificate;
+mod compression;
+mod dress;
 mod executed;
+mod files;
 mod fingerprint;
 mod forged;
+mod forwarded;
 pub mod fresh_keys;
 mod head;
 pub mod http2;
@@ -15,11 +22,14 @@ mod identity_fields;
 mod in_progress;
 mod malformed;
 mod origin;
+mod places;
 mod refuse;
 mod reply;
 mod stream;
 mod target;
+mod throttle;
 mod token_service;
+mod told;
 mod track;
 mod unserved;
 pub mod websocket;
@@ -30,25 +40,35 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use access::Access;
+use asked::Asked;
 pub use body::ResponseBody;
 use bytes::Bytes;
 use call::Called;
 pub use client_certificate::ClientCertificates;
 use client_certificate::Presented;
+pub use compression::Policy;
+pub use files::Folders;
+pub use forwarded::Forwarding;
 use fresh_keys::FreshKeys;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 pub use in_progress::InProgress;
 pub use origin::Origin;
-pub use reply::{needs_tls, request_timeout};
+use places::Places;
+pub use places::PlacesSettings;
+pub use reply::needs_tls;
 use tokio::sync::Notify;
-use track::{Access, Track};
+use told::Told;
+use track::Track;
 use unserved::Unserved;
 
-use crate::app::{AppService, BodyEnd, Draining, RequestBody};
-use crate::auth::{Freshness, Guard, Passed, Refusal, RequestView, UnixTime, Verdict, Wanted};
-use crate::logging::cut;
+use crate::access_log::AccessLog;
+use crate::app::{AppService, BodyEnd, BodyPace, Client, Draining, RequestBody};
+use crate::auth::{Freshness, Guard, Judged, Passed, Refusal, RequestView, UnixTime, Verdict};
+use crate::config::Headers;
+use crate::rate_limit::RateLimits;
 use crate::replay::{ReplayCache, Shown};
 use crate::scoreboard::{RequestId, SeatWriter};
 use crate::sys::clock;
@@ -65,7 +85,9 @@ pub struct Pipeline<S> {
     app: S,
     seat: SeatWriter,
     replay: Option<Arc<ReplayCache>>,
+    rates: Option<Box<RateLimits>>,
     unserved: Unserved,
+    places: Places,
     settings: Settings,
     /// Wakes whoever waits for the worker to have served enough.
     served_out: Notify,
@@ -73,6 +95,7 @@ pub struct Pipeline<S> {
     stuck: Arc<Notify>,
     /// Once it begins, answers say `Connection: close` where nobody goes on with the connection.
     draining: Draining,
+    told: Told,
     id_high: u64,
     id_low: AtomicU64,
 }
@@ -84,8 +107,8 @@ pub struct Settings {
     pub worker: u64,
     /// So many requests are enough for one connection.
     pub keep_alive_requests: Option<u32>,
-    /// Whether each request gets a line in the log.
-    pub access_log: bool,
+    /// How each request gets a line in the access log; absent: it gets none.
+    pub access_log: Option<Arc<AccessLog>>,
     /// So many requests are enough for one worker.
     pub max_requests: Option<u64>,
     /// The path on which this worker says whether the server wants requests.
@@ -96,21 +119,35 @@ pub struct Settings {
     pub max_message: u64,
     /// Whether a request that ended workers again and again is blocked for a while.
     pub poison_guard: bool,
+    /// What proxies say of their clients.
+    pub forwarding: Forwarding,
     /// Whose word on the certificates of clients counts.
     pub client_certificates: ClientCertificates,
     /// How large a request may be.
     pub bounds: wire::Bounds,
     /// How many bytes its body may have where no rule decides.
     pub max_body: u64,
+    /// How slowly it may come.
+    pub body_pace: BodyPace,
+    /// How many requests the application works on at once, and how many wait for that.
+    pub places: PlacesSettings,
+    /// Folders whose files are answers.
+    pub folders: Folders,
+    /// Which answers are compressed.
+    pub compression: Policy,
+    /// What every answer says that does not say otherwise.
+    pub headers: Headers,
 }
 
 /// What a worker shares with others, and with the master.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Shared {
     /// Where it says what it does.
     pub seat: SeatWriter,
     /// The proofs that were shown to any worker; absent where no issuer asks for proofs.
     pub replay: Option<Arc<ReplayCache>>,
+    /// What clients have used of the rates of its rules; absent where no rule has one.
+    pub rates: Option<Box<RateLimits>>,
 }
 
 impl<S: AppService> Pipeline<S> {
@@ -119,10 +156,16 @@ impl<S: AppService> Pipeline<S> {
         (guard, fresh_keys): (Arc<Guard>, Arc<FreshKeys>),
         tokens: Option<Box<tokens::Service>>,
         app: S,
-        Shared { seat, replay }: Shared,
+        Shared {
+            seat,
+            replay,
+            rates,
+        }: Shared,
         settings: Settings,
         request_ids: u64,
     ) -> Self {
+        let draining = Draining::default();
+        let places = Places::new(settings.places, seat.clone());
         Self {
             guard,
             fresh_keys,
@@ -130,11 +173,14 @@ impl<S: AppService> Pipeline<S> {
             app,
             seat,
             replay,
+            rates,
             unserved: Unserved::new(),
+            places,
             settings,
             served_out: Notify::new(),
             stuck: Arc::new(Notify::new()),
-            draining: Draining::default(),
+            told: Told::new(draining.clone()),
+            draining,
             id_high: request_ids,
             id_low: AtomicU64::new(1),
         }
@@ -166,20 +212,23 @@ impl<S: AppService> Pipeline<S> {
     /// None; the type is what hyper asks for.
     pub async fn handle(
         &self,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
         origin: &Origin,
     ) -> Result<Response<ResponseBody<S::Body>>, Infallible> {
         let id = self.next_id();
         let has_body = !request.body().is_end_stream();
         origin.activity.begin_request(has_body);
-        let mut track = self.track(id, &request, origin);
+        let forwarding = &self.settings.forwarding;
+        let (client, id) = forwarding.take(request.headers_mut(), origin, id);
+        let mut track = self.track(id, &request, origin, client);
         let (mut head, body) = request.into_parts();
         let body_end = origin.activity.body_end(has_body);
         let is_optional = match head.version {
             Version::HTTP_11 => head.headers.contains_key(EXPECT),
             version => version > Version::HTTP_11,
         };
-        let mut body = RequestBody::new(body, body_end.clone(), is_optional);
+        let mut body =
+            RequestBody::new(body, body_end.clone(), is_optional, self.settings.body_pace);
         if let Some(answer) = self.answer_without_rule(&head, id) {
             drop(body);
             return Ok(self.answer(Err(answer), track, id, &body_end));
@@ -192,13 +241,13 @@ impl<S: AppService> Pipeline<S> {
                 endpoint,
                 head,
                 id,
-                peer: origin.peer,
+                client,
             };
             // Boxed: the memory of every connection would else have room for a login.
             let response = Box::pin(token_service::answer(tokens, asked, body)).await;
             return Ok(self.answer(Err(response), track, id, &body_end));
         }
-        let answer = match self.admit(&mut head, origin).await {
+        let answer = match self.admit(&mut head, (origin, client), &mut track).await {
             Err(refusal) => {
                 drop(body);
                 Err(self.refuse(&refusal, head.method.as_str(), head.uri.path(), id))
@@ -209,19 +258,23 @@ impl<S: AppService> Pipeline<S> {
                 audited,
                 request_timeout,
                 max_body,
+                rule,
             }) => {
                 body.set_limit(max_body.unwrap_or(self.settings.max_body));
                 if let Some(refusal) = audited {
                     self.note_audit(&refusal, &head, id);
                 }
-                let blocked = self.blocked(&head, claims.as_deref(), &track, id);
+                let throttled = self.throttled(rule, claims.as_deref(), &head, client, id);
+                let blocked =
+                    throttled.or_else(|| self.blocked(&head, claims.as_deref(), &track, id));
+                self.told.begin(&mut head.extensions);
                 if let Some(claims) = claims {
-                    track.subject(|| claims.subject().map(|subject| cut(subject).to_owned()));
+                    track.asked.is_authenticated = true;
+                    track.claims(&claims);
                     head.extensions.insert(claims);
                 }
                 head.extensions.insert(id);
-                let is_proxied = self.settings.client_certificates.is_of_proxy(origin);
-                origin.describe_in(&mut head.extensions, is_proxied);
+                origin.describe_in(&mut head.extensions, client);
                 if let Some(response) = blocked {
                     drop(body);
                     Err(response)
@@ -230,7 +283,13 @@ impl<S: AppService> Pipeline<S> {
                     let (method, path) = (head.method.as_str(), head.uri.path());
                     Err(self.refuse_malformed(Malformed::BodyTooLarge, method, path, id))
                 } else {
-                    head.extensions.insert(self.draining.clone());
+                    if let Some(file) = self.file(&head, request_timeout, id).await {
+                        drop(body);
+                        return Ok(self.answer_with_file(file, track, id, &body_end));
+                    }
+                    if head.version == Version::HTTP_11 {
+                        head.extensions.insert(origin.activity.early_hints());
+                    }
                     self.ask_upgrade(&mut head, &origin.activity.upgrade);
                     if let Some(in_progress) = track.in_progress() {
                         head.extensions.insert(in_progress);
@@ -278,66 +337,69 @@ impl<S: AppService> Pipeline<S> {
         body_end: &BodyEnd,
     ) -> Response<ResponseBody<S::Body>> {
         let answer = self.answer_upgrade(answer, track.upgrade(), id);
-        let closes = body_end.is_given_up()
-            || (self.draining.is_draining() && !track.connection_goes_on())
-            || track.connection_has_carried(self.settings.keep_alive_requests);
-        let mut response = match answer {
+        let (closes, asked) = (self.closes(&track, body_end), track.asked);
+        let response = match answer {
             // RFC 9110 section 15.3.6: without content, which hyper would send.
             Ok(response) if response.status() == StatusCode::RESET_CONTENT => {
-                track.answered(response.status());
+                track.answered(&response);
                 response.map(|_| ResponseBody::own(Bytes::new(), track))
             }
             Ok(response) => {
-                track.answered(response.status());
+                track.answered(&response);
                 let end = stream::is_event_stream(response.headers())
                     .then(|| StreamEnd::new(&self.draining, self.settings.stream_grace));
                 response.map(|body| ResponseBody::of_app(body, end, track))
             }
             Err(response) => {
-                track.answered(response.status());
+                track.answered(&response);
                 response.map(|bytes| ResponseBody::own(bytes, track))
             }
         };
-        self.finish(&mut response, id, closes);
-        response
+        self.finish(response, id, closes, asked)
     }
 
-    fn track(&self, id: RequestId, request: &Request<Incoming>, origin: &Origin) -> Track {
+    /// Whether the answer is the last one of its connection.
+    fn closes(&self, track: &Track, body_end: &BodyEnd) -> bool {
+        body_end.is_given_up()
+            || (self.draining.is_draining() && !track.connection_goes_on())
+            || track.connection_has_carried(self.settings.keep_alive_requests)
+    }
+
+    fn track(
+        &self,
+        id: RequestId,
+        request: &Request<Incoming>,
+        origin: &Origin,
+        client: Client,
+    ) -> Track {
         let started = clock::monotonic();
         let (method, path) = (request.method(), request.uri().path());
         let in_flight = self.seat.begin(id, method.as_str(), path, started);
-        let access = self.settings.access_log.then(|| {
-            Box::new(Access {
-                peer: origin.peer,
-                method: method.clone(),
-                path: cut(path).to_owned(),
-                subject: None,
-                status: StatusCode::INTERNAL_SERVER_ERROR,
-                bytes: 0,
-            })
-        });
-        Track::begin(id, started, Arc::clone(&origin.activity), in_flight, access)
+        let access = Access::begin(self.settings.access_log.as_ref(), request, (origin, client));
+        let asked = Asked::of(request, (origin, client), &self.settings.compression);
+        let activity = Arc::clone(&origin.activity);
+        Track::begin(id, started, activity, in_flight, access, asked)
     }
 
     /// Judges a request; of one that may pass, the path becomes the one that was judged, and forged fields go.
     async fn admit(
         &self,
         head: &mut http::request::Parts,
-        origin: &Origin,
+        (origin, client): (&Origin, Client),
+        track: &mut Track,
     ) -> Result<Passed, Refusal> {
         let certificates = &self.settings.client_certificates;
         let certificate = certificates.take(&mut head.headers, origin)?;
         let certificate = certificate.as_ref();
-        // A proxy has a client of its own, who may have asked by another scheme.
-        let is_https = origin.is_https && !certificates.is_of_proxy(origin);
-        let verdict = match self.judge(head, certificate, is_https) {
+        let mut judged = self.judge(head, certificate, client.is_https);
+        if let Some(key) = &judged.wanted
             // Boxed: the memory of every connection would else have room for it.
-            (_, Some(key)) if Box::pin(self.fresh_keys.wait_for(&key)).await => {
-                self.judge(head, certificate, is_https).0
-            }
-            (verdict, _) => verdict,
-        };
-        let passed = match self.settle(verdict) {
+            && Box::pin(self.fresh_keys.wait_for(key)).await
+        {
+            judged = self.judge(head, certificate, client.is_https);
+        }
+        track.decided_by(judged.rule);
+        let passed = match self.settle(judged.verdict) {
             Verdict::Pass(passed) => passed,
             Verdict::Refuse(refusal) => return Err(refusal),
         };
@@ -358,7 +420,7 @@ impl<S: AppService> Pipeline<S> {
         head: &http::request::Parts,
         certificate: Option<&Presented<'_>>,
         is_https: bool,
-    ) -> (Verdict, Option<Wanted>) {
+    ) -> Judged {
         let view = RequestView {
             method: head.method.as_str(),
             path: head.uri.path(),
@@ -369,7 +431,10 @@ impl<S: AppService> Pipeline<S> {
             is_https,
         };
         let now = UnixTime(clock::unix().as_secs());
-        self.guard.judge_or_want(&view, now)
+        let judged = self.guard.judge_request(&view, now);
+        let (hits, misses) = self.guard.token_counts();
+        self.seat.note_tokens(hits, misses);
+        judged
     }
 
     /// The verdict on a request whose proof, where it has one, must not have been shown before, to whichever worker.
@@ -399,8 +464,15 @@ impl<S: AppService> Pipeline<S> {
         self.guard.settle(passed, freshness)
     }
 
-    fn finish(&self, response: &mut Response<ResponseBody<S::Body>>, id: RequestId, closes: bool) {
+    fn finish(
+        &self,
+        response: Response<ResponseBody<S::Body>>,
+        id: RequestId,
+        closes: bool,
+        asked: Asked,
+    ) -> Response<ResponseBody<S::Body>> {
         const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+        let mut response = dress::dressed(response, asked, &self.settings);
         self.seat.answered(response.status().as_u16());
         let has_no_content = response.status() == StatusCode::NO_CONTENT
             || response.status() == StatusCode::RESET_CONTENT;
@@ -411,11 +483,12 @@ impl<S: AppService> Pipeline<S> {
             headers.remove(CONTENT_LENGTH);
             headers.remove(TRANSFER_ENCODING);
         }
-        if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+        if let Ok(id) = id.written(HeaderValue::from_bytes) {
             headers.insert(REQUEST_ID, id);
         }
         if let Some(options) = options {
             headers.insert(CONNECTION, HeaderValue::from_static(options));
         }
+        response
     }
 }

@@ -7,28 +7,41 @@ use http::Extensions;
 use http::uri::Scheme;
 
 use super::activity::Activity;
+use crate::app::Client;
 use crate::tls::ClientCertificate;
 
 /// The connection that a request came on.
 #[derive(Debug, Clone)]
 pub struct Origin {
-    /// Who is at the other end; nobody has an address on a Unix socket.
-    pub peer: Option<SocketAddr>,
+    /// Whose connection it is: of the one whom its PROXY header names, else of the peer, who is at the other end of the socket. Nobody
+    /// has an address on a Unix socket.
+    pub source: Option<SocketAddr>,
+    /// Whether that is a proxy of `server.trusted_proxies`, whose word on its clients counts.
+    pub is_proxy: bool,
     /// What the connection is doing.
     pub activity: Arc<Activity>,
-    /// Whether it is encrypted, so that the scheme of what it asks for is `https`.
+    /// Whether it is encrypted, here or where a PROXY header came from, so that the scheme of what it asks for is `https`.
     pub is_https: bool,
+    /// The version of TLS, where it is encrypted.
+    pub tls: Option<&'static str>,
     /// The certificate that its client has shown.
     pub certificate: Option<ClientCertificate>,
 }
 
 impl Origin {
-    /// Tells the application how the request came: that the connection is encrypted, and whose it is, unless that is a proxy.
-    pub(super) fn describe_in(&self, extensions: &mut Extensions, is_proxied: bool) {
-        if self.is_https {
+    /// Whose requests come on it, unless a proxy says of one that it is somebody else's.
+    pub(super) fn client(&self) -> Client {
+        Client::at(self.source, self.is_https)
+    }
+
+    /// Tells the application how the request of `client` came: whose it is, by which scheme, and what certificate the connection's
+    /// client has shown, unless that is a proxy.
+    pub(super) fn describe_in(&self, extensions: &mut Extensions, client: Client) {
+        extensions.insert(client);
+        if client.is_https {
             extensions.insert(Scheme::HTTPS);
         }
-        if let Some(certificate) = self.certificate.as_ref().filter(|_| !is_proxied) {
+        if let Some(certificate) = self.certificate.as_ref().filter(|_| !self.is_proxy) {
             extensions.insert(certificate.clone());
         }
     }

@@ -6,22 +6,20 @@ use bytes::Bytes;
 use http::Response;
 use http::request::Parts;
 
+use super::access::{Refused, Unread};
 use super::malformed::Malformed;
-use super::track::{self, Track};
+use super::track::Track;
 use super::{Origin, Pipeline, fingerprint, reply};
 use crate::app::AppService;
-use crate::auth::{Claims, Refusal};
+use crate::auth::{Claims, Refusal, RefusalClass};
 use crate::logging::cut;
-use crate::scoreboard::RequestId;
+use crate::scoreboard::{Reason, RequestId};
 use crate::sys::clock;
 
 impl<S: AppService> Pipeline<S> {
     /// Of a request that has begun.
     pub(super) fn next_id(&self) -> RequestId {
-        let id = RequestId {
-            high: self.id_high,
-            low: self.id_low.fetch_add(1, Relaxed),
-        };
+        let id = RequestId::new(self.id_high, self.id_low.fetch_add(1, Relaxed));
         if Some(id.low) == self.settings.max_requests {
             self.served_out.notify_one();
         }
@@ -36,9 +34,13 @@ impl<S: AppService> Pipeline<S> {
         path: &str,
         id: RequestId,
     ) -> Response<Bytes> {
-        self.seat.refused();
+        self.seat.refused(reason_of(refusal.class));
         self.unserved.refused(refusal, (method, path), id);
-        reply::refusal(refusal)
+        let mut answer = reply::refusal(refusal);
+        if self.settings.access_log.is_some() {
+            answer.extensions_mut().insert(Refused::new(refusal));
+        }
+        answer
     }
 
     /// The answer to a request that is none; it ends the connection.
@@ -59,24 +61,39 @@ impl<S: AppService> Pipeline<S> {
         let (method, path) = named(head);
         let answer = self.refuse_malformed(malformed, &method, &path, id);
         self.seat.answered(answer.status().as_u16());
-        let bytes = if method == "HEAD" {
-            0
-        } else {
-            answer.body().len()
-        };
-        if self.settings.access_log {
-            track::log_access(&track::Line {
+        if let Some(log) = &self.settings.access_log {
+            let (method, path) = (&*method, &*path);
+            Unread {
                 id,
-                peer: origin.peer,
-                method: &method,
-                path: &path,
-                status: answer.status(),
-                bytes,
-                took: clock::monotonic().saturating_sub(started),
-                subject: None,
-            });
+                started,
+                origin,
+                method,
+                path,
+                version: None,
+            }
+            .write(log, &answer);
         }
         reply::on_the_wire(answer, Some(id), method == "HEAD")
+    }
+
+    /// As [`Self::refuse_unread`], for a head that did not come to its end in time.
+    pub fn time_out_unread(&self, head: &[u8], origin: &Origin) -> Vec<u8> {
+        let (id, started) = (self.next_id(), clock::monotonic());
+        let answer = reply::body_timeout();
+        self.seat.answered(answer.status().as_u16());
+        if let Some(log) = &self.settings.access_log {
+            let (method, path) = &named(head);
+            Unread {
+                id,
+                started,
+                origin,
+                method,
+                path,
+                version: None,
+            }
+            .write(log, &answer);
+        }
+        reply::on_the_wire(answer, Some(id), false)
     }
 
     /// What a rule would have refused, were it not an audit.
@@ -103,7 +120,29 @@ impl<S: AppService> Pipeline<S> {
         let left = until.checked_sub(clock::monotonic())?;
         self.seat.blocked();
         self.unserved.blocked(fingerprint, head, id);
-        Some(reply::blocked(left))
+        let mut answer = reply::blocked(left);
+        if self.settings.access_log.is_some() {
+            let refused = Refused::for_reason("poison_guard", "workers died of it");
+            answer.extensions_mut().insert(refused);
+        }
+        Some(answer)
+    }
+}
+
+/// As which it is counted.
+fn reason_of(class: RefusalClass) -> Reason {
+    match class {
+        RefusalClass::Request => Reason::Request,
+        RefusalClass::NoToken => Reason::NoToken,
+        RefusalClass::Unreadable => Reason::Unreadable,
+        RefusalClass::UnknownKey => Reason::UnknownKey,
+        RefusalClass::Signature => Reason::Signature,
+        RefusalClass::Expired => Reason::Expired,
+        RefusalClass::Claims => Reason::Claims,
+        RefusalClass::Revoked => Reason::Revoked,
+        RefusalClass::Binding => Reason::Binding,
+        RefusalClass::Permission => Reason::Permission,
+        RefusalClass::Unavailable => Reason::Unavailable,
     }
 }
 

@@ -87,6 +87,28 @@ pub(super) fn blocked(left: Duration) -> Response<Bytes> {
     response
 }
 
+/// The answer to a client that makes too many requests: more are let pass after so many seconds. The words are those of Django REST
+/// Framework.
+pub(super) fn throttled(seconds: u32) -> Response<Bytes> {
+    let plural = if seconds == 1 { "" } else { "s" };
+    let detail = format!("Request was throttled. Expected available in {seconds} second{plural}.");
+    let mut response = json(StatusCode::TOO_MANY_REQUESTS, &detail, "throttled");
+    response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    response
+}
+
+/// The answer to a request for which the application has no time.
+pub(super) fn overloaded() -> Response<Bytes> {
+    let mut response = json(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "The server is overloaded.",
+        "overloaded",
+    );
+    let soon = HeaderValue::from_static("1");
+    response.headers_mut().insert(RETRY_AFTER, soon);
+    response
+}
+
 /// The answer to a load balancer: whether the server wants requests.
 pub(super) fn readiness(method: &Method, is_ready: bool) -> Response<Bytes> {
     let mut response = if !is_read(method) {
@@ -118,11 +140,33 @@ pub(super) fn metadata(method: &Method, document: &str) -> Response<Bytes> {
     response
 }
 
+/// The answer where there is no such file.
+pub(super) fn not_found() -> Response<Bytes> {
+    unreadable(StatusCode::NOT_FOUND)
+}
+
+/// The answer where a file cannot be read: 404 or 500.
+pub(super) fn unreadable(status: StatusCode) -> Response<Bytes> {
+    match status {
+        StatusCode::NOT_FOUND => json(status, "Not found.", "not_found"),
+        _ => json(status, "The file could not be read.", "error"),
+    }
+}
+
+/// The answer where the disk took too long.
+pub(super) fn file_timed_out() -> Response<Bytes> {
+    json(
+        StatusCode::GATEWAY_TIMEOUT,
+        "The file could not be read in time.",
+        "request_timed_out",
+    )
+}
+
 fn is_read(method: &Method) -> bool {
     [Method::GET, Method::HEAD].contains(method)
 }
 
-fn only_read() -> Response<Bytes> {
+pub(super) fn only_read() -> Response<Bytes> {
     let mut refusal = json(
         StatusCode::METHOD_NOT_ALLOWED,
         "Method not allowed.",
@@ -166,12 +210,6 @@ pub(super) fn options() -> Response<Bytes> {
     let methods = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
     response.headers_mut().insert(ALLOW, methods);
     response
-}
-
-/// The whole answer to a client that did not finish the head of its request in time, as it goes over the wire: hyper
-/// has no words for it.
-pub fn request_timeout() -> Vec<u8> {
-    on_the_wire(body_timeout(), None, false)
 }
 
 /// The whole answer to a client that speaks HTTP where TLS is spoken, as it goes over the wire.

@@ -40,11 +40,11 @@ impl fmt::Debug for StreamEnd {
 
 /// Whether an answer is an event stream, by its content type (HTML Standard, section 9.2).
 pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
-    headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split(';').next())
-        .is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case("text/event-stream"))
+    headers.get(CONTENT_TYPE).is_some_and(|value| {
+        let media_type = value.as_bytes().split(|byte| *byte == b';').next();
+        let media_type = media_type.unwrap_or_default().trim_ascii();
+        media_type.eq_ignore_ascii_case(b"text/event-stream")
+    })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use http::Uri;
 use http::uri::PathAndQuery;
 
-use crate::auth::{self, Refusal};
+use crate::auth::{self, Refusal, RefusalClass};
 
 /// The target with its path written in the one way that [`auth::canonical_path`] knows; `None` when it is already. An
 /// application that routes on the path as written would else serve another route than the one whose rule decided.
@@ -28,6 +28,7 @@ fn too_long() -> Refusal {
         challenge: None,
         detail: "The path of the request is too long.",
         code: "uri_too_long",
+        class: RefusalClass::Request,
         reason: "the path is too long when it is written as the rules read it".to_owned(),
     }
 }

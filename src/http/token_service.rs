@@ -1,6 +1,5 @@
 //! A request to the token service: its body is read here, bounded in size and time; the rest is the service's.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,7 +8,7 @@ use http::request::Parts;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::reply;
-use crate::app::RequestBody;
+use crate::app::{Client, RequestBody};
 use crate::scoreboard::RequestId;
 use crate::tokens::{BODY_MAX, Call, Endpoint, Service};
 
@@ -21,7 +20,7 @@ pub(super) struct Asked {
     pub(super) endpoint: Endpoint,
     pub(super) head: Parts,
     pub(super) id: RequestId,
-    pub(super) peer: Option<SocketAddr>,
+    pub(super) client: Client,
 }
 
 /// The answer of the service.
@@ -38,7 +37,7 @@ pub(super) async fn answer(service: &Service, asked: Asked, body: RequestBody) -
         head: &asked.head,
         body,
         request: asked.id.to_string(),
-        peer: asked.peer,
+        client: asked.client.address,
     };
     service.answer(call).await
 }

@@ -1,16 +1,18 @@
 //! One request from its head to the last byte of its answer: seen on the scoreboard, timed, written to the access log.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::Response;
 
+use super::access::Access;
 use super::activity::Activity;
+use super::asked::Asked;
 use super::in_progress::InProgress;
+use super::places::Place;
 use super::websocket::Upgrade;
 use crate::app::BoxError;
-use crate::logging::cut;
+use crate::auth::Claims;
 use crate::scoreboard::{Executing, InFlight, RequestId};
 use crate::sys::clock;
 
@@ -23,18 +25,14 @@ pub(super) struct Track {
     activity: Arc<Activity>,
     /// In flight until this is gone; none once it was given up.
     in_progress: Option<InProgress>,
+    /// Bytes of the body of the answer.
+    sent: u64,
     access: Option<Box<Access>>,
-}
-
-/// What the access log wants to know.
-#[derive(Debug)]
-pub(super) struct Access {
-    pub(super) peer: Option<SocketAddr>,
-    pub(super) method: Method,
-    pub(super) path: String,
-    pub(super) subject: Option<String>,
-    pub(super) status: StatusCode,
-    pub(super) bytes: usize,
+    /// Among those that the application works on, and how long it was waited for.
+    place: Option<Place>,
+    queued: Duration,
+    /// What its answer depends on.
+    pub(super) asked: Asked,
 }
 
 impl Track {
@@ -44,14 +42,35 @@ impl Track {
         activity: Arc<Activity>,
         in_flight: InFlight,
         access: Option<Box<Access>>,
+        asked: Asked,
     ) -> Self {
         Self {
             id,
             started,
             activity,
             in_progress: Some(InProgress::new(in_flight)),
+            sent: 0,
             access,
+            place: None,
+            queued: Duration::ZERO,
+            asked,
         }
+    }
+
+    /// The application works on it from now on.
+    pub(super) fn enter(&mut self, place: Place, queued: Duration) {
+        self.place = Some(place);
+        self.queued = queued;
+        if !queued.is_zero()
+            && let Some(in_progress) = &self.in_progress
+        {
+            in_progress.in_flight().waited(queued);
+        }
+    }
+
+    /// What is left of its answer costs the application nothing.
+    pub(super) fn leave_place(&mut self) {
+        self.place = None;
     }
 
     /// For the application, which may hold it longer than this.
@@ -61,6 +80,7 @@ impl Track {
 
     /// Its client is answered: when it began, and a way to see whether the application still works on it.
     pub(super) fn give_up(&mut self) -> (Duration, Weak<InFlight>) {
+        self.note_end();
         let in_progress = self.in_progress.take();
         (
             self.started,
@@ -81,10 +101,24 @@ impl Track {
         }
     }
 
-    /// The token named this subject.
-    pub(super) fn subject(&mut self, subject: impl FnOnce() -> Option<String>) {
+    /// The rule at this place of the configuration decided about it; none did where none is for it.
+    pub(super) fn decided_by(&mut self, rule: Option<usize>) {
         if let Some(access) = &mut self.access {
-            access.subject = subject();
+            access.decided_by(rule);
+        }
+    }
+
+    /// What its token says.
+    pub(super) fn claims(&mut self, claims: &Arc<Claims>) {
+        if let Some(access) = &mut self.access {
+            access.claims(claims);
+        }
+    }
+
+    /// The application was called at `began`, monotonic, and has begun its answer now, or has not in time.
+    pub(super) fn app_took_since(&mut self, began: Duration) {
+        if let Some(access) = &mut self.access {
+            access.app_took(clock::monotonic().saturating_sub(began));
         }
     }
 
@@ -104,16 +138,52 @@ impl Track {
     }
 
     /// The head of the answer is known.
-    pub(super) fn answered(&mut self, status: StatusCode) {
+    pub(super) fn answered<B>(&mut self, response: &Response<B>) {
+        self.activity.answer_begins();
         if let Some(access) = &mut self.access {
-            access.status = status;
+            access.answered(response);
+        }
+    }
+
+    /// Whether it gets a line in the access log.
+    pub(super) fn is_written_down(&self) -> bool {
+        self.access.is_some()
+    }
+
+    /// How many bytes the answer has is not known any more.
+    pub(super) fn compresses(&mut self) {
+        if let Some(access) = &mut self.access {
+            access.compresses();
+        }
+    }
+
+    /// So many bytes the answer has, where that is known.
+    pub(super) fn will_send(&mut self, bytes: Option<u64>) {
+        if let Some(access) = &mut self.access {
+            access.will_send(bytes);
         }
     }
 
     /// So many bytes of the answer were handed on.
     pub(super) fn sent(&mut self, bytes: usize) {
+        self.sent += bytes as u64;
         if let Some(access) = &mut self.access {
-            access.bytes += bytes;
+            access.sent(bytes);
+        }
+    }
+
+    /// Nothing is left of the answer.
+    pub(super) fn whole(&mut self) {
+        if let Some(access) = &mut self.access {
+            access.whole();
+        }
+    }
+
+    /// On the scoreboard, once: of one that was given up, when it was.
+    fn note_end(&self) {
+        if let Some(in_progress) = &self.in_progress {
+            let took = clock::monotonic().saturating_sub(self.started);
+            in_progress.in_flight().answered_within(took, self.sent);
         }
     }
 
@@ -121,51 +191,19 @@ impl Track {
     pub(super) fn broke_off(&self, error: &BoxError) {
         tracing::error!(request = %self.id, %error, "the application broke off its answer");
     }
-}
 
-/// What one line of the access log says.
-#[derive(Debug)]
-pub(super) struct Line<'a> {
-    pub(super) id: RequestId,
-    pub(super) peer: Option<SocketAddr>,
-    pub(super) method: &'a str,
-    pub(super) path: &'a str,
-    pub(super) subject: Option<&'a str>,
-    pub(super) status: StatusCode,
-    pub(super) bytes: usize,
-    pub(super) took: Duration,
-}
-
-/// Writes it.
-pub(super) fn log_access(line: &Line<'_>) {
-    tracing::info!(
-        target: "access",
-        request = %line.id,
-        client = line.peer.map(tracing::field::display),
-        method = cut(line.method),
-        path = line.path,
-        status = line.status.as_u16(),
-        bytes = line.bytes,
-        microseconds = u64::try_from(line.took.as_micros()).unwrap_or(u64::MAX),
-        subject = line.subject,
-        "request",
-    );
+    /// A file could not be read to its end, or not be compressed, which the client sees as a cut.
+    pub(super) fn file_broke_off(&self, error: &BoxError) {
+        tracing::error!(request = %self.id, %error, "an answer that is a file broke off");
+    }
 }
 
 impl Drop for Track {
     fn drop(&mut self) {
+        self.note_end();
         self.activity.end_request();
         if let Some(access) = &self.access {
-            log_access(&Line {
-                id: self.id,
-                peer: access.peer,
-                method: access.method.as_str(),
-                path: &access.path,
-                subject: access.subject.as_deref(),
-                status: access.status,
-                bytes: access.bytes,
-                took: clock::monotonic().saturating_sub(self.started),
-            });
+            access.write(self.id, self.started, self.queued);
         }
     }
 }

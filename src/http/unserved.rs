@@ -59,6 +59,25 @@ impl Unserved {
         }
     }
 
+    /// A file is there, but cannot be read.
+    pub(super) fn unreadable(&self, path: &str, error: &std::io::Error, id: RequestId) {
+        if self.0.admits(("unreadable", "file"), error.raw_os_error()) {
+            tracing::warn!(request = %id, path = cut(path), %error, "a file cannot be read");
+        }
+    }
+
+    /// The application had no time for the request, and whoever waited has waited long enough.
+    pub(super) fn overloaded(&self, reason: &'static str, id: RequestId) {
+        if self.0.admits(("overloaded", ""), reason) {
+            tracing::warn!(
+                request = %id,
+                status = StatusCode::SERVICE_UNAVAILABLE.as_u16(),
+                reason,
+                "overloaded"
+            );
+        }
+    }
+
     /// Workers died of the request, so that it is not tried.
     pub(super) fn blocked(&self, fingerprint: u64, head: &Parts, id: RequestId) {
         if self.0.admits(("blocked", "poison_guard"), fingerprint) {

@@ -1,6 +1,6 @@
 //! Key files as they change: what they hold now, if it could be put in force.
 
-use super::{Digest, KeyFile, deny_list_file, keys_of, signing_key_in, tls};
+use super::{Digest, Files, KeyFile, deny_list_file, keys_of, signing_key_in, tls};
 use crate::auth::DenyList;
 use crate::config::{self, Config, FeedContent, FeedPurpose, FeedSource};
 
@@ -17,6 +17,8 @@ pub(crate) fn read_feed(
     let is_in_force = |digest: Option<Digest>| in_force.is_some() && digest == in_force;
     let unless_in_force =
         |content: FeedContent| Some(content).filter(|content| !is_in_force(content.digest));
+    // What it holds now is asked for.
+    let disk = &Files::on_disk();
     let auth = &config.auth;
     let feeds = config.feeds();
     let feed = feeds
@@ -25,16 +27,16 @@ pub(crate) fn read_feed(
     let path = match feed.source {
         FeedSource::File(path) => path,
         FeedSource::Certificate(files) => {
-            return tls::read_certificate(files).map(|(content, _)| unless_in_force(content));
+            return tls::read_certificate(disk, files).map(|(content, _)| unless_in_force(content));
         }
         FeedSource::Clients(files) => {
-            return tls::read_clients(files).map(|(content, _)| unless_in_force(content));
+            return tls::read_clients(disk, files).map(|(content, _)| unless_in_force(content));
         }
         FeedSource::Fetched(_) => return Err("it is in no file".to_owned()),
     };
     if let FeedPurpose::DenyList(_) = feed.purpose {
         let failed = |error: String| format!("auth.revocation: {error}");
-        let file = deny_list_file(path).map_err(failed)?;
+        let file = deny_list_file(disk, path).map_err(failed)?;
         let digest = file.digest();
         if is_in_force(digest) {
             return Ok(None);
@@ -80,9 +82,9 @@ pub(crate) fn read_feed(
 }
 
 /// The digest of the file of the signing key, where that is a feed of its own.
-pub(super) fn digest_of_signing_key(auth: &config::Auth) -> Vec<Option<Digest>> {
+pub(super) fn digest_of_signing_key(files: &Files, auth: &config::Auth) -> Vec<Option<Digest>> {
     let feeds = auth.feeds().into_iter();
     let signing_keys = feeds.filter(|feed| feed.purpose == FeedPurpose::SigningKey);
-    let digest = |feed: config::Feed<'_>| KeyFile::read(feed.source.file()?).ok()?.digest();
+    let digest = |feed: config::Feed<'_>| files.read(feed.source.file()?).ok()?.digest();
     signing_keys.map(digest).collect()
 }

@@ -10,6 +10,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use nix::fcntl::OFlag;
 
 use super::Digest;
+use super::files::Held;
 use crate::config::KEYS_MAX;
 
 /// Who may reach a file.
@@ -53,6 +54,19 @@ impl<'a> KeyFile<'a> {
         let file = File::open(path).map_err(|error| failed(path, &error))?;
         let mode = mode(path, &file)?;
         Self::take(path, file, mode, KEYS_MAX)
+    }
+
+    /// One that was read before.
+    pub(super) fn of(path: &'a Path, Held { bytes, mode }: Held) -> Self {
+        Self { path, bytes, mode }
+    }
+
+    /// For [`Self::of`].
+    pub(super) fn held(&self) -> Held {
+        Held {
+            bytes: self.bytes.clone(),
+            mode: self.mode,
+        }
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {

@@ -5,10 +5,10 @@ use std::path::Path;
 use aws_lc_rs::digest::{SHA256, digest};
 use pem::Pem;
 
-use super::{Digest, KeyFile, Secrecy, is_missing};
+use super::{Digest, Files, KeyFile, Secrecy};
 use crate::config::{self, ClientAuth, Config, FeedContent, TlsCertificate};
 use crate::sys::clock;
-use crate::tls::{CLIENT_LIST, Clients, Identity, OCSP_RESPONSE, Tls, bundle};
+use crate::tls::{CLIENT_LIST, Clients, Identity, OCSP_RESPONSE, TicketSecret, Tls, bundle};
 
 /// The largest file with revocation lists that is read, in bytes: each worker holds them.
 const LISTS_MAX: u64 = 8 * 1024 * 1024;
@@ -25,32 +25,47 @@ pub(crate) struct LoadedTls {
     pub(crate) certificates: Vec<String>,
 }
 
-/// Reads the files that `[tls]` names; nothing where no address speaks it.
+/// Reads the files that `[tls]` names; nothing where no address speaks it. With `tickets` of another process of the generation
+/// its sessions go on here.
 ///
 /// # Errors
 /// All that is wrong with them, each naming the file, the problem and what helps.
-pub(crate) fn load_tls(config: &Config) -> Result<Option<LoadedTls>, Vec<String>> {
+pub(crate) fn load_tls(
+    files: &Files,
+    config: &Config,
+    tickets: Option<TicketSecret>,
+) -> Result<Option<LoadedTls>, Vec<String>> {
     let tls = config.tls.as_ref();
-    tls.map(|tls| load(tls, config.http.http2)).transpose()
+    tls.map(|tls| load(files, tls, config.http.http2, tickets))
+        .transpose()
 }
 
-fn load(config: &config::Tls, speaks_http2: bool) -> Result<LoadedTls, Vec<String>> {
+fn load(
+    files: &Files,
+    config: &config::Tls,
+    speaks_http2: bool,
+    tickets: Option<TicketSecret>,
+) -> Result<LoadedTls, Vec<String>> {
     let mut errors = Vec::new();
     let (mut identities, mut digests, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
     let mut certificates = Vec::new();
-    for files in &config.certificates {
-        match read_certificate(files) {
+    for paths in &config.certificates {
+        match read_certificate(files, paths) {
             Ok((content, identity)) => {
                 digests.push(content.digest);
                 warnings.extend(content.warnings);
-                certificates.push(described(&files.certificate_file, &identity));
+                certificates.push(described(&paths.certificate_file, &identity));
                 identities.push(identity);
             }
             Err(error) => errors.push(error),
         }
     }
     let mut clients = None;
-    match config.client_auth.as_ref().map(read_clients) {
+    match config
+        .client_auth
+        .as_ref()
+        .map(|clients| read_clients(files, clients))
+    {
         Some(Ok((content, read))) => {
             digests.push(content.digest);
             warnings.extend(content.warnings);
@@ -62,7 +77,7 @@ fn load(config: &config::Tls, speaks_http2: bool) -> Result<LoadedTls, Vec<Strin
     if !errors.is_empty() {
         return Err(errors);
     }
-    let tls = Tls::new(config, identities, clients, speaks_http2);
+    let tls = Tls::new(config, identities, clients, speaks_http2, tickets);
     Ok(LoadedTls {
         tls: tls.map_err(|error| vec![format!("tls: {error}")])?,
         digests,
@@ -72,9 +87,12 @@ fn load(config: &config::Tls, speaks_http2: bool) -> Result<LoadedTls, Vec<Strin
 }
 
 /// A certificate, its key and what else belongs to it.
-pub(super) fn read_certificate(files: &TlsCertificate) -> Result<(FeedContent, Identity), String> {
-    let certificate = public(&files.certificate_file, None)?;
-    let key = existing(&files.key_file, None)?;
+pub(super) fn read_certificate(
+    disk: &Files,
+    files: &TlsCertificate,
+) -> Result<(FeedContent, Identity), String> {
+    let certificate = public(disk, &files.certificate_file, None)?;
+    let key = existing(disk, &files.key_file, None)?;
     // That anybody can read it is not what is wrong with a file without a key, so what it holds is judged first.
     let mut blocks = blocks(&files.certificate_file, &certificate, |tag| {
         tag == "CERTIFICATE"
@@ -83,7 +101,7 @@ pub(super) fn read_certificate(files: &TlsCertificate) -> Result<(FeedContent, I
         tag.ends_with("PRIVATE KEY")
     })?);
     if let Some(file) = &files.ocsp_file {
-        let response = public(file, None)?;
+        let response = public(disk, file, None)?;
         blocks.push(Pem::new(OCSP_RESPONSE, response.bytes()));
     }
     let text = bundle(&blocks);
@@ -98,11 +116,14 @@ pub(super) fn read_certificate(files: &TlsCertificate) -> Result<(FeedContent, I
 }
 
 /// Authorities, with what they have revoked.
-pub(super) fn read_clients(clients: &ClientAuth) -> Result<(FeedContent, Clients), String> {
-    let authorities = public(&clients.ca_file, None)?;
+pub(super) fn read_clients(
+    disk: &Files,
+    clients: &ClientAuth,
+) -> Result<(FeedContent, Clients), String> {
+    let authorities = public(disk, &clients.ca_file, None)?;
     let mut blocks = blocks(&clients.ca_file, &authorities, |tag| tag == "CERTIFICATE")?;
     if let Some(file) = &clients.crl_file {
-        let lists = public(file, Some(LISTS_MAX))?;
+        let lists = public(disk, file, Some(LISTS_MAX))?;
         let found = self::blocks(file, &lists, |tag| tag == CLIENT_LIST)?;
         if found.is_empty() {
             return Err(format!(
@@ -130,23 +151,23 @@ fn content(bytes: Vec<u8>, warning: Option<String>) -> FeedContent {
     }
 }
 
-fn public(file: &Path, most: Option<u64>) -> Result<KeyFile<'_>, String> {
-    let read = existing(file, most)?;
+fn public<'a>(disk: &Files, file: &'a Path, most: Option<u64>) -> Result<KeyFile<'a>, String> {
+    let read = existing(disk, file, most)?;
     read.judge(Secrecy::Public)
         .map_err(|error| format!("tls: {error}"))?;
     Ok(read)
 }
 
-fn existing(file: &Path, most: Option<u64>) -> Result<KeyFile<'_>, String> {
-    if is_missing(file) {
+fn existing<'a>(disk: &Files, file: &'a Path, most: Option<u64>) -> Result<KeyFile<'a>, String> {
+    if disk.is_missing(file) {
         let shown = file.display();
         return Err(format!(
             "tls: `{shown}` does not exist; for development, `destrier tls self-signed` makes a certificate and its key"
         ));
     }
     let read = match most {
-        Some(most) => KeyFile::read_up_to(most, file),
-        None => KeyFile::read(file),
+        Some(most) => disk.read_up_to(most, file),
+        None => disk.read(file),
     };
     read.map_err(|error| format!("tls: {error}"))
 }

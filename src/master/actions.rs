@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use nix::sys::signal::Signal;
 
-use super::boot::{pin, replay_cache_for};
+use super::boot::{pin, rate_table_for, replay_cache_for};
 use super::crew::Hand;
+use super::ledger::{ReloadEnd, WorkerEnd};
 use super::listeners::SlotEnd;
 use super::{Assignment, Master, Pinned, Purpose, ReloadOutcome};
 use crate::channel::ToWorker;
@@ -39,7 +40,9 @@ impl Master {
                 worker,
                 queue_has_heir,
             } => self.drain(worker, queue_has_heir),
-            Action::Outlived(worker) => self.note_replacement(worker, "max_lifetime"),
+            Action::Outlived(worker) => {
+                self.note_replacement(worker, "max_lifetime", WorkerEnd::Recycle);
+            }
             Action::Quit(worker) => {
                 self.tell_to_go(worker);
                 self.tell(worker, &ToWorker::Quit);
@@ -51,6 +54,7 @@ impl Master {
             Action::Forget(generation) => {
                 self.generations.remove(&generation);
                 self.close_unused_listeners();
+                self.close_unused_admin();
                 self.watch_files();
             }
             Action::Degraded { failures, reason } => {
@@ -94,7 +98,11 @@ impl Master {
                 .listeners
                 .open(&pinned.loaded.config.server, policy.workers);
             opened.map_err(|error| error.to_string())?;
+            let opened = self.admin.open(&pinned.loaded.config);
+            opened.map_err(|error| error.to_string())?;
             self.replay = replay_cache_for(&pinned.loaded.config, self.replay.as_ref())
+                .map_err(|error| format!("cannot share memory with workers: {error}"))?;
+            self.rates = rate_table_for(&pinned.loaded.config, self.rates.as_ref())
                 .map_err(|error| format!("cannot share memory with workers: {error}"))?;
             Ok((pinned, policy))
         });
@@ -111,6 +119,7 @@ impl Master {
             }
             Err(reason) => {
                 tracing::error!(reason, "reload refused, everything stays as it is");
+                self.ledger.reload_ended(ReloadEnd::Refused);
                 self.note_reload(Err(reason.clone()));
                 Event::Refused(reason)
             }
@@ -175,7 +184,12 @@ impl Master {
             .ok_or("too many workers: every seat on the scoreboard is taken")?;
         let mut keep = vec![Keep::new(&theirs)];
         keep.extend(listeners.iter().map(|listener| Keep::new(&listener.socket)));
-        keep.extend(logging::descriptor());
+        keep.extend(logging::descriptors());
+        // A worker that becomes another program maps them anew.
+        if loaded.config.app.python.is_some() {
+            keep.push(Keep::new(self.scoreboard.file()));
+            keep.extend(self.replay.as_ref().map(|replay| Keep::new(replay.file())));
+        }
         let assignment = Assignment {
             master: ProcessId::own(),
             worker: id.0,
@@ -186,6 +200,7 @@ impl Master {
             listeners,
             seat: self.scoreboard.writer(seat),
             replay: self.replay.clone(),
+            rates: self.rates.clone(),
             identity: identity.clone(),
         };
         let (scoreboard, serve) = (Arc::clone(&self.scoreboard), Rc::clone(&loaded.serve));
@@ -221,8 +236,9 @@ impl Master {
         }
     }
 
-    pub(super) fn note_replacement(&self, id: WorkerId, reason: &str) {
-        if let Some(hand) = self.crew.get(id) {
+    pub(super) fn note_replacement(&mut self, id: WorkerId, reason: &str, end: WorkerEnd) {
+        if let Some(hand) = self.crew.get_mut(id) {
+            hand.replaced_for.get_or_insert(end);
             let pid = hand.pid.number();
             tracing::info!(worker = id.0, pid, reason, "worker shall be replaced");
         }
@@ -305,8 +321,9 @@ impl Master {
     fn commit(&mut self, generation: Generation) {
         if let Some(pinned) = self.generations.get(&generation) {
             let config = Arc::clone(&pinned.loaded.config);
-            if let Err(error) =
-                logging::change(&config.log).and_then(|()| self.hand_over_log_file())
+            if let Err(error) = logging::change(&config.log)
+                .and_then(|()| logging::change_access(config.access_log.as_ref()))
+                .and_then(|()| self.hand_over_log_file())
             {
                 tracing::error!(%error, "cannot open the log file, the old one stays in use");
             }
@@ -320,7 +337,9 @@ impl Master {
             "serving"
         );
         // The first generation came of no reload.
+        self.ledger.serving_since = self.now();
         if generation > Generation(1) {
+            self.ledger.reload_ended(ReloadEnd::Committed);
             self.note_reload(Ok(generation));
         }
         self.tell_systemd_that_it_serves();
@@ -332,6 +351,7 @@ impl Master {
             reason,
             "rolled back: this generation is given up, the one before it serves on"
         );
+        self.ledger.reload_ended(ReloadEnd::RolledBack);
         self.note_reload(Err(reason));
     }
 

@@ -1,24 +1,26 @@
-//! The agent as the master knows it: forked when a generation has something that must be fetched or a token database, started again when
+//! The agent as the master knows it: forked when a generation has something that must be fetched, a token database, or addresses where monitoring asks; started again when
 //! it dies, asked when a worker needs a key. What it brings is handed to the workers; without it they go on with what they have.
 
+mod admin;
+mod start;
 mod watched;
 
-use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
 use watched::{Process, Progress, SILENCE_MAX, Watched};
 
+pub use admin::{AdminAssignment, AdminSocket};
+
 use super::Master;
-use crate::channel::{self, Decoder, FeedNews, Fingerprint, FromAgent, ToAgent};
+use crate::channel::{self, FeedNews, Fingerprint, FromAgent, ToAgent};
 use crate::config::{Fetch, Log, Tokens};
-use crate::logging;
 use crate::supervisor::{Backoff, Generation, Now, WorkerId};
 use crate::sys::clock;
 use crate::sys::handover::check_sealed;
 use crate::sys::identity::Identity;
-use crate::sys::process::{self, Ending, Keep, ProcessId};
+use crate::sys::process::{self, Ending, ProcessId};
 
 /// What the agent process does, from the fork to its exit code. Called in the child.
 pub type RunAgent = Rc<dyn Fn(AgentAssignment) -> u8>;
@@ -36,6 +38,8 @@ pub struct AgentAssignment {
     pub identity: Identity,
     /// Where its log goes.
     pub log: Log,
+    /// How it answers monitoring; absent where nobody can ask.
+    pub admin: Option<AdminAssignment>,
 }
 
 /// What was fetched last.
@@ -147,12 +151,14 @@ impl Master {
         self.end_agent_that_hangs();
         let wanted = self.fetches();
         let runs = self.agent.process.as_ref();
-        let is_needed = !wanted.is_empty() || self.has_to_be_flushed();
+        let admin = self.admin_setting();
+        let is_needed = !wanted.is_empty() || self.has_to_be_flushed() || admin.is_some();
         let is_right = runs.map_or(!is_needed, |process| {
             let setting = self.agent_setting();
             let feeds = process.feeds.iter().map(|watched| &watched.fetch);
             feeds.eq(wanted.iter().copied())
                 && process.tokens.as_ref() == self.tokens_of_newest()
+                && process.admin == admin
                 && setting.is_some_and(|(identity, log)| {
                     process.identity == *identity && process.log == *log
                 })
@@ -185,7 +191,9 @@ impl Master {
     /// When a next agent may be started, where one is missing.
     pub(super) fn next_agent_start(&self) -> Option<Now> {
         let is_missing = self.agent.process.is_none()
-            && (self.has_to_be_flushed() || !self.fetches().is_empty());
+            && (self.has_to_be_flushed()
+                || !self.fetches().is_empty()
+                || self.admin_setting().is_some());
         is_missing.then_some(self.agent.deaths.not_before)
     }
 
@@ -233,74 +241,6 @@ impl Master {
             }
         }
         fetches
-    }
-
-    /// Who it shall be, and where its log goes.
-    fn agent_setting(&self) -> Option<(&Identity, &Log)> {
-        let pinned = self.serving().or_else(|| self.generations.values().last());
-        pinned.map(|pinned| (&pinned.identity, &pinned.loaded.config.log))
-    }
-
-    fn fork_agent(&mut self, feeds: &[Fetch]) -> Result<ProcessId, String> {
-        let setting = self.agent_setting();
-        let (identity, log) = setting.ok_or("there is no generation")?;
-        let (identity, log) = (identity.clone(), log.clone());
-        let (ours, theirs) = UnixStream::pair().map_err(|error| format!("socketpair: {error}"))?;
-        for end in [&ours, &theirs] {
-            end.set_nonblocking(true)
-                .map_err(|error| format!("socketpair: {error}"))?;
-        }
-        let known = |fetch: &Fetch| {
-            let known = self.agent.last_good(fetch)?;
-            Some(Known {
-                since: known.at,
-                // Without a descriptor it is fetched anew.
-                content: known.file.try_clone().ok()?,
-            })
-        };
-        let feeds_known: Vec<(Fetch, Option<Known>)> = feeds
-            .iter()
-            .map(|fetch| (fetch.clone(), known(fetch)))
-            .collect();
-        let tokens = self.tokens_of_newest().cloned();
-        let now = self.now();
-        let watch = |(fetch, known): &(Fetch, Option<Known>)| {
-            Watched::new(fetch.clone(), known.is_some(), now)
-        };
-        let watched = feeds_known.iter().map(watch).collect();
-        let mut keep = vec![Keep::new(&theirs)];
-        keep.extend(logging::descriptor());
-        let contents = feeds_known.iter().filter_map(|(_, known)| known.as_ref());
-        keep.extend(contents.map(|known| Keep::new(&known.content)));
-        let assignment = AgentAssignment {
-            master: ProcessId::own(),
-            channel: theirs,
-            feeds: feeds_known,
-            identity: identity.clone(),
-            log: log.clone(),
-        };
-        // The newest generation knows what is to be fetched for it.
-        let newest = self.generations.values().last();
-        let run = newest.map(|pinned| Rc::clone(&pinned.loaded.run_agent));
-        let run = run.ok_or("there is no generation")?;
-        let forked = process::fork_worker(&keep, move || {
-            logging::after_fork();
-            run(assignment)
-        });
-        let pid = forked.map_err(|error| format!("fork: {error}"))?;
-        self.agent.process = Some(Process {
-            pid,
-            started: now,
-            channel: ours,
-            incoming: Decoder::default(),
-            descriptors: VecDeque::new(),
-            outgoing: Vec::new(),
-            feeds: watched,
-            tokens,
-            identity,
-            log,
-        });
-        Ok(pid)
     }
 
     /// A process has ended that is no worker; whether it was the agent.
@@ -389,12 +329,13 @@ impl Master {
         let Some(process) = &mut self.agent.process else {
             return Ok(());
         };
-        let (FromAgent::Fetched { feed, .. }
-        | FromAgent::Confirmed { feed, .. }
-        | FromAgent::Failed { feed, .. }) = message;
-        let file = match message {
-            FromAgent::Fetched { .. } => process.descriptors.pop_front().flatten(),
-            FromAgent::Confirmed { .. } | FromAgent::Failed { .. } => None,
+        let (feed, file) = match message {
+            FromAgent::StatusWanted => {
+                self.tell_agent_status();
+                return Ok(());
+            }
+            FromAgent::Fetched { feed, .. } => (feed, process.descriptors.pop_front().flatten()),
+            FromAgent::Confirmed { feed, .. } | FromAgent::Failed { feed, .. } => (feed, None),
         };
         let place = usize::try_from(feed).unwrap_or(usize::MAX);
         let watched = process.feeds.get_mut(place);
@@ -402,6 +343,7 @@ impl Master {
         watched.heard(&message, now, clock::unix().as_secs());
         let fetch = watched.fetch.clone();
         match message {
+            FromAgent::StatusWanted => {}
             FromAgent::Fetched {
                 at,
                 entries,

@@ -13,10 +13,12 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use nix::libc;
 
+use super::admin::AdminListeners;
 use super::control::ControlServer;
 use super::crew::Crew;
 use super::deaths::Deaths;
 use super::hangs::HangWatch;
+use super::ledger::Ledger;
 use super::listeners::{ListenError, Listeners};
 use super::memory::MemoryWatch;
 use super::socket_path::SocketPathError;
@@ -25,6 +27,7 @@ use super::{
     Upgrade,
 };
 use crate::config::{Binding, Config, Process, Strategy, WorkerCount};
+use crate::rate_limit::RateTable;
 use crate::replay::ReplayCache;
 use crate::scoreboard::{SEATS, Scoreboard};
 use crate::supervisor::{self, Generation, Lifetime, Policy, Scale, Supervisor};
@@ -117,6 +120,8 @@ impl Master {
             || listeners.open(&config.server, policy.workers),
             ListenError::may_pass,
         )?;
+        let mut admin = AdminListeners::default();
+        patiently(|| admin.open(config), ListenError::may_pass)?;
         for name in listeners.unused() {
             tracing::warn!(name, "a socket was passed that `server.bind` does not name");
         }
@@ -127,6 +132,8 @@ impl Master {
         let scoreboard = Scoreboard::new()
             .map_err(|error| StartError::System("share memory with workers", error))?;
         let replay = replay_cache_for(config, None)
+            .map_err(|error| StartError::System("share memory with workers", error))?;
+        let rates = rate_table_for(config, None)
             .map_err(|error| StartError::System("share memory with workers", error))?;
         let started = clock::monotonic();
         for warning in &pinned.loaded.warnings {
@@ -146,13 +153,16 @@ impl Master {
             generations: BTreeMap::from([(Generation(1), pinned)]),
             crew: Crew::new(SEATS),
             listeners,
+            admin,
             control,
             signals,
             scoreboard,
             replay,
+            rates,
             deaths: Deaths::new(),
             hangs: HangWatch::default(),
             memory: MemoryWatch::default(),
+            ledger: Ledger::default(),
             systemd: systemd_of(manager),
             processors,
             last_reload: None,
@@ -174,6 +184,18 @@ pub(super) fn replay_cache_for(
     match existing {
         Some(existing) => Ok(Some(Arc::clone(existing))),
         None if config.auth.has_binding(Binding::Dpop) => ReplayCache::new().map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The same of the table of rates.
+pub(super) fn rate_table_for(
+    config: &Config,
+    existing: Option<&Arc<RateTable>>,
+) -> io::Result<Option<Arc<RateTable>>> {
+    match existing {
+        Some(existing) => Ok(Some(Arc::clone(existing))),
+        None if config.auth.has_rate() => RateTable::new().map(Some),
         None => Ok(None),
     }
 }
@@ -334,7 +356,8 @@ pub(super) fn fixed_keys_that_differ(before: &Config, after: &Config) -> Vec<&'s
     changed.map(|(name, _)| name).collect()
 }
 
-fn socket_of(config: &Config) -> PathBuf {
+/// Where commands reach the master of this configuration.
+pub(super) fn socket_of(config: &Config) -> PathBuf {
     control_socket_path(&config.file, config.process.control_socket.as_deref())
 }
 

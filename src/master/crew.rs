@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use super::ledger::WorkerEnd;
 use crate::channel::{self, Decoder, FeedNews, ToMaster, ToWorker};
 use crate::supervisor::{Generation, KillReason, Now, Slot, WorkerId};
 use crate::sys::process::ProcessId;
@@ -27,6 +28,8 @@ pub(super) struct Hand {
     pub(super) hung_for: Option<Duration>,
     /// Why the master sent it a signal to end it, and which.
     pub(super) killed: Option<(KillReason, Signal)>,
+    /// Why another one shall take its place.
+    pub(super) replaced_for: Option<WorkerEnd>,
     pub(super) channel: Option<UnixStream>,
     pub(super) incoming: Decoder<ToMaster>,
     pub(super) outgoing: Vec<u8>,
@@ -122,6 +125,7 @@ impl Hand {
             told_to_go: false,
             hung_for: None,
             killed: None,
+            replaced_for: None,
             channel: Some(channel),
             incoming: Decoder::default(),
             outgoing: Vec::new(),

@@ -273,10 +273,7 @@ mod tests {
 
     fn request(number: u64) -> RequestInFlight {
         RequestInFlight {
-            id: RequestId {
-                high: 0,
-                low: number,
-            },
+            id: RequestId::new(0, number),
             method: "GET".to_owned(),
             path: format!("/{number}"),
             started: Duration::from_secs(100 + number),
@@ -305,6 +302,7 @@ mod tests {
                 generation: 2,
                 connections: 7,
                 in_flight: requests.len() as u64,
+                queued: 0,
                 counters: Counters::default(),
                 requests: requests.iter().copied().map(request).collect(),
                 cause,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Master;
 use super::crew::Hand;
 use super::death_report::{DeathReport, DeathStatus, KeptDeath, OutOfMemory, kill_word};
+use super::ledger::WorkerEnd;
 use super::suspects::{Named, Suspects};
 use crate::scoreboard::Blocked;
 use crate::supervisor::{KillReason, Now, WorkerId};
@@ -125,13 +126,23 @@ impl Master {
         self.memory.forget(id);
         let words = report.ending_in_words();
         if is_as_ordered(&hand, &report) {
+            let end = hand.replaced_for.unwrap_or(WorkerEnd::Told);
+            self.ledger.worker_ended(end);
             tell_end(&report, &words);
         } else {
+            let end = WorkerEnd::of_death(&report, self.was_ready(id));
+            self.ledger.worker_ended(end);
             self.tell_death(&report, &words);
             self.suspect(&hand, &report);
             self.deaths.keep(&report);
         }
         words
+    }
+
+    /// Whether it has ever been ready; the supervisor has not heard of its end yet.
+    fn was_ready(&self, id: WorkerId) -> bool {
+        let mut workers = self.supervisor.workers();
+        !workers.any(|worker| worker.id == id && worker.state.never_was_ready())
     }
 
     fn tell_death(&mut self, report: &DeathReport, words: &str) {

@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 use super::Master;
 use super::control::{Answer, Request};
 use super::death_report::OutOfMemory;
+use super::ledger::WorkerEnd;
 use crate::channel::{ToAgent, ToMaster, ToWorker};
 use crate::logging;
 use crate::supervisor::{Caller, Event, Scale, StopManner, WorkerId};
@@ -187,11 +188,11 @@ impl Master {
             let event = match message {
                 ToMaster::Ready => Event::Ready(id),
                 ToMaster::ServedOut => {
-                    self.note_replacement(id, "max_requests");
+                    self.note_replacement(id, "max_requests", WorkerEnd::Recycle);
                     Event::ReplacementWanted(id)
                 }
                 ToMaster::Stuck => {
-                    self.note_replacement(id, "a request is stuck");
+                    self.note_replacement(id, "a request is stuck", WorkerEnd::Stuck);
                     Event::ReplacementWanted(id)
                 }
                 ToMaster::Failed { reason } => {

@@ -258,6 +258,11 @@ impl Master {
 }
 
 impl FeedState {
+    /// What its file has come to since its generation was read.
+    pub(super) fn content_file(&self) -> Option<&OwnedFd> {
+        self.content.as_ref().map(|content| &content.file)
+    }
+
     /// What is wrong with what the file has come to, once it is sure.
     pub(super) fn problem(&self) -> Option<&str> {
         let problem = self.problem.as_ref().filter(|problem| problem.is_told);

@@ -2,6 +2,7 @@
 //! does what the supervisor says. It never runs the application and never reads HTTP or a token.
 
 mod actions;
+mod admin;
 mod agent;
 mod boot;
 pub mod control;
@@ -14,6 +15,7 @@ mod feeds;
 mod file_watch;
 mod hangs;
 mod heirs;
+mod ledger;
 mod listeners;
 mod memory;
 mod plan;
@@ -35,8 +37,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use admin::AdminListeners;
+pub use agent::{AdminAssignment, AdminSocket, AgentAssignment, Known, RunAgent};
 use agent::{Agent, Fetched};
-pub use agent::{AgentAssignment, Known, RunAgent};
 pub use boot::{Inherited, ServiceManager, StartError, control_socket_path, identity_of};
 use control::ControlServer;
 use crew::Crew;
@@ -47,6 +50,7 @@ use feeds::FeedState;
 pub use feeds::ReadFeed;
 use file_watch::FileWatch;
 use hangs::HangWatch;
+use ledger::Ledger;
 pub use listeners::ListenError;
 use listeners::Listeners;
 use memory::MemoryWatch;
@@ -55,8 +59,8 @@ pub use plan::{
 };
 pub use socket_path::SocketPathError;
 pub use status::{
-    ListenerStatus, MemoryStatus, ReloadStatus, RequestStatus, Status, StopPhase, StopStatus,
-    Totals, WorkerStatus,
+    ListenerStatus, MemoryStatus, PythonStatus, ReloadStatus, RequestStatus, Status, StopPhase,
+    StopStatus, Totals, WorkerStatus,
 };
 use upgrade::Upgrade;
 pub use upgrade::{
@@ -65,6 +69,7 @@ pub use upgrade::{
 
 use crate::config::{Config, Overridden, Setting, Text};
 use crate::logging;
+use crate::rate_limit::RateTable;
 use crate::replay::ReplayCache;
 use crate::scoreboard::{Scoreboard, SeatWriter};
 use crate::supervisor::{Caller, Event, ExitReason, Generation, Now, Supervisor};
@@ -148,6 +153,8 @@ pub struct Assignment {
     pub seat: SeatWriter,
     /// The proofs that were shown to any worker; absent while no generation has asked for proofs.
     pub replay: Option<Arc<ReplayCache>>,
+    /// What clients have used of the rates of rules; absent while no generation has had any.
+    pub rates: Option<Arc<RateTable>>,
     /// What it shall become before it runs anything of the application.
     pub identity: Identity,
 }
@@ -162,14 +169,18 @@ pub struct Master {
     generations: BTreeMap<Generation, Pinned>,
     crew: Crew,
     listeners: Listeners,
+    admin: AdminListeners,
     control: ControlServer,
     signals: Signals,
     scoreboard: Arc<Scoreboard>,
     /// Made for the first generation that needs it, and kept for those after it.
     replay: Option<Arc<ReplayCache>>,
+    /// As that; a program that goes on in an upgrade begins anew.
+    rates: Option<Arc<RateTable>>,
     deaths: Deaths,
     hangs: HangWatch,
     memory: MemoryWatch,
+    ledger: Ledger,
     systemd: Systemd,
     processors: Processors,
     last_reload: Option<ReloadOutcome>,

@@ -9,6 +9,7 @@ use super::Master;
 use super::crew::Hand;
 use super::deaths::in_words;
 use super::hangs::{Finding, Seen};
+use super::ledger::WorkerEnd;
 use super::memory::{Judgement, Limit};
 use crate::channel::ToWorker;
 use crate::config::Workers;
@@ -167,6 +168,9 @@ impl Master {
             }
             Judgement::TooMuch => {
                 self.tell_of_memory(id);
+                if let Some(hand) = self.crew.get_mut(id) {
+                    hand.replaced_for.get_or_insert(WorkerEnd::Memory);
+                }
                 self.feed(Event::ReplacementWanted(id));
             }
         }

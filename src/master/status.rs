@@ -1,5 +1,6 @@
 //! What runs now, for `destrier status`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{AgentStatus, DeathStatus, FeedStatus, Master, ReloadOutcome};
 use crate::config::WorkerCount;
 use crate::scoreboard::RequestInFlight;
-use crate::supervisor::WorkerView;
+use crate::supervisor::{WorkerId, WorkerView};
 use crate::sys::machine::Processors;
 use crate::sys::process::ProcessId;
 use crate::sys::{clock, process_memory};
@@ -27,8 +28,14 @@ pub struct Status {
     pub stop: Option<StopStatus>,
     /// The generation that serves.
     pub generation: Option<u64>,
+    /// Since it does.
+    #[serde(default)]
+    pub generation_age: Option<f64>,
     /// The configuration file.
     pub config: String,
+    /// The Python application that is served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub python: Option<PythonStatus>,
     /// Where this was asked.
     pub control_socket: String,
     /// How many workers shall serve.
@@ -37,11 +44,23 @@ pub struct Status {
     pub workers_because: String,
     /// The addresses.
     pub listeners: Vec<ListenerStatus>,
+    /// Where monitoring asks.
+    #[serde(default)]
+    pub admin: Vec<ListenerStatus>,
     /// What came of the last reload, if there was one.
     pub last_reload: Option<ReloadStatus>,
     /// What was done since the start, by all workers.
     pub totals: Totals,
-    /// The process that fetches, where something is fetched.
+    /// How many workers ended, or were replaced, for each reason.
+    #[serde(default)]
+    pub worker_ends: BTreeMap<String, u64>,
+    /// How many reloads went how.
+    #[serde(default)]
+    pub reloads: BTreeMap<String, u64>,
+    /// How many upgrades went how.
+    #[serde(default)]
+    pub upgrades: BTreeMap<String, u64>,
+    /// The process that fetches and answers monitoring, where there is one.
     #[serde(default)]
     pub agent: Option<AgentStatus>,
     /// The keys and deny lists of the generation that serves.
@@ -52,6 +71,15 @@ pub struct Status {
     /// The last workers that died, newest first.
     #[serde(default)]
     pub deaths: Vec<DeathStatus>,
+}
+
+/// A Python application.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PythonStatus {
+    /// `MODULE:ATTRIBUTE`.
+    pub application: String,
+    /// What runs it.
+    pub interpreter: String,
 }
 
 /// A stop.
@@ -112,6 +140,9 @@ pub struct Totals {
     /// Of those: not served because workers had died of the same request (`workers.poison_guard`).
     #[serde(default)]
     pub blocked: u64,
+    /// Of those: not served because the application had no place for them (`http.max_in_flight`).
+    #[serde(default)]
+    pub overloaded: u64,
 }
 
 /// A worker.
@@ -133,6 +164,9 @@ pub struct WorkerStatus {
     pub connections: u64,
     /// Requests in flight.
     pub in_flight: u64,
+    /// Of those: wait until the application has a place for them.
+    #[serde(default)]
+    pub queued: u64,
     /// Requests answered.
     pub requests: u64,
     /// What it holds in memory; absent where the kernel does not tell.
@@ -177,7 +211,33 @@ impl RequestStatus {
 }
 
 impl Master {
+    /// All of it.
     pub(super) fn status(&self) -> Status {
+        let mut status = self.brief_status();
+        for worker in &mut status.workers {
+            let id = WorkerId(worker.worker);
+            let Some(hand) = self.crew.get(id) else {
+                continue;
+            };
+            worker.memory = process_memory::resident(hand.pid)
+                .ok()
+                .map(|rss| MemoryStatus {
+                    rss,
+                    pss: self.memory.held(id).and_then(|held| held.pss),
+                });
+            let now = clock::monotonic();
+            let seat = self.scoreboard.view(hand.seat);
+            let requests = seat.requests.iter();
+            let requests = requests.map(|request| RequestStatus::new(request, now));
+            worker.requests_in_flight = requests.collect();
+        }
+        status.deaths = self.deaths.statuses(self.now());
+        status
+    }
+
+    /// Without what must be asked of the kernel, the requests in flight and the deaths: monitoring asks often.
+    pub(super) fn brief_status(&self) -> Status {
+        let now = self.now();
         let seats: Vec<usize> = self.crew.iter().map(|(_, hand)| hand.seat).collect();
         let counters = self.scoreboard.counters(&seats);
         let config = self
@@ -194,13 +254,24 @@ impl Master {
             state: self.state_word().to_owned(),
             stop: self.stop_status(),
             generation: self.supervisor.serving().map(|generation| generation.0),
+            generation_age: self
+                .supervisor
+                .serving()
+                .map(|_| now.saturating_sub(self.ledger.serving_since).as_secs_f64()),
             config: config.map_or_else(String::new, |config| config.file.display().to_string()),
+            python: config
+                .and_then(|config| config.app.python.as_ref())
+                .map(|python| PythonStatus {
+                    application: python.wsgi.to_string(),
+                    interpreter: python.interpreter.display().to_string(),
+                }),
             control_socket: self.control.path().display().to_string(),
             workers_wanted: wanted,
             workers_because: because(wanted, count, self.processors),
             listeners: listeners
                 .map(|(bind, address)| ListenerStatus { bind, address })
                 .collect(),
+            admin: self.admin_statuses(),
             last_reload: self
                 .last_reload
                 .as_ref()
@@ -212,7 +283,11 @@ impl Master {
                 refused: counters.refused,
                 audited: counters.audited,
                 blocked: counters.blocked,
+                overloaded: counters.overloaded,
             },
+            worker_ends: self.ledger.ends(),
+            reloads: self.ledger.reloads(),
+            upgrades: self.ledger.upgrades(),
             agent: self.agent_status(),
             feeds: self.feed_statuses(),
             workers: self
@@ -220,7 +295,7 @@ impl Master {
                 .workers()
                 .filter_map(|worker| self.worker_status(&worker))
                 .collect(),
-            deaths: self.deaths.statuses(self.now()),
+            deaths: Vec::new(),
         }
     }
 
@@ -254,8 +329,7 @@ impl Master {
     fn worker_status(&self, worker: &WorkerView) -> Option<WorkerStatus> {
         let hand = self.crew.get(worker.id)?;
         let seat = self.scoreboard.view(hand.seat);
-        let now = clock::monotonic();
-        let requests = seat.requests.iter();
+        let held = self.memory.held(worker.id);
         Some(WorkerStatus {
             worker: worker.id.0,
             pid: hand.pid.number(),
@@ -265,16 +339,15 @@ impl Master {
             uptime: self.now().saturating_sub(worker.spawned).as_secs_f64(),
             connections: seat.connections,
             in_flight: seat.in_flight,
+            queued: seat.queued,
             requests: seat.counters.requests(),
-            memory: process_memory::resident(hand.pid)
-                .ok()
-                .map(|rss| MemoryStatus {
-                    rss,
-                    pss: self.memory.held(worker.id).and_then(|held| held.pss),
-                }),
-            requests_in_flight: requests
-                .map(|request| RequestStatus::new(request, now))
-                .collect(),
+            memory: held.and_then(|held| {
+                Some(MemoryStatus {
+                    rss: held.rss?,
+                    pss: held.pss,
+                })
+            }),
+            requests_in_flight: Vec::new(),
         })
     }
 }

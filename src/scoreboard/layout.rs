@@ -1,7 +1,7 @@
 //! Where each figure lies in the shared words. Changing anything here means a new [`VERSION`].
 
 /// The layout's number, in the first word: a reader of another version keeps away.
-pub const VERSION: u64 = 4;
+pub const VERSION: u64 = 6;
 
 /// Workers that can exist at once: those of a generation and of the ones that still drain.
 pub const SEATS: usize = 2048;
@@ -15,21 +15,36 @@ pub const PATH_MAX: usize = 96;
 /// Requests that can be blocked at once.
 pub const BLOCKED_MAX: usize = 64;
 
-/// Before the first seat: the version, the totals of the dead in the order of [`Figure`], the number of seats used, and the
-/// requests that are blocked. Whole cache lines, as a seat is: no two workers write to the same one.
-pub(super) const HEAD: usize = (BLOCKED + BLOCKED_MAX * BLOCKED_WORDS).next_multiple_of(8);
+/// Buckets of durations: one below `LATENCY_LOWEST`, two for each doubling from there on, and one without an upper bound.
+pub const LATENCY_BUCKETS: usize = 2 + 2 * LATENCY_DOUBLINGS;
+
+/// The upper bound of the first bucket, in microseconds: a power of two.
+const LATENCY_LOWEST: u64 = 64;
+
+/// From 64 microseconds to 67 seconds.
+const LATENCY_DOUBLINGS: usize = 20;
+
+/// Before the first seat: the version, the totals of the dead in the order of [`Figure`], the number of seats used, the
+/// requests that are blocked, and the durations of the dead. Whole cache lines, as a seat is: no two workers write to the same one.
+pub(super) const HEAD: usize = (LATENCY_TOTALS + LATENCY).next_multiple_of(8);
 
 /// 1 from the order to stop on; only the master writes it.
-pub(super) const STOPPING: usize = 30;
+pub(super) const STOPPING: usize = 1 + FIGURES;
 
 /// Seats at and above this number have never been used, so nobody needs to look there.
-pub(super) const SEATS_USED: usize = 31;
+pub(super) const SEATS_USED: usize = STOPPING + 1;
+
+/// Odd while the counters of a worker that has died are on their way into the totals; only the master writes it.
+pub(super) const FOLDS: usize = SEATS_USED + 1;
 
 /// How many requests are blocked.
-pub(super) const BLOCKED_COUNT: usize = 32;
+pub(super) const BLOCKED_COUNT: usize = FOLDS + 1;
 
 /// Where the first of them is.
-const BLOCKED: usize = 33;
+const BLOCKED: usize = BLOCKED_COUNT + 1;
+
+/// The durations of requests that the dead have answered, as a seat has them.
+const LATENCY_TOTALS: usize = BLOCKED + BLOCKED_MAX * BLOCKED_WORDS;
 
 /// Words of a blocked request: its fingerprint, and until when, in monotonic nanoseconds.
 pub(super) const BLOCKED_WORDS: usize = 2;
@@ -51,6 +66,9 @@ pub(super) enum Figure {
     Refused,
     Audited,
     Blocked,
+    Overloaded,
+    /// Requests that wait for a place.
+    Queued,
     /// 1 while the worker takes connections.
     Accepting,
     /// Since when the event loop has not been seen to turn, in monotonic nanoseconds; 0 while it waits for something to do.
@@ -59,11 +77,108 @@ pub(super) enum Figure {
     Executing,
     /// What the worker could tell of its own death.
     Testimony,
+    /// Requests that waited for a place and got one, and how long all of them waited.
+    QueueWaits,
+    QueueMicroseconds,
+    /// Bytes of the bodies of answers.
+    BytesSent,
+    /// Tokens that were recognised, and tokens that had to be verified.
+    TokenHits,
+    TokenMisses,
+    /// Of those that were refused: why, in the order of [`Reason`].
+    RefusedRequest,
+    RefusedNoToken,
+    RefusedUnreadable,
+    RefusedUnknownKey,
+    RefusedSignature,
+    RefusedExpired,
+    RefusedClaims,
+    RefusedRevoked,
+    RefusedBinding,
+    RefusedPermission,
+    RefusedUnavailable,
+}
+
+/// Why a request was refused, as far as a figure tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// For its form, or for what it asks of the server.
+    Request,
+    /// It has no token.
+    NoToken,
+    /// What it has is no token, or more than one.
+    Unreadable,
+    /// Its token is of nobody whose keys are known.
+    UnknownKey,
+    /// Its token was made by somebody else, or changed.
+    Signature,
+    /// Its token has expired.
+    Expired,
+    /// Its token says something else that is not accepted.
+    Claims,
+    /// Its token was revoked.
+    Revoked,
+    /// Whoever shows the token has not proved that it is theirs.
+    Binding,
+    /// Its token is believed, but does not suffice.
+    Permission,
+    /// It cannot be told for now: keys or a list are lacking.
+    Unavailable,
+}
+
+impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Request,
+        Self::NoToken,
+        Self::Unreadable,
+        Self::UnknownKey,
+        Self::Signature,
+        Self::Expired,
+        Self::Claims,
+        Self::Revoked,
+        Self::Binding,
+        Self::Permission,
+        Self::Unavailable,
+    ];
+
+    /// What monitoring calls it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::NoToken => "no_token",
+            Self::Unreadable => "unreadable_token",
+            Self::UnknownKey => "unknown_key",
+            Self::Signature => "signature",
+            Self::Expired => "expired",
+            Self::Claims => "claims",
+            Self::Revoked => "revoked",
+            Self::Binding => "binding",
+            Self::Permission => "permission",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    pub(super) fn figure(self) -> Figure {
+        match self {
+            Self::Request => Figure::RefusedRequest,
+            Self::NoToken => Figure::RefusedNoToken,
+            Self::Unreadable => Figure::RefusedUnreadable,
+            Self::UnknownKey => Figure::RefusedUnknownKey,
+            Self::Signature => Figure::RefusedSignature,
+            Self::Expired => Figure::RefusedExpired,
+            Self::Claims => Figure::RefusedClaims,
+            Self::Revoked => Figure::RefusedRevoked,
+            Self::Binding => Figure::RefusedBinding,
+            Self::Permission => Figure::RefusedPermission,
+            Self::Unavailable => Figure::RefusedUnavailable,
+        }
+    }
 }
 
 impl Figure {
     /// Those that only grow, and are kept when their worker dies. An upgrade to another layout knows them by their names.
-    pub(super) const COUNTERS: [Self; 9] = [
+    pub(super) const COUNTERS: [Self; 26] = [
         Self::ConnectionsTotal,
         Self::Informational,
         Self::Success,
@@ -73,6 +188,23 @@ impl Figure {
         Self::Refused,
         Self::Audited,
         Self::Blocked,
+        Self::Overloaded,
+        Self::QueueWaits,
+        Self::QueueMicroseconds,
+        Self::BytesSent,
+        Self::TokenHits,
+        Self::TokenMisses,
+        Self::RefusedRequest,
+        Self::RefusedNoToken,
+        Self::RefusedUnreadable,
+        Self::RefusedUnknownKey,
+        Self::RefusedSignature,
+        Self::RefusedExpired,
+        Self::RefusedClaims,
+        Self::RefusedRevoked,
+        Self::RefusedBinding,
+        Self::RefusedPermission,
+        Self::RefusedUnavailable,
     ];
 
     pub(super) fn of_status(status: u16) -> Self {
@@ -86,8 +218,31 @@ impl Figure {
     }
 }
 
-/// Words before the named requests of a seat.
-pub(super) const FIGURES: usize = 24;
+/// Words before the durations of a seat.
+pub(super) const FIGURES: usize = 48;
+
+/// Words of the durations: how many requests fell into each bucket, and the sum of all, in microseconds.
+pub(super) const LATENCY: usize = (LATENCY_BUCKETS + 1).next_multiple_of(8);
+
+/// Into which bucket a duration falls, in microseconds: two buckets for each doubling are found without a division.
+pub(super) fn latency_bucket(microseconds: u64) -> usize {
+    if microseconds < LATENCY_LOWEST {
+        return 0;
+    }
+    let exponent = microseconds.ilog2();
+    let half = (microseconds >> (exponent - 1)) & 1;
+    let doublings = (exponent - LATENCY_LOWEST.ilog2()) as usize;
+    (1 + 2 * doublings + half as usize).min(LATENCY_BUCKETS - 1)
+}
+
+/// Where a bucket begins, in microseconds: the bucket before it ends there.
+pub(super) fn latency_from(bucket: usize) -> u64 {
+    let Some(above) = bucket.checked_sub(1) else {
+        return 0;
+    };
+    let doubled = LATENCY_LOWEST << (above / 2);
+    doubled + (above as u64 % 2) * (doubled / 2)
+}
 
 /// [`Figure::Executing`] while no request is executed.
 pub(super) const NOTHING: u64 = 0;
@@ -121,7 +276,7 @@ pub(super) const PATH: usize = 6;
 pub(super) const NAMED: usize = PATH + PATH_MAX / 8;
 
 /// Words of a seat.
-pub(super) const SEAT: usize = FIGURES + REQUESTS_NAMED * NAMED;
+pub(super) const SEAT: usize = FIGURES + LATENCY + REQUESTS_NAMED * NAMED;
 
 /// Words of the whole region.
 pub(super) const WORDS: usize = HEAD + SEATS * SEAT;
@@ -136,9 +291,19 @@ pub(super) const fn total(figure: Figure) -> usize {
     1 + figure as usize
 }
 
+/// Where the durations of a seat begin.
+pub(super) const fn latency(seat: usize) -> usize {
+    HEAD + seat * SEAT + FIGURES
+}
+
+/// Where those of the dead begin.
+pub(super) const fn latency_totals() -> usize {
+    LATENCY_TOTALS
+}
+
 /// Where a named request of a seat begins.
 pub(super) const fn named(seat: usize, entry: usize) -> usize {
-    HEAD + seat * SEAT + FIGURES + entry * NAMED
+    HEAD + seat * SEAT + FIGURES + LATENCY + entry * NAMED
 }
 
 /// Where the blocked request number `index` is.
@@ -146,7 +311,30 @@ pub(super) const fn blocked(index: usize) -> usize {
     BLOCKED + index * BLOCKED_WORDS
 }
 
-const _: () =
-    assert!((Figure::Testimony as usize) < FIGURES && total(Figure::Testimony) < STOPPING);
+const _: () = assert!((Figure::RefusedUnavailable as usize) < FIGURES);
+const _: () = assert!(LATENCY_LOWEST.is_power_of_two() && FIGURES.is_multiple_of(8));
 const _: () = assert!(HEAD.is_multiple_of(8) && SEAT.is_multiple_of(8));
 const _: () = assert!(PATH_MAX.is_multiple_of(8) && REQUESTS_NAMED <= u32::BITS as usize);
+
+#[cfg(test)]
+mod tests {
+    use super::{LATENCY_BUCKETS, latency_bucket, latency_from};
+
+    #[test]
+    fn a_duration_falls_into_the_bucket_whose_bounds_it_is_between() {
+        for bucket in 0..LATENCY_BUCKETS {
+            let from = latency_from(bucket);
+            assert_eq!(latency_bucket(from), bucket, "{from}");
+            if bucket + 1 < LATENCY_BUCKETS {
+                let next = latency_from(bucket + 1);
+                assert!(from < next);
+                assert_eq!(latency_bucket(next - 1), bucket, "{next}");
+            }
+        }
+        assert_eq!(latency_bucket(u64::MAX), LATENCY_BUCKETS - 1);
+        assert_eq!(
+            (latency_from(1), latency_from(2), latency_from(3)),
+            (64, 96, 128)
+        );
+    }
+}

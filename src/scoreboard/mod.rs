@@ -11,13 +11,17 @@ mod writer;
 use std::collections::BTreeMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Relaxed, Release},
+    fence,
+};
 
 pub use blocked::Blocked;
 use layout::Figure;
-pub use layout::{BLOCKED_MAX, PATH_MAX, REQUESTS_NAMED, SEATS, VERSION};
-pub use reader::{Cause, Counters, RequestInFlight, SeatView};
-pub use writer::{Connection, Executing, InFlight, RequestId, SeatWriter};
+pub use layout::{BLOCKED_MAX, LATENCY_BUCKETS, PATH_MAX, REQUESTS_NAMED, Reason, SEATS, VERSION};
+pub use reader::{Cause, Counters, Latency, RequestInFlight, SeatView, Tally};
+pub use writer::{Connection, Executing, InFlight, Queued, RequestId, SeatWriter};
 
 use crate::sys::memory::SharedWords;
 
@@ -68,7 +72,13 @@ impl Scoreboard {
             living.sum::<u64>() + self.word(layout::total(figure)).load(Relaxed)
         };
         let totals = Figure::COUNTERS.map(|figure| (format!("{figure:?}"), count(figure)));
-        totals.into()
+        let durations = (0..=LATENCY_BUCKETS).map(|index| {
+            let living = seats.iter().map(|seat| layout::latency(*seat));
+            let starts = living.chain([layout::latency_totals()]);
+            let counted = starts.map(|start| self.word(start + index).load(Relaxed));
+            (latency_name(index), counted.sum())
+        });
+        totals.into_iter().chain(durations).collect()
     }
 
     /// Adds what an earlier scoreboard of another layout has counted; names that this one does not know are dropped.
@@ -76,6 +86,11 @@ impl Scoreboard {
         for figure in Figure::COUNTERS {
             let counted = totals.get(&format!("{figure:?}")).copied().unwrap_or(0);
             self.word(layout::total(figure)).fetch_add(counted, Relaxed);
+        }
+        for index in 0..=LATENCY_BUCKETS {
+            let counted = totals.get(&latency_name(index)).copied().unwrap_or(0);
+            let total = self.word(layout::latency_totals() + index);
+            total.fetch_add(counted, Relaxed);
         }
     }
 
@@ -97,13 +112,25 @@ impl Scoreboard {
             .store(generation, Relaxed);
     }
 
-    /// Adds the counters of a worker that has died to the totals and empties its seat.
+    /// Adds the counters of a worker that has died to the totals and empties its seat. Whoever reads meanwhile notices, and
+    /// reads again: see [`Scoreboard::tally`].
     pub fn close_seat(&self, seat: usize) {
+        let folds = self.word(layout::FOLDS);
+        // The master alone folds. What it left odd in a program before this one counts as begun.
+        let before = folds.load(Relaxed) & !1;
+        folds.store(before + 1, Relaxed);
+        fence(Release);
         for figure in Figure::COUNTERS {
             let counted = self.figure(seat, figure).swap(0, Relaxed);
             self.word(layout::total(figure)).fetch_add(counted, Relaxed);
         }
+        for index in 0..=LATENCY_BUCKETS {
+            let counted = self.word(layout::latency(seat) + index).swap(0, Relaxed);
+            let total = self.word(layout::latency_totals() + index);
+            total.fetch_add(counted, Relaxed);
+        }
         self.open_seat(seat, 0, 0, 0);
+        folds.store(before + 2, Release);
     }
 
     /// Tells every worker at once that the server is about to stop.
@@ -131,15 +158,24 @@ impl Scoreboard {
     }
 }
 
+/// What a bucket is called for a program that has others: by where it begins.
+fn latency_name(index: usize) -> String {
+    if index == LATENCY_BUCKETS {
+        "LatencySum".to_owned()
+    } else {
+        format!("LatencyFrom{}", layout::latency_from(index))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::Ordering::Relaxed;
     use std::time::Duration;
 
-    use super::{Cause, PATH_MAX, REQUESTS_NAMED, RequestId, Scoreboard, VERSION};
+    use super::{Cause, PATH_MAX, REQUESTS_NAMED, Reason, RequestId, Scoreboard, VERSION};
     use crate::sys::crash::Testimony;
 
-    const ID: RequestId = RequestId { high: 7, low: 9 };
+    const ID: RequestId = RequestId::new(7, 9);
 
     #[test]
     fn a_request_in_flight_is_named_until_it_ends() {
@@ -310,7 +346,7 @@ mod tests {
         let writer = scoreboard.writer(1);
         writer.answered(200);
         writer.answered(404);
-        writer.refused();
+        writer.refused(Reason::NoToken);
         writer.blocked();
         drop(writer.connection_opened());
         let before = scoreboard.counters(&[1]);
@@ -324,5 +360,70 @@ mod tests {
         scoreboard.open_seat(1, 43, 0, 1);
         scoreboard.writer(1).answered(503);
         assert_eq!(scoreboard.counters(&[1]).by_status_class, [0, 1, 0, 1, 1]);
+    }
+
+    #[test]
+    fn a_tally_is_the_sum_of_all_seats_and_stays_when_a_worker_dies_and_when_a_layout_changes() {
+        let scoreboard = Scoreboard::new().expect("memory");
+        for seat in [1, 4] {
+            scoreboard.open_seat(seat, 42, 0, 1);
+            let writer = scoreboard.writer(seat);
+            let request = writer.begin(ID, "GET", "/", Duration::from_secs(1));
+            request.answered_within(Duration::from_micros(100), 7);
+            writer.answered(200);
+            writer.refused(Reason::Expired);
+            writer.note_tokens(3, 1);
+        }
+        let before = scoreboard.tally().expect("nobody folds");
+        assert_eq!(before.latency.buckets.iter().sum::<u64>(), 2);
+        assert_eq!(before.latency.buckets[2], 2, "96 to 128 microseconds");
+        assert_eq!(before.latency.sum, Duration::from_micros(200));
+        assert_eq!(
+            (before.bytes_sent, before.token_hits, before.token_misses),
+            (14, 6, 2)
+        );
+        let expired = before
+            .refused_for
+            .iter()
+            .find(|(reason, _)| *reason == Reason::Expired);
+        assert_eq!(expired, Some(&(Reason::Expired, 2)));
+        assert_eq!(
+            (before.counters.requests(), before.counters.refused),
+            (2, 2)
+        );
+        scoreboard.close_seat(4);
+        assert_eq!(scoreboard.tally().as_ref(), Some(&before));
+        let fresh = Scoreboard::new().expect("memory");
+        fresh.add_totals(&scoreboard.totals(&[1]));
+        assert_eq!(fresh.tally(), Some(before));
+    }
+
+    #[test]
+    fn whoever_reads_while_a_worker_is_buried_never_sees_less_than_before() {
+        const ANSWERS: u64 = 1000;
+        let scoreboard = Scoreboard::new().expect("memory");
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 0..ANSWERS {
+                    let seat = usize::try_from(round % 3).expect("small");
+                    scoreboard.open_seat(seat, 42, 0, 1);
+                    scoreboard.writer(seat).answered(200);
+                    scoreboard.close_seat(seat);
+                }
+                is_over.store(true, Relaxed);
+            });
+            let mut last = 0;
+            while !is_over.load(Relaxed) {
+                let Some(tally) = scoreboard.tally() else {
+                    continue;
+                };
+                let now = tally.counters.requests();
+                assert!(now >= last && now <= ANSWERS, "{last}, then {now}");
+                last = now;
+            }
+        });
+        let tally = scoreboard.tally().expect("nobody folds");
+        assert_eq!(tally.counters.requests(), ANSWERS);
     }
 }

@@ -1,9 +1,12 @@
-//! The master's side: what each worker does now, and what all of them have done.
+//! The side of the master and the agent: what each worker does now, and what all of them have done.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{
+    Ordering::{Acquire, Relaxed},
+    fence,
+};
 use std::time::Duration;
 
-use super::layout::{self, Figure, Named, PATH, PATH_MAX, REQUESTS_NAMED};
+use super::layout::{self, Figure, LATENCY_BUCKETS, Named, PATH, PATH_MAX, REQUESTS_NAMED, Reason};
 use super::{RequestId, Scoreboard};
 use crate::sys::crash::Testimony;
 
@@ -20,6 +23,8 @@ pub struct SeatView {
     pub connections: u64,
     /// Requests that have begun and not ended.
     pub in_flight: u64,
+    /// Of those: wait until the application has a place for them.
+    pub queued: u64,
     /// What it has done.
     pub counters: Counters,
     /// The oldest requests in flight, at most [`REQUESTS_NAMED`].
@@ -56,7 +61,56 @@ pub struct Counters {
     pub audited: u64,
     /// Requests not served because they had ended workers; they are among the 5xx.
     pub blocked: u64,
+    /// Requests not served because the application had no place for them; they are among the 5xx.
+    pub overloaded: u64,
 }
+
+/// Everything that was done since the start, by the living and the dead, and what is going on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tally {
+    /// What was done.
+    pub counters: Counters,
+    /// Requests that waited for a place in the application and got one.
+    pub queue_waits: u64,
+    /// How long all of these waited.
+    pub queue_wait: Duration,
+    /// Bytes of the bodies of answers.
+    pub bytes_sent: u64,
+    /// Tokens that were recognised, for they had been verified before.
+    pub token_hits: u64,
+    /// Tokens that had to be verified, whatever came of it.
+    pub token_misses: u64,
+    /// Requests refused, for each reason.
+    pub refused_for: [(Reason, u64); Reason::ALL.len()],
+    /// How long requests took, from the end of their head to the end of their answer.
+    pub latency: Latency,
+    /// Connections that are open.
+    pub connections: u64,
+    /// Requests that have begun and not ended.
+    pub in_flight: u64,
+    /// Of those: wait until the application has a place for them.
+    pub queued: u64,
+}
+
+/// A histogram of durations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Latency {
+    /// How many requests fell into each bucket.
+    pub buckets: [u64; LATENCY_BUCKETS],
+    /// All durations together.
+    pub sum: Duration,
+}
+
+impl Latency {
+    /// The upper bound of a bucket; none of the last one.
+    pub fn bound(bucket: usize) -> Option<Duration> {
+        let next = bucket + 1;
+        (next < LATENCY_BUCKETS).then(|| Duration::from_micros(layout::latency_from(next)))
+    }
+}
+
+/// So often the figures are read anew, where a worker was buried meanwhile.
+const READS_MAX: usize = 1000;
 
 /// A request that was in flight when its seat was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +148,7 @@ impl Scoreboard {
             generation: read(Figure::Generation),
             connections: read(Figure::Connections),
             in_flight: read(Figure::InFlight),
+            queued: read(Figure::Queued),
             counters: counters(read),
             requests,
             cause: Testimony::read(read(Figure::Testimony))
@@ -137,6 +192,59 @@ impl Scoreboard {
         })
     }
 
+    /// What all workers have done, of one moment as far as the dead are concerned: no counter is ever less than it was.
+    /// `None` where workers are being buried all the time, or the master was stopped in the midst of it.
+    pub fn tally(&self) -> Option<Tally> {
+        let folds = self.word(layout::FOLDS);
+        for _ in 0..READS_MAX {
+            let before = folds.load(Acquire);
+            if before.is_multiple_of(2) {
+                let tally = self.read_tally();
+                fence(Acquire);
+                if folds.load(Relaxed) == before {
+                    return Some(tally);
+                }
+            }
+            std::thread::yield_now();
+        }
+        None
+    }
+
+    fn read_tally(&self) -> Tally {
+        let used = self.word(layout::SEATS_USED).load(Relaxed);
+        let seats = 0..usize::try_from(used).unwrap_or(0).min(layout::SEATS);
+        let living = |figure| {
+            let seats = seats.clone();
+            seats
+                .map(|seat| self.figure(seat, figure).load(Relaxed))
+                .sum::<u64>()
+        };
+        let all = |figure| living(figure) + self.word(layout::total(figure)).load(Relaxed);
+        let durations = |index: usize| {
+            let starts = seats.clone().map(layout::latency);
+            let starts = starts.chain([layout::latency_totals()]);
+            starts
+                .map(|start| self.word(start + index).load(Relaxed))
+                .sum::<u64>()
+        };
+        Tally {
+            counters: counters(all),
+            queue_waits: all(Figure::QueueWaits),
+            queue_wait: Duration::from_micros(all(Figure::QueueMicroseconds)),
+            bytes_sent: all(Figure::BytesSent),
+            token_hits: all(Figure::TokenHits),
+            token_misses: all(Figure::TokenMisses),
+            refused_for: Reason::ALL.map(|reason| (reason, all(reason.figure()))),
+            latency: Latency {
+                buckets: std::array::from_fn(durations),
+                sum: Duration::from_micros(durations(LATENCY_BUCKETS)),
+            },
+            connections: living(Figure::Connections),
+            in_flight: living(Figure::InFlight),
+            queued: living(Figure::Queued),
+        }
+    }
+
     fn request(&self, seat: usize, entry: usize) -> Option<RequestInFlight> {
         let words = self.words(layout::named(seat, entry), layout::NAMED);
         let read = |index: usize| words.get(index).map_or(0, |word| word.load(Relaxed));
@@ -158,10 +266,7 @@ impl Scoreboard {
             .take_while(|byte| *byte != 0)
             .collect::<Vec<u8>>();
         Some(RequestInFlight {
-            id: RequestId {
-                high: read(Named::IdHigh as usize),
-                low: read(Named::IdLow as usize),
-            },
+            id: RequestId::new(read(Named::IdHigh as usize), read(Named::IdLow as usize)),
             method: String::from_utf8_lossy(&method).into_owned(),
             path: String::from_utf8_lossy(&path).into_owned(),
             started: Duration::from_nanos(started),
@@ -183,5 +288,6 @@ fn counters(read: impl Fn(Figure) -> u64) -> Counters {
         refused: read(Figure::Refused),
         audited: read(Figure::Audited),
         blocked: read(Figure::Blocked),
+        overloaded: read(Figure::Overloaded),
     }
 }

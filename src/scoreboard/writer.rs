@@ -8,22 +8,84 @@ use std::sync::atomic::{
 };
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
+
 use super::Scoreboard;
-use super::layout::{self, Figure, Named, PATH, PATH_MAX, REQUESTS_NAMED};
+use super::layout::{self, Figure, LATENCY_BUCKETS, Named, PATH, PATH_MAX, REQUESTS_NAMED, Reason};
 use crate::sys::crash::Note;
 
-/// What one request is called in logs, answers and death reports: 32 hexadecimal digits.
+/// So many characters may the id have that a proxy has given a request.
+const GIVEN_MAX: usize = 64;
+
+/// What one request is called. It is shown, in logs and answers, as the id that a trusted proxy has given it, or else as 32 hexadecimal
+/// digits; on the scoreboard, and so in death reports, it has those in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RequestId {
     /// The first 16 digits.
     pub high: u64,
     /// The last 16 digits.
     pub low: u64,
+    given: Option<Given>,
+}
+
+/// In place, so that an id can be copied and is never allocated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Given {
+    text: [u8; GIVEN_MAX],
+    length: u8,
+}
+
+impl RequestId {
+    /// Of these digits.
+    pub const fn new(high: u64, low: u64) -> Self {
+        Self {
+            high,
+            low,
+            given: None,
+        }
+    }
+
+    /// The same, called as a proxy calls it: 1 to 64 letters, digits and `-._~+/=:@`, which is what ids are written with (base64, UUIDs,
+    /// `Root=1-...`) and cannot forge a line of a log. None where it is anything else.
+    pub fn called(self, id: &[u8]) -> Option<Self> {
+        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=:@".contains(byte);
+        if id.is_empty() || !id.iter().all(is_plain) {
+            return None;
+        }
+        let mut text = [0; GIVEN_MAX];
+        text.get_mut(..id.len())?.copy_from_slice(id);
+        let length = u8::try_from(id.len()).ok()?;
+        Some(Self {
+            given: Some(Given { text, length }),
+            ..self
+        })
+    }
+
+    /// All 32 digits, in lower case.
+    pub fn digits(self) -> [u8; 32] {
+        let (high, low) = (self.high.to_be_bytes(), self.low.to_be_bytes());
+        let mut digits = [0; 32];
+        let (first, last) = digits.split_at_mut(16);
+        HEXLOWER.encode_mut(&high, first);
+        HEXLOWER.encode_mut(&low, last);
+        digits
+    }
+}
+
+impl RequestId {
+    /// What `read` makes of it as it is written: as a proxy calls it, else its digits.
+    pub fn written<T>(&self, read: impl FnOnce(&[u8]) -> T) -> T {
+        let given = self.given.as_ref();
+        match given.and_then(|given| given.text.get(..usize::from(given.length))) {
+            Some(text) => read(text),
+            None => read(&self.digits()),
+        }
+    }
 }
 
 impl fmt::Display for RequestId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{:016x}{:016x}", self.high, self.low)
+        self.written(|text| formatter.write_str(&String::from_utf8_lossy(text)))
     }
 }
 
@@ -50,6 +112,10 @@ pub struct Executing<'a> {
     before: u64,
 }
 
+/// A request that waits for a place; it does so until this is dropped.
+#[derive(Debug)]
+pub struct Queued(SeatWriter);
+
 /// An open connection; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Connection(SeatWriter);
@@ -64,6 +130,11 @@ impl SeatWriter {
             seat,
             free,
         }
+    }
+
+    /// The scoreboard and its own place on it, for a worker that becomes another program.
+    pub fn place(&self) -> (&Scoreboard, usize) {
+        (&self.scoreboard, self.seat)
     }
 
     /// A request has begun: `path` without its query, which may hold secrets; `now` is monotonic.
@@ -85,8 +156,16 @@ impl SeatWriter {
     }
 
     /// A request was refused for its form, for its token, or for want of one.
-    pub fn refused(&self) {
+    pub fn refused(&self, reason: Reason) {
         self.add(Figure::Refused);
+        self.add(reason.figure());
+    }
+
+    /// So many tokens this worker has recognised since it was born, and so many it had to verify.
+    pub fn note_tokens(&self, hits: u64, misses: u64) {
+        let figure = |figure| self.scoreboard.figure(self.seat, figure);
+        figure(Figure::TokenHits).store(hits, Relaxed);
+        figure(Figure::TokenMisses).store(misses, Relaxed);
     }
 
     /// A rule that is an audit would have refused a request.
@@ -97,6 +176,19 @@ impl SeatWriter {
     /// A request was not served, for it had ended workers.
     pub fn blocked(&self) {
         self.add(Figure::Blocked);
+    }
+
+    /// A request was not served, for the application had no place for it.
+    pub fn overloaded(&self) {
+        self.add(Figure::Overloaded);
+    }
+
+    /// A request waits until the application has a place for it, unless `most` do so already.
+    pub fn queue(&self, most: u32) -> Option<Queued> {
+        let figure = self.scoreboard.figure(self.seat, Figure::Queued);
+        let before = figure.fetch_add(1, Relaxed);
+        let queued = Queued(self.clone());
+        (before < u64::from(most)).then_some(queued)
     }
 
     /// Until when this request is blocked, monotonic.
@@ -200,9 +292,13 @@ impl SeatWriter {
     }
 
     fn add(&self, figure: Figure) {
+        self.add_many(figure, 1);
+    }
+
+    fn add_many(&self, figure: Figure, count: u64) {
         self.scoreboard
             .figure(self.seat, figure)
-            .fetch_add(1, Relaxed);
+            .fetch_add(count, Relaxed);
     }
 
     fn subtract(&self, figure: Figure) {
@@ -222,6 +318,25 @@ impl InFlight {
         let before = word.load(Relaxed);
         word.store(layout::executing(self.entry), Relaxed);
         Executing { word, before }
+    }
+
+    /// It waited for so long until the application had a place for it.
+    pub fn waited(&self, time: Duration) {
+        self.writer.add(Figure::QueueWaits);
+        self.writer
+            .add_many(Figure::QueueMicroseconds, microseconds(time));
+    }
+
+    /// Its answer is over, after so long, with so many bytes of its body.
+    pub fn answered_within(&self, time: Duration, bytes: u64) {
+        let writer = &self.writer;
+        writer.add_many(Figure::BytesSent, bytes);
+        let microseconds = microseconds(time);
+        let start = layout::latency(writer.seat);
+        let bucket = start + layout::latency_bucket(microseconds);
+        let sum = start + LATENCY_BUCKETS;
+        writer.scoreboard.word(bucket).fetch_add(1, Relaxed);
+        writer.scoreboard.word(sum).fetch_add(microseconds, Relaxed);
     }
 
     /// By what the request is known when it comes again; not 0.
@@ -253,10 +368,21 @@ impl Drop for InFlight {
     }
 }
 
+impl Drop for Queued {
+    fn drop(&mut self) {
+        self.0.subtract(Figure::Queued);
+    }
+}
+
 impl Drop for Connection {
     fn drop(&mut self) {
         self.0.subtract(Figure::Connections);
     }
+}
+
+/// Without a division of 128 bits, as `as_micros` has it.
+fn microseconds(time: Duration) -> u64 {
+    time.as_secs() * 1_000_000 + u64::from(time.subsec_micros())
 }
 
 /// Up to eight bytes in a word, the first one lowest.

@@ -63,6 +63,20 @@ pub enum State {
     },
 }
 
+impl State {
+    /// Whether it has not booted yet, or could not.
+    pub fn never_was_ready(&self) -> bool {
+        match self {
+            Self::Booting { .. } => true,
+            Self::Draining { failed_boot, .. } => *failed_boot,
+            Self::Waiting { .. }
+            | Self::Accepting { .. }
+            | Self::Hung { .. }
+            | Self::Killed { .. } => false,
+        }
+    }
+}
+
 /// A worker as others may see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WorkerView {

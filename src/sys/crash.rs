@@ -14,7 +14,7 @@ use nix::unistd::{Pid, gettid};
 use super::process::ProcessId;
 
 /// The signals that end a process for something it did itself (signal(7)); each dumps a core.
-const FATAL: [Signal; 7] = [
+pub(super) const FATAL: [Signal; 7] = [
     Signal::SIGSEGV,
     Signal::SIGBUS,
     Signal::SIGILL,

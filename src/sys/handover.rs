@@ -13,7 +13,7 @@ use std::os::unix::fs::FileExt;
 use nix::fcntl::{FcntlArg, FdFlag, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::fstat;
-use nix::unistd::execv;
+use nix::unistd::{execv, execve};
 
 /// A file in memory with `bytes` in it, which nobody can change any more (`memfd_create(2)`, `F_ADD_SEALS` of fcntl(2));
 /// it is read from its start.
@@ -88,6 +88,26 @@ impl<'a> Luggage<'a> {
         let result = self
             .close_on_exec(false)
             .and_then(|()| exec(path, arguments));
+        self.stay(result)
+    }
+
+    /// As [`Self::exec`], with another environment: names and values.
+    ///
+    /// # Errors
+    /// execve(2): this process goes on as it was.
+    pub fn exec_in(
+        self,
+        path: &OsStr,
+        arguments: &[OsString],
+        environment: &[(OsString, OsString)],
+    ) -> io::Error {
+        let result = self
+            .close_on_exec(false)
+            .and_then(|()| exec_in(path, arguments, environment));
+        self.stay(result)
+    }
+
+    fn stay(&self, result: io::Result<Infallible>) -> io::Error {
         let closed_again = self.close_on_exec(true);
         match (result, closed_again) {
             (Err(error), Ok(()) | Err(_)) => error,
@@ -110,6 +130,22 @@ impl<'a> Luggage<'a> {
 fn exec(path: &OsStr, arguments: &[OsString]) -> io::Result<Infallible> {
     let path = CString::new(path.as_bytes())?;
     Ok(execv(&path, &words(arguments)?)?)
+}
+
+fn exec_in(
+    path: &OsStr,
+    arguments: &[OsString],
+    environment: &[(OsString, OsString)],
+) -> io::Result<Infallible> {
+    let path = CString::new(path.as_bytes())?;
+    let variable = |(name, value): &(OsString, OsString)| {
+        let mut variable = name.clone();
+        variable.push("=");
+        variable.push(value);
+        variable
+    };
+    let environment = words(environment.iter().map(variable))?;
+    Ok(execve(&path, &words(arguments)?, &environment)?)
 }
 
 /// As execve(2) takes them.

@@ -4,6 +4,7 @@
 pub mod child;
 pub mod clock;
 pub mod crash;
+pub mod file;
 pub mod handover;
 pub mod identity;
 pub mod listener;
@@ -13,6 +14,7 @@ pub mod output;
 pub mod poll;
 pub mod process;
 pub mod process_memory;
+pub mod process_times;
 pub mod readiness;
 pub mod signals;
 pub mod socket;

@@ -4,15 +4,21 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::libc;
 use nix::sys::socket::{MsgFlags, send};
+use nix::unistd::{AccessFlags, faccessat};
 
 use super::identity::{self, Identity};
 use super::poll::{self, Interest};
+
+/// So many bytes a pipe takes whole or not at all (`PIPE_BUF`, pipe(7)).
+pub const AT_ONCE: usize = libc::PIPE_BUF;
 
 /// A place for bytes that takes what it can at once.
 #[derive(Debug)]
@@ -25,12 +31,28 @@ pub enum Output {
     Shared(File),
     /// A socket, as systemd connects standard error to the journal.
     Socket(OwnedFd),
+    /// Whoever is bound to this path just now; each write is a datagram.
+    Datagram {
+        /// Bound to nothing.
+        socket: UnixDatagram,
+        /// Looked up at each write, so that it may be another daemon's by then.
+        path: PathBuf,
+    },
 }
 
 impl Output {
     /// Standard error.
     pub fn standard_error() -> io::Result<Self> {
-        let own = io::stderr().as_fd().try_clone_to_owned()?;
+        Self::stream(io::stderr().as_fd())
+    }
+
+    /// Standard output.
+    pub fn standard_output() -> io::Result<Self> {
+        Self::stream(io::stdout().as_fd())
+    }
+
+    fn stream(stream: BorrowedFd<'_>) -> io::Result<Self> {
+        let own = stream.try_clone_to_owned()?;
         if File::from(own.try_clone()?)
             .metadata()?
             .file_type()
@@ -82,11 +104,43 @@ impl Output {
         }
     }
 
+    /// The datagram socket at `path`, which need not be there yet.
+    pub fn datagrams(path: &Path) -> io::Result<Self> {
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        let path = path.to_owned();
+        Ok(Self::Datagram { socket, path })
+    }
+
+    /// How many bytes may be written at once so that nothing of another process gets between them.
+    pub fn whole(&self) -> usize {
+        match self {
+            // The file is locked while a process appends to it.
+            Self::File(_) => 16 * 1024,
+            // pipe(7)
+            Self::Stream(_) | Self::Shared(_) | Self::Socket(_) => AT_ONCE,
+            Self::Datagram { .. } => 0,
+        }
+    }
+
+    /// What another program has opened with [`Self::file`].
+    ///
+    /// # Errors
+    /// fstat(2).
+    pub fn of(descriptor: OwnedFd) -> io::Result<Self> {
+        let file = File::from(descriptor);
+        Ok(if file.metadata()?.is_file() {
+            Self::File(file)
+        } else {
+            Self::Stream(file)
+        })
+    }
+
     /// Gives a regular file to `identity`, which can then open it without privileges. Anything else stays whose it is.
     pub fn hand_over(&self, identity: &Identity) -> io::Result<()> {
         match self {
             Self::File(file) => identity.own(file),
-            Self::Stream(_) | Self::Shared(_) | Self::Socket(_) => Ok(()),
+            Self::Stream(_) | Self::Shared(_) | Self::Socket(_) | Self::Datagram { .. } => Ok(()),
         }
     }
 
@@ -100,15 +154,33 @@ impl Output {
                     return Err(io::ErrorKind::WouldBlock.into());
                 }
                 // That much a pipe takes at once when it takes any (pipe(7)).
-                let at_once = bytes.len().min(libc::PIPE_BUF);
+                let at_once = bytes.len().min(AT_ONCE);
                 file.write(bytes.get(..at_once).unwrap_or(bytes))
             }
             Self::Socket(socket) => {
                 let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
                 send(socket.as_raw_fd(), bytes, flags).map_err(io::Error::from)
             }
+            Self::Datagram { socket, path } => socket.send_to(bytes, path),
         }
     }
+}
+
+/// Whether this process could open the file at `path` as [`Output::file`] does; nothing is opened or made.
+///
+/// # Errors
+/// Why not (access(2)): of the file, or of the folder where there is none.
+pub fn may_append(path: &Path) -> io::Result<()> {
+    let wanted = AccessFlags::W_OK;
+    let checked = match faccessat(AT_FDCWD, path, wanted, AtFlags::AT_EACCESS) {
+        Err(Errno::ENOENT) => {
+            let folder = path.parent().unwrap_or_else(|| Path::new("/"));
+            let wanted = wanted | AccessFlags::X_OK;
+            faccessat(AT_FDCWD, folder, wanted, AtFlags::AT_EACCESS)
+        }
+        checked => checked,
+    };
+    checked.map_err(io::Error::from)
 }
 
 impl AsFd for Output {
@@ -116,6 +188,7 @@ impl AsFd for Output {
         match self {
             Self::File(file) | Self::Stream(file) | Self::Shared(file) => file.as_fd(),
             Self::Socket(socket) => socket.as_fd(),
+            Self::Datagram { socket, .. } => socket.as_fd(),
         }
     }
 }

@@ -3,13 +3,14 @@
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
-use nix::unistd::{ForkResult, Pid, dup2_stdin, getpid, getppid};
+use nix::unistd::{AccessFlags, ForkResult, Pid, access, dup2_stdin, getpid, getppid};
 
 use super::signals;
 
@@ -146,7 +147,7 @@ pub fn fork_worker(keep: &[Keep], child: impl FnOnce() -> u8) -> nix::Result<Pro
                     Ok(0)
                 }
             }));
-            exit_child(match result {
+            exit_at_once(match result {
                 Ok(Ok(code)) => code,
                 Ok(Err::<u8, Errno>(_)) => EXIT_NOT_PREPARED,
                 Err(_) => EXIT_PANICKED,
@@ -188,8 +189,8 @@ fn close_all_but(keep: &[RawFd]) -> nix::Result<()> {
     Ok(())
 }
 
-/// Ends this process at once: no destructor, no exit handler of the process that it was forked from.
-fn exit_child(code: u8) -> ! {
+/// Ends this process at once: no destructor and no exit handler, neither its own nor of the process that it was forked from.
+pub fn exit_at_once(code: u8) -> ! {
     // SAFETY: _exit(2) is always allowed.
     unsafe { libc::_exit(code.into()) }
 }
@@ -211,6 +212,11 @@ pub fn die_with(master: ProcessId) -> nix::Result<()> {
     } else {
         Err(Errno::ESRCH)
     }
+}
+
+/// Whether this process may execute the file at `path`.
+pub fn is_executable(path: &Path) -> bool {
+    access(path, AccessFlags::X_OK).is_ok()
 }
 
 /// Sends SIGKILL. A process that has ended already is no error.

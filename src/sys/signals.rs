@@ -83,6 +83,53 @@ pub(super) fn reset_in_child() -> nix::Result<()> {
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
 }
 
+/// Blocks every signal on this thread, and on those that it starts: for a process that becomes another program, which is not
+/// to die of one before it has said what it makes of it.
+pub fn block_all() -> nix::Result<()> {
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)
+}
+
+/// Blocks no signal on this thread.
+pub fn unblock_all() -> nix::Result<()> {
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
+}
+
+/// On a thread that has every signal blocked: unblocks those that it can only bring about itself, for a fault that is blocked
+/// ends the process without a word.
+pub fn unblock_faults() -> nix::Result<()> {
+    let faults: SigSet = super::crash::FATAL.into_iter().collect();
+    sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&faults), None)
+}
+
+/// Gives the program that a worker has become (execve(2), which forgets handlers) the signal behaviour of a worker, and leaves
+/// the other dispositions as that program has set them. Nothing is unblocked.
+pub fn handle_as_worker() -> nix::Result<()> {
+    for (signals, handler, flags) in [
+        (
+            HANDLED_BY_DOING_NOTHING.as_slice(),
+            SigHandler::Handler(do_nothing),
+            SaFlags::SA_RESTART,
+        ),
+        (
+            &[PARENT_DIED],
+            SigHandler::Handler(parent_died),
+            SaFlags::empty(),
+        ),
+        (
+            IGNORED_BY_WORKERS.as_slice(),
+            SigHandler::SigIgn,
+            SaFlags::empty(),
+        ),
+    ] {
+        let action = SigAction::new(handler, flags, SigSet::empty());
+        for signal in signals {
+            // SAFETY: as in `reset_in_child`.
+            unsafe { sigaction(*signal, &action) }?;
+        }
+    }
+    Ok(())
+}
+
 extern "C" fn do_nothing(_: nix::libc::c_int) {}
 
 /// Sent by the kernel to a worker whose master has died (`PR_SET_PDEATHSIG`).

@@ -1,11 +1,11 @@
 //! Connected sockets: pairs, peers, what may wait in them, and descriptors that pass through them.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use nix::cmsg_space;
-use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, Shutdown, SockFlag, SockType,
     getsockopt, recv, recvmsg, sendmsg, shutdown, socketpair, sockopt,
@@ -28,6 +28,30 @@ pub fn peer_credentials(socket: impl AsFd) -> io::Result<PeerCredentials> {
         pid: credentials.pid(),
         uid: credentials.uid(),
     })
+}
+
+/// A socket that somebody else holds, by its number: good for a question while it is open, and for nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SocketNumber(RawFd);
+
+impl SocketNumber {
+    /// The number of `socket`.
+    pub fn of(socket: &impl AsFd) -> Self {
+        Self(socket.as_fd().as_raw_fd())
+    }
+
+    /// Whether the peer of a connected socket has closed its side, or is gone: true although what it sent before is still to be
+    /// read (`POLLRDHUP`, poll(2)). Asked of a number that is closed it is false.
+    pub fn peer_has_left(self) -> bool {
+        let gone = PollFlags::from_bits_retain(nix::libc::POLLRDHUP);
+        // SAFETY: poll(2) takes any number, and the borrow ends with this call.
+        let socket = unsafe { BorrowedFd::borrow_raw(self.0) };
+        let mut polled = [PollFd::new(socket, gone)];
+        let is_ready = poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready > 0);
+        let [polled] = polled;
+        // It was asked for this only, beside which errors and a number that is none are told. nix has no word for `POLLRDHUP`.
+        is_ready && polled.revents() != Some(PollFlags::POLLNVAL)
+    }
 }
 
 /// Connects to the Unix socket at `path` without waiting, also not for a place in its accept queue.
@@ -133,15 +157,19 @@ pub fn receive_with(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<(usize, A
     Ok((message.bytes, along))
 }
 
+/// Fills `bytes` with what waits in `socket`, and leaves it there. Returns how many there are; of a stream that has ended there are
+/// none.
+///
+/// # Errors
+/// recv(2); `WouldBlock` when nothing waits.
+pub fn peek(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<usize> {
+    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+    Ok(recv(socket.as_fd().as_raw_fd(), bytes, flags)?)
+}
+
 /// Whether bytes wait in `socket` that nobody has read yet. The end of the stream is no byte.
 pub fn has_unread_bytes(socket: impl AsFd) -> bool {
-    let mut byte = [0];
-    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-    match recv(socket.as_fd().as_raw_fd(), &mut byte, flags) {
-        Ok(count) => count > 0,
-        Err(Errno::EAGAIN) => false,
-        Err(_) => false,
-    }
+    peek(socket, &mut [0]).is_ok_and(|count| count > 0)
 }
 
 #[cfg(test)]
@@ -152,7 +180,20 @@ mod tests {
 
     use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
-    use super::{Along, packet_pair, receive_with, send_with, stop_receiving};
+    use super::{Along, SocketNumber, packet_pair, receive_with, send_with, stop_receiving};
+
+    #[test]
+    fn a_peer_that_left_is_seen_before_what_it_sent_is_read() {
+        let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+        let number = SocketNumber::of(&ours);
+        theirs.write_all(b"unread").expect("sent");
+        assert!(!number.peer_has_left());
+        theirs.shutdown(std::net::Shutdown::Write).expect("open");
+        assert!(number.peer_has_left());
+        drop(theirs);
+        assert!(number.peer_has_left());
+        assert!(!SocketNumber(i32::MAX).peer_has_left(), "it is no socket");
+    }
 
     #[test]
     fn what_was_sent_before_the_receiver_stopped_is_received_and_nothing_else_is_sent() {

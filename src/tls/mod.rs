@@ -22,6 +22,7 @@ use chooser::Chooser;
 pub use client_certificate::ClientCertificate;
 pub use clients::Clients;
 pub use identity::{EXPIRES_SOON, Identity, Validity};
+pub use tickets::TicketSecret;
 use tickets::Tickets;
 
 use crate::config::{self, TlsVersion};
@@ -97,7 +98,8 @@ pub enum TlsError {
 }
 
 impl Tls {
-    /// With the certificates of `config`, in its order, and those who may show theirs; clients are offered HTTP/2 or not.
+    /// With the certificates of `config`, in its order, and those who may show theirs; clients are offered HTTP/2 or not. Without
+    /// `tickets` a secret is made for them.
     ///
     /// # Errors
     /// The library does not take them together.
@@ -106,6 +108,7 @@ impl Tls {
         identities: Vec<Identity>,
         clients: Option<Clients>,
         speaks_http2: bool,
+        tickets: Option<TicketSecret>,
     ) -> Result<Self, TlsError> {
         let settings = Settings {
             min_version: config.min_version,
@@ -115,7 +118,7 @@ impl Tls {
             identities,
             clients,
         };
-        let tickets = Tickets::new()?;
+        let tickets = tickets.map_or_else(Tickets::new, |secret| Ok(Tickets::of(secret)))?;
         let server = server_config(settings, &parts, &tickets)?;
         Ok(Self {
             settings,
@@ -123,6 +126,11 @@ impl Tls {
             parts: Mutex::new(parts),
             server: ArcSwap::from_pointee(server),
         })
+    }
+
+    /// What another process needs to go on with the sessions that begin here.
+    pub fn ticket_secret(&self) -> TicketSecret {
+        self.tickets.secret()
     }
 
     /// What a handshake is made with now.

@@ -12,6 +12,7 @@ use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, NONCE_LEN, Nonce, RandomizedNonceKey
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
 use rustls::server::ProducesTickets;
+use serde::{Deserialize, Serialize};
 
 use crate::sys::clock;
 
@@ -21,33 +22,47 @@ const PERIOD: u32 = 6 * 3600;
 const NAME_LEN: usize = 16;
 const KEY_LEN: usize = 32;
 
+/// What the keys of a generation's tickets are derived from: for its processes only.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TicketSecret([u8; 32]);
+
+/// It is shown to nobody.
+impl fmt::Debug for TicketSecret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("TicketSecret")
+    }
+}
+
 /// Makes the tickets of a generation.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(super) struct Tickets {
-    secret: [u8; 32],
+    secret: TicketSecret,
 }
 
 impl Tickets {
+    /// With the secret of another process of the generation.
+    pub(super) fn of(secret: TicketSecret) -> Self {
+        Self { secret }
+    }
+
+    pub(super) fn secret(&self) -> TicketSecret {
+        self.secret
+    }
+
     pub(super) fn new() -> Result<Self, getrandom::Error> {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret)?;
-        Ok(Self { secret })
+        Ok(Self::of(TicketSecret(secret)))
     }
 
     /// Those of sessions that began in this context; others are not opened.
     pub(super) fn in_context(&self, context: Option<[u8; 32]>) -> Arc<dyn ProducesTickets> {
-        let prk = Salt::new(HKDF_SHA256, &context.unwrap_or_default()).extract(&self.secret);
+        let prk = Salt::new(HKDF_SHA256, &context.unwrap_or_default()).extract(&self.secret.0);
         Arc::new(Ticketer {
             prk,
             keys: ArcSwapOption::empty(),
         })
-    }
-}
-
-/// The secret is shown to nobody.
-impl fmt::Debug for Tickets {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Tickets")
     }
 }
 
@@ -162,7 +177,7 @@ mod tests {
 
     fn ticketer(tickets: &Tickets, context: Option<[u8; 32]>) -> Ticketer {
         Ticketer {
-            prk: Salt::new(HKDF_SHA256, &context.unwrap_or_default()).extract(&tickets.secret),
+            prk: Salt::new(HKDF_SHA256, &context.unwrap_or_default()).extract(&tickets.secret.0),
             keys: ArcSwapOption::empty(),
         }
     }

@@ -1,7 +1,7 @@
 //! One request to the token service: what is asked is looked up, decided, noted, signed and logged here.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::answer::Answer;
-use super::audit_log::{AuditLog, Peer};
+use super::audit_log::{AuditLog, Client};
 use super::claims::{self, ClaimMap, KindError, Pair, Style, Whom};
 use super::endpoint::Endpoint;
 use super::failure::{self, BLACKLISTED, Failure};
@@ -69,8 +69,8 @@ pub struct Call<'a> {
     pub body: Option<Bytes>,
     /// Its id, for the log.
     pub request: String,
-    /// Who sent it; nobody has an address on a Unix socket.
-    pub peer: Option<SocketAddr>,
+    /// Whose request it is; nobody has an address on a Unix socket.
+    pub client: Option<IpAddr>,
 }
 
 /// Opens the database of a configuration.
@@ -233,7 +233,7 @@ impl Service {
         username: String,
         password: String,
     ) -> Result<Value, Failure> {
-        let address = call.peer.map(|peer| peer.ip());
+        let address = call.client;
         self.throttle
             .check(&username, address)
             .map_err(|Throttled { by, wait }| {
@@ -346,7 +346,7 @@ impl Service {
             }
             Decision::Revoked => return Err(Answer::token(BLACKLISTED).into()),
             Decision::Reused => {
-                tracing::warn!(request = %call.request, user = whom, peer = %Peer(call.peer), jti, "a refresh token was used again, its family is revoked");
+                tracing::warn!(request = %call.request, user = whom, client = %Client(call.client), jti, "a refresh token was used again, its family is revoked");
                 return Err(Answer::token(BLACKLISTED).into());
             }
         };
@@ -397,7 +397,7 @@ impl Service {
         if !self.store.blacklist(shown, now).await? {
             return Err(Answer::token(BLACKLISTED).into());
         }
-        tracing::info!(request = %call.request, user = shown.user, peer = %Peer(call.peer), jti = shown.jti, "token blacklisted");
+        tracing::info!(request = %call.request, user = shown.user, client = %Client(call.client), jti = shown.jti, "token blacklisted");
         Ok(json!({}))
     }
 

@@ -249,18 +249,14 @@ fn start<S: AppService>(
     serving: &Arc<Serving<S>>,
 ) {
     let serving = Arc::clone(serving);
-    let Some(counted) = serving.addresses.enter(peer) else {
-        tracing::debug!(
-            listener = &*listener.name,
-            ?peer,
-            "the address has `http.max_connections_per_address`"
-        );
+    let Some(counted) = serving.addresses.enter_at(&listener.name, peer) else {
         return;
     };
     let origin = Client {
         peer,
+        announced: None,
         listener: Arc::clone(&listener.name),
-        _counted: counted,
+        counted,
         agreed: None,
     };
     let result = if listener.is_unix {

@@ -7,14 +7,19 @@ use tokio::sync::mpsc;
 
 use super::addresses::Addresses;
 use super::connection::Serving;
+use super::proxy_protocol::ProxyListeners;
 use super::tls::SecureListeners;
 use super::{Task, drain, http2};
-use crate::app::AppService;
+use crate::access_log::AccessLog;
+use crate::app::{AppService, BodyPace};
 use crate::channel::ToMaster;
 use crate::http::activity::Limits;
 use crate::http::fresh_keys::FreshKeys;
 use crate::http::wire::Bounds;
-use crate::http::{ClientCertificates, Pipeline, Settings, Shared};
+use crate::http::{
+    ClientCertificates, Folders, Forwarding, Pipeline, PlacesSettings, Policy, Settings, Shared,
+};
+use crate::rate_limit::RateLimits;
 use crate::tokens;
 
 /// An event stream is ended at least so long before its worker would be killed, so that it ends whole.
@@ -37,6 +42,7 @@ pub(super) fn serving<S: AppService>(
             Shared {
                 seat: task.seat.clone(),
                 replay: task.replay.clone(),
+                rates: rates(task),
             },
             settings(task),
             request_ids(),
@@ -55,6 +61,8 @@ pub(super) fn serving<S: AppService>(
         linger: config.http.drain_linger,
         tls: SecureListeners::new(config.tls.as_ref().zip(task.tls.clone())),
         open: drain::Open::with_max(config.http.max_connections),
+        proxy_protocol: ProxyListeners::new(config),
+        proxies: config.server.trusted_proxies.clone(),
         addresses: Addresses::new(
             config.http.max_connections_per_address,
             config.server.trusted_proxies.clone(),
@@ -63,6 +71,14 @@ pub(super) fn serving<S: AppService>(
         words,
         seat: task.seat.clone(),
     }
+}
+
+/// Where a rule has a rate, the master has made the table.
+fn rates(task: &Task) -> Option<Box<RateLimits>> {
+    let table = task.rates.as_ref()?;
+    let auth = &task.config.auth;
+    let is_needed = auth.has_rate();
+    is_needed.then(|| Box::new(RateLimits::new(&auth.rules, table)))
 }
 
 fn settings(task: &Task) -> Settings {
@@ -81,6 +97,18 @@ fn settings(task: &Task) -> Settings {
         readiness_path: config.health.readiness_path.clone(),
         bounds: Bounds::new(config),
         max_body: config.http.max_body,
+        places: PlacesSettings {
+            max_in_flight: config.http.max_in_flight,
+            queue: config.http.queue,
+            max_queue_wait: config.http.max_queue_wait,
+        },
+        body_pace: BodyPace {
+            timeout: config.http.body_timeout,
+            min_rate: config.http.body_min_rate,
+        },
+        folders: Folders::new(&config.http.static_folders),
+        compression: Policy::new(config.compression.clone()),
+        headers: config.headers.clone(),
         stream_grace: config.http.stream_grace.min(
             config
                 .workers
@@ -88,10 +116,11 @@ fn settings(task: &Task) -> Settings {
                 .saturating_sub(STREAM_MARGIN),
         ),
         keep_alive_requests: config.http.keep_alive_requests,
-        access_log: config.log.access,
+        access_log: AccessLog::new(config, task.worker, task.generation).map(Arc::new),
         max_requests: (least > 0).then(|| u64::from(least) + u64::from(jitter)),
         max_message: config.websocket.max_message,
         poison_guard: config.workers.poison_guard,
+        forwarding: Forwarding::new(config),
         client_certificates: ClientCertificates::new(config),
     }
 }

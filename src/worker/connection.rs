@@ -17,15 +17,18 @@ use super::addresses::{Addresses, Counted};
 use super::drain::Open;
 use super::heir::Heir;
 use super::http2;
+use super::proxy_header::{Announced, Source};
+use super::proxy_protocol::ProxyListeners;
 use super::tls::{self, Agreed, SecureListeners, SecureStream};
 use super::watched::{ClientStream, Watched, say_farewell};
 use super::websocket::Upgradable;
 use crate::app::AppService;
 use crate::channel::ToMaster;
+use crate::config::TrustedProxies;
 use crate::http::activity::{Activity, BetweenRequests, Judgement, Limits, Phase};
 use crate::http::http2::Opening;
 use crate::http::wire::{Bounds, Malformed};
-use crate::http::{Origin, Pipeline, request_timeout};
+use crate::http::{Origin, Pipeline};
 use crate::scoreboard::{Connection, SeatWriter};
 use crate::sys::clock;
 use crate::tls::Protocol;
@@ -48,6 +51,10 @@ pub(super) struct Serving<S> {
     pub(super) linger: Duration,
     /// The listeners that speak TLS.
     pub(super) tls: SecureListeners,
+    /// The listeners that speak the PROXY protocol.
+    pub(super) proxy_protocol: ProxyListeners,
+    /// Whose word on their clients counts.
+    pub(super) proxies: TrustedProxies,
     pub(super) open: Open,
     pub(super) addresses: Addresses,
     /// Who goes on with idle connections when the worker drains.
@@ -61,22 +68,46 @@ pub(super) struct Serving<S> {
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) peer: Option<SocketAddr>,
+    /// What the peer has said of the connection in a PROXY header; none where it speaks for itself.
+    pub(super) announced: Option<Announced>,
     /// As the configuration names it.
     pub(super) listener: Arc<str>,
     /// What was agreed on when the connection was encrypted; none where it is plain.
     pub(super) agreed: Option<Agreed>,
     /// Among the connections of its address.
-    pub(super) _counted: Counted,
+    pub(super) counted: Counted,
 }
 
 impl Client {
+    /// Whose connection it is; none has no address.
+    pub(super) fn source(&self) -> Option<SocketAddr> {
+        match self.announced.map(|announced| announced.source) {
+            None | Some(Source::Peer) => self.peer,
+            Some(Source::Unix) => None,
+            Some(Source::Address(address)) => Some(address),
+        }
+    }
+
+    /// Whether what comes on it is the word of one of `proxies`. Where a proxy only passes bytes on that is not its own word, but
+    /// that of whom it names, and of nobody where it names nobody.
+    fn is_proxy(&self, proxies: &TrustedProxies) -> bool {
+        match self.announced.map(|announced| announced.source) {
+            None => proxies.trust(self.peer.map(|peer| peer.ip())),
+            Some(Source::Address(address)) => proxies.trust(Some(address.ip())),
+            Some(Source::Peer | Source::Unix) => false,
+        }
+    }
+
     /// What the pipeline knows of it.
-    pub(super) fn origin(&self, activity: &Arc<Activity>) -> Origin {
+    pub(super) fn origin(&self, activity: &Arc<Activity>, proxies: &TrustedProxies) -> Origin {
         let agreed = self.agreed.as_ref();
+        let came_encrypted = self.announced.is_some_and(|announced| announced.is_https);
         Origin {
-            peer: self.peer,
+            source: self.source(),
+            is_proxy: self.is_proxy(proxies),
             activity: Arc::clone(activity),
-            is_https: agreed.is_some(),
+            is_https: agreed.is_some() || came_encrypted,
+            tls: agreed.and_then(|agreed| agreed.version),
             certificate: agreed.and_then(|agreed| agreed.certificate.clone()),
         }
     }
@@ -97,7 +128,9 @@ pub(super) fn start<S: AppService>(
     serving: Arc<Serving<S>>,
 ) {
     let counted = serving.seat.connection_opened();
-    if serving.tls.of(&client.listener).is_none() {
+    let is_announced = serving.proxy_protocol.contain(&client.listener);
+    let is_secure = serving.tls.of(&client.listener).is_some();
+    if !is_announced && !is_secure {
         let stream = Watched::new(stream, Activity::new(), serving.bounds);
         begin(stream, client, serving, counted);
         return;
@@ -105,25 +138,68 @@ pub(super) fn start<S: AppService>(
     // As for a plain one: a drain waits for what was accepted, and so for its handshake.
     let open = serving.open.enter();
     tokio::spawn(async move {
-        let secured = secure(stream, &client, &serving).await;
-        if let Some((stream, agreed)) = secured {
-            let protocol = agreed.protocol;
-            let client = Client {
-                agreed: Some(agreed),
-                ..client
-            };
-            let stream = Watched::new(stream, Activity::new(), serving.bounds);
-            match protocol {
-                Protocol::Http1 => serve(stream, client, &serving).await,
-                Protocol::Http2 => {
-                    stream.activity.set_http2();
-                    // Boxed: the memory of every connection would else have room for it.
-                    Box::pin(http2::serve(stream, client, &serving)).await;
-                }
-            }
+        let announced = if is_announced {
+            // Boxed, as below.
+            Box::pin(announce(stream, client, &serving)).await
+        } else {
+            Some((stream, client))
+        };
+        match announced {
+            Some((stream, client)) if is_secure => serve_secure(stream, client, &serving).await,
+            Some((stream, client)) => serve(fresh(stream, &serving), client, &serving).await,
+            None => {}
         }
         drop((open, counted));
     });
+}
+
+/// Learns from its PROXY header whose connection it is; none where there is none, or its client has enough.
+async fn announce<T: ClientStream, S: AppService>(
+    mut stream: T,
+    mut client: Client,
+    serving: &Serving<S>,
+) -> Option<(T, Client)> {
+    let until = (serving.pipeline.draining(), serving.linger);
+    let from = (&*client.listener, client.peer);
+    let announced = serving.proxy_protocol.announced(&mut stream, from, until);
+    client.announced = Some(announced.await?);
+    client.counted = serving
+        .addresses
+        .enter_at(&client.listener, client.source())?;
+    Some((stream, client))
+}
+
+async fn serve_secure<S: AppService>(
+    stream: impl ClientStream,
+    client: Client,
+    serving: &Arc<Serving<S>>,
+) {
+    let Some((stream, agreed)) = secure(stream, &client, serving).await else {
+        return;
+    };
+    let protocol = agreed.protocol;
+    let client = Client {
+        agreed: Some(agreed),
+        ..client
+    };
+    let stream = Watched::new(stream, Activity::new(), serving.bounds);
+    match protocol {
+        Protocol::Http1 => serve(stream, client, serving).await,
+        Protocol::Http2 => {
+            stream.activity.set_http2();
+            // Boxed: the memory of every connection would else have room for it.
+            Box::pin(http2::serve(stream, client, serving)).await;
+        }
+    }
+}
+
+/// A stream that is not encrypted and on which nothing has arrived.
+fn fresh<T: ClientStream, S>(stream: T, serving: &Serving<S>) -> Watched<T> {
+    let mut stream = Watched::new(stream, Activity::new(), serving.bounds);
+    if serving.http2.is_some() {
+        stream.opening = Opening::Unknown;
+    }
+    stream
 }
 
 async fn secure<S: AppService>(
@@ -171,7 +247,7 @@ async fn serve<S: AppService>(
     serving: &Arc<Serving<S>>,
 ) {
     let activity = Arc::clone(&stream.activity);
-    let origin = client.origin(&activity);
+    let origin = client.origin(&activity, &serving.proxies);
     let (pipeline, of_requests) = (Arc::clone(serving), origin.clone());
     let service = service_fn(move |request| {
         let (pipeline, origin) = (Arc::clone(&pipeline), of_requests.clone());
@@ -246,7 +322,7 @@ async fn serve<S: AppService>(
                 // Bytes that were read belong to a request, which must be answered here.
                 if stream.intake.held().is_empty()
                     && let Some(heir) = serving.heir_of(&client)
-                    && heir.pass(&stream.stream, &client.listener, between).await
+                    && heir.pass(&stream.stream, &client, between).await
                 {
                     return;
                 }
@@ -273,7 +349,8 @@ async fn serve<S: AppService>(
                         let Some(stream) = taken_back(connection.into_parts()) else {
                             return;
                         };
-                        return stream.say_last(&request_timeout()).await;
+                        let answer = serving.pipeline.time_out_unread(stream.intake.held(), &origin);
+                        return stream.say_last(&answer).await;
                     }
                 }
             }

@@ -12,7 +12,9 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpStream, UnixStream};
 
+use super::addresses::Counted;
 use super::connection::{self, Client, Serving};
+use super::proxy_header::Announced;
 use crate::app::AppService;
 use crate::channel::{self, Decoder, PASSED_MAX, Passed};
 use crate::http::activity::BetweenRequests;
@@ -50,11 +52,12 @@ impl Heir {
     pub(super) async fn pass(
         &self,
         stream: &impl AsFd,
-        listener: &str,
+        client: &Client,
         between: BetweenRequests,
     ) -> bool {
         let packet = channel::encode(&Passed {
-            listener: listener.to_owned(),
+            listener: client.listener.to_string(),
+            announced: client.announced.map(Announced::to_pass),
             is_fresh: between.is_fresh,
             since: between.since,
         });
@@ -143,12 +146,19 @@ fn resume<S: AppService>(
         since: passed.since,
     };
     let serving = Arc::clone(serving);
-    let client = |peer| Client {
-        peer,
-        listener: passed.listener.as_str().into(),
+    let announced = passed.announced.as_ref();
+    let announced = announced.map(Announced::of_passed).transpose()?;
+    let client = |peer| {
+        let mut client = Client {
+            peer,
+            announced,
+            listener: passed.listener.as_str().into(),
+            counted: Counted::default(),
+            agreed: None,
+        };
         // It was taken before: the address has no more than it had.
-        _counted: serving.addresses.enter(peer).unwrap_or_default(),
-        agreed: None,
+        client.counted = serving.addresses.enter(client.source()).unwrap_or_default();
+        client
     };
     if listener::local_address(&stream)?.is_none() {
         let stream = UnixStream::from_std(StdUnixStream::from(stream))?;

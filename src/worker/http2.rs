@@ -56,7 +56,7 @@ pub(super) async fn serve<S: AppService>(
     let head_max = u32::try_from(serving.bounds.head).unwrap_or(u32::MAX);
     let stream = Framed::new(stream);
     let activity = Arc::clone(&stream.watched.activity);
-    let origin = client.origin(&activity);
+    let origin = client.origin(&activity, &serving.proxies);
     let streams = Streams::new(serving.limits.write_timeout);
     let (pipeline, begun) = (Arc::clone(serving), streams.clone());
     let service = service_fn(move |request| {

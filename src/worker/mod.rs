@@ -12,6 +12,8 @@ mod intake;
 mod linger;
 mod memory;
 mod orders;
+mod proxy_header;
+mod proxy_protocol;
 mod tls;
 mod watched;
 mod websocket;
@@ -39,6 +41,7 @@ use crate::http::fresh_keys::FreshKeys;
 
 use crate::log_writer;
 use crate::logging;
+use crate::rate_limit::RateTable;
 use crate::replay::ReplayCache;
 use crate::scoreboard::SeatWriter;
 use crate::sys::clock;
@@ -78,6 +81,8 @@ pub struct Task {
     pub seat: SeatWriter,
     /// The proofs that were shown to any worker; absent where no issuer asks for proofs.
     pub replay: Option<Arc<ReplayCache>>,
+    /// What clients have used of the rates of rules; absent while no generation has had any.
+    pub rates: Option<Arc<RateTable>>,
     /// What it becomes before it runs anything of the application.
     pub identity: Identity,
 }
@@ -109,6 +114,9 @@ pub fn run<A: App>(task: Task, app: &A) -> WorkerExit {
     if let Err(error) = logging::change(&task.config.log) {
         tracing::error!(worker, %error, "cannot open the log file, the old one stays in use");
     }
+    if let Err(error) = logging::change_access(task.config.access_log.as_ref()) {
+        tracing::error!(worker, %error, "cannot open the access log, the old one stays in use");
+    }
     std::panic::set_hook(Box::new(move |panic| {
         let place = panic.location().map(ToString::to_string);
         let message = panic.payload_as_str().unwrap_or("no message");
@@ -131,6 +139,7 @@ pub fn run<A: App>(task: Task, app: &A) -> WorkerExit {
             WorkerExit::BootFailed
         }
     };
+    logging::end_access();
     logging::flush();
     exit
 }
@@ -142,7 +151,10 @@ fn event_loop(seat: &SeatWriter) -> io::Result<tokio::runtime::Runtime> {
     seat.turns(clock::monotonic_coarse());
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .on_thread_park(move || waits.waits())
+        .on_thread_park(move || {
+            logging::access_waits();
+            waits.waits();
+        })
         .on_thread_unpark(move || turns.turns(clock::monotonic_coarse()))
         .build()
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use rustls::server::{Acceptor, ClientHello};
-use rustls::{CipherSuite, HandshakeKind};
+use rustls::{CipherSuite, HandshakeKind, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
@@ -78,6 +78,8 @@ impl<T: AsyncRead + AsyncWrite + AsFd + Unpin + Send + Sync + 'static> RawStream
 #[derive(Debug, Clone)]
 pub(super) struct Agreed {
     pub(super) protocol: Protocol,
+    /// The version of TLS.
+    pub(super) version: Option<&'static str>,
     /// The certificate that the client has shown, verified.
     pub(super) certificate: Option<ClientCertificate>,
 }
@@ -229,8 +231,19 @@ fn agreed(stream: &SecureStream, tls: &Tls) -> Result<Agreed, Failure> {
         .map(|leaf| ClientCertificate::read(leaf).ok_or(Failure::Unreadable));
     Ok(Agreed {
         protocol: Protocol::of(session.alpn_protocol()),
+        version: session.protocol_version().and_then(version),
         certificate: certificate.transpose()?,
     })
+}
+
+/// As it is written, of those that are spoken.
+fn version(version: ProtocolVersion) -> Option<&'static str> {
+    [
+        (ProtocolVersion::TLSv1_2, "1.2"),
+        (ProtocolVersion::TLSv1_3, "1.3"),
+    ]
+    .into_iter()
+    .find_map(|(each, name)| (each == version).then_some(name))
 }
 
 /// Ends a connection so that its client can read what it was told: what it still sends is read, up to a bound.

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use super::linger::Linger;
 use crate::http::activity::Activity;
 use crate::http::http2::Opening;
 use crate::http::wire::Bounds;
-use crate::sys::socket::has_unread_bytes;
+use crate::sys::socket::{SocketNumber, has_unread_bytes};
 
 /// A client that was told that its time is up, or that its request is malformed, has this long to take note.
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -24,6 +25,10 @@ pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
 /// A client that still sends when it is answered and its connection ends is listened to for so long, and for so many bytes.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_MAX: usize = 64 << 20;
+
+/// Head and body of an answer that have together no more bytes are copied, for the kernel takes one piece in a twentieth less time than
+/// two (send(2) and writev(2)).
+const SMALL: usize = 1024;
 
 /// A stream of a client.
 pub(super) trait ClientStream:
@@ -53,15 +58,19 @@ pub(super) struct Watched<T> {
     /// While it is not certain whether the client begins with HTTP/2 nothing passes.
     pub(super) opening: Opening,
     pub(super) intake: Intake,
+    /// hyper has given all that it has, up to the end of a message or of a part of one.
+    pub(super) is_flushed: bool,
 }
 
-impl<T> Watched<T> {
+impl<T: AsFd> Watched<T> {
     pub(super) fn new(stream: T, activity: Activity, bounds: Bounds) -> Self {
+        activity.set_socket(SocketNumber::of(&stream));
         Self {
             stream,
             activity: Arc::new(activity),
             opening: Opening::Http1,
             intake: Intake::new(bounds),
+            is_flushed: true,
         }
     }
 }
@@ -71,9 +80,11 @@ impl<T: ClientStream> Watched<T> {
     pub(super) fn again(self, activity: Activity, bounds: Bounds) -> Self {
         let mut intake = Intake::new(bounds);
         intake.hold(self.intake.held());
+        activity.set_socket(SocketNumber::of(&self.stream));
         Self {
             activity: Arc::new(activity),
             intake,
+            is_flushed: true,
             ..self
         }
     }
@@ -84,6 +95,19 @@ impl<T: ClientStream> Watched<T> {
             self.activity.set_write_blocked(false);
         }
         self.activity.set_write_blocked(is_blocked);
+    }
+
+    /// Writes what goes out before the answer that is next, where its place is.
+    fn poll_ahead(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let (stream, activity) = (&mut self.stream, &self.activity);
+        let write = |bytes: &[u8]| Pin::new(&mut *stream).poll_write(context, bytes);
+        let polled = activity
+            .ahead
+            .poll_out(self.is_flushed, activity.requests(), write);
+        if polled.is_pending() {
+            self.note_write(true);
+        }
+        polled
     }
 
     /// Reads as it comes, first what was held back: what is no HTTP/1.1 is judged elsewhere, and noted there.
@@ -168,6 +192,8 @@ impl<T: ClientStream> AsyncWrite for Watched<T> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_ahead(context))?;
+        self.is_flushed = false;
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.note_write(polled.is_pending());
         polled
@@ -178,7 +204,14 @@ impl<T: ClientStream> AsyncWrite for Watched<T> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        ready!(self.poll_ahead(context))?;
+        self.is_flushed = false;
+        let mut space = [MaybeUninit::uninit(); SMALL];
+        let stream = Pin::new(&mut self.stream);
+        let polled = match joined(slices, &mut ReadBuf::uninit(&mut space)) {
+            Some(bytes) => stream.poll_write(context, bytes),
+            None => stream.poll_write_vectored(context, slices),
+        };
         self.note_write(polled.is_pending());
         polled
     }
@@ -188,6 +221,10 @@ impl<T: ClientStream> AsyncWrite for Watched<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.is_flushed = true;
+        ready!(self.poll_ahead(context))?;
+        let requests = self.activity.requests();
+        self.activity.ahead.register(requests, context.waker());
         // What is encrypted waits where it was written to.
         let polled = Pin::new(&mut self.stream).poll_flush(context);
         self.note_write(polled.is_pending());
@@ -199,6 +236,18 @@ impl<T: ClientStream> AsyncWrite for Watched<T> {
         self.note_write(polled.is_pending());
         polled
     }
+}
+
+/// Several pieces as one, where they are small enough for `space`.
+fn joined<'a>(slices: &[io::IoSlice<'_>], space: &'a mut ReadBuf<'_>) -> Option<&'a [u8]> {
+    let length: usize = slices.iter().map(|slice| slice.len()).sum();
+    if slices.len() < 2 || length > space.remaining() {
+        return None;
+    }
+    for slice in slices {
+        space.put_slice(slice);
+    }
+    Some(space.filled())
 }
 
 /// Ends a connection on which nothing is under way any more.

@@ -57,7 +57,11 @@ fn help_of_run() {
     --- stdout
     Start the master in the foreground and serve until told to stop
 
-    Usage: destrier run [OPTIONS]
+    Usage: destrier run [OPTIONS] [APPLICATION]
+
+    Arguments:
+      [APPLICATION]  Serve this Python application, as `wsgi:MODULE:ATTRIBUTE`, instead of `app.wsgi`;
+                     needs no configuration file: without one every request may pass
 
     Options:
       -c, --config <FILE>      The configuration file [default: destrier.toml here, else
@@ -68,6 +72,10 @@ fn help_of_run() {
           --log-level <LEVEL>  Instead of `log.level`: error, warn, info, debug, trace
       -h, --help               Print help
       -V, --version            Print version
+
+    Examples:
+      destrier run -c /etc/mysite/destrier.toml
+      destrier run wsgi:mysite.wsgi:application --bind 127.0.0.1:8000
 
     Signals: TERM stops when the requests in flight are done, INT and QUIT at once, HUP reloads, USR2
     upgrades, USR1 opens the log anew.

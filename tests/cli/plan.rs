@@ -35,7 +35,9 @@ fn help_of_plan() {
 
 #[test]
 fn a_plan_is_a_table_for_people() {
-    let mut server = Setup::new().env("DESTRIER_LOG__ACCESS", "false").start();
+    let mut server = Setup::new()
+        .env("DESTRIER_ACCESS_LOG__ENABLED", "false")
+        .start();
     let _masks = masked(&RUNS);
     assert_snapshot!(asked(&server, ["plan"]), @r#"
     exit 0
@@ -50,7 +52,7 @@ fn a_plan_is_a_table_for_people() {
         .config
         .set("workers.count", 3)
         .set("http.request_timeout", "5s")
-        .set("log.access", true)
+        .set("access_log.enabled", true)
         .set("server.bind", vec!["127.0.0.1:0", "unix:app.sock"])
         .set_auth("[[auth.rule]]\npath = \"/**\"\naccess = \"public\"\n[[auth.issuer]]\nname = \"main\"\nsecret_file = \"key\"\ncreate_missing = true\n");
     server.config.write();
@@ -58,11 +60,11 @@ fn a_plan_is_a_table_for_people() {
     exit 2
     --- stdout
     EFFECT  WHAT  BEFORE  AFTER  BECAUSE
-    rebind  server.bind  ["127.0.0.1:0"]  ["127.0.0.1:0", "unix:/srv/app.sock"]  /srv/destrier.toml:4:15
-    restart  workers.count  2  3  /srv/destrier.toml:5:17
-    restart  http.request_timeout  "[span]"  "[span]"  /srv/destrier.toml:1:24
-    restart  auth.issuer[0]  -  { name = "main", secret_file = "/srv/key", create_missing = true }  /srv/destrier.toml:10:8
-    keep  log.access  -  true  /srv/destrier.toml:2:14, overridden by DESTRIER_LOG__ACCESS
+    rebind  server.bind  ["127.0.0.1:0"]  ["127.0.0.1:0", "unix:/srv/app.sock"]  /srv/destrier.toml:5:15
+    restart  workers.count  2  3  /srv/destrier.toml:6:17
+    restart  http.request_timeout  "[span]"  "[span]"  /srv/destrier.toml:3:24
+    restart  auth.issuer[0]  -  { name = "main", secret_file = "/srv/key", create_missing = true }  /srv/destrier.toml:11:8
+    keep  access_log.enabled  -  true  /srv/destrier.toml:1:22, overridden by DESTRIER_ACCESS_LOG__ENABLED
     keep  127.0.0.1:0  open  open
     rebind  unix:/srv/app.sock  -  open
     restart  keys of `main`  /srv/key: the issuer is new, and its secret is made
@@ -84,9 +86,9 @@ fn a_plan_is_a_table_for_people() {
     restart  workers.count  2  3  /srv/destrier.toml:7:17
     restart  reload.strategy  "blue-green"  "rolling"  /srv/destrier.toml:5:19
     refuse  process.pid_file  -  "/srv/pid"  /srv/destrier.toml:4:20
-    restart  http.request_timeout  "[span]"  "[span]"  /srv/destrier.toml:1:24
+    restart  http.request_timeout  "[span]"  "[span]"  /srv/destrier.toml:2:24
     restart  auth.rule[0]  { path = "/**", access = "public" }  -
-    keep  log.access  -  true  /srv/destrier.toml:2:14, overridden by DESTRIER_LOG__ACCESS
+    keep  access_log.enabled  -  true  /srv/destrier.toml:1:22, overridden by DESTRIER_ACCESS_LOG__ENABLED
     keep  127.0.0.1:0  open  open
     restart  workers  2  3  workers.count = 3
 

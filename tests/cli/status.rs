@@ -144,11 +144,11 @@ fn status_is_a_table_for_people() {
     generation 1
     requests  1 (2xx 1, 3xx 0, 4xx 0, 5xx 0; 0 refused), 2 connections
 
-    WORKER  PID  SLOT  GEN  STATE  UP  CONNS  BUSY  REQUESTS  MEMORY  OLDEST REQUEST
+    WORKER  PID  SLOT  GEN  STATE  UP  CONNS  BUSY  QUEUED  REQUESTS  MEMORY  OLDEST REQUEST
     "#);
     let seen: Vec<&str> = busy[0].split_whitespace().collect();
     assert_eq!(seen[3..5], ["1", "accepting"], "{busy:?}");
-    assert_eq!(seen[10..seen.len() - 1], ["GET", "/slow"], "{busy:?}");
+    assert_eq!(seen[11..seen.len() - 1], ["GET", "/slow"], "{busy:?}");
     assert!(
         !outcome.stdout.lines().any(|line| line.ends_with(' ')),
         "{outcome}"
@@ -166,10 +166,10 @@ fn status_is_json_for_programs() {
         let fields = value.as_object().unwrap().keys();
         fields.cloned().collect::<Vec<_>>().join(" ")
     };
-    assert_snapshot!(fields(&status), @"version pid uptime state stop generation config control_socket workers_wanted workers_because listeners last_reload totals agent feeds workers deaths");
-    assert_snapshot!(fields(&status["workers"][0]), @"worker pid slot generation state uptime connections in_flight requests memory requests_in_flight");
+    assert_snapshot!(fields(&status), @"version pid uptime state stop generation generation_age config control_socket workers_wanted workers_because listeners admin last_reload totals worker_ends reloads upgrades agent feeds workers deaths");
+    assert_snapshot!(fields(&status["workers"][0]), @"worker pid slot generation state uptime connections in_flight queued requests memory requests_in_flight");
     assert_snapshot!(fields(&status["listeners"][0]), @"bind address");
-    assert_snapshot!(fields(&status["totals"]), @"connections requests by_status_class refused audited blocked");
+    assert_snapshot!(fields(&status["totals"]), @"connections requests by_status_class refused audited blocked overloaded");
     assert_eq!(status["last_reload"], Value::Null);
     server.reload();
     let status: Value = serde_json::from_str(&asked(&server, ["status", "--json"]).data()).unwrap();

@@ -305,7 +305,9 @@ fn the_server_goes_with_its_master_and_a_new_one_starts_at_once() {
 fn address_of(server: &Server) -> SocketAddr {
     match server.address() {
         Address::Tcp(address) => address,
-        other @ (Address::Unix(_) | Address::Tls(..)) => panic!("{other:?}"),
+        other @ (Address::Unix(_) | Address::Tls(..) | Address::Announced(_)) => {
+            panic!("{other:?}")
+        }
     }
 }
 

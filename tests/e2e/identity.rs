@@ -229,7 +229,7 @@ fn workers_without_privileges_follow_a_rotation_of_the_log() {
     let setup = Setup::new()
         .set("process.user", "nobody")
         .set("log.file", "app.log")
-        .set("log.access", true);
+        .set("access_log.enabled", true);
     open_folder(&setup);
     let server = setup.start();
     let (current, old) = (

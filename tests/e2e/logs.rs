@@ -53,7 +53,7 @@ fn rotate(server: &Server, reopen: impl Fn(&Server)) {
 fn usr1_and_reopen_open_the_log_file_anew_after_a_rotation() {
     let server = Setup::new()
         .set("log.file", "app.log")
-        .set("log.access", true)
+        .set("access_log.enabled", true)
         .start();
     rotate(&server, |server| server.signal(Signal::SIGUSR1));
     rotate(&server, |server| {
@@ -68,7 +68,7 @@ fn usr1_and_reopen_open_the_log_file_anew_after_a_rotation() {
 
 #[test]
 fn an_access_line_tells_what_was_asked_and_answered() {
-    let server = Setup::new().set("log.access", true).start();
+    let server = Setup::new().set("access_log.enabled", true).start();
     let answer = client::get(&server.address(), "/hello?secret=1").unwrap();
     let line = server
         .log
@@ -78,7 +78,7 @@ fn an_access_line_tells_what_was_asked_and_answered() {
     assert_eq!(line["path"], "/hello", "{line}");
     assert_eq!(line["status"], 200, "{line}");
     assert_eq!(
-        line["request"],
+        line["request_id"],
         answer.headers["x-request-id"].to_str().unwrap(),
         "{line}"
     );
@@ -108,7 +108,7 @@ fn level_and_format_change_by_a_reload() {
 #[test]
 fn a_log_that_nobody_reads_holds_up_nothing() {
     let server = Setup::new()
-        .set("log.access", true)
+        .set("access_log.enabled", true)
         .leave_log_unread()
         .start();
     let load = Load::start(&server.address(), Plan::FIFTY);
@@ -125,7 +125,7 @@ fn a_log_that_nobody_reads_holds_up_nothing() {
 #[test]
 fn a_log_is_whole_again_when_it_is_read_on() {
     let mut server = Setup::new()
-        .set("log.access", true)
+        .set("access_log.enabled", true)
         .set("workers.count", 1)
         .leave_log_unread()
         .start();
@@ -148,7 +148,7 @@ fn a_log_is_whole_again_when_it_is_read_on() {
 #[test]
 fn a_hostile_path_neither_tears_lines_nor_makes_one_of_its_own() {
     let server = Setup::new()
-        .set("log.access", true)
+        .set("access_log.enabled", true)
         .set("workers.count", 3)
         .start();
     let path = format!("/{}", "%22%0A%7Blevel".repeat(900));

@@ -74,7 +74,7 @@ fn ask(address: &Address, method: &str, path: &str) -> Answer {
 fn readiness_is_answered_before_token_and_rules() {
     let mut setup = Setup::new()
         .set("health.readiness_path", "/readyz")
-        .set("log.access", true);
+        .set("access_log.enabled", true);
     setup.config.set_auth("");
     let server = setup.start();
     let address = server.address();

@@ -324,7 +324,7 @@ fn of_the_logins_for_one_account_and_from_one_address_so_many_are_tried() {
     assert_eq!(statuses, [401, 401, 401, 429, 401]);
     let line = server.wait_for_log(Mark::START, "login throttled");
     assert_eq!(
-        (&line["reason"], &line["peer"]),
+        (&line["reason"], &line["client"]),
         (&json!("account"), &json!("127.0.0.1"))
     );
     assert!(

@@ -246,7 +246,7 @@ fn the_generation_that_serves_is_known_to_the_new_program_whatever_is_on_disk() 
     server
         .config
         .set("workers.count", 4)
-        .set("log.access", true)
+        .set("access_log.enabled", true)
         .write();
     let outcome = server.cli(["upgrade"]);
     assert_eq!(outcome.code, Some(1), "{outcome:?}");

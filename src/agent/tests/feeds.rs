@@ -10,6 +10,7 @@ use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
 use super::super::client::Limits;
+use super::super::front_desk::FrontDesk;
 use super::super::{Feed, Known, keep_fresh};
 use super::server::{Server, ok, status};
 use super::{KEY, OTHER_KEY, fetch, set};
@@ -34,8 +35,12 @@ impl Master {
         ours.set_nonblocking(true).unwrap();
         theirs.set_nonblocking(true).unwrap();
         let master = MasterEnd::new(theirs).unwrap();
-        let agent =
-            tokio::spawn(async move { keep_fresh(master, feeds, None, &Limits::default()).await });
+        let agent = tokio::spawn(async move {
+            {
+                let desk = FrontDesk::open(None)?;
+                keep_fresh(master, feeds, None, desk, &Limits::default()).await
+            }
+        });
         Self {
             channel: UnixStream::from_std(ours).unwrap(),
             incoming: Decoder::default(),
@@ -127,7 +132,7 @@ async fn every_feed_is_fetched_at_once_and_what_is_the_same_is_confirmed() {
                 assert!(next.is_some());
                 seen.push((feed, reason));
             }
-            FromAgent::Confirmed { .. } => panic!("nothing was known"),
+            FromAgent::Confirmed { .. } | FromAgent::StatusWanted => panic!("nothing was known"),
         }
     }
     seen.sort();

@@ -1,6 +1,6 @@
 //! What each route answers.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, Empty, Full};
 use serde_json::{Value, json};
 use tokio::time::Interval;
 
-use crate::app::{BoxError, RequestBody};
+use crate::app::{BoxError, Client, RequestBody};
 use crate::auth::Claims;
 use crate::tls::ClientCertificate;
 
@@ -24,6 +24,9 @@ pub(super) type Body = UnsyncBoxBody<Bytes, BoxError>;
 
 /// The most that `/big` makes and `/echo` holds in memory.
 pub(super) const BODY_MAX: usize = 64 << 20;
+
+/// The most noise in a chunk of `/stream`.
+const NOISE_MAX: u32 = 1 << 20;
 
 pub(super) fn home() -> Response<Body> {
     let routes = [
@@ -34,10 +37,11 @@ pub(super) fn home() -> Response<Body> {
         "/count",
         "/headers",
         "/status/{code}",
-        "/stream?ms=N",
+        "/stream?ms=N&n=N&size=N",
         "/events?ms=N&deaf=1",
         "/big?n=N",
         "/slow?ms=N",
+        "/hints?ms=N",
         "/pid",
         "/ws/echo",
         "/ws/headers",
@@ -51,8 +55,12 @@ pub(super) fn home() -> Response<Body> {
     )
 }
 
+/// The least that an application can do, for benches.
 pub(super) fn hello() -> Response<Body> {
-    json(StatusCode::OK, &json!({ "message": "hello" }))
+    json_of(
+        StatusCode::OK,
+        Bytes::from_static(br#"{"message":"hello"}"#),
+    )
 }
 
 pub(super) fn me(request: &Request<RequestBody>) -> Response<Body> {
@@ -135,12 +143,17 @@ pub(super) fn seen(request: &Request<RequestBody>) -> Value {
     let extensions = request.extensions();
     let scheme = extensions.get::<Scheme>();
     let scheme = scheme.map(|scheme| ("scheme", json!(scheme.as_str())));
-    let client = extensions.get::<ClientCertificate>().map(|client| {
-        let shown = json!({ "subject": client.subject(), "names": client.names() });
+    let certificate = extensions.get::<ClientCertificate>().map(|shown| {
+        let shown = json!({ "subject": shown.subject(), "names": shown.names() });
         ("client_certificate", shown)
     });
+    let client = extensions.get::<Client>().map(|client| {
+        let shown =
+            json!({ "address": client.address, "port": client.port, "is_https": client.is_https });
+        ("client", shown)
+    });
     if let Some(seen) = seen.as_object_mut() {
-        let more = scheme.into_iter().chain(client);
+        let more = scheme.into_iter().chain(certificate).chain(client);
         seen.extend(more.map(|(key, value)| (key.to_owned(), value)));
     }
     seen
@@ -158,10 +171,11 @@ pub(super) fn status(status: StatusCode) -> Response<Body> {
 }
 
 /// A body whose length nobody knows beforehand, so it goes out in chunks.
-pub(super) fn stream(every: Duration) -> Response<Body> {
-    let chunks = (0..10).map(|number| Bytes::from(format!("chunk {number}\n")));
+pub(super) fn stream(every: Duration, count: u64, noise: u32) -> Response<Body> {
     let chunks = Chunks {
-        left: chunks.collect(),
+        next: 0,
+        count,
+        noise: noise.min(NOISE_MAX) as usize,
         ticks: (!every.is_zero()).then(|| tokio::time::interval(every)),
     };
     let mut response = Response::new(chunks.boxed_unsync());
@@ -189,6 +203,16 @@ pub(super) fn too_big() -> Response<Body> {
 pub(super) async fn slow(milliseconds: u64) -> Response<Body> {
     tokio::time::sleep(Duration::from_millis(milliseconds)).await;
     json(StatusCode::OK, &json!({ "slept": milliseconds }))
+}
+
+/// Says at once what a page needs, and is itself ready after a while.
+pub(super) async fn hints(request: &Request<RequestBody>, ms: u64) -> Response<Body> {
+    let link = HeaderValue::from_static("</style.css>; rel=preload; as=style");
+    let fields = http::HeaderMap::from_iter([(http::header::LINK, link)]);
+    let hints = request.extensions().get::<crate::app::EarlyHints>();
+    let sent = hints.map(|hints| hints.send(&fields).is_ok());
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+    json(StatusCode::OK, &json!({ "sent": sent }))
 }
 
 pub(super) fn pid() -> Response<Body> {
@@ -232,7 +256,11 @@ fn unreadable(error: &(dyn std::error::Error + 'static)) -> Response<Body> {
 }
 
 pub(super) fn json(status: StatusCode, value: &Value) -> Response<Body> {
-    let mut response = Response::new(full(Bytes::from(value.to_string())));
+    json_of(status, Bytes::from(value.to_string()))
+}
+
+fn json_of(status: StatusCode, text: Bytes) -> Response<Body> {
+    let mut response = Response::new(full(text));
     *response.status_mut() = status;
     response
         .headers_mut()
@@ -248,7 +276,10 @@ fn full(bytes: Bytes) -> Body {
 
 /// Frames one after the other, at once or at intervals.
 struct Chunks {
-    left: VecDeque<Bytes>,
+    next: u64,
+    count: u64,
+    /// So many letters stand before the end of each line.
+    noise: usize,
     ticks: Option<Interval>,
 }
 
@@ -263,11 +294,17 @@ impl http_body::Body for Chunks {
         if let Some(ticks) = self.ticks.as_mut() {
             ready!(ticks.poll_tick(context));
         }
-        let next = self.left.pop_front();
-        Poll::Ready(next.map(|chunk| Ok(http_body::Frame::data(chunk))))
+        if self.next == self.count {
+            return Poll::Ready(None);
+        }
+        let mut text = format!("chunk {}", self.next);
+        text.extend(std::iter::repeat_with(fastrand::alphanumeric).take(self.noise));
+        text.push('\n');
+        self.next += 1;
+        Poll::Ready(Some(Ok(http_body::Frame::data(text.into()))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left.is_empty()
+        self.next == self.count
     }
 }

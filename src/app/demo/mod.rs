@@ -43,6 +43,7 @@ enum Route {
     Events,
     Big,
     Slow,
+    Hints,
     Pid,
     WsEcho,
     WsHeaders,
@@ -56,7 +57,7 @@ enum Route {
     Stuck,
 }
 
-const ROUTES: [(&str, Route); 18] = [
+const ROUTES: [(&str, Route); 19] = [
     ("/", Route::Home),
     ("/hello", Route::Hello),
     ("/me", Route::Me),
@@ -69,6 +70,7 @@ const ROUTES: [(&str, Route); 18] = [
     ("/events", Route::Events),
     ("/big", Route::Big),
     ("/slow", Route::Slow),
+    ("/hints", Route::Hints),
     ("/pid", Route::Pid),
     ("/ws/echo", Route::WsEcho),
     ("/ws/headers", Route::WsHeaders),
@@ -142,8 +144,9 @@ async fn answer(route: Route, code: Option<&str>, request: Request<RequestBody>)
         Route::Hello => answers::hello(),
         Route::Me => answers::me(&request),
         Route::Admin => answers::admin(&request),
-        Route::Echo => answers::echo(request).await,
-        Route::Count => answers::count(request).await,
+        // Boxed: every request would else take memory for it.
+        Route::Echo => Box::pin(answers::echo(request)).await,
+        Route::Count => Box::pin(answers::count(request)).await,
         Route::Headers => answers::headers(&request),
         Route::Status => match code
             .and_then(|code| code.parse().ok())
@@ -153,7 +156,7 @@ async fn answer(route: Route, code: Option<&str>, request: Request<RequestBody>)
             None => answers::bad_request("the status must be 200 to 599"),
         },
         Route::Stream => with_query(&request, |query: Stream| {
-            answers::stream(Duration::from_millis(query.ms))
+            answers::stream(Duration::from_millis(query.ms), query.n, query.size)
         }),
         Route::Events => with_query(&request, |query: Events| {
             let (every, draining) = paced(&query, &request);
@@ -162,6 +165,10 @@ async fn answer(route: Route, code: Option<&str>, request: Request<RequestBody>)
         Route::Big => with_query(&request, |query: Big| answers::big(query.n)),
         Route::Slow => match query(&request) {
             Ok(Slow { ms }) => answers::slow(ms).await,
+            Err(refused) => refused,
+        },
+        Route::Hints => match query(&request) {
+            Ok(Slow { ms }) => answers::hints(&request, ms).await,
             Err(refused) => refused,
         },
         Route::Pid => answers::pid(),
@@ -191,7 +198,7 @@ async fn answer(route: Route, code: Option<&str>, request: Request<RequestBody>)
         Route::Leak => with_query(&request, |query: Leak| faults::leak(query.mb)),
         Route::Exit => with_query(&request, |query: Exit| faults::exit(query.code)),
         Route::Stuck => match query(&request) {
-            Ok(Stuck { ms }) => faults::stuck(request, ms).await,
+            Ok(Stuck { ms }) => Box::pin(faults::stuck(request, ms)).await,
             Err(refused) => refused,
         },
     }
@@ -216,6 +223,7 @@ fn allows(route: Route, method: &Method) -> bool {
         | Route::Events
         | Route::Big
         | Route::Slow
+        | Route::Hints
         | Route::Pid
         | Route::WsEcho
         | Route::WsHeaders
@@ -239,11 +247,24 @@ fn final_status(code: u16) -> Option<StatusCode> {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 struct Stream {
     /// Milliseconds from chunk to chunk.
-    #[serde(default)]
     ms: u64,
+    /// How many chunks.
+    n: u64,
+    /// How many bytes of noise each has beside its number, at most a MiB.
+    size: u32,
+}
+
+impl Default for Stream {
+    fn default() -> Self {
+        Self {
+            ms: 0,
+            n: 10,
+            size: 0,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]

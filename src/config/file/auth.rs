@@ -7,10 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{DAY, SECOND, Tokens};
-use crate::config::notation::{OneOrMany, Period, Size, Text};
+use crate::config::notation::{Limit, OneOrMany, Period, Size, Text, Whole};
 use crate::config::{
     Access, Algorithm, Binding, ClientCertFormat, ClientCertNeed, DPOP_WINDOW_MAX, LEEWAY_MAX,
-    OnStale,
+    OnStale, RateBy,
 };
 
 /// Who may sign tokens and what they allow.
@@ -278,6 +278,18 @@ pub(in crate::config) struct Rule {
     /// Alternative names of certificates, of which the client's must have one: `DNS:robot.example`, `IP:192.0.2.7`,
     /// `URI:spiffe://example/robot`, `email:robot@example.com`; when empty, any certificate will do.
     pub client_cert_san: OneOrMany<Text>,
+    /// How many requests one client may make that this rule lets pass, as all workers count them: `10/s`, `100/min`; then 429.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Limit")]
+    pub rate: Option<Limit>,
+    /// What makes a client: its `address`, or the `subject` of its token, which is the default where a token is needed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "RateBy")]
+    pub rate_by: Option<RateBy>,
+    /// How many of them it may make at once; as many as `rate` counts when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Whole<1, 1_000_000>")]
+    pub rate_burst: Option<Whole<1, 1_000_000>>,
 }
 
 impl Default for Rule {
@@ -298,6 +310,9 @@ impl Default for Rule {
             query_token: None,
             client_cert: ClientCertNeed::None,
             client_cert_san: OneOrMany::default(),
+            rate: None,
+            rate_by: None,
+            rate_burst: None,
         }
     }
 }

@@ -42,16 +42,10 @@ impl Limit {
 
 impl Serialize for Limit {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Some(Rate { count, per }) = self.0 else {
-            return serializer.serialize_str("off");
-        };
-        let word = match per {
-            RatePeriod::Second => "s",
-            RatePeriod::Minute => "min",
-            RatePeriod::Hour => "hour",
-            RatePeriod::Day => "day",
-        };
-        serializer.collect_str(&format_args!("{count}/{word}"))
+        match self.0 {
+            Some(rate) => serializer.collect_str(&rate),
+            None => serializer.serialize_str("off"),
+        }
     }
 }
 

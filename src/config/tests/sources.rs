@@ -163,6 +163,8 @@ fn what_is_in_force_is_shown_with_its_origin() {
     # server.unix_owner is not set
     # server.unix_group is not set
     server.trusted_proxies = []                      # default
+    server.proxy_protocol = []                       # default
+    server.forwarded = "x-forwarded"                 # default
     # tls.bind is not set
     # tls.certificate_file is not set
     # tls.key_file is not set
@@ -215,8 +217,23 @@ fn what_is_in_force_is_shown_with_its_origin() {
     http.max_headers = 100                           # default
     http.max_head = "32KiB"                          # default
     http.max_body = "1GiB"                           # default
+    http.body_timeout = "30s"                        # default
+    http.body_min_rate = "500B"                      # default
+    http.max_in_flight = 4096                        # default
+    http.queue = 1024                                # default
+    http.max_queue_wait = "1s"                       # default
     websocket.max_message = "16MiB"                  # default
+    compression.algorithms = []                      # default
+    compression.min_size = "1KiB"                    # default
+    compression.types = ["text/*", "application/json", "application/javascript", "application/xml", "application/wasm", "application/manifest+json", "application/problem+json", "image/svg+xml"]  # default
+    compression.authenticated = false                # default
+    headers.preset = "none"                          # default
+    headers.default = {}                             # default
+    # admin.bind is not set
+    # admin.issuer is not set
+    admin.scopes = []                                # default
     # health.readiness_path is not set
+    health.ready_min = 1                             # default
     auth.realm = "destrier"                          # default
     # auth.resource is not set
     auth.authorization_servers = []                  # default
@@ -262,10 +279,21 @@ fn what_is_in_force_is_shown_with_its_origin() {
     auth.tokens.flush_interval = "1h"                # default
     app.kind = "demo"                                # default
     app.faults = false                               # default
+    # app.wsgi is not set
+    # app.python is not set
+    app.threads = 4                                  # default
+    # app.chdir is not set
+    app.env = {}                                     # default
+    # app.env_file is not set
     log.level = "info"                               # default
     log.format = "auto"                              # default
     log.file = "/srv/a.log"                          # /srv/app.toml:2:8
-    log.access = false                               # default
+    access_log.enabled = false                       # default
+    access_log.to = "log"                            # default
+    access_log.format = "auto"                       # default
+    access_log.query = false                         # default
+    access_log.skip = []                             # default
+    access_log.syslog_facility = "local7"            # default
 
     [[auth.issuer]]
     # name is not set
@@ -304,5 +332,8 @@ fn what_is_in_force_is_shown_with_its_origin() {
     # query_token is not set
     client_cert = "none"                             # default
     client_cert_san = []                             # default
+    # rate is not set
+    # rate_by is not set
+    # rate_burst is not set
     "#);
 }

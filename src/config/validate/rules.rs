@@ -1,9 +1,13 @@
 //! `[[auth.rule]]`: what a request needs.
 
+use std::num::NonZeroU32;
+
 use super::{Check, any_if_zero, text, texts, unless_zero};
 use crate::config::key::KeyPath;
-use crate::config::notation::{OneOrMany, Text};
-use crate::config::{Access, ClientCert, ClientCertNeed, Rule, file, rules, token_source};
+use crate::config::notation::{Limit, OneOrMany, Text};
+use crate::config::{
+    Access, ClientCert, ClientCertNeed, RateBy, Rule, RuleRate, file, rules, token_source,
+};
 
 impl Check<'_> {
     pub(super) fn rules(&mut self, written: &[file::Rule], http: &file::Http) -> Vec<Rule> {
@@ -80,6 +84,7 @@ impl Check<'_> {
             ),
             query_token: written.query_token.as_ref().map(text),
             client_cert: self.client_cert(key, written),
+            rate: self.rate(key, written),
         };
         if let Some(name) = &rule.query_token
             && (rule.access == Access::Public || !token_source::is_name(name))
@@ -87,7 +92,7 @@ impl Check<'_> {
             let reason = "must be the name of a parameter, of a rule that looks at a token";
             self.refuse(&key.child("query_token"), reason, None);
         }
-        if rule.audit && rule.access == Access::Public {
+        if rule.audit && rule.access == Access::Public && rule.rate.is_none() {
             let message =
                 format!("`{key}` is public, so it refuses nothing that `audit` could let pass");
             self.refuse_with(&key.child("audit"), message, None);
@@ -119,7 +124,36 @@ impl Check<'_> {
         is_needed.then_some(ClientCert { names })
     }
 
-    fn scopes(&mut self, key: &KeyPath, written: &OneOrMany<Text>) -> Vec<String> {
+    fn rate(&mut self, key: &KeyPath, written: &file::Rule) -> Option<RuleRate> {
+        if written.rate_by == Some(RateBy::Subject) && written.access == Access::Public {
+            let reason = "must be \"address\" in a rule that is public: it looks at no token";
+            self.refuse(&key.child("rate_by"), reason, None);
+        }
+        let Some(Limit(Some(rate))) = written.rate else {
+            let needless = [
+                ("rate_by", written.rate_by.is_some()),
+                ("rate_burst", written.rate_burst.is_some()),
+            ];
+            for (name, _) in needless.iter().filter(|(_, is_given)| *is_given) {
+                let key = key.child(name);
+                self.refuse_with(&key, format!("`{key}` is of no use without a `rate`"), None);
+            }
+            return None;
+        };
+        let burst = written.rate_burst.as_ref();
+        let burst = burst.and_then(|burst| NonZeroU32::new(burst.0));
+        let by = match written.access {
+            Access::Token => RateBy::Subject,
+            Access::Public | Access::Optional => RateBy::Address,
+        };
+        Some(RuleRate {
+            rate,
+            burst: burst.unwrap_or(rate.count),
+            by: written.rate_by.unwrap_or(by),
+        })
+    }
+
+    pub(super) fn scopes(&mut self, key: &KeyPath, written: &OneOrMany<Text>) -> Vec<String> {
         let reason = "must be names of printable ASCII without `\"` and `\\`, separated by blanks";
         self.each(key, written, rules::scopes, reason).concat()
     }

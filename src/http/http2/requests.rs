@@ -1,12 +1,15 @@
 //! A request that came over HTTP/2, before and after it goes the way of all.
 
 use http::header::CONTENT_LENGTH;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
 
+use super::super::access::Unread;
 use super::super::{Origin, Pipeline, ResponseBody};
 use super::head;
 use crate::app::AppService;
+use crate::scoreboard::Reason;
+use crate::sys::clock;
 
 impl<S: AppService> Pipeline<S> {
     /// Answers a request that came over HTTP/2.
@@ -20,8 +23,20 @@ impl<S: AppService> Pipeline<S> {
     ) -> Result<Response<ResponseBody<S::Body>>, h2::Error> {
         let (mut parts, body) = request.into_parts();
         if let Err(malformed) = head::take(&mut parts) {
-            self.seat.refused();
-            self.unserved.reset(&malformed.to_string(), &parts);
+            self.seat.refused(Reason::Request);
+            let reason = malformed.to_string();
+            self.unserved.reset(&reason, &parts);
+            if let Some(log) = &self.settings.access_log {
+                Unread {
+                    id: self.next_id(),
+                    started: clock::monotonic(),
+                    origin,
+                    method: parts.method.as_str(),
+                    path: parts.uri.path(),
+                    version: Some(Version::HTTP_2),
+                }
+                .write_reset(log, &reason);
+            }
             return Err(h2::Reason::PROTOCOL_ERROR.into());
         }
         let is_head = parts.method == Method::HEAD;

@@ -7,8 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use crate::channel::{Decoder, FromAgent};
-use crate::config::{Fetch, FetchKind, Log, Tokens};
-use crate::supervisor::Now;
+use crate::config::{Admin, Bind, Fetch, FetchKind, Issuer, Log, Tokens};
+use crate::supervisor::{Generation, Now};
 use crate::sys::identity::Identity;
 use crate::sys::process::ProcessId;
 use crate::sys::socket;
@@ -34,6 +34,19 @@ pub(super) struct Process {
     pub(super) tokens: Option<Tokens>,
     pub(super) identity: Identity,
     pub(super) log: Log,
+    /// How it answers monitoring.
+    pub(super) admin: Option<AdminSetting>,
+}
+
+/// What decides how monitoring is answered: an agent that was given something else is replaced.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct AdminSetting {
+    pub(super) admin: Admin,
+    /// The addresses that are open.
+    pub(super) binds: Vec<Bind>,
+    pub(super) ready_min: u16,
+    /// Whose tokens open the metrics, what its keys are, and which generation has read them.
+    pub(super) issuer: Option<(Issuer, Option<[u8; 32]>, Generation)>,
 }
 
 /// Something that it fetches, and what is heard of it.
@@ -76,6 +89,7 @@ impl Progress {
                 self.next = Some(*next);
                 self.failure = None;
             }
+            FromAgent::StatusWanted => {}
             FromAgent::Failed { reason, next, .. } => {
                 // Else no attempt was made.
                 if let Some(next) = *next {

@@ -1,25 +1,22 @@
 //! From what was handed over to a master that runs: the descriptors are open, the workers notice nothing.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 
-use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 
+use super::adopt_sockets::{take_admin, take_listeners, take_path};
 use super::state::{self, State, StateError};
 use crate::channel::Decoder;
-use crate::config::{Format, Level, Log};
+use crate::config::{AccessLog, Format, Level, Log};
 use crate::logging;
-use crate::master::boot::{ServiceManager, StartError, pin, systemd_of};
+use crate::master::boot::{ServiceManager, StartError, pin, rate_table_for, systemd_of};
 use crate::master::control::{Client, ControlServer};
 use crate::master::crew::{Crew, Hand};
 use crate::master::deaths::Deaths;
-use crate::master::listeners::{Kind, Listener, Listeners};
-use crate::master::slot_sockets::{SlotSocket, SlotSockets};
-use crate::master::socket_path::SocketPath;
+use crate::master::ledger::UpgradeEnd;
 use crate::master::{
     Agent, Fetched, FileWatch, Loaded, Loader, LoaderBox, Master, Pinned, Purpose, Upgrade,
 };
@@ -30,7 +27,6 @@ use crate::sys::handover::{self, Legacy};
 use crate::sys::machine::{MemoryKills, Processors};
 use crate::sys::process::{self, ProcessId};
 use crate::sys::signals::Signals;
-use crate::sys::systemd::InheritedSocket;
 
 /// What the program before this one left in this process.
 #[derive(Debug)]
@@ -89,10 +85,15 @@ impl Takeover {
                 level: Level::Info,
                 format: Format::Auto,
                 file: None,
-                access: false,
             },
             |loaded| loaded.config.log.clone(),
         )
+    }
+
+    /// How the access log goes on.
+    pub fn access_log(&self, generations: &KnownGenerations) -> Option<AccessLog> {
+        let serving = self.state.supervisor.serving()?;
+        generations.known.get(&serving)?.config.access_log.clone()
     }
 }
 
@@ -123,6 +124,7 @@ impl Master {
             supervisor,
             generations: _,
             listeners,
+            admin,
             control,
             crew,
             scoreboard,
@@ -131,6 +133,7 @@ impl Master {
             deaths,
             hangs,
             memory,
+            mut ledger,
             last_reload,
             stop_callers,
             pid_file,
@@ -140,6 +143,7 @@ impl Master {
         for problem in generations.problems {
             tracing::error!("{problem}");
         }
+        ledger.upgrade_ended(UpgradeEnd::Done);
         let processors = Processors::available();
         let mut pinned = BTreeMap::new();
         for (generation, loaded) in generations.known {
@@ -154,6 +158,11 @@ impl Master {
         let replay = replay
             .transpose()
             .map_err(failed("go on with the replay cache"))?;
+        let mut rates = None;
+        for known in pinned.values() {
+            rates = rate_table_for(&known.loaded.config, rates.as_ref())
+                .map_err(failed("share memory with workers"))?;
+        }
         let fetched =
             take_fetched(fetched, &pinned, &mut legacy).map_err(failed("take what was fetched"))?;
         let mut master = Self {
@@ -164,14 +173,18 @@ impl Master {
             crew: take_crew(crew, is_fresh, &mut legacy).map_err(failed("adopt the workers"))?,
             listeners: take_listeners(listeners, &mut legacy)
                 .map_err(failed("go on with the listeners"))?,
+            admin: take_admin(admin, &mut legacy)
+                .map_err(failed("go on with the sockets of `admin.bind`"))?,
             control: take_control(control, &mut legacy)
                 .map_err(failed("go on with the control socket"))?,
             signals,
             scoreboard,
             replay,
+            rates,
             deaths: take_deaths(deaths),
             hangs,
             memory,
+            ledger,
             systemd: systemd_of(manager),
             processors,
             last_reload,
@@ -282,6 +295,7 @@ fn take_crew(
             told_to_go,
             hung_for,
             killed,
+            replaced_for,
             channel,
             unread,
             unsent,
@@ -309,6 +323,7 @@ fn take_crew(
                 hung_for,
                 killed: killed
                     .and_then(|(reason, signal)| Some((reason, Signal::try_from(signal).ok()?))),
+                replaced_for,
                 channel: channel.map(UnixStream::from),
                 incoming,
                 outgoing: unsent,
@@ -317,93 +332,6 @@ fn take_crew(
         );
     }
     Ok(crew)
-}
-
-fn take_listeners(state: state::Listeners, legacy: &mut Legacy) -> io::Result<Listeners> {
-    let state::Listeners {
-        open,
-        inherited,
-        serving,
-        heirs,
-        cannot_steer,
-    } = state;
-    let mut listeners = Listeners::new(Vec::new());
-    for listener in open {
-        let state::Listener { bind, kind } = listener;
-        let kind = take_kind(kind, legacy)?;
-        listeners.open.push(Listener { bind, kind });
-    }
-    for socket in inherited {
-        let state::Inherited {
-            name,
-            number,
-            socket,
-        } = socket;
-        listeners.inherited.push(InheritedSocket {
-            name,
-            number,
-            socket: legacy.take(socket)?,
-        });
-    }
-    listeners.serving = serving.into_iter().collect();
-    listeners.heirs = heirs;
-    listeners.cannot_steer = cannot_steer;
-    Ok(listeners)
-}
-
-fn take_kind(kind: state::Kind, legacy: &mut Legacy) -> io::Result<Kind> {
-    match kind {
-        state::Kind::PerSlot {
-            address,
-            v6_only,
-            backlog,
-            sockets,
-            serving,
-        } => {
-            let sockets = sockets.into_iter().map(|there| {
-                let state::SlotSocket {
-                    slot,
-                    socket,
-                    emptied_by,
-                } = there;
-                Ok(SlotSocket {
-                    slot,
-                    socket: legacy.take(socket)?,
-                    emptied_by,
-                })
-            });
-            Ok(Kind::PerSlot(SlotSockets {
-                address,
-                v6_only,
-                backlog,
-                sockets: sockets.collect::<io::Result<_>>()?,
-                serving,
-            }))
-        }
-        state::Kind::Shared {
-            socket,
-            address,
-            path,
-            inherited,
-            is_leaving,
-            emptied_by,
-        } => Ok(Kind::Shared {
-            socket: legacy.take(socket)?,
-            address,
-            path: path.map(|path| take_path(path, legacy)).transpose()?,
-            inherited,
-            is_leaving,
-            emptied_by,
-        }),
-    }
-}
-
-fn take_path(path: state::SocketPath, legacy: &mut Legacy) -> io::Result<SocketPath> {
-    let state::SocketPath { path, made, lock } = path;
-    let file = File::from(legacy.take(lock)?);
-    // It is held already, by this very file description (flock(2)).
-    let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno)?;
-    Ok(SocketPath { path, made, lock })
 }
 
 fn take_control(state: state::Control, legacy: &mut Legacy) -> io::Result<ControlServer> {
@@ -489,6 +417,7 @@ mod tests {
             told_to_go: false,
             hung_for: None,
             killed: None,
+            replaced_for: None,
             channel: None,
             unread: b"{\"type\":\"re".to_vec(),
             unsent: Vec::new(),

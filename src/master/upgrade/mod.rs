@@ -3,6 +3,7 @@
 //! everything as it is.
 
 mod adopt;
+mod adopt_sockets;
 mod offer;
 mod pack;
 mod preflight;
@@ -20,6 +21,7 @@ pub use program::Program;
 pub use state::{STATE_VERSION, StateError};
 
 use super::Master;
+use super::ledger::UpgradeEnd;
 use crate::logging;
 use crate::supervisor::{Event, Now};
 use crate::sys::child::Child;
@@ -138,6 +140,7 @@ impl Master {
     /// Says why the program that runs stays; what the supervisor hears of it.
     fn upgrade_failed(&mut self, error: &UpgradeError) -> Event {
         self.upgrade.stage = Stage::None;
+        self.ledger.upgrade_ended(UpgradeEnd::Refused);
         let reason = error.to_string();
         tracing::error!(reason, "upgrade refused, everything stays as it is");
         self.systemd.notifier.send(&format!(

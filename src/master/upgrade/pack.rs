@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
 
 use super::state::{
-    Client, Control, Deaths, Fetched, Hand, Inherited, Kind, Listener, Listeners, Replay,
-    STATE_VERSION, Scoreboard, SlotSocket, SocketPath, State,
+    AdminListener, Client, Control, Deaths, Fetched, Hand, Inherited, Kind, Listener, Listeners,
+    Replay, STATE_VERSION, Scoreboard, SlotSocket, SocketPath, State,
 };
 use crate::config::Fetch;
 use crate::logging;
 use crate::master::{
-    Master, Pinned, agent, control, crew, deaths, listeners, slot_sockets, socket_path,
+    Master, Pinned, admin, agent, control, crew, deaths, listeners, slot_sockets, socket_path,
 };
 use crate::replay;
 use crate::scoreboard;
@@ -29,14 +29,18 @@ impl Master {
             generations,
             crew,
             listeners,
+            admin,
             control,
             // Opened anew: what has arrived stays blocked and pending.
             signals: _,
             scoreboard,
             replay,
+            // Begun anew.
+            rates: _,
             deaths,
             hangs,
             memory,
+            ledger,
             // In the environment, which is handed on.
             systemd: _,
             processors: _,
@@ -62,6 +66,7 @@ impl Master {
                 .map(|(generation, pinned)| (*generation, pinned.loaded.text.clone()))
                 .collect(),
             listeners: pack_listeners(listeners, &mut luggage),
+            admin: pack_admin(admin, &mut luggage),
             control: pack_control(control, &mut luggage),
             crew: crew
                 .iter()
@@ -80,6 +85,7 @@ impl Master {
             deaths: pack_deaths(deaths),
             hangs: hangs.clone(),
             memory: memory.clone(),
+            ledger: ledger.clone(),
             last_reload: last_reload.clone(),
             stop_callers: stop_callers.clone(),
             pid_file: pid_file.clone(),
@@ -193,6 +199,23 @@ fn pack_path<'a>(path: &'a socket_path::SocketPath, luggage: &mut Luggage<'a>) -
     }
 }
 
+fn pack_admin<'a>(
+    listeners: &'a admin::AdminListeners,
+    luggage: &mut Luggage<'a>,
+) -> Vec<AdminListener> {
+    let admin::AdminListeners { open } = listeners;
+    open.iter()
+        .map(|listener| {
+            let admin::AdminListener { bind, socket, path } = listener;
+            AdminListener {
+                bind: bind.clone(),
+                socket: luggage.pack(socket.as_fd()),
+                path: path.as_ref().map(|path| pack_path(path, luggage)),
+            }
+        })
+        .collect()
+}
+
 fn pack_control<'a>(control: &'a control::ControlServer, luggage: &mut Luggage<'a>) -> Control {
     let control::ControlServer {
         listener,
@@ -247,6 +270,7 @@ fn pack_hand<'a>(worker: WorkerId, hand: &'a crew::Hand, luggage: &mut Luggage<'
         told_to_go,
         hung_for,
         killed,
+        replaced_for,
         channel,
         incoming,
         outgoing,
@@ -262,6 +286,7 @@ fn pack_hand<'a>(worker: WorkerId, hand: &'a crew::Hand, luggage: &mut Luggage<'
         told_to_go: *told_to_go,
         hung_for: *hung_for,
         killed: killed.map(|(reason, signal)| (reason, signal as i32)),
+        replaced_for: *replaced_for,
         channel: channel
             .as_ref()
             .map(|channel| luggage.pack(channel.as_fd())),

@@ -19,6 +19,7 @@ use crate::logging::Unwritten;
 use crate::master::ReloadOutcome;
 use crate::master::death_report::KeptDeath;
 use crate::master::hangs::HangWatch;
+use crate::master::ledger::{Ledger, WorkerEnd};
 use crate::master::memory::MemoryWatch;
 use crate::master::suspects::Suspects;
 use crate::supervisor::{Caller, Generation, KillReason, Now, Slot, Supervisor, WorkerId};
@@ -49,6 +50,7 @@ pub(super) struct State {
     pub(super) supervisor: Supervisor,
     pub(super) generations: BTreeMap<Generation, Text>,
     pub(super) listeners: Listeners,
+    pub(super) admin: Vec<AdminListener>,
     pub(super) control: Control,
     pub(super) crew: Vec<Hand>,
     pub(super) scoreboard: Scoreboard,
@@ -57,6 +59,7 @@ pub(super) struct State {
     pub(super) deaths: Deaths,
     pub(super) hangs: HangWatch,
     pub(super) memory: MemoryWatch,
+    pub(super) ledger: Ledger,
     pub(super) last_reload: Option<ReloadOutcome>,
     pub(super) stop_callers: Vec<Caller>,
     pub(super) pid_file: Option<PathBuf>,
@@ -127,6 +130,15 @@ pub(super) struct SocketPath {
     pub(super) lock: Number,
 }
 
+/// Where monitoring asks.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AdminListener {
+    pub(super) bind: Bind,
+    pub(super) socket: Number,
+    pub(super) path: Option<SocketPath>,
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Control {
@@ -161,6 +173,7 @@ pub(super) struct Hand {
     pub(super) hung_for: Option<Duration>,
     /// Why it was killed, and with which signal.
     pub(super) killed: Option<(KillReason, i32)>,
+    pub(super) replaced_for: Option<WorkerEnd>,
     pub(super) channel: Option<Number>,
     pub(super) unread: Vec<u8>,
     pub(super) unsent: Vec<u8>,
@@ -394,6 +407,11 @@ mod tests {
                 heirs: BTreeSet::from([(tcp, 1, WorkerId(2))]),
                 cannot_steer: false,
             },
+            admin: vec![AdminListener {
+                bind: Bind::Unix("/run/control.admin.sock".into()),
+                socket: 6,
+                path: Some(path("/run/control.admin.sock", 7)),
+            }],
             control: Control {
                 listener: Some((9, path("/run/control.sock", 10))),
                 clients: vec![Client {
@@ -418,6 +436,7 @@ mod tests {
                 told_to_go: false,
                 hung_for: None,
                 killed: Some((KillReason::Hung, 6)),
+                replaced_for: Some(WorkerEnd::Recycle),
                 channel: Some(12),
                 unread: Vec::new(),
                 unsent: Vec::new(),
@@ -448,6 +467,7 @@ mod tests {
             },
             hangs,
             memory,
+            ledger: Ledger::default(),
             last_reload: Some(ReloadOutcome {
                 at: SECOND,
                 result: Ok(Generation(1)),
@@ -494,14 +514,16 @@ mod tests {
         supervisor {"serving":{"generation":1,"policy":{"workers":1,"strategy":"BlueGreen","boot_timeout":1,"graceful_timeout":1,"drain_delay":1,"backoff_initial":1,"backoff_max":1,"backoff_reset":1,"lifetime":null},"wanted":1,"paused":false},"candidate":null,"workers":{"2":{"id":2,"slot":0,"generation":1,"spawned":1,"graceful_timeout":1,"state":{"Booting":{"until":2}},"is_outgoing":false,"lifetime":null,"outlived":null}},"crashes":{"0":{"failures":1,"not_before":1}},"boots":{"failures":0,"not_before":0},"degraded":false,"reload_waiting":null,"preparing":null,"upgrade":{"Preflight":{"callers":[1]}},"scaling":[],"stopping":null,"known":[1],"last_worker":2,"last_generation":1,"seed":7,"exited":false}
         generations {"1":{"file":"/etc/destrier.toml","text":"workers.count = 1"}}
         listeners {"open":[{"bind":{"Tcp":"127.0.0.1:8000"},"kind":{"PerSlot":{"address":"127.0.0.1:8000","v6_only":false,"backlog":2048,"sockets":[{"slot":0,"socket":5,"emptied_by":null}],"serving":[0]}}},{"bind":{"Unix":"/run/app.sock"},"kind":{"Shared":{"socket":6,"address":null,"path":{"path":"/run/app.sock","made":[1,2],"lock":7},"inherited":false,"is_leaving":false,"emptied_by":[9]}}}],"inherited":[{"name":"http","number":3,"socket":8}],"serving":[[{"Tcp":"127.0.0.1:8000"},[0]]],"heirs":[[{"Tcp":"127.0.0.1:8000"},1,2]],"cannot_steer":false}
+        admin [{"bind":{"Unix":"/run/control.admin.sock"},"socket":6,"path":{"path":"/run/control.admin.sock","made":[1,2],"lock":7}}]
         control {"listener":[9,{"path":"/run/control.sock","made":[1,2],"lock":10}],"clients":[{"caller":1,"stream":11,"unread":[123],"unsent":[],"unanswered":1,"has_finished":false}],"last_caller":1,"path":"/run/control.sock","pause":null}
-        crew [{"worker":2,"pid":4711,"slot":0,"generation":1,"seat":0,"spawned":1,"told_to_go":false,"hung_for":null,"killed":["Hung",6],"channel":12,"unread":[],"unsent":[],"passing":[[0,5]]}]
+        crew [{"worker":2,"pid":4711,"slot":0,"generation":1,"seat":0,"spawned":1,"told_to_go":false,"hung_for":null,"killed":["Hung",6],"replaced_for":"Recycle","channel":12,"unread":[],"unsent":[],"passing":[[0,5]]}]
         scoreboard {"memory":12,"layout":1,"totals":{"success":3}}
         replay {"memory":12,"layout":1}
         fetched [{"generation":1,"feed":0,"at":1,"entries":2,"file":12}]
         deaths {"memory_kills":0,"reports":[],"suspects":{"7":{"name":{"method":"GET","path":"/report"},"deaths":[1],"forgotten":2,"is_blocked":false}},"untold":0,"next_summary":0}
         hangs {"looked":1,"suspects":{"2":{"busy_since":0,"until":1}}}
         memory {"looked":0,"held":{"2":{"rss":4096,"pss":null,"above":0,"was_below":false,"is_asked":true,"is_reported":false}},"is_blindness_told":false}
+        ledger {"ends":{},"reloads":{},"upgrades":{},"serving_since":0}
         last_reload {"at":1,"result":{"Ok":1}}
         stop_callers []
         pid_file null

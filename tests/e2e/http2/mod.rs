@@ -1,7 +1,7 @@
 //! HTTP/2: what clients may not do, floods, time-outs and drains, as clients see them.
 
 mod conformance;
-mod wire;
+pub(crate) mod wire;
 
 use std::error::Error as _;
 use std::net::SocketAddr;

@@ -6,43 +6,43 @@ use std::net::TcpStream;
 
 use crate::support::server::Server;
 
-pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-pub(super) const DATA: u8 = 0;
-pub(super) const HEADERS: u8 = 1;
-pub(super) const PRIORITY: u8 = 2;
-pub(super) const RST_STREAM: u8 = 3;
-pub(super) const SETTINGS: u8 = 4;
-pub(super) const PUSH_PROMISE: u8 = 5;
-pub(super) const PING: u8 = 6;
-pub(super) const GOAWAY: u8 = 7;
-pub(super) const WINDOW_UPDATE: u8 = 8;
-pub(super) const CONTINUATION: u8 = 9;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const PRIORITY: u8 = 2;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PUSH_PROMISE: u8 = 5;
+pub(crate) const PING: u8 = 6;
+pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
+pub(crate) const CONTINUATION: u8 = 9;
 
-pub(super) const ACK: u8 = 1;
-pub(super) const END_STREAM: u8 = 1;
-pub(super) const END_HEADERS: u8 = 4;
-pub(super) const PADDED: u8 = 8;
-pub(super) const PRIORITISED: u8 = 32;
+pub(crate) const ACK: u8 = 1;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
+pub(crate) const PADDED: u8 = 8;
+pub(crate) const PRIORITISED: u8 = 32;
 
 /// The data of the last PING of every client here.
 const MARK: [u8; 8] = *b"the end!";
 
 /// A frame (RFC 9113 section 4.1).
-pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 /// Fields as literals without indexing (RFC 7541 section 6.2.2).
-pub(super) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     fields
         .iter()
         .flat_map(|(name, value)| field(name.as_bytes(), value.as_bytes()))
         .collect()
 }
 
-pub(super) fn field(name: &[u8], value: &[u8]) -> Vec<u8> {
+pub(crate) fn field(name: &[u8], value: &[u8]) -> Vec<u8> {
     [&[0], &*text(name), &*text(value)].concat()
 }
 
@@ -67,51 +67,51 @@ fn text(bytes: &[u8]) -> Vec<u8> {
 
 /// What came of a connection.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     /// The error code of the last GOAWAY.
-    pub(super) goaway: Option<u32>,
-    pub(super) goaways: usize,
+    pub(crate) goaway: Option<u32>,
+    pub(crate) goaways: usize,
     /// Streams that were reset, with their error codes.
-    pub(super) resets: BTreeMap<u32, u32>,
+    pub(crate) resets: BTreeMap<u32, u32>,
     /// Streams that were answered, with the fields of the answer.
-    pub(super) answers: BTreeMap<u32, Vec<u8>>,
+    pub(crate) answers: BTreeMap<u32, Vec<u8>>,
     /// Streams whose answer is complete.
-    pub(super) complete: BTreeSet<u32>,
-    pub(super) settings_acks: usize,
+    pub(crate) complete: BTreeSet<u32>,
+    pub(crate) settings_acks: usize,
     /// Data of PINGs that were answered.
-    pub(super) pongs: Vec<Vec<u8>>,
+    pub(crate) pongs: Vec<Vec<u8>>,
     /// Bytes of bodies.
-    pub(super) data: usize,
+    pub(crate) data: usize,
     /// The server ended the connection, or says nothing more.
-    pub(super) ended: bool,
-    pub(super) is_silent: bool,
+    pub(crate) ended: bool,
+    pub(crate) is_silent: bool,
 }
 
 impl Seen {
     /// Whether the answer on a stream begins with this field.
-    pub(super) fn says(&self, stream: u32, status: &[u8]) -> bool {
+    pub(crate) fn says(&self, stream: u32, status: &[u8]) -> bool {
         let answer = self.answers.get(&stream);
         answer.is_some_and(|fields| fields.starts_with(status))
     }
 
     /// Whether the server has worked through everything that was sent.
-    pub(super) fn is_alive(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         self.pongs.iter().any(|data| data == &MARK)
     }
 }
 
 /// A connection.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(crate) struct Wire {
     stream: TcpStream,
     /// Whether it answers PINGs of the server, as every client must.
-    pub(super) answers_pings: bool,
-    pub(super) seen: Seen,
+    pub(crate) answers_pings: bool,
+    pub(crate) seen: Seen,
 }
 
 impl Wire {
     /// Without a word.
-    pub(super) fn connect(server: &Server) -> Self {
+    pub(crate) fn connect(server: &Server) -> Self {
         let stream = server.connect();
         Self {
             stream,
@@ -121,25 +121,25 @@ impl Wire {
     }
 
     /// With the preface and SETTINGS.
-    pub(super) fn open(server: &Server) -> Self {
+    pub(crate) fn open(server: &Server) -> Self {
         let mut wire = Self::connect(server);
         wire.send(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat());
         wire
     }
 
     /// The server may have ended the connection.
-    pub(super) fn send(&mut self, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
         let _ended = self.stream.write_all(bytes);
     }
 
     /// Asks for a sign of life that comes after everything else.
-    pub(super) fn mark(&mut self) {
+    pub(crate) fn mark(&mut self) {
         self.send(&frame(PING, 0, 0, &MARK));
     }
 
     /// Reads until `is_enough`, or the end.
     #[track_caller]
-    pub(super) fn until(&mut self, is_enough: impl Fn(&Seen) -> bool) -> &Seen {
+    pub(crate) fn until(&mut self, is_enough: impl Fn(&Seen) -> bool) -> &Seen {
         while !self.seen.ended && !is_enough(&self.seen) {
             if let Err(error) = self.next() {
                 self.seen.ended = true;

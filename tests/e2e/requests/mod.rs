@@ -166,7 +166,7 @@ fn a_connection_goes_on_as_long_as_both_sides_say() {
 
 #[test]
 fn a_refused_head_is_logged_and_counted_like_any_other_request() {
-    let server = Setup::new().set("log.access", true).start();
+    let server = Setup::new().set("access_log.enabled", true).start();
     let pieces = [b"GET /hello?secret=1 HTTP/3.0\r\nhost: a\r\n\r\n".as_slice()];
     let answers = exchange(server.port(), &pieces, None).unwrap();
     assert_eq!(answers[0].status, 505);
@@ -179,7 +179,7 @@ fn a_refused_head_is_logged_and_counted_like_any_other_request() {
         (&access["method"], &access["path"], &access["status"]),
         (&"GET".into(), &"/hello".into(), &505.into())
     );
-    assert_eq!(access["request"], refused["request"]);
+    assert_eq!(access["request_id"], refused["request"]);
     let totals = server.status().totals;
     assert_eq!(
         (totals.refused, totals.by_status_class),

@@ -14,6 +14,7 @@ use hyper::header::CONNECTION;
 use hyper::{HeaderMap, Request};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
@@ -28,6 +29,8 @@ pub(crate) enum Address {
     Tcp(SocketAddr),
     Unix(PathBuf),
     Tls(SocketAddr, tls::Client),
+    /// Each connection begins with a PROXY header.
+    Announced(SocketAddr),
 }
 
 impl From<SocketAddr> for Address {
@@ -109,6 +112,14 @@ impl Connection {
                     let connector = TlsConnector::from(Arc::clone(&client.config));
                     let stream = connector.connect(name, stream).await;
                     Self::over(TokioIo::new(stream.map_err(|error| of_io(&error))?)).await
+                }
+                Address::Announced(address) => {
+                    let stream = TcpStream::connect(address).await;
+                    let mut stream = stream.map_err(|error| of_io(&error))?;
+                    let header = b"PROXY TCP4 192.0.2.7 10.0.0.1 4660 443\r\n";
+                    let sent = stream.write_all(header).await;
+                    sent.map_err(|error| of_io(&error))?;
+                    Self::over(TokioIo::new(stream)).await
                 }
                 Address::Unix(path) => {
                     Self::over(TokioIo::new(

@@ -23,7 +23,9 @@ impl Config {
         config
             .set("server.bind", "127.0.0.1:0")
             .set("workers.count", 2)
-            .set("process.control_socket", "control.sock");
+            .set("process.control_socket", "control.sock")
+            // Tests of monitoring want it.
+            .set("admin.bind", Vec::<String>::new());
         config
     }
 

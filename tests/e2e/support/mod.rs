@@ -6,7 +6,9 @@ pub(crate) mod config;
 pub(crate) mod journal;
 pub(crate) mod load;
 pub(crate) mod os;
+pub(crate) mod plain;
 pub(crate) mod postgres;
+pub(crate) mod python;
 pub(crate) mod server;
 pub(crate) mod tls;
 

@@ -1,0 +1,152 @@
+# Finds the application that `MODULE:ATTRIBUTE` names. What is wrong is said in one sentence, with what helps.
+import ast
+import difflib
+import os
+import sys
+import traceback
+
+
+class Refusal(Exception):
+    pass
+
+
+def load(module, attribute, folder):
+    """Returns the application; or None, the reason, and a traceback where its own code failed."""
+    # As the interpreter does for a script. With `-c` it was the current folder, by the name of nothing.
+    if sys.path[:1] == [""]:
+        del sys.path[0]
+    sys.path.insert(0, folder)
+    sys.argv[:] = ["destrier"]
+    try:
+        return find(module, attribute, folder), None, None
+    except Refusal as refusal:
+        return None, str(refusal), None
+    except BaseException as error:
+        return None, reason_of(module, attribute, error), traceback_of(error)
+
+
+def find(module, attribute, folder):
+    expression = parse(module, attribute)
+    loaded = import_module(module, folder)
+    application = evaluate(module, attribute, expression, loaded)
+    if not callable(application):
+        raise Refusal(
+            "`app.wsgi`: `%s:%s` is not callable, it is %s" % (module, attribute, described(application))
+        )
+    return application
+
+
+def import_module(module, folder):
+    try:
+        __import__(module)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        is_it = missing == module or module.startswith(missing + ".")
+        if not is_it or depth(error.__traceback__) > 0:
+            raise
+        nearest = near(missing.rpartition(".")[2], modules_in(missing, folder))
+        raise Refusal(
+            "`app.wsgi`: there is no module `%s`%s; it was looked for in `%s` (`app.chdir`) and in the packages of `%s`"
+            % (missing, nearest, folder, sys.executable)
+        ) from None
+    return sys.modules[module]
+
+
+def parse(module, attribute):
+    try:
+        expression = ast.parse(attribute, mode="eval").body
+    except SyntaxError:
+        raise Refusal(
+            "`app.wsgi`: `%s` is neither a name nor a call, as in `application` or `create_app()`" % attribute
+        ) from None
+    return expression
+
+
+def evaluate(module, attribute, expression, loaded):
+    if isinstance(expression, ast.Name):
+        return member(module, loaded, expression.id)
+    if isinstance(expression, ast.Attribute):
+        return member(module, evaluate(module, attribute, expression.value, loaded), expression.attr)
+    if isinstance(expression, ast.Call):
+        try:
+            arguments = [ast.literal_eval(each) for each in expression.args]
+            named = {each.arg: ast.literal_eval(each.value) for each in expression.keywords}
+        except ValueError:
+            named = {None: None}
+        if None in named:
+            raise Refusal("`app.wsgi`: the arguments of `%s` must be literals" % attribute)
+        factory = evaluate(module, attribute, expression.func, loaded)
+        if not callable(factory):
+            raise Refusal(
+                "`app.wsgi`: `%s` in `%s` cannot be called, it is %s"
+                % (ast.unparse(expression.func), module, described(factory))
+            )
+        return factory(*arguments, **named)
+    raise Refusal(
+        "`app.wsgi`: `%s` is neither a name nor a call, as in `application` or `create_app()`" % attribute
+    )
+
+
+def member(module, owner, name):
+    try:
+        return getattr(owner, name)
+    except AttributeError:
+        names = [each for each in dir(owner) if not each.startswith("_")]
+        raise Refusal(
+            "`app.wsgi`: `%s` has no `%s`%s" % (module, name, near(name, names))
+        ) from None
+
+
+def modules_in(missing, folder):
+    folder = os.path.join(folder, *missing.split(".")[:-1])
+    try:
+        return [os.path.splitext(name)[0] for name in os.listdir(folder)]
+    except OSError:
+        return []
+
+
+def near(name, names):
+    found = difflib.get_close_matches(name, names, 1)
+    return "; did you mean `%s`?" % found[0] if found else ""
+
+
+def described(value):
+    name = type(value).__name__
+    return "%s %s" % ("an" if name[:1].lower() in "aeiou" else "a", name)
+
+
+def depth(trace):
+    """How many frames of others than this file and the import system there are."""
+    count = 0
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if file != __file__ and not file.startswith("<frozen importlib"):
+            count += 1
+        trace = trace.tb_next
+    return count
+
+
+def own(error):
+    """The traceback from the application's first frame on."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    return trace
+
+
+def traceback_of(error):
+    return "".join(traceback.format_exception(type(error), error, own(error)))
+
+
+def reason_of(module, attribute, error):
+    last = "".join(traceback.format_exception_only(type(error), error)).strip().splitlines()[-1]
+    if isinstance(error, SystemExit):
+        last = "it exits when it is imported, with %r" % (error.code,)
+    frames = traceback.extract_tb(own(error))
+    place = " (%s:%d)" % (frames[-1].filename, frames[-1].lineno) if frames else ""
+    if isinstance(error, SyntaxError) and error.filename:
+        place = " (%s:%d)" % (error.filename, error.lineno or 0)
+    hint = ""
+    if isinstance(error, ModuleNotFoundError):
+        hint = "; install it for `%s`" % sys.executable
+    return "cannot load `%s:%s`: %s%s%s" % (module, attribute, last, place, hint)

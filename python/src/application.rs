@@ -1,0 +1,44 @@
+//! Imports the application, on the main thread of the interpreter.
+
+use std::ffi::CStr;
+
+use destrier::BoxError;
+use destrier::config;
+use pyo3::prelude::*;
+
+/// The part that is easier to say in Python.
+const SOURCE: &CStr =
+    match CStr::from_bytes_with_nul(concat!(include_str!("application.py"), "\0").as_bytes()) {
+        Ok(source) => source,
+        Err(_) => panic!("the source has a NUL"),
+    };
+
+/// Imports what `python` names.
+///
+/// # Errors
+/// Why that is no application, in one line; where its own code failed, the traceback is in the log.
+pub(crate) fn load(
+    py: Python<'_>,
+    worker: u64,
+    python: &config::Python,
+) -> Result<Py<PyAny>, BoxError> {
+    let module = PyModule::from_code(py, SOURCE, c"<destrier>", c"destrier_application")?;
+    let folder = python.chdir.as_os_str();
+    let entry = &python.wsgi;
+    let loaded = module
+        .getattr("load")?
+        .call1((&entry.module, &entry.attribute, folder))?;
+    let (application, reason, traceback): (Py<PyAny>, Option<String>, Option<String>) =
+        loaded.extract()?;
+    let Some(reason) = reason else {
+        return Ok(application);
+    };
+    if let Some(traceback) = traceback {
+        tracing::error!(
+            worker,
+            "the application failed to load\n{}",
+            traceback.trim_end()
+        );
+    }
+    Err(reason.into())
+}

@@ -1,0 +1,115 @@
+//! The life of the process: one thread of Rust does what a worker does, the main thread of the interpreter is the application's.
+
+use std::sync::{Arc, OnceLock, mpsc};
+use std::thread;
+
+use destrier::config;
+use destrier::interpreter;
+use destrier::sys::{listener, signals};
+use destrier::worker::{self, Task, WorkerExit};
+use destrier::{App, Boot, BoxError};
+use pyo3::exceptions::PyOSError;
+use pyo3::prelude::*;
+use tokio::sync::oneshot;
+
+use crate::application;
+use crate::exit::Watcher;
+use crate::wsgi::{Engine, Settings, WsgiService};
+
+/// What the main thread is asked for.
+struct Load {
+    worker: u64,
+    python: config::Python,
+    answer: oneshot::Sender<Result<WsgiService, BoxError>>,
+}
+
+/// The application as a worker sees it: the main thread imports it.
+struct Imported {
+    main: mpsc::Sender<Load>,
+}
+
+impl App for Imported {
+    type Service = WsgiService;
+
+    async fn boot(&self, boot: Boot) -> Result<WsgiService, BoxError> {
+        let python = boot.config.app.python.clone();
+        let (answer, loaded) = oneshot::channel();
+        let load = Load {
+            worker: boot.worker,
+            python: python.ok_or("`app.wsgi` names no application")?,
+            answer,
+        };
+        // The main thread listens as long as this one runs.
+        self.main.send(load)?;
+        loaded.await?
+    }
+}
+
+/// Becomes the worker that the parcel in descriptor `parcel` describes. Called once, on the main thread, with every signal blocked.
+/// Returns what the process shall exit with.
+#[pyfunction]
+pub(crate) fn serve(py: Python<'_>, parcel: i32) -> PyResult<u8> {
+    let failed = |error: &dyn std::fmt::Display| PyOSError::new_err(error.to_string());
+    let mut received = interpreter::receive(parcel)?;
+    received.start_log()?;
+    signals::handle_as_worker().map_err(|error| failed(&error))?;
+    let task = received.task;
+    let (address, workers) = (first_address(&task), task.workers);
+    let (main, mut asked) = mpsc::channel();
+    let watcher = Watcher::default();
+    let watched = watcher.clone();
+    let started: Arc<OnceLock<Engine>> = Arc::default();
+    let engine = Arc::clone(&started);
+    let io = thread::Builder::new().name("destrier-io".to_owned());
+    let io = io.spawn(move || {
+        let worker = task.worker;
+        if let Err(error) = signals::unblock_faults() {
+            tracing::warn!(worker, %error, "cannot unblock signals of faults");
+        }
+        let exit = worker::run(task, &Imported { main });
+        watched.served(exit, engine);
+        exit
+    })?;
+    // The threads of the application inherit this; those of Rust leave signals to them.
+    signals::unblock_all().map_err(|error| failed(&error))?;
+    loop {
+        let asked = &mut asked;
+        let Ok(load) = py.detach(move || asked.recv()) else {
+            break;
+        };
+        let loaded = application::load(py, load.worker, &load.python);
+        let application = match loaded {
+            Ok(application) => application,
+            Err(error) => {
+                // Whoever no longer waits for it is leaving.
+                let _leaving = load.answer.send(Err(error));
+                continue;
+            }
+        };
+        let engine = Engine::new(Settings {
+            threads: load.python.threads.into(),
+            is_multiprocess: workers > 1,
+            server_name: address.0.clone(),
+            server_port: address.1,
+        });
+        // Asked once in a worker.
+        let engine = started.get_or_init(|| engine);
+        if load.answer.send(Ok(engine.service())).is_ok() {
+            engine.run(py, application.bind(py))?;
+        }
+    }
+    let exit = py.detach(|| io.join()).unwrap_or(WorkerExit::BootFailed);
+    watcher.left();
+    Ok(exit.into())
+}
+
+/// The name and the port that the application is told it is served at: those of the first address that has any.
+fn first_address(task: &Task) -> (String, u16) {
+    let addresses = task.listeners.iter().filter_map(|listener| {
+        let address = listener::local_address(&listener.socket);
+        address.ok().flatten()
+    });
+    let mut named = addresses.map(|address| (address.ip().to_string(), address.port()));
+    // PEP 3333 wants both, also where there is a Unix socket only.
+    named.next().unwrap_or_else(|| ("localhost".to_owned(), 80))
+}

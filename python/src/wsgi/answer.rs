@@ -1,0 +1,128 @@
+//! The body of an answer on its way to the client.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{
+    AtomicBool,
+    Ordering::{Acquire, Release},
+};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::sync::mpsc;
+
+/// So many pieces wait for a client that takes them slowly; then the application waits.
+const PIECES: usize = 16;
+
+/// A piece has at most so many bytes.
+pub(super) const PIECE: usize = 64 << 10;
+
+/// The body of an answer.
+#[derive(Debug)]
+pub(crate) enum AnswerBody {
+    /// It is known.
+    Whole(Bytes),
+    /// The application makes it meanwhile.
+    Pieces {
+        /// Where its pieces come from; none when it is over.
+        pieces: Option<mpsc::Receiver<Bytes>>,
+        /// Set before the last sender goes, when nothing is missing.
+        is_complete: Arc<AtomicBool>,
+        /// What there is has been handed on, and the cut comes next.
+        is_cut: bool,
+    },
+}
+
+/// Where the pieces of an answer go in. The answer is cut, and its client sees that it is, when this is dropped before
+/// [`Self::complete`].
+#[derive(Debug)]
+pub(super) struct Pieces {
+    pieces: mpsc::Sender<Bytes>,
+    is_complete: Arc<AtomicBool>,
+}
+
+impl Pieces {
+    /// A body, and where it comes from.
+    pub(super) fn new() -> (Self, AnswerBody) {
+        let (sender, receiver) = mpsc::channel(PIECES);
+        let is_complete = Arc::new(AtomicBool::new(false));
+        let body = AnswerBody::Pieces {
+            pieces: Some(receiver),
+            is_complete: Arc::clone(&is_complete),
+            is_cut: false,
+        };
+        let pieces = Self {
+            pieces: sender,
+            is_complete,
+        };
+        (pieces, body)
+    }
+
+    /// For one call of `send`; it must not be kept, for the body ends with the last of these.
+    pub(super) fn sender(&self) -> mpsc::Sender<Bytes> {
+        self.pieces.clone()
+    }
+
+    /// Nothing is missing.
+    pub(super) fn complete(self) {
+        self.is_complete.store(true, Release);
+    }
+}
+
+/// The application has not said all of its answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the application did not give all of its answer")]
+pub(crate) struct CutOff;
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = CutOff;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
+        match &mut *self {
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Self::Pieces {
+                pieces,
+                is_complete,
+                is_cut,
+            } => {
+                let Some(receiver) = pieces else {
+                    return Poll::Ready(None);
+                };
+                if let Some(piece) = ready!(receiver.poll_recv(context)) {
+                    return Poll::Ready(Some(Ok(Frame::data(piece))));
+                }
+                if !is_complete.load(Acquire) && !*is_cut {
+                    // hyper sends what it has before it asks again, and would not after an error.
+                    *is_cut = true;
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                *pieces = None;
+                Poll::Ready(is_cut.then_some(Err(CutOff)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Pieces { pieces, .. } => pieces.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Pieces { .. } => SizeHint::default(),
+        }
+    }
+}

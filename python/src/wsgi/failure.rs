@@ -1,0 +1,41 @@
+//! Why an application gave no answer, as the log says it.
+
+use pyo3::intern;
+use pyo3::prelude::*;
+
+/// So many bytes of a traceback are logged: its end, which says what went wrong.
+const TRACEBACK_MAX: usize = 16 << 10;
+
+/// The application gave no answer, or not all of one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Failure(String);
+
+impl Failure {
+    pub(super) fn new(reason: impl Into<String>) -> Self {
+        Self(reason.into())
+    }
+
+    /// Of an exception, with where it came from. `SystemExit` and `KeyboardInterrupt` are exceptions like any other here: a
+    /// request does not end the process.
+    pub(super) fn of_exception(py: Python<'_>, exception: &PyErr) -> Self {
+        let text = traceback(py, exception).unwrap_or_else(|_| exception.to_string());
+        let text = text.trim_end();
+        let start = text.len().saturating_sub(TRACEBACK_MAX);
+        let start = text.ceil_char_boundary(start);
+        Self(text.get(start..).unwrap_or_default().to_owned())
+    }
+}
+
+fn traceback(py: Python<'_>, exception: &PyErr) -> PyResult<String> {
+    let lines = py.import(intern!(py, "traceback"))?.call_method1(
+        intern!(py, "format_exception"),
+        (
+            exception.get_type(py),
+            exception.value(py),
+            exception.traceback(py),
+        ),
+    )?;
+    let lines: Vec<String> = lines.extract()?;
+    Ok(lines.concat())
+}

@@ -1,0 +1,137 @@
+//! Status line and fields as an application gives them to `start_response`: what is refused, what is left out.
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE,
+};
+use http::{Response, StatusCode};
+use hyper::ext::ReasonPhrase;
+
+use super::text;
+
+/// The head of an answer.
+#[derive(Debug)]
+pub(super) struct Head {
+    status: StatusCode,
+    /// Where it is not the usual one.
+    reason: Option<ReasonPhrase>,
+    fields: HeaderMap,
+    /// `Content-Length`.
+    length: Option<u64>,
+}
+
+/// What is wrong with the head of an answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum HeadError {
+    #[error(
+        "the status must be three digits from 200 to 999, a space and a reason, as in '200 OK', not {0:?}"
+    )]
+    Status(String),
+    #[error("{0:?} cannot be the name of a header")]
+    Name(String),
+    #[error("the value of header {0:?} has a line break or another control character")]
+    Control(String),
+    #[error("the value of header {0:?} has characters that are not in ISO-8859-1")]
+    NotLatin1(String),
+    #[error("header 'Content-Length' must be one number, not {0:?}")]
+    Length(String),
+}
+
+impl Head {
+    /// Of a status line without fields.
+    pub(super) fn new(status: &str) -> Result<Self, HeadError> {
+        let wrong = || HeadError::Status(status.to_owned());
+        let (code, reason) = status.split_once(' ').unwrap_or((status, ""));
+        let code = StatusCode::from_bytes(code.as_bytes()).map_err(|_| wrong())?;
+        // An answer before the answer is not for an application to give here.
+        if code.is_informational() {
+            return Err(wrong());
+        }
+        let reason = if reason.is_empty() || code.canonical_reason() == Some(reason) {
+            None
+        } else {
+            let bytes = text::to_bytes(reason).ok_or_else(wrong)?;
+            Some(ReasonPhrase::try_from(&*bytes).map_err(|_| wrong())?)
+        };
+        Ok(Self {
+            status: code,
+            reason,
+            fields: HeaderMap::new(),
+            length: None,
+        })
+    }
+
+    /// Adds a field. One that concerns the connection only is the server's to say (RFC 9110 section 7.6.1), and left out;
+    /// then this returns false.
+    pub(super) fn add(&mut self, name: &str, value: &str) -> Result<bool, HeadError> {
+        let shown = || name.to_owned();
+        let field =
+            HeaderName::from_bytes(name.as_bytes()).map_err(|_| HeadError::Name(shown()))?;
+        let bytes = text::to_bytes(value).ok_or_else(|| HeadError::NotLatin1(shown()))?;
+        let content = HeaderValue::from_bytes(&bytes).map_err(|_| HeadError::Control(shown()))?;
+        if is_of_connection(&field) {
+            return Ok(false);
+        }
+        if field == CONTENT_LENGTH {
+            let digits = value.trim();
+            let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+            let length = digits.parse().ok().filter(|_| is_number);
+            let length = length.ok_or_else(|| HeadError::Length(value.to_owned()))?;
+            if self.length.is_some_and(|other| other != length) {
+                return Err(HeadError::Length(value.to_owned()));
+            }
+            self.set_length(length);
+            return Ok(true);
+        }
+        self.fields.append(field, content);
+        Ok(true)
+    }
+
+    /// How long the body shall be, where the application says so.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    /// Says how long the content would be, where the application does not and there could be any.
+    pub(super) fn set_default_length(&mut self, length: u64) {
+        if self.length.is_none() && !self.is_without_content() {
+            self.set_length(length);
+        }
+    }
+
+    fn set_length(&mut self, length: u64) {
+        self.length = Some(length);
+        self.fields
+            .insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+
+    /// Whether an answer with this status has no content, whatever the application yields (RFC 9110 section 6.4.1).
+    pub(super) fn is_without_content(&self) -> bool {
+        matches!(
+            self.status,
+            StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
+        )
+    }
+
+    /// The answer with this head.
+    pub(super) fn with<B>(self, body: B) -> Response<B> {
+        let mut response = Response::new(body);
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.fields;
+        if let Some(reason) = self.reason {
+            response.extensions_mut().insert(reason);
+        }
+        response
+    }
+}
+
+fn is_of_connection(name: &HeaderName) -> bool {
+    const OTHERS: [&str; 4] = [
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authenticate",
+        "proxy-authorization",
+    ];
+    [CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE].contains(name)
+        || OTHERS.contains(&name.as_str())
+}

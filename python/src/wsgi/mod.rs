@@ -1,0 +1,177 @@
+//! WSGI (PEP 3333): an application that is called on Python threads, behind a service that answers on the I/O thread.
+//!
+//! A request goes from [`service`] into [`queue`]; a Python thread ([`thread`]) takes it, makes what the application gets ([`environ`],
+//! [`input`]), calls it ([`call`]) and hands its answer to [`exchange`], from where [`completions`] brings it back.
+
+mod answer;
+mod body;
+mod call;
+mod claims;
+mod completions;
+mod environ;
+mod errors;
+mod exchange;
+mod failure;
+mod file_wrapper;
+mod head;
+mod input;
+mod queue;
+mod service;
+mod start_response;
+mod text;
+mod thread;
+
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::time::Duration;
+
+use destrier::sys::clock;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use completions::Completions;
+use queue::Queue;
+use service::Ticket;
+pub(crate) use service::WsgiService;
+use thread::{Seat, Thread};
+
+/// What an application sees that is the same for every request.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// How many threads call the application.
+    pub(crate) threads: usize,
+    /// Whether other processes serve the same application.
+    pub(crate) is_multiprocess: bool,
+    /// `SERVER_NAME`: the address that is listened on, or its host.
+    pub(crate) server_name: String,
+    /// `SERVER_PORT`.
+    pub(crate) server_port: u16,
+}
+
+/// The application of one worker: requests that wait for a Python thread, and answers on their way back.
+#[derive(Debug, Clone)]
+pub(crate) struct Engine(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    settings: Settings,
+    queue: Queue<Ticket>,
+    completions: Completions,
+    /// Whether answers are brought back yet.
+    delivers: Once,
+    seats: Mutex<Vec<Arc<Seat>>>,
+}
+
+impl Engine {
+    /// Of a worker that has not begun to serve.
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self(Arc::new(Shared {
+            settings,
+            queue: Queue::default(),
+            completions: Completions::default(),
+            delivers: Once::new(),
+            seats: Mutex::default(),
+        }))
+    }
+
+    /// What answers requests. The engine is closed when the last clone of it is gone.
+    pub(crate) fn service(&self) -> WsgiService {
+        WsgiService::new(Arc::clone(&self.0))
+    }
+
+    /// Calls the application on this thread and on as many others as the settings say, until no request can come any more and
+    /// all threads are out of the application. That may be never: it is for the caller to see to it that the process ends.
+    ///
+    /// # Errors
+    /// The interpreter starts no more threads, or what an application gets cannot be made.
+    pub(crate) fn run(&self, py: Python<'_>, app: &Bound<'_, PyAny>) -> PyResult<()> {
+        let threading = py.import("threading")?;
+        let rounds = Rounds {
+            engine: self.clone(),
+            app: app.clone().unbind(),
+        };
+        let rounds = Bound::new(py, rounds)?;
+        let mut threads = Vec::new();
+        for number in 1..self.0.settings.threads {
+            // Of the interpreter, which gives them stacks that are large enough for its own depth of calls. Daemons: whether one that
+            // does not return holds up the exit is decided elsewhere.
+            let options = PyDict::new(py);
+            options.set_item("target", &rounds)?;
+            options.set_item("name", format!("destrier-{number}"))?;
+            options.set_item("daemon", true)?;
+            let thread = threading.call_method("Thread", (), Some(&options))?;
+            thread.call_method0("start")?;
+            threads.push(thread);
+        }
+        self.run_thread(py, app)?;
+        for thread in threads {
+            thread.call_method0("join")?;
+        }
+        Ok(())
+    }
+
+    /// Calls the application for one request after the other, on this thread, until the engine is closed and no request waits.
+    ///
+    /// # Errors
+    /// What an application gets cannot be made, and nothing was called.
+    fn run_thread(&self, py: Python<'_>, app: &Bound<'_, PyAny>) -> PyResult<()> {
+        let mut thread = Thread::new(py, &self.0)?;
+        let seat = Arc::clone(thread.seat());
+        self.0.seats().push(Arc::clone(&seat));
+        self.0.queue.join();
+        loop {
+            let Some(popped) = self.0.queue.pop() else {
+                self.0.completions.announce();
+                // Nothing of Rust is locked while this thread waits for the interpreter again.
+                if py.detach(|| self.0.queue.wait()) {
+                    continue;
+                }
+                break;
+            };
+            // A batch is brought back with one wake-up; but nothing is held back for the sake of a call that may take long,
+            // unless somebody looks again soon.
+            if popped.is_last || !popped.is_watched {
+                self.0.completions.announce();
+            }
+            if let Some(job) = popped.job.take() {
+                thread.serve(py, app, job);
+            }
+        }
+        self.0.queue.leave();
+        self.0.seats().retain(|other| !Arc::ptr_eq(other, &seat));
+        Ok(())
+    }
+
+    /// Logs which calls have not returned, and how many requests wait for a thread.
+    pub(crate) fn tell_who_is_busy(&self) {
+        let waiting = self.0.queue.depth();
+        for seat in self.0.seats().iter() {
+            seat.tell(waiting);
+        }
+    }
+}
+
+/// What a thread of the application runs.
+#[pyclass(frozen, module = "destrier_python")]
+#[derive(Debug)]
+struct Rounds {
+    engine: Engine,
+    app: Py<PyAny>,
+}
+
+#[pymethods]
+impl Rounds {
+    fn __call__(&self, py: Python<'_>) -> PyResult<()> {
+        self.engine.run_thread(py, self.app.bind(py))
+    }
+}
+
+impl Shared {
+    fn seats(&self) -> MutexGuard<'_, Vec<Arc<Seat>>> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Now, monotonic.
+    fn now() -> Duration {
+        clock::monotonic()
+    }
+}

@@ -1,0 +1,140 @@
+//! What destrier calls: a tower service that puts each request into the queue and waits for its answer.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use destrier::BoxError;
+use http::{Request, Response, request};
+use http_body::Body;
+use tokio::sync::oneshot;
+use tower_service::Service;
+
+use super::Shared;
+use super::answer::AnswerBody;
+use super::body::{self, Source};
+use super::failure::Failure;
+use super::queue::Pushed;
+
+/// How soon whoever put a request in looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
+/// The answer of the application, or why there is none.
+pub(super) type Outcome = Result<Response<AnswerBody>, Failure>;
+
+/// A request that waits for a thread. Its head holds `InProgress`, so it is worked on until this is dropped.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) head: request::Parts,
+    pub(super) body: Source,
+    /// To whoever waits for the answer.
+    pub(super) answer: oneshot::Sender<Outcome>,
+}
+
+/// A request in the queue, as long as somebody waits for its answer: one whose client has left, or whose time is over, is not
+/// worked on, so it must not look as if it were.
+#[derive(Debug)]
+pub(super) struct Ticket(Arc<Mutex<Option<Job>>>);
+
+impl Ticket {
+    /// The request, unless nobody waits for it any more.
+    pub(super) fn take(&self) -> Option<Job> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// The other half of a ticket: whoever waits for the answer.
+struct Waiting(Ticket);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        drop(self.0.take());
+    }
+}
+
+/// A WSGI application as a tower service.
+#[derive(Debug, Clone)]
+pub(crate) struct WsgiService(Arc<Entrance>);
+
+/// Where requests come in; when it is gone none can.
+#[derive(Debug)]
+struct Entrance(Arc<Shared>);
+
+impl WsgiService {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self(Arc::new(Entrance(shared)))
+    }
+}
+
+impl Drop for Entrance {
+    fn drop(&mut self) {
+        self.0.queue.close();
+    }
+}
+
+/// An answer on its way.
+type Answering = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, BoxError>> + Send>>;
+
+impl<B> Service<Request<B>> for WsgiService
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+{
+    type Response = Response<AnswerBody>;
+    type Error = BoxError;
+    type Future = Answering;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Answering {
+        let shared = Arc::clone(&self.0.0);
+        Box::pin(async move {
+            shared.delivers.call_once(|| {
+                let shared = Arc::clone(&shared);
+                drop(tokio::spawn(async move {
+                    shared.completions.deliver_all().await;
+                }));
+            });
+            let (head, body) = request.into_parts();
+            let body = body::take_in(body).await?;
+            let (answer, answered) = oneshot::channel();
+            let job = Job { head, body, answer };
+            let job = Arc::new(Mutex::new(Some(job)));
+            let _waiting = Waiting(Ticket(Arc::clone(&job)));
+            put_in(&shared, Ticket(job))?;
+            match answered.await {
+                Ok(outcome) => outcome.map_err(Into::into),
+                Err(_) => Err(Failure::new("the call ended without an answer").into()),
+            }
+        })
+    }
+}
+
+fn put_in(shared: &Arc<Shared>, job: Ticket) -> Result<(), Failure> {
+    let pushed = shared.queue.push(job);
+    match pushed.map_err(|_closed| Failure::new("the worker is about to exit"))? {
+        Pushed::Done => {}
+        Pushed::Watch => {
+            let shared = Arc::clone(shared);
+            drop(tokio::spawn(async move { watch(&shared).await }));
+        }
+    }
+    Ok(())
+}
+
+/// Looks after requests and answers that wait while no thread comes back, until none do.
+async fn watch(shared: &Shared) {
+    loop {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        // In this order: who takes a request after the last look announces the answers before it.
+        let goes_on = shared.queue.look();
+        shared.completions.deliver();
+        if !goes_on {
+            return;
+        }
+    }
+}

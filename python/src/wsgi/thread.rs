@@ -1,0 +1,128 @@
+//! A Python thread that serves: what it keeps from one request to the next, and what others may know of it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use destrier::RequestId;
+use http::Method;
+use pyo3::prelude::*;
+
+use super::environ::Environ;
+use super::exchange::Exchange;
+use super::failure::Failure;
+use super::input::Input;
+use super::service::Job;
+use super::start_response::StartResponse;
+use super::{Shared, call};
+
+/// A thread of the application.
+#[derive(Debug)]
+pub(super) struct Thread {
+    shared: Arc<Shared>,
+    environ: Environ,
+    start_response: Py<StartResponse>,
+    seat: Arc<Seat>,
+}
+
+/// What others may know of a thread.
+#[derive(Debug)]
+pub(super) struct Seat {
+    /// `threading.get_ident`.
+    thread: u64,
+    call: Mutex<Option<Call>>,
+}
+
+/// The call that a thread is in.
+#[derive(Debug, Clone, Copy)]
+struct Call {
+    request: Option<RequestId>,
+    since: Duration,
+}
+
+impl Seat {
+    /// Logs the call that the thread is in, if it is in one.
+    pub(super) fn tell(&self, waiting: usize) {
+        let Some(Call { request, since }) = *self.call() else {
+            return;
+        };
+        let age = Shared::now().saturating_sub(since);
+        tracing::warn!(
+            request = request.map(tracing::field::display),
+            thread = self.thread,
+            milliseconds = u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
+            waiting,
+            "the application has not returned from a call"
+        );
+    }
+
+    fn call(&self) -> MutexGuard<'_, Option<Call>> {
+        self.call.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Thread {
+    pub(super) fn new(py: Python<'_>, shared: &Arc<Shared>) -> PyResult<Self> {
+        let threading = py.import("threading")?;
+        let thread = threading.call_method0("get_ident")?.extract()?;
+        Ok(Self {
+            shared: Arc::clone(shared),
+            environ: Environ::new(py, &shared.settings)?,
+            start_response: start_response(py, shared)?,
+            seat: Arc::new(Seat {
+                thread,
+                call: Mutex::new(None),
+            }),
+        })
+    }
+
+    pub(super) fn seat(&self) -> &Arc<Seat> {
+        &self.seat
+    }
+
+    /// Answers one request. Whatever goes wrong costs that request only.
+    pub(super) fn serve(&mut self, py: Python<'_>, app: &Bound<'_, PyAny>, job: Job) {
+        let request = job.head.extensions.get::<RequestId>().copied();
+        *self.seat.call() = Some(Call {
+            request,
+            since: Shared::now(),
+        });
+        // The panic hook has logged what and where; the answer is gone with the exchange.
+        let caught = catch_unwind(AssertUnwindSafe(|| self.call(py, app, job, request)));
+        self.start_response.get().exchange().end();
+        *self.seat.call() = None;
+        let is_kept = StartResponse::is_kept(&self.start_response, py);
+        // Whoever kept it must not answer the next request.
+        if (is_kept || caught.is_err())
+            && let Ok(fresh) = start_response(py, &self.shared)
+        {
+            self.start_response = fresh;
+        }
+    }
+
+    fn call(&mut self, py: Python<'_>, app: &Bound<'_, PyAny>, job: Job, id: Option<RequestId>) {
+        let Job { head, body, answer } = job;
+        let start_response = self.start_response.bind(py).clone();
+        let exchange = start_response.get().exchange();
+        exchange.begin(id, head.method == Method::HEAD, answer);
+        let length = body.length();
+        let input = match Bound::new(py, Input::new(body)) {
+            Ok(input) => input,
+            Err(exception) => return exchange.fail(Failure::of_exception(py, &exception)),
+        };
+        let environ = self.environ.of(py, &head, length, input.clone().into_any());
+        match environ {
+            Ok(environ) => call::call(py, app, environ, &start_response),
+            Err(exception) => exchange.fail(Failure::of_exception(py, &exception)),
+        }
+        // Now, and not when the application lets go of it: the rest of a body is in the way of the next request.
+        input.get().close();
+        // Until here it is worked on.
+        drop(head);
+    }
+}
+
+fn start_response(py: Python<'_>, shared: &Arc<Shared>) -> PyResult<Py<StartResponse>> {
+    let exchange = Arc::new(Exchange::new(Arc::clone(shared)));
+    Py::new(py, StartResponse::new(py, exchange)?)
+}

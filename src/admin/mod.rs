@@ -1,0 +1,100 @@
+//! What monitoring is answered: probes for those who decide about the server, metrics for those who watch it. In the agent, so that
+//! nothing that is asked here costs a worker or the master more than a message.
+
+mod access;
+mod metrics;
+mod openmetrics;
+mod probes;
+mod processes;
+mod routes;
+mod server;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::auth::Guard;
+use crate::master::Status;
+use crate::scoreboard::Scoreboard;
+
+/// The master turns its loop many times a second: one that says nothing for so long hangs.
+const ANSWER_MAX: Duration = Duration::from_secs(1);
+
+/// Questions that wait to be passed on to the master, no more than there are connections.
+const QUESTIONS_MAX: usize = server::CONNECTIONS_MAX;
+
+/// What is needed to answer.
+#[derive(Debug)]
+pub struct Setting {
+    /// Where it is asked.
+    pub sockets: Vec<Socket>,
+    /// What the workers do.
+    pub scoreboard: Arc<Scoreboard>,
+    /// The server is ready while at least so many workers take connections.
+    pub ready_min: u16,
+    /// What a request for metrics over TCP is judged by; absent: no token is needed.
+    pub guard: Option<Arc<Guard>>,
+}
+
+/// A socket that listens, non-blocking.
+#[derive(Debug)]
+pub struct Socket {
+    /// Whether it is one of TCP.
+    pub is_tcp: bool,
+    /// The socket.
+    pub socket: OwnedFd,
+}
+
+/// Somebody wants to know what the master knows: the JSON of its status. Whoever passes questions on may answer several with one
+/// answer of the master.
+pub type Question = oneshot::Sender<Arc<str>>;
+
+/// Begins to answer, within a runtime of tokio. Returns the questions for the master.
+///
+/// # Errors
+/// A socket that cannot be used.
+pub fn start(setting: Setting) -> io::Result<mpsc::Receiver<Question>> {
+    let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
+    // Its descriptor was closed after the fork, so it must never be let go.
+    let scoreboard: &'static Scoreboard = Box::leak(Box::new(setting.scoreboard));
+    let desk = Arc::new(Desk {
+        questions,
+        scoreboard,
+        ready_min: setting.ready_min,
+        guard: setting.guard,
+        processes: processes::Processes::default(),
+    });
+    for Socket { is_tcp, socket } in setting.sockets {
+        let listener = server::Listener::new(socket, is_tcp)?;
+        tokio::spawn(server::serve(listener, routes::router(&desk, is_tcp)));
+    }
+    Ok(asked)
+}
+
+/// Where every request comes to.
+#[derive(Debug)]
+struct Desk {
+    questions: mpsc::Sender<Question>,
+    scoreboard: &'static Scoreboard,
+    ready_min: u16,
+    guard: Option<Arc<Guard>>,
+    processes: processes::Processes,
+}
+
+impl Desk {
+    /// What the master knows now; `None` where it does not say so in time.
+    async fn ask(&self) -> Option<Status> {
+        let (question, answer) = oneshot::channel();
+        let asked = async {
+            self.questions.send(question).await.ok()?;
+            answer.await.ok()
+        };
+        let document = tokio::time::timeout(ANSWER_MAX, asked).await.ok()??;
+        serde_json::from_str(&document)
+            .inspect_err(|error| tracing::error!(%error, "the master's status is not understood"))
+            .ok()
+    }
+}

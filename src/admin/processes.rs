@@ -1,0 +1,57 @@
+//! What the kernel knows of the workers, looked up once a second at most, however often somebody asks.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::master::WorkerStatus;
+use crate::sys::process::ProcessId;
+use crate::sys::{clock, process_memory, process_times};
+
+/// How old it may be.
+const AGE_MAX: Duration = Duration::from_secs(1);
+
+/// What is known of one worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Usage {
+    /// Its number, which is never used twice.
+    pub(super) worker: u64,
+    pub(super) slot: u16,
+    /// Its resident set, in bytes.
+    pub(super) rss: Option<u64>,
+    /// Its proportional set, in bytes, as the master measured it last.
+    pub(super) pss: Option<u64>,
+    /// The time that processors have spent on it.
+    pub(super) cpu: Option<Duration>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Processes(Mutex<Option<(Duration, Vec<Usage>)>>);
+
+impl Processes {
+    /// Of these, or of those that were there less than a second ago.
+    pub(super) fn of(&self, workers: &[WorkerStatus]) -> Vec<Usage> {
+        let now = clock::monotonic();
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, usages)) = &*known
+            && now.saturating_sub(*at) < AGE_MAX
+        {
+            return usages.clone();
+        }
+        let usages: Vec<Usage> = workers.iter().map(usage).collect();
+        *known = Some((now, usages.clone()));
+        usages
+    }
+}
+
+fn usage(worker: &WorkerStatus) -> Usage {
+    // One that has ended meanwhile has none.
+    let process = i32::try_from(worker.pid).ok().map(ProcessId::from_number);
+    Usage {
+        worker: worker.worker,
+        slot: worker.slot,
+        rss: process.and_then(|process| process_memory::resident(process).ok()),
+        pss: worker.memory.as_ref().and_then(|memory| memory.pss),
+        cpu: process.and_then(|process| process_times::processor_time(process).ok()),
+    }
+}

@@ -1,0 +1,59 @@
+//! `[app]`: what is served.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// `[app]`: what is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct App {
+    /// Which application, where there is no Python application.
+    pub kind: AppKind,
+    /// Whether the demo's fault routes (crash, hang, leak, exit, stuck) exist.
+    pub faults: bool,
+    /// A Python application.
+    pub python: Option<Python>,
+}
+
+/// `app.kind`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AppKind {
+    /// The application that the program carries: for destrier itself a small JSON service.
+    Demo,
+}
+
+/// An application that runs in a Python interpreter of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Python {
+    /// Where in its modules it is.
+    pub wsgi: PythonEntry,
+    /// The interpreter; absolute.
+    pub interpreter: PathBuf,
+    /// How many requests are executed at once.
+    pub threads: u16,
+    /// The folder that it runs in; absolute.
+    pub chdir: PathBuf,
+    /// Environment variables for it.
+    pub env: BTreeMap<String, String>,
+    /// A file with more of them; absolute.
+    pub env_file: Option<PathBuf>,
+}
+
+/// `MODULE:ATTRIBUTE`. Whether it exists only the interpreter can tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PythonEntry {
+    /// A module, with dots.
+    pub module: String,
+    /// An attribute of it, or a call that gives one.
+    pub attribute: String,
+}
+
+impl fmt::Display for PythonEntry {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}", self.module, self.attribute)
+    }
+}

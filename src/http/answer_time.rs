@@ -1,0 +1,42 @@
+//! How long an application may take: its own time, not that in which it waits for its client's body.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::app::{Awaited, BodyEnd};
+
+/// What `answering` comes to, unless it takes longer than `limit`, not counting how long it waits for the body; then it is dropped.
+pub(super) async fn within<T>(
+    limit: Option<Duration>,
+    body: &BodyEnd,
+    answering: impl Future<Output = T>,
+) -> Option<T> {
+    let Some(limit) = limit else {
+        return Some(answering.await);
+    };
+    let begun = Instant::now();
+    let mut answering = pin!(answering);
+    let mut timer = pin!(sleep_until(begun + limit));
+    poll_fn(|context| {
+        if let Poll::Ready(answer) = answering.as_mut().poll(context) {
+            return Poll::Ready(Some(answer));
+        }
+        loop {
+            ready!(timer.as_mut().poll(context));
+            // While the body is waited for no timer runs here: there is one for that.
+            let Awaited::InAll(awaited) = body.awaited(context) else {
+                return Poll::Pending;
+            };
+            let end = begun + limit + awaited;
+            if end <= Instant::now() {
+                return Poll::Ready(None);
+            }
+            timer.as_mut().reset(end);
+        }
+    })
+    .await
+}

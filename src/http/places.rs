@@ -1,0 +1,201 @@
+//! Overload: so many requests the application works on, so many more wait in the queue, and whoever comes then is told so at once.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::access::Refused;
+use super::activity::Activity;
+use super::track::Track;
+use super::{Pipeline, reply, stream};
+use crate::app::AppService;
+use crate::scoreboard::{RequestId, SeatWriter};
+use crate::sys::clock;
+
+/// How many requests there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlacesSettings {
+    /// `http.max_in_flight`.
+    pub max_in_flight: Option<u32>,
+    /// `http.queue`.
+    pub queue: u32,
+    /// `http.max_queue_wait`.
+    pub max_queue_wait: Duration,
+}
+
+/// The places of one worker.
+#[derive(Debug)]
+pub(super) struct Places {
+    /// First come, first served; absent where any number may be worked on. It lives as long as the process, so that who holds a
+    /// place need not count who else does.
+    free: Option<&'static Semaphore>,
+    settings: PlacesSettings,
+    seat: SeatWriter,
+}
+
+/// Held while the application works on a request.
+#[derive(Debug)]
+pub(super) struct Place {
+    _permit: Option<SemaphorePermit<'static>>,
+}
+
+/// Why a request has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Overload {
+    QueueFull,
+    WaitedTooLong,
+    /// Nobody would get its answer.
+    ClientHasLeft,
+}
+
+impl Places {
+    pub(super) fn new(settings: PlacesSettings, seat: SeatWriter) -> Self {
+        let free = settings.max_in_flight.map(|places| {
+            let places = usize::try_from(places).unwrap_or(Semaphore::MAX_PERMITS);
+            &*Box::leak(Box::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))))
+        });
+        Self {
+            free,
+            settings,
+            seat,
+        }
+    }
+
+    /// A place, and how long it was waited for.
+    async fn take(&self, client: &Activity) -> Result<(Place, Duration), Overload> {
+        let Some(free) = self.free else {
+            return Ok((Place { _permit: None }, Duration::ZERO));
+        };
+        // None is free while somebody waits: those who wait get it first.
+        if let Ok(permit) = free.try_acquire() {
+            let place = Place {
+                _permit: Some(permit),
+            };
+            return Ok((place, Duration::ZERO));
+        }
+        // Boxed: the memory of every connection would else have room for it.
+        Box::pin(self.wait(free, client)).await
+    }
+
+    async fn wait(
+        &self,
+        free: &'static Semaphore,
+        client: &Activity,
+    ) -> Result<(Place, Duration), Overload> {
+        // Until it is dropped, as it also is where its client goes away.
+        let queued = self.seat.queue(self.settings.queue);
+        let Some(_queued) = queued else {
+            return Err(Overload::QueueFull);
+        };
+        let since = clock::monotonic();
+        let waiting = tokio::time::timeout(self.settings.max_queue_wait, free.acquire());
+        let Ok(permit) = waiting.await else {
+            return Err(Overload::WaitedTooLong);
+        };
+        // hyper sees an end of the connection only where it has nothing else to read, such as a body that waits too.
+        if client.peer_has_left() {
+            return Err(Overload::ClientHasLeft);
+        }
+        let place = Place {
+            _permit: permit.ok(),
+        };
+        Ok((place, clock::monotonic().saturating_sub(since)))
+    }
+}
+
+impl<S: AppService> Pipeline<S> {
+    /// Waits until the application may work on a request; or what its client is told instead.
+    pub(super) async fn enter(
+        &self,
+        id: RequestId,
+        client: &Activity,
+        track: &mut Track,
+    ) -> Result<(), Response<Bytes>> {
+        match self.places.take(client).await {
+            Ok((place, queued)) => {
+                track.enter(place, queued);
+                Ok(())
+            }
+            Err(overload) => {
+                let reason = match overload {
+                    Overload::QueueFull => "the queue is full: `http.queue`, `http.max_in_flight`",
+                    Overload::WaitedTooLong => {
+                        "no place was free in time: `http.max_queue_wait`, `http.max_in_flight`"
+                    }
+                    Overload::ClientHasLeft => return Err(reply::overloaded()),
+                };
+                self.seat.overloaded();
+                self.unserved.overloaded(reason, id);
+                let mut answer = reply::overloaded();
+                if self.settings.access_log.is_some() {
+                    let refused = Refused::for_reason("overloaded", reason);
+                    answer.extensions_mut().insert(refused);
+                }
+                Err(answer)
+            }
+        }
+    }
+}
+
+/// Whether the answer has begun when its head is out: it may last for ever, and costs the application next to nothing.
+pub(super) fn is_lasting<B>(response: &Response<B>) -> bool {
+    response.status() == StatusCode::SWITCHING_PROTOCOLS
+        || stream::is_event_stream(response.headers())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scoreboard::Scoreboard;
+
+    fn places(max_in_flight: u32, queue: u32) -> Places {
+        let settings = PlacesSettings {
+            max_in_flight: Some(max_in_flight).filter(|places| *places > 0),
+            queue,
+            max_queue_wait: Duration::from_secs(1),
+        };
+        Places::new(settings, Scoreboard::new().unwrap().writer(0))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_in_the_queue_are_served_in_order_and_those_beyond_it_not_at_all() {
+        let client = Activity::new();
+        let places = places(1, 2);
+        let (first, queued) = places.take(&client).await.unwrap();
+        assert_eq!(queued, Duration::ZERO);
+        let order = std::sync::Mutex::new(Vec::new());
+        let wait = async |number| {
+            let place = places.take(&client).await.map(|(place, _)| place);
+            order.lock().unwrap().push((number, place.is_ok()));
+            drop(place);
+        };
+        tokio::join!(wait(1), wait(2), wait(3), async {
+            tokio::task::yield_now().await;
+            drop(first);
+        });
+        assert_eq!(*order.lock().unwrap(), [(3, false), (1, true), (2, true)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_longer_than_is_said_and_whoever_gives_up_makes_room() {
+        let client = Activity::new();
+        let places = places(1, 1);
+        let (first, _) = places.take(&client).await.unwrap();
+        let given_up = tokio::time::timeout(Duration::from_millis(1), places.take(&client));
+        assert!(given_up.await.is_err());
+        let waited = places.take(&client).await;
+        assert_eq!(waited.unwrap_err(), Overload::WaitedTooLong);
+        drop(first);
+        assert!(places.take(&client).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn without_a_limit_nobody_waits() {
+        let client = Activity::new();
+        let places = places(0, 0);
+        let _first = places.take(&client).await.unwrap();
+        assert!(places.take(&client).await.is_ok());
+    }
+}

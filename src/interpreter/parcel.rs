@@ -1,0 +1,205 @@
+//! What a worker takes along when it becomes an interpreter: the generation as the master read it, and descriptors by their
+//! numbers. In memory that nobody can change, never in arguments or the environment: keys and passwords are in it.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{self, Log, Sources, Text};
+use crate::key_files::{Files, MissingSecret, Secrets};
+use crate::logging;
+use crate::rate_limit::RateTable;
+use crate::replay::{self, ReplayCache};
+use crate::scoreboard::{self, Scoreboard};
+use crate::sys::handover::{self, Legacy, Luggage};
+use crate::sys::identity::Identity;
+use crate::sys::listener::ListeningSocket;
+use crate::sys::process::ProcessId;
+use crate::tls::{TicketSecret, Tls};
+use crate::worker::Task;
+
+/// The extension of another build would take some of it for something else.
+const BUILD: &str = env!("CARGO_PKG_VERSION");
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Parcel<'a> {
+    build: Cow<'a, str>,
+    text: Cow<'a, Text>,
+    sources: Cow<'a, Sources>,
+    files: Files,
+    tickets: Option<TicketSecret>,
+    master: u32,
+    worker: u64,
+    generation: u64,
+    workers: u16,
+    channel: i32,
+    listeners: Vec<Listener>,
+    scoreboard: i32,
+    scoreboard_version: u64,
+    seat: usize,
+    replay: Option<i32>,
+    rates: Option<i32>,
+    log: Option<i32>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Listener {
+    name: String,
+    socket: i32,
+    shared: bool,
+    inherited: bool,
+}
+
+/// Writes down what `task` is made of, and puts its descriptors with the luggage.
+///
+/// # Errors
+/// It cannot be written, which does not happen to what it is made of.
+pub(super) fn pack<'a>(
+    (text, sources, files): (&Text, &Sources, &Files),
+    (task, secrets, log): (&'a Task, &Secrets, Option<&'a OwnedFd>),
+    luggage: &mut Luggage<'a>,
+) -> io::Result<Vec<u8>> {
+    let listeners = task.listeners.iter().map(|listener| Listener {
+        name: listener.name.clone(),
+        socket: luggage.pack(listener.socket.as_fd()),
+        shared: listener.shared,
+        inherited: listener.inherited,
+    });
+    let listeners = listeners.collect();
+    let (scoreboard, seat) = task.seat.place();
+    let parcel = Parcel {
+        build: BUILD.into(),
+        text: Cow::Borrowed(text),
+        sources: Cow::Borrowed(sources),
+        files: files.pinned(),
+        tickets: secrets.tls.as_deref().map(Tls::ticket_secret),
+        master: task.master.number(),
+        worker: task.worker,
+        generation: task.generation,
+        workers: task.workers,
+        channel: luggage.pack(task.channel.as_fd()),
+        listeners,
+        scoreboard: luggage.pack(scoreboard.file()),
+        scoreboard_version: scoreboard::VERSION,
+        seat,
+        replay: task.replay.as_ref().map(|it| luggage.pack(it.file())),
+        rates: task.rates.as_ref().map(|it| luggage.pack(it.file())),
+        log: log.map(|log| luggage.pack(log.as_fd())),
+    };
+    serde_json::to_vec(&parcel).map_err(io::Error::other)
+}
+
+/// What arrived.
+#[derive(Debug)]
+pub struct Received {
+    /// What [`crate::worker::run`] is given.
+    pub task: Task,
+    /// Where the log goes; none: to standard error.
+    log: Option<OwnedFd>,
+}
+
+impl Received {
+    /// Starts the log of this process, which goes on where that of the worker before went.
+    ///
+    /// # Errors
+    /// Logging was started before.
+    pub fn start_log(&mut self) -> io::Result<()> {
+        let log: &Log = &self.task.config.log;
+        logging::go_on(log, self.log.take())
+    }
+}
+
+/// Unpacks what the descriptor `number` holds. Once in a process's life, in the one that a worker has become.
+///
+/// # Errors
+/// It is no parcel of a master of this version, or what it names was not left; fit for an operator.
+pub fn receive(number: i32) -> io::Result<Received> {
+    let bytes = handover::read_file(number)?;
+    let build: Build = serde_json::from_slice(&bytes).map_err(io::Error::other)?;
+    if build.build != BUILD {
+        let other = build.build;
+        return Err(io::Error::other(format!(
+            "the Python extension is of destrier {BUILD}, but the master is destrier {other}; run `destrier upgrade`"
+        )));
+    }
+    let parcel: Parcel<'_> = serde_json::from_slice(&bytes).map_err(io::Error::other)?;
+    let mut legacy = Legacy::claim(&parcel.numbers())?;
+    let channel = BTreeSet::from([parcel.channel]);
+    let loaded = config::read_again(parcel.text.into_owned(), &parcel.sources);
+    let config = loaded.map_err(io::Error::other)?.config;
+    let secrets = Secrets::load(
+        &parcel.files,
+        &config,
+        MissingSecret::Refuse,
+        parcel.tickets,
+    );
+    let (secrets, _) = secrets.map_err(|errors| io::Error::other(errors.join("; ")))?;
+    let scoreboard = legacy.take(parcel.scoreboard)?;
+    let scoreboard = Scoreboard::of_file(scoreboard, parcel.scoreboard_version)?
+        .ok_or_else(|| io::Error::other("the scoreboard is one of another version"))?;
+    let replay = match parcel.replay {
+        Some(number) => ReplayCache::of_file(legacy.take(number)?, replay::VERSION)?,
+        None => None,
+    };
+    let rates = parcel
+        .rates
+        .map(|number| RateTable::of_file(legacy.take(number)?));
+    let rates = rates.transpose()?;
+    let listeners = parcel.listeners.into_iter().map(|listener| {
+        Ok(ListeningSocket {
+            name: listener.name,
+            socket: legacy.take(listener.socket)?,
+            shared: listener.shared,
+            inherited: listener.inherited,
+        })
+    });
+    let listeners = listeners.collect::<io::Result<_>>()?;
+    // What it shall be to the system it is already.
+    let identity = Identity::find(None, None, None, config.process.umask);
+    let log = parcel.log.map(|number| legacy.take(number)).transpose()?;
+    // Last: what is wrong before is told on it.
+    let channel = Legacy::claim(&channel)?.take(parcel.channel)?;
+    let task = Task {
+        master: ProcessId::from_number(i32::try_from(parcel.master).map_err(io::Error::other)?),
+        worker: parcel.worker,
+        generation: parcel.generation,
+        workers: parcel.workers,
+        config: Arc::new(config),
+        guard: secrets.guard,
+        signer: secrets.signer,
+        tls: secrets.tls,
+        database_password: secrets.database_password,
+        channel: UnixStream::from(channel),
+        listeners,
+        seat: scoreboard.writer(parcel.seat),
+        replay,
+        rates,
+        identity: identity.map_err(io::Error::other)?,
+    };
+    Ok(Received { task, log })
+}
+
+#[derive(Deserialize)]
+struct Build {
+    build: String,
+}
+
+impl Parcel<'_> {
+    /// Of all but the channel.
+    fn numbers(&self) -> BTreeSet<i32> {
+        let listeners = self.listeners.iter().map(|listener| listener.socket);
+        listeners
+            .chain([self.scoreboard])
+            .chain(self.replay)
+            .chain(self.rates)
+            .chain(self.log)
+            .collect()
+    }
+}

@@ -1,0 +1,108 @@
+//! What Python applications run with: the extension, an interpreter, and environments with packages in them.
+
+use std::fs;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+use super::command;
+use super::server::Setup;
+
+/// An interpreter that every user of the machine can run, where there is one.
+pub(crate) fn interpreter() -> PathBuf {
+    let of_system = PathBuf::from("/usr/bin/python3");
+    if of_system.exists() {
+        of_system
+    } else {
+        PathBuf::from("python3")
+    }
+}
+
+/// The application of `tests/fixtures/python/app.py`, in the folder of the server.
+pub(crate) fn setup() -> Setup {
+    let setup = bare();
+    fs::write(
+        setup.folder().join("app.py"),
+        include_str!("../../fixtures/python/app.py"),
+    )
+    .unwrap();
+    setup.set("app.wsgi", "app")
+}
+
+/// A server that may run Python, and whatever application is still to be written.
+pub(crate) fn bare() -> Setup {
+    LazyLock::force(&EXTENSION);
+    let interpreter = interpreter().display().to_string();
+    Setup::new()
+        .set("app.python", interpreter)
+        .set("app.env.PYTHONDONTWRITEBYTECODE", "1")
+}
+
+/// Built once, as the program was: an extension module is no target that tests depend on. `--test tidy` asks for the features that
+/// dependencies have for tests, so that nothing is built anew but the extension.
+static EXTENSION: LazyLock<()> = LazyLock::new(|| {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
+    let program = command::destrier();
+    let mut build = Command::new(cargo);
+    build
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["build", "--quiet", "--locked", "--package", "destrier"])
+        .args(["--package", "destrier-python", "--lib", "--test", "tidy"])
+        .arg("--target-dir")
+        .arg(target());
+    if program
+        .parent()
+        .is_some_and(|folder| folder.ends_with("release"))
+    {
+        build.arg("--release");
+    }
+    assert!(
+        build.status().unwrap().success(),
+        "the extension is not built"
+    );
+});
+
+/// Where cargo builds.
+fn target() -> PathBuf {
+    let program = command::destrier();
+    program.ancestors().nth(2).map(Path::to_owned).unwrap()
+}
+
+/// A virtual environment with these packages, made once for all runs of the tests.
+pub(crate) fn environment(name: &str, packages: &[&str]) -> PathBuf {
+    let folder = target().join("python");
+    fs::create_dir_all(&folder).unwrap();
+    // Tests are threads of one process, or processes of their own (nextest).
+    let lock = File::create(folder.join(format!("{name}.lock"))).unwrap();
+    lock.lock().unwrap();
+    let environment = folder.join(name);
+    let made = environment.join("made");
+    let wanted = packages.join(" ");
+    if fs::read_to_string(&made).is_ok_and(|made| made == wanted) {
+        return environment.join("bin/python");
+    }
+    let run = |program: &Path, arguments: &[&str]| {
+        let status = command::command(program).args(arguments).status().unwrap();
+        assert!(
+            status.success(),
+            "`{} {}` failed; Debian needs the package python3-venv",
+            program.display(),
+            arguments.join(" ")
+        );
+    };
+    let shown = environment.display().to_string();
+    run(&interpreter(), &["-m", "venv", "--clear", &shown]);
+    let python = environment.join("bin/python");
+    let mut install = vec![
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ];
+    install.extend(packages);
+    run(&python, &install);
+    fs::write(made, wanted).unwrap();
+    python
+}

@@ -1,0 +1,97 @@
+//! Answers that last: slow readers, clients that leave, what goes out when.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+
+use super::{content, get, shapes};
+use crate::support::eventually;
+use crate::support::server::Server;
+
+fn ask(server: &Server, target: &str) -> std::net::TcpStream {
+    let mut connection = server.connect();
+    let head = format!("GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    connection.write_all(head.as_bytes()).unwrap();
+    connection
+}
+
+fn events(server: &Server) -> String {
+    content(&get(server, "/events")).to_owned()
+}
+
+#[test]
+fn a_download_to_a_slow_reader_needs_little_memory() {
+    // Two threads: one for the download, one to ask meanwhile.
+    let server = shapes().set("app.threads", 2).start();
+    let before: u64 = content(&get(&server, "/memory")).parse().unwrap();
+    let mut slow = ask(&server, "/download");
+    let mut piece = vec![0; 1 << 16];
+    let (mut read, mut most) = (0, before);
+    for _ in 0..40 {
+        read += slow.read(&mut piece).unwrap();
+        most = most.max(content(&get(&server, "/memory")).parse().unwrap());
+    }
+    let rest = std::io::copy(&mut slow, &mut std::io::sink()).unwrap();
+    let all = read as u64 + rest;
+    assert!(all > 131_072_000, "{all}");
+    most = most.max(content(&get(&server, "/memory")).parse().unwrap());
+    assert!(most < before + 16_000_000, "{before} -> {most}");
+}
+
+#[test]
+fn a_generator_is_closed_soon_after_its_client_has_left() {
+    let server = shapes().start();
+    for name in ["endless", "ticks"] {
+        get(&server, "/forget");
+        let mut client = ask(&server, &format!("/{name}"));
+        client.read_exact(&mut [0; 200]).unwrap();
+        drop(client);
+        // The one thread is free again, and the generator was closed.
+        eventually("the generator is closed", || {
+            (events(&server) == name).then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_piece_goes_out_before_the_next_one_is_made() {
+    let server = shapes().set("app.threads", 2).start();
+    let mut reader = BufReader::new(ask(&server, "/first_then_waits"));
+    let mut line = String::new();
+    while line != "first\r\n" {
+        line.clear();
+        assert!(reader.read_line(&mut line).unwrap() > 0, "the answer ended");
+    }
+    get(&server, "/opens");
+    let mut rest = String::new();
+    reader.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "6\r\nsecond\r\n0\r\n\r\n");
+}
+
+#[test]
+fn a_call_that_waits_holds_up_no_other() {
+    let server = shapes().set("app.threads", 2).start();
+    let mut waiting = ask(&server, "/waits");
+    server.until_in_flight(1);
+    for _ in 0..20 {
+        assert_eq!(content(&get(&server, "/one")), "hello");
+    }
+    get(&server, "/opens");
+    let mut answer = String::new();
+    waiting.read_to_string(&mut answer).unwrap();
+    assert_eq!(content(&answer), "waited");
+}
+
+#[test]
+fn a_request_whose_client_has_left_is_not_begun() {
+    let server = shapes().set("app.threads", 1).start();
+    let mut waiting = ask(&server, "/ticks");
+    waiting.read_exact(&mut [0; 200]).unwrap();
+    // It waits behind the other one, for there is one thread.
+    let left = ask(&server, "/closing");
+    server.until_in_flight(2);
+    drop(left);
+    server.until_in_flight(1);
+    drop(waiting);
+    eventually("the thread is free", || {
+        (events(&server) == "ticks").then_some(())
+    });
+}
