@@ -19,7 +19,12 @@ fn passed(bytes: &[u8], step: usize) -> (usize, Option<Offence>, bool, bool) {
         count += passed.bytes;
         if passed.offence.is_some() || passed.bytes < piece.len() {
             assert!(passed.offence.is_some() || frames.has_closed());
-            return (count, passed.offence, frames.has_closed(), frames.is_between());
+            return (
+                count,
+                passed.offence,
+                frames.has_closed(),
+                frames.is_between(),
+            );
         }
     }
     (count, None, frames.has_closed(), frames.is_between())
