@@ -83,10 +83,10 @@ fn a_plan_is_a_table_for_people() {
     exit 2
     --- stdout
     EFFECT  WHAT  BEFORE  AFTER  BECAUSE
-    restart  workers.count  2  3  /srv/destrier.toml:7:17
-    restart  reload.strategy  "blue-green"  "rolling"  /srv/destrier.toml:5:19
-    refuse  process.pid_file  -  "/srv/pid"  /srv/destrier.toml:4:20
-    restart  http.request_timeout  "[span]"  "[span]"  /srv/destrier.toml:2:24
+    restart  workers.count  2  3  /srv/destrier.toml:8:17
+    restart  reload.strategy  "blue-green"  "rolling"  /srv/destrier.toml:6:19
+    refuse  process.pid_file  -  "/srv/pid"  /srv/destrier.toml:5:20
+    restart  http.request_timeout  "[span]"  "[span]"  /srv/destrier.toml:3:24
     restart  auth.rule[0]  { path = "/**", access = "public" }  -
     keep  access_log.enabled  -  true  /srv/destrier.toml:1:22, overridden by DESTRIER_ACCESS_LOG__ENABLED
     keep  127.0.0.1:0  open  open
