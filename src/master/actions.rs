@@ -189,6 +189,7 @@ impl Master {
         if loaded.config.app.python.is_some() {
             keep.push(Keep::new(self.scoreboard.file()));
             keep.extend(self.replay.as_ref().map(|replay| Keep::new(replay.file())));
+            keep.extend(self.rates.as_ref().map(|rates| Keep::new(rates.file())));
         }
         let assignment = Assignment {
             master: ProcessId::own(),

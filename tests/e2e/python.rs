@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::identity::unprivileged;
-use crate::support::client::{self, Address};
+use crate::support::client::{self, Address, Failure};
 use crate::support::command;
 use crate::support::journal::Mark;
 use crate::support::load::{Load, Plan};
@@ -398,6 +398,24 @@ fn keys_are_read_by_the_master_alone_and_shown_nowhere() {
         (pids.len() == 2 && pids.iter().all(|pid| !before.contains(pid))).then_some(())
     });
     assert_eq!((status_of(&issue()), status_of(&old)), (200, 401));
+}
+
+#[test]
+fn the_rate_of_a_rule_counts_for_all_python_workers_together() {
+    let mut setup = python::setup().set("workers.count", 2);
+    setup
+        .config
+        .set_auth("[[auth.rule]]\npath = \"/**\"\naccess = \"public\"\nrate = \"5/day\"\n");
+    let server = setup.start();
+    let status = |_| match client::get(&server.address(), "/about") {
+        Ok(answer) => answer.status,
+        Err(Failure::NotSuccess(status)) => status,
+        Err(failure) => panic!("{failure:?}"),
+    };
+    let answers: Vec<u16> = (0..20).map(status).collect();
+    let passed = answers.iter().filter(|status| **status == 200).count();
+    assert_eq!(passed, 5, "{answers:?}");
+    assert!(answers.iter().all(|status| [200, 429].contains(status)));
 }
 
 #[test]
