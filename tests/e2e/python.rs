@@ -370,7 +370,7 @@ fn keys_are_read_by_the_master_alone_and_shown_nowhere() {
         let mut connection = client::Blocking::open(&server.address()).unwrap();
         match connection.send(request) {
             Ok(answer) => answer.status,
-            Err(client::Failure::NotSuccess(status)) => status,
+            Err(Failure::NotSuccess(status)) => status,
             Err(failure) => panic!("{failure:?}"),
         }
     };
