@@ -164,6 +164,24 @@ fn an_application_that_fails_to_load_is_told_with_its_place_and_its_traceback() 
 }
 
 #[test]
+fn threads_that_cannot_be_started_are_told_at_the_boot() {
+    let setup = python::setup()
+        .set("app.wsgi", "limited")
+        .set("app.threads", 3);
+    // As where the limit on processes is reached, at the second one.
+    write(
+        &setup,
+        "limited.py",
+        "import threading\nfrom app import application\nstart = threading.Thread.start\ndef limited(self):\n    if self.name == 'destrier-2': raise RuntimeError(\"can't start new thread\")\n    start(self)\nthreading.Thread.start = limited\n",
+    );
+    let reason = reason(setup);
+    assert!(
+        reason.contains("`app.threads`: the interpreter cannot start 3 threads: RuntimeError: can't start new thread"),
+        "{reason}"
+    );
+}
+
+#[test]
 fn an_interpreter_that_cannot_be_used_is_told_before_anything_starts() {
     let refused = |setup: Setup, words: &str| {
         let server = setup.launch();
