@@ -15,7 +15,7 @@ use crate::config::{Python, Sources, Text};
 use crate::key_files::{Files, Secrets};
 use crate::logging;
 use crate::sys::handover::{self, Luggage};
-use crate::sys::{process, signals};
+use crate::sys::{process, signals, systemd};
 use crate::worker::{self, Task, WorkerExit};
 
 pub use parcel::{Received, receive};
@@ -194,14 +194,6 @@ fn extension() -> Result<PathBuf, String> {
 
 /// Variables that tell this very process something.
 fn is_for_the_master(name: &OsStr) -> bool {
-    const OURS: [&str; 7] = [
-        "NOTIFY_SOCKET",
-        "LISTEN_PID",
-        "LISTEN_FDS",
-        "LISTEN_FDNAMES",
-        "WATCHDOG_USEC",
-        "WATCHDOG_PID",
-        EXTENSION_VARIABLE,
-    ];
-    OURS.iter().any(|ours| name == *ours)
+    let mut ours = systemd::VARIABLES.into_iter().chain([EXTENSION_VARIABLE]);
+    ours.any(|ours| name == ours)
 }
