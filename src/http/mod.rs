@@ -267,14 +267,10 @@ impl<S: AppService> Pipeline<S> {
                 let throttled = self.throttled(rule, claims.as_deref(), &head, client, id);
                 let blocked =
                     throttled.or_else(|| self.blocked(&head, claims.as_deref(), &track, id));
-                self.told.begin(&mut head.extensions);
-                if let Some(claims) = claims {
+                if let Some(claims) = &claims {
                     track.asked.is_authenticated = true;
-                    track.claims(&claims);
-                    head.extensions.insert(claims);
+                    track.claims(claims);
                 }
-                head.extensions.insert(id);
-                origin.describe_in(&mut head.extensions, client);
                 if let Some(response) = blocked {
                     drop(body);
                     Err(response)
@@ -287,6 +283,12 @@ impl<S: AppService> Pipeline<S> {
                         drop(body);
                         return Ok(self.answer_with_file(file, track, id, &body_end));
                     }
+                    self.told.begin(&mut head.extensions);
+                    if let Some(claims) = claims {
+                        head.extensions.insert(claims);
+                    }
+                    head.extensions.insert(id);
+                    origin.describe_in(&mut head.extensions, client);
                     if head.version == Version::HTTP_11 {
                         head.extensions.insert(origin.activity.early_hints());
                     }
