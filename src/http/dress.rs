@@ -43,7 +43,7 @@ where
     } else {
         Subject::Application
     };
-    let size = length(response.headers()).or_else(|| {
+    let size = stated_length(response.headers()).or_else(|| {
         let known = body.size_hint().exact();
         known.filter(|_| !asked.is_head)
     });
@@ -59,7 +59,8 @@ where
     }
 }
 
-fn length(headers: &HeaderMap) -> Option<u64> {
+/// The length of the content, as the head of its answer says it.
+pub(super) fn stated_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
