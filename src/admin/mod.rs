@@ -20,7 +20,7 @@ use crate::auth::Guard;
 use crate::master::Status;
 use crate::scoreboard::Scoreboard;
 
-/// The master turns its loop many times a second: one that says nothing for so long hangs.
+/// The master waits for nothing but its events: one that says nothing for so long hangs.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
 
 /// Questions that wait to be passed on to the master, no more than there are connections.

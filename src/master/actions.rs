@@ -119,6 +119,9 @@ impl Master {
             }
             Err(reason) => {
                 tracing::error!(reason, "reload refused, everything stays as it is");
+                // Where one address cannot be had, others may have been opened before it.
+                self.close_unused_listeners();
+                self.close_unused_admin();
                 self.ledger.reload_ended(ReloadEnd::Refused);
                 self.note_reload(Err(reason.clone()));
                 Event::Refused(reason)

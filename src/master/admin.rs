@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use super::boot::socket_of;
-use super::listeners::ListenError;
+use super::listeners::{ListenError, is_v6_only};
 use super::socket_path::SocketPath;
 use super::{ListenerStatus, Master};
 use crate::config::{Bind, Config};
@@ -59,8 +59,7 @@ impl AdminListeners {
         let failed = |error| ListenError::Open(bind.clone(), error);
         let (socket, path) = match bind {
             Bind::Tcp(address) => {
-                let is_twin = |other: &Bind| matches!(other, Bind::Tcp(other) if other.is_ipv4() && other.port() == address.port());
-                let v6_only = address.is_ipv6() && all.iter().any(is_twin);
+                let v6_only = is_v6_only(*address, all);
                 let socket = listener::listen_tcp(*address, BACKLOG, false, v6_only);
                 (socket.map_err(failed)?, None)
             }
@@ -82,6 +81,23 @@ impl AdminListeners {
             path,
         });
         Ok(())
+    }
+
+    /// What opening what `config` names would be refused for, as far as can be told without doing it: see
+    /// [`super::listeners::Listeners::rehearse`].
+    pub(super) fn rehearse(&self, config: &Config) -> Vec<ListenError> {
+        let named = config.admin.bind.as_deref().unwrap_or_default();
+        let missing = named
+            .iter()
+            .filter(|bind| self.open.iter().all(|it| it.bind != **bind));
+        let rehearsed = missing.map(|bind| match bind {
+            Bind::Tcp(address) => listener::assert_unused(*address, is_v6_only(*address, named))
+                .map_err(|error| ListenError::Open(bind.clone(), error)),
+            Bind::Unix(path) => SocketPath::assert_claimable(path)
+                .map_err(|error| ListenError::Path(bind.clone(), error)),
+            Bind::Fd(_) | Bind::Systemd(_) => Err(ListenError::NotPassed(bind.clone())),
+        });
+        rehearsed.filter_map(Result::err).collect()
     }
 
     /// Closes what none of these names.

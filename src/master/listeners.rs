@@ -420,9 +420,9 @@ fn is_per_slot(bind: &Bind, server: &Server) -> bool {
 }
 
 /// `[::]` takes IPv4 as well, unless the configuration names an IPv4 address for the same port.
-fn is_v6_only(address: SocketAddr, server: &Server) -> bool {
+pub(super) fn is_v6_only(address: SocketAddr, binds: &[Bind]) -> bool {
     let same_port = |bind: &Bind| matches!(bind, Bind::Tcp(other) if other.is_ipv4() && other.port() == address.port());
-    address.is_ipv6() && server.bind.iter().any(same_port)
+    address.is_ipv6() && binds.iter().any(same_port)
 }
 
 /// Whose a Unix socket shall be.
@@ -438,7 +438,7 @@ fn owner_and_group(server: &Server) -> Result<(Option<u32>, Option<u32>), Identi
 }
 
 fn open_tcp(address: SocketAddr, server: &Server, slots: u16, per_slot: bool) -> io::Result<Kind> {
-    let v6_only = is_v6_only(address, server);
+    let v6_only = is_v6_only(address, &server.bind);
     listener::assert_unused(address, v6_only)?;
     if per_slot {
         let sockets = SlotSockets::open(address, v6_only, server.backlog, slots)?;

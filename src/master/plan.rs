@@ -162,13 +162,17 @@ impl Master {
         let listeners = self.plan_listeners(&old.server.bind, &after.loaded);
         let fixed = assert_reloadable(old, new).err();
         let problems = listeners.iter().filter_map(|it| it.problem.clone());
-        let refused: Vec<String> = fixed.into_iter().chain(problems).collect();
-        let changes = changes(
-            &before.loaded,
-            &after.loaded,
-            &fixed_keys_that_differ(old, new),
-            &listeners,
-        );
+        let of_admin = self.admin.rehearse(new);
+        let mut refused_keys = fixed_keys_that_differ(old, new);
+        if !of_admin.is_empty() {
+            refused_keys.push("admin.bind");
+        }
+        let refused: Vec<String> = fixed
+            .into_iter()
+            .chain(problems)
+            .chain(of_admin.iter().map(ToString::to_string))
+            .collect();
+        let changes = changes(&before.loaded, &after.loaded, &refused_keys, &listeners);
         let key_files = key_files(before, &after.loaded);
         let wanted = self.supervisor.wanted();
         let workers = workers(
@@ -227,7 +231,7 @@ impl Master {
 fn changes(
     before: &Loaded,
     after: &Loaded,
-    fixed: &[&str],
+    refused: &[&str],
     listeners: &[ListenerPlan],
 ) -> Vec<Change> {
     let mut changes: Vec<Change> = differences(&before.settings, &after.settings)
@@ -240,7 +244,7 @@ fn changes(
                 origin,
             } = difference;
             Change {
-                effect: effect_of(&key, fixed, listeners),
+                effect: effect_of(&key, refused, listeners),
                 key,
                 before,
                 after,
@@ -253,8 +257,8 @@ fn changes(
     changes
 }
 
-fn effect_of(key: &str, fixed: &[&str], listeners: &[ListenerPlan]) -> Effect {
-    if fixed.contains(&key) {
+fn effect_of(key: &str, refused: &[&str], listeners: &[ListenerPlan]) -> Effect {
+    if refused.contains(&key) {
         return Effect::Refuse;
     }
     let becomes = |effect| listeners.iter().any(|listener| listener.effect == effect);

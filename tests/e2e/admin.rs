@@ -484,6 +484,23 @@ fn addresses_of_monitoring_come_and_go_with_a_reload_and_none_is_one_too() {
 }
 
 #[test]
+fn a_reload_that_monitoring_refuses_leaves_no_listener_behind() {
+    let mut server = monitored(Setup::new()).start();
+    let before = server.status().listeners.len();
+    let (port, path) = (server.port(), server.folder().join("other.sock"));
+    server
+        .config
+        .set("server.bind", vec!["127.0.0.1:0", "unix:other.sock"])
+        .set("admin.bind", port.to_string());
+    server.config.write();
+    let refused = server.cli(["reload"]);
+    assert_ne!(refused.code, Some(0));
+    assert_eq!(server.status().listeners.len(), before);
+    assert!(!path.exists(), "nobody would answer there");
+    client::get(&server.address(), "/hello").unwrap();
+}
+
+#[test]
 fn whoever_does_not_know_openmetrics_gets_the_older_text() {
     let server = monitored(Setup::new()).start();
     let answer = ask_with(

@@ -151,6 +151,17 @@ fn what_a_reload_would_refuse_is_planned_with_its_words() {
     let planned = plan(&server, 2);
     assert_eq!(planned["refused"].as_array().unwrap().len(), 2);
     assert_eq!(planned["refused"][0], refused(&server));
+
+    let busy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = busy.local_addr().unwrap().to_string();
+    let mut server = Setup::new().start();
+    server.config.set("admin.bind", address).write();
+    let planned = plan(&server, 2);
+    assert_eq!(planned["outcome"], "refused");
+    assert_eq!(change(&planned, "admin.bind")[0], "refuse");
+    assert_eq!(planned["refused"][0], refused(&server));
+    drop(busy);
+    assert_eq!(plan(&server, 2)["outcome"], "changes");
 }
 
 #[test]

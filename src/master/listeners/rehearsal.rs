@@ -19,7 +19,7 @@ impl Listeners {
         }
         match bind {
             Bind::Tcp(address) => {
-                listener::assert_unused(*address, is_v6_only(*address, server))
+                listener::assert_unused(*address, is_v6_only(*address, &server.bind))
                     .map_err(|error| ListenError::Open(bind.clone(), error))?;
             }
             Bind::Unix(path) => {
