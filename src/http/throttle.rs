@@ -9,7 +9,7 @@ use crate::app::{AppService, Client};
 use crate::auth::{Claims, Refusal, RefusalClass};
 use crate::config::RateBy;
 use crate::rate_limit::{Requester, TooMany};
-use crate::scoreboard::{Reason, RequestId};
+use crate::scoreboard::RequestId;
 
 impl<S: AppService> Pipeline<S> {
     /// The answer to a request that is one too many for the rule at this place; none when it may go on.
@@ -50,9 +50,7 @@ impl<S: AppService> Pipeline<S> {
             self.note_audit(&refusal, head, id);
             return None;
         }
-        let (method, path) = (head.method.as_str(), head.uri.path());
-        self.seat.refused(Reason::Request);
-        self.unserved.refused(&refusal, (method, path), id);
-        Some(reply::throttled(wait))
+        let asked = (head.method.as_str(), head.uri.path());
+        Some(self.refuse_with(reply::throttled(wait), &refusal, asked, id))
     }
 }
