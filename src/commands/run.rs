@@ -264,6 +264,7 @@ fn admin_setting(assignment: AdminAssignment, guard: Option<Arc<Guard>>) -> admi
         sockets,
         scoreboard,
         ready_min,
+        events,
         keys,
     } = assignment;
     if let (Some(guard), Some(keys)) = (&guard, keys) {
@@ -285,6 +286,7 @@ fn admin_setting(assignment: AdminAssignment, guard: Option<Arc<Guard>>) -> admi
         scoreboard,
         ready_min,
         guard,
+        events,
     }
 }
 
