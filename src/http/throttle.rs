@@ -6,10 +6,11 @@ use http::request::Parts;
 
 use super::{Pipeline, reply};
 use crate::app::{AppService, Client};
-use crate::auth::{Claims, Refusal, RefusalClass};
+use crate::auth::{Claims, Refusal};
 use crate::config::RateBy;
 use crate::rate_limit::{Requester, TooMany};
-use crate::scoreboard::{Reason, RequestId};
+use crate::refusal_class::RefusalClass;
+use crate::scoreboard::RequestId;
 
 impl<S: AppService> Pipeline<S> {
     /// The answer to a request that is one too many for the rule at this place; none when it may go on.
@@ -51,7 +52,7 @@ impl<S: AppService> Pipeline<S> {
             return None;
         }
         let (method, path) = (head.method.as_str(), head.uri.path());
-        self.seat.refused(Reason::Request);
+        self.seat.refused(refusal.class);
         self.unserved.refused(&refusal, (method, path), id);
         Some(reply::throttled(wait))
     }
