@@ -20,7 +20,7 @@ use access::flush_access;
 pub use access::{access_line, access_waits, change_access, end_access};
 use queue::Queue;
 
-use crate::config::{Format, Level, Log};
+use crate::config::{AccessLog, Format, Level, Log};
 use crate::sys::clock;
 use crate::sys::identity::Identity;
 use crate::sys::output::Output;
@@ -71,28 +71,44 @@ pub fn start(config: &Log) -> io::Result<()> {
     begin(config, Lines::open(config)?)
 }
 
-/// As [`start`], in the program that a process which logs has become: `output` is where the lines went.
+/// The files that lines go to, for a program that a process becomes which may not be able to open them itself.
+#[derive(Debug, Default)]
+pub struct Outputs {
+    /// That of the log; none where it goes to standard error.
+    pub log: Option<OwnedFd>,
+    /// That of the access log; none where it goes elsewhere, or there is none.
+    pub access_log: Option<OwnedFd>,
+}
+
+/// As [`start`], in the program that a process which logs has become: `outputs` is where the lines went.
 ///
 /// # Errors
 /// Logging was started before.
-pub fn go_on(config: &Log, output: Option<OwnedFd>) -> io::Result<()> {
-    match output {
+pub fn go_on(config: &Log, access_log: Option<&AccessLog>, outputs: Outputs) -> io::Result<()> {
+    if let (Some(config), Some(output)) = (access_log, outputs.access_log) {
+        access::go_on(config, Output::of(output)?);
+    }
+    match outputs.log {
         Some(output) => begin(config, Lines::with(config, Output::of(output)?)),
         None => start(config),
     }
 }
 
-/// Where lines go, for the program that this process becomes; none where that is standard error.
+/// Where lines go, for the program that this process becomes.
 ///
 /// # Errors
 /// dup(2).
-pub fn output() -> io::Result<Option<OwnedFd>> {
-    LOG.get().map_or(Ok(None), |state| {
+pub fn outputs() -> io::Result<Outputs> {
+    let log = LOG.get().map_or(Ok(None), |state| {
         let log = state.log();
         let output = log.path.as_ref().map(|_| &log.queue.output);
         output
             .map(|output| output.as_fd().try_clone_to_owned())
             .transpose()
+    });
+    Ok(Outputs {
+        log: log?,
+        access_log: access::file()?,
     })
 }
 

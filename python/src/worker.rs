@@ -94,8 +94,21 @@ pub(crate) fn serve(py: Python<'_>, parcel: i32) -> PyResult<u8> {
         });
         // Asked once in a worker.
         let engine = started.get_or_init(|| engine);
-        if load.answer.send(Ok(engine.service())).is_ok() {
-            engine.run(py, application.bind(py))?;
+        let (service, application) = (engine.service(), application.bind(py));
+        // Before the worker says that it is ready.
+        match engine.start(application) {
+            Ok(others) => {
+                // Without whoever waited for it no request can come.
+                drop(load.answer.send(Ok(service)));
+                engine.run(application, others)?;
+            }
+            Err(error) => {
+                let reason = format!(
+                    "`app.threads`: the interpreter cannot start {} threads: {error}",
+                    load.python.threads
+                );
+                let _leaving = load.answer.send(Err(reason.into()));
+            }
         }
     }
     let exit = py.detach(|| io.join()).unwrap_or(WorkerExit::BootFailed);

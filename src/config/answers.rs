@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 pub struct Headers {
     /// On every connection.
     pub always: Vec<(HeaderName, HeaderValue)>,
-    /// Where the connection is encrypted (RFC 6797 section 7.2).
-    pub over_tls: Vec<(HeaderName, HeaderValue)>,
+    /// To who asked by `https`, here or at a trusted proxy (RFC 6797 section 7.2).
+    pub over_https: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// `headers.preset`.

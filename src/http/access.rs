@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HOST, REFERER, USER_AGENT};
-use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, Version};
+use http::header::{HOST, REFERER, USER_AGENT};
+use http::{HeaderName, Method, Request, Response, StatusCode, Version};
 
 use super::Origin;
+use super::dress::stated_length;
 use crate::access_log::{AccessLog, Entry};
 use crate::app::Client;
 use crate::auth::{Claims, Refusal};
@@ -149,7 +150,7 @@ impl Access {
         let has_content =
             self.method != Method::HEAD && !matches!(self.status, 100..=199 | 204 | 205 | 304);
         self.length = if has_content {
-            length(response.headers())
+            stated_length(response.headers())
         } else {
             Some(0)
         };
@@ -266,8 +267,4 @@ impl Unread<'_> {
             .insert(Refused::for_reason("invalid_request", reason));
         self.write(log, &answer);
     }
-}
-
-fn length(fields: &HeaderMap) -> Option<u64> {
-    fields.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

@@ -43,7 +43,7 @@ where
     } else {
         Subject::Application
     };
-    let size = length(response.headers()).or_else(|| {
+    let size = stated_length(response.headers()).or_else(|| {
         let known = body.size_hint().exact();
         known.filter(|_| !asked.is_head)
     });
@@ -59,14 +59,15 @@ where
     }
 }
 
-fn length(headers: &HeaderMap) -> Option<u64> {
+/// The length of the content, as the head of its answer says it.
+pub(super) fn stated_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Adds those that the answer does not have.
 fn add_fields(headers: &mut HeaderMap, fields: &Headers, is_https: bool) {
-    let over_tls = is_https.then_some(&fields.over_tls);
-    for (name, value) in fields.always.iter().chain(over_tls.into_iter().flatten()) {
+    let over_https = is_https.then_some(&fields.over_https);
+    for (name, value) in fields.always.iter().chain(over_https.into_iter().flatten()) {
         if !headers.contains_key(name) {
             headers.insert(name.clone(), value.clone());
         }
@@ -81,11 +82,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_field_is_added_unless_the_answer_has_it_and_some_only_over_tls() {
+    fn a_field_is_added_unless_the_answer_has_it_and_some_only_over_https() {
         let value = HeaderValue::from_static;
         let fields = Headers {
             always: vec![(SERVER, value("a")), (X_FRAME_OPTIONS, value("DENY"))],
-            over_tls: vec![(STRICT_TRANSPORT_SECURITY, value("max-age=1"))],
+            over_https: vec![(STRICT_TRANSPORT_SECURITY, value("max-age=1"))],
         };
         let mut headers = HeaderMap::from_iter([(SERVER, value("own"))]);
         add_fields(&mut headers, &fields, false);

@@ -3,6 +3,7 @@
 
 mod access;
 pub mod activity;
+mod admit;
 mod answer_time;
 mod asked;
 mod body;
@@ -46,7 +47,6 @@ pub use body::ResponseBody;
 use bytes::Bytes;
 use call::Called;
 pub use client_certificate::ClientCertificates;
-use client_certificate::Presented;
 pub use compression::Policy;
 pub use files::Folders;
 pub use forwarded::Forwarding;
@@ -66,10 +66,10 @@ use unserved::Unserved;
 
 use crate::access_log::AccessLog;
 use crate::app::{AppService, BodyEnd, BodyPace, Client, Draining, RequestBody};
-use crate::auth::{Freshness, Guard, Judged, Passed, Refusal, RequestView, UnixTime, Verdict};
+use crate::auth::{Guard, Passed};
 use crate::config::Headers;
 use crate::rate_limit::RateLimits;
-use crate::replay::{ReplayCache, Shown};
+use crate::replay::ReplayCache;
 use crate::scoreboard::{RequestId, SeatWriter};
 use crate::sys::clock;
 use crate::tokens;
@@ -267,14 +267,10 @@ impl<S: AppService> Pipeline<S> {
                 let throttled = self.throttled(rule, claims.as_deref(), &head, client, id);
                 let blocked =
                     throttled.or_else(|| self.blocked(&head, claims.as_deref(), &track, id));
-                self.told.begin(&mut head.extensions);
-                if let Some(claims) = claims {
+                if let Some(claims) = &claims {
                     track.asked.is_authenticated = true;
-                    track.claims(&claims);
-                    head.extensions.insert(claims);
+                    track.claims(claims);
                 }
-                head.extensions.insert(id);
-                origin.describe_in(&mut head.extensions, client);
                 if let Some(response) = blocked {
                     drop(body);
                     Err(response)
@@ -287,6 +283,12 @@ impl<S: AppService> Pipeline<S> {
                         drop(body);
                         return Ok(self.answer_with_file(file, track, id, &body_end));
                     }
+                    self.told.begin(&mut head.extensions);
+                    if let Some(claims) = claims {
+                        head.extensions.insert(claims);
+                    }
+                    head.extensions.insert(id);
+                    origin.describe_in(&mut head.extensions, client);
                     if head.version == Version::HTTP_11 {
                         head.extensions.insert(origin.activity.early_hints());
                     }
@@ -379,89 +381,6 @@ impl<S: AppService> Pipeline<S> {
         let asked = Asked::of(request, (origin, client), &self.settings.compression);
         let activity = Arc::clone(&origin.activity);
         Track::begin(id, started, activity, in_flight, access, asked)
-    }
-
-    /// Judges a request; of one that may pass, the path becomes the one that was judged, and forged fields go.
-    async fn admit(
-        &self,
-        head: &mut http::request::Parts,
-        (origin, client): (&Origin, Client),
-        track: &mut Track,
-    ) -> Result<Passed, Refusal> {
-        let certificates = &self.settings.client_certificates;
-        let certificate = certificates.take(&mut head.headers, origin)?;
-        let certificate = certificate.as_ref();
-        let mut judged = self.judge(head, certificate, client.is_https);
-        if let Some(key) = &judged.wanted
-            // Boxed: the memory of every connection would else have room for it.
-            && Box::pin(self.fresh_keys.wait_for(key)).await
-        {
-            judged = self.judge(head, certificate, client.is_https);
-        }
-        track.decided_by(judged.rule);
-        let passed = match self.settle(judged.verdict) {
-            Verdict::Pass(passed) => passed,
-            Verdict::Refuse(refusal) => return Err(refusal),
-        };
-        if let Some(uri) = target::canonical(&head.uri)? {
-            head.uri = uri;
-        }
-        // Only now: a token may stand in such a field, as in `X-Auth-Token`.
-        identity_fields::replace(
-            &mut head.headers,
-            self.guard.identity_fields(),
-            passed.claims.as_deref(),
-        );
-        Ok(passed)
-    }
-
-    fn judge(
-        &self,
-        head: &http::request::Parts,
-        certificate: Option<&Presented<'_>>,
-        is_https: bool,
-    ) -> Judged {
-        let view = RequestView {
-            method: head.method.as_str(),
-            path: head.uri.path(),
-            query: head.uri.query(),
-            headers: &head.headers,
-            client_certificate: certificate.map(|certificate| &*certificate.der),
-            client_names: certificate.map_or(&[], |certificate| &*certificate.names),
-            is_https,
-        };
-        let now = UnixTime(clock::unix().as_secs());
-        let judged = self.guard.judge_request(&view, now);
-        let (hits, misses) = self.guard.token_counts();
-        self.seat.note_tokens(hits, misses);
-        judged
-    }
-
-    /// The verdict on a request whose proof, where it has one, must not have been shown before, to whichever worker.
-    fn settle(&self, verdict: Verdict) -> Verdict {
-        let passed = match verdict {
-            Verdict::Pass(passed) => passed,
-            refused @ Verdict::Refuse(_) => return refused,
-        };
-        let Some(proof) = &passed.proof else {
-            return Verdict::Pass(passed);
-        };
-        // The master has made the cache where an issuer asks for proofs.
-        let shown = self.replay.as_ref().map_or(Shown::Full, |replay| {
-            let now = clock::unix().as_secs();
-            replay.show(&proof.fingerprint, proof.until.0, now)
-        });
-        let freshness = match shown {
-            Shown::First => Freshness::Fresh,
-            Shown::Again => Freshness::Seen,
-            Shown::Full => {
-                tracing::warn!(
-                    "the replay cache is full: too many DPoP proofs within `auth.dpop_window`"
-                );
-                Freshness::Unknown
-            }
-        };
-        self.guard.settle(passed, freshness)
     }
 
     fn finish(

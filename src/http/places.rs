@@ -128,12 +128,9 @@ impl<S: AppService> Pipeline<S> {
                 };
                 self.seat.overloaded();
                 self.unserved.overloaded(reason, id);
-                let mut answer = reply::overloaded();
-                if self.settings.access_log.is_some() {
-                    let refused = Refused::for_reason("overloaded", reason);
-                    answer.extensions_mut().insert(refused);
-                }
-                Err(answer)
+                Err(self.with_reason(reply::overloaded(), || {
+                    Refused::for_reason("overloaded", reason)
+                }))
             }
         }
     }

@@ -34,11 +34,30 @@ impl<S: AppService> Pipeline<S> {
         path: &str,
         id: RequestId,
     ) -> Response<Bytes> {
+        self.refuse_with(reply::refusal(refusal), refusal, (method, path), id)
+    }
+
+    /// As [`Self::refuse`], where the client is told more than the refusal says.
+    pub(super) fn refuse_with(
+        &self,
+        answer: Response<Bytes>,
+        refusal: &Refusal,
+        (method, path): (&str, &str),
+        id: RequestId,
+    ) -> Response<Bytes> {
         self.seat.refused(refusal.class);
         self.unserved.refused(refusal, (method, path), id);
-        let mut answer = reply::refusal(refusal);
+        self.with_reason(answer, || Refused::new(refusal))
+    }
+
+    /// The answer to a request that is not served; where there is an access log, its line says why.
+    pub(super) fn with_reason(
+        &self,
+        mut answer: Response<Bytes>,
+        reason: impl FnOnce() -> Refused,
+    ) -> Response<Bytes> {
         if self.settings.access_log.is_some() {
-            answer.extensions_mut().insert(Refused::new(refusal));
+            answer.extensions_mut().insert(reason());
         }
         answer
     }
@@ -120,12 +139,9 @@ impl<S: AppService> Pipeline<S> {
         let left = until.checked_sub(clock::monotonic())?;
         self.seat.blocked();
         self.unserved.blocked(fingerprint, head, id);
-        let mut answer = reply::blocked(left);
-        if self.settings.access_log.is_some() {
-            let refused = Refused::for_reason("poison_guard", "workers died of it");
-            answer.extensions_mut().insert(refused);
-        }
-        Some(answer)
+        Some(self.with_reason(reply::blocked(left), || {
+            Refused::for_reason("poison_guard", "workers died of it")
+        }))
     }
 }
 

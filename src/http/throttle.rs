@@ -51,9 +51,7 @@ impl<S: AppService> Pipeline<S> {
             self.note_audit(&refusal, head, id);
             return None;
         }
-        let (method, path) = (head.method.as_str(), head.uri.path());
-        self.seat.refused(refusal.class);
-        self.unserved.refused(&refusal, (method, path), id);
-        Some(reply::throttled(wait))
+        let asked = (head.method.as_str(), head.uri.path());
+        Some(self.refuse_with(reply::throttled(wait), &refusal, asked, id))
     }
 }

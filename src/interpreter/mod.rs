@@ -15,8 +15,8 @@ use crate::config::{Python, Sources, Text};
 use crate::key_files::{Files, Secrets};
 use crate::logging;
 use crate::sys::handover::{self, Luggage};
-use crate::sys::{process, signals};
-use crate::worker::{Task, WorkerExit};
+use crate::sys::{process, signals, systemd};
+use crate::worker::{self, Task, WorkerExit};
 
 pub use parcel::{Received, receive};
 
@@ -86,11 +86,9 @@ impl Interpreter {
     }
 
     fn exec(&self, task: &Task, secrets: &Secrets) -> std::io::Error {
-        let (program, worker) = (&self.program, task.worker);
-        // With the privileges that it was opened with before.
-        if let Err(error) = logging::change(&task.config.log) {
-            tracing::error!(worker, %error, "cannot open the log file, the old one stays in use");
-        }
+        let (program, number) = (&self.program, task.worker);
+        // With the privileges that they were opened with before.
+        worker::change_logs(task);
         // Start-up files of an interpreter may belong to the application's user: none of it runs as root. To die with the master
         // outlives execve(2), a change of user it does not.
         let prepared = signals::block_all()
@@ -107,14 +105,14 @@ impl Interpreter {
             let reason = format!("cannot enter `app.chdir` `{folder}`: {error}");
             return std::io::Error::new(error.kind(), reason);
         }
-        let log = match logging::output() {
-            Ok(log) => log,
+        let outputs = match logging::outputs() {
+            Ok(outputs) => outputs,
             Err(error) => return error,
         };
         let mut luggage = Luggage::default();
         let packed = parcel::pack(
             (&self.text, &self.sources, &self.files),
-            (task, secrets, log.as_ref()),
+            (task, secrets, &outputs),
             &mut luggage,
         );
         let sealed = packed.and_then(|bytes| handover::sealed_file("destrier-parcel", &bytes));
@@ -136,7 +134,7 @@ impl Interpreter {
             pack(parcel.as_fd()),
             pack(task.channel.as_fd()),
             // For people.
-            format!("destrier worker {worker}: {}", python.wsgi).into(),
+            format!("destrier worker {number}: {}", python.wsgi).into(),
         ];
         luggage.exec_in(program.path.as_os_str(), &arguments, &program.environment)
     }
@@ -196,14 +194,6 @@ fn extension() -> Result<PathBuf, String> {
 
 /// Variables that tell this very process something.
 fn is_for_the_master(name: &OsStr) -> bool {
-    const OURS: [&str; 7] = [
-        "NOTIFY_SOCKET",
-        "LISTEN_PID",
-        "LISTEN_FDS",
-        "LISTEN_FDNAMES",
-        "WATCHDOG_USEC",
-        "WATCHDOG_PID",
-        EXTENSION_VARIABLE,
-    ];
-    OURS.iter().any(|ours| name == *ours)
+    let mut ours = systemd::VARIABLES.into_iter().chain([EXTENSION_VARIABLE]);
+    ours.any(|ours| name == ours)
 }

@@ -4,15 +4,15 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{self, Log, Sources, Text};
+use crate::config::{self, Sources, Text};
 use crate::key_files::{Files, MissingSecret, Secrets};
-use crate::logging;
+use crate::logging::{self, Outputs};
 use crate::rate_limit::RateTable;
 use crate::replay::{self, ReplayCache};
 use crate::scoreboard::{self, Scoreboard};
@@ -46,6 +46,7 @@ struct Parcel<'a> {
     replay: Option<i32>,
     rates: Option<i32>,
     log: Option<i32>,
+    access_log: Option<i32>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -57,13 +58,14 @@ struct Listener {
     inherited: bool,
 }
 
-/// Writes down what `task` is made of, and puts its descriptors with the luggage.
+/// Writes down what `task` is made of, and puts its descriptors with the luggage. What has one more needs it in
+/// `Assignment::descriptors` of the master too, or it is closed by now.
 ///
 /// # Errors
 /// It cannot be written, which does not happen to what it is made of.
 pub(super) fn pack<'a>(
     (text, sources, files): (&Text, &Sources, &Files),
-    (task, secrets, log): (&'a Task, &Secrets, Option<&'a OwnedFd>),
+    (task, secrets, outputs): (&'a Task, &Secrets, &'a Outputs),
     luggage: &mut Luggage<'a>,
 ) -> io::Result<Vec<u8>> {
     let listeners = task.listeners.iter().map(|listener| Listener {
@@ -91,7 +93,11 @@ pub(super) fn pack<'a>(
         seat,
         replay: task.replay.as_ref().map(|it| luggage.pack(it.file())),
         rates: task.rates.as_ref().map(|it| luggage.pack(it.file())),
-        log: log.map(|log| luggage.pack(log.as_fd())),
+        log: outputs.log.as_ref().map(|it| luggage.pack(it.as_fd())),
+        access_log: outputs
+            .access_log
+            .as_ref()
+            .map(|it| luggage.pack(it.as_fd())),
     };
     serde_json::to_vec(&parcel).map_err(io::Error::other)
 }
@@ -101,18 +107,18 @@ pub(super) fn pack<'a>(
 pub struct Received {
     /// What [`crate::worker::run`] is given.
     pub task: Task,
-    /// Where the log goes; none: to standard error.
-    log: Option<OwnedFd>,
+    outputs: Outputs,
 }
 
 impl Received {
-    /// Starts the log of this process, which goes on where that of the worker before went.
+    /// Starts the logs of this process, which go on where those of the worker before went.
     ///
     /// # Errors
     /// Logging was started before.
     pub fn start_log(&mut self) -> io::Result<()> {
-        let log: &Log = &self.task.config.log;
-        logging::go_on(log, self.log.take())
+        let config = &self.task.config;
+        let outputs = std::mem::take(&mut self.outputs);
+        logging::go_on(&config.log, config.access_log.as_ref(), outputs)
     }
 }
 
@@ -163,7 +169,11 @@ pub fn receive(number: i32) -> io::Result<Received> {
     let listeners = listeners.collect::<io::Result<_>>()?;
     // What it shall be to the system it is already.
     let identity = Identity::find(None, None, None, config.process.umask);
-    let log = parcel.log.map(|number| legacy.take(number)).transpose()?;
+    let mut output = |number: Option<i32>| number.map(|it| legacy.take(it)).transpose();
+    let outputs = Outputs {
+        log: output(parcel.log)?,
+        access_log: output(parcel.access_log)?,
+    };
     // Last: what is wrong before is told on it.
     let channel = Legacy::claim(&channel)?.take(parcel.channel)?;
     let task = Task {
@@ -183,7 +193,7 @@ pub fn receive(number: i32) -> io::Result<Received> {
         rates,
         identity: identity.map_err(io::Error::other)?,
     };
-    Ok(Received { task, log })
+    Ok(Received { task, outputs })
 }
 
 #[derive(Deserialize)]
@@ -200,6 +210,7 @@ impl Parcel<'_> {
             .chain(self.replay)
             .chain(self.rates)
             .chain(self.log)
+            .chain(self.access_log)
             .collect()
     }
 }

@@ -1,6 +1,7 @@
 //! The lines of the access log, on their way to where the configuration says.
 
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -98,6 +99,24 @@ pub(super) fn descriptor() -> Option<Keep> {
         .map(|access| Keep::new(&access.queue.output))
 }
 
+/// The file that lines go to, where it is a file of their own.
+pub(super) fn file() -> io::Result<Option<OwnedFd>> {
+    let access = access();
+    let of_file = access
+        .as_ref()
+        .filter(|access| matches!(access.target, AccessTarget::File(_)));
+    of_file
+        .map(|access| access.queue.output.as_fd().try_clone_to_owned())
+        .transpose()
+}
+
+/// Lines go on to `output`, where `config` names a file.
+pub(super) fn go_on(config: &AccessLog, output: Output) {
+    if matches!(config.to, AccessTarget::File(_)) {
+        *access() = Some(Access::new(&config.to, output));
+    }
+}
+
 pub(super) fn after_fork() {
     if let Some(access) = &mut *access() {
         access.queue.forget();
@@ -118,14 +137,18 @@ fn open(target: &AccessTarget) -> io::Result<Option<Access>> {
         AccessTarget::File(path) => Output::file(path)?,
         AccessTarget::Syslog(path) | AccessTarget::Journald(path) => Output::datagrams(path)?,
     };
-    Ok(Some(Access {
-        target: target.clone(),
-        queue: Queue::new(output),
-        was_told: false,
-    }))
+    Ok(Some(Access::new(target, output)))
 }
 
 impl Access {
+    fn new(target: &AccessTarget, output: Output) -> Self {
+        Self {
+            target: target.clone(),
+            queue: Queue::new(output),
+            was_told: false,
+        }
+    }
+
     fn flush(&mut self) -> bool {
         let waits = self.queue.flush();
         if self.queue.lost() > 0 {

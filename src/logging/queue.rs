@@ -30,6 +30,7 @@ struct Piece {
     bytes: Vec<u8>,
     /// So many are lost if it is.
     lines: u64,
+    /// A part of a line stands before what is left of it.
     is_begun: bool,
 }
 
@@ -127,11 +128,12 @@ impl Queue {
     /// Sends the first bytes of the batch, which are whole lines.
     fn send(&mut self, end: usize) {
         self.send_waiting();
-        if self.is_torn {
+        // Until its line break is written, or waits to be.
+        let follows_torn = std::mem::take(&mut self.is_torn);
+        if follows_torn {
             self.batch.insert(0, b'\n');
-            self.is_torn = false;
-            return self.send(end + 1);
         }
+        let end = end + usize::from(follows_torn);
         let lines = std::mem::take(&mut self.batch_lines);
         let bytes = self.batch.get(..end).unwrap_or_default();
         // What waits comes first.
@@ -144,9 +146,13 @@ impl Queue {
             Ok(sent) if sent == bytes.len() => self.failure = None,
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
                 self.lost += lines;
+                self.is_torn = follows_torn;
                 self.failure = Some(error);
             }
-            Err(_) if !self.has_room() => self.lost += lines,
+            Err(_) if !self.has_room() => {
+                self.lost += lines;
+                self.is_torn = follows_torn;
+            }
             Ok(_) | Err(_) => {
                 let sent = sent.unwrap_or_default();
                 let rest = bytes.get(sent..).unwrap_or_default().to_vec();
@@ -154,7 +160,7 @@ impl Queue {
                 self.waiting.push_back(Piece {
                     bytes: rest,
                     lines,
-                    is_begun: sent > 0,
+                    is_begun: sent > 0 || follows_torn,
                 });
                 if sent > 0 {
                     // The reason why it was not all.
@@ -304,6 +310,45 @@ mod tests {
     fn the_line_after_one_that_was_torn_begins_anew() {
         let (mut queue, mut reader) = pipe();
         queue.is_torn = true;
+        push(&mut queue, "whole");
+        queue.flush();
+        assert_eq!(read(&mut reader), "\nwhole\n");
+    }
+
+    #[test]
+    fn a_torn_line_is_not_forgotten_while_others_are_lost_after_it() {
+        for is_full in [false, true] {
+            let (mut queue, reader) = pipe();
+            queue.is_torn = true;
+            if is_full {
+                queue.waiting_bytes = WAITING_MAX;
+                while write(&mut queue.output, &[0; 4096]).is_ok() {}
+            }
+            let reader = is_full.then_some(reader);
+            push(&mut queue, "lost");
+            queue.flush();
+            assert_eq!(queue.lost(), 1);
+            drop(reader);
+            let (new, mut reader) = pipe();
+            queue.output = new.output;
+            push(&mut queue, "whole");
+            queue.flush();
+            assert_eq!(read(&mut reader), "\nwhole\n", "{is_full}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_waited_after_a_torn_one_and_was_lost_leaves_it_torn() {
+        let (mut queue, reader) = pipe();
+        queue.is_torn = true;
+        while write(&mut queue.output, &[0; 4096]).is_ok() {}
+        push(&mut queue, "lost");
+        assert!(queue.flush(), "it waits");
+        drop(reader);
+        assert!(!queue.flush());
+        assert_eq!(queue.lost(), 1);
+        let (new, mut reader) = pipe();
+        queue.output = new.output;
         push(&mut queue, "whole");
         queue.flush();
         assert_eq!(read(&mut reader), "\nwhole\n");

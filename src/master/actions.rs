@@ -19,7 +19,7 @@ use crate::logging;
 use crate::supervisor::{
     Action, Caller, Done, Event, Generation, KillReason, Slot, State, WorkerId,
 };
-use crate::sys::process::{self, Keep, ProcessId};
+use crate::sys::process::{self, ProcessId};
 
 impl Master {
     pub(super) fn perform(&mut self, action: Action, events: &mut VecDeque<Event>) {
@@ -185,15 +185,6 @@ impl Master {
             .crew
             .take_seat()
             .ok_or("too many workers: every seat on the scoreboard is taken")?;
-        let mut keep = vec![Keep::new(&theirs)];
-        keep.extend(listeners.iter().map(|listener| Keep::new(&listener.socket)));
-        keep.extend(logging::descriptors());
-        // A worker that becomes another program maps them anew.
-        if loaded.config.app.python.is_some() {
-            keep.push(Keep::new(self.scoreboard.file()));
-            keep.extend(self.replay.as_ref().map(|replay| Keep::new(replay.file())));
-            keep.extend(self.rates.as_ref().map(|rates| Keep::new(rates.file())));
-        }
         let assignment = Assignment {
             master: ProcessId::own(),
             worker: id.0,
@@ -207,6 +198,9 @@ impl Master {
             rates: self.rates.clone(),
             identity: identity.clone(),
         };
+        let becomes_program = loaded.config.app.python.is_some();
+        let mut keep = assignment.descriptors(becomes_program);
+        keep.extend(logging::descriptors());
         let (scoreboard, serve) = (Arc::clone(&self.scoreboard), Rc::clone(&loaded.serve));
         let forked = process::fork_worker(&keep, move || {
             logging::after_fork();

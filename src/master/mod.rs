@@ -76,7 +76,7 @@ use crate::supervisor::{Caller, Event, ExitReason, Generation, Now, Supervisor};
 use crate::sys::identity::Identity;
 use crate::sys::listener::ListeningSocket;
 use crate::sys::machine::Processors;
-use crate::sys::process::ProcessId;
+use crate::sys::process::{Keep, ProcessId};
 use crate::sys::signals::Signals;
 use crate::sys::systemd::Notifier;
 use crate::sys::{clock, poll};
@@ -159,6 +159,34 @@ pub struct Assignment {
     pub rates: Option<Arc<RateTable>>,
     /// What it shall become before it runs anything of the application.
     pub identity: Identity,
+}
+
+impl Assignment {
+    /// The descriptors that it is made of; `all` of them for a worker that becomes another program, which maps shared memory
+    /// anew. Each field is named, so that a new one is decided on here: what is not kept is closed in the worker.
+    fn descriptors(&self, all: bool) -> Vec<Keep> {
+        let Self {
+            channel,
+            listeners,
+            seat,
+            replay,
+            rates,
+            master: _,
+            worker: _,
+            slot: _,
+            generation: _,
+            workers: _,
+            identity: _,
+        } = self;
+        let mut keep = vec![Keep::new(channel)];
+        keep.extend(listeners.iter().map(|listener| Keep::new(&listener.socket)));
+        if all {
+            keep.push(Keep::new(seat.place().0.file()));
+            keep.extend(replay.as_ref().map(|replay| Keep::new(replay.file())));
+            keep.extend(rates.as_ref().map(|rates| Keep::new(rates.file())));
+        }
+        keep
+    }
 }
 
 /// The master's state; see the module.

@@ -14,7 +14,7 @@ use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, killpg, sigprocmask};
 use nix::unistd::{Pid, execve};
 
-use super::handover::words;
+use super::handover::{variables, words};
 use super::process::ProcessId;
 
 /// So much of each stream is listened to; one that goes on is closed.
@@ -125,16 +125,12 @@ impl Program {
         without: &[&str],
     ) -> io::Result<Self> {
         let name = path.as_os_str().to_owned();
-        let variables = std::env::vars_os().filter(|(name, _)| without.iter().all(|it| name != it));
-        let environment = variables.map(|(mut variable, value)| {
-            variable.push("=");
-            variable.push(value);
-            variable
-        });
+        let environment =
+            std::env::vars_os().filter(|(name, _)| without.iter().all(|it| name != it));
         Ok(Self {
             path: CString::new(name.as_bytes())?,
             arguments: words([name].into_iter().chain(arguments))?,
-            environment: words(environment)?,
+            environment: variables(environment)?,
         })
     }
 

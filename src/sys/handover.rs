@@ -138,14 +138,20 @@ fn exec_in(
     environment: &[(OsString, OsString)],
 ) -> io::Result<Infallible> {
     let path = CString::new(path.as_bytes())?;
-    let variable = |(name, value): &(OsString, OsString)| {
-        let mut variable = name.clone();
+    let environment = variables(environment.iter().cloned())?;
+    Ok(execve(&path, &words(arguments)?, &environment)?)
+}
+
+/// An environment, names and values, as execve(2) takes it.
+pub(super) fn variables(
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> io::Result<Vec<CString>> {
+    let variable = |(mut variable, value): (OsString, OsString)| {
         variable.push("=");
         variable.push(value);
         variable
     };
-    let environment = words(environment.iter().map(variable))?;
-    Ok(execve(&path, &words(arguments)?, &environment)?)
+    words(environment.into_iter().map(variable))
 }
 
 /// As execve(2) takes them.

@@ -14,6 +14,16 @@ use super::{clock, listener};
 /// The first descriptor that is passed (`sd_listen_fds(3)`).
 const FIRST: RawFd = 3;
 
+/// The variables in which a service manager tells a process what is meant for that process alone.
+pub const VARIABLES: [&str; 6] = [
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+];
+
 /// The notification socket, if systemd gave one.
 #[derive(Debug)]
 pub struct Notifier(Option<(UnixDatagram, SocketAddr)>);

@@ -222,9 +222,10 @@ impl<T: ClientStream> AsyncWrite for Watched<T> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.is_flushed = true;
-        ready!(self.poll_ahead(context))?;
+        // Before it is looked: what a thread of the application says from now on wakes, what it has said before is seen.
         let requests = self.activity.requests();
         self.activity.ahead.register(requests, context.waker());
+        ready!(self.poll_ahead(context))?;
         // What is encrypted waits where it was written to.
         let polled = Pin::new(&mut self.stream).poll_flush(context);
         self.note_write(polled.is_pending());

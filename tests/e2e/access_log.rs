@@ -201,6 +201,26 @@ fn requests_that_are_not_served_have_lines_too() {
 }
 
 #[test]
+fn a_request_that_is_one_too_many_has_its_reason_on_its_line() {
+    let mut setup = to_file("json");
+    setup
+        .config
+        .set_auth("[[auth.rule]]\npath = \"/hello\"\naccess = \"public\"\nrate = \"1/day\"\n");
+    let server = setup.start();
+    assert!(get(&server, "/hello", "").starts_with("HTTP/1.1 200 "));
+    assert!(get(&server, "/hello", "").starts_with("HTTP/1.1 429 "));
+    let [served, refused] = wait_for_json(&server, 2).try_into().unwrap();
+    assert_eq!(served["refusal"], Value::Null, "{served}");
+    assert_eq!(refused["status"], 429, "{refused}");
+    assert_eq!(refused["refusal"], "throttled", "{refused}");
+    let reason = refused["reason"].as_str();
+    assert!(
+        reason.is_some_and(|it| it.contains("auth.rule[0]")),
+        "{refused}"
+    );
+}
+
+#[test]
 fn http_2_and_tls_are_named() {
     let authority = Authority::new();
     let mut setup = to_file("json")

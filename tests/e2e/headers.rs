@@ -79,7 +79,7 @@ fn every_answer_has_the_fields_that_are_configured() {
             Some("default-src 'self'")
         );
         assert_eq!(answer.field("referrer-policy"), None, "{line}");
-        // Not over TLS, so it would mean nothing (RFC 6797 section 7.2).
+        // Not over https, so it would mean nothing (RFC 6797 section 7.2).
         assert_eq!(answer.field("strict-transport-security"), None, "{line}");
     }
 }
@@ -117,4 +117,13 @@ fn browsers_are_told_to_stay_with_https_only_over_https() {
         said.contains("strict-transport-security: max-age=31536000\r\n"),
         "{answer}"
     );
+    // By the word of a proxy that took off TLS too, and of nobody else.
+    for (trusted, said) in [("127.0.0.1", Some("max-age=31536000")), ("192.0.2.1", None)] {
+        let server = Setup::new()
+            .set("headers.preset", "strict")
+            .set("server.trusted_proxies", vec![trusted])
+            .start();
+        let answer = ask(&server, "GET /hello", &["x-forwarded-proto: https"]);
+        assert_eq!(answer.field("strict-transport-security"), said, "{trusted}");
+    }
 }

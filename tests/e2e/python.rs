@@ -1,7 +1,9 @@
 //! Python applications: the same promises, in the application's own interpreter.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -159,6 +161,24 @@ fn an_application_that_fails_to_load_is_told_with_its_place_and_its_traceback() 
             server.assert_said("the application failed to load");
         }
     }
+}
+
+#[test]
+fn threads_that_cannot_be_started_are_told_at_the_boot() {
+    let setup = python::setup()
+        .set("app.wsgi", "limited")
+        .set("app.threads", 3);
+    // As where the limit on processes is reached, at the second one.
+    write(
+        &setup,
+        "limited.py",
+        "import threading\nfrom app import application\nstart = threading.Thread.start\ndef limited(self):\n    if self.name == 'destrier-2': raise RuntimeError(\"can't start new thread\")\n    start(self)\nthreading.Thread.start = limited\n",
+    );
+    let reason = reason(setup);
+    assert!(
+        reason.contains("`app.threads`: the interpreter cannot start 3 threads: RuntimeError: can't start new thread"),
+        "{reason}"
+    );
 }
 
 #[test]
@@ -329,6 +349,40 @@ fn a_worker_is_somebody_else_before_its_interpreter_runs() {
             .all(|uid| uid == user.uid.to_string()),
         "{uids}"
     );
+}
+
+#[test]
+fn the_access_log_is_where_the_user_of_the_workers_cannot_go() {
+    if unprivileged().is_none() {
+        return;
+    }
+    let setup = python::setup()
+        .set("process.user", "nobody")
+        .set("workers.count", 1)
+        .set("access_log.enabled", true)
+        .set("access_log.to", "logs/access.log");
+    let mode = |path: &Path, mode| {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    };
+    mode(setup.folder(), 0o755);
+    fs::create_dir(setup.folder().join("logs")).unwrap();
+    mode(&setup.folder().join("logs"), 0o700);
+    let server = setup.start();
+    let first = server.folder().join("logs/access.log");
+    let is_written = |file: &Path, path: &str| {
+        client::get(&server.address(), path).unwrap();
+        eventually("a line", || {
+            let text = fs::read_to_string(file).unwrap_or_default();
+            text.contains(path).then_some(())
+        });
+    };
+    is_written(&first, "/one");
+    // A worker that was born after the rotation writes to the new file.
+    fs::rename(&first, first.with_extension("old")).unwrap();
+    server.signal(Signal::SIGUSR1);
+    server.wait_for_log(Mark::START, "log files opened anew");
+    server.reload();
+    is_written(&first, "/two");
 }
 
 #[test]

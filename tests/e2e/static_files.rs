@@ -153,6 +153,7 @@ fn only_get_and_head_are_for_files() {
         );
         assert_eq!(answer.status, 405, "{method}");
         assert_eq!(answer.field("allow"), Some("GET, HEAD"), "{method}");
+        assert_eq!(answer.field("x-content-type-options"), Some("nosniff"));
     }
     let (get, alone) = (
         ask(&server, "GET /assets/a.txt", &[]),

@@ -19,7 +19,7 @@ const PIECES: usize = 8;
 pub(super) enum Source {
     /// All of it.
     Whole(Bytes),
-    /// It arrives meanwhile; what ends with an error is not all of it.
+    /// It arrives meanwhile, and an empty piece is its end; what ends in another way is not all of it.
     Arriving(mpsc::Receiver<Result<Bytes, BoxError>>),
 }
 
@@ -96,10 +96,9 @@ where
                 // The call is over; nobody reads the rest.
                 () = sender.closed() => return,
             };
-            let Some(piece) = piece else {
-                return;
-            };
-            let is_last = piece.is_err();
+            // The end is said: a task that is dropped when the worker exits would look like it.
+            let piece = piece.unwrap_or_else(|| Ok(Bytes::new()));
+            let is_last = piece.as_ref().map_or(true, Bytes::is_empty);
             if sender.send(piece).await.is_err() || is_last {
                 return;
             }

@@ -225,7 +225,10 @@ impl Exchange {
             }
             started @ Phase::Started(..) => {
                 state.phase = started;
-                self.answer(state, Bytes::new())
+                let answered = self.answer(state, Bytes::new());
+                // What the application does in `close` may take long.
+                self.shared.completions.announce();
+                answered
             }
             Phase::Sending(pieces, left) => {
                 drop(state);

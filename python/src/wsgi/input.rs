@@ -69,15 +69,16 @@ impl Reader {
             let Some(source) = &mut self.source else {
                 return Ok(false);
             };
-            match py.detach(|| source.blocking_recv()) {
-                Some(Ok(piece)) => self.here = piece,
-                Some(Err(error)) => {
+            let piece = py.detach(|| source.blocking_recv());
+            match piece.unwrap_or_else(|| Err("the worker exits".into())) {
+                Ok(piece) if piece.is_empty() => self.source = None,
+                Ok(piece) => self.here = piece,
+                Err(error) => {
                     self.source = None;
                     return Err(PyConnectionError::new_err(format!(
                         "the content of the request did not arrive: {error}"
                     )));
                 }
-                None => self.source = None,
             }
         }
         Ok(true)

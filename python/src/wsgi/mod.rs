@@ -78,19 +78,34 @@ impl Engine {
         WsgiService::new(Arc::clone(&self.0))
     }
 
-    /// Calls the application on this thread and on as many others as the settings say, until no request can come any more and
-    /// all threads are out of the application. That may be never: it is for the caller to see to it that the process ends.
+    /// Starts as many threads as the settings say besides this one, which call the application.
     ///
     /// # Errors
-    /// The interpreter starts no more threads, or what an application gets cannot be made.
-    pub(crate) fn run(&self, py: Python<'_>, app: &Bound<'_, PyAny>) -> PyResult<()> {
+    /// The interpreter starts no more threads. Nothing is called, and those that it did start are gone.
+    pub(crate) fn start<'py>(&self, app: &Bound<'py, PyAny>) -> PyResult<Threads<'py>> {
+        let mut threads = Threads(Vec::new());
+        match self.start_others(app, &mut threads) {
+            Ok(()) => Ok(threads),
+            Err(error) => {
+                self.0.queue.close();
+                threads.join()?;
+                Err(error)
+            }
+        }
+    }
+
+    fn start_others<'py>(
+        &self,
+        app: &Bound<'py, PyAny>,
+        threads: &mut Threads<'py>,
+    ) -> PyResult<()> {
+        let py = app.py();
         let threading = py.import("threading")?;
         let rounds = Rounds {
             engine: self.clone(),
             app: app.clone().unbind(),
         };
         let rounds = Bound::new(py, rounds)?;
-        let mut threads = Vec::new();
         for number in 1..self.0.settings.threads {
             // Of the interpreter, which gives them stacks that are large enough for its own depth of calls. Daemons: whether one that
             // does not return holds up the exit is decided elsewhere.
@@ -100,13 +115,19 @@ impl Engine {
             options.set_item("daemon", true)?;
             let thread = threading.call_method("Thread", (), Some(&options))?;
             thread.call_method0("start")?;
-            threads.push(thread);
-        }
-        self.run_thread(py, app)?;
-        for thread in threads {
-            thread.call_method0("join")?;
+            threads.0.push(thread);
         }
         Ok(())
+    }
+
+    /// Calls the application on this thread, while `others` do, until no request can come any more and all threads are out of
+    /// the application. That may be never: it is for the caller to see to it that the process ends.
+    ///
+    /// # Errors
+    /// What an application gets cannot be made.
+    pub(crate) fn run(&self, app: &Bound<'_, PyAny>, others: Threads<'_>) -> PyResult<()> {
+        self.run_thread(app.py(), app)?;
+        others.join()
     }
 
     /// Calls the application for one request after the other, on this thread, until the engine is closed and no request waits.
@@ -147,6 +168,19 @@ impl Engine {
         for seat in self.0.seats().iter() {
             seat.tell(waiting);
         }
+    }
+}
+
+/// Threads of the interpreter.
+#[derive(Debug)]
+pub(crate) struct Threads<'py>(Vec<Bound<'py, PyAny>>);
+
+impl Threads<'_> {
+    fn join(self) -> PyResult<()> {
+        for thread in self.0 {
+            thread.call_method0("join")?;
+        }
+        Ok(())
     }
 }
 

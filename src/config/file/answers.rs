@@ -14,8 +14,8 @@ use crate::config::{CompressionAlgorithm, HeaderPreset};
 #[serde(default, expecting = "a table")]
 #[schemars(deny_unknown_fields)]
 pub(in crate::config) struct Headers {
-    /// `none`, or `strict`: X-Content-Type-Options, X-Frame-Options, Referrer-Policy, Cross-Origin-Opener-Policy, and over TLS
-    /// Strict-Transport-Security.
+    /// `none`, or `strict`: X-Content-Type-Options, X-Frame-Options, Referrer-Policy, Cross-Origin-Opener-Policy, and over
+    /// https Strict-Transport-Security.
     pub preset: HeaderPreset,
     /// Fields by name, which add to those of the preset or replace them; with the empty value a field of the preset is left out.
     pub default: BTreeMap<String, String>,

@@ -12,8 +12,12 @@ fn fields(text: &str) -> String {
         format!("{name}: {}", value.to_str().unwrap())
     };
     let always: Vec<_> = headers.always.iter().map(shown).collect();
-    let over_tls: Vec<_> = headers.over_tls.iter().map(shown).collect();
-    format!("{}\nover TLS\n{}", always.join("\n"), over_tls.join("\n"))
+    let over_https: Vec<_> = headers.over_https.iter().map(shown).collect();
+    format!(
+        "{}\nover https\n{}",
+        always.join("\n"),
+        over_https.join("\n")
+    )
 }
 
 #[test]
@@ -31,7 +35,7 @@ fn fields_of_the_preset_can_be_replaced_and_left_out() {
     referrer-policy: strict-origin-when-cross-origin
     x-content-type-options: nosniff
     x-frame-options: DENY
-    over TLS
+    over https
     strict-transport-security: max-age=31536000
     ");
     let text = r#"[headers]
@@ -47,7 +51,7 @@ X-Mine = "a, b"
     x-content-type-options: nosniff
     x-frame-options: SAMEORIGIN
     x-mine: a, b
-    over TLS
+    over https
     strict-transport-security: max-age=60
     ");
 }

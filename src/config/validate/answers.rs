@@ -83,8 +83,8 @@ impl Check<'_> {
             let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
             Some((name, value))
         });
-        let (over_tls, always) = named.partition(|(name, _)| name == STRICT_TRANSPORT_SECURITY);
-        Headers { always, over_tls }
+        let (over_https, always) = named.partition(|(name, _)| name == STRICT_TRANSPORT_SECURITY);
+        Headers { always, over_https }
     }
 
     pub(super) fn compression(&mut self, written: &file::Compression) -> Compression {

@@ -28,14 +28,13 @@ use crate::scoreboard::RequestId;
 pub(super) use body::FileBody;
 use disk::Disk;
 
-/// What a request says of the file that it wants; nothing else of it is looked at.
-const LOOKED_AT: [http::HeaderName; 6] = [
+/// What a request says of the file that it wants; nothing else of it is looked at but its range.
+const LOOKED_AT: [http::HeaderName; 5] = [
     ACCEPT_ENCODING,
     IF_MATCH,
     IF_MODIFIED_SINCE,
     IF_NONE_MATCH,
     IF_UNMODIFIED_SINCE,
-    RANGE,
 ];
 
 /// The folders of a worker, that with the longest prefix first.
@@ -137,9 +136,8 @@ impl Folder {
             }
         }
         let range = range(head);
-        match &range {
-            Some(range) => drop(fields.insert(RANGE, range.clone())),
-            None => drop(fields.remove(RANGE)),
+        if let Some(range) = &range {
+            fields.insert(RANGE, range.clone());
         }
         let response = self.call(head, inner, &fields).await?;
         // Nothing is a part of an empty file, which has no range to name.
@@ -173,12 +171,11 @@ impl Folder {
         }
     }
 
-    /// Adds what every answer of this folder says.
+    /// Adds what is said of what was found.
     fn dress(&self, response: &mut Response<FileBody>) {
         let is_answered =
             response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED;
         let headers = response.headers_mut();
-        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         if let Some(kind) = headers.get(CONTENT_TYPE).and_then(with_charset) {
             headers.insert(CONTENT_TYPE, kind);
         }
@@ -203,9 +200,26 @@ impl<S: AppService> Pipeline<S> {
         id: RequestId,
     ) -> Option<Response<Given>> {
         let folder = self.settings.folders.find(&head.method, head.uri.path())?;
-        if !is_read(&head.method) {
-            return Some(reply::only_read().map(Given::Own));
-        }
+        let mut response = if is_read(&head.method) {
+            self.found(folder, head, limit, id).await?
+        } else {
+            reply::only_read().map(Given::Own)
+        };
+        let nosniff = HeaderValue::from_static("nosniff");
+        response
+            .headers_mut()
+            .insert(X_CONTENT_TYPE_OPTIONS, nosniff);
+        Some(response)
+    }
+
+    /// What there is in this folder; none where the application is asked then.
+    async fn found(
+        &self,
+        folder: &Folder,
+        head: &Parts,
+        limit: Option<Duration>,
+        id: RequestId,
+    ) -> Option<Response<Given>> {
         // Boxed: the memory of every connection would else have room for it.
         let looking = Box::pin(folder.look(head));
         let looked = match limit {
@@ -214,7 +228,7 @@ impl<S: AppService> Pipeline<S> {
                 .unwrap_or(Err(Failure::TooSlow)),
             None => looking.await,
         };
-        let mut own = match looked {
+        let own = match looked {
             Ok(mut response) => {
                 folder.dress(&mut response);
                 return Some(response.map(Given::File));
@@ -227,8 +241,6 @@ impl<S: AppService> Pipeline<S> {
             }
             Err(Failure::TooSlow) => reply::file_timed_out(),
         };
-        let nosniff = HeaderValue::from_static("nosniff");
-        own.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, nosniff);
         Some(own.map(Given::Own))
     }
 

@@ -26,16 +26,7 @@ use crate::logging;
 use crate::supervisor::{Event, Now};
 use crate::sys::child::Child;
 use crate::sys::process::{Ending, ProcessId};
-
-/// What the service manager told this process: not meant for a program that is only asked.
-const NOT_HANDED_ON: [&str; 6] = [
-    "NOTIFY_SOCKET",
-    "WATCHDOG_USEC",
-    "WATCHDOG_PID",
-    "LISTEN_PID",
-    "LISTEN_FDS",
-    "LISTEN_FDNAMES",
-];
+use crate::sys::systemd;
 
 /// How far an upgrade has got.
 #[derive(Debug)]
@@ -121,7 +112,7 @@ impl Master {
         let file = Stamp::of(program.path()).map_err(started)?;
         let arguments = program.call(&["--preflight"]).into_iter().skip(1);
         let child =
-            Child::start(program.path(), arguments, state, &NOT_HANDED_ON).map_err(started)?;
+            Child::start(program.path(), arguments, state, &systemd::VARIABLES).map_err(started)?;
         let until = self.now() + self.boot_timeout();
         Ok(Preflight {
             program,

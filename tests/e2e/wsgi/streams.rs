@@ -95,3 +95,17 @@ fn a_request_whose_client_has_left_is_not_begun() {
         (events(&server) == "ticks").then_some(())
     });
 }
+
+#[test]
+fn an_answer_without_content_does_not_wait_for_close() {
+    let server = shapes().set("app.threads", 2).start();
+    let mut answer = String::new();
+    let mut asked = ask(&server, "/closes_late");
+    asked.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 303"), "{answer}");
+    assert_eq!(events(&server), "");
+    get(&server, "/opens");
+    eventually("it is closed", || {
+        (events(&server) == "closes_late").then_some(())
+    });
+}

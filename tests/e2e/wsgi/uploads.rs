@@ -5,6 +5,7 @@ use std::io::{Read as _, Write as _};
 use aws_lc_rs::digest::{SHA256, digest};
 
 use super::{content, get, shapes, talk, upload};
+use crate::support::{eventually, os};
 
 /// Bytes that are not all the same, the same ones each time.
 fn noise(length: usize) -> Vec<u8> {
@@ -137,4 +138,22 @@ fn an_upload_that_ends_early_is_no_whole_one_to_the_application() {
     // The thread is free again.
     assert_eq!(content(&get(&server, "/one")), "hello");
     server.until_in_flight(0);
+}
+
+#[test]
+fn an_upload_that_the_end_of_the_worker_cuts_is_no_whole_one_to_the_application() {
+    let server = shapes().start();
+    let note = server.folder().join("note");
+    let mut connection = server.connect();
+    let head = format!(
+        "POST /notes_the_end HTTP/1.1\r\nHost: a\r\nContent-Length: 3000000\r\nNote: {}\r\n\r\n",
+        note.display()
+    );
+    connection.write_all(head.as_bytes()).unwrap();
+    connection.write_all(&noise(2_000_000)).unwrap();
+    server.until_in_flight(1);
+    // Its workers wait for nothing then.
+    os::kill(server.pid);
+    let end = eventually("a note", || std::fs::read_to_string(&note).ok());
+    assert_eq!(end, "cut");
 }
