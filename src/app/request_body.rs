@@ -2,7 +2,10 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -126,10 +129,11 @@ impl BodyEnd {
         let Some(fate) = &self.fate else {
             return Awaited::InAll(Duration::ZERO);
         };
-        if fate.is_awaited.load(Relaxed) {
+        // Who sees that a wait has ended sees how long it was, too.
+        if fate.is_awaited.load(Acquire) {
             fate.resumed.register(context.waker());
             // It may have ended meanwhile, in another thread.
-            if fate.is_awaited.load(Relaxed) {
+            if fate.is_awaited.load(Acquire) {
                 return Awaited::Still;
             }
         }
@@ -144,7 +148,7 @@ impl BodyEnd {
         if let Some(fate) = &self.fate {
             let wait = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
             fate.awaited.fetch_add(wait, Relaxed);
-            fate.is_awaited.store(false, Relaxed);
+            fate.is_awaited.store(false, Release);
             fate.resumed.wake();
         }
     }

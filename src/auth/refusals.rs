@@ -243,7 +243,7 @@ pub(super) fn unremembered() -> Refusal {
         challenge: None,
         detail: "The DPoP proof cannot be checked for now.",
         code: "proof_not_checked",
-                class: RefusalClass::Unavailable,
+        class: RefusalClass::Unavailable,
         reason: "the replay cache has no room for the DPoP proof: too many were shown within `auth.dpop_window`".to_owned(),
     }
 }

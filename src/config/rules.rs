@@ -153,6 +153,7 @@ pub(super) fn has_needs(rule: &Rule) -> bool {
         && rule.claims.is_empty()
         && rule.max_age.is_none())
 }
+
 /// The alternative name of a certificate that is meant, as [`crate::tls::ClientCertificate`] writes it.
 pub(super) fn alternative_name(text: &str) -> Option<String> {
     let (kind, name) = text.split_once(':').filter(|(_, name)| !name.is_empty())?;

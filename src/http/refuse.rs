@@ -76,12 +76,27 @@ impl<S: AppService> Pipeline<S> {
     /// The whole answer, as it goes over the wire, to a request whose head hyper has not seen, for it is malformed. `head` is
     /// what has arrived of it.
     pub fn refuse_unread(&self, malformed: Malformed, head: &[u8], origin: &Origin) -> Vec<u8> {
+        self.answer_unread(head, origin, |method, path, id| {
+            self.refuse_malformed(malformed, method, path, id)
+        })
+    }
+
+    /// As [`Self::refuse_unread`], for a head that did not come to its end in time.
+    pub fn time_out_unread(&self, head: &[u8], origin: &Origin) -> Vec<u8> {
+        self.answer_unread(head, origin, |_, _, _| reply::body_timeout())
+    }
+
+    fn answer_unread(
+        &self,
+        head: &[u8],
+        origin: &Origin,
+        answer: impl FnOnce(&str, &str, RequestId) -> Response<Bytes>,
+    ) -> Vec<u8> {
         let (id, started) = (self.next_id(), clock::monotonic());
-        let (method, path) = named(head);
-        let answer = self.refuse_malformed(malformed, &method, &path, id);
+        let (method, path) = &named(head);
+        let answer = answer(method, path, id);
         self.seat.answered(answer.status().as_u16());
         if let Some(log) = &self.settings.access_log {
-            let (method, path) = (&*method, &*path);
             Unread {
                 id,
                 started,
@@ -93,26 +108,6 @@ impl<S: AppService> Pipeline<S> {
             .write(log, &answer);
         }
         reply::on_the_wire(answer, Some(id), method == "HEAD")
-    }
-
-    /// As [`Self::refuse_unread`], for a head that did not come to its end in time.
-    pub fn time_out_unread(&self, head: &[u8], origin: &Origin) -> Vec<u8> {
-        let (id, started) = (self.next_id(), clock::monotonic());
-        let answer = reply::body_timeout();
-        self.seat.answered(answer.status().as_u16());
-        if let Some(log) = &self.settings.access_log {
-            let (method, path) = &named(head);
-            Unread {
-                id,
-                started,
-                origin,
-                method,
-                path,
-                version: None,
-            }
-            .write(log, &answer);
-        }
-        reply::on_the_wire(answer, Some(id), false)
     }
 
     /// What a rule would have refused, were it not an audit.

@@ -64,7 +64,7 @@ pub(super) fn request_timed_out() -> Response<Bytes> {
     )
 }
 
-/// The answer to a request whose body did not arrive.
+/// The answer to a request whose head or body did not arrive in time.
 pub(super) fn body_timeout() -> Response<Bytes> {
     closing(json(
         StatusCode::REQUEST_TIMEOUT,

@@ -23,12 +23,10 @@ impl<S: AppService> Pipeline<S> {
         id: RequestId,
     ) -> Option<Response<Bytes>> {
         let (rates, rule) = (self.rates.as_ref()?, rule?);
-        let issuer = claims.and_then(|claims| claims.get("iss")?.as_str());
+        let subject = claims.and_then(|claims| Some((claims.issuer(), claims.subject()?)));
         let requester = Requester {
             address: client.address,
-            subject: claims
-                .and_then(Claims::subject)
-                .map(|subject| (issuer, subject)),
+            subject,
         };
         let TooMany {
             by,

@@ -71,9 +71,7 @@ impl RequestId {
         HEXLOWER.encode_mut(&low, last);
         digits
     }
-}
 
-impl RequestId {
     /// What `read` makes of it as it is written: as a proxy calls it, else its digits.
     pub fn written<T>(&self, read: impl FnOnce(&[u8]) -> T) -> T {
         let given = self.given.as_ref();

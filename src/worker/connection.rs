@@ -131,7 +131,7 @@ pub(super) fn start<S: AppService>(
     let is_announced = serving.proxy_protocol.contain(&client.listener);
     let is_secure = serving.tls.of(&client.listener).is_some();
     if !is_announced && !is_secure {
-        let stream = Watched::new(stream, Activity::new(), serving.bounds);
+        let stream = plain(stream, Activity::new(), &serving);
         begin(stream, client, serving, counted);
         return;
     }
@@ -146,7 +146,10 @@ pub(super) fn start<S: AppService>(
         };
         match announced {
             Some((stream, client)) if is_secure => serve_secure(stream, client, &serving).await,
-            Some((stream, client)) => serve(fresh(stream, &serving), client, &serving).await,
+            Some((stream, client)) => {
+                let stream = plain(stream, Activity::new(), &serving);
+                serve(stream, client, &serving).await;
+            }
             None => {}
         }
         drop((open, counted));
@@ -193,10 +196,10 @@ async fn serve_secure<S: AppService>(
     }
 }
 
-/// A stream that is not encrypted and on which nothing has arrived.
-fn fresh<T: ClientStream, S>(stream: T, serving: &Serving<S>) -> Watched<T> {
-    let mut stream = Watched::new(stream, Activity::new(), serving.bounds);
-    if serving.http2.is_some() {
+/// A stream that is not encrypted. Where nothing has been said on it yet, its client may begin with HTTP/2.
+fn plain<T: ClientStream, S>(stream: T, activity: Activity, serving: &Serving<S>) -> Watched<T> {
+    let mut stream = Watched::new(stream, activity, serving.bounds);
+    if serving.http2.is_some() && stream.activity.phase() == Phase::Fresh {
         stream.opening = Opening::Unknown;
     }
     stream
@@ -220,21 +223,18 @@ pub(super) fn resume<S: AppService>(
     serving: Arc<Serving<S>>,
 ) {
     let counted = serving.seat.connection_adopted();
-    let stream = Watched::new(stream, Activity::resumed(between), serving.bounds);
+    let stream = plain(stream, Activity::resumed(between), &serving);
     begin(stream, client, serving, counted);
 }
 
 fn begin<S: AppService>(
-    mut stream: Watched<impl ClientStream>,
+    stream: Watched<impl ClientStream>,
     client: Client,
     serving: Arc<Serving<S>>,
     counted: Connection,
 ) {
     // Counted before the task runs, so that a drain that begins now waits for it.
     let open = serving.open.enter();
-    if serving.http2.is_some() && stream.activity.phase() == Phase::Fresh {
-        stream.opening = Opening::Unknown;
-    }
     tokio::spawn(async move {
         serve(stream, client, &serving).await;
         drop((open, counted));

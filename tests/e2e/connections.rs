@@ -25,6 +25,17 @@ fn a_request_whose_head_does_not_end_is_answered_with_408() {
     assert!(took >= Duration::from_millis(250), "{took:?}");
 }
 
+/// RFC 9110 section 9.3.2.
+#[test]
+fn the_408_to_a_head_has_no_content() {
+    let server = Setup::new().set("http.header_timeout", "300ms").start();
+    let mut stream = server.connect();
+    stream.write_all(b"HEAD /hello HTTP/1.1\r\nhost:").unwrap();
+    let answer = rest(stream);
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+}
+
 #[test]
 fn a_request_that_two_programs_could_read_differently_ends_its_connection() {
     let server = Setup::new().start();
