@@ -61,9 +61,9 @@ impl<B> ResponseBody<B> {
     {
         if track.is_written_down() {
             let executing = track.executing();
-            let (is_empty, length) = (body.is_end_stream(), body.size_hint().exact());
+            let length = length(&body);
             drop(executing);
-            track.will_send(if is_empty { Some(0) } else { length });
+            track.will_send(length);
         }
         let content = Content::App { body, end };
         Self { content, track }
@@ -75,7 +75,9 @@ impl<B> ResponseBody<B> {
         Self { content, track }
     }
 
-    pub(super) fn of_file(body: FileBody, track: Track) -> Self {
+    pub(super) fn of_file(body: FileBody, mut track: Track) -> Self {
+        // Nobody asks for the content of one that has none, such as a redirection.
+        track.will_send(length(&body));
         let content = Content::File { body };
         Self { content, track }
     }
@@ -121,6 +123,14 @@ impl<B> Content<B> {
             Self::Compressed { is_of_app, .. } => *is_of_app,
         }
     }
+}
+
+/// How many bytes there will be, where that is known.
+fn length(body: &impl Body) -> Option<u64> {
+    if body.is_end_stream() {
+        return Some(0);
+    }
+    body.size_hint().exact()
 }
 
 impl<B> Body for Content<B>

@@ -296,6 +296,31 @@ fn a_client_that_leaves_is_told_of() {
 }
 
 #[test]
+fn an_answer_of_a_folder_that_has_no_content_went_out_whole() {
+    let setup = to_file("json");
+    fs::create_dir_all(setup.folder().join("site/docs")).unwrap();
+    fs::write(setup.folder().join("site/a.txt"), "0123456789").unwrap();
+    let folder = "path = \"/assets/\"\nfolder = \"site\"".parse().unwrap();
+    let server = setup
+        .set("http.static", vec![toml::Value::Table(folder)])
+        .start();
+    let asked = [
+        ("/assets/a.txt", "", 200),
+        ("/assets/docs", "", 307),
+        ("/assets/a.txt", "if-match: \"x\"\r\n", 412),
+        ("/assets/a.txt", "range: bytes=99-\r\n", 416),
+    ];
+    for (target, fields, _) in asked {
+        get(&server, target, fields);
+    }
+    let lines = wait_for_json(&server, asked.len());
+    for (line, (_, _, status)) in lines.iter().zip(asked) {
+        assert_eq!(line["status"], status, "{line}");
+        assert_eq!(line["aborted"], false, "{line}");
+    }
+}
+
+#[test]
 fn combined_and_templates_are_written_as_the_operator_asked() {
     let mut server = with_tokens(to_file("combined")).start();
     let field = format!(

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString, PyTuple};
 
 use super::exchange::{Exchange, Flow, Refused};
-use super::head::Head;
+use super::head::{Head, HeadError};
 
 /// What an application calls before it answers. One serves many requests, one after the other.
 #[pyclass(frozen, name = "StartResponse", module = "destrier_python")]
@@ -83,7 +83,7 @@ fn original(exc_info: &Bound<'_, PyAny>) -> PyErr {
 }
 
 fn read_head(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<Head> {
-    let wrong = |error: super::head::HeadError| PyValueError::new_err(error.to_string());
+    let wrong = |error: HeadError| PyValueError::new_err(error.to_string());
     let status = text_of(status, || "the status".to_owned())?;
     let mut head = Head::new(&status.to_cow()?).map_err(wrong)?;
     for header in headers.try_iter()? {
@@ -99,11 +99,9 @@ fn read_head(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<
         let name = name.to_cow()?;
         let value = text_of(&value, || format!("the value of header {name:?}"))?;
         // Half a pair of surrogates is no character at all.
-        let value = value.to_cow().map_err(|_| {
-            PyValueError::new_err(format!(
-                "the value of header {name:?} has characters that are not in ISO-8859-1"
-            ))
-        })?;
+        let value = value
+            .to_cow()
+            .map_err(|_| wrong(HeadError::NotLatin1(name.clone().into_owned())))?;
         if !head.add(&name, &value).map_err(wrong)? {
             tracing::debug!(
                 header = &*name,
