@@ -85,7 +85,27 @@ def django(wheel):
             django_site(site)
 
 
-EXAMPLES = {"django": django}
+def small(name, wheel):
+    """Flask and FastAPI: the same little application."""
+    site = Example(name, wheel)
+    with site.serving():
+        site.refuses_without_a_token("/me")
+        site.refuses_without_a_token("/nothing")
+        equal(site.get("/").json(), {"message": "hello"})
+        anna, bert = (site.log_in(user, PASSWORD)["access"] for user in ("anna", "bert"))
+        equal(site.get("/", anna).json(), {"message": "hello, Anna"})
+        equal(site.get("/me", anna).json(), {"name": "Anna", "roles": ["editor"]})
+        equal(site.get("/report", anna).json(), {"visitors": 42})
+        equal(site.get("/report", bert).json(403)["code"], "permission_denied")
+        site.reloads("app.py", "import destrier", "import destrierr")
+        equal(site.get("/me", bert).json(), {"name": "Bert", "roles": ["reader"]})
+
+
+def flask(wheel):
+    small("flask", wheel)
+
+
+EXAMPLES = {"django": django, "flask": flask}
 wheel, *names = sys.argv[1:]
 for name in names or EXAMPLES:
     EXAMPLES[name](wheel)
