@@ -2,6 +2,8 @@
 
 mod application;
 mod exit;
+mod fork;
+mod witness;
 mod worker;
 mod wsgi;
 
