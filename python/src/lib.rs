@@ -3,6 +3,7 @@
 mod application;
 mod exit;
 mod fork;
+mod package;
 mod witness;
 mod worker;
 mod wsgi;
