@@ -13,6 +13,7 @@ use super::timeline::News;
 use crate::scoreboard::Blocked;
 use crate::supervisor::{KillReason, Now, WorkerId};
 use crate::sys::clock;
+use crate::sys::fault_dump;
 use crate::sys::machine::MemoryKills;
 use crate::sys::process::Ending;
 
@@ -21,6 +22,9 @@ const SUMMARY_EVERY: Duration = Duration::from_mins(1);
 
 /// Death reports that are kept for `destrier status`.
 const REPORTS_MAX: usize = 32;
+
+/// So many bytes of the last words of a worker are told.
+const LAST_WORDS_MAX: usize = 16 << 10;
 
 /// What the master remembers of workers that died.
 #[derive(Debug)]
@@ -135,6 +139,9 @@ impl Master {
             self.ledger.worker_ended(end);
             self.tell_death(&report, &words);
             self.happened(News::death(&report, end, &words));
+            if !self.supervisor.is_degraded() {
+                tell_last_words(&hand, &report);
+            }
             self.suspect(&hand, &report);
             self.deaths.keep(&report);
         }
@@ -294,6 +301,32 @@ fn tell_end(report: &DeathReport, words: &str) {
             ending = words,
             "worker ended as ordered"
         );
+    }
+}
+
+/// What the threads of its application did, where it died of a fault and could still write that. As long as deaths are told
+/// one by one: the text is long.
+fn tell_last_words(hand: &Hand, report: &DeathReport) {
+    let Some(file) = &hand.last_words else {
+        return;
+    };
+    let Ending::Killed { .. } = report.ending else {
+        return;
+    };
+    let (worker, pid) = (report.worker, report.pid);
+    match fault_dump::read(file) {
+        Ok(dump) => {
+            let stacks = fault_dump::arranged(&dump, LAST_WORDS_MAX);
+            if !stacks.is_empty() {
+                tracing::error!(
+                    worker,
+                    pid,
+                    stacks,
+                    "what the threads of the worker did when it died"
+                );
+            }
+        }
+        Err(error) => tracing::warn!(worker, pid, %error, "cannot read the last words of a worker"),
     }
 }
 

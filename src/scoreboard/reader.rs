@@ -6,8 +6,9 @@ use std::sync::atomic::{
 };
 use std::time::Duration;
 
-use super::layout::{self, Figure, LATENCY_BUCKETS, Named, PATH, PATH_MAX, REQUESTS_NAMED, Reason};
+use super::layout::{self, Figure, LATENCY_BUCKETS, Named, PATH, PATH_MAX, REQUESTS_NAMED};
 use super::{RequestId, Scoreboard};
+use crate::refusal_class::RefusalClass;
 use crate::sys::crash::Testimony;
 
 /// One seat as it is now.
@@ -36,7 +37,7 @@ pub struct SeatView {
 /// What ended a worker, where it could still tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
-    /// Its event loop died, or hung, while it executed this request.
+    /// Its event loop died, or hung, while it executed this request; or a thread died that executed it.
     Request(RequestInFlight),
     /// The same with a request beyond those that can be named.
     UnnamedRequest,
@@ -81,7 +82,7 @@ pub struct Tally {
     /// Tokens that had to be verified, whatever came of it.
     pub token_misses: u64,
     /// Requests refused, for each reason.
-    pub refused_for: [(Reason, u64); Reason::ALL.len()],
+    pub refused_for: [(RefusalClass, u64); RefusalClass::ALL.len()],
     /// How long requests took, from the end of their head to the end of their answer.
     pub latency: Latency,
     /// Connections that are open.
@@ -171,7 +172,11 @@ impl Scoreboard {
             Testimony::EventLoop(executing) if u64::from(executing) == layout::NOTHING => {
                 Cause::NoRequest
             }
-            Testimony::EventLoop(executing) => (0..REQUESTS_NAMED)
+            // It does something else between two requests.
+            Testimony::Executor(executing) if u64::from(executing) == layout::NOTHING => {
+                Cause::AnotherThread
+            }
+            Testimony::EventLoop(executing) | Testimony::Executor(executing) => (0..REQUESTS_NAMED)
                 .find(|entry| layout::executing(Some(*entry)) == u64::from(executing))
                 .and_then(|entry| self.request(seat, entry))
                 .map_or(Cause::UnnamedRequest, Cause::Request),
@@ -242,7 +247,7 @@ impl Scoreboard {
             bytes_sent: all(Figure::BytesSent),
             token_hits: all(Figure::TokenHits),
             token_misses: all(Figure::TokenMisses),
-            refused_for: Reason::ALL.map(|reason| (reason, all(reason.figure()))),
+            refused_for: RefusalClass::ALL.map(|class| (class, all(Figure::of_refusal(class)))),
             latency: Latency {
                 buckets: std::array::from_fn(durations),
                 sum: Duration::from_micros(durations(LATENCY_BUCKETS)),

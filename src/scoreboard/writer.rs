@@ -11,7 +11,8 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 
 use super::Scoreboard;
-use super::layout::{self, Figure, LATENCY_BUCKETS, Named, PATH, PATH_MAX, REQUESTS_NAMED, Reason};
+use super::layout::{self, Figure, LATENCY_BUCKETS, Named, PATH, PATH_MAX, REQUESTS_NAMED};
+use crate::refusal_class::RefusalClass;
 use crate::sys::crash::Note;
 
 /// So many characters may the id have that a proxy has given a request.
@@ -103,7 +104,7 @@ pub struct InFlight {
     entry: Option<usize>,
 }
 
-/// The event loop executes a request, until this is dropped.
+/// The event loop, or another thread, executes a request, until this is dropped.
 #[derive(Debug)]
 pub struct Executing<'a> {
     word: &'a AtomicU64,
@@ -154,9 +155,9 @@ impl SeatWriter {
     }
 
     /// A request was refused for its form, for its token, or for want of one.
-    pub fn refused(&self, reason: Reason) {
+    pub fn refused(&self, class: RefusalClass) {
         self.add(Figure::Refused);
-        self.add(reason.figure());
+        self.add(Figure::of_refusal(class));
     }
 
     /// So many tokens this worker has recognised since it was born, and so many it had to verify.
@@ -313,6 +314,11 @@ impl InFlight {
             .writer
             .scoreboard
             .figure(self.writer.seat, Figure::Executing);
+        self.executing_in(word)
+    }
+
+    /// The same of another thread, which notes it in a word of its own.
+    pub fn executing_in<'a>(&self, word: &'a AtomicU64) -> Executing<'a> {
         let before = word.load(Relaxed);
         word.store(layout::executing(self.entry), Relaxed);
         Executing { word, before }
