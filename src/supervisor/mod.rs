@@ -277,7 +277,9 @@ impl Supervisor {
         let lines = self.serving.iter().chain(candidate);
         if let Some(worker) = self.workers.get_mut(&id)
             && worker.is_booting()
-            && let Some(line) = lines.into_iter().find(|line| line.generation == worker.generation)
+            && let Some(line) = lines
+                .into_iter()
+                .find(|line| line.generation == worker.generation)
         {
             worker.state = State::Booting {
                 until: now + line.policy.boot_timeout,

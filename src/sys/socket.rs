@@ -309,7 +309,11 @@ mod tests {
         let error = receive_packet(&theirs, &mut bytes).expect_err("there is no room for it");
         assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
         drop(ours);
-        assert!(receive_packet(&theirs, &mut bytes).expect("the end").is_none());
+        assert!(
+            receive_packet(&theirs, &mut bytes)
+                .expect("the end")
+                .is_none()
+        );
     }
 
     #[test]

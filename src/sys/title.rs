@@ -25,7 +25,9 @@ pub fn set(title: &str) -> io::Result<()> {
     for (place, byte) in text.iter_mut().zip(title.bytes()) {
         *place = byte;
     }
-    let start = u64::try_from(room).ok().and_then(|room| end.checked_sub(room + 1));
+    let start = u64::try_from(room)
+        .ok()
+        .and_then(|room| end.checked_sub(room + 1));
     let start = start.ok_or(io::ErrorKind::InvalidData)?;
     let memory = File::options().write(true).open("/proc/self/mem")?;
     memory.write_all_at(&text, start)

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{AppKind, Preload};
 use crate::config::notation::{Text, Whole};
+use crate::config::{AppKind, Preload};
 
 /// What is served.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
