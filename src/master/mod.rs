@@ -39,7 +39,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use admin::AdminListeners;
-pub use agent::{AdminAssignment, AdminSocket, AgentAssignment, Known, RunAgent};
+pub use agent::{AdminAssignment, AdminGuard, AdminSocket, AgentAssignment, Known, RunAgent};
 use agent::{Agent, Fetched};
 pub use boot::{Inherited, ServiceManager, StartError, control_socket_path, identity_of};
 use control::ControlServer;
@@ -126,6 +126,8 @@ pub struct Loaded {
     pub run_agent: RunAgent,
     /// What the template of its workers does, where it has a Python application.
     pub run_template: Option<RunTemplate>,
+    /// What a token for the metrics is judged by while it serves; absent: none is needed.
+    pub admin_guard: Option<AdminGuard>,
 }
 
 impl std::fmt::Debug for Loaded {
