@@ -71,7 +71,7 @@ pub(crate) fn run(py: Python<'_>, mut template: Box<Template>) -> PyResult<u8> {
     }
     loop {
         let (waited, order) = py.detach(|| {
-            let order = template.next();
+            let order = template.next_order();
             (template, order)
         });
         let forking = match order {

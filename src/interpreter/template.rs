@@ -117,7 +117,7 @@ impl Template {
     ///
     /// # Errors
     /// The master is gone, or says what no master says.
-    pub fn next(&mut self) -> io::Result<Order> {
+    pub fn next_order(&mut self) -> io::Result<Order> {
         let mut bytes = vec![0; TEMPLATE_PACKET_MAX];
         loop {
             // A line that nobody has read is tried again when there is something to do.

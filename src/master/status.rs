@@ -64,7 +64,7 @@ pub struct Status {
     #[serde(default)]
     pub agent: Option<AgentStatus>,
     /// The processes that have imported a Python application and fork its workers, oldest generation first.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub templates: Vec<TemplateStatus>,
     /// The keys and deny lists of the generation that serves.
     #[serde(default)]

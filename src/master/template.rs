@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use births::Birth;
-use process::Process;
+use process::{Heard, Process};
 pub use status::TemplateStatus;
 
 use super::Master;
@@ -168,7 +168,13 @@ impl Master {
         {
             let mut events = VecDeque::new();
             self.start_template_if_due(generation, &mut events);
-            events.into_iter().for_each(|event| self.feed(event));
+            self.feed_all(events);
+        }
+    }
+
+    fn feed_all(&mut self, events: VecDeque<Event>) {
+        for event in events {
+            self.feed(event);
         }
     }
 
@@ -288,7 +294,7 @@ impl Master {
             let reason = format!("the template died {ATTEMPTS_MAX} times in a row: {words}");
             self.fall_back(generation, reason, &mut events);
         }
-        events.into_iter().for_each(|event| self.feed(event));
+        self.feed_all(events);
     }
 
     /// From now on the workers of this generation are executed.
@@ -336,9 +342,9 @@ impl Master {
             .and_then(|template| template.process.as_mut())
         {
             let message = match process.receive() {
-                Ok(Some(message)) => message,
-                Ok(None) => break,
-                Err(reason) => {
+                Heard::Message(message) => message,
+                Heard::Nothing => break,
+                Heard::End(reason) => {
                     if let Some(reason) = reason {
                         tracing::error!(
                             reason,
@@ -353,7 +359,7 @@ impl Master {
             self.take_from_template(generation, message, &mut events);
         }
         self.ask_for_births(generation, &mut events);
-        events.into_iter().for_each(|event| self.feed(event));
+        self.feed_all(events);
     }
 
     fn take_from_template(

@@ -63,10 +63,7 @@ impl Process {
         };
         let packet = channel::packet(message);
         match socket::send_packet(channel, &packet, along) {
-            Err(error) => !matches!(
-                error.kind(),
-                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-            ),
+            Err(error) => !must_wait(&error),
             Ok(()) => true,
         }
     }
@@ -88,29 +85,44 @@ impl Process {
         }
     }
 
-    /// What it has said, if it has said something.
-    ///
-    /// # Errors
-    /// It says no more, or what no template says: then with the reason. Nothing is heard of it after that.
-    pub(super) fn receive(&mut self) -> Result<Option<FromTemplate>, Option<String>> {
+    /// What it has said, if it has said something. After its end nothing is heard of it.
+    pub(super) fn receive(&mut self) -> Heard {
         let Some(channel) = &self.channel else {
-            return Ok(None);
+            return Heard::Nothing;
         };
         let mut bytes = vec![0; TEMPLATE_PACKET_MAX];
-        let result = match socket::receive_packet(channel, &mut bytes) {
-            Ok(Some((count, _))) => serde_json::from_slice(bytes.get(..count).unwrap_or_default())
-                .map(Some)
-                .map_err(|error| Some(error.to_string())),
-            Ok(None) => Err(None),
-            Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(None),
-                io::ErrorKind::ConnectionReset => Err(None),
-                _ => Err(Some(error.to_string())),
-            },
+        let heard = match socket::receive_packet(channel, &mut bytes) {
+            Ok(Some((count, _))) => {
+                match serde_json::from_slice(bytes.get(..count).unwrap_or_default()) {
+                    Ok(message) => Heard::Message(message),
+                    Err(error) => Heard::End(Some(error.to_string())),
+                }
+            }
+            Ok(None) => Heard::End(None),
+            Err(error) if must_wait(&error) => Heard::Nothing,
+            // It left without having read everything.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Heard::End(None),
+            Err(error) => Heard::End(Some(error.to_string())),
         };
-        if result.is_err() {
+        if matches!(heard, Heard::End(_)) {
             self.channel = None;
         }
-        result
+        heard
     }
+}
+
+/// What is heard of a template.
+#[derive(Debug)]
+pub(super) enum Heard {
+    /// This.
+    Message(FromTemplate),
+    /// Nothing new.
+    Nothing,
+    /// It says no more; or it has said what no template says, and then why.
+    End(Option<String>),
+}
+
+fn must_wait(error: &io::Error) -> bool {
+    let kinds = [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted];
+    kinds.contains(&error.kind())
 }

@@ -37,7 +37,8 @@ impl Master {
                 (Some(_), None) => "importing",
                 (None, None) => "restarting",
             };
-            let import = process.and_then(|process| Some(process.ready? - process.started));
+            let import =
+                process.and_then(|process| Some(process.ready?.saturating_sub(process.started)));
             TemplateStatus {
                 generation: generation.0,
                 state: state.to_owned(),
