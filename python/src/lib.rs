@@ -2,6 +2,7 @@
 
 mod application;
 mod exit;
+mod package;
 mod template;
 mod worker;
 mod wsgi;
