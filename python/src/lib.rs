@@ -2,8 +2,10 @@
 
 mod application;
 mod exit;
+mod fork;
 mod package;
 mod template;
+mod witness;
 mod worker;
 mod wsgi;
 

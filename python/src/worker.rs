@@ -1,8 +1,9 @@
 //! The life of the process: one thread of Rust does what a worker does, the main thread of the interpreter is the application's.
 
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
 
+use destrier::app;
 use destrier::config;
 use destrier::interpreter::{self, Received};
 use destrier::sys::{listener, signals};
@@ -13,6 +14,8 @@ use pyo3::prelude::*;
 use tokio::sync::oneshot;
 
 use crate::exit::Watcher;
+use crate::fork::{self, Children};
+use crate::witness::Witness;
 use crate::wsgi::{Engine, Settings, WsgiService};
 use crate::{application, template};
 
@@ -26,12 +29,19 @@ struct Load {
 /// The application as a worker sees it: the main thread imports it.
 struct Imported {
     main: mpsc::Sender<Load>,
+    witness: Witness,
+    /// Until they are listened to.
+    children: Mutex<Option<Children>>,
 }
 
 impl App for Imported {
     type Service = WsgiService;
 
     async fn boot(&self, boot: Boot) -> Result<WsgiService, BoxError> {
+        let children = self.children.lock();
+        if let Some(children) = children.unwrap_or_else(PoisonError::into_inner).take() {
+            drop(tokio::spawn(children.log(boot.worker)));
+        }
         let python = boot.config.app.python.clone();
         let (answer, loaded) = oneshot::channel();
         let load = Load {
@@ -42,6 +52,10 @@ impl App for Imported {
         // The main thread listens as long as this one runs.
         self.main.send(load)?;
         loaded.await?
+    }
+
+    fn witness(&self) -> Option<Arc<dyn app::Witness>> {
+        Some(Arc::new(self.witness.clone()))
     }
 }
 
@@ -60,12 +74,19 @@ pub(crate) fn serve(py: Python<'_>, parcel: i32) -> PyResult<u8> {
     }
 }
 
-/// Serves as `task` says, the application `imported` where a template has imported it. On the main thread, with every signal blocked.
+/// Serves as `task` says, the application `preloaded` where a template has imported it. On the main thread, with every signal blocked.
 /// Returns what the process shall exit with.
-pub(crate) fn run(py: Python<'_>, task: Task, mut imported: Option<Py<PyAny>>) -> PyResult<u8> {
+pub(crate) fn run(py: Python<'_>, task: Task, mut preloaded: Option<Py<PyAny>>) -> PyResult<u8> {
     let failed = |error: &dyn std::fmt::Display| PyOSError::new_err(error.to_string());
     let (address, workers) = (first_address(&task), task.workers);
     let (main, mut asked) = mpsc::channel();
+    // Before the worker watches over its own end, so that it sees a signal first.
+    let witness = Witness::new(py)?;
+    let imported = Imported {
+        main,
+        witness: witness.clone(),
+        children: Mutex::new(Some(fork::watch(py)?)),
+    };
     let watcher = Watcher::default();
     let watched = watcher.clone();
     let started: Arc<OnceLock<Engine>> = Arc::default();
@@ -76,7 +97,7 @@ pub(crate) fn run(py: Python<'_>, task: Task, mut imported: Option<Py<PyAny>>) -
         if let Err(error) = signals::unblock_faults() {
             tracing::warn!(worker, %error, "cannot unblock signals of faults");
         }
-        let exit = worker::run(task, &Imported { main });
+        let exit = worker::run(task, &imported);
         watched.served(exit, engine);
         exit
     })?;
@@ -87,7 +108,7 @@ pub(crate) fn run(py: Python<'_>, task: Task, mut imported: Option<Py<PyAny>>) -
         let Ok(load) = py.detach(move || asked.recv()) else {
             break;
         };
-        let loaded = imported.take().map_or_else(
+        let loaded = preloaded.take().map_or_else(
             || application::load(py, Some(load.worker), &load.python),
             Ok,
         );
@@ -99,12 +120,13 @@ pub(crate) fn run(py: Python<'_>, task: Task, mut imported: Option<Py<PyAny>>) -
                 continue;
             }
         };
-        let engine = Engine::new(Settings {
+        let settings = Settings {
             threads: load.python.threads.into(),
             is_multiprocess: workers > 1,
             server_name: address.0.clone(),
             server_port: address.1,
-        });
+        };
+        let engine = Engine::new(settings, witness.clone());
         // Asked once in a worker.
         let engine = started.get_or_init(|| engine);
         let (service, application) = (engine.service(), application.bind(py));

@@ -5,6 +5,8 @@ pub mod adoption;
 pub mod child;
 pub mod clock;
 pub mod crash;
+pub mod executor;
+pub mod fault_dump;
 pub mod file;
 pub mod handover;
 pub mod identity;

@@ -37,6 +37,7 @@ mod poison;
 mod preload;
 mod proxies;
 mod python;
+mod python_faults;
 mod python_package;
 mod rate_limits;
 mod recycle;
