@@ -144,9 +144,16 @@ def kept_by(descriptor):
     kind = getattr(sys.modules.get("socket"), "socket", None)
     for each in gc.get_objects():
         # Its class as it says itself could be that of something that is not there yet.
-        if kind is not None and issubclass(type(each), kind) and each.fileno() == descriptor:
+        if kind is not None and issubclass(type(each), kind) and number_of(each) == descriptor:
             return keeper(each)
     return ""
+
+
+def number_of(socket):
+    try:
+        return socket.fileno()
+    except Exception:
+        return None
 
 
 def keeper(thing):

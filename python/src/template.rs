@@ -33,7 +33,7 @@ pub(crate) fn run(py: Python<'_>, mut template: Box<Template>) -> PyResult<u8> {
         return Err(failed(&"the configuration names no Python application"));
     };
     let module = PyModule::from_code(py, SOURCE, c"<destrier>", c"destrier_template")?;
-    let watch = module.getattr("Watch")?.call0()?;
+    let watch = module.getattr("Watch")?.call0();
     let application = match application::load(py, None, &python) {
         Ok(application) => application,
         Err(error) => {
@@ -42,12 +42,8 @@ pub(crate) fn run(py: Python<'_>, mut template: Box<Template>) -> PyResult<u8> {
             return Ok(WorkerExit::BootFailed.into());
         }
     };
-    let problems: Vec<String> = watch.call_method0("end")?.extract()?;
-    if !problems.is_empty() {
-        let reason = format!(
-            "`app.preload`: the application cannot be forked, for its import has made {}",
-            problems.join("; ")
-        );
+    if let Some(problem) = problem(watch) {
+        let reason = format!("`app.preload`: the application cannot be forked, for {problem}");
         let always = python.preload == Preload::Always;
         let _gone = template.say(&if always {
             FromTemplate::Failed {
@@ -65,7 +61,6 @@ pub(crate) fn run(py: Python<'_>, mut template: Box<Template>) -> PyResult<u8> {
         });
     }
     module.getattr("settle")?.call0()?;
-    drop((watch, problems));
     if template.say(&FromTemplate::Ready).is_err() {
         return Ok(WorkerExit::Done.into());
     }
@@ -90,6 +85,18 @@ pub(crate) fn run(py: Python<'_>, mut template: Box<Template>) -> PyResult<u8> {
                 return Ok(WorkerExit::Done.into());
             }
         }
+    }
+}
+
+/// Why the application cannot be forked. A system that shows nothing, without /proc, is a reason too.
+fn problem(watch: PyResult<Bound<'_, PyAny>>) -> Option<String> {
+    let problems = watch.and_then(|watch| watch.call_method0("end")?.extract::<Vec<String>>());
+    match problems {
+        Ok(problems) if problems.is_empty() => None,
+        Ok(problems) => Some(format!("its import has made {}", problems.join("; "))),
+        Err(error) => Some(format!(
+            "it cannot be seen what its import has made: {error}"
+        )),
     }
 }
 

@@ -52,7 +52,7 @@ impl Default for App {
             wsgi: None,
             python: None,
             threads: Whole(4),
-            preload: Preload::Never,
+            preload: Preload::Auto,
             chdir: None,
             env: BTreeMap::new(),
             env_file: None,
