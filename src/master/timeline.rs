@@ -231,6 +231,7 @@ impl Master {
             Event::PauseRequested
             | Event::StopRequested(_)
             | Event::DeadlinePassed
+            | Event::BootBegins(_)
             | Event::Ready(_)
             | Event::BootFailed(..)
             | Event::Exited(..)
