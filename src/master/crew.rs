@@ -30,6 +30,8 @@ pub(super) struct Hand {
     pub(super) killed: Option<(KillReason, Signal)>,
     /// Why another one shall take its place.
     pub(super) replaced_for: Option<WorkerEnd>,
+    /// How its probe failed, since it fails too often.
+    pub(super) unwell: Option<String>,
     pub(super) channel: Option<UnixStream>,
     pub(super) incoming: Decoder<ToMaster>,
     pub(super) outgoing: Vec<u8>,
@@ -126,6 +128,7 @@ impl Hand {
             hung_for: None,
             killed: None,
             replaced_for: None,
+            unwell: None,
             channel: Some(channel),
             incoming: Decoder::default(),
             outgoing: Vec::new(),

@@ -25,6 +25,7 @@ mod socket_path;
 mod status;
 mod stop;
 mod suspects;
+mod unwell;
 mod upgrade;
 mod watched_paths;
 

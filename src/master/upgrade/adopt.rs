@@ -296,6 +296,7 @@ fn take_crew(
             hung_for,
             killed,
             replaced_for,
+            unwell,
             channel,
             unread,
             unsent,
@@ -324,6 +325,7 @@ fn take_crew(
                 killed: killed
                     .and_then(|(reason, signal)| Some((reason, Signal::try_from(signal).ok()?))),
                 replaced_for,
+                unwell,
                 channel: channel.map(UnixStream::from),
                 incoming,
                 outgoing: unsent,
@@ -418,6 +420,7 @@ mod tests {
             hung_for: None,
             killed: None,
             replaced_for: None,
+            unwell: None,
             channel: None,
             unread: b"{\"type\":\"re".to_vec(),
             unsent: Vec::new(),

@@ -271,6 +271,7 @@ fn pack_hand<'a>(worker: WorkerId, hand: &'a crew::Hand, luggage: &mut Luggage<'
         hung_for,
         killed,
         replaced_for,
+        unwell,
         channel,
         incoming,
         outgoing,
@@ -287,6 +288,7 @@ fn pack_hand<'a>(worker: WorkerId, hand: &'a crew::Hand, luggage: &mut Luggage<'
         hung_for: *hung_for,
         killed: killed.map(|(reason, signal)| (reason, signal as i32)),
         replaced_for: *replaced_for,
+        unwell: unwell.clone(),
         channel: channel
             .as_ref()
             .map(|channel| luggage.pack(channel.as_fd())),
