@@ -34,6 +34,7 @@ mod overload;
 mod pid1;
 mod plan;
 mod poison;
+mod probe;
 mod proxies;
 mod python;
 mod rate_limits;
