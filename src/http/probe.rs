@@ -24,6 +24,9 @@ const BODY_MAX: usize = 64 << 10;
 /// So much of a body the operator is told.
 const SAID_MAX: usize = 120;
 
+/// Who asks.
+const NAME: &str = concat!("destrier-probe/", env!("CARGO_PKG_VERSION"));
+
 /// The request.
 #[derive(Debug, Clone)]
 pub struct Probe {
@@ -51,7 +54,6 @@ impl Probe {
         let host = HeaderValue::from_str(&config.host);
         let mut fields = HeaderMap::new();
         fields.extend(host.ok().map(|host| (HOST, host)));
-        const NAME: &str = concat!("destrier-probe/", env!("CARGO_PKG_VERSION"));
         fields.insert(USER_AGENT, HeaderValue::from_static(NAME));
         fields.insert(ACCEPT, HeaderValue::from_static("*/*"));
         Self {

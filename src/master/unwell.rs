@@ -7,8 +7,8 @@ use crate::supervisor::{Event, WorkerId};
 
 impl Master {
     /// The probe of a worker has failed too often in a row.
-    pub(super) fn note_unwell(&mut self, id: WorkerId, reason: String) -> Event {
-        let reason = cut(&reason).to_owned();
+    pub(super) fn note_unwell(&mut self, id: WorkerId, reason: &str) -> Event {
+        let reason = cut(reason).to_owned();
         if let Some(hand) = self.crew.get_mut(id) {
             hand.replaced_for.get_or_insert(WorkerEnd::Probe);
             hand.unwell = Some(reason.clone());
