@@ -2,6 +2,9 @@
 
 mod application;
 mod exit;
+mod fork;
+mod package;
+mod witness;
 mod worker;
 mod wsgi;
 

@@ -1,8 +1,9 @@
 //! The life of the process: one thread of Rust does what a worker does, the main thread of the interpreter is the application's.
 
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
 
+use destrier::app;
 use destrier::config;
 use destrier::interpreter;
 use destrier::sys::{listener, signals};
@@ -14,6 +15,8 @@ use tokio::sync::oneshot;
 
 use crate::application;
 use crate::exit::Watcher;
+use crate::fork::{self, Children};
+use crate::witness::Witness;
 use crate::wsgi::{Engine, Settings, WsgiService};
 
 /// What the main thread is asked for.
@@ -26,12 +29,19 @@ struct Load {
 /// The application as a worker sees it: the main thread imports it.
 struct Imported {
     main: mpsc::Sender<Load>,
+    witness: Witness,
+    /// Until they are listened to.
+    children: Mutex<Option<Children>>,
 }
 
 impl App for Imported {
     type Service = WsgiService;
 
     async fn boot(&self, boot: Boot) -> Result<WsgiService, BoxError> {
+        let children = self.children.lock();
+        if let Some(children) = children.unwrap_or_else(PoisonError::into_inner).take() {
+            drop(tokio::spawn(children.log(boot.worker)));
+        }
         let python = boot.config.app.python.clone();
         let (answer, loaded) = oneshot::channel();
         let load = Load {
@@ -42,6 +52,10 @@ impl App for Imported {
         // The main thread listens as long as this one runs.
         self.main.send(load)?;
         loaded.await?
+    }
+
+    fn witness(&self) -> Option<Arc<dyn app::Witness>> {
+        Some(Arc::new(self.witness.clone()))
     }
 }
 
@@ -56,6 +70,13 @@ pub(crate) fn serve(py: Python<'_>, parcel: i32) -> PyResult<u8> {
     let task = received.task;
     let (address, workers) = (first_address(&task), task.workers);
     let (main, mut asked) = mpsc::channel();
+    // Before the worker watches over its own end, so that it sees a signal first.
+    let witness = Witness::new(py)?;
+    let imported = Imported {
+        main,
+        witness: witness.clone(),
+        children: Mutex::new(Some(fork::watch(py)?)),
+    };
     let watcher = Watcher::default();
     let watched = watcher.clone();
     let started: Arc<OnceLock<Engine>> = Arc::default();
@@ -66,7 +87,7 @@ pub(crate) fn serve(py: Python<'_>, parcel: i32) -> PyResult<u8> {
         if let Err(error) = signals::unblock_faults() {
             tracing::warn!(worker, %error, "cannot unblock signals of faults");
         }
-        let exit = worker::run(task, &Imported { main });
+        let exit = worker::run(task, &imported);
         watched.served(exit, engine);
         exit
     })?;
@@ -86,12 +107,13 @@ pub(crate) fn serve(py: Python<'_>, parcel: i32) -> PyResult<u8> {
                 continue;
             }
         };
-        let engine = Engine::new(Settings {
+        let settings = Settings {
             threads: load.python.threads.into(),
             is_multiprocess: workers > 1,
             server_name: address.0.clone(),
             server_port: address.1,
-        });
+        };
+        let engine = Engine::new(settings, witness.clone());
         // Asked once in a worker.
         let engine = started.get_or_init(|| engine);
         let (service, application) = (engine.service(), application.bind(py));

@@ -37,6 +37,8 @@ mod poison;
 mod probe;
 mod proxies;
 mod python;
+mod python_faults;
+mod python_package;
 mod rate_limits;
 mod recycle;
 mod reload;
