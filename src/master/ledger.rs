@@ -43,6 +43,8 @@ pub(super) enum WorkerEnd {
     Memory,
     /// One of its requests is stuck.
     Stuck,
+    /// Its probe failed too often.
+    Probe,
     /// It was told to go: a reload, fewer workers, a pause, the stop.
     Told,
 }
@@ -68,7 +70,7 @@ pub(super) enum UpgradeEnd {
 }
 
 impl WorkerEnd {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Signal,
         Self::Exit,
         Self::OutOfMemory,
@@ -78,6 +80,7 @@ impl WorkerEnd {
         Self::Recycle,
         Self::Memory,
         Self::Stuck,
+        Self::Probe,
         Self::Told,
     ];
 
@@ -92,6 +95,7 @@ impl WorkerEnd {
             Self::Recycle => "recycle",
             Self::Memory => "memory",
             Self::Stuck => "stuck",
+            Self::Probe => "probe",
             Self::Told => "told",
         }
     }

@@ -27,6 +27,7 @@ mod stop;
 mod suspects;
 mod template;
 mod timeline;
+mod unwell;
 mod upgrade;
 mod watched_paths;
 

@@ -232,6 +232,8 @@ impl Master {
             | Event::StopRequested(_)
             | Event::DeadlinePassed
             | Event::BootBegins(_)
+            | Event::ProbeFailed(..)
+            | Event::ProbePassed(_)
             | Event::Ready(_)
             | Event::BootFailed(..)
             | Event::Exited(..)
