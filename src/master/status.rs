@@ -278,6 +278,7 @@ impl Master {
             let requests = requests.map(|request| RequestStatus::new(request, now));
             worker.requests_in_flight = requests.collect();
         }
+        self.weigh_templates(&mut status.templates);
         status.deaths = self.deaths.statuses(self.now());
         status.events = self.ledger.timeline.events().rev().cloned().collect();
         let tally = self.scoreboard.tally();
