@@ -12,7 +12,6 @@ use super::boot::{pin, rate_table_for, replay_cache_for};
 use super::crew::Hand;
 use super::ledger::{ReloadEnd, WorkerEnd};
 use super::listeners::SlotEnd;
-use super::timeline::News;
 use super::{Assignment, Master, Pinned, Purpose, ReloadOutcome};
 use crate::channel::ToWorker;
 use crate::config::Bind;
@@ -247,19 +246,6 @@ impl Master {
     pub(super) fn tell(&mut self, id: WorkerId, message: &ToWorker) {
         if let Some(hand) = self.crew.get_mut(id) {
             hand.tell(message);
-        }
-    }
-
-    pub(super) fn note_replacement(&mut self, id: WorkerId, reason: &str, end: WorkerEnd) {
-        if let Some(hand) = self.crew.get_mut(id) {
-            let is_news = hand.replaced_for.is_none();
-            hand.replaced_for.get_or_insert(end);
-            let pid = hand.pid.number();
-            let (slot, generation) = (hand.slot.0, hand.generation);
-            tracing::info!(worker = id.0, pid, reason, "worker shall be replaced");
-            if is_news {
-                self.happened(News::replacement(id.0, slot, generation, end, reason));
-            }
         }
     }
 

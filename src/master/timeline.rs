@@ -11,7 +11,7 @@ use super::Master;
 use super::death_report::{DeathReport, kill_word};
 use super::ledger::WorkerEnd;
 use crate::logging;
-use crate::supervisor::{Action, Event, Generation};
+use crate::supervisor::{Action, Event, Generation, WorkerId};
 use crate::sys::clock;
 
 /// Events that are kept: the older ones are in the log.
@@ -194,6 +194,20 @@ impl Master {
         // A type of ours with string keys: serialising it into memory cannot fail.
         let document = serde_json::to_string(event).unwrap_or_default();
         self.tell_agent_event(document);
+    }
+
+    /// A worker shall be replaced: tells the log, and notes it the first time.
+    pub(super) fn note_replacement(&mut self, id: WorkerId, reason: &str, end: WorkerEnd) {
+        if let Some(hand) = self.crew.get_mut(id) {
+            let is_news = hand.replaced_for.is_none();
+            hand.replaced_for.get_or_insert(end);
+            let pid = hand.pid.number();
+            let (slot, generation) = (hand.slot.0, hand.generation);
+            tracing::info!(worker = id.0, pid, reason, "worker shall be replaced");
+            if is_news {
+                self.happened(News::replacement(id.0, slot, generation, end, reason));
+            }
+        }
     }
 
     /// Notes what the supervisor is about to hear, where that is something.
