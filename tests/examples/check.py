@@ -105,7 +105,7 @@ def five_minutes(wheel):
         page = site.get("/admin/login/")
         equal(page.status, 200)
         equal(site.get(re.search(r'<link rel="stylesheet" href="([^"]+)"', page.text)[1]).status, 200)
-        site.reloads("mysite/wsgi.py", "get_wsgi_application()", "get_wsgi_aplication()")
+        site.reloads("mysite/wsgi.py", "get_wsgi_application()", "get_no_application()")
 
 
 def small(name, wheel, more=lambda site, token: None):
