@@ -60,6 +60,9 @@ Examples:
 
 Fields of the JSON are only ever added; its `schema_version` is raised when one goes.";
 
+const TOP: &str = "\
+Keys: q ends, r reloads after a confirmation, s sorts the workers by slot, requests a second, requests in flight or memory.";
+
 const EXPLAIN: &str = "\
 Examples:
   destrier auth explain GET /admin/users
@@ -96,6 +99,9 @@ pub enum Command {
     /// Show what runs now
     #[command(after_help = STATUS)]
     Status(StatusArgs),
+    /// Show what runs now, live, in this terminal
+    #[command(after_help = TOP)]
+    Top(MasterArgs),
     /// Show what a reload would change, and change nothing; exits 0 when that is nothing, 2 when it is something
     #[command(after_help = PLAN)]
     Plan {

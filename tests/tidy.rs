@@ -226,7 +226,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
             "std::thread",
         ],
     ),
-    // What came between looks at counters, which the page tells. It reads nothing by itself.
+    // What came between looks at counters, which the page and `destrier top` tell. It reads nothing by itself.
     (
         "figures",
         &[],
@@ -244,7 +244,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
     // What may be typed, not what is done about it.
     ("cli", &[], &["nix", "tokio", "std::fs", "tracing"]),
     // The one place that knows everybody, for it joins them: it hands `worker::run` to the master. `sys`: the clock
-    // that `token` judges and signs by, since `auth` has none. `interpreter`: what workers become that run Python. `tls`: how a certificate that `tls` makes is written. `tokens`: its key,
+    // that `token` judges and signs by, since `auth` has none. `figures`: what `top` tells. `interpreter`: what workers become that run Python. `tls`: how a certificate that `tls` makes is written. `tokens`: its key,
     // and the users that `user` manages.
     (
         "commands",
@@ -255,6 +255,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
             "auth",
             "cli",
             "config",
+            "figures",
             "interpreter",
             "key_files",
             "logging",

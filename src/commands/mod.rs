@@ -27,6 +27,7 @@ mod run;
 mod status;
 mod tls;
 mod token;
+mod top;
 mod upgrade;
 mod user;
 
@@ -40,6 +41,7 @@ pub fn execute<A: App>(cli: &Cli, app: A) -> Result<ExitCode, CommandError> {
         Command::Run(args) => run::run(args, app),
         Command::Check(args) => check::run(args).map(|()| ExitCode::Success),
         Command::Status(args) => status::run(args),
+        Command::Top(args) => top::run(args),
         Command::Plan { master, json } => plan::run(master, *json),
         Command::Reload(args) => ask::run(args, &Request::Reload {}),
         Command::Upgrade { master, binary } => upgrade::run(master, binary.as_deref()),

@@ -332,7 +332,7 @@ fn workers(status: &Status) -> String {
 }
 
 /// Seconds for reading: whole ones, milliseconds below one.
-fn span(seconds: f64) -> String {
+pub(super) fn span(seconds: f64) -> String {
     let span = Duration::try_from_secs_f64(seconds).unwrap_or_default();
     let whole = Duration::from_secs(span.as_secs());
     let rounded = if whole.is_zero() {

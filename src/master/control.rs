@@ -84,6 +84,9 @@ pub enum AskError {
     /// It ended before it answered.
     #[error("the master ended before it answered")]
     Gone,
+    /// It does not answer in time.
+    #[error("the master has not answered in time")]
+    Silent,
     /// Its answer is not understood.
     #[error("the master's answer is not understood: {0}")]
     Garbled(serde_json::Error),
@@ -94,6 +97,18 @@ pub enum AskError {
 /// # Errors
 /// It is not there, or does not answer. That it did not do what was asked is an answer.
 pub fn ask(path: &Path, request: &Request) -> Result<Answer, AskError> {
+    ask_within(path, request, None)
+}
+
+/// As [`ask`], and waits no longer than `patience`.
+///
+/// # Errors
+/// As [`ask`]; and it has not answered in time.
+pub fn ask_within(
+    path: &Path,
+    request: &Request,
+    patience: Option<Duration>,
+) -> Result<Answer, AskError> {
     let name = path.display().to_string();
     let mut stream = UnixStream::connect(path).map_err(|error| {
         let nobody = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
@@ -104,13 +119,15 @@ pub fn ask(path: &Path, request: &Request) -> Result<Answer, AskError> {
         }
     })?;
     stream
-        .write_all(&channel::encode(request))
+        .set_read_timeout(patience)
+        .and_then(|()| stream.write_all(&channel::encode(request)))
         .map_err(|error| AskError::Unreachable(name.clone(), error))?;
     let mut line = String::new();
     match BufReader::new(stream).read_line(&mut line) {
         Ok(0) => Err(AskError::Gone),
         Ok(_) => serde_json::from_str(&line).map_err(AskError::Garbled),
         Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Err(AskError::Gone),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(AskError::Silent),
         Err(error) => Err(AskError::Unreachable(name, error)),
     }
 }

@@ -17,6 +17,7 @@ fn help_of_the_program() {
       run      Start the master in the foreground and serve until told to stop
       check    Check the configuration and the files it names; shows every error
       status   Show what runs now
+      top      Show what runs now, live, in this terminal
       plan     Show what a reload would change, and change nothing; exits 0 when that is nothing, 2 when
                it is something
       reload   Put the configuration on disk into force; exits non-zero, with the reason, when the old

@@ -21,4 +21,5 @@ mod status;
 mod support;
 mod tls;
 mod token;
+mod top;
 mod user;
