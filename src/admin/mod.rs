@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 
 use crate::auth::Guard;
 use crate::master::Status;
@@ -52,11 +53,11 @@ pub struct Socket {
 /// answer of the master.
 pub type Question = oneshot::Sender<Arc<str>>;
 
-/// Begins to answer, within a runtime of tokio. Returns the questions for the master.
+/// Begins to answer, within a runtime of tokio. Returns the questions for the master, and the tasks that listen: they end when these are dropped.
 ///
 /// # Errors
 /// A socket that cannot be used.
-pub fn start(setting: Setting) -> io::Result<mpsc::Receiver<Question>> {
+pub fn start(setting: Setting) -> io::Result<(mpsc::Receiver<Question>, JoinSet<()>)> {
     let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
     // Its descriptor was closed after the fork, so it must never be let go.
     let scoreboard: &'static Scoreboard = Box::leak(Box::new(setting.scoreboard));
@@ -67,11 +68,12 @@ pub fn start(setting: Setting) -> io::Result<mpsc::Receiver<Question>> {
         guard: setting.guard,
         processes: processes::Processes::default(),
     });
+    let mut listeners = JoinSet::new();
     for Socket { is_tcp, socket } in setting.sockets {
         let listener = server::Listener::new(socket, is_tcp)?;
-        tokio::spawn(server::serve(listener, routes::router(&desk, is_tcp)));
+        listeners.spawn(server::serve(listener, routes::router(&desk, is_tcp)));
     }
-    Ok(asked)
+    Ok((asked, listeners))
 }
 
 /// Where every request comes to.

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use crate::admin::{self, Question};
 
@@ -14,6 +15,8 @@ pub(super) struct FrontDesk {
     questions: Option<mpsc::Receiver<Question>>,
     /// Those who wait for the answer that was asked for.
     waiting: Vec<Question>,
+    /// Those who listen, which end with this.
+    _listeners: JoinSet<()>,
 }
 
 impl FrontDesk {
@@ -22,9 +25,11 @@ impl FrontDesk {
     /// # Errors
     /// A socket that cannot be used.
     pub(super) fn open(setting: Option<admin::Setting>) -> io::Result<Self> {
+        let (questions, listeners) = setting.map(admin::start).transpose()?.unzip();
         Ok(Self {
-            questions: setting.map(admin::start).transpose()?,
+            questions,
             waiting: Vec::new(),
+            _listeners: listeners.unwrap_or_default(),
         })
     }
 
@@ -74,6 +79,7 @@ mod tests {
         let mut desk = FrontDesk {
             questions: Some(questions),
             waiting: Vec::new(),
+            _listeners: JoinSet::new(),
         };
         let (first, heard_by_first) = oneshot::channel();
         let (second, heard_by_second) = oneshot::channel();
@@ -91,6 +97,7 @@ mod tests {
         let mut desk = FrontDesk {
             questions: None,
             waiting: Vec::new(),
+            _listeners: JoinSet::new(),
         };
         for place in 0..10 {
             let (question, answer) = oneshot::channel();

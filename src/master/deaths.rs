@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Master;
 use super::crew::Hand;
 use super::death_report::{DeathReport, DeathStatus, KeptDeath, OutOfMemory, kill_word};
+use super::happenings;
 use super::ledger::WorkerEnd;
 use super::suspects::{Named, Suspects};
 use crate::scoreboard::Blocked;
@@ -136,6 +137,7 @@ impl Master {
         } else {
             let end = WorkerEnd::of_death(&report, self.was_ready(id));
             self.ledger.worker_ended(end);
+            self.happened(happenings::death(&report, end, &words));
             self.tell_death(&report, &words);
             if !self.supervisor.is_degraded() {
                 tell_last_words(&hand, &report);
