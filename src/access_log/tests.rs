@@ -337,6 +337,6 @@ proptest! {
         let journal = line(&log(lines::summary(), Envelope::Journal), &entry);
         let is_field = |line: &str| line.split_once('=').is_some_and(|(name, _)| name.bytes().all(|byte| byte == b'_' || byte.is_ascii_uppercase()));
         prop_assert!(journal.lines().all(is_field), "{journal:?}");
-        prop_assert_eq!(journal.lines().count(), 3 + 24);
+        prop_assert_eq!(journal.lines().count(), 4 + 24);
     }
 }

@@ -118,7 +118,7 @@ methods = "GET"
     health.probe_timeout = "5s"  # default
     health.probe_failures = 3  # default
     hooks.on_event = []  # default
-    hooks.timeout = "30s"  # default
+    hooks.on_event_timeout = "30s"  # default
     auth.realm = "destrier"  # default
     # auth.resource is not set
     auth.authorization_servers = []  # default

@@ -106,7 +106,7 @@ fn a_reload_is_told_with_what_came_of_it() {
         "{event}"
     );
     server.config.write_text("this is no TOML");
-    assert_eq!(server.cli(["reload"]).code, Some(1));
+    assert_ne!(server.cli(["reload"]).code, Some(0));
     eventually("the refusal", || {
         let last = events(server.folder(), "reload_failed").pop()?;
         (last["outcome"] == "refused").then_some(())
@@ -118,7 +118,7 @@ fn one_that_does_not_end_is_killed_with_what_it_has_started() {
     let script =
         "sleep 1000 & echo $! > \"$1/sleeper.new\"; mv \"$1/sleeper.new\" \"$1/sleeper\"; wait";
     let server = told(Setup::new(), script)
-        .set("hooks.timeout", "400ms")
+        .set("hooks.on_event_timeout", "400ms")
         .start();
     server.reload();
     let line = server.wait_for_log(Mark::START, "`hooks.on_event` took too long, killed");
@@ -138,7 +138,7 @@ fn no_more_than_four_run_at_once_and_the_others_follow() {
     let server = told(Setup::new(), script).start();
     server.config.write_text("this is no TOML");
     for _ in 0..9 {
-        assert_eq!(server.cli(["reload"]).code, Some(1));
+        assert_ne!(server.cli(["reload"]).code, Some(0));
     }
     let runs = || fs::read_to_string(server.folder().join("runs")).unwrap_or_default();
     eventually("four that run", || {

@@ -15,14 +15,14 @@ pub(in crate::config) struct Hooks {
     /// A program, by its absolute path, and its arguments. It gets what has happened as JSON on standard input. None: nobody is told.
     pub on_event: OneOrMany<Text>,
     /// How long it may take; then it is killed.
-    pub timeout: Period<100, { 10 * 60_000 }>,
+    pub on_event_timeout: Period<100, { 10 * 60_000 }>,
 }
 
 impl Default for Hooks {
     fn default() -> Self {
         Self {
             on_event: OneOrMany(Vec::new()),
-            timeout: Period(Duration::from_secs(30)),
+            on_event_timeout: Period(Duration::from_secs(30)),
         }
     }
 }

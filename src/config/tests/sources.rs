@@ -241,7 +241,7 @@ fn what_is_in_force_is_shown_with_its_origin() {
     health.probe_timeout = "5s"                      # default
     health.probe_failures = 3                        # default
     hooks.on_event = []                              # default
-    hooks.timeout = "30s"                            # default
+    hooks.on_event_timeout = "30s"                   # default
     auth.realm = "destrier"                          # default
     # auth.resource is not set
     auth.authorization_servers = []                  # default

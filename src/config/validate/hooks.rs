@@ -19,7 +19,7 @@ impl Check<'_> {
         }
         Some(Hooks {
             on_event,
-            timeout: hooks.timeout.0,
+            timeout: hooks.on_event_timeout.0,
         })
     }
 }
