@@ -171,6 +171,11 @@ pub enum ToAgent {
         /// What.
         happening: Happening,
     },
+    /// Something has happened: the JSON of one of the events of `destrier status`.
+    Event {
+        /// That.
+        document: String,
+    },
     /// Open the log files anew.
     ReopenLogs,
     /// Exit.

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::admin::{self, Question};
+use crate::admin::{self, Opened, Question, Timeline};
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct FrontDesk {
     /// None where nobody can ask.
     questions: Option<mpsc::Receiver<Question>>,
+    /// Where what has happened is put up.
+    timeline: Option<Timeline>,
     /// Those who wait for the answer that was asked for.
     waiting: Vec<Question>,
     /// Those who listen, which end with this.
@@ -25,11 +27,19 @@ impl FrontDesk {
     /// # Errors
     /// A socket that cannot be used.
     pub(super) fn open(setting: Option<admin::Setting>) -> io::Result<Self> {
-        let (questions, listeners) = setting.map(admin::start).transpose()?.unzip();
+        let (questions, timeline, listeners) = match setting.map(admin::start).transpose()? {
+            Some(Opened {
+                questions,
+                timeline,
+                listeners,
+            }) => (Some(questions), Some(timeline), listeners),
+            None => (None, None, JoinSet::new()),
+        };
         Ok(Self {
             questions,
+            timeline,
             waiting: Vec::new(),
-            _listeners: listeners.unwrap_or_default(),
+            _listeners: listeners,
         })
     }
 
@@ -58,6 +68,13 @@ impl FrontDesk {
         !is_asked
     }
 
+    /// The master has told what has happened.
+    pub(super) fn happened(&self, document: String) {
+        if let Some(timeline) = &self.timeline {
+            timeline.put_up(document);
+        }
+    }
+
     /// The master has answered.
     pub(super) fn answer(&mut self, document: String) {
         let document: Arc<str> = document.into();
@@ -78,6 +95,7 @@ mod tests {
         let (_sender, questions) = mpsc::channel(1);
         let mut desk = FrontDesk {
             questions: Some(questions),
+            timeline: None,
             waiting: Vec::new(),
             _listeners: JoinSet::new(),
         };
@@ -96,6 +114,7 @@ mod tests {
     async fn whoever_has_left_is_forgotten_and_the_master_is_not_asked_again_for_it() {
         let mut desk = FrontDesk {
             questions: None,
+            timeline: None,
             waiting: Vec::new(),
             _listeners: JoinSet::new(),
         };

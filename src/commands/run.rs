@@ -303,6 +303,7 @@ fn admin_setting(assignment: AdminAssignment) -> Option<admin::Setting> {
         sockets,
         scoreboard,
         ready_min,
+        events,
         guard,
         keys,
     } = assignment;
@@ -329,6 +330,7 @@ fn admin_setting(assignment: AdminAssignment) -> Option<admin::Setting> {
         scoreboard,
         ready_min,
         guard,
+        events,
     })
 }
 

@@ -10,6 +10,7 @@ use super::death_report::{DeathReport, DeathStatus, KeptDeath, OutOfMemory, kill
 use super::happenings;
 use super::ledger::WorkerEnd;
 use super::suspects::{Named, Suspects};
+use super::timeline::News;
 use crate::scoreboard::Blocked;
 use crate::supervisor::{KillReason, Now, WorkerId};
 use crate::sys::clock;
@@ -139,6 +140,7 @@ impl Master {
             self.ledger.worker_ended(end);
             self.happened(happenings::death(&report, end, &words));
             self.tell_death(&report, &words);
+            self.happened(News::death(&report, end, &words));
             if !self.supervisor.is_degraded() {
                 tell_last_words(&hand, &report);
             }
