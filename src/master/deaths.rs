@@ -138,7 +138,7 @@ impl Master {
         } else {
             let end = WorkerEnd::of_death(&report, self.was_ready(id));
             self.ledger.worker_ended(end);
-            self.happened(happenings::death(&report, end, &words));
+            self.tell_of(happenings::death(&report, end, &words));
             self.tell_death(&report, &words);
             self.happened(News::death(&report, end, &words));
             if !self.supervisor.is_degraded() {

@@ -45,7 +45,7 @@ impl Master {
     }
 
     /// Something has happened that whoever wants to be told is told.
-    pub(super) fn happened(&mut self, happening: Happening) {
+    pub(super) fn tell_of(&mut self, happening: Happening) {
         if self.hooks().is_some() {
             self.happenings.add(clock::unix().as_secs(), happening);
         }
@@ -63,12 +63,12 @@ impl Master {
             // The first generation came of no reload.
             (ReloadEnd::Committed | ReloadEnd::RolledBack | ReloadEnd::Refused, None) => return,
         };
-        self.happened(happening);
+        self.tell_of(happening);
     }
 
     pub(super) fn note_trouble(&mut self, reason: Trouble, message: &str) {
         let (accepting, wanted, ready_min) = self.strength();
-        self.happened(Happening::Degraded {
+        self.tell_of(Happening::Degraded {
             reason,
             accepting,
             wanted,
@@ -79,7 +79,7 @@ impl Master {
 
     pub(super) fn note_end_of_trouble(&mut self, reason: Trouble) {
         let (accepting, wanted, _) = self.strength();
-        self.happened(Happening::Recovered {
+        self.tell_of(Happening::Recovered {
             reason,
             accepting,
             wanted,
