@@ -1,7 +1,14 @@
 //! The extension module that a Python interpreter loads to become a worker of destrier.
 
+mod answer;
 mod application;
+mod asgi;
+mod claims;
 mod exit;
+mod failure;
+mod head;
+mod service;
+mod text;
 mod worker;
 mod wsgi;
 

@@ -134,7 +134,7 @@ impl Interpreter {
             pack(parcel.as_fd()),
             pack(task.channel.as_fd()),
             // For people.
-            format!("destrier worker {number}: {}", python.wsgi).into(),
+            format!("destrier worker {number}: {}", python.application).into(),
         ];
         luggage.exec_in(program.path.as_os_str(), &arguments, &program.environment)
     }

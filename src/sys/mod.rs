@@ -20,4 +20,5 @@ pub mod signals;
 pub mod socket;
 pub mod systemd;
 pub mod thread;
+pub mod wakeup;
 pub mod watch;
