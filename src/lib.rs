@@ -22,6 +22,7 @@ pub mod logging;
 pub mod master;
 mod master_end;
 pub mod rate_limit;
+pub mod refusal_class;
 pub mod replay;
 pub mod scoreboard;
 mod server;

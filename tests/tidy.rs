@@ -37,10 +37,12 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
     // Knows files and environment, but not what is done with the result. `nix` for the flag of open(2) that keeps a named
     // pipe from holding up a reload.
     ("config", &[], &["tokio", "tracing", "hyper"]),
-    // `config`: the policy of issuers and rules. It reads no clock, no file and no socket: whoever asks brings them.
+    // Words that `auth` and `scoreboard`, which do not know each other, have in common.
+    ("refusal_class", &[], &["nix", "tokio", "serde", "hyper"]),
+    // `config`: the policy of issuers and rules. `refusal_class`: of which kind its refusals are. It reads no clock, no file and no socket: whoever asks brings them.
     (
         "auth",
-        &["config"],
+        &["config", "refusal_class"],
         &[
             "nix",
             "tokio",
@@ -67,8 +69,12 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
         &["auth", "config", "sys", "tls", "tokens"],
         &["tokio", "hyper"],
     ),
-    // `sys`: the memory that it shares.
-    ("scoreboard", &["sys"], &["nix", "tokio", "serde", "hyper"]),
+    // `refusal_class`: what is counted apart. `sys`: the memory that it shares.
+    (
+        "scoreboard",
+        &["refusal_class", "sys"],
+        &["nix", "tokio", "serde", "hyper"],
+    ),
     // `sys`: the memory that it shares. What a proof is, whoever asks knows.
     ("replay", &["sys"], &["nix", "tokio", "serde", "hyper"]),
     // `config`: format, fields, rules. `logging`: where lines go. `sys`: which process a message is of. It knows no request but what it is told of one.
@@ -99,7 +105,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
     ("app", &["auth", "config", "tls"], &["nix"]),
     // `access_log`: the line of a request. `auth`: the verdict. `app`: what is called. `config`: which proxy may say what certificate a client has. `log_quota`: how many
     // lines refusals get. `logging`: how
-    // long a field may be. `rate_limit`: how many requests a client has made, of whichever worker. `replay`: which proofs were shown, for `auth` remembers nothing that workers share. `scoreboard`: what
+    // long a field may be. `rate_limit`: how many requests a client has made, of whichever worker. `refusal_class`: of which kind its own refusals are. `replay`: which proofs were shown, for `auth` remembers nothing that workers share. `scoreboard`: what
     // is noted. `sys`: the clock. `tls`: the certificate of a client. `tokens`: what answers its own routes.
     (
         "http",
@@ -111,6 +117,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
             "log_quota",
             "logging",
             "rate_limit",
+            "refusal_class",
             "replay",
             "scoreboard",
             "sys",

@@ -6,6 +6,8 @@ use destrier::BoxError;
 use destrier::config;
 use pyo3::prelude::*;
 
+use crate::package;
+
 /// The part that is easier to say in Python.
 const SOURCE: &CStr =
     match CStr::from_bytes_with_nul(concat!(include_str!("application.py"), "\0").as_bytes()) {
@@ -22,6 +24,7 @@ pub(crate) fn load(
     worker: u64,
     python: &config::Python,
 ) -> Result<Py<PyAny>, BoxError> {
+    package::offer(py)?;
     let module = PyModule::from_code(py, SOURCE, c"<destrier>", c"destrier_application")?;
     let folder = python.chdir.as_os_str();
     let (key, entry) = (python.interface.key(), &python.application);

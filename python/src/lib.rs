@@ -7,6 +7,7 @@ mod claims;
 mod exit;
 mod failure;
 mod head;
+mod package;
 mod service;
 mod text;
 mod worker;

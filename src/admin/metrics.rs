@@ -204,7 +204,7 @@ impl Snapshot {
     fn tokens(&self, page: &mut Page<'_>) -> fmt::Result {
         let tally = &self.tally;
         let reasons = tally.refused_for.iter();
-        let reasons = reasons.map(|(reason, count)| (vec![("reason", reason.word())], *count));
+        let reasons = reasons.map(|(class, count)| (vec![("reason", class.word())], *count));
         page.counts(
             "requests_refused",
             "Requests refused for their form or their token",

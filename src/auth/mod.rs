@@ -39,6 +39,7 @@ use http::HeaderMap;
 use http::header::HOST;
 
 use crate::config::{Binding, FeedPurpose};
+use crate::refusal_class::RefusalClass;
 
 pub use authority::is_host_of;
 pub use challenge::challenge;
@@ -175,33 +176,6 @@ pub struct Refusal {
     pub class: RefusalClass,
     /// For the log only.
     pub reason: String,
-}
-
-/// What kind of refusal it is, for whoever counts them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RefusalClass {
-    /// The request itself is wrong, whatever its token.
-    Request,
-    /// There is no token.
-    NoToken,
-    /// What is shown is no token, or more than one.
-    Unreadable,
-    /// The token is of nobody whose keys are known.
-    UnknownKey,
-    /// The signature is not valid.
-    Signature,
-    /// The token has expired.
-    Expired,
-    /// The token says something else that is not accepted.
-    Claims,
-    /// The token was revoked.
-    Revoked,
-    /// Whoever shows the token has not proved that it is theirs.
-    Binding,
-    /// The token, or the client's certificate, does not suffice.
-    Permission,
-    /// It cannot be told for now: keys, a list or memory are lacking.
-    Unavailable,
 }
 
 /// What is fetched and may be there by now, without which a token cannot be judged.

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use super::Refusal;
 use super::bearer::Scheme;
 use super::binding::BindingError;
 use super::challenge::Challenges;
@@ -14,8 +15,8 @@ use super::identity_fields::FieldsError;
 use super::path::PathError;
 use super::rules::{ClientCertError, Unmet};
 use super::token::TokenError;
-use super::{Refusal, RefusalClass};
 use crate::config::{self, Binding};
+use crate::refusal_class::RefusalClass;
 
 /// Those that come with a challenge.
 #[derive(Debug)]

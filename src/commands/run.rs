@@ -18,8 +18,8 @@ use crate::interpreter::{self, Interpreter};
 use crate::key_files::{self, Files, MissingSecret, Secrets};
 use crate::logging;
 use crate::master::{
-    AdminAssignment, AdminSocket, AgentAssignment, Assignment, Ending, Inherited, Known,
-    ListenError, Loaded, Loader, Master, Program, Purpose, RunAgent, Serve, ServiceManager,
+    AdminAssignment, AdminGuard, AdminSocket, AgentAssignment, Assignment, Ending, Inherited,
+    Known, ListenError, Loaded, Loader, Master, Program, Purpose, RunAgent, Serve, ServiceManager,
     SocketPathError, StartError, Takeover,
 };
 use crate::sys::handover::read_sealed;
@@ -195,13 +195,12 @@ fn read<A: App>(
     let admin_guard = match config.admin_auth() {
         Some(auth) => {
             let guard = key_files::load(&auth, missing);
-            Some(Arc::new(
-                guard.map_err(|errors| super::misconfigured(&errors))?,
-            ))
+            let guard = guard.map_err(|errors| super::misconfigured(&errors))?;
+            Some(Rc::new(Arc::new(guard)) as AdminGuard)
         }
         None => None,
     };
-    let run_agent = run_agent(&config, secrets.database_password.as_ref(), admin_guard);
+    let run_agent = run_agent(&config, secrets.database_password.as_ref());
     let serve = serve(Arc::clone(&config), secrets, interpreter, Rc::clone(app));
     Ok(Loaded {
         config,
@@ -214,6 +213,7 @@ fn read<A: App>(
         entries,
         read_feed,
         run_agent,
+        admin_guard,
     })
 }
 
@@ -229,11 +229,7 @@ fn entries(config: &config::Config, guard: &Guard) -> Vec<Option<usize>> {
 }
 
 /// What the agent process does.
-fn run_agent(
-    config: &config::Config,
-    password: Option<&Password>,
-    admin_guard: Option<Arc<Guard>>,
-) -> RunAgent {
+fn run_agent(config: &config::Config, password: Option<&Password>) -> RunAgent {
     let tokens = config.auth.tokens.as_ref();
     let table = tokens.map(|tokens| DenyTable::new(tokens.clone(), password.cloned()));
     let flush = tokens.and_then(|tokens| {
@@ -263,19 +259,24 @@ fn run_agent(
             log,
             table: table.clone(),
             flush: flush.clone(),
-            admin: admin.map(|assignment| admin_setting(assignment, admin_guard.clone())),
+            admin: admin.and_then(admin_setting),
         })
     })
 }
 
-/// What the agent answers monitoring with.
-fn admin_setting(assignment: AdminAssignment, guard: Option<Arc<Guard>>) -> admin::Setting {
+/// What the agent answers monitoring with; none where what judges tokens is not what [`read`] made, which lets nobody in.
+fn admin_setting(assignment: AdminAssignment) -> Option<admin::Setting> {
     let AdminAssignment {
         sockets,
         scoreboard,
         ready_min,
+        guard,
         keys,
     } = assignment;
+    let guard = match &guard {
+        Some(guard) => Some(Arc::clone(guard.downcast_ref::<Arc<Guard>>()?)),
+        None => None,
+    };
     if let (Some(guard), Some(keys)) = (&guard, keys) {
         // They were judged when they were read. Where they cannot be had, those of before stay.
         let content = read_sealed(keys, KEYS_MAX);
@@ -288,14 +289,14 @@ fn admin_setting(assignment: AdminAssignment, guard: Option<Arc<Guard>>) -> admi
         }
     }
     let sockets = sockets.into_iter();
-    admin::Setting {
+    Some(admin::Setting {
         sockets: sockets
             .map(|AdminSocket { is_tcp, socket }| admin::Socket { is_tcp, socket })
             .collect(),
         scoreboard,
         ready_min,
         guard,
-    }
+    })
 }
 
 fn serve<A: App>(

@@ -7,8 +7,9 @@ use percent_encoding::percent_decode;
 use sfv::{BareItem, Item, Parser};
 
 use super::{Origin, forged};
-use crate::auth::{Refusal, RefusalClass};
+use crate::auth::Refusal;
 use crate::config::{ClientCertFormat, Config, Rule};
+use crate::refusal_class::RefusalClass;
 use crate::tls::ClientCertificate;
 
 /// Whose word on the client's certificate counts, and how it is written.

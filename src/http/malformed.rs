@@ -1,7 +1,8 @@
 //! Why a request is not one that is served, and what its client is told.
 
 use super::websocket::BadHandshake;
-use crate::auth::{Refusal, RefusalClass};
+use crate::auth::Refusal;
+use crate::refusal_class::RefusalClass;
 
 /// Why a request is refused for its form. Two programs could take it for two different requests, or its end is not known,
 /// so its connection ends too.

@@ -11,9 +11,9 @@ use super::malformed::Malformed;
 use super::track::Track;
 use super::{Origin, Pipeline, fingerprint, reply};
 use crate::app::AppService;
-use crate::auth::{Claims, Refusal, RefusalClass};
+use crate::auth::{Claims, Refusal};
 use crate::logging::cut;
-use crate::scoreboard::{Reason, RequestId};
+use crate::scoreboard::RequestId;
 use crate::sys::clock;
 
 impl<S: AppService> Pipeline<S> {
@@ -45,7 +45,7 @@ impl<S: AppService> Pipeline<S> {
         (method, path): (&str, &str),
         id: RequestId,
     ) -> Response<Bytes> {
-        self.seat.refused(reason_of(refusal.class));
+        self.seat.refused(refusal.class);
         self.unserved.refused(refusal, (method, path), id);
         self.with_reason(answer, || Refused::new(refusal))
     }
@@ -137,23 +137,6 @@ impl<S: AppService> Pipeline<S> {
         Some(self.with_reason(reply::blocked(left), || {
             Refused::for_reason("poison_guard", "workers died of it")
         }))
-    }
-}
-
-/// As which it is counted.
-fn reason_of(class: RefusalClass) -> Reason {
-    match class {
-        RefusalClass::Request => Reason::Request,
-        RefusalClass::NoToken => Reason::NoToken,
-        RefusalClass::Unreadable => Reason::Unreadable,
-        RefusalClass::UnknownKey => Reason::UnknownKey,
-        RefusalClass::Signature => Reason::Signature,
-        RefusalClass::Expired => Reason::Expired,
-        RefusalClass::Claims => Reason::Claims,
-        RefusalClass::Revoked => Reason::Revoked,
-        RefusalClass::Binding => Reason::Binding,
-        RefusalClass::Permission => Reason::Permission,
-        RefusalClass::Unavailable => Reason::Unavailable,
     }
 }
 

@@ -3,7 +3,8 @@
 use http::Uri;
 use http::uri::PathAndQuery;
 
-use crate::auth::{self, Refusal, RefusalClass};
+use crate::auth::{self, Refusal};
+use crate::refusal_class::RefusalClass;
 
 /// The target with its path written in the one way that [`auth::canonical_path`] knows; `None` when it is already. An
 /// application that routes on the path as written would else serve another route than the one whose rule decided.

@@ -6,9 +6,10 @@ use http::request::Parts;
 
 use super::{Pipeline, reply};
 use crate::app::{AppService, Client};
-use crate::auth::{Claims, Refusal, RefusalClass};
+use crate::auth::{Claims, Refusal};
 use crate::config::RateBy;
 use crate::rate_limit::{Requester, TooMany};
+use crate::refusal_class::RefusalClass;
 use crate::scoreboard::RequestId;
 
 impl<S: AppService> Pipeline<S> {

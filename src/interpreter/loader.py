@@ -44,6 +44,7 @@ def load(path):
     spec = ModuleSpec("destrier_python", ExtensionFileLoader("destrier_python", path), origin=path)
     module = _imp.create_dynamic(spec)
     _imp.exec_dynamic(module)
+    module.__file__ = path
     sys.modules["destrier_python"] = module
     return module
 

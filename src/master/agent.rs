@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use watched::{Process, Progress, SILENCE_MAX, Watched};
 
-pub use admin::{AdminAssignment, AdminSocket};
+pub use admin::{AdminAssignment, AdminGuard, AdminSocket};
 
 use super::Master;
 use crate::channel::{self, FeedNews, Fingerprint, FromAgent, ToAgent};

@@ -38,7 +38,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use admin::AdminListeners;
-pub use agent::{AdminAssignment, AdminSocket, AgentAssignment, Known, RunAgent};
+pub use agent::{AdminAssignment, AdminGuard, AdminSocket, AgentAssignment, Known, RunAgent};
 use agent::{Agent, Fetched};
 pub use boot::{Inherited, ServiceManager, StartError, control_socket_path, identity_of};
 use control::ControlServer;
@@ -121,6 +121,8 @@ pub struct Loaded {
     pub read_feed: ReadFeed,
     /// What the agent does for it.
     pub run_agent: RunAgent,
+    /// What a token for the metrics is judged by while it serves; absent: none is needed.
+    pub admin_guard: Option<AdminGuard>,
 }
 
 impl std::fmt::Debug for Loaded {

@@ -1,5 +1,7 @@
 //! Where each figure lies in the shared words. Changing anything here means a new [`VERSION`].
 
+use crate::refusal_class::RefusalClass;
+
 /// The layout's number, in the first word: a reader of another version keeps away.
 pub const VERSION: u64 = 6;
 
@@ -85,7 +87,7 @@ pub(super) enum Figure {
     /// Tokens that were recognised, and tokens that had to be verified.
     TokenHits,
     TokenMisses,
-    /// Of those that were refused: why, in the order of [`Reason`].
+    /// Of those that were refused: why, in the order of [`RefusalClass`].
     RefusedRequest,
     RefusedNoToken,
     RefusedUnreadable,
@@ -97,83 +99,6 @@ pub(super) enum Figure {
     RefusedBinding,
     RefusedPermission,
     RefusedUnavailable,
-}
-
-/// Why a request was refused, as far as a figure tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// For its form, or for what it asks of the server.
-    Request,
-    /// It has no token.
-    NoToken,
-    /// What it has is no token, or more than one.
-    Unreadable,
-    /// Its token is of nobody whose keys are known.
-    UnknownKey,
-    /// Its token was made by somebody else, or changed.
-    Signature,
-    /// Its token has expired.
-    Expired,
-    /// Its token says something else that is not accepted.
-    Claims,
-    /// Its token was revoked.
-    Revoked,
-    /// Whoever shows the token has not proved that it is theirs.
-    Binding,
-    /// Its token is believed, but does not suffice.
-    Permission,
-    /// It cannot be told for now: keys or a list are lacking.
-    Unavailable,
-}
-
-impl Reason {
-    /// All of them.
-    pub const ALL: [Self; 11] = [
-        Self::Request,
-        Self::NoToken,
-        Self::Unreadable,
-        Self::UnknownKey,
-        Self::Signature,
-        Self::Expired,
-        Self::Claims,
-        Self::Revoked,
-        Self::Binding,
-        Self::Permission,
-        Self::Unavailable,
-    ];
-
-    /// What monitoring calls it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Request => "request",
-            Self::NoToken => "no_token",
-            Self::Unreadable => "unreadable_token",
-            Self::UnknownKey => "unknown_key",
-            Self::Signature => "signature",
-            Self::Expired => "expired",
-            Self::Claims => "claims",
-            Self::Revoked => "revoked",
-            Self::Binding => "binding",
-            Self::Permission => "permission",
-            Self::Unavailable => "unavailable",
-        }
-    }
-
-    pub(super) fn figure(self) -> Figure {
-        match self {
-            Self::Request => Figure::RefusedRequest,
-            Self::NoToken => Figure::RefusedNoToken,
-            Self::Unreadable => Figure::RefusedUnreadable,
-            Self::UnknownKey => Figure::RefusedUnknownKey,
-            Self::Signature => Figure::RefusedSignature,
-            Self::Expired => Figure::RefusedExpired,
-            Self::Claims => Figure::RefusedClaims,
-            Self::Revoked => Figure::RefusedRevoked,
-            Self::Binding => Figure::RefusedBinding,
-            Self::Permission => Figure::RefusedPermission,
-            Self::Unavailable => Figure::RefusedUnavailable,
-        }
-    }
 }
 
 impl Figure {
@@ -206,6 +131,22 @@ impl Figure {
         Self::RefusedPermission,
         Self::RefusedUnavailable,
     ];
+
+    pub(super) fn of_refusal(class: RefusalClass) -> Self {
+        match class {
+            RefusalClass::Request => Self::RefusedRequest,
+            RefusalClass::NoToken => Self::RefusedNoToken,
+            RefusalClass::Unreadable => Self::RefusedUnreadable,
+            RefusalClass::UnknownKey => Self::RefusedUnknownKey,
+            RefusalClass::Signature => Self::RefusedSignature,
+            RefusalClass::Expired => Self::RefusedExpired,
+            RefusalClass::Claims => Self::RefusedClaims,
+            RefusalClass::Revoked => Self::RefusedRevoked,
+            RefusalClass::Binding => Self::RefusedBinding,
+            RefusalClass::Permission => Self::RefusedPermission,
+            RefusalClass::Unavailable => Self::RefusedUnavailable,
+        }
+    }
 
     pub(super) fn of_status(status: u16) -> Self {
         match status {

@@ -19,7 +19,7 @@ use std::sync::atomic::{
 
 pub use blocked::Blocked;
 use layout::Figure;
-pub use layout::{BLOCKED_MAX, LATENCY_BUCKETS, PATH_MAX, REQUESTS_NAMED, Reason, SEATS, VERSION};
+pub use layout::{BLOCKED_MAX, LATENCY_BUCKETS, PATH_MAX, REQUESTS_NAMED, SEATS, VERSION};
 pub use reader::{Cause, Counters, Latency, RequestInFlight, SeatView, Tally};
 pub use writer::{Connection, Executing, InFlight, Queued, RequestId, SeatWriter};
 
@@ -172,7 +172,8 @@ mod tests {
     use std::sync::atomic::Ordering::Relaxed;
     use std::time::Duration;
 
-    use super::{Cause, PATH_MAX, REQUESTS_NAMED, Reason, RequestId, Scoreboard, VERSION};
+    use super::{Cause, PATH_MAX, REQUESTS_NAMED, RequestId, Scoreboard, VERSION};
+    use crate::refusal_class::RefusalClass;
     use crate::sys::crash::Testimony;
 
     const ID: RequestId = RequestId::new(7, 9);
@@ -346,7 +347,7 @@ mod tests {
         let writer = scoreboard.writer(1);
         writer.answered(200);
         writer.answered(404);
-        writer.refused(Reason::NoToken);
+        writer.refused(RefusalClass::NoToken);
         writer.blocked();
         drop(writer.connection_opened());
         let before = scoreboard.counters(&[1]);
@@ -371,7 +372,7 @@ mod tests {
             let request = writer.begin(ID, "GET", "/", Duration::from_secs(1));
             request.answered_within(Duration::from_micros(100), 7);
             writer.answered(200);
-            writer.refused(Reason::Expired);
+            writer.refused(RefusalClass::Expired);
             writer.note_tokens(3, 1);
         }
         let before = scoreboard.tally().expect("nobody folds");
@@ -385,8 +386,8 @@ mod tests {
         let expired = before
             .refused_for
             .iter()
-            .find(|(reason, _)| *reason == Reason::Expired);
-        assert_eq!(expired, Some(&(Reason::Expired, 2)));
+            .find(|(reason, _)| *reason == RefusalClass::Expired);
+        assert_eq!(expired, Some(&(RefusalClass::Expired, 2)));
         assert_eq!(
             (before.counters.requests(), before.counters.refused),
             (2, 2)

@@ -6,8 +6,9 @@ use std::sync::atomic::{
 };
 use std::time::Duration;
 
-use super::layout::{self, Figure, LATENCY_BUCKETS, Named, PATH, PATH_MAX, REQUESTS_NAMED, Reason};
+use super::layout::{self, Figure, LATENCY_BUCKETS, Named, PATH, PATH_MAX, REQUESTS_NAMED};
 use super::{RequestId, Scoreboard};
+use crate::refusal_class::RefusalClass;
 use crate::sys::crash::Testimony;
 
 /// One seat as it is now.
@@ -81,7 +82,7 @@ pub struct Tally {
     /// Tokens that had to be verified, whatever came of it.
     pub token_misses: u64,
     /// Requests refused, for each reason.
-    pub refused_for: [(Reason, u64); Reason::ALL.len()],
+    pub refused_for: [(RefusalClass, u64); RefusalClass::ALL.len()],
     /// How long requests took, from the end of their head to the end of their answer.
     pub latency: Latency,
     /// Connections that are open.
@@ -234,7 +235,7 @@ impl Scoreboard {
             bytes_sent: all(Figure::BytesSent),
             token_hits: all(Figure::TokenHits),
             token_misses: all(Figure::TokenMisses),
-            refused_for: Reason::ALL.map(|reason| (reason, all(reason.figure()))),
+            refused_for: RefusalClass::ALL.map(|class| (class, all(Figure::of_refusal(class)))),
             latency: Latency {
                 buckets: std::array::from_fn(durations),
                 sum: Duration::from_micros(durations(LATENCY_BUCKETS)),

@@ -11,7 +11,8 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 
 use super::Scoreboard;
-use super::layout::{self, Figure, LATENCY_BUCKETS, Named, PATH, PATH_MAX, REQUESTS_NAMED, Reason};
+use super::layout::{self, Figure, LATENCY_BUCKETS, Named, PATH, PATH_MAX, REQUESTS_NAMED};
+use crate::refusal_class::RefusalClass;
 use crate::sys::crash::Note;
 
 /// So many characters may the id have that a proxy has given a request.
@@ -154,9 +155,9 @@ impl SeatWriter {
     }
 
     /// A request was refused for its form, for its token, or for want of one.
-    pub fn refused(&self, reason: Reason) {
+    pub fn refused(&self, class: RefusalClass) {
         self.add(Figure::Refused);
-        self.add(reason.figure());
+        self.add(Figure::of_refusal(class));
     }
 
     /// So many tokens this worker has recognised since it was born, and so many it had to verify.

@@ -445,6 +445,37 @@ fn over_tcp_the_metrics_may_need_a_token_and_probes_never_do() {
 }
 
 #[test]
+fn a_candidate_does_not_decide_who_may_read_the_metrics() {
+    let mut setup = monitored(Setup::faulty()).set("admin.issuer", "own");
+    setup.config.set_auth(
+        "[[auth.issuer]]\nname = \"own\"\nsecret_file = \"secret\"\n[[auth.rule]]\npath = \"/**\"\naccess = \"public\"\n",
+    );
+    put_secret(&setup, "secret", SECRET);
+    let mut server = setup.let_boot("ok").start();
+    let address = admin(&server);
+    server.config.unset("admin.issuer");
+    server.config.write();
+    server.let_boot("wait");
+    server.signal(Signal::SIGHUP);
+    server.until("a candidate", |status| {
+        (status.state == "reloading").then_some(())
+    });
+    // One that is born while the candidate boots.
+    let agent = agent_of(&server);
+    os::kill(agent);
+    server.until("another agent", |status| {
+        status.agent.as_ref()?.pid.filter(|pid| *pid != agent)
+    });
+    let bare = || {
+        let answer = eventually("an answer", || ask_with(&address, "/metrics", &[]).ok());
+        answer.status
+    };
+    assert_eq!(bare(), 401, "what serves wants a token");
+    server.let_boot("ok");
+    eventually("no token to be needed", || (bare() == 200).then_some(()));
+}
+
+#[test]
 fn addresses_of_monitoring_come_and_go_with_a_reload_and_none_is_one_too() {
     let mut server = monitored(Setup::new()).start();
     let tcp = admin(&server);

@@ -36,6 +36,7 @@ mod plan;
 mod poison;
 mod proxies;
 mod python;
+mod python_package;
 mod rate_limits;
 mod recycle;
 mod reload;

@@ -8,7 +8,7 @@ use super::super::access::Unread;
 use super::super::{Origin, Pipeline, ResponseBody};
 use super::head;
 use crate::app::AppService;
-use crate::scoreboard::Reason;
+use crate::refusal_class::RefusalClass;
 use crate::sys::clock;
 
 impl<S: AppService> Pipeline<S> {
@@ -23,7 +23,7 @@ impl<S: AppService> Pipeline<S> {
     ) -> Result<Response<ResponseBody<S::Body>>, h2::Error> {
         let (mut parts, body) = request.into_parts();
         if let Err(malformed) = head::take(&mut parts) {
-            self.seat.refused(Reason::Request);
+            self.seat.refused(RefusalClass::Request);
             let reason = malformed.to_string();
             self.unserved.reset(&reason, &parts);
             if let Some(log) = &self.settings.access_log {

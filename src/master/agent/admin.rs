@@ -1,16 +1,23 @@
 //! What the agent is given so that it can answer monitoring, and told when somebody asks.
 
+use std::any::Any;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::watched::AdminSetting;
 use crate::channel::ToAgent;
-use crate::config::FeedPurpose;
-use crate::master::{Master, admin};
+use crate::config::{Config, FeedPurpose};
+use crate::master::{Master, Pinned, admin};
 use crate::scoreboard::Scoreboard;
+use crate::supervisor::Generation;
 
 /// So much may wait to be read by an agent that asks and does not listen.
 const UNSENT_MAX: usize = 1 << 20;
+
+/// What a token for the metrics is judged by. The master keeps it with its generation and lends it to the agent; what it is, whoever
+/// makes it knows.
+pub type AdminGuard = Rc<dyn Any>;
 
 /// What the agent answers monitoring with.
 #[derive(Debug)]
@@ -21,6 +28,8 @@ pub struct AdminAssignment {
     pub scoreboard: Arc<Scoreboard>,
     /// `health.ready_min`.
     pub ready_min: u16,
+    /// What a token for the metrics is judged by; absent: none is needed.
+    pub guard: Option<AdminGuard>,
     /// A sealed file with what the keys of `admin.issuer` have come to, where they have changed since they were read.
     pub keys: Option<OwnedFd>,
 }
@@ -35,36 +44,28 @@ pub struct AdminSocket {
 }
 
 impl Master {
-    /// Of the generation that serves, or is about to be the first; none where nobody can ask.
+    /// The generation that serves, or is about to be the first. How it is monitored is its affair: a candidate may be given up.
+    fn monitored(&self) -> Option<(Generation, &Pinned)> {
+        let serving = self.supervisor.serving();
+        let serving = serving.and_then(|it| self.generations.get_key_value(&it));
+        let monitored = serving.or_else(|| self.generations.last_key_value());
+        monitored.map(|(generation, pinned)| (*generation, pinned))
+    }
+
+    /// How monitoring is answered; none where nobody can ask.
     pub(super) fn admin_setting(&self) -> Option<AdminSetting> {
-        let serving = self
-            .serving()
-            .or_else(|| self.generations.values().last())?;
-        let config = &serving.loaded.config;
+        let (generation, pinned) = self.monitored()?;
+        let config = &pinned.loaded.config;
         let mut binds = admin::binds(config);
         binds.retain(|bind| self.admin.open.iter().any(|it| it.bind == *bind));
-        let issuer = config.admin_issuer().zip(config.admin.issuer);
-        let newest = self.generations.keys().last().copied();
-        let issuer = issuer
-            .zip(newest)
-            .map(|((issuer, place), newest)| (issuer.clone(), self.digest_of_keys(place), newest));
+        let digest = || pinned.digest_in_force(place_of_keys(config)?);
+        let keys = config.admin.issuer.map(|_| (generation, digest()));
         (!binds.is_empty()).then(|| AdminSetting {
             admin: config.admin.clone(),
             binds,
             ready_min: config.health.ready_min,
-            issuer,
+            keys,
         })
-    }
-
-    fn digest_of_keys(&self, issuer: usize) -> Option<[u8; 32]> {
-        let pinned = self.generations.values().last()?;
-        pinned.digest_in_force(Self::place_of_keys(&pinned.loaded.config, issuer)?)
-    }
-
-    fn place_of_keys(config: &crate::config::Config, issuer: usize) -> Option<usize> {
-        let feeds = config.feeds();
-        let purpose = FeedPurpose::IssuerKeys(issuer);
-        feeds.iter().position(|feed| feed.purpose == purpose)
     }
 
     /// The sockets and the rest, for the process that is about to be forked.
@@ -77,15 +78,16 @@ impl Master {
                 socket: it.socket.try_clone()?,
             })
         });
-        let keys = self.generations.values().last().and_then(|pinned| {
-            let config = &pinned.loaded.config;
-            let place = Self::place_of_keys(config, config.admin.issuer?)?;
+        let monitored = self.monitored().map(|(_, pinned)| pinned);
+        let keys = monitored.and_then(|pinned| {
+            let place = place_of_keys(&pinned.loaded.config)?;
             pinned.feeds.get(place)?.content_file()
         });
         Ok(AdminAssignment {
             sockets: sockets.collect::<std::io::Result<_>>()?,
             scoreboard: Arc::clone(&self.scoreboard),
             ready_min: setting.ready_min,
+            guard: monitored.and_then(|pinned| pinned.loaded.admin_guard.clone()),
             keys: keys.map(OwnedFd::try_clone).transpose()?,
         })
     }
@@ -104,4 +106,13 @@ impl Master {
         let document = serde_json::to_string(&self.brief_status()).unwrap_or_default();
         self.agent.tell(&ToAgent::Status { document });
     }
+}
+
+/// The place of the keys of `admin.issuer` among the feeds.
+fn place_of_keys(config: &Config) -> Option<usize> {
+    let purpose = FeedPurpose::IssuerKeys(config.admin.issuer?);
+    config
+        .feeds()
+        .iter()
+        .position(|feed| feed.purpose == purpose)
 }

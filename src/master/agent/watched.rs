@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use crate::channel::{Decoder, FromAgent};
-use crate::config::{Admin, Bind, Fetch, FetchKind, Issuer, Log, Tokens};
+use crate::config::{Admin, Bind, Fetch, FetchKind, Log, Tokens};
 use crate::supervisor::{Generation, Now};
 use crate::sys::identity::Identity;
 use crate::sys::process::ProcessId;
@@ -45,8 +45,8 @@ pub(super) struct AdminSetting {
     /// The addresses that are open.
     pub(super) binds: Vec<Bind>,
     pub(super) ready_min: u16,
-    /// Whose tokens open the metrics, what its keys are, and which generation has read them.
-    pub(super) issuer: Option<(Issuer, Option<[u8; 32]>, Generation)>,
+    /// Which generation has read what a token for the metrics is judged by, and what the keys are by now; none: no token is needed.
+    pub(super) keys: Option<(Generation, Option<[u8; 32]>)>,
 }
 
 /// Something that it fetches, and what is heard of it.

@@ -3,7 +3,7 @@
 mod hash;
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
 use tokio::sync::{Semaphore, oneshot};
@@ -113,7 +113,11 @@ pub(super) struct Pool {
     places: Arc<Semaphore>,
     running: Arc<Semaphore>,
     policy: Arc<Policy>,
+    /// Where the thread that checks takes its work from; it is started by the first check.
+    thread: Arc<Mutex<Option<mpsc::Sender<Job>>>>,
 }
+
+type Job = Box<dyn FnOnce() + Send>;
 
 /// No place is free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +129,7 @@ impl Pool {
             places: Arc::new(Semaphore::new(PLACES)),
             running: Arc::new(Semaphore::new(RUNNING)),
             policy: Arc::new(policy),
+            thread: Arc::default(),
         }
     }
 
@@ -142,17 +147,40 @@ impl Pool {
         let policy = Arc::clone(&self.policy);
         // Both belong to the check and not to whoever waits for it, who may go away.
         let (answer, checking) = oneshot::channel();
-        // A thread of its own costs a thousandth of the check, and can step back for good behind those that answer requests.
-        let thread = thread::Builder::new().name("password".to_owned());
-        let started = thread.spawn(move || {
-            step_back();
+        self.compute(Box::new(move || {
             let checked = policy.check(&password, hash.as_deref());
             drop((turn, place));
             // Whoever asked may have gone.
             let _gone: Result<(), Checked> = answer.send(checked);
-        });
-        started.map_err(|_| Busy)?;
+        }))?;
         checking.await.map_err(|_| Busy)
+    }
+
+    /// Hands it to the thread that computes, which stays: a new one would be as urgent as those that answer requests until it has
+    /// stepped back, and take the processor from them.
+    fn compute(&self, job: Job) -> Result<(), Busy> {
+        let mut thread = self.thread.lock().map_err(|_| Busy)?;
+        let job = match thread.as_ref() {
+            None => job,
+            Some(running) => match running.send(job) {
+                Ok(()) => return Ok(()),
+                // A check has panicked.
+                Err(mpsc::SendError(job)) => job,
+            },
+        };
+        let (jobs, taken) = mpsc::channel::<Job>();
+        let started = thread::Builder::new().name("password".to_owned());
+        started
+            .spawn(move || {
+                step_back();
+                for job in taken {
+                    job();
+                }
+            })
+            .map_err(|_| Busy)?;
+        jobs.send(job).map_err(|_| Busy)?;
+        *thread = Some(jobs);
+        Ok(())
     }
 }
 
@@ -284,6 +312,33 @@ mod tests {
         let upgraded = check(true, "correct horse", OLD).upgraded.unwrap();
         let again = check(true, "correct horse", &upgraded);
         assert!(again.is_right && again.upgraded.is_none());
+    }
+
+    /// The thread on which the pool checks, once the one that panics has ended.
+    fn thread_of(pool: &Pool) -> thread::ThreadId {
+        let (tell, told) = mpsc::channel();
+        let job = Box::new(move || tell.send(thread::current().id()).unwrap());
+        pool.compute(job).unwrap();
+        told.recv().unwrap()
+    }
+
+    #[test]
+    fn one_thread_checks_and_another_one_when_it_has_panicked() {
+        let pool = Pool::new(Policy::own());
+        let first = thread_of(&pool);
+        assert_ne!(first, thread::current().id());
+        assert_eq!(thread_of(&pool), first);
+        let (held, until_dropped) = mpsc::channel::<()>();
+        let panics = move || {
+            let _held = held;
+            panic!("a check");
+        };
+        pool.compute(Box::new(panics)).unwrap();
+        until_dropped.recv().unwrap_err();
+        // It may take a moment until the thread takes nothing any more.
+        let check = || runtime().block_on(pool.check("x".to_owned(), None));
+        while check() == Err(Busy) {}
+        assert_ne!(thread_of(&pool), first);
     }
 
     #[test]

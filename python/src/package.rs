@@ -1,0 +1,29 @@
+//! The Python package `destrier`, which applications can import in every worker.
+
+use std::collections::BTreeMap;
+use std::ffi::CStr;
+
+use pyo3::prelude::*;
+
+/// Its modules. They are also those of the wheel.
+const MODULES: [(&str, &str); 2] = [
+    ("destrier", include_str!("../destrier/__init__.py")),
+    ("destrier.django", include_str!("../destrier/django.py")),
+];
+
+const SOURCE: &CStr =
+    match CStr::from_bytes_with_nul(concat!(include_str!("package.py"), "\0").as_bytes()) {
+        Ok(source) => source,
+        Err(_) => panic!("the source has a NUL"),
+    };
+
+/// Makes it importable, unless an application has one of this name.
+///
+/// # Errors
+/// The extension was loaded by somebody else than the loader of a worker.
+pub(crate) fn offer(py: Python<'_>) -> PyResult<()> {
+    let module = PyModule::from_code(py, SOURCE, c"<destrier>", c"destrier_package")?;
+    let modules = BTreeMap::from(MODULES);
+    module.getattr("offer")?.call1((modules,))?;
+    Ok(())
+}
