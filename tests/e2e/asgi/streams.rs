@@ -7,6 +7,8 @@ use super::{ask, content, events, get, shapes};
 use crate::support::eventually;
 use crate::support::journal::Mark;
 
+const STANDS_STILL: &str = "the event loop of the application stands still: a call that blocks holds up everything else of this worker";
+
 #[test]
 fn a_download_of_asgi_to_a_slow_reader_needs_little_memory() {
     let server = shapes().start();
@@ -125,7 +127,7 @@ fn while_the_event_loop_stands_still_its_requests_get_504_all_the_same() {
         waiting.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
     }
-    server.wait_for_log(Mark::START, "the event loop of the application stands still: a call that blocks holds up everything else of this worker");
+    server.wait_for_log(Mark::START, STANDS_STILL);
     server.until("another worker", |status| {
         let pids = crate::support::server::accepting(status);
         (pids.len() == 1 && pids != before).then_some(())
@@ -133,5 +135,22 @@ fn while_the_event_loop_stands_still_its_requests_get_504_all_the_same() {
     assert_eq!(content(&get(&server, "/one")), "hello");
     fs::write(release, "").unwrap();
     drop(blocking);
-    server.wait_for_log(Mark::START, "the event loop of the application goes on");
+}
+
+#[test]
+fn an_event_loop_that_goes_on_answers_those_who_have_waited() {
+    let server = shapes().start();
+    let release = server.folder().join("release");
+    let blocking = ask(&server, &format!("/blocks?{}", release.display()));
+    server.until_in_flight(1);
+    let waiting = ask(&server, "/one");
+    server.wait_for_log(Mark::START, STANDS_STILL);
+    fs::write(release, "").unwrap();
+    for (mut asked, wanted) in [(blocking, "unblocked"), (waiting, "hello")] {
+        let mut answer = String::new();
+        asked.read_to_string(&mut answer).unwrap();
+        assert_eq!(content(&answer), wanted);
+    }
+    let line = server.wait_for_log(Mark::START, "the event loop of the application goes on");
+    assert!(line["milliseconds"].as_u64().unwrap() >= 1000, "{line}");
 }
