@@ -13,7 +13,7 @@ use super::awaitable::{Awaitable, Operation};
 use super::exchange::Exchange;
 use super::messages::Message;
 use super::path_send;
-use super::state::{Received, Refused, Taken};
+use super::state::{Received, Refused, Sent};
 use super::turn::Active;
 use super::waiters::Waiters;
 use super::{Context, failure_of_task};
@@ -90,7 +90,7 @@ impl Call {
     fn end(&self, py: Python<'_>, task: &Bound<'_, PyAny>) {
         match failure_of_task(py, task) {
             None => self.exchange.finish(),
-            Some(failure) => self.exchange.fail(failure),
+            Some(failure) => self.exchange.fail(&failure),
         }
         self.exchange.end();
         self.active.leave();
@@ -132,8 +132,8 @@ struct Sending {
 impl Operation for Sending {
     fn attempt(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         match self.exchange.send(py, &self.content, self.more) {
-            Ok(Taken::Later) => Ok(None),
-            Ok(Taken::Taken | Taken::TooLong | Taken::TooShort(_)) => Ok(Some(py.None())),
+            Ok(Sent::Later) => Ok(None),
+            Ok(Sent::All | Sent::TooLong | Sent::TooShort(_)) => Ok(Some(py.None())),
             Err(refused) => Err(error_of(refused)),
         }
     }

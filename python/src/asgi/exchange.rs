@@ -12,7 +12,7 @@ use pyo3::Python;
 
 use super::Shared;
 use super::queue::Event;
-use super::state::{Answer, Failed, Next, Received, Refused, State, Taken};
+use super::state::{Answer, Failed, Next, Received, Refused, Sent, State};
 use super::stream::StreamBody;
 use super::waiters::Waiters;
 use crate::answer::AnswerBody;
@@ -193,25 +193,25 @@ impl Exchange {
         self.inner().state.start(head)
     }
 
-    /// Content of the answer, and whether more follows; [`Taken::Later`]: whoever sends waits, and is woken.
+    /// Content of the answer, and whether more follows; [`Sent::Later`]: whoever sends waits, and is woken.
     pub(super) fn send(
         &self,
         py: Python<'_>,
         content: &Bytes,
         more: bool,
-    ) -> Result<Taken, Refused> {
+    ) -> Result<Sent, Refused> {
         let mut inner = self.inner();
         let taken = inner.state.send(content, more)?;
-        if taken == Taken::Later {
+        if taken == Sent::Later {
             inner.is_awaited = true;
             return Ok(taken);
         }
         let is_answered = inner.state.is_answered();
         self.changed(inner, is_answered);
         match taken {
-            Taken::TooLong => self.warn_too_long(),
-            Taken::TooShort(missing) => self.warn_too_short(missing),
-            Taken::Taken | Taken::Later => {}
+            Sent::TooLong => self.warn_too_long(),
+            Sent::TooShort(missing) => self.warn_too_short(missing),
+            Sent::All | Sent::Later => {}
         }
         if is_answered {
             // Whoever waits for the client to leave has waited long enough.
@@ -239,14 +239,14 @@ impl Exchange {
     pub(super) fn finish(&self) {
         let finished = self.inner().state.finish();
         if let Err(failure) = finished {
-            self.fail(failure);
+            self.fail(&failure);
         }
     }
 
     /// The application has failed: the client sees a 500 where the head has not gone out, and else that the rest is missing.
-    pub(super) fn fail(&self, failure: Failure) {
+    pub(super) fn fail(&self, failure: &Failure) {
         let mut inner = self.inner();
-        let failed = inner.state.fail(&failure);
+        let failed = inner.state.fail(failure);
         self.changed(inner, true);
         let request = self.id.map(tracing::field::display);
         match failed {

@@ -71,10 +71,10 @@ pub(super) fn head(message: &Bound<'_, PyDict>) -> PyResult<Head> {
         let kind = kind_of(&status);
         PyTypeError::new_err(format!("`status` must be int, not {kind}"))
     })?;
-    let mut head = Head::of_code(code).map_err(wrong)?;
+    let mut head = Head::of_code(code).map_err(|error| wrong(&error))?;
     if let Some(headers) = message.get_item(intern!(py, "headers"))? {
         add_headers(&headers, |name, value| {
-            let is_added = head.add_bytes(name, value).map_err(wrong)?;
+            let is_added = head.add_bytes(name, value).map_err(|error| wrong(&error))?;
             if !is_added {
                 let header = &*String::from_utf8_lossy(name);
                 tracing::debug!(
@@ -180,6 +180,6 @@ fn bytes<'a>(value: &'a Bound<'_, PyAny>, what: impl Fn() -> String) -> PyResult
     Ok(bytes.as_bytes())
 }
 
-fn wrong(error: HeadError) -> PyErr {
+fn wrong(error: &HeadError) -> PyErr {
     PyValueError::new_err(error.to_string())
 }

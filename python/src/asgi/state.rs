@@ -53,7 +53,7 @@ enum Phase {
 /// Content of an answer that waits for the client.
 #[derive(Debug)]
 struct Pieces {
-    pieces: VecDeque<Bytes>,
+    queue: VecDeque<Bytes>,
     length: usize,
     /// So many bytes are missing, where the head says how many there are.
     left: Option<u64>,
@@ -96,10 +96,11 @@ pub(super) enum Refused {
     Gone,
 }
 
-/// How content is taken.
+/// Whether content was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Taken {
-    Taken,
+pub(super) enum Sent {
+    /// It was.
+    All,
     /// There is no room.
     Later,
     /// More came than the head says; the rest was left out.
@@ -202,6 +203,16 @@ impl State {
 
     /// The client is gone. Whether that was news.
     pub(super) fn leave(&mut self) -> bool {
+        // It may have all that the head has promised, and go before the application has said so.
+        if let Phase::Streaming(pieces) = &self.phase
+            && pieces.left == Some(0)
+            && pieces.queue.is_empty()
+        {
+            if pieces.end == End::Open {
+                self.phase = Phase::Silent;
+            }
+            return false;
+        }
         !std::mem::replace(&mut self.is_gone, true)
     }
 
@@ -238,7 +249,7 @@ impl State {
     }
 
     /// Content of the answer, and whether more follows.
-    pub(super) fn send(&mut self, content: &Bytes, more: bool) -> Result<Taken, Refused> {
+    pub(super) fn send(&mut self, content: &Bytes, more: bool) -> Result<Sent, Refused> {
         match std::mem::replace(&mut self.phase, Phase::Complete) {
             Phase::Called => {
                 self.phase = Phase::Called;
@@ -261,21 +272,21 @@ impl State {
                 if self.is_gone && more {
                     return Err(Refused::Gone);
                 }
-                Ok(Taken::Taken)
+                Ok(Sent::All)
             }
             Phase::Complete if self.is_gone => Err(Refused::Gone),
             Phase::Complete => Err(Refused::AfterTheEnd),
         }
     }
 
-    fn begin(&mut self, mut head: Head, mut content: Bytes, more: bool) -> Result<Taken, Refused> {
+    fn begin(&mut self, mut head: Head, mut content: Bytes, more: bool) -> Result<Sent, Refused> {
         if self.is_gone {
             // One who would go on is told; one who has said all has nothing to do with it.
             return if more {
                 self.phase = Phase::Silent;
                 Err(Refused::Gone)
             } else {
-                Ok(Taken::Taken)
+                Ok(Sent::All)
             };
         }
         let length = content.len() as u64;
@@ -287,21 +298,21 @@ impl State {
                 self.phase = Phase::Silent;
             }
             self.answer = Some(Answer::Whole(head, Bytes::new()));
-            return Ok(Taken::Taken);
+            return Ok(Sent::All);
         }
         let said = head.length();
         if !more && said.is_none_or(|said| said <= length) {
             let taken = if said.is_some_and(|said| said < length) {
                 content.truncate(usize::try_from(said.unwrap_or_default()).unwrap_or_default());
-                Taken::TooLong
+                Sent::TooLong
             } else {
-                Taken::Taken
+                Sent::All
             };
             self.answer = Some(Answer::Whole(head, content));
             return Ok(taken);
         }
         let mut pieces = Pieces {
-            pieces: VecDeque::new(),
+            queue: VecDeque::new(),
             length: 0,
             left: said,
             end: End::Open,
@@ -359,7 +370,7 @@ impl State {
         let Phase::Streaming(pieces) = &mut self.phase else {
             return (Next::Complete, false);
         };
-        if let Some(piece) = pieces.pieces.pop_front() {
+        if let Some(piece) = pieces.queue.pop_front() {
             pieces.length -= piece.len();
             return (Next::Piece(piece), pieces.length < BUFFER);
         }
@@ -382,12 +393,12 @@ impl State {
 }
 
 impl Pieces {
-    fn send(&mut self, content: &Bytes, more: bool) -> Result<Taken, Refused> {
+    fn send(&mut self, content: &Bytes, more: bool) -> Result<Sent, Refused> {
         if self.end != End::Open {
             return Err(Refused::AfterTheEnd);
         }
         if self.length >= BUFFER {
-            return Ok(Taken::Later);
+            return Ok(Sent::Later);
         }
         let length = content.len() as u64;
         let allowed = self.left.unwrap_or(length).min(length);
@@ -395,19 +406,19 @@ impl Pieces {
         if allowed > 0 {
             let piece = content.slice(..usize::try_from(allowed).unwrap_or(content.len()));
             self.length += piece.len();
-            self.pieces.push_back(piece);
+            self.queue.push_back(piece);
         }
         if !more {
             if let Some(missing) = self.left.filter(|left| *left > 0) {
                 self.end = End::Cut;
-                return Ok(Taken::TooShort(missing));
+                return Ok(Sent::TooShort(missing));
             }
             self.end = End::Complete;
         }
         Ok(if allowed < length {
-            Taken::TooLong
+            Sent::TooLong
         } else {
-            Taken::Taken
+            Sent::All
         })
     }
 }

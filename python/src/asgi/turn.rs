@@ -52,7 +52,7 @@ impl Turn {
         match event {
             Event::Call(exchange) => {
                 if let Err(exception) = self.call(py, &exchange) {
-                    exchange.fail(Failure::of_exception(py, &exception));
+                    exchange.fail(&Failure::of_exception(py, &exception));
                     exchange.end();
                     self.context.stop_if_idle_or_log(py);
                 }
@@ -62,7 +62,7 @@ impl Turn {
             Event::Cancel(exchange) => exchange.waiters().cancel(py),
             Event::Connect(conversation) => {
                 if let Err(exception) = self.connect(py, &conversation) {
-                    conversation.fail(Failure::of_exception(py, &exception));
+                    conversation.fail(&Failure::of_exception(py, &exception));
                     conversation.end();
                     self.context.stop_if_idle_or_log(py);
                 }

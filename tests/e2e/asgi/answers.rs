@@ -229,6 +229,14 @@ fn after_an_answer_the_application_is_told_that_it_is_over() {
 }
 
 #[test]
+fn an_application_may_say_late_that_its_answer_was_complete() {
+    let server = shapes().start();
+    assert_eq!(content(&get(&server, "/says_late_that_it_was_all")), "four");
+    get(&server, "/opens");
+    eventually("the end", || (events(&server) == "said").then_some(()));
+}
+
+#[test]
 fn a_connection_goes_on_after_every_whole_asgi_answer() {
     let server = shapes().start();
     let mut connection = client::Blocking::open(&server.address()).unwrap();

@@ -1,11 +1,13 @@
 //! ASGI 3 as clients see it: lifespans, every shape of an answer, uploads, streams, WebSockets, what an application is told.
 
 mod answers;
+mod frameworks;
 mod lifespan;
 mod operation;
 mod scope;
 mod streams;
 mod uploads;
+mod websocket;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -62,7 +62,7 @@ impl SocketCall {
     fn end(&self, py: Python<'_>, task: &Bound<'_, PyAny>) {
         match failure_of_task(py, task) {
             None => self.conversation.finish(),
-            Some(failure) => self.conversation.fail(failure),
+            Some(failure) => self.conversation.fail(&failure),
         }
         self.conversation.end();
         self.active.leave();

@@ -63,18 +63,14 @@ impl Conversation {
     /// What the handshake is answered with.
     pub(super) fn poll_answer(&self, context: &Context<'_>) -> Poll<Answer> {
         let mut inner = self.inner();
-        match inner.state.take_answer() {
-            Some(answer) => {
-                let in_progress = inner.in_progress.take();
-                drop(inner);
-                drop(in_progress);
-                Poll::Ready(answer)
-            }
-            None => {
-                note(&mut inner.client, context);
-                Poll::Pending
-            }
-        }
+        let Some(answer) = inner.state.take_answer() else {
+            note(&mut inner.client, context);
+            return Poll::Pending;
+        };
+        let in_progress = inner.in_progress.take();
+        drop(inner);
+        drop(in_progress);
+        Poll::Ready(answer)
     }
 
     /// What goes to the client next; none: whoever asks is woken.
@@ -179,13 +175,13 @@ impl Conversation {
         let finished = self.inner().state.finish();
         match finished {
             Ok(()) => self.changed(),
-            Err(failure) => self.fail(failure),
+            Err(failure) => self.fail(&failure),
         }
     }
 
     /// The application has failed.
-    pub(in super::super) fn fail(&self, failure: Failure) {
-        let (is_answer, is_seen) = self.inner().state.fail(&failure);
+    pub(in super::super) fn fail(&self, failure: &Failure) {
+        let (is_answer, is_seen) = self.inner().state.fail(failure);
         self.changed();
         let request = self.id.map(tracing::field::display);
         if !is_seen {
