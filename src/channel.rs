@@ -123,6 +123,8 @@ pub enum ToMaster {
         /// In bytes, what is shared divided by the number of those who share it; absent where the kernel does not tell.
         pss: Option<u64>,
     },
+    /// A file in memory comes along, into which it writes what its threads did when it dies of a fault.
+    LastWords,
     /// It cannot boot.
     Failed {
         /// Why, for the operator.

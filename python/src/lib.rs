@@ -6,10 +6,12 @@ mod asgi;
 mod claims;
 mod exit;
 mod failure;
+mod fork;
 mod head;
 mod package;
 mod service;
 mod text;
+mod witness;
 mod worker;
 mod wsgi;
 

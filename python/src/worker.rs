@@ -1,9 +1,10 @@
 //! The life of the process: one thread of Rust does what a worker does, the main thread of the interpreter is the application's.
 
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use destrier::app;
 use destrier::config::{self, Interface};
 use destrier::interpreter;
 use destrier::sys::{listener, signals};
@@ -15,7 +16,9 @@ use tokio::sync::oneshot;
 
 use crate::application;
 use crate::exit::Watcher;
+use crate::fork::{self, Children};
 use crate::service::{Engine, PythonService};
+use crate::witness::Witness;
 use crate::{asgi, wsgi};
 
 /// What the main thread is asked for.
@@ -29,12 +32,19 @@ struct Load {
 /// The application as a worker sees it: the main thread imports it.
 struct Imported {
     main: mpsc::Sender<Load>,
+    witness: Witness,
+    /// Until they are listened to.
+    children: Mutex<Option<Children>>,
 }
 
 impl App for Imported {
     type Service = PythonService;
 
     async fn boot(&self, boot: Boot) -> Result<PythonService, BoxError> {
+        let children = self.children.lock();
+        if let Some(children) = children.unwrap_or_else(PoisonError::into_inner).take() {
+            drop(tokio::spawn(children.log(boot.worker)));
+        }
         let python = boot.config.app.python.clone();
         let (answer, loaded) = oneshot::channel();
         let load = Load {
@@ -46,6 +56,10 @@ impl App for Imported {
         // The main thread listens as long as this one runs.
         self.main.send(load)?;
         loaded.await?
+    }
+
+    fn witness(&self) -> Option<Arc<dyn app::Witness>> {
+        Some(Arc::new(self.witness.clone()))
     }
 }
 
@@ -60,6 +74,13 @@ pub(crate) fn serve(py: Python<'_>, parcel: i32) -> PyResult<u8> {
     let task = received.task;
     let (address, workers) = (first_address(&task), task.workers);
     let (main, mut asked) = mpsc::channel();
+    // Before the worker watches over its own end, so that it sees a signal first.
+    let witness = Witness::new(py)?;
+    let imported = Imported {
+        main,
+        witness: witness.clone(),
+        children: Mutex::new(Some(fork::watch(py)?)),
+    };
     let watcher = Watcher::default();
     let watched = watcher.clone();
     let started: Arc<OnceLock<Engine>> = Arc::default();
@@ -70,7 +91,7 @@ pub(crate) fn serve(py: Python<'_>, parcel: i32) -> PyResult<u8> {
         if let Err(error) = signals::unblock_faults() {
             tracing::warn!(worker, %error, "cannot unblock signals of faults");
         }
-        let exit = worker::run(task, &Imported { main });
+        let exit = worker::run(task, &imported);
         watched.served(exit, engine);
         exit
     })?;
@@ -90,7 +111,7 @@ pub(crate) fn serve(py: Python<'_>, parcel: i32) -> PyResult<u8> {
                 continue;
             }
         };
-        let engine = engine_of(&load, address.clone(), workers)?;
+        let engine = engine_of(&load, address.clone(), workers, &witness)?;
         // Asked once in a worker.
         let engine = started.get_or_init(|| engine);
         let (service, application) = (engine.service(), application.bind(py));
@@ -115,22 +136,26 @@ fn engine_of(
     load: &Load,
     (server_name, server_port): (String, u16),
     workers: u16,
+    witness: &Witness,
 ) -> PyResult<Engine> {
     match load.python.interface {
-        Interface::Wsgi => Ok(Engine::Wsgi(wsgi::Engine::new(wsgi::Settings {
-            threads: load.python.threads.into(),
-            is_multiprocess: workers > 1,
-            server_name,
-            server_port,
-        }))),
+        Interface::Wsgi => {
+            let settings = wsgi::Settings {
+                threads: load.python.threads.into(),
+                is_multiprocess: workers > 1,
+                server_name,
+                server_port,
+            };
+            Ok(Engine::Wsgi(wsgi::Engine::new(settings, witness.clone())))
+        }
         Interface::Asgi => {
-            let engine = asgi::Engine::new(asgi::Settings {
+            let settings = asgi::Settings {
                 worker: load.worker,
                 server_name,
                 server_port,
                 graceful_timeout: load.graceful_timeout,
-            });
-            Ok(Engine::Asgi(engine?))
+            };
+            Ok(Engine::Asgi(asgi::Engine::new(settings, witness.clone())?))
         }
     }
 }

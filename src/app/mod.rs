@@ -7,6 +7,7 @@ mod early_hints;
 mod pace;
 mod request_body;
 mod wait;
+mod witness;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ pub use early_hints::{EarlyHints, EarlyHintsError};
 pub use pace::Pace as BodyPace;
 pub use request_body::RequestBody;
 pub(crate) use request_body::{Awaited, BodyEnd, Fault};
+pub use witness::{Asking, Sighting, ThreadSight, Threads, Witness};
 
 /// Any error of an application.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -50,6 +52,11 @@ pub trait App: 'static {
     /// # Errors
     /// Why it cannot boot, for the operator.
     fn boot(&self, boot: Boot) -> impl Future<Output = Result<Self::Service, BoxError>>;
+
+    /// Who knows what its threads do, where it runs on threads of its own. Asked once, before the boot.
+    fn witness(&self) -> Option<Arc<dyn Witness>> {
+        None
+    }
 }
 
 impl<F, Booting, S, E> App for F

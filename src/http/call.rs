@@ -27,6 +27,8 @@ pub(super) struct Called<'a> {
     pub(super) id: RequestId,
     /// How long the answer may take.
     pub(super) limit: Option<Duration>,
+    /// The place of the rule that let it pass.
+    pub(super) rule: Option<usize>,
     pub(super) activity: &'a Activity,
     pub(super) body_end: &'a BodyEnd,
 }
@@ -45,7 +47,9 @@ impl<S: AppService> Pipeline<S> {
         called: Called<'_>,
         track: &mut Track,
     ) -> Result<Response<S::Body>, Response<Bytes>> {
-        let Called { id, limit, .. } = called;
+        let Called {
+            id, limit, rule, ..
+        } = called;
         self.enter(id, called.activity, track).await?;
         let named = (request.method().clone(), request.uri().clone());
         let began = clock::monotonic();
@@ -84,6 +88,7 @@ impl<S: AppService> Pipeline<S> {
                 id,
                 method,
                 uri,
+                rule,
                 started,
                 working,
             });
@@ -123,9 +128,9 @@ impl<S: AppService> Pipeline<S> {
 
     /// A request was answered with 504, and the application's future was dropped.
     fn give_up(&self, overdue: Overdue) {
-        overdue.tell();
-        let stuck = Arc::clone(&self.stuck);
+        let (stuck, witness) = (Arc::clone(&self.stuck), self.witness.clone());
         tokio::spawn(async move {
+            overdue.tell(witness.as_deref()).await;
             if overdue.is_stuck().await {
                 stuck.notify_one();
             }

@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use http::{Method, Uri};
 
+use crate::app::{Sighting, Witness};
 use crate::logging::cut;
-use crate::scoreboard::{InFlight, RequestId};
+use crate::scoreboard::{Executing, InFlight, RequestId};
 use crate::sys::clock;
+use crate::sys::executor::Executor;
 
 /// After the 504, who works on the request has this long to notice that it was dropped.
 const NOTICE: Duration = Duration::from_secs(1);
@@ -56,6 +58,12 @@ impl InProgress {
         }))
     }
 
+    /// This thread works on it from now on, until what is returned is dropped, which is to be before this is: where the process dies
+    /// of what the thread does, it is the request's doing.
+    pub fn executed_by<'a>(&self, thread: &'a Executor) -> Executing<'a> {
+        self.0.in_flight.executing_in(thread.executing())
+    }
+
     /// Its note on the scoreboard.
     pub(super) fn in_flight(&self) -> &InFlight {
         &self.0.in_flight
@@ -85,6 +93,8 @@ pub(super) struct Overdue {
     pub(super) id: RequestId,
     pub(super) method: Method,
     pub(super) uri: Uri,
+    /// The place of the rule that let it pass, from 0.
+    pub(super) rule: Option<usize>,
     /// When it began, monotonic.
     pub(super) started: Duration,
     /// Whoever still works on it.
@@ -92,13 +102,23 @@ pub(super) struct Overdue {
 }
 
 impl Overdue {
-    pub(super) fn tell(&self) {
+    /// Says so, with what is done for it now, where that can be seen.
+    pub(super) async fn tell(&self, witness: Option<&dyn Witness>) {
+        let age = self.age();
+        let sighting = match witness {
+            Some(witness) => Some(witness.sight(self.id).await),
+            None => None,
+        };
+        let (thread, stack) = sighting.as_ref().map_or((None, None), seen);
         tracing::error!(
             request = %self.id,
             method = cut(self.method.as_str()),
             path = cut(self.uri.path()),
-            age = %self.age(),
+            rule = self.rule.map(|rule| format!("auth.rule[{rule}]")),
+            age = %age,
             worker = self.worker,
+            thread,
+            stack,
             "the application did not answer in time"
         );
     }
@@ -124,5 +144,20 @@ impl Overdue {
         let age = clock::monotonic().saturating_sub(self.started);
         let milliseconds = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
         humantime::format_duration(Duration::from_millis(milliseconds))
+    }
+}
+
+/// In words: what the thread of a request does, and where.
+fn seen(sighting: &Sighting) -> (Option<&'static str>, Option<&str>) {
+    match sighting {
+        Sighting::Executing(stack) => (Some("executes it"), Some(stack)),
+        Sighting::InterpreterHeld(stack) => (
+            Some(
+                "executes it, and no thread of this worker can run Python: code that is no Python holds the interpreter (the GIL)",
+            ),
+            stack.as_deref(),
+        ),
+        Sighting::Waiting => (Some("none: it waits for one, all execute others"), None),
+        Sighting::Nothing => (None, None),
     }
 }

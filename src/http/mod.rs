@@ -65,7 +65,7 @@ use track::Track;
 use unserved::Unserved;
 
 use crate::access_log::AccessLog;
-use crate::app::{AppService, BodyEnd, BodyPace, Client, Draining, RequestBody};
+use crate::app::{AppService, BodyEnd, BodyPace, Client, Draining, RequestBody, Witness};
 use crate::auth::{Guard, Passed};
 use crate::config::Headers;
 use crate::rate_limit::RateLimits;
@@ -86,6 +86,7 @@ pub struct Pipeline<S> {
     seat: SeatWriter,
     replay: Option<Arc<ReplayCache>>,
     rates: Option<Box<RateLimits>>,
+    witness: Option<Arc<dyn Witness>>,
     unserved: Unserved,
     places: Places,
     settings: Settings,
@@ -148,6 +149,8 @@ pub struct Shared {
     pub replay: Option<Arc<ReplayCache>>,
     /// What clients have used of the rates of its rules; absent where no rule has one.
     pub rates: Option<Box<RateLimits>>,
+    /// Who knows what the threads of the application do; absent where it has none.
+    pub witness: Option<Arc<dyn Witness>>,
 }
 
 impl<S: AppService> Pipeline<S> {
@@ -160,6 +163,7 @@ impl<S: AppService> Pipeline<S> {
             seat,
             replay,
             rates,
+            witness,
         }: Shared,
         settings: Settings,
         request_ids: u64,
@@ -174,6 +178,7 @@ impl<S: AppService> Pipeline<S> {
             seat,
             replay,
             rates,
+            witness,
             unserved: Unserved::new(),
             places,
             settings,
@@ -300,6 +305,7 @@ impl<S: AppService> Pipeline<S> {
                     let called = Called {
                         id,
                         limit: request_timeout,
+                        rule,
                         activity: &origin.activity,
                         body_end: &body_end,
                     };

@@ -1,7 +1,8 @@
 //! The workers as the master holds them: process, channel, seat on the scoreboard.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -32,6 +33,10 @@ pub(super) struct Hand {
     pub(super) replaced_for: Option<WorkerEnd>,
     pub(super) channel: Option<UnixStream>,
     pub(super) incoming: Decoder<ToMaster>,
+    /// What came along with what it said, for the messages that are still to be taken in; none for what was lost.
+    pub(super) received: VecDeque<Option<OwnedFd>>,
+    /// Where it writes what its threads did when it dies of a fault.
+    pub(super) last_words: Option<File>,
     pub(super) outgoing: Vec<u8>,
     /// Descriptors that pass along, and how much of `outgoing` is written before each.
     pub(super) passing: VecDeque<(usize, OwnedFd)>,
@@ -128,6 +133,8 @@ impl Hand {
             replaced_for: None,
             channel: Some(channel),
             incoming: Decoder::default(),
+            received: VecDeque::new(),
+            last_words: None,
             outgoing: Vec::new(),
             passing: VecDeque::new(),
         }
@@ -192,9 +199,12 @@ impl Hand {
         };
         let mut bytes = [0; 4096];
         loop {
-            match channel.read(&mut bytes) {
-                Ok(0) => break self.channel = None,
-                Ok(count) => self.incoming.push(bytes.get(..count).unwrap_or_default()),
+            match socket::receive_with(&*channel, &mut bytes) {
+                Ok((0, _)) => break self.channel = None,
+                Ok((count, along)) => {
+                    self.received.extend(along.received());
+                    self.incoming.push(bytes.get(..count).unwrap_or_default());
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(_) => break self.channel = None,

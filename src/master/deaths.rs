@@ -12,6 +12,7 @@ use super::suspects::{Named, Suspects};
 use crate::scoreboard::Blocked;
 use crate::supervisor::{KillReason, Now, WorkerId};
 use crate::sys::clock;
+use crate::sys::fault_dump;
 use crate::sys::machine::MemoryKills;
 use crate::sys::process::Ending;
 
@@ -20,6 +21,9 @@ const SUMMARY_EVERY: Duration = Duration::from_mins(1);
 
 /// Death reports that are kept for `destrier status`.
 const REPORTS_MAX: usize = 32;
+
+/// So many bytes of the last words of a worker are told.
+const LAST_WORDS_MAX: usize = 16 << 10;
 
 /// What the master remembers of workers that died.
 #[derive(Debug)]
@@ -133,6 +137,9 @@ impl Master {
             let end = WorkerEnd::of_death(&report, self.was_ready(id));
             self.ledger.worker_ended(end);
             self.tell_death(&report, &words);
+            if !self.supervisor.is_degraded() {
+                tell_last_words(&hand, &report);
+            }
             self.suspect(&hand, &report);
             self.deaths.keep(&report);
         }
@@ -292,6 +299,32 @@ fn tell_end(report: &DeathReport, words: &str) {
             ending = words,
             "worker ended as ordered"
         );
+    }
+}
+
+/// What the threads of its application did, where it died of a fault and could still write that. As long as deaths are told
+/// one by one: the text is long.
+fn tell_last_words(hand: &Hand, report: &DeathReport) {
+    let Some(file) = &hand.last_words else {
+        return;
+    };
+    let Ending::Killed { .. } = report.ending else {
+        return;
+    };
+    let (worker, pid) = (report.worker, report.pid);
+    match fault_dump::read(file) {
+        Ok(dump) => {
+            let stacks = fault_dump::arranged(&dump, LAST_WORDS_MAX);
+            if !stacks.is_empty() {
+                tracing::error!(
+                    worker,
+                    pid,
+                    stacks,
+                    "what the threads of the worker did when it died"
+                );
+            }
+        }
+        Err(error) => tracing::warn!(worker, pid, %error, "cannot read the last words of a worker"),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What can wake the master, and what it makes of it: events for the supervisor.
 
+use std::fs::File;
 use std::io::IsTerminal;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -205,6 +206,12 @@ impl Master {
                 }
                 ToMaster::FeedWanted { feed } => {
                     self.want_feed(id, feed);
+                    continue;
+                }
+                ToMaster::LastWords => {
+                    if let Some(hand) = self.crew.get_mut(id) {
+                        hand.last_words = hand.received.pop_front().flatten().map(File::from);
+                    }
                     continue;
                 }
                 ToMaster::Memory { pss } => {

@@ -169,7 +169,7 @@ fn latency_name(index: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering::Relaxed;
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
     use std::time::Duration;
 
     use super::{Cause, PATH_MAX, REQUESTS_NAMED, RequestId, Scoreboard, VERSION};
@@ -284,6 +284,18 @@ mod tests {
         assert_eq!(path(died()), ("/b".to_owned(), Some(77)));
         drop(executing);
         assert_eq!(died(), Some(Cause::NoRequest));
+        let of_thread = AtomicU64::new(0);
+        let thread_died = || {
+            let executing = u32::try_from(of_thread.load(Relaxed)).expect("small");
+            let word = Testimony::Executor(executing).word();
+            note.testimony.store(word, Relaxed);
+            scoreboard.view(0).cause
+        };
+        let executing = second.executing_in(&of_thread);
+        assert_eq!(path(thread_died()), ("/b".to_owned(), Some(77)));
+        assert_eq!(died(), Some(Cause::NoRequest), "the event loop does not");
+        drop(executing);
+        assert_eq!(thread_died(), Some(Cause::AnotherThread));
         let _others: Vec<_> = (2..REQUESTS_NAMED).map(|_| begin("/c")).collect();
         let unnamed = begin("/d");
         unnamed.set_fingerprint(78);

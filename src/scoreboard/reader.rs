@@ -37,7 +37,7 @@ pub struct SeatView {
 /// What ended a worker, where it could still tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
-    /// Its event loop died, or hung, while it executed this request.
+    /// Its event loop died, or hung, while it executed this request; or a thread died that executed it.
     Request(RequestInFlight),
     /// The same with a request beyond those that can be named.
     UnnamedRequest,
@@ -164,7 +164,11 @@ impl Scoreboard {
             Testimony::EventLoop(executing) if u64::from(executing) == layout::NOTHING => {
                 Cause::NoRequest
             }
-            Testimony::EventLoop(executing) => (0..REQUESTS_NAMED)
+            // It does something else between two requests.
+            Testimony::Executor(executing) if u64::from(executing) == layout::NOTHING => {
+                Cause::AnotherThread
+            }
+            Testimony::EventLoop(executing) | Testimony::Executor(executing) => (0..REQUESTS_NAMED)
                 .find(|entry| layout::executing(Some(*entry)) == u64::from(executing))
                 .and_then(|entry| self.request(seat, entry))
                 .map_or(Cause::UnnamedRequest, Cause::Request),

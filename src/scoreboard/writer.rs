@@ -104,7 +104,7 @@ pub struct InFlight {
     entry: Option<usize>,
 }
 
-/// The event loop executes a request, until this is dropped.
+/// The event loop, or another thread, executes a request, until this is dropped.
 #[derive(Debug)]
 pub struct Executing<'a> {
     word: &'a AtomicU64,
@@ -314,6 +314,11 @@ impl InFlight {
             .writer
             .scoreboard
             .figure(self.writer.seat, Figure::Executing);
+        self.executing_in(word)
+    }
+
+    /// The same of another thread, which notes it in a word of its own.
+    pub fn executing_in<'a>(&self, word: &'a AtomicU64) -> Executing<'a> {
         let before = word.load(Relaxed);
         word.store(layout::executing(self.entry), Relaxed);
         Executing { word, before }

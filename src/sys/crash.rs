@@ -11,6 +11,7 @@ use nix::libc::{self, c_int, c_void, siginfo_t};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::{Pid, gettid};
 
+use super::executor;
 use super::process::ProcessId;
 
 /// The signals that end a process for something it did itself (signal(7)); each dumps a core.
@@ -40,6 +41,8 @@ pub enum Testimony {
     EventLoop(u32),
     /// Another one of its threads ended it.
     AnotherThread,
+    /// A thread that executes requests ended it, while it was executing this.
+    Executor(u32),
     /// The signal came from this process; 0: from one outside of this process's namespace. What it was executing has nothing to
     /// do with it.
     Sent(u32),
@@ -53,6 +56,7 @@ impl Testimony {
             1 => Some(Self::EventLoop(value)),
             2 => Some(Self::AnotherThread),
             3 => Some(Self::Sent(value)),
+            4 => Some(Self::Executor(value)),
             _ => None,
         }
     }
@@ -63,6 +67,7 @@ impl Testimony {
             Self::EventLoop(executing) => 1 << 32 | u64::from(executing),
             Self::AnotherThread => 2 << 32,
             Self::Sent(by) => 3 << 32 | u64::from(by),
+            Self::Executor(executing) => 4 << 32 | u64::from(executing),
         }
     }
 }
@@ -78,6 +83,10 @@ struct Watch {
 
 /// Set once; to read it from a signal handler is one atomic load.
 static WATCH: OnceLock<Watch> = OnceLock::new();
+
+/// What would have been done about each of [`FATAL`] without this: in a Python interpreter, its `faulthandler` may tell where it
+/// was.
+static BEFORE: [OnceLock<SigAction>; FATAL.len()] = [const { OnceLock::new() }; FATAL.len()];
 
 /// From now on the death of this process by its own doing leaves a testimony in `note`. Called on the thread of the event loop.
 /// What the process forks is not watched: it has the handlers, but they see that it is another process.
@@ -96,9 +105,10 @@ pub fn watch(parent: ProcessId, note: Note) -> nix::Result<()> {
     // may be what has overflowed.
     let flags = SaFlags::SA_SIGINFO | SaFlags::SA_ONSTACK;
     let action = SigAction::new(SigHandler::SigAction(on_signal), flags, SigSet::all());
-    for signal in FATAL {
+    for (signal, before) in FATAL.into_iter().zip(&BEFORE) {
         // SAFETY: `on_signal` calls only what is async-signal-safe; see there.
-        unsafe { sigaction(signal, &action) }?;
+        let was = unsafe { sigaction(signal, &action) }?;
+        let _set_once = before.set(was);
     }
     // SAFETY: `on_exit` is a function of this program, which lives as long as the process does.
     match unsafe { libc::atexit(on_exit) } {
@@ -126,14 +136,13 @@ extern "C" fn on_exit() {
     }
 }
 
-/// Ends the process by `signal`, as it would have ended without a handler. The signal is blocked while its handler runs: it
-/// arrives when that returns, before anything else of the thread runs, and with all that it said at first, so that a core
+/// Ends the process by `signal`, as it would have ended without a handler of ours. The signal is blocked while its handler runs:
+/// it arrives when that returns, before anything else of the thread runs, and with all that it said at first, so that a core
 /// shows the fault where it was.
 fn die_of(signal: c_int, info: *const siginfo_t) {
     if let Ok(signal) = Signal::try_from(signal) {
-        let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-        // SAFETY: the default action runs no code of this process.
-        let _result = unsafe { sigaction(signal, &default) };
+        // SAFETY: either the default action, which runs no code of this process, or what was in force before this watch began.
+        let _result = unsafe { sigaction(signal, &action_before(signal)) };
     }
     let (process, thread) = (ProcessId::own().number(), gettid().as_raw());
     // SAFETY: `info` is valid for the time of the call; a process may send itself whatever siginfo it likes
@@ -143,6 +152,17 @@ fn die_of(signal: c_int, info: *const siginfo_t) {
         // SAFETY: raise(3) is async-signal-safe.
         let _result = unsafe { libc::raise(signal) };
     }
+}
+
+/// Async-signal-safe: loads only.
+fn action_before(signal: Signal) -> SigAction {
+    let place = FATAL.iter().position(|fatal| *fatal == signal);
+    let before = place.and_then(|place| BEFORE.get(place)?.get().copied());
+    let handled = before.filter(|before| {
+        let handler = before.handler();
+        matches!(handler, SigHandler::Handler(_) | SigHandler::SigAction(_))
+    });
+    handled.unwrap_or_else(|| SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty()))
 }
 
 impl Watch {
@@ -183,11 +203,13 @@ impl Watch {
     }
 
     fn about_this_thread(&self) -> Testimony {
-        if gettid() == self.event_loop {
-            self.about_the_event_loop()
-        } else {
-            Testimony::AnotherThread
+        let thread = gettid();
+        if thread == self.event_loop {
+            return self.about_the_event_loop();
         }
+        executor::executed_by(thread).map_or(Testimony::AnotherThread, |executing| {
+            Testimony::Executor(u32::try_from(executing).unwrap_or(u32::MAX))
+        })
     }
 
     fn about_the_event_loop(&self) -> Testimony {
@@ -233,6 +255,19 @@ mod tests {
     }
 
     #[test]
+    fn a_fault_of_a_thread_that_executes_requests_is_that_of_its_request() {
+        let there = std::thread::spawn(|| {
+            let elsewhere = watch_of(Pid::from_raw(1));
+            let judged = || elsewhere.judge(libc::SIGSEGV, 1, 0);
+            assert_eq!(judged(), Some(Testimony::AnotherThread));
+            let executor = executor::Executor::this_thread();
+            executor.executing().store(5, Relaxed);
+            assert_eq!(judged(), Some(Testimony::Executor(5)));
+        });
+        there.join().unwrap();
+    }
+
+    #[test]
     fn only_what_a_thread_raises_for_itself_is_its_own_doing() {
         let own = ProcessId::own().number();
         let (here, elsewhere) = (watch_of(gettid()), watch_of(Pid::from_raw(1)));
@@ -260,6 +295,7 @@ mod tests {
             Testimony::EventLoop(0),
             Testimony::EventLoop(33),
             Testimony::AnotherThread,
+            Testimony::Executor(33),
             Testimony::Sent(u32::MAX),
         ] {
             TESTIMONY.store(0, Relaxed);

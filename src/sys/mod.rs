@@ -4,6 +4,8 @@
 pub mod child;
 pub mod clock;
 pub mod crash;
+pub mod executor;
+pub mod fault_dump;
 pub mod file;
 pub mod handover;
 pub mod identity;

@@ -11,7 +11,7 @@ use super::proxy_protocol::ProxyListeners;
 use super::tls::SecureListeners;
 use super::{Task, drain, http2};
 use crate::access_log::AccessLog;
-use crate::app::{AppService, BodyPace};
+use crate::app::{AppService, BodyPace, Witness};
 use crate::channel::ToMaster;
 use crate::http::activity::Limits;
 use crate::http::fresh_keys::FreshKeys;
@@ -30,6 +30,7 @@ pub(super) fn serving<S: AppService>(
     task: &Task,
     fresh_keys: Arc<FreshKeys>,
     (service, tokens): (S, Option<Box<tokens::Service>>),
+    witness: Option<Arc<dyn Witness>>,
     words: mpsc::UnboundedSender<ToMaster>,
 ) -> Serving<S> {
     let config = &task.config;
@@ -43,6 +44,7 @@ pub(super) fn serving<S: AppService>(
                 seat: task.seat.clone(),
                 replay: task.replay.clone(),
                 rates: rates(task),
+                witness,
             },
             settings(task),
             request_ids(),

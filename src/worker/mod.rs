@@ -182,6 +182,10 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
             return WorkerExit::BootFailed;
         }
     };
+    let witness = app.witness();
+    if let Some(file) = witness.as_ref().and_then(|witness| witness.last_words()) {
+        orders.say_with(&ToMaster::LastWords, file).await;
+    }
     log_writer::start();
     if task.tls.is_some() {
         Tls::warm_up();
@@ -200,6 +204,7 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
         &task,
         fresh_keys,
         (service, tokens),
+        witness,
         words,
     ));
     serve(&task, listeners, &serving, to_be_said, &mut orders).await;

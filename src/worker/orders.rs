@@ -85,4 +85,9 @@ impl Orders {
     pub(super) async fn say(&mut self, message: &ToMaster) {
         self.master.say(message, None).await;
     }
+
+    /// The same, and `file` comes along.
+    pub(super) async fn say_with(&mut self, message: &ToMaster, file: OwnedFd) {
+        self.master.say(message, Some(file)).await;
+    }
 }

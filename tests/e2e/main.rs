@@ -37,6 +37,7 @@ mod plan;
 mod poison;
 mod proxies;
 mod python;
+mod python_faults;
 mod python_package;
 mod rate_limits;
 mod recycle;

@@ -17,6 +17,7 @@ use super::state::{Received, Refused, Sent};
 use super::turn::Active;
 use super::waiters::Waiters;
 use super::{Context, failure_of_task};
+use crate::fork;
 
 /// What the application is given for a request.
 #[pyclass(frozen, name = "Request", module = "destrier_python")]
@@ -47,12 +48,14 @@ impl Call {
 impl Call {
     /// The next message of the client.
     fn receive(&self) -> Awaitable {
+        fork::leave_if_child(|| self.exchange.id());
         let receiving = Receiving(Arc::clone(&self.exchange));
         Awaitable::new(Arc::clone(&self.context.tools), receiving)
     }
 
     /// A message for the client.
     fn send(&self, py: Python<'_>, message: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        fork::leave_if_child(|| self.exchange.id());
         let done = || self.context.tools.done(py);
         match Message::of(message)? {
             Message::Start(head) => match self.exchange.start(head) {
@@ -88,6 +91,7 @@ impl Call {
 
     /// The task is over.
     fn end(&self, py: Python<'_>, task: &Bound<'_, PyAny>) {
+        fork::leave_if_child(|| self.exchange.id());
         match failure_of_task(py, task) {
             None => self.exchange.finish(),
             Some(failure) => self.exchange.fail(&failure),

@@ -70,6 +70,10 @@ impl Exchange {
         }
     }
 
+    pub(super) fn id(&self) -> Option<RequestId> {
+        self.id
+    }
+
     pub(super) fn waiters(&self) -> &Waiters {
         &self.waiters
     }

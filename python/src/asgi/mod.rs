@@ -49,6 +49,7 @@ use tools::Tools;
 use turn::{Active, Turn};
 
 use crate::failure::Failure;
+use crate::witness::{Seat, Witness};
 
 /// The part that is easier to say in Python.
 const SOURCE: &CStr =
@@ -80,6 +81,8 @@ pub(crate) struct Engine(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     settings: Settings,
+    /// Who is asked what the event loop does when it stands still.
+    witness: Witness,
     queue: Queue,
     completions: Completions,
     /// That of the I/O thread, with the first request.
@@ -110,9 +113,10 @@ impl Engine {
     ///
     /// # Errors
     /// There is no descriptor left.
-    pub(crate) fn new(settings: Settings) -> io::Result<Self> {
+    pub(crate) fn new(settings: Settings, witness: Witness) -> io::Result<Self> {
         Ok(Self(Arc::new(Shared {
             settings,
+            witness,
             queue: Queue::new(Wakeup::new()?),
             completions: Completions::default(),
             begun: OnceLock::new(),
@@ -171,7 +175,11 @@ impl Engine {
         let scopes = Scopes::new(py, &self.0.settings, state)?;
         let turn = Turn::new(py, &context, app, scopes, runner.getattr("close")?)?;
         let descriptor = self.0.queue.wakeup().number();
+        // It is of no request: many are under way on it.
+        let seat = Arc::new(Seat::of_this_thread(py)?);
+        self.0.witness.join(&seat);
         runner.call_method1("run", (descriptor, turn))?;
+        self.0.witness.leave(&seat);
         let patience = self.0.time_left().as_secs_f64();
         let problem: Option<String> = runner.call_method1("end", (patience,))?.extract()?;
         if let Some(problem) = problem {

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use destrier::app::Witness as _;
 use destrier::{BoxError, Draining};
 use http::Request;
 use http::header::EXPECT;
@@ -130,6 +131,18 @@ impl Shared {
     }
 }
 
+/// What the main thread of the interpreter is called (`threading.main_thread`).
+const MAIN: &str = "MainThread";
+
+impl Shared {
+    /// What the event loop does now, where it can be seen.
+    async fn stack(&self) -> Option<String> {
+        let threads = self.witness.sight_all().await.threads;
+        let main = threads.into_iter().find(|thread| thread.name == MAIN);
+        main.map(|main| main.stack)
+    }
+}
+
 /// Looks after what the event loop was told and what it has done while it does not come back, until it does. What it was told is its
 /// tick: one that does not come to take it stands still.
 async fn watch(shared: &Shared) {
@@ -147,9 +160,10 @@ async fn watch(shared: &Shared) {
             pause = (pause * 2).min(LOOK_AGAIN_MAX);
             if age >= STILL && !is_still {
                 is_still = true;
-                let tasks = shared.tasks();
+                let (tasks, stack) = (shared.tasks(), shared.stack().await);
                 tracing::warn!(
                     tasks,
+                    stack,
                     "the event loop of the application stands still: a call that blocks holds up everything else of this worker"
                 );
             }

@@ -7,8 +7,8 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 use super::exchange::{Exchange, Flow};
 use super::start_response::StartResponse;
-use crate::failure::Failure;
-use crate::failure::kind_of;
+use crate::failure::{Failure, kind_of};
+use crate::fork;
 
 /// Calls the application, and sends what it returns through `start_response`'s exchange. Whatever goes wrong becomes part of
 /// that.
@@ -21,8 +21,12 @@ pub(super) fn call(
     let exchange = start_response.get().exchange();
     let content = match app.call1((environ, start_response)) {
         Ok(content) => content,
-        Err(exception) => return exchange.fail(Failure::of_exception(py, &exception)),
+        Err(exception) => {
+            fork::leave_if_child_after(py, || exchange.request(), &exception);
+            return exchange.fail(Failure::of_exception(py, &exception));
+        }
     };
+    fork::leave_if_child(|| exchange.request());
     let sent = send_all(py, &content, exchange);
     // `close` is called however it went (PEP 3333, "Specification Details").
     let closed = close(&content);
@@ -52,7 +56,10 @@ fn send_all(
             "the application returned bytes: return a list of them, as in [content]",
         ));
     }
-    let of_exception = |exception: PyErr| Failure::of_exception(py, &exception);
+    let of_exception = |exception: PyErr| {
+        fork::leave_if_child_after(py, || exchange.request(), &exception);
+        Failure::of_exception(py, &exception)
+    };
     let mut pieces = content.try_iter().map_err(|_| {
         let kind = kind_of(content);
         Failure::new(format!(
@@ -61,9 +68,11 @@ fn send_all(
     })?;
     loop {
         let Some(piece) = pieces.next() else {
+            fork::leave_if_child(|| exchange.request());
             return exchange.finish();
         };
         let piece = piece.map_err(of_exception)?;
+        fork::leave_if_child(|| exchange.request());
         let bytes = bytes_of(&piece)?;
         match exchange.send(py, bytes)? {
             Flow::Go => {}

@@ -88,6 +88,11 @@ impl Exchange {
         };
     }
 
+    /// Whose answer this is.
+    pub(super) fn request(&self) -> Option<RequestId> {
+        self.state().id
+    }
+
     /// `start_response`; `replaces`: with `exc_info`.
     pub(super) fn start(&self, head: Head, replaces: bool) -> Result<(), Refused> {
         let mut state = self.state();

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
 use super::body::Source;
+use crate::fork;
 
 /// The content of a request. A read waits for what has not arrived, without the interpreter; at the end it returns nothing.
 #[pyclass(frozen, name = "Input", module = "destrier_python")]
@@ -69,6 +70,8 @@ impl Reader {
             let Some(source) = &mut self.source else {
                 return Ok(false);
             };
+            // Nothing more arrives there.
+            fork::leave_if_child(|| None);
             let piece = py.detach(|| source.blocking_recv());
             match piece.unwrap_or_else(|| Err("the worker exits".into())) {
                 Ok(piece) if piece.is_empty() => self.source = None,

@@ -16,10 +16,8 @@ mod service;
 mod start_response;
 mod thread;
 
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Once};
 
-use destrier::sys::clock;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -27,7 +25,9 @@ use completions::Completions;
 use queue::Queue;
 use service::Ticket;
 pub(crate) use service::WsgiService;
-use thread::{Seat, Thread};
+use thread::Thread;
+
+use crate::witness::Witness;
 
 /// What an application sees that is the same for every request.
 #[derive(Debug, Clone)]
@@ -53,18 +53,19 @@ struct Shared {
     completions: Completions,
     /// Whether answers are brought back yet.
     delivers: Once,
-    seats: Mutex<Vec<Arc<Seat>>>,
+    /// Who is asked what its threads do.
+    witness: Witness,
 }
 
 impl Engine {
     /// Of a worker that has not begun to serve.
-    pub(crate) fn new(settings: Settings) -> Self {
+    pub(crate) fn new(settings: Settings, witness: Witness) -> Self {
         Self(Arc::new(Shared {
             settings,
             queue: Queue::default(),
             completions: Completions::default(),
             delivers: Once::new(),
-            seats: Mutex::default(),
+            witness,
         }))
     }
 
@@ -137,7 +138,7 @@ impl Engine {
     fn run_thread(&self, py: Python<'_>, app: &Bound<'_, PyAny>) -> PyResult<()> {
         let mut thread = Thread::new(py, &self.0)?;
         let seat = Arc::clone(thread.seat());
-        self.0.seats().push(Arc::clone(&seat));
+        self.0.witness.join(&seat);
         self.0.queue.join();
         loop {
             let Some(popped) = self.0.queue.pop() else {
@@ -158,16 +159,13 @@ impl Engine {
             }
         }
         self.0.queue.leave();
-        self.0.seats().retain(|other| !Arc::ptr_eq(other, &seat));
+        self.0.witness.leave(&seat);
         Ok(())
     }
 
     /// Logs which calls have not returned, and how many requests wait for a thread.
     pub(crate) fn tell_who_is_busy(&self) {
-        let waiting = self.0.queue.depth();
-        for seat in self.0.seats().iter() {
-            seat.tell(waiting);
-        }
+        self.0.witness.tell_who_is_busy(self.0.queue.depth());
     }
 }
 
@@ -196,16 +194,5 @@ struct Rounds {
 impl Rounds {
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
         self.engine.run_thread(py, self.app.bind(py))
-    }
-}
-
-impl Shared {
-    fn seats(&self) -> MutexGuard<'_, Vec<Arc<Seat>>> {
-        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Now, monotonic.
-    fn now() -> Duration {
-        clock::monotonic()
     }
 }

@@ -11,6 +11,7 @@ use pyo3::types::{PyBytes, PyString, PyTuple};
 
 use super::exchange::{Exchange, Flow, Refused};
 use crate::failure::kind_of;
+use crate::fork;
 use crate::head::{Head, HeadError};
 
 /// What an application calls before it answers. One serves many requests, one after the other.
@@ -135,6 +136,7 @@ impl Write {
         let bytes = content.cast::<PyBytes>().map_err(|_| {
             PyTypeError::new_err(format!("write takes bytes, not {}", kind_of(content)))
         })?;
+        fork::leave_if_child(|| self.exchange.request());
         let sent = self.exchange.send(py, bytes.as_bytes());
         match sent.map_err(|failure| PyRuntimeError::new_err(failure.to_string()))? {
             Flow::Go => Ok(()),

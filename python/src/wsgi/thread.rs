@@ -1,10 +1,10 @@
 //! A Python thread that serves: what it keeps from one request to the next, and what others may know of it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
-use destrier::RequestId;
+use destrier::sys::executor::Executor;
+use destrier::{InProgress, RequestId};
 use http::Method;
 use pyo3::prelude::*;
 
@@ -15,6 +15,8 @@ use super::service::Job;
 use super::start_response::StartResponse;
 use super::{Shared, call};
 use crate::failure::Failure;
+use crate::fork;
+use crate::witness::Seat;
 
 /// A thread of the application.
 #[derive(Debug)]
@@ -23,56 +25,17 @@ pub(super) struct Thread {
     environ: Environ,
     start_response: Py<StartResponse>,
     seat: Arc<Seat>,
-}
-
-/// What others may know of a thread.
-#[derive(Debug)]
-pub(super) struct Seat {
-    /// `threading.get_ident`.
-    thread: u64,
-    call: Mutex<Option<Call>>,
-}
-
-/// The call that a thread is in.
-#[derive(Debug, Clone, Copy)]
-struct Call {
-    request: Option<RequestId>,
-    since: Duration,
-}
-
-impl Seat {
-    /// Logs the call that the thread is in, if it is in one.
-    pub(super) fn tell(&self, waiting: usize) {
-        let Some(Call { request, since }) = *self.call() else {
-            return;
-        };
-        let age = Shared::now().saturating_sub(since);
-        tracing::warn!(
-            request = request.map(tracing::field::display),
-            thread = self.thread,
-            milliseconds = u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
-            waiting,
-            "the application has not returned from a call"
-        );
-    }
-
-    fn call(&self) -> MutexGuard<'_, Option<Call>> {
-        self.call.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    executor: Executor,
 }
 
 impl Thread {
     pub(super) fn new(py: Python<'_>, shared: &Arc<Shared>) -> PyResult<Self> {
-        let threading = py.import("threading")?;
-        let thread = threading.call_method0("get_ident")?.extract()?;
         Ok(Self {
             shared: Arc::clone(shared),
             environ: Environ::new(py, &shared.settings)?,
             start_response: start_response(py, shared)?,
-            seat: Arc::new(Seat {
-                thread,
-                call: Mutex::new(None),
-            }),
+            seat: Arc::new(Seat::of_this_thread(py)?),
+            executor: Executor::this_thread(),
         })
     }
 
@@ -83,14 +46,12 @@ impl Thread {
     /// Answers one request. Whatever goes wrong costs that request only.
     pub(super) fn serve(&mut self, py: Python<'_>, app: &Bound<'_, PyAny>, job: Job) {
         let request = job.head.extensions.get::<RequestId>().copied();
-        *self.seat.call() = Some(Call {
-            request,
-            since: Shared::now(),
-        });
+        self.seat.enter(request);
         // The panic hook has logged what and where; the answer is gone with the exchange.
         let caught = catch_unwind(AssertUnwindSafe(|| self.call(py, app, job, request)));
+        fork::leave_if_child(|| request);
         self.start_response.get().exchange().end();
-        *self.seat.call() = None;
+        self.seat.leave();
         let is_kept = StartResponse::is_kept(&self.start_response, py);
         // Whoever kept it must not answer the next request.
         if (is_kept || caught.is_err())
@@ -102,6 +63,8 @@ impl Thread {
 
     fn call(&mut self, py: Python<'_>, app: &Bound<'_, PyAny>, job: Job, id: Option<RequestId>) {
         let Job { head, body, answer } = job;
+        let in_progress = head.extensions.get::<InProgress>();
+        let executed = in_progress.map(|request| request.executed_by(&self.executor));
         let start_response = self.start_response.bind(py).clone();
         let exchange = start_response.get().exchange();
         exchange.begin(id, head.method == Method::HEAD, answer);
@@ -118,6 +81,7 @@ impl Thread {
         // Now, and not when the application lets go of it: the rest of a body is in the way of the next request.
         input.get().close();
         // Until here it is worked on.
+        drop(executed);
         drop(head);
     }
 }

@@ -1,6 +1,7 @@
 //! From what was handed over to a master that runs: the descriptors are open, the workers notice nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
@@ -298,6 +299,7 @@ fn take_crew(
             replaced_for,
             channel,
             unread,
+            last_words,
             unsent,
             passing,
         } = hand;
@@ -309,6 +311,7 @@ fn take_crew(
         let mut incoming = Decoder::default();
         incoming.push(&unread);
         let channel = channel.map(|channel| legacy.take(channel)).transpose()?;
+        let last_words = last_words.map(|file| legacy.take(file)).transpose()?;
         let passing = passing.into_iter();
         let passing = passing.map(|(before, number)| Ok((before, legacy.take(number)?)));
         crew.join(
@@ -326,6 +329,8 @@ fn take_crew(
                 replaced_for,
                 channel: channel.map(UnixStream::from),
                 incoming,
+                received: VecDeque::new(),
+                last_words: last_words.map(File::from),
                 outgoing: unsent,
                 passing: passing.collect::<io::Result<_>>()?,
             },
@@ -420,6 +425,7 @@ mod tests {
             replaced_for: None,
             channel: None,
             unread: b"{\"type\":\"re".to_vec(),
+            last_words: None,
             unsent: Vec::new(),
             passing: Vec::new(),
         }

@@ -273,6 +273,9 @@ fn pack_hand<'a>(worker: WorkerId, hand: &'a crew::Hand, luggage: &mut Luggage<'
         replaced_for,
         channel,
         incoming,
+        // It is only ever there for a moment: what was said is taken in at once.
+        received: _,
+        last_words,
         outgoing,
         passing,
     } = hand;
@@ -291,6 +294,7 @@ fn pack_hand<'a>(worker: WorkerId, hand: &'a crew::Hand, luggage: &mut Luggage<'
             .as_ref()
             .map(|channel| luggage.pack(channel.as_fd())),
         unread: incoming.unread().to_vec(),
+        last_words: last_words.as_ref().map(|file| luggage.pack(file.as_fd())),
         unsent: outgoing.clone(),
         passing: passing
             .iter()

@@ -176,6 +176,8 @@ pub(super) struct Hand {
     pub(super) replaced_for: Option<WorkerEnd>,
     pub(super) channel: Option<Number>,
     pub(super) unread: Vec<u8>,
+    /// Where it writes what its threads did when it dies.
+    pub(super) last_words: Option<Number>,
     pub(super) unsent: Vec<u8>,
     /// How much of `unsent` is written before each.
     pub(super) passing: Vec<(usize, Number)>,
@@ -439,6 +441,7 @@ mod tests {
                 replaced_for: Some(WorkerEnd::Recycle),
                 channel: Some(12),
                 unread: Vec::new(),
+                last_words: Some(12),
                 unsent: Vec::new(),
                 passing: vec![(0, 5)],
             }],
@@ -516,7 +519,7 @@ mod tests {
         listeners {"open":[{"bind":{"Tcp":"127.0.0.1:8000"},"kind":{"PerSlot":{"address":"127.0.0.1:8000","v6_only":false,"backlog":2048,"sockets":[{"slot":0,"socket":5,"emptied_by":null}],"serving":[0]}}},{"bind":{"Unix":"/run/app.sock"},"kind":{"Shared":{"socket":6,"address":null,"path":{"path":"/run/app.sock","made":[1,2],"lock":7},"inherited":false,"is_leaving":false,"emptied_by":[9]}}}],"inherited":[{"name":"http","number":3,"socket":8}],"serving":[[{"Tcp":"127.0.0.1:8000"},[0]]],"heirs":[[{"Tcp":"127.0.0.1:8000"},1,2]],"cannot_steer":false}
         admin [{"bind":{"Unix":"/run/control.admin.sock"},"socket":6,"path":{"path":"/run/control.admin.sock","made":[1,2],"lock":7}}]
         control {"listener":[9,{"path":"/run/control.sock","made":[1,2],"lock":10}],"clients":[{"caller":1,"stream":11,"unread":[123],"unsent":[],"unanswered":1,"has_finished":false}],"last_caller":1,"path":"/run/control.sock","pause":null}
-        crew [{"worker":2,"pid":4711,"slot":0,"generation":1,"seat":0,"spawned":1,"told_to_go":false,"hung_for":null,"killed":["Hung",6],"replaced_for":"Recycle","channel":12,"unread":[],"unsent":[],"passing":[[0,5]]}]
+        crew [{"worker":2,"pid":4711,"slot":0,"generation":1,"seat":0,"spawned":1,"told_to_go":false,"hung_for":null,"killed":["Hung",6],"replaced_for":"Recycle","channel":12,"unread":[],"last_words":12,"unsent":[],"passing":[[0,5]]}]
         scoreboard {"memory":12,"layout":1,"totals":{"success":3}}
         replay {"memory":12,"layout":1}
         fetched [{"generation":1,"feed":0,"at":1,"entries":2,"file":12}]

@@ -144,7 +144,12 @@ fn an_event_loop_that_goes_on_answers_those_who_have_waited() {
     let blocking = ask(&server, &format!("/blocks?{}", release.display()));
     server.until_in_flight(1);
     let waiting = ask(&server, "/one");
-    server.wait_for_log(Mark::START, STANDS_STILL);
+    let line = server.wait_for_log(Mark::START, STANDS_STILL);
+    let stack = line["stack"].as_str().unwrap();
+    assert!(
+        stack.contains("in blocks\n    time.sleep(0.005)"),
+        "{stack}"
+    );
     fs::write(release, "").unwrap();
     for (mut asked, wanted) in [(blocking, "unblocked"), (waiting, "hello")] {
         let mut answer = String::new();

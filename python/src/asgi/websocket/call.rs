@@ -12,6 +12,7 @@ use super::super::{Context, failure_of_task};
 use super::conversation::Conversation;
 use super::messages;
 use super::state::{Frame, Refused, Said};
+use crate::fork;
 
 /// What the application is given for a WebSocket.
 #[pyclass(frozen, name = "WebSocket", module = "destrier_python")]
@@ -36,12 +37,14 @@ impl SocketCall {
 impl SocketCall {
     /// The next message of the client.
     fn receive(&self) -> Awaitable {
+        fork::leave_if_child(|| self.conversation.id());
         let receiving = Receiving(Arc::clone(&self.conversation));
         Awaitable::new(Arc::clone(&self.context.tools), receiving)
     }
 
     /// A message for the client.
     fn send(&self, py: Python<'_>, message: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        fork::leave_if_child(|| self.conversation.id());
         let said = messages::said(message)?;
         let later = self
             .conversation
@@ -60,6 +63,7 @@ impl SocketCall {
 
     /// The task is over.
     fn end(&self, py: Python<'_>, task: &Bound<'_, PyAny>) {
+        fork::leave_if_child(|| self.conversation.id());
         match failure_of_task(py, task) {
             None => self.conversation.finish(),
             Some(failure) => self.conversation.fail(&failure),

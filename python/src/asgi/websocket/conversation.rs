@@ -52,6 +52,10 @@ impl Conversation {
         }
     }
 
+    pub(super) fn id(&self) -> Option<RequestId> {
+        self.id
+    }
+
     pub(in super::super) fn waiters(&self) -> &Waiters {
         &self.waiters
     }
