@@ -10,6 +10,7 @@ mod fork;
 mod head;
 mod package;
 mod service;
+mod template;
 mod text;
 mod witness;
 mod worker;

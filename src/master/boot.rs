@@ -24,7 +24,7 @@ use super::memory::MemoryWatch;
 use super::socket_path::SocketPathError;
 use super::{
     Agent, FeedState, FileWatch, Loaded, Loader, LoaderBox, Master, Pinned, Program, Systemd,
-    Upgrade,
+    Templates, Upgrade,
 };
 use crate::config::{Binding, Config, Process, Strategy, WorkerCount};
 use crate::rate_limit::RateTable;
@@ -172,6 +172,7 @@ impl Master {
             upgrade: Upgrade::new(program),
             file_watch: FileWatch::default(),
             agent: Agent::new(Vec::new()),
+            templates: Templates::default(),
         })
     }
 }

@@ -25,6 +25,7 @@ mod socket_path;
 mod status;
 mod stop;
 mod suspects;
+mod template;
 mod upgrade;
 mod watched_paths;
 
@@ -62,6 +63,8 @@ pub use status::{
     ListenerStatus, MemoryStatus, PythonStatus, ReloadStatus, RequestStatus, Status, StopPhase,
     StopStatus, Totals, WorkerStatus,
 };
+use template::Templates;
+pub use template::{RunTemplate, TemplateAssignment, TemplateStatus};
 use upgrade::Upgrade;
 pub use upgrade::{
     KnownGenerations, Offer, OfferError, Program, STATE_VERSION, StateError, Takeover,
@@ -121,6 +124,8 @@ pub struct Loaded {
     pub read_feed: ReadFeed,
     /// What the agent does for it.
     pub run_agent: RunAgent,
+    /// What the template of its workers does, where it has a Python application.
+    pub run_template: Option<RunTemplate>,
     /// What a token for the metrics is judged by while it serves; absent: none is needed.
     pub admin_guard: Option<AdminGuard>,
 }
@@ -221,6 +226,7 @@ pub struct Master {
     upgrade: Upgrade,
     file_watch: FileWatch,
     agent: Agent,
+    templates: Templates,
 }
 
 /// The loader, which has nothing to show.
@@ -306,6 +312,7 @@ impl Master {
             self.make_rounds();
             self.look_at_files();
             self.mind_agent();
+            self.mind_templates();
             self.lift_blocks();
             self.feed(Event::DeadlinePassed);
             self.go_on_with_upgrade();
@@ -343,6 +350,7 @@ impl Master {
             .chain(self.next_round())
             .chain(self.file_watch.next_look())
             .chain(self.next_agent())
+            .chain(self.next_template())
             .chain(self.deaths.next_deadline())
             .chain(self.control.end_of_pause(self.now()))
             .min()

@@ -160,6 +160,7 @@ methods = "GET"
     # app.asgi is not set
     # app.python is not set
     app.threads = 4  # default
+    app.preload = "auto"  # default
     # app.chdir is not set
     app.env = {}  # default
     # app.env_file is not set

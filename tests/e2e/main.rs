@@ -35,6 +35,7 @@ mod overload;
 mod pid1;
 mod plan;
 mod poison;
+mod preload;
 mod proxies;
 mod python;
 mod python_faults;

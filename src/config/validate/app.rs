@@ -64,6 +64,7 @@ impl Check<'_> {
             application,
             interpreter: app.python.as_ref().map(path).unwrap_or_default(),
             threads: super::small(app.threads.0),
+            preload: app.preload,
             chdir: app.chdir.as_ref().map(path).or(folder).unwrap_or_default(),
             env: app.env.clone(),
             env_file: app.env_file.as_ref().map(path),
@@ -72,7 +73,7 @@ impl Check<'_> {
 
     /// Keys that say something of a Python application, where there is none.
     fn warn_without_python(&mut self) {
-        for key in ["python", "threads", "chdir", "env", "env_file"] {
+        for key in ["python", "threads", "preload", "chdir", "env", "env_file"] {
             let key = KeyPath::from("app").child(key);
             if self.document.value(&key).is_some() {
                 let message = format!(
