@@ -61,8 +61,8 @@ fn help_of_run() {
 
     Arguments:
       [APPLICATION]  Serve this Python application, as `wsgi:MODULE:ATTRIBUTE` or
-                     `asgi:MODULE:ATTRIBUTE`, instead of `app.wsgi` or `app.asgi`; needs no configuration
-                     file: without one every request may pass
+                     `asgi:MODULE:ATTRIBUTE`, instead of `app.wsgi` or `app.asgi`; needs no
+                     configuration file: without one every request may pass
 
     Options:
       -c, --config <FILE>      The configuration file [default: destrier.toml here, else
