@@ -305,6 +305,7 @@ fn admin_setting(assignment: AdminAssignment) -> Option<admin::Setting> {
         sockets,
         scoreboard,
         ready_min,
+        events,
         guard,
         keys,
     } = assignment;
@@ -331,6 +332,7 @@ fn admin_setting(assignment: AdminAssignment) -> Option<admin::Setting> {
         scoreboard,
         ready_min,
         guard,
+        events,
     })
 }
 

@@ -16,6 +16,7 @@ mod compression;
 mod connections;
 mod control;
 mod crash;
+mod dashboard;
 mod early_hints;
 mod forensics;
 mod guard;
