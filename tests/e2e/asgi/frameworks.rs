@@ -62,11 +62,7 @@ fn uses(server: &Server, framework: &str) {
         "threaded",
         "{framework}"
     );
-    assert_eq!(
-        content(&get(server, "/caf%C3%A9")),
-        "café",
-        "{framework}"
-    );
+    assert_eq!(content(&get(server, "/caf%C3%A9")), "café", "{framework}");
     assert_eq!(content(&get(server, "/state")), "\"open\"", "{framework}");
     let form = post(
         server,
