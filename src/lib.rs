@@ -35,6 +35,7 @@ pub mod worker;
 
 pub use app::{App, Boot, BoxError, Client, Draining, EarlyHints, EarlyHintsError, RequestBody};
 pub use auth::Claims;
+pub use http::websocket::Subprotocols;
 pub use http::{InProgress, TraceContext};
 pub use scoreboard::RequestId;
 pub use server::Server;
