@@ -35,7 +35,8 @@ pub mod worker;
 
 pub use app::{App, Boot, BoxError, Client, Draining, EarlyHints, EarlyHintsError, RequestBody};
 pub use auth::Claims;
-pub use http::InProgress;
+pub use http::websocket::Subprotocols;
+pub use http::{InProgress, TraceContext};
 pub use scoreboard::RequestId;
 pub use server::Server;
 pub use tls::ClientCertificate;

@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use destrier::app;
-use destrier::config;
+use destrier::config::{self, Interface};
 use destrier::interpreter::{self, Received};
 use destrier::sys::{listener, signals};
 use destrier::worker::{self, Task, WorkerExit};
@@ -15,15 +16,16 @@ use tokio::sync::oneshot;
 
 use crate::exit::Watcher;
 use crate::fork::{self, Children};
+use crate::service::{Engine, PythonService};
 use crate::witness::Witness;
-use crate::wsgi::{Engine, Settings, WsgiService};
-use crate::{application, template};
+use crate::{application, asgi, template, wsgi};
 
 /// What the main thread is asked for.
 struct Load {
     worker: u64,
     python: config::Python,
-    answer: oneshot::Sender<Result<WsgiService, BoxError>>,
+    graceful_timeout: Duration,
+    answer: oneshot::Sender<Result<PythonService, BoxError>>,
 }
 
 /// The application as a worker sees it: the main thread imports it.
@@ -35,9 +37,9 @@ struct Imported {
 }
 
 impl App for Imported {
-    type Service = WsgiService;
+    type Service = PythonService;
 
-    async fn boot(&self, boot: Boot) -> Result<WsgiService, BoxError> {
+    async fn boot(&self, boot: Boot) -> Result<PythonService, BoxError> {
         let children = self.children.lock();
         if let Some(children) = children.unwrap_or_else(PoisonError::into_inner).take() {
             drop(tokio::spawn(children.log(boot.worker)));
@@ -46,7 +48,8 @@ impl App for Imported {
         let (answer, loaded) = oneshot::channel();
         let load = Load {
             worker: boot.worker,
-            python: python.ok_or("`app.wsgi` names no application")?,
+            python: python.ok_or("no Python application is named")?,
+            graceful_timeout: boot.config.workers.graceful_timeout,
             answer,
         };
         // The main thread listens as long as this one runs.
@@ -120,35 +123,53 @@ pub(crate) fn run(py: Python<'_>, task: Task, mut preloaded: Option<Py<PyAny>>) 
                 continue;
             }
         };
-        let settings = Settings {
-            threads: load.python.threads.into(),
-            is_multiprocess: workers > 1,
-            server_name: address.0.clone(),
-            server_port: address.1,
-        };
-        let engine = Engine::new(settings, witness.clone());
+        let engine = engine_of(&load, address.clone(), workers, &witness)?;
         // Asked once in a worker.
         let engine = started.get_or_init(|| engine);
         let (service, application) = (engine.service(), application.bind(py));
+        let named = format!("`{}`", load.python.application);
         // Before the worker says that it is ready.
-        match engine.start(application) {
+        match engine.start(application, &named) {
             Ok(others) => {
                 // Without whoever waited for it no request can come.
                 drop(load.answer.send(Ok(service)));
                 engine.run(application, others)?;
             }
-            Err(error) => {
-                let reason = format!(
-                    "`app.threads`: the interpreter cannot start {} threads: {error}",
-                    load.python.threads
-                );
-                let _leaving = load.answer.send(Err(reason.into()));
-            }
+            Err(error) => drop(load.answer.send(Err(error))),
         }
     }
     let exit = py.detach(|| io.join()).unwrap_or(WorkerExit::BootFailed);
     watcher.left();
     Ok(exit.into())
+}
+
+/// What runs the application.
+fn engine_of(
+    load: &Load,
+    (server_name, server_port): (String, u16),
+    workers: u16,
+    witness: &Witness,
+) -> PyResult<Engine> {
+    match load.python.interface {
+        Interface::Wsgi => {
+            let settings = wsgi::Settings {
+                threads: load.python.threads.into(),
+                is_multiprocess: workers > 1,
+                server_name,
+                server_port,
+            };
+            Ok(Engine::Wsgi(wsgi::Engine::new(settings, witness.clone())))
+        }
+        Interface::Asgi => {
+            let settings = asgi::Settings {
+                worker: load.worker,
+                server_name,
+                server_port,
+                graceful_timeout: load.graceful_timeout,
+            };
+            Ok(Engine::Asgi(asgi::Engine::new(settings, witness.clone())?))
+        }
+    }
 }
 
 /// The name and the port that the application is told it is served at: those of the first address that has any.

@@ -10,8 +10,10 @@ use crate::admin;
 use crate::agent;
 use crate::app::App;
 use crate::auth::Guard;
-use crate::cli::RunArgs;
-use crate::config::{self, AccessLog, Bind, FeedPurpose, KEYS_MAX, Log, Sources};
+use crate::cli::{ApplicationArg, RunArgs};
+use crate::config::{
+    self, AccessLog, Bind, FeedPurpose, Interface, KEYS_MAX, Log, NamedApplication, Sources,
+};
 use crate::interpreter::{self, Interpreter, TemplateTask};
 use crate::key_files::{self, Files, MissingSecret, Secrets};
 use crate::logging;
@@ -73,9 +75,17 @@ fn resume<A: App>(args: &RunArgs, app: A, number: i32) -> Result<Master, Command
 /// Where the configuration comes from; an upgrade is called as the master was.
 pub(super) fn sources(args: &RunArgs) -> Result<Sources, CommandError> {
     Ok(Sources {
-        wsgi: args.application.clone(),
+        application: args.application.clone().map(named),
         ..super::sources(&args.config)?
     })
+}
+
+fn named(application: ApplicationArg) -> NamedApplication {
+    let (interface, entry) = match application {
+        ApplicationArg::Wsgi(entry) => (Interface::Wsgi, entry),
+        ApplicationArg::Asgi(entry) => (Interface::Asgi, entry),
+    };
+    NamedApplication { interface, entry }
 }
 
 fn start_log(log: &Log) -> Result<(), CommandError> {
@@ -203,6 +213,7 @@ fn read<A: App>(
         settings,
         overridden,
         digests: account.digests,
+        not_after: account.not_after,
         entries,
         read_feed,
         run_agent,
@@ -255,6 +266,7 @@ fn entries(config: &config::Config, guard: &Guard) -> Vec<Option<usize>> {
 
 /// What the agent process does.
 fn run_agent(config: &config::Config, password: Option<&Password>) -> RunAgent {
+    let file = config.file.display().to_string();
     let tokens = config.auth.tokens.as_ref();
     let table = tokens.map(|tokens| DenyTable::new(tokens.clone(), password.cloned()));
     let flush = tokens.and_then(|tokens| {
@@ -269,6 +281,7 @@ fn run_agent(config: &config::Config, password: Option<&Password>) -> RunAgent {
             identity,
             log,
             admin,
+            hooks,
         } = assignment;
         let feeds = feeds.into_iter();
         agent::run(agent::Task {
@@ -284,6 +297,11 @@ fn run_agent(config: &config::Config, password: Option<&Password>) -> RunAgent {
             log,
             table: table.clone(),
             flush: flush.clone(),
+            hooks: hooks.map(|hooks| agent::HookSetting {
+                command: hooks.on_event,
+                timeout: hooks.timeout,
+                config: file.clone(),
+            }),
             admin: admin.and_then(admin_setting),
         })
     })

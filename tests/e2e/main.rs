@@ -9,6 +9,7 @@
 
 mod access_log;
 mod admin;
+mod asgi;
 mod binding;
 mod boot;
 mod compression;
@@ -22,6 +23,7 @@ mod guard;
 mod handover;
 mod hang;
 mod headers;
+mod hooks;
 mod http2;
 mod identity;
 mod judging_commands;
@@ -62,6 +64,7 @@ mod token;
 mod token_flush;
 mod token_postgres;
 mod token_service;
+mod trace_context;
 mod upgrade;
 mod upgrade_refused;
 mod websocket;
