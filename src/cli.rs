@@ -93,6 +93,9 @@ pub enum Command {
         /// As JSON
         #[arg(long)]
         json: bool,
+        /// What every thread of every Python worker does now
+        #[arg(long)]
+        stacks: bool,
     },
     /// Show what a reload would change, and change nothing; exits 0 when that is nothing, 2 when it is something
     #[command(after_help = PLAN)]

@@ -32,7 +32,9 @@ pub mod tls;
 pub mod tokens;
 pub mod worker;
 
-pub use app::{App, Boot, BoxError, Client, Draining, EarlyHints, EarlyHintsError, RequestBody};
+pub use app::{
+    App, Boot, BoxError, Client, Draining, EarlyHints, EarlyHintsError, Overloaded, RequestBody,
+};
 pub use auth::Claims;
 pub use http::InProgress;
 pub use scoreboard::RequestId;

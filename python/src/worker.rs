@@ -17,7 +17,7 @@ use crate::application;
 use crate::exit::Watcher;
 use crate::fork::{self, Children};
 use crate::witness::Witness;
-use crate::wsgi::{Engine, Settings, WsgiService};
+use crate::wsgi::{Engine, Limits, Settings, WsgiService};
 
 /// What the main thread is asked for.
 struct Load {
@@ -69,6 +69,7 @@ pub(crate) fn serve(py: Python<'_>, parcel: i32) -> PyResult<u8> {
     signals::handle_as_worker().map_err(|error| failed(&error))?;
     let task = received.task;
     let (address, workers) = (first_address(&task), task.workers);
+    let (seat, places) = (task.seat.clone(), task.config.http.clone());
     let (main, mut asked) = mpsc::channel();
     // Before the worker watches over its own end, so that it sees a signal first.
     let witness = Witness::new(py)?;
@@ -107,13 +108,21 @@ pub(crate) fn serve(py: Python<'_>, parcel: i32) -> PyResult<u8> {
                 continue;
             }
         };
+        let most = |most: Option<u32>| {
+            most.and_then(|most| usize::try_from(most).ok())
+                .unwrap_or(usize::MAX)
+        };
         let settings = Settings {
-            threads: load.python.threads.into(),
+            threads: most(places.max_in_flight).min(load.python.threads.into()),
+            limits: Limits {
+                waiting: most(Some(places.queue)),
+                wait: places.max_queue_wait,
+            },
             is_multiprocess: workers > 1,
             server_name: address.0.clone(),
             server_port: address.1,
         };
-        let engine = Engine::new(settings, witness.clone());
+        let engine = Engine::new(settings, witness.clone(), seat.clone());
         // Asked once in a worker.
         let engine = started.get_or_init(|| engine);
         let (service, application) = (engine.service(), application.bind(py));

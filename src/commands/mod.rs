@@ -24,6 +24,7 @@ mod key;
 mod plan;
 mod preflight;
 mod run;
+mod stacks;
 mod status;
 mod tls;
 mod token;
@@ -39,7 +40,16 @@ pub fn execute<A: App>(cli: &Cli, app: A) -> Result<ExitCode, CommandError> {
         Command::Run(args) if args.preflight => preflight::run(args).map(|()| ExitCode::Success),
         Command::Run(args) => run::run(args, app),
         Command::Check(args) => check::run(args).map(|()| ExitCode::Success),
-        Command::Status { master, json } => status::run(master, *json),
+        Command::Status {
+            master,
+            json,
+            stacks: true,
+        } => stacks::run(master, *json),
+        Command::Status {
+            master,
+            json,
+            stacks: false,
+        } => status::run(master, *json),
         Command::Plan { master, json } => plan::run(master, *json),
         Command::Reload(args) => ask::run(args, &Request::Reload {}),
         Command::Upgrade { master, binary } => upgrade::run(master, binary.as_deref()),

@@ -10,6 +10,7 @@ use crate::cli::MasterArgs;
 use crate::master::control::{Answer, Request};
 use crate::master::{
     AgentStatus, DeathStatus, FeedCondition, FeedStatus, RequestStatus, Status, StopPhase,
+    WorkerStatus,
 };
 
 /// Deaths that are shown to people; `--json` has all that are remembered.
@@ -22,7 +23,9 @@ pub(super) fn run(master: &MasterArgs, json: bool) -> Result<ExitCode, CommandEr
         Answer::Done(message) | Answer::Failed(message) => {
             return Err(CommandError::failure(message));
         }
-        Answer::Plan(_) => return Err(CommandError::failure(super::ask::SOMETHING_ELSE)),
+        Answer::Plan(_) | Answer::Stacks(_) => {
+            return Err(CommandError::failure(super::ask::SOMETHING_ELSE));
+        }
     };
     let text = if json {
         serde_json::to_string_pretty(&status).unwrap_or_default() + "\n"
@@ -237,8 +240,8 @@ fn workers(status: &Status) -> String {
             worker.state.clone(),
             span(worker.uptime),
             worker.connections.to_string(),
-            worker.in_flight.saturating_sub(worker.queued).to_string(),
-            worker.queued.to_string(),
+            busy(worker),
+            queued(worker),
             worker.requests.to_string(),
             memory.unwrap_or_default(),
             oldest.unwrap_or_default(),
@@ -250,8 +253,24 @@ fn workers(status: &Status) -> String {
     table.trim_fmt()
 }
 
+/// Requests that the application works on; of how many threads, where it has some.
+fn busy(worker: &WorkerStatus) -> String {
+    match worker.threads {
+        Some(threads) => format!("{}/{}", threads.busy, threads.all),
+        None => worker.in_flight.saturating_sub(worker.queued).to_string(),
+    }
+}
+
+/// Requests that wait, and how long the oldest does.
+fn queued(worker: &WorkerStatus) -> String {
+    match worker.queued_for {
+        Some(oldest) => format!("{} ({})", worker.queued, span(oldest)),
+        None => worker.queued.to_string(),
+    }
+}
+
 /// Seconds for reading: whole ones, milliseconds below one.
-fn span(seconds: f64) -> String {
+pub(super) fn span(seconds: f64) -> String {
     let span = Duration::try_from_secs_f64(seconds).unwrap_or_default();
     let whole = Duration::from_secs(span.as_secs());
     let rounded = if whole.is_zero() {

@@ -18,6 +18,13 @@ pub struct App {
     pub python: Option<Python>,
 }
 
+impl App {
+    /// Whether it is called on threads of its own, of which there are so many and for which requests wait.
+    pub fn waits_for_threads(&self) -> bool {
+        self.python.is_some()
+    }
+}
+
 /// `app.kind`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

@@ -22,6 +22,7 @@ mod plan;
 mod rounds;
 mod slot_sockets;
 mod socket_path;
+mod stacks;
 mod status;
 mod stop;
 mod suspects;
@@ -58,9 +59,11 @@ pub use plan::{
     Change, Effect, KeyFilePlan, ListenerEffect, ListenerPlan, Outcome, Plan, WorkersPlan,
 };
 pub use socket_path::SocketPathError;
+use stacks::Questions;
+pub use stacks::{StacksOutcome, StacksStatus, WorkerStacks};
 pub use status::{
     ListenerStatus, MemoryStatus, PythonStatus, ReloadStatus, RequestStatus, Status, StopPhase,
-    StopStatus, Totals, WorkerStatus,
+    StopStatus, ThreadsStatus, Totals, WorkerStatus,
 };
 use upgrade::Upgrade;
 pub use upgrade::{
@@ -208,6 +211,8 @@ pub struct Master {
     /// As that; a program that goes on in an upgrade begins anew.
     rates: Option<Arc<RateTable>>,
     deaths: Deaths,
+    /// Who wants to know what threads do.
+    questions: Questions,
     hangs: HangWatch,
     memory: MemoryWatch,
     ledger: Ledger,
@@ -307,6 +312,7 @@ impl Master {
             self.look_at_files();
             self.mind_agent();
             self.lift_blocks();
+            self.end_questions();
             self.feed(Event::DeadlinePassed);
             self.go_on_with_upgrade();
         }
@@ -344,6 +350,7 @@ impl Master {
             .chain(self.file_watch.next_look())
             .chain(self.next_agent())
             .chain(self.deaths.next_deadline())
+            .chain(self.questions.next_deadline())
             .chain(self.control.end_of_pause(self.now()))
             .min()
     }

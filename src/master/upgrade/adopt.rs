@@ -18,6 +18,7 @@ use crate::master::control::{Client, ControlServer};
 use crate::master::crew::{Crew, Hand};
 use crate::master::deaths::Deaths;
 use crate::master::ledger::UpgradeEnd;
+use crate::master::stacks::Questions;
 use crate::master::{
     Agent, Fetched, FileWatch, Loaded, Loader, LoaderBox, Master, Pinned, Purpose, Upgrade,
 };
@@ -183,6 +184,7 @@ impl Master {
             replay,
             rates,
             deaths: take_deaths(deaths),
+            questions: Questions::default(),
             hangs,
             memory,
             ledger,
