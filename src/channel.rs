@@ -1,5 +1,7 @@
 //! What master and worker, and master and agent, say to each other: one JSON object a line. Types and codec, no I/O.
 
+mod template;
+
 use std::marker::PhantomData;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -7,6 +9,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+pub use template::{
+    ForkOrder, FromTemplate, LentListener, TEMPLATE_PACKET_MAX, ToTemplate, packet,
+};
 
 /// What the master tells a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -162,6 +162,30 @@ pub fn reopen() -> io::Result<()> {
     of_access
 }
 
+/// As [`reopen`], where somebody else has opened them: lines go to `outputs`; a log for which there is none is opened here.
+///
+/// # Errors
+/// One cannot be opened, and stays in use.
+pub fn replace_outputs(access_log: Option<&AccessLog>, outputs: Outputs) -> io::Result<()> {
+    let of_access = match (access_log, outputs.access_log) {
+        (Some(config), Some(output)) => {
+            access::go_on(config, Output::of(output)?);
+            Ok(())
+        }
+        (_, _) => access::reopen(),
+    };
+    if let Some(mut log) = LOG.get().map(State::log)
+        && let Some(path) = log.path.clone()
+    {
+        log.flush();
+        log.queue.output = match outputs.log {
+            Some(output) => Output::of(output)?,
+            None => Output::file(&path)?,
+        };
+    }
+    of_access
+}
+
 /// Gives the log files to `identity`: a worker opens them anew by itself, with the privileges it has left.
 pub fn hand_over(identity: &Identity) -> io::Result<()> {
     access::hand_over(identity)?;

@@ -21,7 +21,7 @@ const SOURCE: &CStr =
 /// Why that is no application, in one line; where its own code failed, the traceback is in the log.
 pub(crate) fn load(
     py: Python<'_>,
-    worker: u64,
+    worker: Option<u64>,
     python: &config::Python,
 ) -> Result<Py<PyAny>, BoxError> {
     package::offer(py)?;

@@ -4,6 +4,7 @@ mod application;
 mod exit;
 mod fork;
 mod package;
+mod template;
 mod witness;
 mod worker;
 mod wsgi;

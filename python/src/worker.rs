@@ -5,7 +5,7 @@ use std::thread;
 
 use destrier::app;
 use destrier::config;
-use destrier::interpreter;
+use destrier::interpreter::{self, Received};
 use destrier::sys::{listener, signals};
 use destrier::worker::{self, Task, WorkerExit};
 use destrier::{App, Boot, BoxError};
@@ -13,11 +13,11 @@ use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use tokio::sync::oneshot;
 
-use crate::application;
 use crate::exit::Watcher;
 use crate::fork::{self, Children};
 use crate::witness::Witness;
 use crate::wsgi::{Engine, Limits, Settings, WsgiService};
+use crate::{application, template};
 
 /// What the main thread is asked for.
 struct Load {
@@ -59,15 +59,25 @@ impl App for Imported {
     }
 }
 
-/// Becomes the worker that the parcel in descriptor `parcel` describes. Called once, on the main thread, with every signal blocked.
-/// Returns what the process shall exit with.
+/// Becomes the worker, or the template, that the parcel in descriptor `parcel` describes. Called once, on the main thread, with every
+/// signal blocked. Returns what the process shall exit with.
 #[pyfunction]
 pub(crate) fn serve(py: Python<'_>, parcel: i32) -> PyResult<u8> {
+    match interpreter::receive(parcel)? {
+        Received::Worker(mut received) => {
+            received.start_log()?;
+            let handled = signals::handle_as_worker();
+            handled.map_err(|error| PyOSError::new_err(error.to_string()))?;
+            run(py, received.task, None)
+        }
+        Received::Template(template) => template::run(py, template),
+    }
+}
+
+/// Serves as `task` says, the application `preloaded` where a template has imported it. On the main thread, with every signal blocked.
+/// Returns what the process shall exit with.
+pub(crate) fn run(py: Python<'_>, task: Task, mut preloaded: Option<Py<PyAny>>) -> PyResult<u8> {
     let failed = |error: &dyn std::fmt::Display| PyOSError::new_err(error.to_string());
-    let mut received = interpreter::receive(parcel)?;
-    received.start_log()?;
-    signals::handle_as_worker().map_err(|error| failed(&error))?;
-    let task = received.task;
     let (address, workers) = (first_address(&task), task.workers);
     let (seat, places) = (task.seat.clone(), task.config.http.clone());
     let (main, mut asked) = mpsc::channel();
@@ -99,7 +109,10 @@ pub(crate) fn serve(py: Python<'_>, parcel: i32) -> PyResult<u8> {
         let Ok(load) = py.detach(move || asked.recv()) else {
             break;
         };
-        let loaded = application::load(py, load.worker, &load.python);
+        let loaded = preloaded.take().map_or_else(
+            || application::load(py, Some(load.worker), &load.python),
+            Ok,
+        );
         let application = match loaded {
             Ok(application) => application,
             Err(error) => {

@@ -12,13 +12,13 @@ use crate::app::App;
 use crate::auth::Guard;
 use crate::cli::RunArgs;
 use crate::config::{self, AccessLog, Bind, FeedPurpose, KEYS_MAX, Log, Sources};
-use crate::interpreter::{self, Interpreter};
+use crate::interpreter::{self, Interpreter, TemplateTask};
 use crate::key_files::{self, Files, MissingSecret, Secrets};
 use crate::logging;
 use crate::master::{
     AdminAssignment, AdminGuard, AdminSocket, AgentAssignment, Assignment, Ending, Inherited,
-    Known, ListenError, Loaded, Loader, Master, Program, Purpose, RunAgent, Serve, ServiceManager,
-    SocketPathError, StartError, Takeover,
+    Known, ListenError, Loaded, Loader, Master, Program, Purpose, RunAgent, RunTemplate, Serve,
+    ServiceManager, SocketPathError, StartError, Takeover, TemplateAssignment,
 };
 use crate::sys::handover::read_sealed;
 use crate::tokens::{DenyTable, Flush, Password};
@@ -168,13 +168,13 @@ fn read<A: App>(
     let entries = entries(&config, &secrets.guard);
     // Found at each reload: what was linked anew, or stands in `app.env_file` by then, is what the next workers are.
     let interpreter = match &config.app.python {
-        Some(python) => Some(Interpreter {
+        Some(python) => Some(Rc::new(Interpreter {
             program: interpreter::Program::find(python)
                 .map_err(|errors| super::misconfigured(&errors))?,
             text: text.clone(),
             sources: sources.clone(),
             files,
-        }),
+        })),
         None => None,
     };
     let config = Arc::new(config);
@@ -191,6 +191,9 @@ fn read<A: App>(
         None => None,
     };
     let run_agent = run_agent(&config, secrets.database_password.as_ref());
+    let run_template = interpreter
+        .as_ref()
+        .map(|interpreter| run_template(&config, secrets.clone(), Rc::clone(interpreter)));
     let serve = serve(Arc::clone(&config), secrets, interpreter, Rc::clone(app));
     Ok(Loaded {
         config,
@@ -203,7 +206,39 @@ fn read<A: App>(
         entries,
         read_feed,
         run_agent,
+        run_template,
         admin_guard,
+    })
+}
+
+/// What the template process does.
+fn run_template(
+    config: &Arc<config::Config>,
+    secrets: Secrets,
+    interpreter: Rc<Interpreter>,
+) -> RunTemplate {
+    let config = Arc::clone(config);
+    Rc::new(move |assignment: TemplateAssignment| {
+        let TemplateAssignment {
+            master,
+            generation,
+            channel,
+            scoreboard,
+            replay,
+            rates,
+            identity,
+        } = assignment;
+        let task = TemplateTask {
+            master,
+            generation,
+            config: Arc::clone(&config),
+            channel,
+            scoreboard,
+            replay,
+            rates,
+            identity,
+        };
+        interpreter.run_template(&task, &secrets).into()
     })
 }
 
@@ -292,7 +327,7 @@ fn admin_setting(assignment: AdminAssignment) -> Option<admin::Setting> {
 fn serve<A: App>(
     config: Arc<config::Config>,
     secrets: Secrets,
-    interpreter: Option<Interpreter>,
+    interpreter: Option<Rc<Interpreter>>,
     app: Rc<A>,
 ) -> Serve {
     Rc::new(move |assignment: Assignment| {

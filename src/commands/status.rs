@@ -10,7 +10,7 @@ use crate::cli::MasterArgs;
 use crate::master::control::{Answer, Request};
 use crate::master::{
     AgentStatus, DeathStatus, FeedCondition, FeedStatus, RequestStatus, Status, StopPhase,
-    WorkerStatus,
+    TemplateStatus, WorkerStatus,
 };
 
 /// Deaths that are shown to people; `--json` has all that are remembered.
@@ -103,6 +103,7 @@ fn shown(status: &Status) -> String {
         },
         totals.connections
     ));
+    lines.extend(status.templates.iter().map(template));
     lines.extend(status.agent.as_ref().map(agent));
     lines.extend(status.feeds.iter().map(feed));
     let deaths = if status.deaths.is_empty() {
@@ -122,6 +123,32 @@ fn agent(agent: &AgentStatus) -> String {
         ),
         (_, _, None) => "agent      none runs".to_owned(),
     }
+}
+
+/// What the workers of a generation are forked from.
+fn template(template: &TemplateStatus) -> String {
+    let generation = template.generation;
+    let mut parts = vec![match template.pid {
+        Some(pid) => format!("pid {pid}, generation {generation}"),
+        None => format!("none for generation {generation}"),
+    }];
+    match (template.state.as_str(), template.import_seconds) {
+        ("ready", Some(import)) => parts.push(format!("imported in {}", span(import))),
+        ("none", _) => parts.push("each worker imports the application".to_owned()),
+        (state, _) => parts.push(state.to_owned()),
+    }
+    parts.extend(template.uptime.map(|uptime| format!("up {}", span(uptime))));
+    let rss = template
+        .rss
+        .map(|rss| ByteSize(rss).display().iec_short().to_string());
+    parts.extend(rss.map(|rss| format!("{rss} with what it shares")));
+    let reason = template.reason.as_ref();
+    let reason = reason.map(|reason| format!("\n           {}", reason.replace('\n', " ")));
+    format!(
+        "template   {}{}",
+        parts.join(", "),
+        reason.unwrap_or_default()
+    )
 }
 
 /// A key file, a key set, a deny list: how much there is, from where, how old.

@@ -42,12 +42,25 @@ pub struct Python {
     pub interpreter: PathBuf,
     /// How many requests are executed at once.
     pub threads: u16,
+    /// Whether its workers are forked from a process that has imported it.
+    pub preload: Preload,
     /// The folder that it runs in; absolute.
     pub chdir: PathBuf,
     /// Environment variables for it.
     pub env: BTreeMap<String, String>,
     /// A file with more of them; absolute.
     pub env_file: Option<PathBuf>,
+}
+
+/// `app.preload`: whether the workers of a generation are forked from one process that has imported the application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preload {
+    /// Where it can be forked after its import; else each worker imports it.
+    Auto,
+    /// In any case: an application that cannot be forked does not boot.
+    Always,
+    /// Each worker imports it.
+    Never,
 }
 
 /// `MODULE:ATTRIBUTE`. Whether it exists only the interpreter can tell.

@@ -16,6 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::WorkerCount;
 
 mod limit;
+mod preload;
 
 pub(super) use limit::Limit;
 

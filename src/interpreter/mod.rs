@@ -1,24 +1,28 @@
 //! Workers that run Python: a forked child becomes the application's own interpreter (execve(2)), which loads destrier's
-//! extension and goes on as the worker.
+//! extension and goes on as the worker, or as the template from which the workers are forked.
 
 mod environment;
 mod parcel;
+mod template;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::Write as _;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use crate::channel::{self, ToMaster};
-use crate::config::{Python, Sources, Text};
+use crate::channel::{self, FromTemplate, ToMaster};
+use crate::config::{Config, Python, Sources, Text};
 use crate::key_files::{Files, Secrets};
 use crate::logging;
 use crate::sys::handover::{self, Luggage};
-use crate::sys::{process, signals, systemd};
+use crate::sys::identity::Identity;
+use crate::sys::process::ProcessId;
+use crate::sys::{process, signals, socket, systemd};
 use crate::worker::{self, Task, WorkerExit};
 
-pub use parcel::{Received, receive};
+pub use parcel::{Received, ReceivedWorker, receive};
+pub use template::{Forked, Forking, Order, Template, TemplateTask};
 
 /// What runs in the interpreter first.
 const LOADER: &str = include_str!("loader.py");
@@ -77,27 +81,40 @@ pub(crate) struct Interpreter {
 impl Interpreter {
     /// Becomes the worker. Returns only when it cannot, which the master was told.
     pub(crate) fn run(&self, task: &Task, secrets: &Secrets) -> WorkerExit {
-        let error = self.exec(task, secrets);
-        let reason = format!("cannot run `{}`: {error}", self.program.path.display());
+        let reason = self.exec(&Part::Worker(task), secrets);
         let line = channel::encode(&ToMaster::Failed { reason });
         // A channel that nobody has read yet has room for it; a master that is gone needs nothing.
         let _gone = (&task.channel).write_all(&line);
         WorkerExit::BootFailed
     }
 
-    fn exec(&self, task: &Task, secrets: &Secrets) -> std::io::Error {
-        let (program, number) = (&self.program, task.worker);
+    /// The same with the template of the generation.
+    pub(crate) fn run_template(&self, task: &TemplateTask, secrets: &Secrets) -> WorkerExit {
+        let reason = self.exec(&Part::Template(task), secrets);
+        let packet = channel::packet(&FromTemplate::Failed { reason });
+        let _gone = socket::send_packet(&task.channel, &packet, &[]);
+        WorkerExit::BootFailed
+    }
+
+    /// Why it cannot, for an operator.
+    fn exec(&self, part: &Part<'_>, secrets: &Secrets) -> String {
+        let error = self.try_exec(part, secrets);
+        format!("cannot run `{}`: {error}", self.program.path.display())
+    }
+
+    fn try_exec(&self, part: &Part<'_>, secrets: &Secrets) -> std::io::Error {
+        let program = &self.program;
         // With the privileges that they were opened with before.
-        worker::change_logs(task);
+        worker::change_logs(part.config(), part.worker());
         // Start-up files of an interpreter may belong to the application's user: none of it runs as root. To die with the master
         // outlives execve(2), a change of user it does not.
         let prepared = signals::block_all()
-            .and_then(|()| task.identity.assume())
-            .and_then(|()| process::die_with(task.master));
+            .and_then(|()| part.identity().assume())
+            .and_then(|()| process::die_with(part.master()));
         if let Err(error) = prepared {
             return error.into();
         }
-        let Some(python) = &task.config.app.python else {
+        let Some(python) = &part.config().app.python else {
             return std::io::Error::other("the configuration names no Python application");
         };
         if let Err(error) = std::env::set_current_dir(&python.chdir) {
@@ -112,7 +129,7 @@ impl Interpreter {
         let mut luggage = Luggage::default();
         let packed = parcel::pack(
             (&self.text, &self.sources, &self.files),
-            (task, secrets, &outputs),
+            (part, secrets, &outputs),
             &mut luggage,
         );
         let sealed = packed.and_then(|bytes| handover::sealed_file("destrier-parcel", &bytes));
@@ -132,12 +149,68 @@ impl Interpreter {
             pack(loader.as_fd()),
             program.extension.clone().into(),
             pack(parcel.as_fd()),
-            pack(task.channel.as_fd()),
+            pack(part.channel()),
             // For people.
-            format!("destrier worker {number}: {}", python.wsgi).into(),
+            part.title(python).into(),
         ];
         luggage.exec_in(program.path.as_os_str(), &arguments, &program.environment)
     }
+}
+
+/// What a forked child becomes.
+#[derive(Debug)]
+enum Part<'a> {
+    Worker(&'a Task),
+    Template(&'a TemplateTask),
+}
+
+impl<'a> Part<'a> {
+    fn config(&self) -> &'a Config {
+        match self {
+            Self::Worker(task) => &task.config,
+            Self::Template(task) => &task.config,
+        }
+    }
+
+    fn worker(&self) -> Option<u64> {
+        match self {
+            Self::Worker(task) => Some(task.worker),
+            Self::Template(_) => None,
+        }
+    }
+
+    fn identity(&self) -> &'a Identity {
+        match self {
+            Self::Worker(task) => &task.identity,
+            Self::Template(task) => &task.identity,
+        }
+    }
+
+    fn master(&self) -> ProcessId {
+        match self {
+            Self::Worker(task) => task.master,
+            Self::Template(task) => task.master,
+        }
+    }
+
+    fn channel(&self) -> BorrowedFd<'a> {
+        match self {
+            Self::Worker(task) => task.channel.as_fd(),
+            Self::Template(task) => task.channel.as_fd(),
+        }
+    }
+
+    fn title(&self, python: &Python) -> String {
+        match self {
+            Self::Worker(task) => worker_title(task.worker, python),
+            Self::Template(task) => template::title(task.generation, python),
+        }
+    }
+}
+
+/// What `ps` shows of a worker.
+fn worker_title(worker: u64, python: &Python) -> String {
+    format!("destrier worker {worker}: {}", python.wsgi)
 }
 
 /// What an operator would find out at the first start.

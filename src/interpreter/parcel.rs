@@ -1,4 +1,4 @@
-//! What a worker takes along when it becomes an interpreter: the generation as the master read it, and descriptors by their
+//! What a worker or a template takes along when it becomes an interpreter: the generation as the master read it, and descriptors by their
 //! numbers. In memory that nobody can change, never in arguments or the environment: keys and passwords are in it.
 
 use std::borrow::Cow;
@@ -23,6 +23,9 @@ use crate::sys::process::ProcessId;
 use crate::tls::{TicketSecret, Tls};
 use crate::worker::Task;
 
+use super::Part;
+use super::template::{Template, TemplateTask};
+
 /// The extension of another build would take some of it for something else.
 const BUILD: &str = env!("CARGO_PKG_VERSION");
 
@@ -35,18 +38,28 @@ struct Parcel<'a> {
     files: Files,
     tickets: Option<TicketSecret>,
     master: u32,
-    worker: u64,
     generation: u64,
-    workers: u16,
     channel: i32,
-    listeners: Vec<Listener>,
     scoreboard: i32,
     scoreboard_version: u64,
-    seat: usize,
     replay: Option<i32>,
     rates: Option<i32>,
     log: Option<i32>,
     access_log: Option<i32>,
+    role: Role,
+}
+
+/// What only one of the two is made of.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+enum Role {
+    Worker {
+        worker: u64,
+        workers: u16,
+        listeners: Vec<Listener>,
+        seat: usize,
+    },
+    Template {},
 }
 
 #[derive(Serialize, Deserialize)]
@@ -58,59 +71,84 @@ struct Listener {
     inherited: bool,
 }
 
-/// Writes down what `task` is made of, and puts its descriptors with the luggage. What has one more needs it in
+/// Writes down what the process is made of, and puts its descriptors with the luggage. What has one more needs it in
 /// `Assignment::descriptors` of the master too, or it is closed by now.
 ///
 /// # Errors
 /// It cannot be written, which does not happen to what it is made of.
 pub(super) fn pack<'a>(
     (text, sources, files): (&Text, &Sources, &Files),
-    (task, secrets, outputs): (&'a Task, &Secrets, &'a Outputs),
+    (part, secrets, outputs): (&Part<'a>, &Secrets, &'a Outputs),
     luggage: &mut Luggage<'a>,
 ) -> io::Result<Vec<u8>> {
-    let listeners = task.listeners.iter().map(|listener| Listener {
-        name: listener.name.clone(),
-        socket: luggage.pack(listener.socket.as_fd()),
-        shared: listener.shared,
-        inherited: listener.inherited,
-    });
-    let listeners = listeners.collect();
-    let (scoreboard, seat) = task.seat.place();
+    let (scoreboard, replay, rates, generation) = match *part {
+        Part::Worker(task) => {
+            let scoreboard = task.seat.place().0;
+            (scoreboard, &task.replay, &task.rates, task.generation)
+        }
+        Part::Template(task) => {
+            let scoreboard = task.scoreboard.as_ref();
+            (scoreboard, &task.replay, &task.rates, task.generation)
+        }
+    };
+    let role = match *part {
+        Part::Worker(task) => {
+            let listeners = task.listeners.iter().map(|listener| Listener {
+                name: listener.name.clone(),
+                socket: luggage.pack(listener.socket.as_fd()),
+                shared: listener.shared,
+                inherited: listener.inherited,
+            });
+            Role::Worker {
+                worker: task.worker,
+                workers: task.workers,
+                listeners: listeners.collect(),
+                seat: task.seat.place().1,
+            }
+        }
+        Part::Template(_) => Role::Template {},
+    };
     let parcel = Parcel {
         build: BUILD.into(),
         text: Cow::Borrowed(text),
         sources: Cow::Borrowed(sources),
         files: files.pinned(),
         tickets: secrets.tls.as_deref().map(Tls::ticket_secret),
-        master: task.master.number(),
-        worker: task.worker,
-        generation: task.generation,
-        workers: task.workers,
-        channel: luggage.pack(task.channel.as_fd()),
-        listeners,
+        master: part.master().number(),
+        generation,
+        channel: luggage.pack(part.channel()),
         scoreboard: luggage.pack(scoreboard.file()),
         scoreboard_version: scoreboard::VERSION,
-        seat,
-        replay: task.replay.as_ref().map(|it| luggage.pack(it.file())),
-        rates: task.rates.as_ref().map(|it| luggage.pack(it.file())),
+        replay: replay.as_ref().map(|it| luggage.pack(it.file())),
+        rates: rates.as_ref().map(|it| luggage.pack(it.file())),
         log: outputs.log.as_ref().map(|it| luggage.pack(it.as_fd())),
         access_log: outputs
             .access_log
             .as_ref()
             .map(|it| luggage.pack(it.as_fd())),
+        role,
     };
     serde_json::to_vec(&parcel).map_err(io::Error::other)
 }
 
 /// What arrived.
 #[derive(Debug)]
-pub struct Received {
+pub enum Received {
+    /// This process is a worker.
+    Worker(ReceivedWorker),
+    /// It is the template of its generation.
+    Template(Box<Template>),
+}
+
+/// What a worker is made of.
+#[derive(Debug)]
+pub struct ReceivedWorker {
     /// What [`crate::worker::run`] is given.
     pub task: Task,
     outputs: Outputs,
 }
 
-impl Received {
+impl ReceivedWorker {
     /// Starts the logs of this process, which go on where those of the worker before went.
     ///
     /// # Errors
@@ -122,7 +160,7 @@ impl Received {
     }
 }
 
-/// Unpacks what the descriptor `number` holds. Once in a process's life, in the one that a worker has become.
+/// Unpacks what the descriptor `number` holds. Once in a process's life, in the one that a worker or a template has become.
 ///
 /// # Errors
 /// It is no parcel of a master of this version, or what it names was not left; fit for an operator.
@@ -158,42 +196,68 @@ pub fn receive(number: i32) -> io::Result<Received> {
         .rates
         .map(|number| RateTable::of_file(legacy.take(number)?));
     let rates = rates.transpose()?;
-    let listeners = parcel.listeners.into_iter().map(|listener| {
-        Ok(ListeningSocket {
-            name: listener.name,
-            socket: legacy.take(listener.socket)?,
-            shared: listener.shared,
-            inherited: listener.inherited,
-        })
-    });
-    let listeners = listeners.collect::<io::Result<_>>()?;
     // What it shall be to the system it is already.
     let identity = Identity::find(None, None, None, config.process.umask);
+    let identity = identity.map_err(io::Error::other)?;
     let mut output = |number: Option<i32>| number.map(|it| legacy.take(it)).transpose();
     let outputs = Outputs {
         log: output(parcel.log)?,
         access_log: output(parcel.access_log)?,
     };
+    let master = ProcessId::from_number(i32::try_from(parcel.master).map_err(io::Error::other)?);
+    let (generation, config) = (parcel.generation, Arc::new(config));
     // Last: what is wrong before is told on it.
-    let channel = Legacy::claim(&channel)?.take(parcel.channel)?;
-    let task = Task {
-        master: ProcessId::from_number(i32::try_from(parcel.master).map_err(io::Error::other)?),
-        worker: parcel.worker,
-        generation: parcel.generation,
-        workers: parcel.workers,
-        config: Arc::new(config),
-        guard: secrets.guard,
-        signer: secrets.signer,
-        tls: secrets.tls,
-        database_password: secrets.database_password,
-        channel: UnixStream::from(channel),
-        listeners,
-        seat: scoreboard.writer(parcel.seat),
-        replay,
-        rates,
-        identity: identity.map_err(io::Error::other)?,
-    };
-    Ok(Received { task, outputs })
+    let claim = || Legacy::claim(&channel)?.take(parcel.channel);
+    match parcel.role {
+        Role::Worker {
+            worker,
+            workers,
+            listeners,
+            seat,
+        } => {
+            let listeners = listeners.into_iter().map(|listener| {
+                Ok(ListeningSocket {
+                    name: listener.name,
+                    socket: legacy.take(listener.socket)?,
+                    shared: listener.shared,
+                    inherited: listener.inherited,
+                })
+            });
+            let listeners = listeners.collect::<io::Result<_>>()?;
+            let task = Task {
+                master,
+                worker,
+                generation,
+                workers,
+                config,
+                guard: secrets.guard,
+                signer: secrets.signer,
+                tls: secrets.tls,
+                database_password: secrets.database_password,
+                channel: UnixStream::from(claim()?),
+                listeners,
+                seat: scoreboard.writer(seat),
+                replay,
+                rates,
+                identity,
+            };
+            Ok(Received::Worker(ReceivedWorker { task, outputs }))
+        }
+        Role::Template {} => {
+            let task = TemplateTask {
+                master,
+                generation,
+                config,
+                channel: claim()?,
+                scoreboard,
+                replay,
+                rates,
+                identity,
+            };
+            let template = Template::new(task, secrets, outputs);
+            Ok(Received::Template(Box::new(template)))
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -204,7 +268,11 @@ struct Build {
 impl Parcel<'_> {
     /// Of all but the channel.
     fn numbers(&self) -> BTreeSet<i32> {
-        let listeners = self.listeners.iter().map(|listener| listener.socket);
+        let listeners = match &self.role {
+            Role::Worker { listeners, .. } => listeners.as_slice(),
+            Role::Template {} => &[],
+        };
+        let listeners = listeners.iter().map(|listener| listener.socket);
         listeners
             .chain([self.scoreboard])
             .chain(self.replay)

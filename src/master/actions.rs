@@ -48,7 +48,7 @@ impl Master {
                 self.tell(worker, &ToWorker::Quit);
             }
             Action::Abort(worker) => self.abort(worker),
-            Action::Kill(worker, reason) => self.kill(worker, reason),
+            Action::Kill(worker, reason) => self.kill(worker, reason, events),
             Action::Commit(generation) => self.commit(generation),
             Action::RollBack(generation, reason) => self.roll_back(generation, reason),
             Action::Forget(generation) => {
@@ -130,6 +130,21 @@ impl Master {
     }
 
     fn spawn(
+        &mut self,
+        id: WorkerId,
+        slot: Slot,
+        generation: Generation,
+        events: &mut VecDeque<Event>,
+    ) {
+        if self.has_template(generation) {
+            self.await_birth(id, slot, generation, events);
+        } else {
+            self.spawn_by_exec(id, slot, generation, events);
+        }
+    }
+
+    /// Forks the worker from this process; one that runs Python executes its interpreter.
+    pub(super) fn spawn_by_exec(
         &mut self,
         id: WorkerId,
         slot: Slot,
@@ -282,8 +297,9 @@ impl Master {
         }
     }
 
-    fn kill(&mut self, id: WorkerId, reason: KillReason) {
+    pub(super) fn kill(&mut self, id: WorkerId, reason: KillReason, events: &mut VecDeque<Event>) {
         let Some(hand) = self.crew.get_mut(id) else {
+            self.cancel_birth(id, reason, events);
             return;
         };
         hand.told_to_go = true;

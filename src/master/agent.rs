@@ -83,6 +83,11 @@ impl Agent {
         }
     }
 
+    /// Whether it is this process.
+    pub(super) fn is(&self, pid: ProcessId) -> bool {
+        self.process.as_ref().is_some_and(|it| it.pid == pid)
+    }
+
     /// Its channel, with whether something waits to be written.
     pub(super) fn descriptor(&self) -> Option<(BorrowedFd<'_>, bool)> {
         let process = self.process.as_ref()?;

@@ -25,7 +25,7 @@ use super::socket_path::SocketPathError;
 use super::stacks::Questions;
 use super::{
     Agent, FeedState, FileWatch, Loaded, Loader, LoaderBox, Master, Pinned, Program, Systemd,
-    Upgrade,
+    Templates, Upgrade,
 };
 use crate::config::{Binding, Config, Process, Strategy, WorkerCount};
 use crate::rate_limit::RateTable;
@@ -174,6 +174,7 @@ impl Master {
             upgrade: Upgrade::new(program),
             file_watch: FileWatch::default(),
             agent: Agent::new(Vec::new()),
+            templates: Templates::default(),
         })
     }
 }

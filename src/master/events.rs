@@ -12,7 +12,7 @@ use super::death_report::OutOfMemory;
 use super::ledger::WorkerEnd;
 use crate::channel::{ToAgent, ToMaster, ToWorker};
 use crate::logging;
-use crate::supervisor::{Caller, Event, Scale, StopManner, WorkerId};
+use crate::supervisor::{Caller, Event, Generation, Scale, StopManner, WorkerId};
 use crate::sys::poll::Interest;
 use crate::sys::process;
 
@@ -33,6 +33,7 @@ pub(super) enum What {
     Preflight,
     Files,
     Agent,
+    Template(Generation),
 }
 
 impl Master {
@@ -88,6 +89,18 @@ impl Master {
                 interest,
             }
         }));
+        let templates = self.templates.descriptors();
+        sources.extend(
+            templates.map(|(generation, descriptor, has_unsent)| Source {
+                what: What::Template(generation),
+                descriptor,
+                interest: if has_unsent {
+                    Interest::Both
+                } else {
+                    Interest::Read
+                },
+            }),
+        );
         sources
     }
 
@@ -103,6 +116,7 @@ impl Master {
             What::Worker(id) => self.hear(id),
             What::Preflight => self.upgrade.listen(),
             What::Agent => self.hear_agent(),
+            What::Template(generation) => self.hear_template(generation),
             What::Files => {
                 let now = self.now();
                 self.file_watch.listen(now);
@@ -149,12 +163,17 @@ impl Master {
 
     /// Every child that has ended: one SIGCHLD may stand for many.
     pub(super) fn reap(&mut self) {
+        // A worker may have ended before it was known that it was born.
+        self.hear_templates();
         let mut ended = Vec::new();
         while let Some((pid, ending)) = process::reap() {
             if let Some(id) = self.crew.find(pid) {
                 ended.push((id, ending));
-            } else if !self.heard_of_agent(pid, ending) && !self.heard_of_preflight(pid, ending) {
-                // As PID 1 the master inherits every orphan of its container.
+            } else if !self.heard_of_agent(pid, ending)
+                && !self.heard_of_template(pid, ending)
+                && !self.heard_of_preflight(pid, ending)
+            {
+                // As PID 1 the master inherits every orphan of its container, and with a template those of its workers.
                 tracing::debug!(pid = pid.number(), %ending, "an adopted process ended");
             }
         }
@@ -291,6 +310,7 @@ impl Master {
         let result = logging::reopen().and_then(|()| self.hand_over_log_file());
         self.crew.tell_all(&ToWorker::ReopenLogs);
         self.agent.tell(&ToAgent::ReopenLogs);
+        self.tell_templates_to_reopen_logs();
         match result {
             Ok(()) => {
                 tracing::info!("log files opened anew");

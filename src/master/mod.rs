@@ -26,6 +26,7 @@ mod stacks;
 mod status;
 mod stop;
 mod suspects;
+mod template;
 mod upgrade;
 mod watched_paths;
 
@@ -65,6 +66,8 @@ pub use status::{
     ListenerStatus, MemoryStatus, PythonStatus, ReloadStatus, RequestStatus, Status, StopPhase,
     StopStatus, ThreadsStatus, Totals, WorkerStatus,
 };
+use template::Templates;
+pub use template::{RunTemplate, TemplateAssignment, TemplateStatus};
 use upgrade::Upgrade;
 pub use upgrade::{
     KnownGenerations, Offer, OfferError, Program, STATE_VERSION, StateError, Takeover,
@@ -124,6 +127,8 @@ pub struct Loaded {
     pub read_feed: ReadFeed,
     /// What the agent does for it.
     pub run_agent: RunAgent,
+    /// What the template of its workers does, where it has a Python application.
+    pub run_template: Option<RunTemplate>,
     /// What a token for the metrics is judged by while it serves; absent: none is needed.
     pub admin_guard: Option<AdminGuard>,
 }
@@ -226,6 +231,7 @@ pub struct Master {
     upgrade: Upgrade,
     file_watch: FileWatch,
     agent: Agent,
+    templates: Templates,
 }
 
 /// The loader, which has nothing to show.
@@ -311,6 +317,7 @@ impl Master {
             self.make_rounds();
             self.look_at_files();
             self.mind_agent();
+            self.mind_templates();
             self.lift_blocks();
             self.end_questions();
             self.feed(Event::DeadlinePassed);
@@ -349,6 +356,7 @@ impl Master {
             .chain(self.next_round())
             .chain(self.file_watch.next_look())
             .chain(self.next_agent())
+            .chain(self.next_template())
             .chain(self.deaths.next_deadline())
             .chain(self.questions.next_deadline())
             .chain(self.control.end_of_pause(self.now()))

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AgentStatus, DeathStatus, FeedStatus, Master, ReloadOutcome};
+use super::{AgentStatus, DeathStatus, FeedStatus, Master, ReloadOutcome, TemplateStatus};
 use crate::config::WorkerCount;
 use crate::scoreboard::RequestInFlight;
 use crate::supervisor::{WorkerId, WorkerView};
@@ -63,6 +63,9 @@ pub struct Status {
     /// The process that fetches and answers monitoring, where there is one.
     #[serde(default)]
     pub agent: Option<AgentStatus>,
+    /// The processes that have imported a Python application and fork its workers, oldest generation first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub templates: Vec<TemplateStatus>,
     /// The keys and deny lists of the generation that serves.
     #[serde(default)]
     pub feeds: Vec<FeedStatus>,
@@ -304,6 +307,7 @@ impl Master {
             reloads: self.ledger.reloads(),
             upgrades: self.ledger.upgrades(),
             agent: self.agent_status(),
+            templates: self.template_statuses(),
             feeds: self.feed_statuses(),
             workers: self
                 .supervisor

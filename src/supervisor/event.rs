@@ -102,6 +102,8 @@ pub enum Strategy {
 pub enum Event {
     /// The time that [`next_deadline`](super::Supervisor::next_deadline) named has come.
     DeadlinePassed,
+    /// The process of the worker exists only now, for what it is forked from had to be made first: its boot time-out counts from here.
+    BootBegins(WorkerId),
     /// The worker has booted and could serve.
     Ready(WorkerId),
     /// The worker cannot boot, for this reason; or it could not even be spawned, and then `Exited` follows at once.

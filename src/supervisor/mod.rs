@@ -137,6 +137,7 @@ impl Supervisor {
         let mut actions = Vec::new();
         match event {
             Event::DeadlinePassed => {}
+            Event::BootBegins(worker) => self.on_boot_begins(now, worker),
             Event::Ready(worker) => self.on_ready(now, worker),
             Event::BootFailed(worker, reason) => {
                 self.on_boot_failed(now, worker, &reason, &mut actions);
@@ -268,6 +269,21 @@ impl Supervisor {
             {
                 self.boots = Backoff::default();
             }
+        }
+    }
+
+    fn on_boot_begins(&mut self, now: Now, id: WorkerId) {
+        let candidate = self.candidate.as_ref().map(|candidate| &candidate.line);
+        let lines = self.serving.iter().chain(candidate);
+        if let Some(worker) = self.workers.get_mut(&id)
+            && worker.is_booting()
+            && let Some(line) = lines
+                .into_iter()
+                .find(|line| line.generation == worker.generation)
+        {
+            worker.state = State::Booting {
+                until: now + line.policy.boot_timeout,
+            };
         }
     }
 

@@ -143,6 +143,8 @@ struct Process {
 #[derive(Debug, Clone, Copy)]
 enum Happening {
     Ready(WorkerId),
+    /// Its process was born; it may have been given up before.
+    BootBegins(WorkerId),
     BootFails(WorkerId),
     Ends(WorkerId),
     /// The program that was asked has answered, or its time is over.
@@ -308,6 +310,7 @@ impl World {
                     self.step(Event::Ready(id), tally);
                 }
             }
+            Happening::BootBegins(id) => self.step(Event::BootBegins(id), tally),
             Happening::BootFails(id) => {
                 if let Some(process) = self.processes.get_mut(&id) {
                     tally.boot_failures += 1;
@@ -651,6 +654,11 @@ impl World {
         };
         self.processes.insert(id, process);
         let boot = self.now + Duration::from_millis(self.random.u64(5..2_000));
+        if self.random.u8(0..4) == 0 {
+            // It had to wait for what it is forked from, maybe for longer than the one below boots.
+            let birth = self.now + Duration::from_millis(self.random.u64(0..10_000));
+            self.schedule(birth, Happening::BootBegins(id));
+        }
         if self.random.u32(0..100) < self.bad_boots {
             match self.random.u8(0..4) {
                 0 => {

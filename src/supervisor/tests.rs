@@ -193,6 +193,20 @@ fn a_slot_that_keeps_crashing_is_waited_for_longer_each_time() {
 }
 
 #[test]
+fn a_worker_whose_process_is_born_late_has_its_boot_time_out_from_there() {
+    let mut supervisor = Supervisor::new(policy(1), 7);
+    let _actions = supervisor.handle(at(0), Event::DeadlinePassed);
+    // What it is forked from took so long.
+    let _actions = supervisor.handle(at(29), Event::BootBegins(id(1)));
+    assert_eq!(supervisor.next_deadline(), Some(at(59)));
+    let actions = supervisor.handle(at(58), Event::Ready(id(1)));
+    assert_eq!(accepted(&actions), [1]);
+    // Of one that has booted it says nothing.
+    let _actions = supervisor.handle(at(60), Event::BootBegins(id(1)));
+    assert_eq!(supervisor.next_deadline(), None);
+}
+
+#[test]
 fn a_worker_that_was_healthy_long_enough_starts_with_a_clean_slate() {
     let mut supervisor = serving(policy(1));
     let _actions = supervisor.handle(at(5), died(1));

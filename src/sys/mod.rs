@@ -1,6 +1,7 @@
 //! The system, typed: the only module with `unsafe`. It decides nothing.
 #![expect(unsafe_code, reason = "system calls live here and nowhere else")]
 
+pub mod adoption;
 pub mod child;
 pub mod clock;
 pub mod crash;
@@ -22,4 +23,5 @@ pub mod signals;
 pub mod socket;
 pub mod systemd;
 pub mod thread;
+pub mod title;
 pub mod watch;

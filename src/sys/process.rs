@@ -196,7 +196,7 @@ pub fn exit_at_once(code: u8) -> ! {
 }
 
 /// How many threads this process has; 1 when /proc cannot be read.
-fn thread_count() -> usize {
+pub(super) fn thread_count() -> usize {
     // Without /proc (a bare chroot) the master is still single-threaded by construction.
     std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count)
 }

@@ -129,7 +129,7 @@ impl Along {
 
 /// As many descriptors as can come at once (`SCM_MAX_FD` of unix(7)): with less room, those that are too many would stay open, unknown
 /// to anybody.
-const ALONG_MAX: usize = 253;
+pub const ALONG_MAX: usize = 253;
 
 /// Reads into `bytes` from a Unix socket without waiting. Returns how many came, and what came along.
 ///
@@ -157,6 +157,56 @@ pub fn receive_with(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<(usize, A
     Ok((message.bytes, along))
 }
 
+/// Sends one packet without waiting, with descriptors along; on a socket that keeps packets apart.
+///
+/// # Errors
+/// sendmsg(2); `WouldBlock` when there is no room, and then nothing was sent.
+pub fn send_packet(
+    socket: impl AsFd,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    let numbers: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&numbers)];
+    let rights = rights.get(..usize::from(!numbers.is_empty()));
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    let socket = socket.as_fd().as_raw_fd();
+    let parts = [IoSlice::new(bytes)];
+    sendmsg::<()>(socket, &parts, rights.unwrap_or_default(), flags, None)?;
+    Ok(())
+}
+
+/// Receives one packet without waiting, into `bytes`. Returns how many there are, and what came along, closed on exec. None: there
+/// will be no more.
+///
+/// # Errors
+/// recvmsg(2); `WouldBlock` when nothing waits; `InvalidData` of a packet that is longer, or whose descriptors this process has no
+/// room for.
+pub fn receive_packet(
+    socket: impl AsFd,
+    bytes: &mut [u8],
+) -> io::Result<Option<(usize, Vec<OwnedFd>)>> {
+    let mut control = cmsg_space!([RawFd; ALONG_MAX]);
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+    let mut parts = [IoSliceMut::new(bytes)];
+    let socket = socket.as_fd().as_raw_fd();
+    let message = recvmsg::<()>(socket, &mut parts, Some(&mut control), flags)?;
+    let cut = MsgFlags::MSG_CTRUNC | MsgFlags::MSG_TRUNC;
+    if message.flags.intersects(cut) {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut descriptors = Vec::new();
+    for part in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(numbers) = part {
+            // SAFETY: the kernel has just opened these descriptors for us, and nobody else knows them.
+            let owned = |number| unsafe { OwnedFd::from_raw_fd(number) };
+            descriptors.extend(numbers.into_iter().map(owned));
+        }
+    }
+    // Nobody sends a packet without content.
+    Ok((message.bytes > 0).then_some((message.bytes, descriptors)))
+}
+
 /// Fills `bytes` with what waits in `socket`, and leaves it there. Returns how many there are; of a stream that has ended there are
 /// none.
 ///
@@ -175,12 +225,15 @@ pub fn has_unread_bytes(socket: impl AsFd) -> bool {
 #[cfg(test)]
 mod tests {
     use std::io::{IoSlice, Read, Write};
-    use std::os::fd::AsRawFd;
+    use std::os::fd::{AsFd, AsRawFd};
     use std::os::unix::net::UnixStream;
 
     use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
-    use super::{Along, SocketNumber, packet_pair, receive_with, send_with, stop_receiving};
+    use super::{
+        Along, SocketNumber, packet_pair, receive_packet, receive_with, send_packet, send_with,
+        stop_receiving,
+    };
 
     #[test]
     fn a_peer_that_left_is_seen_before_what_it_sent_is_read() {
@@ -228,6 +281,39 @@ mod tests {
         drop(along);
         let mut text = String::new();
         other_end.read_to_string(&mut text).expect("nobody has it");
+    }
+
+    #[test]
+    fn a_packet_keeps_its_descriptors_together() {
+        let (ours, theirs) = packet_pair().expect("a pair");
+        let (one, mut its_end) = UnixStream::pair().expect("a pair");
+        let (two, _other_end) = UnixStream::pair().expect("a pair");
+        send_packet(&ours, b"first", &[one.as_fd(), two.as_fd()]).expect("sent");
+        send_packet(&ours, b"second", &[]).expect("sent");
+        drop(one);
+        let mut bytes = [0; 8];
+        let (count, along) = receive_packet(&theirs, &mut bytes)
+            .expect("received")
+            .expect("a packet");
+        assert_eq!((&bytes[..count], along.len()), (&b"first"[..], 2));
+        let mut passed = along.into_iter().map(UnixStream::from);
+        let mut passed = passed.next().expect("the first");
+        passed.write_all(b"x").expect("written");
+        drop(passed);
+        let mut text = String::new();
+        its_end.read_to_string(&mut text).expect("read");
+        assert_eq!(text, "x");
+        let second = receive_packet(&theirs, &mut bytes).expect("received");
+        assert!(second.is_some_and(|(count, along)| count == 6 && along.is_empty()));
+        send_packet(&ours, b"much too long", &[]).expect("sent");
+        let error = receive_packet(&theirs, &mut bytes).expect_err("there is no room for it");
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
+        drop(ours);
+        assert!(
+            receive_packet(&theirs, &mut bytes)
+                .expect("the end")
+                .is_none()
+        );
     }
 
     #[test]

@@ -112,7 +112,7 @@ const ORPHAN_GRACE: Duration = Duration::from_millis(500);
 /// Serves until told to stop. Called in the forked child; the process exits with what it returns.
 pub fn run<A: App>(task: Task, app: &A) -> WorkerExit {
     let worker = task.worker;
-    change_logs(&task);
+    change_logs(&task.config, Some(worker));
     std::panic::set_hook(Box::new(move |panic| {
         let place = panic.location().map(ToString::to_string);
         let message = panic.payload_as_str().unwrap_or("no message");
@@ -141,12 +141,11 @@ pub fn run<A: App>(task: Task, app: &A) -> WorkerExit {
 }
 
 /// Puts the logs of the generation into force, with the privileges that the worker still has.
-pub(crate) fn change_logs(task: &Task) {
-    let worker = task.worker;
-    if let Err(error) = logging::change(&task.config.log) {
+pub(crate) fn change_logs(config: &Config, worker: Option<u64>) {
+    if let Err(error) = logging::change(&config.log) {
         tracing::error!(worker, %error, "cannot open the log file, the old one stays in use");
     }
-    if let Err(error) = logging::change_access(task.config.access_log.as_ref()) {
+    if let Err(error) = logging::change_access(config.access_log.as_ref()) {
         tracing::error!(worker, %error, "cannot open the access log, the old one stays in use");
     }
 }

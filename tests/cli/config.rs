@@ -159,6 +159,7 @@ methods = "GET"
     # app.wsgi is not set
     # app.python is not set
     app.threads = 4  # default
+    app.preload = "auto"  # default
     # app.chdir is not set
     app.env = {}  # default
     # app.env_file is not set

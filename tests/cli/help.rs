@@ -99,6 +99,7 @@ fn help_of_what_asks_the_master() {
       -c, --config <FILE>  The configuration file it runs with [default: destrier.toml here, else
                            /etc/destrier/destrier.toml]
           --json           As JSON
+          --stacks         What every thread of every Python worker does now
       -h, --help           Print help
       -V, --version        Print version
     "#);

@@ -34,6 +34,7 @@ mod overload;
 mod pid1;
 mod plan;
 mod poison;
+mod preload;
 mod proxies;
 mod python;
 mod python_faults;

@@ -40,13 +40,13 @@ fn release(server: &Server) {
 }
 
 /// A metric without labels, as monitoring gets it.
-fn metric(server: &Server, name: &str) -> f64 {
+fn metric(server: &Server, name: &str) -> String {
     let admin = server.status().admin[0].address.parse().unwrap();
     let page = client::get(&Address::Tcp(admin), "/metrics").unwrap();
     let page = String::from_utf8(page.body.to_vec()).unwrap();
     let mut values = page.lines().filter_map(|line| {
         let (found, value) = line.split_once(' ')?;
-        (found == name).then(|| value.parse().unwrap())
+        (found == name).then(|| value.to_owned())
     });
     values.next().unwrap_or_else(|| panic!("no {name}: {page}"))
 }
@@ -79,7 +79,7 @@ fn no_more_wait_for_a_thread_than_the_queue_has_room_for() {
         .set("http.max_queue_wait", "1h")
         .set("http.request_timeout", "0s");
     let server = setup.start();
-    assert_eq!(metric(&server, "destrier_python_threads"), 1.0);
+    assert_eq!(metric(&server, "destrier_python_threads"), "1");
     let held = hold(&server);
     let waits = client::get_meanwhile(&server.address(), "/pid");
     let worker = server.until("one that waits", |status| {
@@ -88,9 +88,14 @@ fn no_more_wait_for_a_thread_than_the_queue_has_room_for() {
     });
     let threads = worker.threads.unwrap();
     assert_eq!((threads.busy, threads.all), (1, 1));
-    assert_eq!(metric(&server, "destrier_python_threads_busy"), 1.0);
-    assert_eq!(metric(&server, "destrier_requests_queued"), 1.0);
-    assert!(metric(&server, "destrier_queue_oldest_wait_seconds") > 0.01);
+    assert_eq!(metric(&server, "destrier_python_threads_busy"), "1");
+    assert_eq!(metric(&server, "destrier_requests_queued"), "1");
+    assert!(
+        metric(&server, "destrier_queue_oldest_wait_seconds")
+            .parse::<f64>()
+            .unwrap()
+            > 0.01
+    );
     let shown = server.cli(["status"]).stdout;
     assert!(shown.contains("1/1") && shown.contains("1 ("), "{shown}");
     let refused = client::get(&server.address(), "/pid").unwrap_err();
@@ -99,8 +104,13 @@ fn no_more_wait_for_a_thread_than_the_queue_has_room_for() {
     for client in [held, waits] {
         assert_eq!(client.join().unwrap().unwrap().status, 200);
     }
-    assert_eq!(metric(&server, "destrier_queue_waits_total"), 1.0);
-    assert!(metric(&server, "destrier_queue_wait_seconds_total") > 0.01);
+    assert_eq!(metric(&server, "destrier_queue_waits_total"), "1");
+    assert!(
+        metric(&server, "destrier_queue_wait_seconds_total")
+            .parse::<f64>()
+            .unwrap()
+            > 0.01
+    );
     server.until("a thread that is free again", |status| {
         let worker = &status.workers[0];
         (worker.threads?.busy == 0 && worker.queued_for.is_none()).then_some(())
@@ -115,7 +125,7 @@ fn a_worker_whose_threads_are_all_busy_leaves_connections_to_the_others() {
     for _ in 0..30 {
         client::get(&server.address(), "/pid").unwrap();
     }
-    assert_eq!(metric(&server, "destrier_queue_waits_total"), 0.0);
+    assert_eq!(metric(&server, "destrier_queue_waits_total"), "0");
     // Where nobody has one to spare they are taken all the same.
     let other = client::get_meanwhile(&server.address(), "/hold");
     server.until("two busy threads", |status| {

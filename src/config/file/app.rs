@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::AppKind;
 use crate::config::notation::{Text, Whole};
+use crate::config::{AppKind, Preload};
 
 /// What is served.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -29,6 +29,9 @@ pub(crate) struct App {
     pub python: Option<Text>,
     /// How many requests a worker executes at once in Python, each in a thread of its own.
     pub threads: Whole<1, 1_000>,
+    /// Whether one process for each generation imports the application, from which the workers are forked: `true`, `false`, or
+    /// `"auto"`, where what it has made by then can be forked.
+    pub preload: Preload,
     /// The folder that it runs in and that its modules are looked for in first; when absent that of this file.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
@@ -49,6 +52,7 @@ impl Default for App {
             wsgi: None,
             python: None,
             threads: Whole(4),
+            preload: Preload::Auto,
             chdir: None,
             env: BTreeMap::new(),
             env_file: None,

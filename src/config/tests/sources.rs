@@ -282,6 +282,7 @@ fn what_is_in_force_is_shown_with_its_origin() {
     # app.wsgi is not set
     # app.python is not set
     app.threads = 4                                  # default
+    app.preload = "auto"                             # default
     # app.chdir is not set
     app.env = {}                                     # default
     # app.env_file is not set

@@ -22,7 +22,7 @@ impl Check<'_> {
 
     fn python(&mut self, app: &file::App) -> Option<Python> {
         let Some(Text(wsgi)) = &app.wsgi else {
-            for key in ["python", "threads", "chdir", "env", "env_file"] {
+            for key in ["python", "threads", "preload", "chdir", "env", "env_file"] {
                 let key = KeyPath::from("app").child(key);
                 if self.document.value(&key).is_some() {
                     let message =
@@ -54,6 +54,7 @@ impl Check<'_> {
             wsgi,
             interpreter: app.python.as_ref().map(path).unwrap_or_default(),
             threads: super::small(app.threads.0),
+            preload: app.preload,
             chdir: app.chdir.as_ref().map(path).or(folder).unwrap_or_default(),
             env: app.env.clone(),
             env_file: app.env_file.as_ref().map(path),

@@ -20,7 +20,8 @@ use crate::master::deaths::Deaths;
 use crate::master::ledger::UpgradeEnd;
 use crate::master::stacks::Questions;
 use crate::master::{
-    Agent, Fetched, FileWatch, Loaded, Loader, LoaderBox, Master, Pinned, Purpose, Upgrade,
+    Agent, Fetched, FileWatch, Loaded, Loader, LoaderBox, Master, Pinned, Purpose, Templates,
+    Upgrade,
 };
 use crate::replay::ReplayCache;
 use crate::scoreboard::{SEATS, Scoreboard};
@@ -197,6 +198,7 @@ impl Master {
             upgrade: Upgrade::new(program),
             file_watch: FileWatch::default(),
             agent: Agent::new(fetched),
+            templates: Templates::default(),
         };
         drop(legacy);
         if is_fresh {
@@ -211,8 +213,24 @@ impl Master {
         );
         // To set the action of SIGCHLD discards one that is pending: whoever has died meanwhile must be looked for.
         master.reap();
+        master.bury_unborn();
         master.feed(Event::Upgraded);
         Ok(master)
+    }
+}
+
+impl Master {
+    /// Templates end with the program that had them. A worker that was still to be forked is nobody, or one that sees that nobody
+    /// is at the other end of its channel.
+    fn bury_unborn(&mut self) {
+        let workers = self.supervisor.workers().map(|worker| worker.id);
+        let unborn: Vec<_> = workers.filter(|id| self.crew.get(*id).is_none()).collect();
+        for id in unborn {
+            self.feed(Event::Exited(
+                id,
+                "its template ended with the program".to_owned(),
+            ));
+        }
     }
 }
 

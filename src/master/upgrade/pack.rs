@@ -54,6 +54,8 @@ impl Master {
             // Begun anew: the files are read again then.
             file_watch: _,
             agent,
+            // Theirs and those of the workers that are not born yet end with this program.
+            templates: _,
         } = self;
         let seats: Vec<usize> = crew.iter().map(|(_, hand)| hand.seat).collect();
         let mut state = State {

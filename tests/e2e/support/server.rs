@@ -452,10 +452,11 @@ impl Server {
             .unwrap_or_else(|| panic!("no notification {start:?}"))
     }
 
-    /// Every worker it ever had, as far as its log tells.
+    /// Every worker and every template it ever had, as far as its log tells.
     fn known_workers(&self) -> Vec<u32> {
         let spawned = |line: &Value| {
-            (line["message"] == "worker spawned").then(|| u32::try_from(line["pid"].as_u64()?).ok())
+            let is_one = ["worker spawned", "template started"].map(|it| line["message"] == it);
+            (is_one.contains(&true)).then(|| u32::try_from(line["pid"].as_u64()?).ok())
         };
         let lines = self.log.since(Mark::START);
         lines.iter().filter_map(spawned).flatten().collect()

@@ -1,0 +1,221 @@
+# What a template has after its import that no process which is forked from it can have. Each is told with where it came from, as
+# far as that can be seen.
+import gc
+import os
+import sys
+import threading
+
+TASKS = "/proc/self/task"
+DESCRIPTORS = "/proc/self/fd"
+# Where the ways of an object lead nowhere.
+PLUMBING = {"socket", "_socket", "ssl", "asyncio", "selectors", "sqlite3", "_sqlite3", "builtins", "threading"}
+
+
+class Watch:
+    """Stands among the finders of modules, finds none, and notes after which import a thread or a descriptor was there first."""
+
+    def __init__(self):
+        self.module = None
+        self.after = {}
+        self.before = set()
+        self.look()
+        self.before, self.after = set(self.after), {}
+        sys.meta_path.insert(0, self)
+
+    def look(self):
+        seen = {(place, name) for place in (TASKS, DESCRIPTORS) for name in os.listdir(place)} - self.before
+        for gone in self.after.keys() - seen:
+            del self.after[gone]
+        for place, name in seen - self.after.keys():
+            # Not the descriptor of the list itself.
+            if os.path.lexists("%s/%s" % (place, name)):
+                self.after[place, name] = self.module
+
+    def find_spec(self, name, path=None, target=None):
+        self.look()
+        self.module = name
+        return None
+
+    def end(self):
+        """The problems, or none."""
+        sys.meta_path.remove(self)
+        self.look()
+        return threads(self) + descriptors(self) + connections() + children()
+
+    def guess(self, place, name):
+        module = self.after.get((place, name))
+        return "" if module is None else ", there since about the import of `%s`" % module
+
+
+def settle():
+    """What is there now is there in every worker: no collector shall touch its pages."""
+    gc.collect()
+    gc.freeze()
+
+
+def threads(watch):
+    known = {str(each.native_id): each for each in threading.enumerate()}
+    found = []
+    for task in sorted(os.listdir(TASKS), key=int):
+        if task == str(os.getpid()):
+            continue
+        thread = known.get(task)
+        if thread is None:
+            name = read("%s/%s/comm" % (TASKS, task)) or "?"
+            found.append("the thread `%s`, which is not Python's%s" % (name, watch.guess(TASKS, task)))
+        else:
+            found.append("the thread `%s`%s" % (thread.name, work_of(thread)))
+    return found
+
+
+def work_of(thread):
+    """What it runs, and where that is."""
+    target = getattr(thread, "_target", None)
+    if target is None and type(thread) is not threading.Thread:
+        target = type(thread)
+    module, name = getattr(target, "__module__", None), getattr(target, "__qualname__", None)
+    if module in (None, "threading"):
+        module, name = outermost(sys._current_frames().get(thread.ident)), None
+    if module is None:
+        return ""
+    return " of `%s`" % (module if name is None else "%s.%s" % (module, name))
+
+
+def outermost(frame):
+    found = None
+    while frame is not None:
+        module = frame.f_globals.get("__name__")
+        if module not in PLUMBING:
+            found = module
+        frame = frame.f_back
+    return found
+
+
+def descriptors(watch):
+    found = []
+    for name in sorted(os.listdir(DESCRIPTORS), key=int):
+        if (DESCRIPTORS, name) in watch.before:
+            continue
+        try:
+            target = os.readlink("%s/%s" % (DESCRIPTORS, name))
+        except OSError:
+            # That of the list itself.
+            continue
+        what = described(int(name), target)
+        if what is not None:
+            found.append(what + (kept_by(int(name)) or watch.guess(DESCRIPTORS, name)))
+    return found
+
+
+def described(descriptor, target):
+    if target.startswith("socket:"):
+        return "an open socket" + address_of(descriptor)
+    if target in ("anon_inode:[eventpoll]", "anon_inode:[io_uring]"):
+        return "an event loop (%s)" % target[12:-1]
+    if target.startswith(("/dev/nvidia", "/dev/kfd", "/dev/dri/")):
+        return "the open device `%s`" % target
+    return None
+
+
+def address_of(descriptor):
+    socket = sys.modules.get("socket")
+    if socket is None:
+        return ""
+    try:
+        with socket.socket(fileno=os.dup(descriptor)) as copy:
+            try:
+                return " to %s" % shown(copy.getpeername())
+            except OSError:
+                return " at %s" % shown(copy.getsockname())
+    except (OSError, ValueError):
+        return ""
+
+
+def shown(address):
+    if isinstance(address, tuple):
+        return "`%s:%s`" % address[:2]
+    if isinstance(address, bytes):
+        address = os.fsdecode(address)
+    return "`%s`" % address if address else "nobody"
+
+
+def kept_by(descriptor):
+    """The module that keeps the socket, where Python knows it."""
+    kind = getattr(sys.modules.get("socket"), "socket", None)
+    for each in gc.get_objects():
+        # Its class as it says itself could be that of something that is not there yet.
+        if kind is not None and issubclass(type(each), kind) and number_of(each) == descriptor:
+            return keeper(each)
+    return ""
+
+
+def number_of(socket):
+    try:
+        return socket.fileno()
+    except Exception:
+        return None
+
+
+def keeper(thing):
+    """Up from an object to the module that has it, or to the class of what has it."""
+    level, seen, owner = [thing], {id(thing)}, None
+    for _ in range(4):
+        above = []
+        for each in gc.get_referrers(*level):
+            if id(each) in seen or each is level or each is above or type(each).__name__ == "frame":
+                continue
+            seen.add(id(each))
+            if type(each) is dict and type(each.get("__name__")) is str:
+                module = sys.modules.get(each["__name__"])
+                if module is not None and vars(module) is each and each["__name__"] not in PLUMBING:
+                    return " of `%s`" % each["__name__"]
+            module = type(each).__module__
+            if type(module) is str and owner is None and module.partition(".")[0] not in PLUMBING:
+                owner = module
+            above.append(each)
+        level = above[:100]
+        if not level:
+            break
+    return " of `%s`" % owner if owner else ""
+
+
+def connections():
+    """SQLite's lose their locks in a child."""
+    kind = getattr(sys.modules.get("sqlite3"), "Connection", None)
+    found = []
+    if kind is not None:
+        for each in gc.get_objects():
+            if issubclass(type(each), kind) and is_open(each):
+                found.append("an open connection to an SQLite database" + keeper(each))
+    return found
+
+
+def is_open(connection):
+    try:
+        connection.total_changes
+    except Exception:
+        return False
+    return True
+
+
+def children():
+    """They would be waited for by nobody."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return []
+    own = "PPid:\t%d" % os.getpid()
+    found = [pid for pid in os.listdir("/proc") if pid.isdigit() and own in lines("/proc/%s/status" % pid)]
+    return ["the child process %s, `%s`" % (pid, read("/proc/%s/comm" % pid) or "?") for pid in found] or ["a child process"]
+
+
+def lines(path):
+    return (read(path) or "").splitlines()
+
+
+def read(path):
+    try:
+        with open(path) as file:
+            return file.read().strip()
+    except (OSError, ValueError):
+        return None
