@@ -2,10 +2,9 @@
 
 use super::status::span;
 use super::{CommandError, ExitCode};
-use crate::channel::{Stacks, ThreadStack};
 use crate::cli::MasterArgs;
 use crate::master::control::{Answer, Request};
-use crate::master::{StacksOutcome, StacksStatus, WorkerStacks};
+use crate::master::{Stacks, StacksOutcome, StacksStatus, ThreadStack, WorkerStacks};
 
 /// Asks and shows.
 pub(super) fn run(master: &MasterArgs, json: bool) -> Result<ExitCode, CommandError> {

@@ -61,7 +61,7 @@ pub use plan::{
 };
 pub use socket_path::SocketPathError;
 use stacks::Questions;
-pub use stacks::{StacksOutcome, StacksStatus, WorkerStacks};
+pub use stacks::{Stacks, StacksOutcome, StacksStatus, ThreadStack, WorkerStacks};
 pub use status::{
     ListenerStatus, MemoryStatus, PythonStatus, ReloadStatus, RequestStatus, Status, StopPhase,
     StopStatus, ThreadsStatus, Totals, WorkerStatus,

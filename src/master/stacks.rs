@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Master;
 use super::control::Answer;
-use crate::channel::{self, ToWorker};
+use crate::channel::ToWorker;
+pub use crate::channel::{Stacks, ThreadStack};
 use crate::supervisor::{Caller, Now, WorkerId};
 
 /// A worker has a second for its interpreter, and one for what `faulthandler` says in its place.
@@ -41,7 +42,7 @@ pub struct WorkerStacks {
     /// large.
     pub outcome: StacksOutcome,
     /// What it said.
-    pub stacks: Option<channel::Stacks>,
+    pub stacks: Option<Stacks>,
 }
 
 /// Whether a worker has said what its threads do.
@@ -77,7 +78,7 @@ struct Question {
 enum Said {
     Nothing,
     NoPython,
-    Stacks(channel::Stacks),
+    Stacks(Stacks),
 }
 
 impl Questions {
@@ -106,12 +107,7 @@ impl Master {
     }
 
     /// A worker has said what its threads do.
-    pub(super) fn take_stacks(
-        &mut self,
-        id: WorkerId,
-        number: u64,
-        stacks: Option<channel::Stacks>,
-    ) {
+    pub(super) fn take_stacks(&mut self, id: WorkerId, number: u64, stacks: Option<Stacks>) {
         let question = self.questions.asked.get_mut(&number);
         if let Some(answer) = question.and_then(|question| question.answers.get_mut(&id)) {
             *answer = stacks.map_or(Said::NoPython, Said::Stacks);
