@@ -129,6 +129,13 @@ pub enum ToMaster {
     ServedOut,
     /// One of its requests is stuck: it serves on until another one takes its place.
     Stuck,
+    /// Its probe has failed too often in a row: it serves on until another one takes its place, or until it passes again.
+    ProbeFailed {
+        /// How, for the operator.
+        reason: String,
+    },
+    /// It passes again, after that.
+    ProbePassed,
     /// What it holds in memory.
     Memory {
         /// In bytes, what is shared divided by the number of those who share it; absent where the kernel does not tell.

@@ -109,7 +109,7 @@ def descriptors(watch):
 
 def described(descriptor, target):
     if target.startswith("socket:"):
-        return "an open socket" + address_of(descriptor)
+        return socket_at(descriptor)
     if target in ("anon_inode:[eventpoll]", "anon_inode:[io_uring]"):
         return "an event loop (%s)" % target[12:-1]
     if target.startswith(("/dev/nvidia", "/dev/kfd", "/dev/dri/")):
@@ -117,18 +117,19 @@ def described(descriptor, target):
     return None
 
 
-def address_of(descriptor):
+def socket_at(descriptor):
     socket = sys.modules.get("socket")
-    if socket is None:
-        return ""
     try:
         with socket.socket(fileno=os.dup(descriptor)) as copy:
+            if (copy.family, copy.type) == (socket.AF_UNIX, socket.SOCK_DGRAM):
+                # To a log, a packet at a time and without an answer: that many can share.
+                return None
             try:
-                return " to %s" % shown(copy.getpeername())
+                return "an open socket to %s" % shown(copy.getpeername())
             except OSError:
-                return " at %s" % shown(copy.getsockname())
-    except (OSError, ValueError):
-        return ""
+                return "an open socket at %s" % shown(copy.getsockname())
+    except (AttributeError, OSError, ValueError):
+        return "an open socket"
 
 
 def shown(address):

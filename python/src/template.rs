@@ -21,6 +21,9 @@ const SOURCE: &CStr =
         Err(_) => panic!("the source has a NUL"),
     };
 
+/// So many reasons are told: one is enough.
+const TOLD_MAX: usize = 8;
+
 /// Becomes the template, and in each process that it forks the worker. With every signal blocked. Returns what the process shall exit
 /// with.
 pub(crate) fn run(py: Python<'_>, mut template: Box<Template>) -> PyResult<u8> {
@@ -93,7 +96,12 @@ fn problem(watch: PyResult<Bound<'_, PyAny>>) -> Option<String> {
     let problems = watch.and_then(|watch| watch.call_method0("end")?.extract::<Vec<String>>());
     match problems {
         Ok(problems) if problems.is_empty() => None,
-        Ok(problems) => Some(format!("its import has made {}", problems.join("; "))),
+        Ok(mut problems) => {
+            let more = problems.len().saturating_sub(TOLD_MAX);
+            problems.truncate(TOLD_MAX);
+            problems.extend((more > 0).then(|| format!("and {more} more")));
+            Some(format!("its import has made {}", problems.join("; ")))
+        }
         Err(error) => Some(format!(
             "it cannot be seen what its import has made: {error}"
         )),

@@ -51,6 +51,9 @@ const WORKER_STATES: [&str; 7] = [
     "killed",
 ];
 
+/// What it calls those of templates.
+const TEMPLATE_STATES: [&str; 4] = ["importing", "ready", "restarting", "none"];
+
 const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// Labels with their values.
@@ -258,6 +261,20 @@ impl Snapshot {
             "Workers that shall take connections",
             status.workers_wanted.into(),
         )?;
+        if !status.templates.is_empty() {
+            let states = TEMPLATE_STATES.map(|state| {
+                let templates = status.templates.iter();
+                let count = templates.filter(|template| template.state == state).count();
+                let count = u32::try_from(count).unwrap_or(u32::MAX);
+                (vec![("state", state)], f64::from(count))
+            });
+            page.gauges(
+                "templates",
+                "Templates of Python workers, by state",
+                None,
+                states,
+            )?;
+        }
         page.counters(
             "worker_ends",
             "Workers that ended, by reason",

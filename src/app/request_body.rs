@@ -191,6 +191,19 @@ impl RequestBody {
         }
     }
 
+    /// Of a request that has none.
+    pub(crate) fn empty() -> Self {
+        Self {
+            incoming: None,
+            end: BodyEnd::new(Arc::default(), 0, false),
+            left: 0,
+            is_optional: true,
+            pace: Pace::default(),
+            wait: None,
+            runtime: None,
+        }
+    }
+
     /// Of at most `limit` bytes: the rule that decides is known.
     pub(crate) fn set_limit(&mut self, limit: u64) {
         self.left = limit;

@@ -16,6 +16,7 @@ mod admin;
 mod answers;
 mod app;
 mod auth;
+mod health;
 mod tls;
 mod tokens;
 
@@ -24,6 +25,7 @@ pub(super) use admin::Admin;
 pub(super) use answers::{Compression, Headers, Static};
 pub(super) use app::App;
 pub(super) use auth::{Auth, Issuer, Revocation, Rule};
+pub(super) use health::Health;
 pub(super) use tls::Tls;
 pub(super) use tokens::Tokens;
 
@@ -59,7 +61,7 @@ pub(super) struct File {
     pub headers: Headers,
     /// Where monitoring asks: probes and metrics.
     pub admin: Admin,
-    /// What load balancers ask.
+    /// What load balancers ask, and what the application is asked.
     pub health: Health,
     /// Who may sign tokens and what they allow.
     pub auth: Auth,
@@ -357,28 +359,6 @@ impl Default for Websocket {
     fn default() -> Self {
         Self {
             max_message: Size(16 * MEBIBYTE),
-        }
-    }
-}
-
-/// What load balancers ask.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, expecting = "a table")]
-#[schemars(deny_unknown_fields)]
-pub(super) struct Health {
-    /// The path that is answered with 200 while the server wants requests and with 503 from the order to stop on.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Text")]
-    pub readiness_path: Option<Text>,
-    /// The probe `/readyz` of `admin.bind` answers 200 while at least so many workers take connections.
-    pub ready_min: Whole<1, 512>,
-}
-
-impl Default for Health {
-    fn default() -> Self {
-        Self {
-            readiness_path: None,
-            ready_min: Whole(1),
         }
     }
 }

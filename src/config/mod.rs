@@ -28,6 +28,7 @@ mod errors;
 mod feed;
 mod fetch;
 mod file;
+mod health;
 mod interpreter;
 mod key;
 mod known;
@@ -62,6 +63,7 @@ pub use difference::{Difference, differences};
 pub use errors::{ConfigErrors, Problem};
 pub use feed::{DENY_LIST_MAX, Feed, FeedContent, FeedPurpose, FeedSource, KEYS_MAX};
 pub use fetch::{Fetch, FetchKind, is_loopback, is_trusted};
+pub use health::{Health, Probe};
 pub use locate::{Located, locate};
 pub use origin::Origin;
 pub use peer::network_of;
@@ -387,15 +389,6 @@ pub struct Http {
 pub struct Websocket {
     /// How many bytes a message may have that a client sends.
     pub max_message: u64,
-}
-
-/// `[health]`: what load balancers ask.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Health {
-    /// The path on which workers say whether the server wants requests; when absent they do not.
-    pub readiness_path: Option<String>,
-    /// The server is ready while at least so many workers take connections.
-    pub ready_min: u16,
 }
 
 /// `[log]`: what is written down.

@@ -11,10 +11,7 @@ use super::key::KeyPath;
 use super::notation::{OneOrMany, Text};
 use super::origin::Origin;
 use super::rules::refuse_pattern;
-use super::{
-    Bind, Config, Health, Http, Log, Process, Reload, Server, Websocket, WorkerCount, Workers,
-    bind, decode,
-};
+use super::{Bind, Config, Http, Log, Process, Reload, Server, Websocket, Workers, bind, decode};
 
 mod access_log;
 mod admin;
@@ -24,6 +21,7 @@ mod auth;
 mod binding;
 mod claims;
 mod database;
+mod health;
 mod identity_fields;
 mod issuers;
 mod proxies;
@@ -69,7 +67,7 @@ pub(super) fn validate(
         },
         compression: check.compression(&file.compression),
         headers: check.headers(&file.headers),
-        health: check.health(&file.health, file.workers.count),
+        health: check.health(&file.health, &file.workers),
         auth,
         app: check.app(&file.app),
         log: Log {
@@ -273,34 +271,6 @@ impl Check<'_> {
             );
         }
         usize::try_from(size).unwrap_or(usize::MAX)
-    }
-
-    fn health(&mut self, health: &file::Health, count: WorkerCount) -> Health {
-        let path = health.readiness_path.as_ref().map(text);
-        if let Some(path) = &path {
-            let refused = if path.contains(['{', '}', '*', '%']) {
-                Some("must be one path, such as \"/readyz\"")
-            } else {
-                refuse_pattern(path)
-            };
-            if let Some(reason) = refused {
-                self.refuse(&KeyPath::from("health.readiness_path"), reason, None);
-            }
-        }
-        let ready_min = small(health.ready_min.0);
-        if let WorkerCount::Fixed(count) = count
-            && ready_min > count
-        {
-            let key = self.given(&["health.ready_min", "workers.count"]);
-            let message = format!(
-                "`health.ready_min` must not be more than `workers.count`, {count}, found `{ready_min}`: the server would never be ready"
-            );
-            self.refuse_with(&key, message, None);
-        }
-        Health {
-            ready_min,
-            readiness_path: path,
-        }
     }
 
     /// The first of these keys that was given.

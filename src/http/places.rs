@@ -79,6 +79,15 @@ impl Places {
         Box::pin(self.wait(free, client)).await
     }
 
+    /// A place, where one is free.
+    pub(super) fn free(&self) -> Option<Place> {
+        let permit = match self.free {
+            Some(free) => Some(free.try_acquire().ok()?),
+            None => None,
+        };
+        Some(Place { _permit: permit })
+    }
+
     async fn wait(
         &self,
         free: &'static Semaphore,

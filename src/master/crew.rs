@@ -31,6 +31,8 @@ pub(super) struct Hand {
     pub(super) killed: Option<(KillReason, Signal)>,
     /// Why another one shall take its place.
     pub(super) replaced_for: Option<WorkerEnd>,
+    /// How its probe failed, since it fails too often.
+    pub(super) unwell: Option<String>,
     pub(super) channel: Option<UnixStream>,
     pub(super) incoming: Decoder<ToMaster>,
     /// What came along with what it said, for the messages that are still to be taken in; none for what was lost.
@@ -131,6 +133,7 @@ impl Hand {
             hung_for: None,
             killed: None,
             replaced_for: None,
+            unwell: None,
             channel: Some(channel),
             incoming: Decoder::default(),
             received: VecDeque::new(),

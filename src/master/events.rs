@@ -215,6 +215,8 @@ impl Master {
                     self.note_replacement(id, "a request is stuck", WorkerEnd::Stuck);
                     Event::ReplacementWanted(id)
                 }
+                ToMaster::ProbeFailed { reason } => self.note_unwell(id, &reason),
+                ToMaster::ProbePassed => self.note_well(id),
                 ToMaster::Failed { reason } => {
                     tracing::error!(worker = id.0, reason, "worker cannot boot");
                     Event::BootFailed(id, reason)

@@ -40,6 +40,8 @@ pub(super) enum WorkerEnd {
     Memory,
     /// One of its requests is stuck.
     Stuck,
+    /// Its probe failed too often.
+    Probe,
     /// It was told to go: a reload, fewer workers, a pause, the stop.
     Told,
 }
@@ -65,7 +67,7 @@ pub(super) enum UpgradeEnd {
 }
 
 impl WorkerEnd {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Signal,
         Self::Exit,
         Self::OutOfMemory,
@@ -75,10 +77,11 @@ impl WorkerEnd {
         Self::Recycle,
         Self::Memory,
         Self::Stuck,
+        Self::Probe,
         Self::Told,
     ];
 
-    fn word(self) -> &'static str {
+    pub(super) fn word(self) -> &'static str {
         match self {
             Self::Signal => "signal",
             Self::Exit => "exit",
@@ -89,6 +92,7 @@ impl WorkerEnd {
             Self::Recycle => "recycle",
             Self::Memory => "memory",
             Self::Stuck => "stuck",
+            Self::Probe => "probe",
             Self::Told => "told",
         }
     }

@@ -27,6 +27,7 @@ mod status;
 mod stop;
 mod suspects;
 mod template;
+mod unwell;
 mod upgrade;
 mod watched_paths;
 

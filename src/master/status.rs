@@ -187,6 +187,12 @@ pub struct WorkerStatus {
     pub threads: Option<ThreadsStatus>,
     /// Requests answered.
     pub requests: u64,
+    /// Why another worker shall take its place, once one shall: `recycle`, `memory`, `stuck` or `probe`.
+    #[serde(default)]
+    pub replaced_for: Option<String>,
+    /// How its probe failed, since it fails too often (`health.probe`).
+    #[serde(default)]
+    pub probe_failure: Option<String>,
     /// What it holds in memory; absent where the kernel does not tell.
     pub memory: Option<MemoryStatus>,
     /// The oldest requests in flight.
@@ -249,6 +255,7 @@ impl Master {
             let requests = requests.map(|request| RequestStatus::new(request, now));
             worker.requests_in_flight = requests.collect();
         }
+        self.weigh_templates(&mut status.templates);
         status.deaths = self.deaths.statuses(self.now());
         status
     }
@@ -367,6 +374,8 @@ impl Master {
                 busy: figures.busy,
             }),
             requests: seat.counters.requests(),
+            replaced_for: hand.replaced_for.map(|end| end.word().to_owned()),
+            probe_failure: hand.unwell.clone(),
             memory: held.and_then(|held| {
                 Some(MemoryStatus {
                     rss: held.rss?,

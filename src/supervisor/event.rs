@@ -114,6 +114,10 @@ pub enum Event {
     Hung(WorkerId),
     /// The worker serves, and shall do so until another one has taken its place.
     ReplacementWanted(WorkerId),
+    /// The worker serves, but its probe has failed too often, for this reason: as that, until it passes again.
+    ProbeFailed(WorkerId, String),
+    /// It passes again.
+    ProbePassed(WorkerId),
     /// Put the configuration on disk into force.
     ReloadRequested(Option<Caller>),
     /// Answer to [`Action::Prepare`]: it is valid, its listeners are open.

@@ -7,6 +7,7 @@
 
 mod backoff;
 mod event;
+mod probe;
 mod reconcile;
 mod reload;
 mod shutdown;
@@ -145,6 +146,10 @@ impl Supervisor {
             Event::Exited(worker, ending) => self.on_exited(now, worker, &ending, &mut actions),
             Event::Hung(worker) => self.on_hung(now, worker, &mut actions),
             Event::ReplacementWanted(worker) => self.on_replacement_wanted(worker),
+            Event::ProbeFailed(worker, reason) => {
+                self.on_probe_failed(now, worker, &reason, &mut actions);
+            }
+            Event::ProbePassed(worker) => self.on_probe_passed(now, worker),
             Event::ReloadRequested(caller) => {
                 self.reload_waiting.get_or_insert_default().extend(caller);
             }

@@ -74,7 +74,7 @@ impl Supervisor {
             return true;
         }
         // A candidate has other worries: its workers are replaced once it serves.
-        there.all(|worker| worker.is_outgoing)
+        there.all(Worker::shall_go)
             && self.serving() == Some(generation)
             && self.replacements_under_way() < self.replacements_at_once()
     }
@@ -86,8 +86,8 @@ impl Supervisor {
         };
         let under_way = |slot: &Slot| {
             let workers = || self.workers_of(*slot, line.generation);
-            workers().any(|worker| worker.is_outgoing)
-                && workers().any(|worker| !worker.is_outgoing && !worker.is_accepting())
+            workers().any(Worker::shall_go)
+                && workers().any(|worker| !worker.shall_go() && !worker.is_accepting())
         };
         line.slots().filter(under_way).count()
     }
@@ -127,6 +127,7 @@ impl Supervisor {
                 graceful_timeout: line.policy.graceful_timeout,
                 state,
                 is_outgoing: false,
+                is_unwell: false,
                 lifetime: line.policy.lifetime.map(|lifetime| {
                     let jitter = spread(lifetime.jitter_max, self.seed ^ id.0.rotate_left(16));
                     lifetime.at_least + jitter
@@ -196,7 +197,11 @@ impl Supervisor {
             .workers
             .values()
             .filter(|worker| !worker.is_leaving())
-            .filter(|worker| worker.is_outgoing || !self.wants(worker.slot, worker.generation))
+            .filter(|worker| {
+                worker.shall_go()
+                    || !self.wants(worker.slot, worker.generation)
+                    || self.is_surplus(worker)
+            })
             .filter(|worker| !worker.is_accepting() || self.can_be_spared(worker))
             .map(|worker| worker.id)
             .collect();
@@ -272,16 +277,17 @@ impl Supervisor {
         let line = self.serving.as_ref()?;
         let mut recovery = Now::ZERO;
         for slot in line.slots() {
-            let since =
-                self.workers_of(slot, line.generation)
-                    .find_map(|worker| match worker.state {
-                        State::Accepting { since } => Some(since),
-                        State::Booting { .. }
-                        | State::Waiting { .. }
-                        | State::Draining { .. }
-                        | State::Hung { .. }
-                        | State::Killed { .. } => None,
-                    })?;
+            let since = self
+                .workers_of(slot, line.generation)
+                .filter(|worker| !worker.is_unwell)
+                .find_map(|worker| match worker.state {
+                    State::Accepting { since } => Some(since),
+                    State::Booting { .. }
+                    | State::Waiting { .. }
+                    | State::Draining { .. }
+                    | State::Hung { .. }
+                    | State::Killed { .. } => None,
+                })?;
             if self.crashes.contains_key(&slot) {
                 recovery = recovery.max(since + line.policy.backoff_reset);
             }

@@ -33,6 +33,17 @@ pub(super) struct Stopping {
     pub(super) reason: ExitReason,
 }
 
+/// How a worker failed that should not have. With it for how long it had been healthy, where it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failing {
+    /// It did not boot.
+    ToBoot,
+    /// It ended, or hangs.
+    Life(Option<Duration>),
+    /// It serves, but its probe fails.
+    Probe(Option<Duration>),
+}
+
 /// How far the master is on its way out, for others to see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StopView {
@@ -152,7 +163,7 @@ impl Supervisor {
                 until: now + LAST_WORDS,
                 failed_boot: true,
             };
-            self.count_failure(now, id, true, None, reason, actions);
+            self.count_failure(now, id, Failing::ToBoot, reason, actions);
         }
     }
 
@@ -172,7 +183,7 @@ impl Supervisor {
         // One that was leaving anyway is missed by nobody.
         if healthy_for.is_some() {
             let reason = "its event loop hung";
-            self.count_failure(now, id, false, healthy_for, reason, actions);
+            self.count_failure(now, id, Failing::Life(healthy_for), reason, actions);
         }
     }
 
@@ -188,7 +199,12 @@ impl Supervisor {
         };
         let (was_booting, healthy_for) = (worker.is_booting(), worker.healthy_for(now));
         if was_booting || healthy_for.is_some() {
-            self.count_failure(now, id, was_booting, healthy_for, ending, actions);
+            let failing = if was_booting {
+                Failing::ToBoot
+            } else {
+                Failing::Life(healthy_for)
+            };
+            self.count_failure(now, id, failing, ending, actions);
         }
         self.workers.remove(&id);
     }
@@ -234,24 +250,17 @@ impl Supervisor {
             }
         }
         for id in timed_out {
-            self.count_failure(
-                now,
-                id,
-                true,
-                None,
-                "not ready within the boot time-out",
-                actions,
-            );
+            let reason = "not ready within the boot time-out";
+            self.count_failure(now, id, Failing::ToBoot, reason, actions);
         }
     }
 
     /// A worker failed that should not have: the candidate's ends the reload, the serving generation's is waited for.
-    fn count_failure(
+    pub(super) fn count_failure(
         &mut self,
         now: Now,
         id: WorkerId,
-        booting: bool,
-        healthy_for: Option<Duration>,
+        failing: Failing,
         reason: &str,
         actions: &mut Vec<Action>,
     ) {
@@ -264,10 +273,10 @@ impl Supervisor {
             .as_ref()
             .is_some_and(|candidate| candidate.line.generation == generation)
         {
-            let what = if booting {
-                "could not boot"
-            } else {
-                "died before the reload was complete"
+            let what = match failing {
+                Failing::ToBoot => "could not boot",
+                Failing::Life(_) => "died before the reload was complete",
+                Failing::Probe(_) => "failed its probe before the reload was complete",
             };
             self.roll_back(now, &format!("worker {id} {what}: {reason}"), actions);
             return;
@@ -280,18 +289,21 @@ impl Supervisor {
             return;
         };
         let seed = self.seed ^ id.0.rotate_left(32);
-        let failures = if booting {
-            self.boots.boot_failed(now, &line.policy, seed);
-            let reason = format!("worker {id} could not boot: {reason}");
-            answer(std::mem::take(&mut self.scaling), &Err(reason), actions);
-            self.boots.failures
-        } else {
-            let crashes = self.crashes.entry(slot).or_default();
-            if healthy_for.is_some_and(|healthy| healthy >= line.policy.backoff_reset) {
-                *crashes = Backoff::default();
+        let failures = match failing {
+            Failing::ToBoot => {
+                self.boots.boot_failed(now, &line.policy, seed);
+                let reason = format!("worker {id} could not boot: {reason}");
+                answer(std::mem::take(&mut self.scaling), &Err(reason), actions);
+                self.boots.failures
             }
-            crashes.crashed(now, &line.policy, seed);
-            crashes.failures
+            Failing::Life(healthy_for) | Failing::Probe(healthy_for) => {
+                let crashes = self.crashes.entry(slot).or_default();
+                if healthy_for.is_some_and(|healthy| healthy >= line.policy.backoff_reset) {
+                    *crashes = Backoff::default();
+                }
+                crashes.crashed(now, &line.policy, seed);
+                crashes.failures
+            }
         };
         if failures >= 2 && !self.degraded && self.stopping.is_none() {
             self.degraded = true;

@@ -28,6 +28,8 @@ struct Tally {
     scales: u64,
     pauses: u64,
     replacements_wanted: u64,
+    probes_failed: u64,
+    probes_passed: u64,
     crashes_in_delay: u64,
     outlived: u64,
     hangs: u64,
@@ -75,7 +77,7 @@ fn simulation() {
 }
 
 impl Tally {
-    fn counts(&mut self) -> [(&'static str, &mut u64); 21] {
+    fn counts(&mut self) -> [(&'static str, &mut u64); 23] {
         [
             ("steps", &mut self.steps),
             ("commits", &mut self.commits),
@@ -87,6 +89,8 @@ impl Tally {
             ("scales", &mut self.scales),
             ("pauses", &mut self.pauses),
             ("replacements_wanted", &mut self.replacements_wanted),
+            ("probes_failed", &mut self.probes_failed),
+            ("probes_passed", &mut self.probes_passed),
             ("crashes_in_delay", &mut self.crashes_in_delay),
             ("outlived", &mut self.outlived),
             ("hangs", &mut self.hangs),
@@ -147,6 +151,8 @@ enum Happening {
     BootBegins(WorkerId),
     BootFails(WorkerId),
     Ends(WorkerId),
+    /// It is well again; it may have ended before.
+    ProbePasses(WorkerId),
     /// The program that was asked has answered, or its time is over.
     PreflightEnds(u64),
     /// It hangs from now on; it may have ended before.
@@ -347,6 +353,11 @@ impl World {
                     self.step(Event::Exited(id, "exit code 1".to_owned()), tally);
                 }
             }
+            Happening::ProbePasses(id) => {
+                let is_there = self.processes.get(&id).is_some_and(|it| it.accepting);
+                tally.probes_passed += u64::from(is_there);
+                self.step(Event::ProbePassed(id), tally);
+            }
             Happening::PreflightEnds(program) => self.end_preflight(program, tally),
             Happening::Operator => {
                 // One thing leads to another.
@@ -360,7 +371,8 @@ impl World {
     }
 
     fn operate(&mut self, tally: &mut Tally) {
-        match self.random.u8(0..20) {
+        match self.random.u8(0..24) {
+            20..24 => self.probe(tally),
             16..20 => {
                 let caller = self.maybe_caller();
                 let program = self.random.bool().then(|| "/opt/new".into());
@@ -397,6 +409,23 @@ impl World {
             }
             10 => self.stop(StopManner::Graceful, tally),
             _ => self.stop(StopManner::Fast, tally),
+        }
+    }
+
+    /// Something is gone that some of the workers need, or all; or it is there again.
+    fn probe(&mut self, tally: &mut Tally) {
+        let serving = self
+            .processes
+            .iter()
+            .filter(|(_, process)| process.accepting);
+        let serving: Vec<WorkerId> = serving.map(|(id, _)| *id).collect();
+        for id in serving.into_iter().take(self.random.usize(1..5)) {
+            let again = self.now + Duration::from_millis(self.random.u64(0..60_000));
+            tally.probes_failed += 1;
+            self.step(Event::ProbeFailed(id, "503".to_owned()), tally);
+            if self.random.u8(0..3) > 0 {
+                self.schedule(again, Happening::ProbePasses(id));
+            }
         }
     }
 
@@ -725,6 +754,21 @@ impl World {
         );
     }
 
+    /// Nobody waits beside a worker of the same generation that stays: it would never be wanted.
+    fn assert_no_surplus(&self) {
+        let serving = self.supervisor.serving();
+        let mut there: BTreeMap<Slot, usize> = BTreeMap::new();
+        for process in self.processes.values() {
+            if Some(process.generation) == serving && process.accepting {
+                *there.entry(process.slot).or_default() += 1;
+            }
+        }
+        assert!(
+            there.values().all(|accepting| *accepting == 1),
+            "a slot has two workers: {there:?}"
+        );
+    }
+
     /// How many slots of the serving generation have a worker that accepts and one that is on its way there.
     fn replacements_under_way(&self) -> usize {
         let serving = self.supervisor.serving();
@@ -783,6 +827,7 @@ impl World {
             "nothing is awaited but by {:?}",
             self.waiting
         );
+        self.assert_no_surplus();
         let accepting = self
             .processes
             .values()

@@ -1111,3 +1111,102 @@ fn a_stop_gives_an_upgrade_up() {
     assert!(actions.contains(&Action::Answer(Caller(1), Err(reason))));
     assert!(!supervisor.awaits_preflight());
 }
+
+fn probe_failed(worker: u64) -> Event {
+    Event::ProbeFailed(id(worker), "its probe: 503".to_owned())
+}
+
+#[test]
+fn a_worker_whose_probe_fails_serves_until_its_replacement_does() {
+    let mut supervisor = serving(policy(2));
+    let actions = supervisor.handle(at(5), probe_failed(1));
+    assert_eq!(
+        (spawned(&actions), drained(&actions)),
+        (vec![(3, 0, 1)], vec![])
+    );
+    assert_eq!(supervisor.handle(at(5), probe_failed(1)), []);
+    let actions = supervisor.handle(at(6), Event::Ready(id(3)));
+    assert_eq!((accepted(&actions), drained(&actions)), (vec![3], vec![1]));
+}
+
+#[test]
+fn when_the_probes_of_all_workers_fail_one_after_the_other_is_replaced() {
+    let mut supervisor = serving(policy(3));
+    let mut actions = Vec::new();
+    for worker in 1..=3 {
+        actions.extend(supervisor.handle(at(5), probe_failed(worker)));
+    }
+    assert_eq!(spawned(&actions), [(4, 0, 1)]);
+    // What all need is down, so the replacement does not pass either.
+    let failed = Event::BootFailed(id(4), "its probe: 503".to_owned());
+    let actions = supervisor.handle(at(6), failed);
+    assert_eq!((spawned(&actions), drained(&actions)), (vec![], vec![]));
+    let actions = supervisor.handle(at(6), Event::Exited(id(4), "exit code 3".to_owned()));
+    assert_eq!((spawned(&actions), drained(&actions)), (vec![], vec![]));
+    let mut attempts = 0;
+    for worker in 5.. {
+        let next = supervisor.next_deadline().expect("another attempt");
+        if next > at(65) {
+            break;
+        }
+        let actions = supervisor.handle(next, Event::DeadlinePassed);
+        assert_eq!(spawned(&actions), [(worker, 0, 1)]);
+        assert_eq!(drained(&actions), [0; 0]);
+        attempts += 1;
+        for event in [
+            Event::BootFailed(id(worker), "its probe: 503".to_owned()),
+            Event::Exited(id(worker), "exit code 3".to_owned()),
+        ] {
+            let actions = supervisor.handle(next, event);
+            assert_eq!((spawned(&actions), drained(&actions)), (vec![], vec![]));
+        }
+    }
+    assert!((1..=10).contains(&attempts), "{attempts} attempts a minute");
+    assert!(supervisor.is_degraded());
+}
+
+#[test]
+fn a_worker_that_is_well_again_stays_and_its_replacement_goes() {
+    let mut supervisor = serving(policy(2));
+    let actions = supervisor.handle(at(5), probe_failed(1));
+    assert_eq!(spawned(&actions), [(3, 0, 1)]);
+    let actions = supervisor.handle(at(6), Event::ProbePassed(id(1)));
+    assert_eq!(actions, [Action::Kill(id(3), KillReason::Unwanted)]);
+    assert_eq!(supervisor.handle(at(6), died(3)), []);
+    assert_eq!(supervisor.workers().count(), 2);
+}
+
+#[test]
+fn degraded_is_over_when_workers_were_well_again_for_long_enough() {
+    let mut supervisor = serving(policy(1));
+    let _actions = supervisor.handle(at(100), probe_failed(1));
+    for worker in [2, 3] {
+        for event in [
+            Event::BootFailed(id(worker), "its probe: 503".to_owned()),
+            Event::Exited(id(worker), "exit code 3".to_owned()),
+        ] {
+            let _actions = supervisor.handle(at(101), event);
+        }
+        let next = supervisor.next_deadline().expect("another attempt");
+        let _actions = supervisor.handle(next, Event::DeadlinePassed);
+    }
+    assert!(supervisor.is_degraded());
+    let actions = supervisor.handle(at(110), Event::ProbePassed(id(1)));
+    assert!(!actions.contains(&Action::Recovered), "{actions:?}");
+    let _actions = supervisor.handle(at(110), died(4));
+    assert_eq!(supervisor.next_deadline(), Some(at(170)));
+    let actions = supervisor.handle(at(170), Event::DeadlinePassed);
+    assert_eq!(actions, [Action::Recovered]);
+}
+
+#[test]
+fn a_worker_of_a_rolling_reload_whose_probe_fails_ends_the_reload() {
+    let mut supervisor = serving(policy(2));
+    let actions = reload(&mut supervisor, at(5), rolling(2, 1, 0));
+    assert_eq!(spawned(&actions), [(3, 0, 2)]);
+    let _actions = supervisor.handle(at(6), Event::Ready(id(3)));
+    let actions = supervisor.handle(at(7), probe_failed(3));
+    let reason = "worker 3 failed its probe before the reload was complete: its probe: 503";
+    let rolled_back = Action::RollBack(Generation(2), reason.to_owned());
+    assert!(actions.contains(&rolled_back), "{actions:?}");
+}

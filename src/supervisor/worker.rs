@@ -19,6 +19,8 @@ pub(super) struct Worker {
     pub(super) state: State,
     /// It serves until another one has taken its place.
     pub(super) is_outgoing: bool,
+    /// Its probe fails: it serves until another one has taken its place, unless it is well again before.
+    pub(super) is_unwell: bool,
     /// From the order to accept until it has lived long enough.
     pub(super) lifetime: Option<Duration>,
     /// When it will have.
@@ -122,7 +124,12 @@ impl Worker {
 
     /// Fills its slot for good: not on its way out, and not about to be.
     pub(super) fn is_staying(&self) -> bool {
-        !self.is_leaving() && !self.is_outgoing
+        !self.is_leaving() && !self.shall_go()
+    }
+
+    /// Another one shall take its place.
+    pub(super) fn shall_go(&self) -> bool {
+        self.is_outgoing || self.is_unwell
     }
 
     /// For how long it has been ready; `None` when it is not.

@@ -12,6 +12,7 @@ mod intake;
 mod linger;
 mod memory;
 mod orders;
+mod probing;
 mod proxy_header;
 mod proxy_protocol;
 mod stacks;
@@ -193,14 +194,13 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
     }
     let listeners = std::mem::take(&mut task.listeners);
     let (service, tokens) = match boot(&task, app, &feeds, &mut orders).await {
-        Booted::Ready(service, tokens) => (service, tokens),
+        Booted::Ready(booted) => booted,
         Booted::Failed(reason) => {
             orders.say(&ToMaster::Failed { reason }).await;
             return WorkerExit::BootFailed;
         }
         Booted::NotWanted => return WorkerExit::Done,
     };
-    orders.say(&ToMaster::Ready).await;
     let serving = Arc::new(assembly::serving(
         &task,
         fresh_keys,
@@ -208,6 +208,15 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
         witness,
         words,
     ));
+    match probing::before_serving(&task, &serving, &mut orders).await {
+        Booted::Ready(()) => {}
+        Booted::Failed(reason) => {
+            orders.say(&ToMaster::Failed { reason }).await;
+            return WorkerExit::BootFailed;
+        }
+        Booted::NotWanted => return WorkerExit::Done,
+    }
+    orders.say(&ToMaster::Ready).await;
     serve(&task, listeners, &serving, to_be_said, &mut orders).await;
     WorkerExit::Done
 }
@@ -234,8 +243,8 @@ fn fresh_keys(config: &Arc<Config>, words: mpsc::UnboundedSender<ToMaster>) -> F
 }
 
 /// What came of the boot.
-enum Booted<S> {
-    Ready(S, Option<Box<tokens::Service>>),
+enum Booted<T> {
+    Ready(T),
     Failed(String),
     NotWanted,
 }
@@ -245,7 +254,7 @@ async fn boot<A: App>(
     app: &A,
     feeds: &Feeds,
     orders: &mut Orders,
-) -> Booted<A::Service> {
+) -> Booted<(A::Service, Option<Box<tokens::Service>>)> {
     let context = Boot {
         config: Arc::clone(&task.config),
         worker: task.worker,
@@ -270,7 +279,7 @@ async fn boot<A: App>(
     };
     tokio::select! {
         booted = booting => match booted {
-            Ok((service, tokens)) => Booted::Ready(service, tokens),
+            Ok(booted) => Booted::Ready(booted),
             Err(reason) => Booted::Failed(reason),
         },
         order = orders.next_to_leave() => {
@@ -314,6 +323,7 @@ async fn serve<S: AppService>(
                 orders.lists_taken().await;
                 task.seat.set_accepting(true);
                 accepting.extend(accept_from(std::mem::take(&mut sockets), task, serving));
+                probing::while_serving(task, serving);
             }
             Some(ToWorker::TakeOver { listener, slot }) => {
                 take_over((listener, slot), orders.take_descriptor(), serving);

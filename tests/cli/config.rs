@@ -111,6 +111,11 @@ methods = "GET"
     admin.scopes = []  # default
     # health.readiness_path is not set
     health.ready_min = 1  # default
+    # health.probe is not set
+    health.probe_host = "localhost"  # default
+    health.probe_interval = "10s"  # default
+    health.probe_timeout = "5s"  # default
+    health.probe_failures = 3  # default
     auth.realm = "destrier"  # default
     # auth.resource is not set
     auth.authorization_servers = []  # default

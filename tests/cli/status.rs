@@ -167,7 +167,7 @@ fn status_is_json_for_programs() {
         fields.cloned().collect::<Vec<_>>().join(" ")
     };
     assert_snapshot!(fields(&status), @"version pid uptime state stop generation generation_age config control_socket workers_wanted workers_because listeners admin last_reload totals worker_ends reloads upgrades agent feeds workers deaths");
-    assert_snapshot!(fields(&status["workers"][0]), @"worker pid slot generation state uptime connections in_flight queued requests memory requests_in_flight");
+    assert_snapshot!(fields(&status["workers"][0]), @"worker pid slot generation state uptime connections in_flight queued requests replaced_for probe_failure memory requests_in_flight");
     assert_snapshot!(fields(&status["listeners"][0]), @"bind address");
     assert_snapshot!(fields(&status["totals"]), @"connections requests by_status_class refused audited blocked overloaded");
     assert_eq!(status["last_reload"], Value::Null);

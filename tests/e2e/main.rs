@@ -35,6 +35,7 @@ mod pid1;
 mod plan;
 mod poison;
 mod preload;
+mod probe;
 mod proxies;
 mod python;
 mod python_faults;

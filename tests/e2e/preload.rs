@@ -126,7 +126,7 @@ fn traits(server: &Server, pid: u32) -> Vec<String> {
 
 #[test]
 fn a_worker_is_forked_from_what_was_imported_once_and_is_like_one_that_was_executed() {
-    let server = setup().start();
+    let server = setup().set("admin.bind", "127.0.0.1:0").start();
     let template = template(&server.status());
     assert_eq!(imports(&server), [template.pid.unwrap()]);
     assert_eq!((template.state.as_str(), template.reason), ("ready", None));
@@ -135,6 +135,13 @@ fn a_worker_is_forked_from_what_was_imported_once_and_is_like_one_that_was_execu
         assert_eq!(traits(&server, forked), traits(&executed, executed_one));
     }
     assert!(executed.status().templates.is_empty());
+    let admin = server.status().admin[0].address.parse().unwrap();
+    let metrics = client::get(&client::Address::Tcp(admin), "/metrics").unwrap();
+    let metrics = String::from_utf8(metrics.body.to_vec()).unwrap();
+    assert!(
+        metrics.contains("destrier_templates{state=\"ready\"} 1"),
+        "{metrics}"
+    );
     assert_eq!(os::status_line(template.pid.unwrap(), "Threads"), "1");
     let shown = server.cli(["status"]).stdout;
     let pid = template.pid.unwrap();
@@ -476,7 +483,7 @@ fn what_is_read_afresh_is_read_afresh_for_each_generation_and_not_for_each_worke
 
 #[test]
 fn forked_workers_share_no_random_state_and_functions_at_the_fork_are_called() {
-    let more = "import random, time\ndef after():\n    threading.Thread(target=lambda: None).start()\n    with open(os.path.join(HERE, 'after'), 'a') as file:\n        file.write('%d\\n' % os.getpid())\nos.register_at_fork(after_in_child=after)\nplain = answer\ndef answer(path):\n    return {'pid': os.getpid(), 'random': random.random()} if path == '/random' else plain(path)";
+    let more = "import random, socket\nlog = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\ndef after():\n    threading.Thread(target=lambda: None).start()\n    with open(os.path.join(HERE, 'after'), 'a') as file:\n        file.write('%d\\n' % os.getpid())\nos.register_at_fork(after_in_child=after)\nplain = answer\ndef answer(path):\n    return {'pid': os.getpid(), 'random': random.random()} if path == '/random' else plain(path)";
     let server = setup_with(more).start();
     let called = fs::read_to_string(server.folder().join("after")).unwrap();
     let mut called: Vec<u32> = called.lines().map(|pid| pid.parse().unwrap()).collect();

@@ -170,8 +170,10 @@ impl Master {
         };
         let (id, slot, pid) = (birth.id, birth.slot, ProcessId::from_number(pid));
         // The word of a process that runs the application: it names a child of this one that nobody else is, or no process at all.
-        let is_taken =
-            self.crew.find(pid).is_some() || self.agent.is(pid) || self.templates.knows(pid);
+        let is_taken = self.crew.find(pid).is_some()
+            || self.agent.is(pid)
+            || self.upgrade.is_asking(pid)
+            || self.templates.knows(pid);
         if is_taken || !adoption::is_child(pid) {
             self.scoreboard.close_seat(asked.seat);
             self.crew.give_back(asked.seat);

@@ -25,7 +25,7 @@ pub struct TemplateStatus {
 }
 
 impl Master {
-    /// Those of all generations that are left, oldest first.
+    /// Those of all generations that are left, oldest first, without what must be asked of the kernel.
     pub(in crate::master) fn template_statuses(&self) -> Vec<TemplateStatus> {
         let now = self.now();
         let all = self.templates.of.iter();
@@ -46,9 +46,17 @@ impl Master {
                 pid: process.map(|process| process.pid.number()),
                 uptime: process.map(|it| now.saturating_sub(it.started).as_secs_f64()),
                 import_seconds: import.map(|import| import.as_secs_f64()),
-                rss: process.and_then(|process| process_memory::resident(process.pid).ok()),
+                rss: None,
             }
         });
         statuses.collect()
+    }
+
+    /// Adds that.
+    pub(in crate::master) fn weigh_templates(&self, statuses: &mut [TemplateStatus]) {
+        for (status, template) in statuses.iter_mut().zip(self.templates.of.values()) {
+            let pid = template.pid();
+            status.rss = pid.and_then(|pid| process_memory::resident(pid).ok());
+        }
     }
 }

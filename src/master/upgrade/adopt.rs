@@ -317,6 +317,7 @@ fn take_crew(
             hung_for,
             killed,
             replaced_for,
+            unwell,
             channel,
             unread,
             last_words,
@@ -347,6 +348,7 @@ fn take_crew(
                 killed: killed
                     .and_then(|(reason, signal)| Some((reason, Signal::try_from(signal).ok()?))),
                 replaced_for,
+                unwell,
                 channel: channel.map(UnixStream::from),
                 incoming,
                 received: VecDeque::new(),
@@ -443,6 +445,7 @@ mod tests {
             hung_for: None,
             killed: None,
             replaced_for: None,
+            unwell: None,
             channel: None,
             unread: b"{\"type\":\"re".to_vec(),
             last_words: None,

@@ -68,6 +68,12 @@ impl Upgrade {
         }
     }
 
+    /// Whether it is the program that is asked.
+    pub(super) fn is_asking(&self, pid: ProcessId) -> bool {
+        self.asked()
+            .is_some_and(|preflight| preflight.child.pid() == pid)
+    }
+
     /// When a program that does not answer is given up.
     pub(super) fn deadline(&self) -> Option<Now> {
         self.asked().map(|preflight| preflight.until)

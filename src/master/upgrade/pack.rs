@@ -275,6 +275,7 @@ fn pack_hand<'a>(worker: WorkerId, hand: &'a crew::Hand, luggage: &mut Luggage<'
         hung_for,
         killed,
         replaced_for,
+        unwell,
         channel,
         incoming,
         // It is only ever there for a moment: what was said is taken in at once.
@@ -294,6 +295,7 @@ fn pack_hand<'a>(worker: WorkerId, hand: &'a crew::Hand, luggage: &mut Luggage<'
         hung_for: *hung_for,
         killed: killed.map(|(reason, signal)| (reason, signal as i32)),
         replaced_for: *replaced_for,
+        unwell: unwell.clone(),
         channel: channel
             .as_ref()
             .map(|channel| luggage.pack(channel.as_fd())),

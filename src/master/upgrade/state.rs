@@ -174,6 +174,7 @@ pub(super) struct Hand {
     /// Why it was killed, and with which signal.
     pub(super) killed: Option<(KillReason, i32)>,
     pub(super) replaced_for: Option<WorkerEnd>,
+    pub(super) unwell: Option<String>,
     pub(super) channel: Option<Number>,
     pub(super) unread: Vec<u8>,
     /// Where it writes what its threads did when it dies.
@@ -439,6 +440,7 @@ mod tests {
                 hung_for: None,
                 killed: Some((KillReason::Hung, 6)),
                 replaced_for: Some(WorkerEnd::Recycle),
+                unwell: None,
                 channel: Some(12),
                 unread: Vec::new(),
                 last_words: Some(12),
@@ -514,12 +516,12 @@ mod tests {
         program {"path":{"Unix":[47,117,115,114,47,98,105,110,47,100,101,115,116,114,105,101,114]},"arguments":[{"Unix":[100,101,115,116,114,105,101,114]},{"Unix":[114,117,110]}]}
         descriptors [5,6,7,8,9,10,11,12]
         started 1
-        supervisor {"serving":{"generation":1,"policy":{"workers":1,"strategy":"BlueGreen","boot_timeout":1,"graceful_timeout":1,"drain_delay":1,"backoff_initial":1,"backoff_max":1,"backoff_reset":1,"lifetime":null},"wanted":1,"paused":false},"candidate":null,"workers":{"2":{"id":2,"slot":0,"generation":1,"spawned":1,"graceful_timeout":1,"state":{"Booting":{"until":2}},"is_outgoing":false,"lifetime":null,"outlived":null}},"crashes":{"0":{"failures":1,"not_before":1}},"boots":{"failures":0,"not_before":0},"degraded":false,"reload_waiting":null,"preparing":null,"upgrade":{"Preflight":{"callers":[1]}},"scaling":[],"stopping":null,"known":[1],"last_worker":2,"last_generation":1,"seed":7,"exited":false}
+        supervisor {"serving":{"generation":1,"policy":{"workers":1,"strategy":"BlueGreen","boot_timeout":1,"graceful_timeout":1,"drain_delay":1,"backoff_initial":1,"backoff_max":1,"backoff_reset":1,"lifetime":null},"wanted":1,"paused":false},"candidate":null,"workers":{"2":{"id":2,"slot":0,"generation":1,"spawned":1,"graceful_timeout":1,"state":{"Booting":{"until":2}},"is_outgoing":false,"is_unwell":false,"lifetime":null,"outlived":null}},"crashes":{"0":{"failures":1,"not_before":1}},"boots":{"failures":0,"not_before":0},"degraded":false,"reload_waiting":null,"preparing":null,"upgrade":{"Preflight":{"callers":[1]}},"scaling":[],"stopping":null,"known":[1],"last_worker":2,"last_generation":1,"seed":7,"exited":false}
         generations {"1":{"file":"/etc/destrier.toml","text":"workers.count = 1"}}
         listeners {"open":[{"bind":{"Tcp":"127.0.0.1:8000"},"kind":{"PerSlot":{"address":"127.0.0.1:8000","v6_only":false,"backlog":2048,"sockets":[{"slot":0,"socket":5,"emptied_by":null}],"serving":[0]}}},{"bind":{"Unix":"/run/app.sock"},"kind":{"Shared":{"socket":6,"address":null,"path":{"path":"/run/app.sock","made":[1,2],"lock":7},"inherited":false,"is_leaving":false,"emptied_by":[9]}}}],"inherited":[{"name":"http","number":3,"socket":8}],"serving":[[{"Tcp":"127.0.0.1:8000"},[0]]],"heirs":[[{"Tcp":"127.0.0.1:8000"},1,2]],"cannot_steer":false}
         admin [{"bind":{"Unix":"/run/control.admin.sock"},"socket":6,"path":{"path":"/run/control.admin.sock","made":[1,2],"lock":7}}]
         control {"listener":[9,{"path":"/run/control.sock","made":[1,2],"lock":10}],"clients":[{"caller":1,"stream":11,"unread":[123],"unsent":[],"unanswered":1,"has_finished":false}],"last_caller":1,"path":"/run/control.sock","pause":null}
-        crew [{"worker":2,"pid":4711,"slot":0,"generation":1,"seat":0,"spawned":1,"told_to_go":false,"hung_for":null,"killed":["Hung",6],"replaced_for":"Recycle","channel":12,"unread":[],"last_words":12,"unsent":[],"passing":[[0,5]]}]
+        crew [{"worker":2,"pid":4711,"slot":0,"generation":1,"seat":0,"spawned":1,"told_to_go":false,"hung_for":null,"killed":["Hung",6],"replaced_for":"Recycle","unwell":null,"channel":12,"unread":[],"last_words":12,"unsent":[],"passing":[[0,5]]}]
         scoreboard {"memory":12,"layout":1,"totals":{"success":3}}
         replay {"memory":12,"layout":1}
         fetched [{"generation":1,"feed":0,"at":1,"entries":2,"file":12}]
