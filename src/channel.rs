@@ -196,6 +196,11 @@ pub enum ToAgent {
         /// The JSON of the answer to `destrier status`, without the requests in flight and the deaths.
         document: String,
     },
+    /// Something has happened: the JSON of one of the events of `destrier status`.
+    Event {
+        /// That.
+        document: String,
+    },
     /// Open the log files anew.
     ReopenLogs,
     /// Exit.

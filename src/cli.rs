@@ -52,6 +52,14 @@ of the master changes it).
 Exit codes: 0 nothing would change, 1 no answer: no master runs, or what lies on disk is wrong; the reasons are on standard error, \
 2 something would change, or a reload would be refused. Wrong usage exits with 2 as well, with nothing on standard output.";
 
+const STATUS: &str = "\
+Examples:
+  destrier status --watch                        again every 2 seconds
+  destrier status --json --watch=5               a line of JSON every 5 seconds
+  destrier status --json | jq .workers[].state
+
+Fields of the JSON are only ever added; its `schema_version` is raised when one goes.";
+
 const EXPLAIN: &str = "\
 Examples:
   destrier auth explain GET /admin/users
@@ -86,17 +94,8 @@ pub enum Command {
     /// Check the configuration and the files it names; shows every error
     Check(ConfigArgs),
     /// Show what runs now
-    Status {
-        /// Which master
-        #[command(flatten)]
-        master: MasterArgs,
-        /// As JSON
-        #[arg(long)]
-        json: bool,
-        /// What every thread of every Python worker does now
-        #[arg(long)]
-        stacks: bool,
-    },
+    #[command(after_help = STATUS)]
+    Status(StatusArgs),
     /// Show what a reload would change, and change nothing; exits 0 when that is nothing, 2 when it is something
     #[command(after_help = PLAN)]
     Plan {
@@ -175,6 +174,26 @@ pub enum Command {
         #[command(subcommand)]
         command: UserCommand,
     },
+}
+
+/// `destrier status`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct StatusArgs {
+    /// Which master
+    #[command(flatten)]
+    pub master: MasterArgs,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+    /// What every thread of every Python worker does now
+    #[arg(long)]
+    pub stacks: bool,
+    /// Again and again, every so many seconds, until interrupted [default: 2]
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "2", value_parser = clap::value_parser!(u64).range(1..=86400), conflicts_with = "stacks")]
+    pub watch: Option<u64>,
+    /// The JSON Schema of the JSON instead; no master is asked
+    #[arg(long, conflicts_with_all = ["json", "stacks", "watch"])]
+    pub schema: bool,
 }
 
 /// Which master: the one that was started with this configuration.

@@ -13,6 +13,7 @@ pub mod channel;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod figures;
 pub mod http;
 pub mod interpreter;
 pub mod key_files;

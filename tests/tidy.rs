@@ -159,11 +159,11 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
         ],
         &["nix", "jsonwebtoken"],
     ),
-    // `auth`: whose token opens the metrics. `master`: the types of what it says of itself, the document of `destrier status`, so that
+    // `auth`: whose token opens the metrics. `figures`: what the page is told. `master`: the types of what it says of itself, the document of `destrier status`, so that
     // both tell the same; nothing of it is called. `scoreboard`: what workers do. `sys`: the clock, and what the kernel knows of processes.
     (
         "admin",
-        &["auth", "master", "scoreboard", "sys"],
+        &["auth", "figures", "master", "scoreboard", "sys"],
         &["nix", "jsonwebtoken", "SystemTime"],
     ),
     // `admin`: what it answers monitoring with. `auth`: whether what was fetched can be used, by the code that the workers use it with. `channel`: orders. `config`: what is
@@ -224,6 +224,21 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
             "jsonwebtoken",
             "sqlx",
             "std::thread",
+        ],
+    ),
+    // What came between looks at counters: both the page and `destrier top` tell it. It reads nothing by itself.
+    (
+        "figures",
+        &[],
+        &[
+            "nix",
+            "tokio",
+            "tracing",
+            "std::fs",
+            "std::net",
+            "std::os",
+            "Instant",
+            "SystemTime",
         ],
     ),
     // What may be typed, not what is done about it.

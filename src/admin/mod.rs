@@ -1,13 +1,17 @@
-//! What monitoring is answered: probes for those who decide about the server, metrics for those who watch it. In the agent, so that
-//! nothing that is asked here costs a worker or the master more than a message.
+//! What monitoring is answered: probes for those who decide about the server, metrics for those who watch it, a page for people. In the
+//! agent, so that nothing that is asked here costs a worker or the master more than a message.
 
 mod access;
+mod dashboard;
 mod metrics;
 mod openmetrics;
+mod page;
 mod probes;
 mod processes;
 mod routes;
+mod sample;
 mod server;
+mod timeline;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -15,6 +19,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+
+use dashboard::Dashboard;
+pub use timeline::Timeline;
 
 use crate::auth::Guard;
 use crate::master::Status;
@@ -37,6 +44,8 @@ pub struct Setting {
     pub ready_min: u16,
     /// What a request for metrics over TCP is judged by; absent: no token is needed.
     pub guard: Option<Arc<Guard>>,
+    /// What has happened last, oldest first: the JSON of events of `destrier status`.
+    pub events: Vec<String>,
 }
 
 /// A socket that listens, non-blocking.
@@ -52,12 +61,22 @@ pub struct Socket {
 /// answer of the master.
 pub type Question = oneshot::Sender<Arc<str>>;
 
-/// Begins to answer, within a runtime of tokio. Returns the questions for the master.
+/// What goes on while questions are answered.
+#[derive(Debug)]
+pub struct Opened {
+    /// The questions for the master.
+    pub questions: mpsc::Receiver<Question>,
+    /// Where what has happened is put up.
+    pub timeline: Timeline,
+}
+
+/// Begins to answer, within a runtime of tokio.
 ///
 /// # Errors
 /// A socket that cannot be used.
-pub fn start(setting: Setting) -> io::Result<mpsc::Receiver<Question>> {
+pub fn start(setting: Setting) -> io::Result<Opened> {
     let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
+    let timeline = Timeline::new(setting.events);
     // Its descriptor was closed after the fork, so it must never be let go.
     let scoreboard: &'static Scoreboard = Box::leak(Box::new(setting.scoreboard));
     let desk = Arc::new(Desk {
@@ -66,12 +85,16 @@ pub fn start(setting: Setting) -> io::Result<mpsc::Receiver<Question>> {
         ready_min: setting.ready_min,
         guard: setting.guard,
         processes: processes::Processes::default(),
+        dashboard: Dashboard::new(timeline.clone()),
     });
     for Socket { is_tcp, socket } in setting.sockets {
         let listener = server::Listener::new(socket, is_tcp)?;
         tokio::spawn(server::serve(listener, routes::router(&desk, is_tcp)));
     }
-    Ok(asked)
+    Ok(Opened {
+        questions: asked,
+        timeline,
+    })
 }
 
 /// Where every request comes to.
@@ -82,6 +105,7 @@ struct Desk {
     ready_min: u16,
     guard: Option<Arc<Guard>>,
     processes: processes::Processes,
+    dashboard: Dashboard,
 }
 
 impl Desk {

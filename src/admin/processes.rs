@@ -38,10 +38,15 @@ impl Processes {
         {
             return usages.clone();
         }
-        let usages: Vec<Usage> = workers.iter().map(usage).collect();
+        let usages = of_now(workers);
         *known = Some((now, usages.clone()));
         usages
     }
+}
+
+/// Of these, as it is now.
+pub(super) fn of_now(workers: &[WorkerStatus]) -> Vec<Usage> {
+    workers.iter().map(usage).collect()
 }
 
 fn usage(worker: &WorkerStatus) -> Usage {

@@ -10,14 +10,14 @@ use axum::routing::get;
 use axum::{Router, middleware};
 
 use super::probes::{self, Probe, Verdict};
-use super::{Desk, access, metrics, openmetrics};
+use super::{Desk, access, dashboard, metrics, openmetrics, page};
 use crate::sys::clock;
 
 /// The type of JSON.
 pub(super) const JSON: [(HeaderName, &str); 1] = [(CONTENT_TYPE, "application/json")];
 
 /// Nobody keeps an answer: it is of now.
-const NO_STORE: [(HeaderName, &str); 1] = [(CACHE_CONTROL, "no-store")];
+pub(super) const NO_STORE: [(HeaderName, &str); 1] = [(CACHE_CONTROL, "no-store")];
 
 const TEXT: [(HeaderName, &str); 1] = [(CONTENT_TYPE, "text/plain; charset=utf-8")];
 
@@ -25,6 +25,7 @@ const TEXT: [(HeaderName, &str); 1] = [(CONTENT_TYPE, "text/plain; charset=utf-8
 pub(super) fn router(desk: &Arc<Desk>, is_tcp: bool) -> Router {
     let mut watched = Router::new()
         .route("/metrics", get(scrape))
+        .route("/events", get(dashboard::watch))
         .with_state(Arc::clone(desk));
     if let Some(guard) = desk.guard.as_ref().filter(|_| is_tcp) {
         let judge = middleware::from_fn_with_state(Arc::clone(guard), access::judge);
@@ -36,6 +37,8 @@ pub(super) fn router(desk: &Arc<Desk>, is_tcp: bool) -> Router {
         .route("/startupz", get(started))
         .with_state(Arc::clone(desk))
         .merge(watched)
+        // What it shows comes from `/events`: the page itself says nothing of this server.
+        .merge(page::router())
 }
 
 async fn live(State(desk): State<Arc<Desk>>, RawQuery(query): RawQuery) -> Response {

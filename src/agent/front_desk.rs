@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::admin::{self, Question};
+use crate::admin::{self, Opened, Question, Timeline};
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct FrontDesk {
     /// None where nobody can ask.
     questions: Option<mpsc::Receiver<Question>>,
+    /// Where what has happened is put up.
+    timeline: Option<Timeline>,
     /// Those who wait for the answer that was asked for.
     waiting: Vec<Question>,
 }
@@ -22,8 +24,18 @@ impl FrontDesk {
     /// # Errors
     /// A socket that cannot be used.
     pub(super) fn open(setting: Option<admin::Setting>) -> io::Result<Self> {
+        let opened = setting.map(admin::start).transpose()?;
+        let (questions, timeline) = opened
+            .map(
+                |Opened {
+                     questions,
+                     timeline,
+                 }| (questions, timeline),
+            )
+            .unzip();
         Ok(Self {
-            questions: setting.map(admin::start).transpose()?,
+            questions,
+            timeline,
             waiting: Vec::new(),
         })
     }
@@ -53,6 +65,13 @@ impl FrontDesk {
         !is_asked
     }
 
+    /// The master has told what has happened.
+    pub(super) fn happened(&self, document: String) {
+        if let Some(timeline) = &self.timeline {
+            timeline.put_up(document);
+        }
+    }
+
     /// The master has answered.
     pub(super) fn answer(&mut self, document: String) {
         let document: Arc<str> = document.into();
@@ -73,6 +92,7 @@ mod tests {
         let (_sender, questions) = mpsc::channel(1);
         let mut desk = FrontDesk {
             questions: Some(questions),
+            timeline: None,
             waiting: Vec::new(),
         };
         let (first, heard_by_first) = oneshot::channel();
@@ -90,6 +110,7 @@ mod tests {
     async fn whoever_has_left_is_forgotten_and_the_master_is_not_asked_again_for_it() {
         let mut desk = FrontDesk {
             questions: None,
+            timeline: None,
             waiting: Vec::new(),
         };
         for place in 0..10 {

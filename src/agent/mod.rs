@@ -189,6 +189,7 @@ async fn keep_fresh(
             order = master.next() => match order {
                 Some(ToAgent::Wanted { feed }) => wish(feed, &mut keepers, &mut master).await,
                 Some(ToAgent::Status { document }) => desk.answer(document),
+                Some(ToAgent::Event { document }) => desk.happened(document),
                 Some(ToAgent::ReopenLogs) => {
                     if let Err(error) = logging::reopen() {
                         tracing::error!(%error, "agent: cannot open the log file anew, the old one stays in use");

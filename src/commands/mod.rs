@@ -40,16 +40,8 @@ pub fn execute<A: App>(cli: &Cli, app: A) -> Result<ExitCode, CommandError> {
         Command::Run(args) if args.preflight => preflight::run(args).map(|()| ExitCode::Success),
         Command::Run(args) => run::run(args, app),
         Command::Check(args) => check::run(args).map(|()| ExitCode::Success),
-        Command::Status {
-            master,
-            json,
-            stacks: true,
-        } => stacks::run(master, *json),
-        Command::Status {
-            master,
-            json,
-            stacks: false,
-        } => status::run(master, *json),
+        Command::Status(args) if args.stacks => stacks::run(&args.master, args.json),
+        Command::Status(args) => status::run(args),
         Command::Plan { master, json } => plan::run(master, *json),
         Command::Reload(args) => ask::run(args, &Request::Reload {}),
         Command::Upgrade { master, binary } => upgrade::run(master, binary.as_deref()),

@@ -295,6 +295,7 @@ fn admin_setting(assignment: AdminAssignment) -> Option<admin::Setting> {
         sockets,
         scoreboard,
         ready_min,
+        events,
         guard,
         keys,
     } = assignment;
@@ -321,6 +322,7 @@ fn admin_setting(assignment: AdminAssignment) -> Option<admin::Setting> {
         scoreboard,
         ready_min,
         guard,
+        events,
     })
 }
 

@@ -1,39 +1,85 @@
-//! `destrier status`: what runs now, as a table or as JSON.
+//! `destrier status`: what runs now, as a table or as JSON, once or again and again.
 
+use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use comfy_table::{Table, presets};
+use comfy_table::{CellAlignment, Table, presets};
 
 use super::{CommandError, ExitCode};
-use crate::cli::MasterArgs;
+use crate::cli::{MasterArgs, StatusArgs};
 use crate::master::control::{Answer, Request};
 use crate::master::{
     AgentStatus, DeathStatus, FeedCondition, FeedStatus, RequestStatus, Status, StopPhase,
     TemplateStatus, WorkerStatus,
 };
+use crate::sys::poll;
 
 /// Deaths that are shown to people; `--json` has all that are remembered.
 const DEATHS_SHOWN: usize = 5;
 
+/// Back to the first place of a terminal, and everything behind it gone: nothing flickers where most stays the same.
+const ANEW: &str = "\x1b[H\x1b[J";
+
 /// Asks and shows.
-pub(super) fn run(master: &MasterArgs, json: bool) -> Result<ExitCode, CommandError> {
-    let status = match super::ask::ask(master, &Request::Status {})? {
-        Answer::Status(status) => status,
-        Answer::Done(message) | Answer::Failed(message) => {
-            return Err(CommandError::failure(message));
-        }
-        Answer::Plan(_) | Answer::Stacks(_) => {
-            return Err(CommandError::failure(super::ask::SOMETHING_ELSE));
-        }
-    };
-    let text = if json {
-        serde_json::to_string_pretty(&status).unwrap_or_default() + "\n"
-    } else {
-        shown(&status)
-    };
-    super::print(&text)?;
+pub(super) fn run(args: &StatusArgs) -> Result<ExitCode, CommandError> {
+    if args.schema {
+        let schema = schemars::schema_for!(Status);
+        super::print(&format!("{:#}\n", schema.to_value()))?;
+        return Ok(ExitCode::Success);
+    }
+    match args.watch {
+        Some(seconds) => watch(args, Duration::from_secs(seconds))?,
+        None => super::print(&text(&ask(&args.master)?, args.json))?,
+    }
     Ok(ExitCode::Success)
+}
+
+/// What the master says.
+pub(super) fn ask(master: &MasterArgs) -> Result<Status, CommandError> {
+    match super::ask::ask(master, &Request::Status {})? {
+        Answer::Status(status) => Ok(*status),
+        Answer::Done(message) | Answer::Failed(message) => Err(CommandError::failure(message)),
+        Answer::Plan(_) | Answer::Stacks(_) => {
+            Err(CommandError::failure(super::ask::SOMETHING_ELSE))
+        }
+    }
+}
+
+fn text(status: &Status, json: bool) -> String {
+    if json {
+        serde_json::to_string_pretty(status).unwrap_or_default() + "\n"
+    } else {
+        shown(status)
+    }
+}
+
+/// Until whoever reads has seen enough, or there is no master any more. A terminal shows the last one; a file or a program gets all, JSON
+/// as one line each.
+fn watch(args: &StatusArgs, every: Duration) -> Result<(), CommandError> {
+    let is_terminal = io::stdout().is_terminal();
+    loop {
+        let status = ask(&args.master)?;
+        let text = match (args.json, is_terminal) {
+            (true, _) => serde_json::to_string(&status).unwrap_or_default() + "\n",
+            (false, true) => format!("{ANEW}{}", shown(&status)),
+            (false, false) => shown(&status) + "\n",
+        };
+        let mut stdout = io::stdout().lock();
+        match stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush())
+        {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            Err(error) => {
+                let reason = format!("cannot write to standard output: {error}");
+                return Err(CommandError::failure(reason));
+            }
+        }
+        // There is nothing but the time to wait for.
+        let _woken_early = poll::wait(&[], Some(every));
+    }
 }
 
 fn shown(status: &Status) -> String {
@@ -236,6 +282,10 @@ fn in_words(request: &RequestStatus) -> String {
     format!("{} {} {age}", request.method, request.path)
 }
 
+/// The columns of the workers that hold words, not numbers.
+const STATE_COLUMN: usize = 4;
+const LAST_COLUMN: usize = 11;
+
 fn workers(status: &Status) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -274,8 +324,11 @@ fn workers(status: &Status) -> String {
             oldest.unwrap_or_default(),
         ]);
     }
-    for column in table.column_iter_mut() {
+    for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));
+        if ![STATE_COLUMN, LAST_COLUMN].contains(&index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
     }
     table.trim_fmt()
 }

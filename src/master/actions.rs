@@ -249,14 +249,6 @@ impl Master {
         }
     }
 
-    pub(super) fn note_replacement(&mut self, id: WorkerId, reason: &str, end: WorkerEnd) {
-        if let Some(hand) = self.crew.get_mut(id) {
-            hand.replaced_for.get_or_insert(end);
-            let pid = hand.pid.number();
-            tracing::info!(worker = id.0, pid, reason, "worker shall be replaced");
-        }
-    }
-
     fn tell_to_go(&mut self, id: WorkerId) {
         if let Some(hand) = self.crew.get_mut(id) {
             hand.told_to_go = true;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::status::RequestStatus;
@@ -14,7 +15,7 @@ use crate::sys::process::Ending;
 const NAMED_MAX: usize = 16;
 
 /// A worker that died, as `destrier status` tells it. Fields are only ever added; times are in seconds.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct DeathStatus {
     /// Since it died.
     pub ago: f64,

@@ -9,6 +9,7 @@ use super::crew::Hand;
 use super::death_report::{DeathReport, DeathStatus, KeptDeath, OutOfMemory, kill_word};
 use super::ledger::WorkerEnd;
 use super::suspects::{Named, Suspects};
+use super::timeline::News;
 use crate::scoreboard::Blocked;
 use crate::supervisor::{KillReason, Now, WorkerId};
 use crate::sys::clock;
@@ -137,6 +138,7 @@ impl Master {
             let end = WorkerEnd::of_death(&report, self.was_ready(id));
             self.ledger.worker_ended(end);
             self.tell_death(&report, &words);
+            self.happened(News::death(&report, end, &words));
             if !self.supervisor.is_degraded() {
                 tell_last_words(&hand, &report);
             }

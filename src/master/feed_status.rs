@@ -1,5 +1,6 @@
 //! What keys and deny lists are in force, where they come from and how old they are, for `destrier status`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Master, Pinned};
@@ -7,7 +8,7 @@ use crate::config::{Feed, Fetch};
 use crate::sys::clock;
 
 /// The process that fetches.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct AgentStatus {
     /// Its process; null while none runs.
     pub pid: Option<u32>,
@@ -18,7 +19,7 @@ pub struct AgentStatus {
 }
 
 /// A key file, a key set that is fetched, a deny list.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct FeedStatus {
     /// `keys`, `signing-key`, `deny-list`, `certificate` or `client-authorities`.
     pub purpose: String,
@@ -43,7 +44,7 @@ pub struct FeedStatus {
 }
 
 /// Whether it counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FeedCondition {
     /// It does.
@@ -55,7 +56,7 @@ pub enum FeedCondition {
 }
 
 /// What went wrong.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct FeedFailure {
     /// Why, the last time.
     pub reason: String,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::death_report::{DeathReport, OutOfMemory};
+use super::timeline::Timeline;
 use crate::supervisor::{KillReason, Now};
 use crate::sys::process::Ending;
 
@@ -17,6 +18,8 @@ pub(super) struct Ledger {
     upgrades: BTreeMap<UpgradeEnd, u64>,
     /// Since when the generation that serves does.
     pub(super) serving_since: Now,
+    /// What has happened last.
+    pub(super) timeline: Timeline,
 }
 
 /// Why a worker is no more, or is replaced.

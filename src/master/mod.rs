@@ -27,6 +27,7 @@ mod status;
 mod stop;
 mod suspects;
 mod template;
+mod timeline;
 mod unwell;
 mod upgrade;
 mod watched_paths;
@@ -64,11 +65,12 @@ pub use socket_path::SocketPathError;
 use stacks::Questions;
 pub use stacks::{Stacks, StacksOutcome, StacksStatus, ThreadStack, WorkerStacks};
 pub use status::{
-    ListenerStatus, MemoryStatus, PythonStatus, ReloadStatus, RequestStatus, Status, StopPhase,
-    StopStatus, ThreadsStatus, Totals, WorkerStatus,
+    LatencyStatus, ListenerStatus, MemoryStatus, PythonStatus, ReloadStatus, RequestStatus,
+    SCHEMA_VERSION, Status, StopPhase, StopStatus, ThreadsStatus, Totals, WorkerStatus,
 };
 use template::Templates;
 pub use template::{RunTemplate, TemplateAssignment, TemplateStatus};
+pub use timeline::EventStatus;
 use upgrade::Upgrade;
 pub use upgrade::{
     KnownGenerations, Offer, OfferError, Program, STATE_VERSION, StateError, Takeover,
@@ -331,7 +333,9 @@ impl Master {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             let now = self.now();
+            self.note_event(&event);
             for action in self.supervisor.handle(now, event) {
+                self.note_action(&action);
                 self.perform(action, &mut events);
             }
             self.close_unused_slots();

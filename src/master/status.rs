@@ -3,19 +3,28 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AgentStatus, DeathStatus, FeedStatus, Master, ReloadOutcome, TemplateStatus};
+use super::{
+    AgentStatus, DeathStatus, EventStatus, FeedStatus, Master, ReloadOutcome, TemplateStatus,
+};
 use crate::config::WorkerCount;
-use crate::scoreboard::RequestInFlight;
+use crate::scoreboard::{Latency, RequestInFlight};
 use crate::supervisor::{WorkerId, WorkerView};
 use crate::sys::machine::Processors;
 use crate::sys::process::ProcessId;
 use crate::sys::{clock, process_memory};
 
+/// The version of the shape of [`Status`]. Fields are added without another one; it is raised when one goes or means something else.
+pub const SCHEMA_VERSION: u32 = 1;
+
 /// The answer to `status`. Fields are only ever added; times are in seconds.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
+    /// Of this document: 1.
+    #[serde(default)]
+    pub schema_version: u32,
     /// destrier's own.
     pub version: String,
     /// The master.
@@ -51,6 +60,9 @@ pub struct Status {
     pub last_reload: Option<ReloadStatus>,
     /// What was done since the start, by all workers.
     pub totals: Totals,
+    /// How long requests took; absent where monitoring asks.
+    #[serde(default)]
+    pub latency: Option<LatencyStatus>,
     /// How many workers ended, or were replaced, for each reason.
     #[serde(default)]
     pub worker_ends: BTreeMap<String, u64>,
@@ -74,10 +86,36 @@ pub struct Status {
     /// The last workers that died, newest first.
     #[serde(default)]
     pub deaths: Vec<DeathStatus>,
+    /// What has happened last, newest first.
+    #[serde(default)]
+    pub events: Vec<EventStatus>,
+}
+
+/// How long requests took since the start, from the end of their head to the end of their answer: a histogram.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct LatencyStatus {
+    /// The upper bound of each bucket but the last one, which has none.
+    pub bounds: Vec<f64>,
+    /// How many requests fell into each bucket.
+    pub counts: Vec<u64>,
+    /// All durations together.
+    pub sum: f64,
+}
+
+impl LatencyStatus {
+    fn new(latency: &Latency) -> Self {
+        let Latency { buckets, sum } = latency;
+        let bounds = (0..buckets.len()).filter_map(Latency::bound);
+        Self {
+            bounds: bounds.map(|bound| bound.as_secs_f64()).collect(),
+            counts: buckets.to_vec(),
+            sum: sum.as_secs_f64(),
+        }
+    }
 }
 
 /// A Python application.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct PythonStatus {
     /// `MODULE:ATTRIBUTE`.
     pub application: String,
@@ -86,7 +124,7 @@ pub struct PythonStatus {
 }
 
 /// A stop.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct StopStatus {
     /// Whether it still serves.
     pub phase: StopPhase,
@@ -97,7 +135,7 @@ pub struct StopStatus {
 }
 
 /// The phases of a stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum StopPhase {
     /// `workers.drain_delay`: it is not ready any more, but serves.
@@ -107,7 +145,7 @@ pub enum StopPhase {
 }
 
 /// A listener.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ListenerStatus {
     /// As configured.
     pub bind: String,
@@ -116,7 +154,7 @@ pub struct ListenerStatus {
 }
 
 /// A reload that is over.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ReloadStatus {
     /// How long ago it ended.
     pub ago: f64,
@@ -127,7 +165,7 @@ pub struct ReloadStatus {
 }
 
 /// What was done since the start.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Totals {
     /// Connections accepted.
     pub connections: u64,
@@ -149,7 +187,7 @@ pub struct Totals {
 }
 
 /// The threads of a Python application.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 pub struct ThreadsStatus {
     /// All of a worker.
     pub all: u64,
@@ -158,7 +196,7 @@ pub struct ThreadsStatus {
 }
 
 /// A worker.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerStatus {
     /// Its number; never used twice.
     pub worker: u64,
@@ -200,7 +238,7 @@ pub struct WorkerStatus {
 }
 
 /// What a worker holds in memory.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct MemoryStatus {
     /// Its resident set in bytes; what it shares with others counts in full.
     pub rss: u64,
@@ -210,7 +248,7 @@ pub struct MemoryStatus {
 }
 
 /// A request in flight.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RequestStatus {
     /// Its `X-Request-Id`.
     pub id: String,
@@ -257,10 +295,13 @@ impl Master {
         }
         self.weigh_templates(&mut status.templates);
         status.deaths = self.deaths.statuses(self.now());
+        status.events = self.ledger.timeline.events().rev().cloned().collect();
+        let tally = self.scoreboard.tally();
+        status.latency = tally.map(|tally| LatencyStatus::new(&tally.latency));
         status
     }
 
-    /// Without what must be asked of the kernel, the requests in flight and the deaths: monitoring asks often.
+    /// Without what must be asked of the kernel, the requests in flight, the deaths and the events: monitoring asks often.
     pub(super) fn brief_status(&self) -> Status {
         let now = self.now();
         let seats: Vec<usize> = self.crew.iter().map(|(_, hand)| hand.seat).collect();
@@ -273,6 +314,7 @@ impl Master {
         let wanted = self.supervisor.wanted();
         let listeners = self.listeners.describe().into_iter();
         Status {
+            schema_version: SCHEMA_VERSION,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: ProcessId::own().number(),
             uptime: self.now().as_secs_f64(),
@@ -310,6 +352,7 @@ impl Master {
                 blocked: counters.blocked,
                 overloaded: counters.overloaded,
             },
+            latency: None,
             worker_ends: self.ledger.ends(),
             reloads: self.ledger.reloads(),
             upgrades: self.ledger.upgrades(),
@@ -322,6 +365,7 @@ impl Master {
                 .filter_map(|worker| self.worker_status(&worker))
                 .collect(),
             deaths: Vec::new(),
+            events: Vec::new(),
         }
     }
 

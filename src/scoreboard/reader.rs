@@ -171,6 +171,14 @@ impl Scoreboard {
         }
     }
 
+    /// Every seat on which a worker sits.
+    pub fn views(&self) -> impl Iterator<Item = SeatView> {
+        let used = self.word(layout::SEATS_USED).load(Relaxed);
+        let seats = 0..usize::try_from(used).unwrap_or(0).min(layout::SEATS);
+        let taken = seats.filter(|seat| self.figure(*seat, Figure::Pid).load(Relaxed) != 0);
+        taken.map(|seat| self.view(seat))
+    }
+
     fn cause(&self, seat: usize, testimony: Testimony) -> Cause {
         match testimony {
             Testimony::AnotherThread => Cause::AnotherThread,

@@ -96,12 +96,21 @@ fn help_of_what_asks_the_master() {
     Usage: destrier status [OPTIONS]
 
     Options:
-      -c, --config <FILE>  The configuration file it runs with [default: destrier.toml here, else
-                           /etc/destrier/destrier.toml]
-          --json           As JSON
-          --stacks         What every thread of every Python worker does now
-      -h, --help           Print help
-      -V, --version        Print version
+      -c, --config <FILE>      The configuration file it runs with [default: destrier.toml here, else
+                               /etc/destrier/destrier.toml]
+          --json               As JSON
+          --stacks             What every thread of every Python worker does now
+          --watch[=<SECONDS>]  Again and again, every so many seconds, until interrupted [default: 2]
+          --schema             The JSON Schema of the JSON instead; no master is asked
+      -h, --help               Print help
+      -V, --version            Print version
+
+    Examples:
+      destrier status --watch                        again every 2 seconds
+      destrier status --json --watch=5               a line of JSON every 5 seconds
+      destrier status --json | jq .workers[].state
+
+    Fields of the JSON are only ever added; its `schema_version` is raised when one goes.
     "#);
     assert_snapshot!(place.run("upgrade --help"), @r#"
     exit 0

@@ -1,5 +1,8 @@
 //! `destrier status`, `reload`, `scale`, `stop`, `reopen`: with a master and without.
 
+use std::io::{BufRead, BufReader, Lines};
+use std::process::{Child, ChildStdout, Stdio};
+
 use insta::assert_snapshot;
 use serde_json::Value;
 
@@ -166,14 +169,74 @@ fn status_is_json_for_programs() {
         let fields = value.as_object().unwrap().keys();
         fields.cloned().collect::<Vec<_>>().join(" ")
     };
-    assert_snapshot!(fields(&status), @"version pid uptime state stop generation generation_age config control_socket workers_wanted workers_because listeners admin last_reload totals worker_ends reloads upgrades agent feeds workers deaths");
+    assert_snapshot!(fields(&status), @"schema_version version pid uptime state stop generation generation_age config control_socket workers_wanted workers_because listeners admin last_reload totals latency worker_ends reloads upgrades agent feeds workers deaths events");
     assert_snapshot!(fields(&status["workers"][0]), @"worker pid slot generation state uptime connections in_flight queued requests replaced_for probe_failure memory requests_in_flight");
     assert_snapshot!(fields(&status["listeners"][0]), @"bind address");
+    assert_snapshot!(fields(&status["latency"]), @"bounds counts sum");
+    assert_snapshot!(fields(&status["events"][0]), @"number at kind reason worker slot generation message");
     assert_snapshot!(fields(&status["totals"]), @"connections requests by_status_class refused audited blocked overloaded");
     assert_eq!(status["last_reload"], Value::Null);
     server.reload();
     let status: Value = serde_json::from_str(&asked(&server, ["status", "--json"]).data()).unwrap();
     assert_snapshot!(fields(&status["last_reload"]), @"ago generation error");
+}
+
+/// A watch of the status as JSON.
+fn watching(server: &Server) -> (Child, Lines<BufReader<ChildStdout>>) {
+    let mut command = command::command(&command::destrier());
+    command.args(["status", "--json", "--watch=1", "-c"]);
+    command.arg(server.config.file());
+    command.stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    (child, lines)
+}
+
+#[test]
+fn status_is_told_again_and_again_until_nobody_reads_or_there_is_no_master() {
+    let server = Setup::new().start();
+    let (mut child, mut lines) = watching(&server);
+    let mut uptime = || {
+        let line = lines.next().unwrap().unwrap();
+        let status: Value = serde_json::from_str(&line).unwrap();
+        status["uptime"].as_f64().unwrap()
+    };
+    let (first, second) = (uptime(), uptime());
+    assert!(second - first > 0.9, "{first} and {second}");
+    drop(lines);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let (mut child, lines) = watching(&server);
+    asked(&server, ["stop"]).data();
+    drop(lines.last());
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+}
+
+/// Where this fails the shape has changed: `destrier status --schema > docs/status.schema.json`, and another `SCHEMA_VERSION` where
+/// something has gone.
+#[test]
+fn the_schema_in_the_documents_is_that_of_the_status() {
+    let place = Place::new();
+    let schema = place.run("status --schema").data();
+    let shown = include_str!("../../docs/status.schema.json");
+    assert_eq!(schema, shown);
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    let server = Setup::new().start();
+    let status: Value = serde_json::from_str(&asked(&server, ["status", "--json"]).data()).unwrap();
+    for (name, properties) in [
+        (&status, &schema["properties"]),
+        (
+            &status["workers"][0],
+            &schema["$defs"]["WorkerStatus"]["properties"],
+        ),
+        (
+            &status["events"][0],
+            &schema["$defs"]["EventStatus"]["properties"],
+        ),
+    ] {
+        for field in name.as_object().unwrap().keys() {
+            assert!(properties.get(field).is_some(), "{field}");
+        }
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod compression;
 mod connections;
 mod control;
 mod crash;
+mod dashboard;
 mod early_hints;
 mod forensics;
 mod guard;

@@ -1,9 +1,10 @@
 """Holds the examples against what their READMEs promise: check.py WHEEL [NAME…]"""
 
+import http.client
 import re
 import sys
 
-from support import Example, check, equal, postgres
+from support import ROOT, Example, blocks, check, equal, postgres
 
 PASSWORD = "correct horse battery"
 
@@ -85,7 +86,29 @@ def django(wheel):
             django_site(site)
 
 
-def small(name, wheel):
+def five_minutes(wheel):
+    """A site that `startproject` has made goes the way of the first section of the README."""
+    site = Example("five-minutes", wheel, is_empty=True)
+    setup = "python3 -m venv .venv; .venv/bin/pip install django~=5.2.0; .venv/bin/django-admin startproject mysite ."
+    site.run("bash", "-euc", setup + "; .venv/bin/python manage.py migrate")
+    readme, heading = ROOT / "README.md", "## From `runserver` to production in five minutes\n"
+    first, second = blocks(readme, "shell", heading)
+    with site.after(first):
+        page = site.get("/")
+        check(page.status == 200 and "The install worked successfully" in page.text, page.text)
+    with open(site.folder / "mysite/settings.py", "a") as settings:
+        settings.write('DEBUG = False\nALLOWED_HOSTS = ["127.0.0.1"]\nSTATIC_ROOT = BASE_DIR / "static"\n')
+    (configuration,) = blocks(readme, "toml", heading)
+    (site.folder / "destrier.toml").write_text(configuration)
+    with site.after(second):
+        equal(site.get("/").status, 404)
+        page = site.get("/admin/login/")
+        equal(page.status, 200)
+        equal(site.get(re.search(r'<link rel="stylesheet" href="([^"]+)"', page.text)[1]).status, 200)
+        site.reloads("mysite/wsgi.py", "get_wsgi_application()", "get_no_application()")
+
+
+def small(name, wheel, more=lambda site, token: None):
     """Flask and FastAPI: the same little application."""
     site = Example(name, wheel)
     with site.serving():
@@ -97,6 +120,7 @@ def small(name, wheel):
         equal(site.get("/me", anna).json(), {"name": "Anna", "roles": ["editor"]})
         equal(site.get("/report", anna).json(), {"visitors": 42})
         equal(site.get("/report", bert).json(403)["code"], "permission_denied")
+        more(site, anna)
         site.reloads("app.py", "import destrier", "import destrierr")
         equal(site.get("/me", bert).json(), {"name": "Bert", "roles": ["reader"]})
 
@@ -105,8 +129,27 @@ def flask(wheel):
     small("flask", wheel)
 
 
-EXAMPLES = {"django": django, "flask": flask}
+def fastapi(wheel):
+    small("fastapi", wheel, chat)
+
+
+def chat(site, token):
+    headers = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="}
+    equal(site.get("/chat", headers=headers).status, 401)
+    connection = http.client.HTTPConnection(site.address, timeout=30)
+    connection.request("GET", "/chat", headers={**headers, "Sec-WebSocket-Protocol": f"bearer, {token}"})
+    response = connection.sock.makefile("rb")
+    head = list(iter(response.readline, b"\r\n"))
+    equal(head[0].split()[1], b"101")
+    check(b"sec-websocket-protocol: bearer\r\n" in [line.lower() for line in head], head)
+    # A whole text, not masked, of so many bytes.
+    greeting = b"hello, Anna"
+    equal(response.read(2 + len(greeting)), bytes([0x81, len(greeting)]) + greeting)
+    connection.close()
+
+
+EXAMPLES = {"five-minutes": five_minutes, "django": django, "flask": flask, "fastapi": fastapi}
 wheel, *names = sys.argv[1:]
 for name in names or EXAMPLES:
     EXAMPLES[name](wheel)
-    print(f"examples/{name}: set up as its README says, and as it should be", flush=True)
+    print(f"{name}: set up as its README says, and as it should be", flush=True)

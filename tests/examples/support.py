@@ -36,13 +36,22 @@ class Answer:
         return json.loads(self.text)
 
 
-class Example:
-    """A copy of an example in target/examples."""
+def blocks(document, language, heading=""):
+    """The blocks of code in a language that stand in a document, or in its section of that heading."""
+    text = document.read_text().partition(heading)[2].partition("\n## ")[0] if heading else document.read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
-    def __init__(self, name, wheel):
+
+class Example:
+    """A copy of an example in target/examples, or an empty folder there."""
+
+    def __init__(self, name, wheel, is_empty=False):
         self.folder = ROOT / "target/examples" / name
         shutil.rmtree(self.folder, ignore_errors=True)
-        shutil.copytree(ROOT / "examples" / name, self.folder)
+        if is_empty:
+            self.folder.mkdir(parents=True)
+        else:
+            shutil.copytree(ROOT / "examples" / name, self.folder)
         constraint = self.folder.with_suffix(".constraint")
         constraint.write_text(f"destrier @ {Path(wheel).resolve().as_uri()}\n")
         with socket.socket() as free:
@@ -71,9 +80,14 @@ class Example:
 
     @contextmanager
     def serving(self, block=0):
-        """As the block of that number of the README says, whose last line runs the server."""
-        blocks = re.findall(r"^```sh\n(.*?)^```$", (self.folder / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-        setup, _, run = blocks[block].strip().rpartition("\n")
+        """As the block of that number of the README says."""
+        with self.after(blocks(self.folder / "README.md", "sh")[block]):
+            yield
+
+    @contextmanager
+    def after(self, script):
+        """A script whose last line runs the server."""
+        setup, _, run = script.strip().rpartition("\n")
         self.run("bash", "-euc", setup + "\nexport -p >.exported")
         with open(self.folder / "log", "w") as log:
             process = subprocess.Popen(["bash", "-c", f". ./.exported; exec {run}"], cwd=self.folder, env=self.environment, stderr=log)

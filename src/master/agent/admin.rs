@@ -28,6 +28,8 @@ pub struct AdminAssignment {
     pub scoreboard: Arc<Scoreboard>,
     /// `health.ready_min`.
     pub ready_min: u16,
+    /// What has happened last, oldest first, as [`ToAgent::Event`] tells what comes next.
+    pub events: Vec<String>,
     /// What a token for the metrics is judged by; absent: none is needed.
     pub guard: Option<AdminGuard>,
     /// A sealed file with what the keys of `admin.issuer` have come to, where they have changed since they were read.
@@ -87,19 +89,33 @@ impl Master {
             sockets: sockets.collect::<std::io::Result<_>>()?,
             scoreboard: Arc::clone(&self.scoreboard),
             ready_min: setting.ready_min,
+            events: self
+                .ledger
+                .timeline
+                .events()
+                .map(|event| serde_json::to_string(event).unwrap_or_default())
+                .collect(),
             guard: monitored.and_then(|pinned| pinned.loaded.admin_guard.clone()),
             keys: keys.map(OwnedFd::try_clone).transpose()?,
         })
     }
 
+    /// Whether it listens.
+    fn agent_has_read(&self) -> bool {
+        let process = self.agent.process.as_ref();
+        process.is_some_and(|process| process.outgoing.len() < UNSENT_MAX)
+    }
+
+    /// Something has happened.
+    pub(in crate::master) fn tell_agent_event(&mut self, document: String) {
+        if self.agent_has_read() {
+            self.agent.tell(&ToAgent::Event { document });
+        }
+    }
+
     /// Monitoring asks.
     pub(super) fn tell_agent_status(&mut self) {
-        let has_read = self
-            .agent
-            .process
-            .as_ref()
-            .is_some_and(|process| process.outgoing.len() < UNSENT_MAX);
-        if !has_read {
+        if !self.agent_has_read() {
             return;
         }
         // A type of ours with string keys: serialising it into memory cannot fail.

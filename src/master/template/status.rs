@@ -1,12 +1,13 @@
 //! What is told of templates.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Master;
 use crate::sys::process_memory;
 
 /// The template of a generation of a Python application.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct TemplateStatus {
     /// Whose workers are forked from it.
     pub generation: u64,

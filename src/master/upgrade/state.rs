@@ -528,7 +528,7 @@ mod tests {
         deaths {"memory_kills":0,"reports":[],"suspects":{"7":{"name":{"method":"GET","path":"/report"},"deaths":[1],"forgotten":2,"is_blocked":false}},"untold":0,"next_summary":0}
         hangs {"looked":1,"suspects":{"2":{"busy_since":0,"until":1}}}
         memory {"looked":0,"held":{"2":{"rss":4096,"pss":null,"above":0,"was_below":false,"is_asked":true,"is_reported":false}},"is_blindness_told":false}
-        ledger {"ends":{},"reloads":{},"upgrades":{},"serving_since":0}
+        ledger {"ends":{},"reloads":{},"upgrades":{},"serving_since":0,"timeline":{"events":[],"last":0}}
         last_reload {"at":1,"result":{"Ok":1}}
         stop_callers []
         pid_file null
