@@ -28,6 +28,7 @@ const RUN: &str = "\
 Examples:
   destrier run -c /etc/mysite/destrier.toml
   destrier run wsgi:mysite.wsgi:application --bind 127.0.0.1:8000
+  destrier run asgi:app.main:app --bind 127.0.0.1:8000
 
 Signals: TERM stops when the requests in flight are done, INT and QUIT at once, HUP reloads, USR2 upgrades, USR1 opens the log anew.
 
@@ -207,10 +208,10 @@ pub struct MasterArgs {
 /// `destrier run`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct RunArgs {
-    /// Serve this Python application, as `wsgi:MODULE:ATTRIBUTE`, instead of `app.wsgi`; needs no configuration file: without one
-    /// every request may pass
+    /// Serve this Python application, as `wsgi:MODULE:ATTRIBUTE` or `asgi:MODULE:ATTRIBUTE`, instead of `app.wsgi` or `app.asgi`;
+    /// needs no configuration file: without one every request may pass
     #[arg(value_name = "APPLICATION", value_parser = application)]
-    pub application: Option<String>,
+    pub application: Option<ApplicationArg>,
     /// Which configuration
     #[command(flatten)]
     pub config: ConfigArgs,
@@ -222,12 +223,20 @@ pub struct RunArgs {
     pub resume: Option<i32>,
 }
 
-/// What comes after `wsgi:`.
-fn application(text: &str) -> Result<String, String> {
+/// A Python application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ApplicationArg {
+    /// What came after `wsgi:`.
+    Wsgi(String),
+    /// What came after `asgi:`.
+    Asgi(String),
+}
+
+fn application(text: &str) -> Result<ApplicationArg, String> {
     match text.split_once(':') {
-        Some(("wsgi", entry)) => Ok(entry.to_owned()),
-        Some(("asgi", _)) => Err("ASGI applications are not served yet".to_owned()),
-        Some(_) | None => Err("an application is named as in `wsgi:mysite.wsgi:application`; a configuration file with `--config FILE`".to_owned()),
+        Some(("wsgi", entry)) => Ok(ApplicationArg::Wsgi(entry.to_owned())),
+        Some(("asgi", entry)) => Ok(ApplicationArg::Asgi(entry.to_owned())),
+        Some(_) | None => Err("an application is named as in `wsgi:mysite.wsgi:application` or `asgi:app.main:app`; a configuration file with `--config FILE`".to_owned()),
     }
 }
 

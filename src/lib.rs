@@ -38,6 +38,7 @@ pub use app::{
 };
 pub use auth::Claims;
 pub use http::InProgress;
+pub use http::websocket::Subprotocols;
 pub use scoreboard::RequestId;
 pub use server::Server;
 pub use tls::ClientCertificate;

@@ -226,7 +226,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
             "std::thread",
         ],
     ),
-    // What came between looks at counters: both the page and `destrier top` tell it. It reads nothing by itself.
+    // What came between looks at counters, which the page tells. It reads nothing by itself.
     (
         "figures",
         &[],

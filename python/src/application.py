@@ -10,7 +10,7 @@ class Refusal(Exception):
     pass
 
 
-def load(module, attribute, folder):
+def load(key, module, attribute, folder):
     """Returns the application; or None, the reason, and a traceback where its own code failed."""
     # As the interpreter does for a script. With `-c` it was the current folder, by the name of nothing.
     if sys.path[:1] == [""]:
@@ -20,7 +20,7 @@ def load(module, attribute, folder):
     try:
         return find(module, attribute, folder), None, None
     except Refusal as refusal:
-        return None, str(refusal), None
+        return None, "`%s`: %s" % (key, refusal), None
     except BaseException as error:
         return None, reason_of(module, attribute, error), traceback_of(error)
 
@@ -31,7 +31,7 @@ def find(module, attribute, folder):
     application = evaluate(module, attribute, expression, loaded)
     if not callable(application):
         raise Refusal(
-            "`app.wsgi`: `%s:%s` is not callable, it is %s" % (module, attribute, described(application))
+            "`%s:%s` is not callable, it is %s" % (module, attribute, described(application))
         )
     return application
 
@@ -46,7 +46,7 @@ def import_module(module, folder):
             raise
         nearest = near(missing.rpartition(".")[2], modules_in(missing, folder))
         raise Refusal(
-            "`app.wsgi`: there is no module `%s`%s; it was looked for in `%s` (`app.chdir`) and in the packages of `%s`"
+            "there is no module `%s`%s; it was looked for in `%s` (`app.chdir`) and in the packages of `%s`"
             % (missing, nearest, folder, sys.executable)
         ) from None
     return sys.modules[module]
@@ -57,7 +57,7 @@ def parse(module, attribute):
         expression = ast.parse(attribute, mode="eval").body
     except SyntaxError:
         raise Refusal(
-            "`app.wsgi`: `%s` is neither a name nor a call, as in `application` or `create_app()`" % attribute
+            "`%s` is neither a name nor a call, as in `application` or `create_app()`" % attribute
         ) from None
     return expression
 
@@ -74,16 +74,16 @@ def evaluate(module, attribute, expression, loaded):
         except ValueError:
             named = {None: None}
         if None in named:
-            raise Refusal("`app.wsgi`: the arguments of `%s` must be literals" % attribute)
+            raise Refusal("the arguments of `%s` must be literals" % attribute)
         factory = evaluate(module, attribute, expression.func, loaded)
         if not callable(factory):
             raise Refusal(
-                "`app.wsgi`: `%s` in `%s` cannot be called, it is %s"
+                "`%s` in `%s` cannot be called, it is %s"
                 % (ast.unparse(expression.func), module, described(factory))
             )
         return factory(*arguments, **named)
     raise Refusal(
-        "`app.wsgi`: `%s` is neither a name nor a call, as in `application` or `create_app()`" % attribute
+        "`%s` is neither a name nor a call, as in `application` or `create_app()`" % attribute
     )
 
 
@@ -93,7 +93,7 @@ def member(module, owner, name):
     except AttributeError:
         names = [each for each in dir(owner) if not each.startswith("_")]
         raise Refusal(
-            "`app.wsgi`: `%s` has no `%s`%s" % (module, name, near(name, names))
+            "`%s` has no `%s`%s" % (module, name, near(name, names))
         ) from None
 
 

@@ -27,10 +27,10 @@ pub(crate) fn load(
     package::offer(py)?;
     let module = PyModule::from_code(py, SOURCE, c"<destrier>", c"destrier_application")?;
     let folder = python.chdir.as_os_str();
-    let entry = &python.wsgi;
+    let (key, entry) = (python.interface.key(), &python.application);
     let loaded = module
         .getattr("load")?
-        .call1((&entry.module, &entry.attribute, folder))?;
+        .call1((key, &entry.module, &entry.attribute, folder))?;
     let (application, reason, traceback): (Py<PyAny>, Option<String>, Option<String>) =
         loaded.extract()?;
     let Some(reason) = reason else {

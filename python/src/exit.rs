@@ -13,7 +13,7 @@ use destrier::sys::process;
 use destrier::worker::WorkerExit;
 use pyo3::prelude::*;
 
-use crate::wsgi::Engine;
+use crate::service::Engine;
 
 /// How long the main thread may take to come back when the worker has served; its requests were waited for before.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -36,7 +36,8 @@ impl Watcher {
     /// On the thread of the worker, when it has served: another thread sees to it that the process ends.
     pub(crate) fn served(self, exit: WorkerExit, engine: Arc<OnceLock<Engine>>) {
         let watch = move || {
-            if !self.wait(PATIENCE) {
+            let more = engine.get().map_or(Duration::ZERO, Engine::time_left);
+            if !self.wait(PATIENCE + more) {
                 if let Some(engine) = engine.get() {
                     engine.tell_who_is_busy();
                 }

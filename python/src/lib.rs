@@ -1,10 +1,17 @@
 //! The extension module that a Python interpreter loads to become a worker of destrier.
 
+mod answer;
 mod application;
+mod asgi;
+mod claims;
 mod exit;
+mod failure;
 mod fork;
+mod head;
 mod package;
+mod service;
 mod template;
+mod text;
 mod witness;
 mod worker;
 mod wsgi;

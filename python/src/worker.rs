@@ -2,10 +2,12 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use destrier::app;
-use destrier::config;
+use destrier::config::{self, Interface};
 use destrier::interpreter::{self, Received};
+use destrier::scoreboard::SeatWriter;
 use destrier::sys::{listener, signals};
 use destrier::worker::{self, Task, WorkerExit};
 use destrier::{App, Boot, BoxError};
@@ -15,15 +17,16 @@ use tokio::sync::oneshot;
 
 use crate::exit::Watcher;
 use crate::fork::{self, Children};
+use crate::service::{Engine, PythonService};
 use crate::witness::Witness;
-use crate::wsgi::{Engine, Limits, Settings, WsgiService};
-use crate::{application, template};
+use crate::{application, asgi, template, wsgi};
 
 /// What the main thread is asked for.
 struct Load {
     worker: u64,
     python: config::Python,
-    answer: oneshot::Sender<Result<WsgiService, BoxError>>,
+    graceful_timeout: Duration,
+    answer: oneshot::Sender<Result<PythonService, BoxError>>,
 }
 
 /// The application as a worker sees it: the main thread imports it.
@@ -35,9 +38,9 @@ struct Imported {
 }
 
 impl App for Imported {
-    type Service = WsgiService;
+    type Service = PythonService;
 
-    async fn boot(&self, boot: Boot) -> Result<WsgiService, BoxError> {
+    async fn boot(&self, boot: Boot) -> Result<PythonService, BoxError> {
         let children = self.children.lock();
         if let Some(children) = children.unwrap_or_else(PoisonError::into_inner).take() {
             drop(tokio::spawn(children.log(boot.worker)));
@@ -46,7 +49,8 @@ impl App for Imported {
         let (answer, loaded) = oneshot::channel();
         let load = Load {
             worker: boot.worker,
-            python: python.ok_or("`app.wsgi` names no application")?,
+            python: python.ok_or("no Python application is named")?,
+            graceful_timeout: boot.config.workers.graceful_timeout,
             answer,
         };
         // The main thread listens as long as this one runs.
@@ -79,7 +83,7 @@ pub(crate) fn serve(py: Python<'_>, parcel: i32) -> PyResult<u8> {
 pub(crate) fn run(py: Python<'_>, task: Task, mut preloaded: Option<Py<PyAny>>) -> PyResult<u8> {
     let failed = |error: &dyn std::fmt::Display| PyOSError::new_err(error.to_string());
     let (address, workers) = (first_address(&task), task.workers);
-    let (seat, places) = (task.seat.clone(), task.config.http.clone());
+    let shown = (task.seat.clone(), task.config.http.clone());
     let (main, mut asked) = mpsc::channel();
     // Before the worker watches over its own end, so that it sees a signal first.
     let witness = Witness::new(py)?;
@@ -121,43 +125,63 @@ pub(crate) fn run(py: Python<'_>, task: Task, mut preloaded: Option<Py<PyAny>>) 
                 continue;
             }
         };
-        let most = |most: Option<u32>| {
-            most.and_then(|most| usize::try_from(most).ok())
-                .unwrap_or(usize::MAX)
-        };
-        let settings = Settings {
-            threads: most(places.max_in_flight).min(load.python.threads.into()),
-            limits: Limits {
-                waiting: most(Some(places.queue)),
-                wait: places.max_queue_wait,
-            },
-            is_multiprocess: workers > 1,
-            server_name: address.0.clone(),
-            server_port: address.1,
-        };
-        let engine = Engine::new(settings, witness.clone(), seat.clone());
+        let engine = engine_of(&load, address.clone(), workers, &witness, &shown)?;
         // Asked once in a worker.
         let engine = started.get_or_init(|| engine);
         let (service, application) = (engine.service(), application.bind(py));
+        let named = format!("`{}`", load.python.application);
         // Before the worker says that it is ready.
-        match engine.start(application) {
+        match engine.start(application, &named) {
             Ok(others) => {
                 // Without whoever waited for it no request can come.
                 drop(load.answer.send(Ok(service)));
                 engine.run(application, others)?;
             }
-            Err(error) => {
-                let reason = format!(
-                    "`app.threads`: the interpreter cannot start {} threads: {error}",
-                    load.python.threads
-                );
-                let _leaving = load.answer.send(Err(reason.into()));
-            }
+            Err(error) => drop(load.answer.send(Err(error))),
         }
     }
     let exit = py.detach(|| io.join()).unwrap_or(WorkerExit::BootFailed);
     watcher.left();
     Ok(exit.into())
+}
+
+/// What runs the application.
+fn engine_of(
+    load: &Load,
+    (server_name, server_port): (String, u16),
+    workers: u16,
+    witness: &Witness,
+    (seat, http): &(SeatWriter, config::Http),
+) -> PyResult<Engine> {
+    match load.python.interface {
+        Interface::Wsgi => {
+            let most = |most: Option<u32>| {
+                most.and_then(|most| usize::try_from(most).ok())
+                    .unwrap_or(usize::MAX)
+            };
+            let settings = wsgi::Settings {
+                threads: most(http.max_in_flight).min(load.python.threads.into()),
+                limits: wsgi::Limits {
+                    waiting: most(Some(http.queue)),
+                    wait: http.max_queue_wait,
+                },
+                is_multiprocess: workers > 1,
+                server_name,
+                server_port,
+            };
+            let engine = wsgi::Engine::new(settings, witness.clone(), seat.clone());
+            Ok(Engine::Wsgi(engine))
+        }
+        Interface::Asgi => {
+            let settings = asgi::Settings {
+                worker: load.worker,
+                server_name,
+                server_port,
+                graceful_timeout: load.graceful_timeout,
+            };
+            Ok(Engine::Asgi(asgi::Engine::new(settings, witness.clone())?))
+        }
+    }
 }
 
 /// The name and the port that the application is told it is served at: those of the first address that has any.

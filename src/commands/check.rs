@@ -177,7 +177,7 @@ fn summary(config: &Config) -> String {
     };
     let python = config.app.python.as_ref().map(|python| {
         let interpreter = python.interpreter.display();
-        format!(" {} in {interpreter},", python.wsgi)
+        format!(" {} in {interpreter},", python.application)
     });
     format!(
         "{} is fine:{} {}, {workers}, {}, {}",

@@ -194,7 +194,7 @@ pub(crate) fn sources(args: &ConfigArgs) -> Result<Sources, CommandError> {
     }
     Ok(Sources {
         file: args.file.clone(),
-        wsgi: None,
+        application: None,
         bind: args.bind.clone(),
         workers: args.workers.clone(),
         log_level: args.log_level.clone(),

@@ -10,8 +10,10 @@ use crate::admin;
 use crate::agent;
 use crate::app::App;
 use crate::auth::Guard;
-use crate::cli::RunArgs;
-use crate::config::{self, AccessLog, Bind, FeedPurpose, KEYS_MAX, Log, Sources};
+use crate::cli::{ApplicationArg, RunArgs};
+use crate::config::{
+    self, AccessLog, Bind, FeedPurpose, Interface, KEYS_MAX, Log, NamedApplication, Sources,
+};
 use crate::interpreter::{self, Interpreter, TemplateTask};
 use crate::key_files::{self, Files, MissingSecret, Secrets};
 use crate::logging;
@@ -73,9 +75,17 @@ fn resume<A: App>(args: &RunArgs, app: A, number: i32) -> Result<Master, Command
 /// Where the configuration comes from; an upgrade is called as the master was.
 pub(super) fn sources(args: &RunArgs) -> Result<Sources, CommandError> {
     Ok(Sources {
-        wsgi: args.application.clone(),
+        application: args.application.clone().map(named),
         ..super::sources(&args.config)?
     })
+}
+
+fn named(application: ApplicationArg) -> NamedApplication {
+    let (interface, entry) = match application {
+        ApplicationArg::Wsgi(entry) => (Interface::Wsgi, entry),
+        ApplicationArg::Asgi(entry) => (Interface::Asgi, entry),
+    };
+    NamedApplication { interface, entry }
 }
 
 fn start_log(log: &Log) -> Result<(), CommandError> {

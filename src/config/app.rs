@@ -21,7 +21,8 @@ pub struct App {
 impl App {
     /// Whether it is called on threads of its own, of which there are so many and for which requests wait.
     pub fn waits_for_threads(&self) -> bool {
-        self.python.is_some()
+        let python = self.python.as_ref();
+        python.is_some_and(|python| python.interface == Interface::Wsgi)
     }
 }
 
@@ -33,14 +34,46 @@ pub enum AppKind {
     Demo,
 }
 
+/// How a Python application is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Interface {
+    /// PEP 3333: on threads, one request at a time on each.
+    Wsgi,
+    /// ASGI 3: on the event loop of `asyncio`, many requests at once.
+    Asgi,
+}
+
+impl Interface {
+    /// The key that names an application of this kind.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Wsgi => "app.wsgi",
+            Self::Asgi => "app.asgi",
+        }
+    }
+}
+
+/// A Python application as the command line names it: `wsgi:MODULE:ATTRIBUTE`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NamedApplication {
+    /// What comes before the first colon.
+    pub interface: Interface,
+    /// What comes after it.
+    pub entry: String,
+}
+
 /// An application that runs in a Python interpreter of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Python {
+    /// How it is called.
+    pub interface: Interface,
     /// Where in its modules it is.
-    pub wsgi: PythonEntry,
+    pub application: PythonEntry,
     /// The interpreter; absolute.
     pub interpreter: PathBuf,
-    /// How many requests are executed at once.
+    /// How many requests are executed at once, where the interface is WSGI.
     pub threads: u16,
     /// Whether its workers are forked from a process that has imported it.
     pub preload: Preload,

@@ -128,11 +128,7 @@ fn note_unknown(path: &KeyPath, known: &[Known], document: &Document, problems: 
         }
         return;
     }
-    let hint = if path.to_string() == "app.asgi" {
-        Some("ASGI applications are not served yet; `app.wsgi` is for WSGI".to_owned())
-    } else {
-        known::nearest(path, known).map(|key| format!("did you mean `{key}`?"))
-    };
+    let hint = known::nearest(path, known).map(|key| format!("did you mean `{key}`?"));
     let origin = document.origin_of_key(path);
     problems.note_at(path, origin, format!("unknown key `{path}`"), hint);
 }

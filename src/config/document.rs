@@ -8,6 +8,7 @@ use serde::Deserialize;
 use toml::de::{DeTable, Deserializer, ValueDeserializer};
 use toml::{Table, Value};
 
+use super::app::{Interface, NamedApplication};
 use super::errors::{Problem, Problems};
 use super::key::{KeyPath, Step};
 use super::known;
@@ -110,12 +111,13 @@ impl Document {
                 Value::Array(addresses.collect()),
             );
         }
-        if let Some(text) = &sources.wsgi {
-            self.put(
-                &KeyPath::from("app.wsgi"),
-                Origin::Flag("destrier run wsgi:…"),
-                text,
-            );
+        if let Some(NamedApplication { interface, entry }) = &sources.application {
+            let (other, flag) = match interface {
+                Interface::Wsgi => (Interface::Asgi, "destrier run wsgi:…"),
+                Interface::Asgi => (Interface::Wsgi, "destrier run asgi:…"),
+            };
+            self.forget(&KeyPath::from(other.key()));
+            self.put(&KeyPath::from(interface.key()), Origin::Flag(flag), entry);
         }
         if let Some(text) = &sources.workers {
             self.put(
@@ -154,6 +156,24 @@ impl Document {
             .unwrap_or_else(|_| Value::from(text));
         self.replace(path, origin, value);
         self.texts.insert(path.clone(), text.to_owned());
+    }
+
+    /// As if it was written nowhere.
+    fn forget(&mut self, path: &KeyPath) {
+        let names = path.names();
+        let Some((key, tables)) = names.split_last() else {
+            return;
+        };
+        let mut table = &mut self.values;
+        for name in tables {
+            let Some(Value::Table(next)) = table.get_mut(*name) else {
+                return;
+            };
+            table = next;
+        }
+        table.remove(*key);
+        self.texts.remove(path);
+        self.places.retain(|place, _| !place.starts_with(path));
     }
 
     fn replace(&mut self, path: &KeyPath, origin: Origin, value: Value) {

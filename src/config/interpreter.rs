@@ -20,7 +20,7 @@ pub(super) fn find(
     sources: &Sources,
     problems: &mut Problems,
 ) {
-    if file.app.wsgi.is_none() {
+    if !file.app.is_python() {
         return;
     }
     let key = KeyPath::from("app.python");

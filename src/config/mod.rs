@@ -53,7 +53,7 @@ use errors::Problems;
 pub use access_log::{AccessField, AccessFormat, AccessLog, AccessTarget, Facility, TemplatePart};
 pub use admin::Admin;
 pub use answers::{Compression, CompressionAlgorithm, HeaderPreset, Headers, StaticFolder};
-pub use app::{App, AppKind, Preload, Python, PythonEntry};
+pub use app::{App, AppKind, Interface, NamedApplication, Preload, Python, PythonEntry};
 pub use auth::{
     Access, Algorithm, Auth, Binding, ClaimField, ClaimTest, ClientCert, ClientCertFormat,
     ClientCertNeed, DPOP_WINDOW_MAX, DenyListSource, DoubleSubmit, FieldFormat, Issuer, KeySource,

@@ -10,7 +10,7 @@ use super::notation::Text;
 /// Defaults that depend on other keys. Where only `tls.bind` is written, nothing is served without TLS. Workers that run Python take a
 /// connection when they have a thread for it, so that no request waits behind a slow one while another worker is idle.
 pub(super) fn settle(file: &mut File, document: &Document) {
-    if file.app.wsgi.is_some() && document.value(&"server.balance".into()).is_none() {
+    if file.app.is_python() && document.value(&"server.balance".into()).is_none() {
         file.server.balance = Balance::Shared;
     }
     if !file.tls.addresses().is_empty() && document.value(&"server.bind".into()).is_none() {

@@ -8,6 +8,7 @@ use std::path::{self, Path, PathBuf};
 use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 
+use super::app::NamedApplication;
 use super::errors::Problems;
 
 const FILE_HERE: &str = "destrier.toml";
@@ -22,8 +23,8 @@ const FILE_SIZE_MAX: u64 = 1024 * 1024;
 pub struct Sources {
     /// The file that was named.
     pub file: Option<PathBuf>,
-    /// A Python application, in place of `app.wsgi`. It needs no file.
-    pub wsgi: Option<String>,
+    /// A Python application, in place of `app.wsgi` and `app.asgi`. It needs no file.
+    pub application: Option<NamedApplication>,
     /// `--bind`, in place of `server.bind`.
     pub bind: Vec<String>,
     /// `--workers`, in place of `workers.count`.
@@ -59,14 +60,14 @@ pub struct Text {
 
 /// The name and the text of the file that is to be read, or what is wrong with it.
 pub(super) fn read(sources: &Sources, problems: &mut Problems) -> Option<Text> {
-    let found = match (&sources.file, &sources.wsgi) {
+    let found = match (&sources.file, &sources.application) {
         (Some(named), _) => Some(named.clone()),
         // That of the system is for another application.
         (None, Some(_)) => first_that_exists(&[FILE_HERE]),
         (None, None) => first_that_exists(&[FILE_HERE, FILE_OF_SYSTEM]),
     };
     let Some(name) = found else {
-        if sources.wsgi.is_some() {
+        if sources.application.is_some() {
             return Some(Text {
                 file: FILE_HERE.into(),
                 text: WITHOUT_FILE.to_owned(),

@@ -73,7 +73,11 @@ impl<S: AppService> Pipeline<S> {
                     None => polled,
                 }
             });
-            within(limit, called.body_end, caught).await
+            let outcome = within(limit, called.body_end, caught).await;
+            if outcome.is_none() {
+                track.set_overdue();
+            }
+            outcome
         };
         track.app_took_since(began);
         let Some(outcome) = outcome else {

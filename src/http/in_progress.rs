@@ -1,5 +1,9 @@
 //! Who still works on a request, and what is done about one that nobody waits for any more.
 
+use std::sync::atomic::{
+    AtomicBool,
+    Ordering::{Acquire, Release},
+};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -36,32 +40,53 @@ const NOTICE: Duration = Duration::from_secs(1);
 /// }
 /// ```
 #[derive(Debug, Clone)]
-pub struct InProgress(Arc<InFlight>);
+pub struct InProgress(Arc<Work>);
+
+/// What is done for a request, by whomever.
+#[derive(Debug)]
+pub(super) struct Work {
+    in_flight: InFlight,
+    is_overdue: AtomicBool,
+}
 
 impl InProgress {
     /// Of a request that has begun.
     pub(super) fn new(in_flight: InFlight) -> Self {
-        Self(Arc::new(in_flight))
+        Self(Arc::new(Work {
+            in_flight,
+            is_overdue: AtomicBool::new(false),
+        }))
     }
 
     /// This thread works on it from now on, until what is returned is dropped, which is to be before this is: where the process dies
     /// of what the thread does, it is the request's doing.
     pub fn executed_by<'a>(&self, thread: &'a Executor) -> Executing<'a> {
-        self.0.executing_in(thread.executing())
+        self.0.in_flight.executing_in(thread.executing())
     }
 
     /// It waited for so long until a thread of the application was free.
     pub fn waited(&self, time: Duration) {
-        self.0.waited(time);
+        self.0.in_flight.waited(time);
     }
 
     /// Its note on the scoreboard.
     pub(super) fn in_flight(&self) -> &InFlight {
-        &self.0
+        &self.0.in_flight
+    }
+
+    /// Whether its time is over: its client is answered with 504, and what else is done for it is in vain. Where the request's
+    /// future is dropped and this is false, its client has left.
+    pub fn is_overdue(&self) -> bool {
+        self.0.is_overdue.load(Acquire)
+    }
+
+    /// Before its future is dropped.
+    pub(super) fn set_overdue(&self) {
+        self.0.is_overdue.store(true, Release);
     }
 
     /// Lets it go, but sees whether others hold it.
-    pub(super) fn let_go(self) -> Weak<InFlight> {
+    pub(super) fn let_go(self) -> Weak<Work> {
         Arc::downgrade(&self.0)
     }
 }
@@ -78,7 +103,7 @@ pub(super) struct Overdue {
     /// When it began, monotonic.
     pub(super) started: Duration,
     /// Whoever still works on it.
-    pub(super) working: Weak<InFlight>,
+    pub(super) working: Weak<Work>,
 }
 
 impl Overdue {

@@ -8,7 +8,7 @@ use http::Response;
 use super::access::Access;
 use super::activity::Activity;
 use super::asked::Asked;
-use super::in_progress::InProgress;
+use super::in_progress::{InProgress, Work};
 use super::places::Place;
 use super::websocket::Upgrade;
 use crate::app::BoxError;
@@ -78,8 +78,15 @@ impl Track {
         self.in_progress.clone()
     }
 
+    /// Its time is over; its future is dropped next.
+    pub(super) fn set_overdue(&self) {
+        if let Some(in_progress) = &self.in_progress {
+            in_progress.set_overdue();
+        }
+    }
+
     /// Its client is answered: when it began, and a way to see whether the application still works on it.
-    pub(super) fn give_up(&mut self) -> (Duration, Weak<InFlight>) {
+    pub(super) fn give_up(&mut self) -> (Duration, Weak<Work>) {
         self.note_end();
         let in_progress = self.in_progress.take();
         (

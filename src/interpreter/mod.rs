@@ -210,7 +210,7 @@ impl<'a> Part<'a> {
 
 /// What `ps` shows of a worker.
 fn worker_title(worker: u64, python: &Python) -> String {
-    format!("destrier worker {worker}: {}", python.wsgi)
+    format!("destrier worker {worker}: {}", python.application)
 }
 
 /// What an operator would find out at the first start.

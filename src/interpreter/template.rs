@@ -257,9 +257,9 @@ impl Forking {
 
 /// What `ps` shows of a template. The title of a worker goes into its place, so there is room for any.
 pub(super) fn title(generation: u64, python: &Python) -> String {
-    let room = format!("destrier worker {}: {}", u64::MAX, python.wsgi).len();
+    let room = format!("destrier worker {}: {}", u64::MAX, python.application).len();
     format!(
         "{:room$}",
-        format!("destrier template {generation}: {}", python.wsgi)
+        format!("destrier template {generation}: {}", python.application)
     )
 }

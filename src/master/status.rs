@@ -329,7 +329,7 @@ impl Master {
             python: config
                 .and_then(|config| config.app.python.as_ref())
                 .map(|python| PythonStatus {
-                    application: python.wsgi.to_string(),
+                    application: python.application.to_string(),
                     interpreter: python.interpreter.display().to_string(),
                 }),
             control_socket: self.control.path().display().to_string(),

@@ -24,4 +24,5 @@ pub mod socket;
 pub mod systemd;
 pub mod thread;
 pub mod title;
+pub mod wakeup;
 pub mod watch;

@@ -162,6 +162,7 @@ methods = "GET"
     app.kind = "demo"  # default
     app.faults = false  # default
     # app.wsgi is not set
+    # app.asgi is not set
     # app.python is not set
     app.threads = 4  # default
     app.preload = "auto"  # default

@@ -60,8 +60,9 @@ fn help_of_run() {
     Usage: destrier run [OPTIONS] [APPLICATION]
 
     Arguments:
-      [APPLICATION]  Serve this Python application, as `wsgi:MODULE:ATTRIBUTE`, instead of `app.wsgi`;
-                     needs no configuration file: without one every request may pass
+      [APPLICATION]  Serve this Python application, as `wsgi:MODULE:ATTRIBUTE` or
+                     `asgi:MODULE:ATTRIBUTE`, instead of `app.wsgi` or `app.asgi`; needs no
+                     configuration file: without one every request may pass
 
     Options:
       -c, --config <FILE>      The configuration file [default: destrier.toml here, else
@@ -76,6 +77,7 @@ fn help_of_run() {
     Examples:
       destrier run -c /etc/mysite/destrier.toml
       destrier run wsgi:mysite.wsgi:application --bind 127.0.0.1:8000
+      destrier run asgi:app.main:app --bind 127.0.0.1:8000
 
     Signals: TERM stops when the requests in flight are done, INT and QUIT at once, HUP reloads, USR2
     upgrades, USR1 opens the log anew.

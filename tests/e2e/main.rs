@@ -9,6 +9,7 @@
 
 mod access_log;
 mod admin;
+mod asgi;
 mod binding;
 mod boot;
 mod compression;

@@ -6,8 +6,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 use super::exchange::{Exchange, Flow};
-use super::failure::Failure;
-use super::start_response::{StartResponse, kind_of};
+use super::start_response::StartResponse;
+use crate::failure::{Failure, kind_of};
 use crate::fork;
 
 /// Calls the application, and sends what it returns through `start_response`'s exchange. Whatever goes wrong becomes part of

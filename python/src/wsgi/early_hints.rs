@@ -5,7 +5,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
-use super::text;
+use crate::text;
 
 /// Called with fields, as `start_response` gets them. Does nothing where the client cannot get any, or the answer has begun.
 #[pyclass(frozen, name = "EarlyHints", module = "destrier_python")]

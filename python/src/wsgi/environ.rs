@@ -13,11 +13,11 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
 use super::Settings;
-use super::claims;
 use super::early_hints::Hints;
 use super::errors::Errors;
 use super::file_wrapper::FileWrapper;
-use super::text;
+use crate::claims;
+use crate::text;
 
 /// So many names of fields are kept as strings of the interpreter; clients may send any.
 const NAMES_MAX: usize = 512;

@@ -12,10 +12,10 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
 use super::Shared;
-use super::answer::{AnswerBody, PIECE, Pieces};
-use super::failure::Failure;
-use super::head::Head;
 use super::service::Outcome;
+use crate::answer::{AnswerBody, PIECE, Pieces};
+use crate::failure::Failure;
+use crate::head::Head;
 
 /// A request whose application is called.
 #[derive(Debug)]

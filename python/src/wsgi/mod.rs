@@ -3,23 +3,18 @@
 //! A request goes from [`service`] into [`queue`]; a Python thread ([`thread`]) takes it, makes what the application gets ([`environ`],
 //! [`input`]), calls it ([`call`]) and hands its answer to [`exchange`], from where [`completions`] brings it back.
 
-mod answer;
 mod body;
 mod call;
-mod claims;
 mod completions;
 mod early_hints;
 mod environ;
 mod errors;
 mod exchange;
-mod failure;
 mod file_wrapper;
-mod head;
 mod input;
 mod queue;
 mod service;
 mod start_response;
-mod text;
 mod thread;
 
 use std::sync::{Arc, Once};
@@ -82,6 +77,11 @@ impl Engine {
     /// What answers requests. The engine is closed when the last clone of it is gone.
     pub(crate) fn service(&self) -> WsgiService {
         WsgiService::new(Arc::clone(&self.0))
+    }
+
+    /// How many threads call the application.
+    pub(crate) fn threads(&self) -> usize {
+        self.0.settings.threads
     }
 
     /// Starts as many threads as the settings say besides this one, which call the application.

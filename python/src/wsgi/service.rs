@@ -1,7 +1,5 @@
 //! What destrier calls: a tower service that puts each request into the queue and waits for its answer.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -15,10 +13,10 @@ use tokio::sync::oneshot;
 use tower_service::Service;
 
 use super::Shared;
-use super::answer::AnswerBody;
 use super::body::{self, Source};
-use super::failure::Failure;
 use super::queue::{Pushed, Refused};
+use crate::answer::{AnswerBody, Answering};
+use crate::failure::Failure;
 
 /// How soon whoever put a request in looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
@@ -75,9 +73,6 @@ impl Drop for Entrance {
         self.0.queue.close();
     }
 }
-
-/// An answer on its way.
-type Answering = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, BoxError>> + Send>>;
 
 impl<B> Service<Request<B>> for WsgiService
 where

@@ -10,8 +10,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString, PyTuple};
 
 use super::exchange::{Exchange, Flow, Refused};
-use super::head::{Head, HeadError};
+use crate::failure::kind_of;
 use crate::fork;
+use crate::head::{Head, HeadError};
 
 /// What an application calls before it answers. One serves many requests, one after the other.
 #[pyclass(frozen, name = "StartResponse", module = "destrier_python")]
@@ -120,12 +121,6 @@ fn text_of<'a, 'py>(
     value.cast::<PyString>().map_err(|_| {
         PyTypeError::new_err(format!("{} must be str, not {}", what(), kind_of(value)))
     })
-}
-
-/// What a value is, for an error.
-pub(super) fn kind_of(value: &Bound<'_, PyAny>) -> String {
-    let name = value.get_type().name();
-    name.map_or_else(|_| "something else".to_owned(), |name| name.to_string())
 }
 
 /// Sends content at once, for applications that cannot return it (PEP 3333, "The `write()` Callable").

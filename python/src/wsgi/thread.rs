@@ -11,11 +11,11 @@ use pyo3::prelude::*;
 
 use super::environ::Environ;
 use super::exchange::Exchange;
-use super::failure::Failure;
 use super::input::Input;
 use super::service::Job;
 use super::start_response::StartResponse;
 use super::{Shared, call};
+use crate::failure::Failure;
 use crate::fork;
 use crate::witness::Seat;
 

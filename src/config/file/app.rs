@@ -13,7 +13,7 @@ use crate::config::{AppKind, Preload};
 #[serde(default, expecting = "a table")]
 #[schemars(deny_unknown_fields)]
 pub(crate) struct App {
-    /// Which application, where `wsgi` names none.
+    /// Which application, where neither `wsgi` nor `asgi` names one.
     pub kind: AppKind,
     /// Whether the fault routes of the demo (crash, hang, leak, exit, stuck) exist.
     pub faults: bool,
@@ -22,12 +22,16 @@ pub(crate) struct App {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub wsgi: Option<Text>,
+    /// A Python application that speaks ASGI 3, in the place of `wsgi` and written like it. Without `:ATTRIBUTE` it is `application`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
+    pub asgi: Option<Text>,
     /// The interpreter that runs it, a path or a name on `PATH`. When absent: that of a virtual environment `.venv` or `venv` beside
     /// this file, of `$VIRTUAL_ENV`, or the `python3` on `PATH`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub python: Option<Text>,
-    /// How many requests a worker executes at once in Python, each in a thread of its own.
+    /// How many requests a worker executes at once in Python where the application is `wsgi`, each in a thread of its own.
     pub threads: Whole<1, 1_000>,
     /// Whether one process for each generation imports the application, from which the workers are forked: `true`, `false`, or
     /// `"auto"`, where what it has made by then can be forked.
@@ -44,12 +48,20 @@ pub(crate) struct App {
     pub env_file: Option<Text>,
 }
 
+impl App {
+    /// Whether a Python application is served.
+    pub(crate) fn is_python(&self) -> bool {
+        self.wsgi.is_some() || self.asgi.is_some()
+    }
+}
+
 impl Default for App {
     fn default() -> Self {
         Self {
             kind: AppKind::Demo,
             faults: false,
             wsgi: None,
+            asgi: None,
             python: None,
             threads: Whole(4),
             preload: Preload::Auto,

@@ -23,7 +23,7 @@ fn an_application_is_a_module_and_what_is_in_it() {
         ),
         ("größe:app", "größe", "app"),
     ] {
-        let found = python(&format!("wsgi = \"{written}\"")).wsgi;
+        let found = python(&format!("wsgi = \"{written}\"")).application;
         assert_eq!(
             (found.module.as_str(), found.attribute.as_str()),
             (module, attribute)
@@ -128,11 +128,41 @@ fn the_interpreter_is_that_of_the_nearest_environment() {
 #[test]
 fn keys_for_python_without_an_application_are_warned_of() {
     let warned = warned("[app]\nthreads = 2");
-    let words = "/srv/app.toml:2:11: `app.threads` is for a Python application, which `app.wsgi` would name";
+    let words = "/srv/app.toml:2:11: `app.threads` is for a Python application, which `app.wsgi` or `app.asgi` would name";
     assert!(warned.contains(words), "{warned}");
-    let asgi = refused("[app]\nasgi = \"a:b\"");
-    assert!(
-        asgi.contains("ASGI applications are not served yet"),
-        "{asgi}"
-    );
+}
+
+#[test]
+fn an_application_is_wsgi_or_asgi() {
+    let asgi = python("asgi = \"app.main:app\"");
+    assert_eq!(asgi.interface, Interface::Asgi);
+    assert_eq!(asgi.application.to_string(), "app.main:app");
+    assert_eq!(python("wsgi = \"a\"").interface, Interface::Wsgi);
+    assert_snapshot!(refused("[app]\npython = \"/p/q\"\nwsgi = \"a\"\nasgi = \"b\""), @r#"config: /srv/app.toml:4:8: `app.asgi` names an application, and so does `app.wsgi`: a server has one, found `"b"`"#);
+    let warned = warned("[app]\npython = \"/p/q\"\nasgi = \"a\"\nthreads = 2");
+    let words = "/srv/app.toml:4:11: `app.threads` is for `app.wsgi`: an application of `app.asgi` runs on the one event loop of its worker";
+    assert!(warned.contains(words), "{warned}");
+}
+
+#[test]
+fn an_application_that_is_named_replaces_both() {
+    let text = Text {
+        file: "/srv/app.toml".into(),
+        text: "[app]\npython = \"/p/q\"\nwsgi = \"a\"".to_owned(),
+    };
+    let sources = Sources {
+        application: Some(NamedApplication {
+            interface: Interface::Asgi,
+            entry: "b:c".to_owned(),
+        }),
+        ..Sources::default()
+    };
+    let python = read_again(text, &sources)
+        .unwrap()
+        .config
+        .app
+        .python
+        .unwrap();
+    assert_eq!(python.interface, Interface::Asgi);
+    assert_eq!(python.application.to_string(), "b:c");
 }

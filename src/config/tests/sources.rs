@@ -285,6 +285,7 @@ fn what_is_in_force_is_shown_with_its_origin() {
     app.kind = "demo"                                # default
     app.faults = false                               # default
     # app.wsgi is not set
+    # app.asgi is not set
     # app.python is not set
     app.threads = 4                                  # default
     app.preload = "auto"                             # default

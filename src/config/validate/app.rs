@@ -6,7 +6,7 @@ use super::{Check, path};
 use crate::config::file;
 use crate::config::key::KeyPath;
 use crate::config::notation::Text;
-use crate::config::{App, Python, PythonEntry};
+use crate::config::{App, Interface, Python, PythonEntry};
 
 /// What an application is called where nothing else is said, as with other servers.
 const ATTRIBUTE: &str = "application";
@@ -21,25 +21,34 @@ impl Check<'_> {
     }
 
     fn python(&mut self, app: &file::App) -> Option<Python> {
-        let Some(Text(wsgi)) = &app.wsgi else {
-            for key in ["python", "threads", "preload", "chdir", "env", "env_file"] {
-                let key = KeyPath::from("app").child(key);
-                if self.document.value(&key).is_some() {
-                    let message =
-                        format!("`{key}` is for a Python application, which `app.wsgi` would name");
-                    self.warn(&key, message, None);
-                }
+        let (interface, named) = match (&app.wsgi, &app.asgi) {
+            (Some(Text(named)), None) => (Interface::Wsgi, named),
+            (None, Some(Text(named))) => (Interface::Asgi, named),
+            (Some(_), Some(_)) => {
+                let reason = "names an application, and so does `app.wsgi`: a server has one";
+                self.refuse(&Interface::Asgi.key().into(), reason, None);
+                return None;
             }
-            return None;
-        };
-        let wsgi = match entry(wsgi) {
-            Ok(entry) => entry,
-            Err(reason) => {
-                let hint = "as in `mysite.wsgi:application` or `mysite:create_app()`";
-                self.refuse(&"app.wsgi".into(), reason, Some(hint.to_owned()));
+            (None, None) => {
+                self.warn_without_python();
                 return None;
             }
         };
+        let application = match entry(named) {
+            Ok(entry) => entry,
+            Err(reason) => {
+                let hint = "as in `mysite.wsgi:application` or `mysite:create_app()`";
+                self.refuse(&interface.key().into(), reason, Some(hint.to_owned()));
+                return None;
+            }
+        };
+        let threads = KeyPath::from("app.threads");
+        if interface == Interface::Asgi && self.document.value(&threads).is_some() {
+            let message = format!(
+                "`{threads}` is for `app.wsgi`: an application of `app.asgi` runs on the one event loop of its worker"
+            );
+            self.warn(&threads, message, None);
+        }
         for (name, value) in &app.env {
             if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
                 let key = KeyPath::from("app.env").child(name);
@@ -51,7 +60,8 @@ impl Check<'_> {
         }
         let folder = self.document.file.parent().map(PathBuf::from);
         Some(Python {
-            wsgi,
+            interface,
+            application,
             interpreter: app.python.as_ref().map(path).unwrap_or_default(),
             threads: super::small(app.threads.0),
             preload: app.preload,
@@ -59,6 +69,19 @@ impl Check<'_> {
             env: app.env.clone(),
             env_file: app.env_file.as_ref().map(path),
         })
+    }
+
+    /// Keys that say something of a Python application, where there is none.
+    fn warn_without_python(&mut self) {
+        for key in ["python", "threads", "preload", "chdir", "env", "env_file"] {
+            let key = KeyPath::from("app").child(key);
+            if self.document.value(&key).is_some() {
+                let message = format!(
+                    "`{key}` is for a Python application, which `app.wsgi` or `app.asgi` would name"
+                );
+                self.warn(&key, message, None);
+            }
+        }
     }
 }
 

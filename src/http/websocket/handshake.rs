@@ -122,7 +122,17 @@ pub(in super::super) fn check(head: &Parts) -> Result<(), BadHandshake> {
     Ok(())
 }
 
+/// A request extension: the subprotocols that a client offers for its WebSocket (RFC 6455 section 1.9), in its order. Its token, where
+/// that stands among them, is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Subprotocols(pub Vec<String>);
+
 impl Handshake {
+    /// What the client offers.
+    pub(super) fn subprotocols(&self) -> Subprotocols {
+        Subprotocols(self.protocols.clone())
+    }
+
     /// Of a request that was checked; none where it asks for no WebSocket. The client's token is none of the protocols that it
     /// offers, although it stands among them: `is_token` knows it.
     pub(super) fn of(head: &Parts, is_token: impl Fn(&str) -> bool) -> Option<Self> {

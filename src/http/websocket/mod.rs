@@ -7,5 +7,5 @@ mod upgrade;
 mod utf8;
 
 pub use frames::{AppFrames, ClientFrames, Offence, Passed, client_close_frame, close_frame};
-pub use handshake::BadHandshake;
+pub use handshake::{BadHandshake, Subprotocols};
 pub use upgrade::{Rest, Terms, Upgrade};

@@ -16,7 +16,10 @@ impl<S: AppService> Pipeline<S> {
     pub(in super::super) fn ask_upgrade(&self, head: &mut Parts, upgrade: &Upgrade) {
         let is_token = |protocol: &str| self.guard.is_token_protocol(&head.headers, protocol);
         match Handshake::of(head, is_token) {
-            Some(handshake) => upgrade.ask(handshake),
+            Some(handshake) => {
+                head.extensions.insert(handshake.subprotocols());
+                upgrade.ask(handshake);
+            }
             None => {
                 head.extensions.remove::<OnUpgrade>();
             }

@@ -4,4 +4,4 @@ mod applications;
 mod drain;
 mod frames;
 mod handshakes;
-mod wire;
+pub(crate) mod wire;

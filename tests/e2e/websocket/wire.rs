@@ -6,22 +6,22 @@ use std::time::Duration;
 
 use crate::support::server::Server;
 
-pub(super) const TEXT: u8 = 0x81;
-pub(super) const BINARY: u8 = 0x82;
-pub(super) const CLOSE: u8 = 0x88;
-pub(super) const PING: u8 = 0x89;
-pub(super) const PONG: u8 = 0x8a;
+pub(crate) const TEXT: u8 = 0x81;
+pub(crate) const BINARY: u8 = 0x82;
+pub(crate) const CLOSE: u8 = 0x88;
+pub(crate) const PING: u8 = 0x89;
+pub(crate) const PONG: u8 = 0x8a;
 /// The first fragment of a text, and of something else; one in the middle, and the last.
-pub(super) const TEXT_BEGINS: u8 = 0x01;
-pub(super) const BINARY_BEGINS: u8 = 0x02;
-pub(super) const GOES_ON: u8 = 0x00;
-pub(super) const ENDS: u8 = 0x80;
+pub(crate) const TEXT_BEGINS: u8 = 0x01;
+pub(crate) const BINARY_BEGINS: u8 = 0x02;
+pub(crate) const GOES_ON: u8 = 0x00;
+pub(crate) const ENDS: u8 = 0x80;
 
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
 /// A frame as a client sends it (RFC 6455 section 5.2).
-pub(super) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
     match payload.len() {
         length @ ..126 => frame.push(0x80 | u8::try_from(length).unwrap()),
@@ -41,12 +41,12 @@ pub(super) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// A Close frame as a client sends it.
-pub(super) fn close(code: u16) -> Vec<u8> {
+pub(crate) fn close(code: u16) -> Vec<u8> {
     frame(CLOSE, &code.to_be_bytes())
 }
 
 /// A good handshake, with these fields in the place of its own. `-` takes one out.
-pub(super) fn handshake(target: &str, changes: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn handshake(target: &str, changes: &[(&str, &str)]) -> Vec<u8> {
     let good = [
         ("Host", "a.example"),
         ("Upgrade", "websocket"),
@@ -65,13 +65,13 @@ pub(super) fn handshake(target: &str, changes: &[(&str, &str)]) -> Vec<u8> {
 
 /// What came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Frame {
-    pub(super) first: u8,
-    pub(super) payload: Vec<u8>,
+pub(crate) struct Frame {
+    pub(crate) first: u8,
+    pub(crate) payload: Vec<u8>,
 }
 
 impl Frame {
-    pub(super) fn new(first: u8, payload: &[u8]) -> Self {
+    pub(crate) fn new(first: u8, payload: &[u8]) -> Self {
         Self {
             first,
             payload: payload.to_vec(),
@@ -79,7 +79,7 @@ impl Frame {
     }
 
     /// Of a Close frame; 1005 where it has none (RFC 6455 section 7.1.5).
-    pub(super) fn code(&self) -> Option<u16> {
+    pub(crate) fn code(&self) -> Option<u16> {
         if self.first != CLOSE {
             return None;
         }
@@ -91,23 +91,23 @@ impl Frame {
 }
 
 #[derive(Debug)]
-pub(super) struct Wire(BufReader<TcpStream>);
+pub(crate) struct Wire(BufReader<TcpStream>);
 
 impl Wire {
-    pub(super) fn connect(server: &Server) -> Self {
+    pub(crate) fn connect(server: &Server) -> Self {
         let stream = server.connect();
         Self(BufReader::new(stream))
     }
 
     /// With an open WebSocket.
     #[track_caller]
-    pub(super) fn open(server: &Server, target: &str) -> Self {
+    pub(crate) fn open(server: &Server, target: &str) -> Self {
         Self::open_with(server, target, &[]).0
     }
 
     /// As [`Self::open`], and what the server answered.
     #[track_caller]
-    pub(super) fn open_with(
+    pub(crate) fn open_with(
         server: &Server,
         target: &str,
         changes: &[(&str, &str)],
@@ -120,16 +120,21 @@ impl Wire {
     }
 
     /// The server may have ended the connection.
-    pub(super) fn send(&mut self, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
         let _ended = self.0.get_mut().write_all(bytes);
     }
 
-    pub(super) fn wait_at_most(&mut self, time: Duration) {
+    /// For another thread.
+    pub(crate) fn clone_writer(&self) -> TcpStream {
+        self.0.get_ref().try_clone().unwrap()
+    }
+
+    pub(crate) fn wait_at_most(&mut self, time: Duration) {
         self.0.get_mut().set_read_timeout(Some(time)).unwrap();
     }
 
     /// The head of an answer.
-    pub(super) fn head(&mut self) -> String {
+    pub(crate) fn head(&mut self) -> String {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
             assert!(self.0.read_line(&mut head).unwrap() > 0, "{head}");
@@ -138,7 +143,7 @@ impl Wire {
     }
 
     /// The next frame; none at the end.
-    pub(super) fn next(&mut self) -> io::Result<Option<Frame>> {
+    pub(crate) fn next(&mut self) -> io::Result<Option<Frame>> {
         let mut header = [0; 2];
         if self.0.fill_buf()?.is_empty() {
             return Ok(None);
@@ -164,7 +169,7 @@ impl Wire {
     }
 
     /// Everything that comes until the end, or until a reset.
-    pub(super) fn rest(&mut self) -> (Vec<Frame>, io::Result<()>) {
+    pub(crate) fn rest(&mut self) -> (Vec<Frame>, io::Result<()>) {
         let mut frames = Vec::new();
         loop {
             match self.next() {
@@ -177,7 +182,7 @@ impl Wire {
 
     /// Reads until the Close frame; its code.
     #[track_caller]
-    pub(super) fn until_close(&mut self) -> u16 {
+    pub(crate) fn until_close(&mut self) -> u16 {
         loop {
             let frame = self.next().unwrap().unwrap();
             if let Some(code) = frame.code() {
@@ -188,7 +193,7 @@ impl Wire {
 
     /// The server ends the connection, and says nothing before.
     #[track_caller]
-    pub(super) fn assert_ends(&mut self) {
+    pub(crate) fn assert_ends(&mut self) {
         assert_eq!(self.next().unwrap(), None);
     }
 }

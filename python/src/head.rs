@@ -7,11 +7,11 @@ use http::header::{
 use http::{Response, StatusCode};
 use hyper::ext::ReasonPhrase;
 
-use super::text;
+use crate::text;
 
 /// The head of an answer.
 #[derive(Debug)]
-pub(super) struct Head {
+pub(crate) struct Head {
     status: StatusCode,
     /// Where it is not the usual one.
     reason: Option<ReasonPhrase>,
@@ -22,11 +22,13 @@ pub(super) struct Head {
 
 /// What is wrong with the head of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum HeadError {
+pub(crate) enum HeadError {
     #[error(
         "the status must be three digits from 200 to 999, a space and a reason, as in '200 OK', not {0:?}"
     )]
     Status(String),
+    #[error("the status must be a number from 200 to 999, not {0}")]
+    Code(i64),
     #[error("{0:?} cannot be the name of a header")]
     Name(String),
     #[error("the value of header {0:?} has a line break or another control character")]
@@ -39,7 +41,7 @@ pub(super) enum HeadError {
 
 impl Head {
     /// Of a status line without fields.
-    pub(super) fn new(status: &str) -> Result<Self, HeadError> {
+    pub(crate) fn new(status: &str) -> Result<Self, HeadError> {
         let wrong = || HeadError::Status(status.to_owned());
         let (code, reason) = status.split_once(' ').unwrap_or((status, ""));
         let code = StatusCode::from_bytes(code.as_bytes()).map_err(|_| wrong())?;
@@ -61,24 +63,45 @@ impl Head {
         })
     }
 
+    /// Of a status code without fields.
+    pub(crate) fn of_code(code: i64) -> Result<Self, HeadError> {
+        let status = u16::try_from(code)
+            .ok()
+            .and_then(|code| StatusCode::from_u16(code).ok());
+        let status = status.filter(|status| !status.is_informational());
+        Ok(Self {
+            status: status.ok_or(HeadError::Code(code))?,
+            reason: None,
+            fields: HeaderMap::new(),
+            length: None,
+        })
+    }
+
     /// Adds a field. One that concerns the connection only is the server's to say (RFC 9110 section 7.6.1), and left out;
     /// then this returns false.
-    pub(super) fn add(&mut self, name: &str, value: &str) -> Result<bool, HeadError> {
-        let shown = || name.to_owned();
-        let field =
-            HeaderName::from_bytes(name.as_bytes()).map_err(|_| HeadError::Name(shown()))?;
-        let bytes = text::to_bytes(value).ok_or_else(|| HeadError::NotLatin1(shown()))?;
-        let content = HeaderValue::from_bytes(&bytes).map_err(|_| HeadError::Control(shown()))?;
+    pub(crate) fn add(&mut self, name: &str, value: &str) -> Result<bool, HeadError> {
+        let bytes = text::to_bytes(value).ok_or_else(|| HeadError::NotLatin1(name.to_owned()))?;
+        self.add_bytes(name.as_bytes(), &bytes)
+    }
+
+    /// The same of a field in bytes.
+    pub(crate) fn add_bytes(&mut self, name: &[u8], value: &[u8]) -> Result<bool, HeadError> {
+        let shown = || String::from_utf8_lossy(name).into_owned();
+        let field = HeaderName::from_bytes(name).map_err(|_| HeadError::Name(shown()))?;
+        let content = HeaderValue::from_bytes(value).map_err(|_| HeadError::Control(shown()))?;
         if is_of_connection(&field) {
             return Ok(false);
         }
         if field == CONTENT_LENGTH {
-            let digits = value.trim();
-            let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-            let length = digits.parse().ok().filter(|_| is_number);
-            let length = length.ok_or_else(|| HeadError::Length(value.to_owned()))?;
+            let wrong = || HeadError::Length(String::from_utf8_lossy(value).into_owned());
+            let digits = value.trim_ascii();
+            let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+            let length = str::from_utf8(digits).ok().filter(|_| is_number);
+            let length = length
+                .and_then(|digits| digits.parse().ok())
+                .ok_or_else(wrong)?;
             if self.length.is_some_and(|other| other != length) {
-                return Err(HeadError::Length(value.to_owned()));
+                return Err(wrong());
             }
             self.set_length(length);
             return Ok(true);
@@ -88,12 +111,12 @@ impl Head {
     }
 
     /// How long the body shall be, where the application says so.
-    pub(super) fn length(&self) -> Option<u64> {
+    pub(crate) fn length(&self) -> Option<u64> {
         self.length
     }
 
     /// Says how long the content would be, where the application does not and there could be any.
-    pub(super) fn set_default_length(&mut self, length: u64) {
+    pub(crate) fn set_default_length(&mut self, length: u64) {
         if self.length.is_none() && !self.is_without_content() {
             self.set_length(length);
         }
@@ -106,7 +129,7 @@ impl Head {
     }
 
     /// Whether an answer with this status has no content, whatever the application yields (RFC 9110 section 6.4.1).
-    pub(super) fn is_without_content(&self) -> bool {
+    pub(crate) fn is_without_content(&self) -> bool {
         matches!(
             self.status,
             StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
@@ -114,7 +137,7 @@ impl Head {
     }
 
     /// The answer with this head.
-    pub(super) fn with<B>(self, body: B) -> Response<B> {
+    pub(crate) fn with<B>(self, body: B) -> Response<B> {
         let mut response = Response::new(body);
         *response.status_mut() = self.status;
         *response.headers_mut() = self.fields;

@@ -1,5 +1,6 @@
 //! The body of an answer on its way to the client.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{
@@ -9,14 +10,18 @@ use std::sync::atomic::{
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use destrier::BoxError;
+use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc;
+
+use crate::asgi::StreamBody;
 
 /// So many pieces wait for a client that takes them slowly; then the application waits.
 const PIECES: usize = 16;
 
 /// A piece has at most so many bytes.
-pub(super) const PIECE: usize = 64 << 10;
+pub(crate) const PIECE: usize = 64 << 10;
 
 /// The body of an answer.
 #[derive(Debug)]
@@ -32,19 +37,25 @@ pub(crate) enum AnswerBody {
         /// What there is has been handed on, and the cut comes next.
         is_cut: bool,
     },
+    /// An application on an event loop makes it meanwhile.
+    Streamed(StreamBody),
 }
+
+/// An answer on its way.
+pub(crate) type Answering =
+    Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, BoxError>> + Send>>;
 
 /// Where the pieces of an answer go in. The answer is cut, and its client sees that it is, when this is dropped before
 /// [`Self::complete`].
 #[derive(Debug)]
-pub(super) struct Pieces {
+pub(crate) struct Pieces {
     pieces: mpsc::Sender<Bytes>,
     is_complete: Arc<AtomicBool>,
 }
 
 impl Pieces {
     /// A body, and where it comes from.
-    pub(super) fn new() -> (Self, AnswerBody) {
+    pub(crate) fn new() -> (Self, AnswerBody) {
         let (sender, receiver) = mpsc::channel(PIECES);
         let is_complete = Arc::new(AtomicBool::new(false));
         let body = AnswerBody::Pieces {
@@ -60,12 +71,12 @@ impl Pieces {
     }
 
     /// For one call of `send`; it must not be kept, for the body ends with the last of these.
-    pub(super) fn sender(&self) -> mpsc::Sender<Bytes> {
+    pub(crate) fn sender(&self) -> mpsc::Sender<Bytes> {
         self.pieces.clone()
     }
 
     /// Nothing is missing.
-    pub(super) fn complete(self) {
+    pub(crate) fn complete(self) {
         self.is_complete.store(true, Release);
     }
 }
@@ -109,6 +120,9 @@ impl Body for AnswerBody {
                 *pieces = None;
                 Poll::Ready(is_cut.then_some(Err(CutOff)))
             }
+            Self::Streamed(body) => body
+                .poll_piece(context)
+                .map(|piece| piece.map(|piece| piece.map(Frame::data))),
         }
     }
 
@@ -116,13 +130,14 @@ impl Body for AnswerBody {
         match self {
             Self::Whole(bytes) => bytes.is_empty(),
             Self::Pieces { pieces, .. } => pieces.is_none(),
+            Self::Streamed(body) => body.is_over(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Pieces { .. } => SizeHint::default(),
+            Self::Pieces { .. } | Self::Streamed(_) => SizeHint::default(),
         }
     }
 }

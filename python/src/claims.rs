@@ -5,7 +5,7 @@ use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString};
 use serde_json::{Map, Value};
 
 /// A dictionary of the application's own: what it does to it nobody else sees.
-pub(super) fn to_dict<'py>(
+pub(crate) fn to_dict<'py>(
     py: Python<'py>,
     members: &Map<String, Value>,
 ) -> PyResult<Bound<'py, PyDict>> {

@@ -19,13 +19,13 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    pub(super) fn new(reason: impl Into<String>) -> Self {
+    pub(crate) fn new(reason: impl Into<String>) -> Self {
         Self::Application(reason.into())
     }
 
     /// Of an exception, with where it came from. `SystemExit` and `KeyboardInterrupt` are exceptions like any other here: a
     /// request does not end the process.
-    pub(super) fn of_exception(py: Python<'_>, exception: &PyErr) -> Self {
+    pub(crate) fn of_exception(py: Python<'_>, exception: &PyErr) -> Self {
         let text = traceback(py, exception).unwrap_or_else(|_| exception.to_string());
         let text = text.trim_end();
         let start = text.len().saturating_sub(TRACEBACK_MAX);
@@ -34,7 +34,7 @@ impl Failure {
     }
 
     /// As whoever called the service is told.
-    pub(super) fn into_error(self) -> BoxError {
+    pub(crate) fn into_error(self) -> BoxError {
         match self {
             Self::Overloaded(overloaded) => overloaded.into(),
             Self::Application(_) => self.into(),
@@ -53,4 +53,10 @@ fn traceback(py: Python<'_>, exception: &PyErr) -> PyResult<String> {
     )?;
     let lines: Vec<String> = lines.extract()?;
     Ok(lines.concat())
+}
+
+/// What a value is, for an error.
+pub(crate) fn kind_of(value: &Bound<'_, PyAny>) -> String {
+    let name = value.get_type().name();
+    name.map_or_else(|_| "something else".to_owned(), |name| name.to_string())
 }

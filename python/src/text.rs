@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 /// The string whose characters are these bytes.
-pub(super) fn of_bytes<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyString> {
+pub(crate) fn of_bytes<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyString> {
     match str::from_utf8(bytes) {
         Ok(text) if bytes.is_ascii() => PyString::new(py, text),
         Ok(_) | Err(_) => {
@@ -17,7 +17,7 @@ pub(super) fn of_bytes<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyStrin
 }
 
 /// The bytes that are the characters of a string; none where a character is no byte.
-pub(super) fn to_bytes(text: &str) -> Option<Cow<'_, [u8]>> {
+pub(crate) fn to_bytes(text: &str) -> Option<Cow<'_, [u8]>> {
     if text.is_ascii() {
         return Some(Cow::Borrowed(text.as_bytes()));
     }

@@ -1,0 +1,181 @@
+//! What destrier calls: a tower service that tells the event loop of each request and waits for its answer.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use destrier::app::Witness as _;
+use destrier::{BoxError, Draining};
+use http::Request;
+use http::header::EXPECT;
+use http_body::Body;
+use hyper::upgrade::OnUpgrade;
+use tokio::runtime::Handle;
+use tower_service::Service;
+
+use super::exchange::Exchange;
+use super::queue::{Event, Progress, Pushed};
+use super::{Shared, body, websocket};
+use crate::answer::{AnswerBody, Answering};
+
+/// How soon whoever has told the event loop something looks again at first.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
+/// And at last.
+const LOOK_AGAIN_MAX: Duration = Duration::from_millis(64);
+
+/// An event loop that does not come for so long stands still.
+const STILL: Duration = Duration::from_secs(1);
+
+/// An ASGI application as a tower service.
+#[derive(Debug, Clone)]
+pub(crate) struct AsgiService(Arc<Entrance>);
+
+/// Where requests come in; when it is gone none can.
+#[derive(Debug)]
+struct Entrance(Arc<Shared>);
+
+impl AsgiService {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self(Arc::new(Entrance(shared)))
+    }
+}
+
+impl Drop for Entrance {
+    fn drop(&mut self) {
+        self.0.push(Event::Close);
+    }
+}
+
+impl<B> Service<Request<B>> for AsgiService
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+{
+    type Response = http::Response<AnswerBody>;
+    type Error = BoxError;
+    type Future = Answering;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Answering {
+        let shared = Arc::clone(&self.0.0);
+        Box::pin(async move {
+            begin(&shared, request.extensions().get::<Draining>());
+            let (mut head, body) = request.into_parts();
+            if let Some(upgrade) = head.extensions.remove::<OnUpgrade>() {
+                drop(body);
+                return websocket::open(&shared, head, upgrade).await;
+            }
+            let has_content = !body.is_end_stream();
+            let is_optional = head.headers.contains_key(EXPECT);
+            let exchange = Arc::new(Exchange::new(&shared, head, has_content));
+            let mut waiting = Waiting(Some(&exchange));
+            if has_content {
+                let bringing = body::bring(body, Arc::clone(&exchange), is_optional);
+                drop(tokio::spawn(bringing));
+            }
+            shared.push(Event::Call(Arc::clone(&exchange)));
+            let outcome = poll_fn(|context| exchange.poll_outcome(context)).await;
+            waiting.0 = None;
+            outcome.map_err(Into::into)
+        })
+    }
+}
+
+/// Whoever waits for an answer; when it is dropped before there is one nobody does any more.
+struct Waiting<'a>(Option<&'a Arc<Exchange>>);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(exchange) = self.0 {
+            exchange.leave();
+        }
+    }
+}
+
+/// With the first request: answers are brought back from now on.
+fn begin(shared: &Arc<Shared>, draining: Option<&Draining>) {
+    shared.begun.get_or_init(|| {
+        let completing = Arc::clone(shared);
+        drop(tokio::spawn(async move {
+            completing.completions.deliver_all().await;
+        }));
+        if let Some(draining) = draining.cloned() {
+            let told = Arc::clone(shared);
+            drop(tokio::spawn(async move {
+                draining.begun().await;
+                told.note_drain();
+            }));
+        }
+        Handle::current()
+    });
+}
+
+impl Shared {
+    /// Tells the event loop something, and looks after it where nobody does.
+    pub(super) fn push(self: &Arc<Self>, event: Event) {
+        match self.queue.push(event) {
+            Pushed::Done => {}
+            Pushed::Watch => {
+                // At the end of the worker nobody looks.
+                if let Ok(runtime) = Handle::try_current() {
+                    let shared = Arc::clone(self);
+                    drop(runtime.spawn(async move { watch(&shared).await }));
+                }
+            }
+        }
+    }
+}
+
+/// What the main thread of the interpreter is called (`threading.main_thread`).
+const MAIN: &str = "MainThread";
+
+impl Shared {
+    /// What the event loop does now, where it can be seen.
+    async fn stack(&self) -> Option<String> {
+        let threads = self.witness.sight_all().await.threads;
+        let main = threads.into_iter().find(|thread| thread.name == MAIN);
+        main.map(|main| main.stack)
+    }
+}
+
+/// Looks after what the event loop was told and what it has done while it does not come back, until it does. What it was told is its
+/// tick: one that does not come to take it stands still.
+async fn watch(shared: &Shared) {
+    let mut known = None;
+    let mut since = Shared::now();
+    let mut pause = LOOK_AGAIN;
+    let mut is_still = false;
+    loop {
+        tokio::time::sleep(pause).await;
+        let progress = shared.queue.look();
+        shared.completions.deliver();
+        let now = Shared::now();
+        let age = now.saturating_sub(since);
+        if known == Some(progress) {
+            pause = (pause * 2).min(LOOK_AGAIN_MAX);
+            if age >= STILL && !is_still {
+                is_still = true;
+                let (tasks, stack) = (shared.tasks(), shared.stack().await);
+                tracing::warn!(
+                    tasks,
+                    stack,
+                    "the event loop of the application stands still: a call that blocks holds up everything else of this worker"
+                );
+            }
+            continue;
+        }
+        if is_still {
+            let milliseconds = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+            tracing::warn!(milliseconds, "the event loop of the application goes on");
+        }
+        if progress == Progress::Idle {
+            return;
+        }
+        (known, since, pause, is_still) = (Some(progress), now, LOOK_AGAIN, false);
+    }
+}

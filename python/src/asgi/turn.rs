@@ -1,0 +1,186 @@
+//! A turn of the event loop of Python: what it does when the I/O thread has woken it.
+
+use std::sync::atomic::{
+    AtomicBool,
+    Ordering::{Relaxed, SeqCst},
+};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use destrier::EarlyHints;
+use pyo3::intern;
+use pyo3::prelude::*;
+
+use super::call::Call;
+use super::exchange::Exchange;
+use super::queue::Event;
+use super::scope::Scopes;
+use super::websocket::{Conversation, SocketCall};
+use super::{Context, Shared};
+use crate::failure::Failure;
+
+/// What `add_reader` calls.
+#[pyclass(frozen, name = "Turn", module = "destrier_python")]
+pub(super) struct Turn {
+    context: Arc<Context>,
+    app: Py<PyAny>,
+    scopes: Mutex<Scopes>,
+    /// Called when what is ready now has had its turn.
+    turned: Py<Turned>,
+    /// Called when no request can come any more.
+    close: Py<PyAny>,
+}
+
+impl Turn {
+    pub(super) fn new(
+        py: Python<'_>,
+        context: &Arc<Context>,
+        app: &Bound<'_, PyAny>,
+        scopes: Scopes,
+        close: Bound<'_, PyAny>,
+    ) -> PyResult<Self> {
+        let turned = Turned(Arc::clone(context));
+        Ok(Self {
+            context: Arc::clone(context),
+            app: app.clone().unbind(),
+            scopes: Mutex::new(scopes),
+            turned: Py::new(py, turned)?,
+            close: close.unbind(),
+        })
+    }
+
+    fn act(&self, py: Python<'_>, event: Event) -> PyResult<()> {
+        match event {
+            Event::Call(exchange) => {
+                if let Err(exception) = self.call(py, &exchange) {
+                    exchange.fail(&Failure::of_exception(py, &exception));
+                    exchange.end();
+                    self.context.stop_if_idle_or_log(py);
+                }
+                Ok(())
+            }
+            Event::Wake(exchange) => exchange.waiters().wake(py),
+            Event::Cancel(exchange) => exchange.waiters().cancel(py),
+            Event::Connect(conversation) => {
+                if let Err(exception) = self.connect(py, &conversation) {
+                    conversation.fail(&Failure::of_exception(py, &exception));
+                    conversation.end();
+                    self.context.stop_if_idle_or_log(py);
+                }
+                Ok(())
+            }
+            Event::WakeSocket(conversation) => conversation.waiters().wake(py),
+            Event::CancelSocket(conversation) => conversation.waiters().cancel(py),
+            Event::Close => {
+                self.context.is_closed.store(true, SeqCst);
+                let patience = self.context.shared.time_left().as_secs_f64();
+                self.close.bind(py).call1((patience,))?;
+                self.context.stop_if_idle(py)
+            }
+        }
+    }
+
+    /// Calls the application for a request.
+    fn call(&self, py: Python<'_>, exchange: &Arc<Exchange>) -> PyResult<()> {
+        // Its client may have left before its turn.
+        let Some(request) = exchange.take_request() else {
+            return Ok(());
+        };
+        let scope = {
+            let mut scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
+            scopes.http(py, &request)?
+        };
+        let hints = request.extensions.get::<EarlyHints>().cloned();
+        // It holds what says that the request is worked on.
+        drop(request);
+        let call = Call::new(&self.context, Arc::clone(exchange), hints);
+        let call = Bound::new(py, call)?;
+        let (receive, send) = (
+            call.getattr(intern!(py, "receive"))?,
+            call.getattr(intern!(py, "send"))?,
+        );
+        let coroutine = self.app.bind(py).call1((scope, receive, send))?;
+        let end = call.getattr(intern!(py, "end"))?;
+        let task = self.context.tools.run(coroutine, end)?;
+        exchange.waiters().begin(task.unbind());
+        Ok(())
+    }
+
+    /// Calls the application for a WebSocket.
+    fn connect(&self, py: Python<'_>, conversation: &Arc<Conversation>) -> PyResult<()> {
+        let Some(request) = conversation.take_request() else {
+            return Ok(());
+        };
+        let scope = {
+            let mut scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
+            scopes.websocket(py, &request)?
+        };
+        drop(request);
+        let call = SocketCall::new(&self.context, Arc::clone(conversation));
+        let call = Bound::new(py, call)?;
+        let (receive, send) = (
+            call.getattr(intern!(py, "receive"))?,
+            call.getattr(intern!(py, "send"))?,
+        );
+        let coroutine = self.app.bind(py).call1((scope, receive, send))?;
+        let end = call.getattr(intern!(py, "end"))?;
+        let task = self.context.tools.run(coroutine, end)?;
+        conversation.waiters().begin(task.unbind());
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl Turn {
+    fn __call__(&self, py: Python<'_>) -> PyResult<()> {
+        let events = self.context.shared.queue.take();
+        for event in events {
+            if let Err(error) = self.act(py, event) {
+                tracing::error!(%error, "the event loop of the application cannot do what it is told");
+            }
+        }
+        // After the first steps of the tasks that were made here.
+        self.context.tools.call_soon(self.turned.bind(py))
+    }
+}
+
+/// What the event loop calls when what was ready at its turn is done.
+#[pyclass(frozen, name = "Turned", module = "destrier_python")]
+struct Turned(Arc<Context>);
+
+#[pymethods]
+impl Turned {
+    fn __call__(&self) {
+        self.0.shared.queue.turned();
+        self.0.shared.completions.announce();
+    }
+}
+
+/// A task of the application that is not over.
+#[derive(Debug)]
+pub(super) struct Active {
+    shared: Arc<Shared>,
+    is_over: AtomicBool,
+}
+
+impl Active {
+    pub(super) fn new(shared: &Arc<Shared>) -> Self {
+        shared.active.fetch_add(1, Relaxed);
+        Self {
+            shared: Arc::clone(shared),
+            is_over: AtomicBool::new(false),
+        }
+    }
+
+    /// It is over.
+    pub(super) fn leave(&self) {
+        if !self.is_over.swap(true, Relaxed) {
+            self.shared.active.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}

@@ -1,0 +1,80 @@
+//! WebSockets of an ASGI application (ASGI 3, "WebSocket"): the server has judged the handshake, and judges every frame.
+
+mod call;
+mod conversation;
+mod messages;
+mod state;
+mod talk;
+
+use std::future::poll_fn;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use destrier::BoxError;
+use http::header::{
+    CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    UPGRADE,
+};
+use http::{Response, StatusCode, request};
+use hyper::upgrade::OnUpgrade;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+pub(super) use call::SocketCall;
+pub(super) use conversation::Conversation;
+
+use super::Shared;
+use super::queue::Event;
+use crate::answer::AnswerBody;
+use state::{Accept, Answer};
+
+/// Has the application decide about a handshake. Where it opens the WebSocket the messages are carried from then on.
+pub(super) async fn open(
+    shared: &Arc<Shared>,
+    request: request::Parts,
+    upgrade: OnUpgrade,
+) -> Result<Response<AnswerBody>, BoxError> {
+    let key = request.headers.get(SEC_WEBSOCKET_KEY).cloned();
+    let conversation = Arc::new(Conversation::new(shared, request));
+    let mut waiting = Waiting(Some(&conversation));
+    shared.push(Event::Connect(Arc::clone(&conversation)));
+    let answer = poll_fn(|context| conversation.poll_answer(context)).await;
+    waiting.0 = None;
+    match answer {
+        Answer::Accept(accept) => {
+            let response = accepted(accept, key.as_ref())?;
+            drop(tokio::spawn(talk::talk(upgrade, Arc::clone(&conversation))));
+            Ok(response)
+        }
+        Answer::Deny(head, content) => Ok(head.with(AnswerBody::Whole(content))),
+        Answer::Failed(failure) => Err(failure.into()),
+    }
+}
+
+/// The answer that opens it (RFC 6455 section 4.2.2).
+fn accepted(
+    Accept { subprotocol, head }: Accept,
+    key: Option<&HeaderValue>,
+) -> Result<Response<AnswerBody>, BoxError> {
+    let mut response = head.with(AnswerBody::Whole(Bytes::new()));
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    let key = derive_accept_key(key.map_or(&[], HeaderValue::as_bytes));
+    headers.insert(SEC_WEBSOCKET_ACCEPT, HeaderValue::try_from(key)?);
+    if let Some(subprotocol) = subprotocol {
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::try_from(subprotocol)?);
+    }
+    Ok(response)
+}
+
+/// Whoever waits for the answer; when it is dropped before there is one nobody does any more.
+struct Waiting<'a>(Option<&'a Arc<Conversation>>);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(conversation) = self.0 {
+            conversation.leave();
+        }
+    }
+}
