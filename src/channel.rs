@@ -2,6 +2,8 @@
 
 mod template;
 
+mod happening;
+
 use std::marker::PhantomData;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -13,6 +15,8 @@ use serde::{Deserialize, Serialize};
 pub use template::{
     ForkOrder, FromTemplate, LentListener, TEMPLATE_PACKET_MAX, ToTemplate, packet,
 };
+
+pub use happening::{Happening, Trouble};
 
 /// What the master tells a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -195,6 +199,13 @@ pub enum ToAgent {
     Status {
         /// The JSON of the answer to `destrier status`, without the requests in flight and the deaths.
         document: String,
+    },
+    /// Something that whoever asked for it in `hooks.on_event` is told.
+    Happened {
+        /// When, in seconds since 1970.
+        at: u64,
+        /// What.
+        happening: Happening,
     },
     /// Something has happened: the JSON of one of the events of `destrier status`.
     Event {

@@ -37,8 +37,8 @@ pub use app::{
     App, Boot, BoxError, Client, Draining, EarlyHints, EarlyHintsError, Overloaded, RequestBody,
 };
 pub use auth::Claims;
-pub use http::InProgress;
 pub use http::websocket::Subprotocols;
+pub use http::{InProgress, TraceContext};
 pub use scoreboard::RequestId;
 pub use server::Server;
 pub use tls::ClientCertificate;

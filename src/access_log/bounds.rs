@@ -29,6 +29,8 @@ fn needed_max(field: AccessField) -> usize {
         | AccessField::Generation
         | AccessField::Refusal
         | AccessField::Tls
+        | AccessField::TraceId
+        | AccessField::SpanId
         | AccessField::Aborted
         | AccessField::TimeLocal
         | AccessField::RequestLine => 64,

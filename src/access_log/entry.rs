@@ -58,6 +58,10 @@ pub struct Entry<'a> {
     pub referer: Option<&'a [u8]>,
     /// The version of TLS; absent where the connection is plain.
     pub tls: Option<&'a str>,
+    /// The trace that it belongs to, and what it is called in it, where that is known.
+    pub trace_id: Option<&'a str>,
+    /// See there.
+    pub span_id: Option<&'a str>,
     /// The answer did not go out whole.
     pub aborted: bool,
 }
@@ -112,6 +116,8 @@ impl<'a> Entry<'a> {
             AccessField::UserAgent => text(self.user_agent),
             AccessField::Referer => text(self.referer),
             AccessField::Tls => text(self.tls.map(str::as_bytes)),
+            AccessField::TraceId => text(self.trace_id.map(str::as_bytes)),
+            AccessField::SpanId => text(self.span_id.map(str::as_bytes)),
             AccessField::Aborted => Value::Flag(self.aborted),
             AccessField::TimeLocal => Value::TimeLocal(self.time),
             AccessField::RequestLine => Value::RequestLine,

@@ -59,6 +59,8 @@ fn entry<'a>() -> Entry<'a> {
         user_agent: Some(b"curl/8.0"),
         referer: None,
         tls: Some("1.3"),
+        trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736"),
+        span_id: None,
         aborted: false,
     }
 }
@@ -72,7 +74,7 @@ fn a_line_of_json_has_every_field_in_its_order() {
             r#""method":"GET","host":"api.example","path":"/a","query":"x=1","protocol":"HTTP/2","status":200,"bytes":512,"#,
             r#""duration_us":1500,"app_us":1200,"queue_us":0,"worker":3,"generation":7,"subject":"alice","#,
             r#""issuer":"https://id.example","rule":"auth.rule[0]: /**","refusal":null,"reason":null,"#,
-            r#""user_agent":"curl/8.0","referer":null,"tls":"1.3","aborted":false}"#,
+            r#""user_agent":"curl/8.0","referer":null,"tls":"1.3","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","span_id":null,"aborted":false}"#,
             "\n"
         )
     );
@@ -335,6 +337,6 @@ proptest! {
         let journal = line(&log(lines::summary(), Envelope::Journal), &entry);
         let is_field = |line: &str| line.split_once('=').is_some_and(|(name, _)| name.bytes().all(|byte| byte == b'_' || byte.is_ascii_uppercase()));
         prop_assert!(journal.lines().all(is_field), "{journal:?}");
-        prop_assert_eq!(journal.lines().count(), 3 + 24);
+        prop_assert_eq!(journal.lines().count(), 4 + 24);
     }
 }

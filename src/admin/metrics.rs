@@ -330,6 +330,15 @@ impl Snapshot {
             feeds().filter_map(|(labels, feed)| Some((labels, feed.age?))),
         )?;
         page.gauges(
+            "certificate_expiry_timestamp",
+            "When a certificate that is served ends, in seconds since 1970",
+            Some(&Unit::Seconds),
+            self.status.feeds.iter().filter_map(|feed| {
+                let labels = vec![("certificate", feed.source.as_str())];
+                Some((labels, feed.not_after?))
+            }),
+        )?;
+        page.gauges(
             "feed_good",
             "1 while a key file, a key set or a deny list counts; 0 while it is unknown or too old",
             None,

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 
 use dashboard::Dashboard;
 pub use timeline::Timeline;
@@ -68,6 +69,8 @@ pub struct Opened {
     pub questions: mpsc::Receiver<Question>,
     /// Where what has happened is put up.
     pub timeline: Timeline,
+    /// Those who listen, which end when this is dropped.
+    pub listeners: JoinSet<()>,
 }
 
 /// Begins to answer, within a runtime of tokio.
@@ -87,13 +90,15 @@ pub fn start(setting: Setting) -> io::Result<Opened> {
         processes: processes::Processes::default(),
         dashboard: Dashboard::new(timeline.clone()),
     });
+    let mut listeners = JoinSet::new();
     for Socket { is_tcp, socket } in setting.sockets {
         let listener = server::Listener::new(socket, is_tcp)?;
-        tokio::spawn(server::serve(listener, routes::router(&desk, is_tcp)));
+        listeners.spawn(server::serve(listener, routes::router(&desk, is_tcp)));
     }
     Ok(Opened {
         questions: asked,
         timeline,
+        listeners,
     })
 }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use crate::admin::{self, Opened, Question, Timeline};
 
@@ -16,6 +17,8 @@ pub(super) struct FrontDesk {
     timeline: Option<Timeline>,
     /// Those who wait for the answer that was asked for.
     waiting: Vec<Question>,
+    /// Those who listen, which end with this.
+    _listeners: JoinSet<()>,
 }
 
 impl FrontDesk {
@@ -24,19 +27,19 @@ impl FrontDesk {
     /// # Errors
     /// A socket that cannot be used.
     pub(super) fn open(setting: Option<admin::Setting>) -> io::Result<Self> {
-        let opened = setting.map(admin::start).transpose()?;
-        let (questions, timeline) = opened
-            .map(
-                |Opened {
-                     questions,
-                     timeline,
-                 }| (questions, timeline),
-            )
-            .unzip();
+        let (questions, timeline, listeners) = match setting.map(admin::start).transpose()? {
+            Some(Opened {
+                questions,
+                timeline,
+                listeners,
+            }) => (Some(questions), Some(timeline), listeners),
+            None => (None, None, JoinSet::new()),
+        };
         Ok(Self {
             questions,
             timeline,
             waiting: Vec::new(),
+            _listeners: listeners,
         })
     }
 
@@ -94,6 +97,7 @@ mod tests {
             questions: Some(questions),
             timeline: None,
             waiting: Vec::new(),
+            _listeners: JoinSet::new(),
         };
         let (first, heard_by_first) = oneshot::channel();
         let (second, heard_by_second) = oneshot::channel();
@@ -112,6 +116,7 @@ mod tests {
             questions: None,
             timeline: None,
             waiting: Vec::new(),
+            _listeners: JoinSet::new(),
         };
         for place in 0..10 {
             let (question, answer) = oneshot::channel();

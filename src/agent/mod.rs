@@ -2,15 +2,18 @@
 //! longer believed; takes out of the token database what has expired; and answers monitoring (`admin`). No request of a client depends
 //! on it, so its death costs nothing but a restart.
 
+mod alarms;
 mod client;
 mod freshness;
 mod front_desk;
+mod hooks;
 mod link_local;
 mod once;
 mod schedule;
 mod source;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -21,9 +24,11 @@ use tokio::task::JoinSet;
 
 use client::Limits;
 use front_desk::FrontDesk;
+pub use hooks::Setting as HookSetting;
 pub use once::fetch_once;
 use schedule::{Schedule, Wish};
 use source::{Brought, Failure, Source};
+use watch::Watch;
 
 use crate::admin;
 use crate::channel::{Fingerprint, FromAgent, ToAgent};
@@ -56,6 +61,8 @@ pub struct Task {
     pub flush: Option<(Flush, Duration)>,
     /// How it answers monitoring; absent where nobody can ask.
     pub admin: Option<admin::Setting>,
+    /// What it runs when something happens; absent: nothing.
+    pub hooks: Option<HookSetting>,
 }
 
 /// Something that is kept fresh.
@@ -121,8 +128,20 @@ async fn live(task: Task, limits: &Limits) -> io::Result<()> {
         tokio::spawn(flush_now_and_then(flush, interval));
     }
     let master = MasterEnd::new(task.channel)?;
-    let desk = FrontDesk::open(task.admin)?;
-    keep_fresh(master, task.feeds, task.table, desk, limits).await
+    let mut desk = FrontDesk::open(task.admin)?;
+    let mut watch = Watch::new(task.hooks, task.master);
+    let kept = keep_fresh(
+        master,
+        task.feeds,
+        task.table,
+        (&mut desk, &mut watch),
+        limits,
+    )
+    .await;
+    // Another agent answers from now on; what has happened is told to its end.
+    drop(desk);
+    watch.finish().await;
+    kept
 }
 
 /// Takes out of the token database what has expired, for as long as the process lives. First when the boot of the workers is over.
@@ -170,7 +189,7 @@ async fn keep_fresh(
     mut master: MasterEnd<ToAgent>,
     feeds: Vec<Feed>,
     table: Option<DenyTable>,
-    mut desk: FrontDesk,
+    (desk, watch): (&mut FrontDesk, &mut Watch),
     limits: &Limits,
 ) -> io::Result<()> {
     let mut keepers: Vec<Keeper> = feeds
@@ -189,6 +208,7 @@ async fn keep_fresh(
             order = master.next() => match order {
                 Some(ToAgent::Wanted { feed }) => wish(feed, &mut keepers, &mut master).await,
                 Some(ToAgent::Status { document }) => desk.answer(document),
+                Some(ToAgent::Happened { at, happening }) => watch.happened(at, &happening),
                 Some(ToAgent::Event { document }) => desk.happened(document),
                 Some(ToAgent::ReopenLogs) => {
                     if let Err(error) = logging::reopen() {
@@ -197,6 +217,13 @@ async fn keep_fresh(
                 }
                 Some(ToAgent::Quit) | None => return Ok(()),
             },
+            question = watch.next() => {
+                if let Some(question) = question
+                    && desk.keep(question)
+                {
+                    master.say(&FromAgent::StatusWanted, None).await;
+                }
+            }
             question = desk.next() => {
                 if desk.keep(question) {
                     master.say(&FromAgent::StatusWanted, None).await;

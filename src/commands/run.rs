@@ -213,6 +213,7 @@ fn read<A: App>(
         settings,
         overridden,
         digests: account.digests,
+        not_after: account.not_after,
         entries,
         read_feed,
         run_agent,
@@ -265,6 +266,7 @@ fn entries(config: &config::Config, guard: &Guard) -> Vec<Option<usize>> {
 
 /// What the agent process does.
 fn run_agent(config: &config::Config, password: Option<&Password>) -> RunAgent {
+    let file = config.file.display().to_string();
     let tokens = config.auth.tokens.as_ref();
     let table = tokens.map(|tokens| DenyTable::new(tokens.clone(), password.cloned()));
     let flush = tokens.and_then(|tokens| {
@@ -279,6 +281,7 @@ fn run_agent(config: &config::Config, password: Option<&Password>) -> RunAgent {
             identity,
             log,
             admin,
+            hooks,
         } = assignment;
         let feeds = feeds.into_iter();
         agent::run(agent::Task {
@@ -294,6 +297,11 @@ fn run_agent(config: &config::Config, password: Option<&Password>) -> RunAgent {
             log,
             table: table.clone(),
             flush: flush.clone(),
+            hooks: hooks.map(|hooks| agent::HookSetting {
+                command: hooks.on_event,
+                timeout: hooks.timeout,
+                config: file.clone(),
+            }),
             admin: admin.and_then(admin_setting),
         })
     })

@@ -143,6 +143,8 @@ pub enum AccessField {
     UserAgent,
     Referer,
     Tls,
+    TraceId,
+    SpanId,
     Aborted,
     TimeLocal,
     RequestLine,
@@ -150,7 +152,7 @@ pub enum AccessField {
 
 impl AccessField {
     /// All of them, in the order in which a line of JSON has them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::Time,
         Self::RequestId,
         Self::Client,
@@ -174,6 +176,8 @@ impl AccessField {
         Self::UserAgent,
         Self::Referer,
         Self::Tls,
+        Self::TraceId,
+        Self::SpanId,
         Self::Aborted,
         Self::TimeLocal,
         Self::RequestLine,
@@ -210,6 +214,8 @@ impl AccessField {
             Self::UserAgent => "user_agent",
             Self::Referer => "referer",
             Self::Tls => "tls",
+            Self::TraceId => "trace_id",
+            Self::SpanId => "span_id",
             Self::Aborted => "aborted",
             Self::TimeLocal => "time_local",
             Self::RequestLine => "request_line",

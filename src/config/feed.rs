@@ -79,6 +79,8 @@ pub struct FeedContent {
     pub bytes: Vec<u8>,
     /// How many keys, or entries of a deny list, there are; none where that says nothing.
     pub entries: Option<usize>,
+    /// Of a certificate: when it ends, in seconds since 1970.
+    pub not_after: Option<u64>,
     /// SHA-256 of the file; where there are several, of all of them.
     pub digest: Option<[u8; 32]>,
     /// What the operator should know though it is good.

@@ -9,7 +9,7 @@ use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 
 use super::notation::{Octal, OneOrMany, Period, Size, Text, Whole};
-use super::{Balance, Format, ForwardedFields, Level, Strategy, WorkerCount};
+use super::{Balance, Format, ForwardedFields, Level, Strategy, TraceContexts, WorkerCount};
 
 mod access_log;
 mod admin;
@@ -17,6 +17,7 @@ mod answers;
 mod app;
 mod auth;
 mod health;
+mod hooks;
 mod tls;
 mod tokens;
 
@@ -26,6 +27,7 @@ pub(super) use answers::{Compression, Headers, Static};
 pub(super) use app::App;
 pub(super) use auth::{Auth, Issuer, Revocation, Rule};
 pub(super) use health::Health;
+pub(super) use hooks::Hooks;
 pub(super) use tls::Tls;
 pub(super) use tokens::Tokens;
 
@@ -63,6 +65,8 @@ pub(super) struct File {
     pub admin: Admin,
     /// What load balancers ask, and what the application is asked.
     pub health: Health,
+    /// Programs that are run when something happens.
+    pub hooks: Hooks,
     /// Who may sign tokens and what they allow.
     pub auth: Auth,
     /// What is served.
@@ -290,6 +294,8 @@ pub(super) struct Http {
     pub max_connections_per_address: Whole<0, 4_294_967_295>,
     /// Whether clients may speak HTTP/2.
     pub http2: bool,
+    /// Whose `traceparent` goes on: `off`, nobody looks; `trusted`, that of trusted proxies; `all`. Other requests begin a trace.
+    pub trace_context: TraceContexts,
     /// How many requests a connection of HTTP/2 may have under way at once.
     pub max_streams: Whole<1, 10_000>,
     /// How long the target of a request may be, its path and query; then 414.
@@ -331,6 +337,7 @@ impl Default for Http {
             max_connections: Whole(16_384),
             max_connections_per_address: Whole(0),
             http2: true,
+            trace_context: TraceContexts::Off,
             max_streams: Whole(100),
             max_target: Size(8 * KIBIBYTE),
             max_headers: Whole(100),

@@ -29,6 +29,7 @@ mod feed;
 mod fetch;
 mod file;
 mod health;
+mod hooks;
 mod interpreter;
 mod key;
 mod known;
@@ -45,6 +46,7 @@ mod tests;
 mod tls;
 mod token_source;
 mod tokens;
+mod trace_contexts;
 mod trusted_proxies;
 mod validate;
 
@@ -64,6 +66,7 @@ pub use errors::{ConfigErrors, Problem};
 pub use feed::{DENY_LIST_MAX, Feed, FeedContent, FeedPurpose, FeedSource, KEYS_MAX};
 pub use fetch::{Fetch, FetchKind, is_loopback, is_trusted};
 pub use health::{Health, Probe};
+pub use hooks::Hooks;
 pub use locate::{Located, locate};
 pub use origin::Origin;
 pub use peer::network_of;
@@ -73,6 +76,7 @@ pub use tls::{ClientAuth, ClientAuthMode, Tls, TlsCertificate, TlsVersion};
 pub use tokens::{
     Database, RESERVED_CLAIMS, Rate, RatePeriod, Schema, SchemaName, TokenKind, Tokens,
 };
+pub use trace_contexts::TraceContexts;
 pub use trusted_proxies::TrustedProxies;
 
 /// Reads, merges and checks the configuration.
@@ -179,6 +183,8 @@ pub struct Config {
     pub admin: Admin,
     /// What load balancers ask.
     pub health: Health,
+    /// `[hooks]`; absent: nothing is run when something happens.
+    pub hooks: Option<Hooks>,
     /// Who may sign tokens and what they allow.
     pub auth: Auth,
     /// What is served.
@@ -360,6 +366,8 @@ pub struct Http {
     pub max_connections_per_address: Option<u32>,
     /// Whether clients may speak HTTP/2.
     pub http2: bool,
+    /// Whose word on the trace of a request counts.
+    pub trace_context: TraceContexts,
     /// How many requests a connection of HTTP/2 may have under way at once.
     pub max_streams: u32,
     /// How many bytes the target of a request may have.

@@ -22,6 +22,7 @@ mod binding;
 mod claims;
 mod database;
 mod health;
+mod hooks;
 mod identity_fields;
 mod issuers;
 mod proxies;
@@ -68,6 +69,7 @@ pub(super) fn validate(
         compression: check.compression(&file.compression),
         headers: check.headers(&file.headers),
         health: check.health(&file.health, &file.workers),
+        hooks: check.hooks(&file.hooks),
         auth,
         app: check.app(&file.app),
         log: Log {
@@ -247,6 +249,7 @@ impl Check<'_> {
             max_connections: unless_none(http.max_connections.0),
             max_connections_per_address: unless_none(http.max_connections_per_address.0),
             http2: http.http2,
+            trace_context: http.trace_context,
             max_streams: http.max_streams.0,
             max_target: target,
             max_headers: http.max_headers.0 as usize,

@@ -11,6 +11,7 @@ use http::{HeaderName, Method, Request, Response, StatusCode, Version};
 
 use super::Origin;
 use super::dress::stated_length;
+use super::trace_context::TraceContext;
 use crate::access_log::{AccessLog, Entry};
 use crate::app::Client;
 use crate::auth::{Claims, Refusal};
@@ -26,6 +27,7 @@ pub(super) struct Access {
     log: Arc<AccessLog>,
     client: Option<IpAddr>,
     tls: Option<&'static str>,
+    trace: Option<TraceContext>,
     method: Method,
     version: Version,
     texts: Texts,
@@ -117,6 +119,7 @@ impl Access {
             log: Arc::clone(log),
             client: client.address,
             tls: origin.tls,
+            trace: request.extensions().get().copied(),
             method: request.method().clone(),
             version: request.version(),
             texts,
@@ -181,6 +184,8 @@ impl Access {
         let texts = &self.texts;
         let claims = self.claims.as_deref();
         let is_whole = self.is_whole || self.length.is_some_and(|length| self.bytes >= length);
+        let trace_id = self.trace.as_ref().map(TraceContext::trace_id);
+        let span_id = self.trace.as_ref().map(TraceContext::span_id);
         self.log.write(&Entry {
             time: clock::unix().saturating_sub(duration),
             request_id: &id,
@@ -203,6 +208,8 @@ impl Access {
             user_agent: texts.of_some(texts.user_agent.as_ref()),
             referer: texts.of_some(texts.referer.as_ref()),
             tls: self.tls,
+            trace_id: trace_id.as_deref(),
+            span_id: span_id.as_deref(),
             aborted: self.status == CLIENT_GONE || !is_whole,
         });
     }
@@ -254,6 +261,8 @@ impl Unread<'_> {
             user_agent: None,
             referer: None,
             tls: self.origin.tls,
+            trace_id: None,
+            span_id: None,
             aborted: false,
         });
     }

@@ -32,6 +32,7 @@ mod target;
 mod throttle;
 mod token_service;
 mod told;
+mod trace_context;
 mod track;
 mod unserved;
 pub mod websocket;
@@ -63,13 +64,14 @@ pub use probe::{Probe, Probed};
 pub use reply::needs_tls;
 use tokio::sync::Notify;
 use told::Told;
+pub use trace_context::TraceContext;
 use track::Track;
 use unserved::Unserved;
 
 use crate::access_log::AccessLog;
 use crate::app::{AppService, BodyEnd, BodyPace, Client, Draining, RequestBody, Witness};
 use crate::auth::{Guard, Passed};
-use crate::config::Headers;
+use crate::config::{Headers, TraceContexts};
 use crate::rate_limit::RateLimits;
 use crate::replay::ReplayCache;
 use crate::scoreboard::{RequestId, SeatWriter};
@@ -122,6 +124,8 @@ pub struct Settings {
     pub max_message: u64,
     /// Whether a request that ended workers again and again is blocked for a while.
     pub poison_guard: bool,
+    /// Whose word on the trace of a request counts.
+    pub trace_context: TraceContexts,
     /// What proxies say of their clients.
     pub forwarding: Forwarding,
     /// Whose word on the certificates of clients counts.
@@ -227,6 +231,7 @@ impl<S: AppService> Pipeline<S> {
         origin.activity.begin_request(has_body);
         let forwarding = &self.settings.forwarding;
         let (client, id) = forwarding.take(request.headers_mut(), origin, id);
+        trace_context::begin(&mut request, self.settings.trace_context, origin.is_proxy);
         let mut track = self.track(id, &request, origin, client);
         let (mut head, body) = request.into_parts();
         let body_end = origin.activity.body_end(has_body);

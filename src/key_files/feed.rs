@@ -45,6 +45,7 @@ pub(crate) fn read_feed(
         let entries = checked.map_err(|error| failed(file.unusable(&error)))?;
         return Ok(Some(FeedContent {
             entries: Some(entries),
+            not_after: None,
             digest,
             bytes: file.into_bytes(),
             warnings: Vec::new(),
@@ -76,6 +77,7 @@ pub(crate) fn read_feed(
     Ok(Some(FeedContent {
         bytes: file.content()?.to_vec(),
         entries,
+        not_after: None,
         digest,
         warnings,
     }))

@@ -28,6 +28,8 @@ pub(crate) struct Secrets {
 pub(crate) struct Account {
     /// Of the file of each feed of the configuration, in their order.
     pub(crate) digests: Vec<Option<Digest>>,
+    /// When each of these ends, in seconds since 1970, where it is a certificate.
+    pub(crate) not_after: Vec<Option<u64>>,
     /// What the operator should look at.
     pub(crate) warnings: Vec<String>,
 }
@@ -44,9 +46,11 @@ impl Secrets {
         tickets: Option<TicketSecret>,
     ) -> Result<(Self, Account), Vec<String>> {
         let (guard, mut digests) = super::load_with_digests(files, &config.auth, missing)?;
+        let mut not_after = vec![None; digests.len()];
         let mut warnings = guard.warnings().to_vec();
         let tls = super::load_tls(files, config, tickets)?.map(|loaded: LoadedTls| {
             digests.extend(loaded.digests);
+            not_after.extend(loaded.not_after);
             warnings.extend(loaded.warnings);
             Arc::new(loaded.tls)
         });
@@ -58,7 +62,12 @@ impl Secrets {
             tls,
             database_password: password,
         };
-        Ok((secrets, Account { digests, warnings }))
+        let account = Account {
+            digests,
+            not_after,
+            warnings,
+        };
+        Ok((secrets, account))
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct LoadedTls {
     pub(crate) tls: Tls,
     /// Of each feed of `[tls]`, in their order.
     pub(crate) digests: Vec<Option<Digest>>,
+    /// When each of these ends, in seconds since 1970, where it is a certificate.
+    pub(crate) not_after: Vec<Option<u64>>,
     /// What the operator should know.
     pub(crate) warnings: Vec<String>,
     /// For people: each certificate with its names and its end.
@@ -48,11 +50,12 @@ fn load(
 ) -> Result<LoadedTls, Vec<String>> {
     let mut errors = Vec::new();
     let (mut identities, mut digests, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
-    let mut certificates = Vec::new();
+    let (mut certificates, mut not_after) = (Vec::new(), Vec::new());
     for paths in &config.certificates {
         match read_certificate(files, paths) {
             Ok((content, identity)) => {
                 digests.push(content.digest);
+                not_after.push(content.not_after);
                 warnings.extend(content.warnings);
                 certificates.push(described(&paths.certificate_file, &identity));
                 identities.push(identity);
@@ -68,6 +71,7 @@ fn load(
     {
         Some(Ok((content, read))) => {
             digests.push(content.digest);
+            not_after.push(content.not_after);
             warnings.extend(content.warnings);
             clients = Some(read);
         }
@@ -81,6 +85,7 @@ fn load(
     Ok(LoadedTls {
         tls: tls.map_err(|error| vec![format!("tls: {error}")])?,
         digests,
+        not_after,
         warnings,
         certificates,
     })
@@ -112,7 +117,15 @@ pub(super) fn read_certificate(
         .map_err(|error| format!("tls: a private key: {error}"))?;
     let problem = identity.validity().problem(now());
     let problem = problem.map(|problem| format!("tls: the certificate `{shown}` {problem}"));
-    Ok((content(text, problem), identity))
+    let not_after = u64::try_from(identity.validity().end).ok();
+    let content = content(text, problem);
+    Ok((
+        FeedContent {
+            not_after,
+            ..content
+        },
+        identity,
+    ))
 }
 
 /// Authorities, with what they have revoked.
@@ -145,6 +158,7 @@ pub(super) fn read_clients(
 fn content(bytes: Vec<u8>, warning: Option<String>) -> FeedContent {
     FeedContent {
         entries: None,
+        not_after: None,
         digest: digest(&SHA256, &bytes).as_ref().try_into().ok(),
         bytes,
         warnings: warning.into_iter().collect(),

@@ -15,7 +15,7 @@ pub use admin::{AdminAssignment, AdminGuard, AdminSocket};
 
 use super::Master;
 use crate::channel::{self, FeedNews, Fingerprint, FromAgent, ToAgent};
-use crate::config::{Fetch, Log, Tokens};
+use crate::config::{Fetch, Hooks, Log, Tokens};
 use crate::supervisor::{Backoff, Generation, Now, WorkerId};
 use crate::sys::clock;
 use crate::sys::handover::check_sealed;
@@ -40,6 +40,8 @@ pub struct AgentAssignment {
     pub log: Log,
     /// How it answers monitoring; absent where nobody can ask.
     pub admin: Option<AdminAssignment>,
+    /// What it runs when something happens; absent: nothing.
+    pub hooks: Option<Hooks>,
 }
 
 /// What was fetched last.
@@ -92,6 +94,11 @@ impl Agent {
     pub(super) fn descriptor(&self) -> Option<(BorrowedFd<'_>, bool)> {
         let process = self.process.as_ref()?;
         Some((process.channel.as_fd(), !process.outgoing.is_empty()))
+    }
+
+    /// How much waits for it to be read, in bytes; none where it does not run.
+    pub(super) fn unsent(&self) -> Option<usize> {
+        self.process.as_ref().map(|process| process.outgoing.len())
     }
 
     /// Tells it, where it runs.
@@ -157,13 +164,17 @@ impl Master {
         let wanted = self.fetches();
         let runs = self.agent.process.as_ref();
         let admin = self.admin_setting();
-        let is_needed = !wanted.is_empty() || self.has_to_be_flushed() || admin.is_some();
+        let is_needed = !wanted.is_empty()
+            || self.has_to_be_flushed()
+            || admin.is_some()
+            || self.hooks().is_some();
         let is_right = runs.map_or(!is_needed, |process| {
             let setting = self.agent_setting();
             let feeds = process.feeds.iter().map(|watched| &watched.fetch);
             feeds.eq(wanted.iter().copied())
                 && process.tokens.as_ref() == self.tokens_of_newest()
                 && process.admin == admin
+                && process.hooks.as_ref() == self.hooks()
                 && setting.is_some_and(|(identity, log)| {
                     process.identity == *identity && process.log == *log
                 })
@@ -198,7 +209,8 @@ impl Master {
         let is_missing = self.agent.process.is_none()
             && (self.has_to_be_flushed()
                 || !self.fetches().is_empty()
-                || self.admin_setting().is_some());
+                || self.admin_setting().is_some()
+                || self.hooks().is_some());
         is_missing.then_some(self.agent.deaths.not_before)
     }
 

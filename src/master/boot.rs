@@ -18,6 +18,7 @@ use super::control::ControlServer;
 use super::crew::Crew;
 use super::deaths::Deaths;
 use super::hangs::HangWatch;
+use super::happenings::Happenings;
 use super::ledger::Ledger;
 use super::listeners::{ListenError, Listeners};
 use super::memory::MemoryWatch;
@@ -165,6 +166,7 @@ impl Master {
             hangs: HangWatch::default(),
             memory: MemoryWatch::default(),
             ledger: Ledger::default(),
+            happenings: Happenings::default(),
             systemd: systemd_of(manager),
             processors,
             last_reload: None,

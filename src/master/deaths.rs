@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Master;
 use super::crew::Hand;
 use super::death_report::{DeathReport, DeathStatus, KeptDeath, OutOfMemory, kill_word};
+use super::happenings;
 use super::ledger::WorkerEnd;
 use super::suspects::{Named, Suspects};
 use super::timeline::News;
@@ -137,6 +138,7 @@ impl Master {
         } else {
             let end = WorkerEnd::of_death(&report, self.was_ready(id));
             self.ledger.worker_ended(end);
+            self.tell_of(happenings::death(&report, end, &words));
             self.tell_death(&report, &words);
             self.happened(News::death(&report, end, &words));
             if !self.supervisor.is_degraded() {

@@ -39,6 +39,9 @@ pub struct FeedStatus {
     pub next_in: Option<f64>,
     /// Of what is fetched: until it is too old (`stale_max`).
     pub stale_in: Option<f64>,
+    /// Of a certificate: when it ends, in seconds since 1970.
+    #[serde(default)]
+    pub not_after: Option<u64>,
     /// What is wrong with what has come of it since; what is in force stays.
     pub failure: Option<FeedFailure>,
 }
@@ -145,6 +148,7 @@ fn file_status(pinned: &Pinned, place: usize, feed: &Feed<'_>) -> FeedStatus {
     FeedStatus {
         source: file.map_or_else(String::new, |file| file.display().to_string()),
         entries: entries.and_then(|entries| entries.try_into().ok()),
+        not_after: pinned.not_after_in_force(place),
         failure: failure.map(|reason| FeedFailure {
             reason: reason.to_owned(),
             since: None,
@@ -165,6 +169,7 @@ fn of_nothing(state: FeedCondition) -> FeedStatus {
         age: None,
         next_in: None,
         stale_in: None,
+        not_after: None,
         failure: None,
     }
 }

@@ -39,6 +39,7 @@ struct Content {
     /// Of the file that it comes from.
     digest: Option<[u8; 32]>,
     entries: Option<usize>,
+    not_after: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -66,6 +67,7 @@ impl FeedState {
                 file: file.into(),
                 digest: content.digest,
                 entries: content.entries,
+                not_after: content.not_after,
             };
             Ok(Some((taken, content.warnings)))
         });
@@ -277,6 +279,14 @@ impl Pinned {
         let content = state.and_then(|state| state.content.as_ref());
         let pinned = self.loaded.entries.get(place).copied().flatten();
         content.map_or(pinned, |content| content.entries)
+    }
+
+    /// When the certificate in force for the feed at this place ends, where it is one, in seconds since 1970.
+    pub(super) fn not_after_in_force(&self, place: usize) -> Option<u64> {
+        let state = self.feeds.get(place);
+        let content = state.and_then(|state| state.content.as_ref());
+        let pinned = self.loaded.not_after.get(place).copied().flatten();
+        content.map_or(pinned, |content| content.not_after)
     }
 
     /// The digest of what is in force for the feed at this place.

@@ -121,6 +121,16 @@ impl WorkerEnd {
     }
 }
 
+impl ReloadEnd {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Committed => "committed",
+            Self::RolledBack => "rolled_back",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 impl Ledger {
     pub(super) fn worker_ended(&mut self, end: WorkerEnd) {
         *self.ends.entry(end).or_default() += 1;
@@ -146,12 +156,7 @@ impl Ledger {
             ReloadEnd::RolledBack,
             ReloadEnd::Refused,
         ];
-        let word = |end| match end {
-            ReloadEnd::Committed => "committed",
-            ReloadEnd::RolledBack => "rolled_back",
-            ReloadEnd::Refused => "refused",
-        };
-        counted(all, word, &self.reloads)
+        counted(all, ReloadEnd::word, &self.reloads)
     }
 
     /// How many upgrades went how.

@@ -14,6 +14,7 @@ mod feed_status;
 mod feeds;
 mod file_watch;
 mod hangs;
+mod happenings;
 mod heirs;
 mod ledger;
 mod listeners;
@@ -54,6 +55,7 @@ use feeds::FeedState;
 pub use feeds::ReadFeed;
 use file_watch::FileWatch;
 use hangs::HangWatch;
+use happenings::Happenings;
 use ledger::Ledger;
 pub use listeners::ListenError;
 use listeners::Listeners;
@@ -126,6 +128,8 @@ pub struct Loaded {
     pub digests: Vec<Option<[u8; 32]>>,
     /// How many keys or entries each of these feeds has; none where that says nothing, or is not known yet.
     pub entries: Vec<Option<usize>>,
+    /// When each of them ends, in seconds since 1970, where it is a certificate.
+    pub not_after: Vec<Option<u64>>,
     /// Reads a feed again, when something has happened to it.
     pub read_feed: ReadFeed,
     /// What the agent does for it.
@@ -224,6 +228,7 @@ pub struct Master {
     hangs: HangWatch,
     memory: MemoryWatch,
     ledger: Ledger,
+    happenings: Happenings,
     systemd: Systemd,
     processors: Processors,
     last_reload: Option<ReloadOutcome>,
@@ -324,6 +329,8 @@ impl Master {
             self.lift_blocks();
             self.end_questions();
             self.feed(Event::DeadlinePassed);
+            self.note_strength();
+            self.tell_happenings();
             self.go_on_with_upgrade();
         }
     }

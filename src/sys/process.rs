@@ -8,7 +8,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::libc;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::stat::Mode;
 use nix::unistd::{AccessFlags, ForkResult, Pid, access, dup2_stdin, getpid, getppid};
 
@@ -50,6 +50,23 @@ impl From<ProcessId> for Pid {
 impl fmt::Display for ProcessId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(formatter)
+    }
+}
+
+/// A child that leads a group of its own, with what it has started (`setpgid(2)`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProcessGroup(Pid);
+
+impl ProcessGroup {
+    /// The group of this process, which was not waited for yet; none where that can be no group.
+    pub fn led_by(process: u32) -> Option<Self> {
+        let process = i32::try_from(process).ok().filter(|process| *process > 1);
+        process.map(|process| Self(Pid::from_raw(process)))
+    }
+
+    /// Ends all of it (SIGKILL).
+    pub fn kill(self) {
+        let _gone_already = killpg(self.0, Signal::SIGKILL);
     }
 }
 

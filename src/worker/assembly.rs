@@ -127,6 +127,7 @@ fn settings(task: &Task) -> Settings {
         max_requests: (least > 0).then(|| u64::from(least) + u64::from(jitter)),
         max_message: config.websocket.max_message,
         poison_guard: config.workers.poison_guard,
+        trace_context: config.http.trace_context,
         forwarding: Forwarding::new(config),
         client_certificates: ClientCertificates::new(config),
     }

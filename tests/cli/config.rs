@@ -89,6 +89,7 @@ methods = "GET"
     http.max_connections = 16384  # default
     http.max_connections_per_address = 0  # default
     http.http2 = true  # default
+    http.trace_context = "off"  # default
     http.max_streams = 100  # default
     http.max_target = "8KiB"  # default
     http.max_headers = 100  # default
@@ -116,6 +117,8 @@ methods = "GET"
     health.probe_interval = "10s"  # default
     health.probe_timeout = "5s"  # default
     health.probe_failures = 3  # default
+    hooks.on_event = []  # default
+    hooks.on_event_timeout = "30s"  # default
     auth.realm = "destrier"  # default
     # auth.resource is not set
     auth.authorization_servers = []  # default

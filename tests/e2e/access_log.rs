@@ -150,7 +150,7 @@ fn a_line_of_json_says_what_was_asked_by_whom_and_what_came_of_it() {
         assert_eq!(line[name], value, "{name}: {line}");
     }
     let fields: Vec<_> = line.as_object().unwrap().keys().cloned().collect();
-    assert_eq!(fields.len(), 24, "{fields:?}");
+    assert_eq!(fields.len(), 26, "{fields:?}");
     let time = line["time"].as_str().unwrap();
     assert!(time.ends_with('Z') && time.len() == 24, "{time}");
     let (all, app) = (line["duration_us"].as_u64(), line["app_us"].as_u64());

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::super::client::Limits;
 use super::super::front_desk::FrontDesk;
+use super::super::watch::Watch;
 use super::super::{Feed, Known, keep_fresh};
 use super::server::{Server, ok, status};
 use super::{KEY, OTHER_KEY, fetch, set};
@@ -19,6 +20,7 @@ use crate::config::KEYS_MAX;
 use crate::master_end::MasterEnd;
 use crate::sys::clock;
 use crate::sys::handover::{read_sealed, sealed_file};
+use crate::sys::process::ProcessId;
 use crate::sys::socket;
 
 /// The other end of the channel of an agent that runs.
@@ -37,8 +39,10 @@ impl Master {
         let master = MasterEnd::new(theirs).unwrap();
         let agent = tokio::spawn(async move {
             {
-                let desk = FrontDesk::open(None)?;
-                keep_fresh(master, feeds, None, desk, &Limits::default()).await
+                let mut desk = FrontDesk::open(None)?;
+                let mut watch = Watch::new(None, ProcessId::own());
+                let told = (&mut desk, &mut watch);
+                keep_fresh(master, feeds, None, told, &Limits::default()).await
             }
         });
         Self {

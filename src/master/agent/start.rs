@@ -60,6 +60,7 @@ impl Master {
             keep.extend(assignment.sockets.iter().map(|it| Keep::new(&it.socket)));
             keep.extend(assignment.keys.as_ref().map(Keep::new));
         }
+        let hooks = self.hooks().cloned();
         let assignment = AgentAssignment {
             master: ProcessId::own(),
             channel: theirs,
@@ -67,6 +68,7 @@ impl Master {
             identity: identity.clone(),
             log: log.clone(),
             admin: admin_assignment,
+            hooks: hooks.clone(),
         };
         // The newest generation knows what is to be fetched for it.
         let newest = self.generations.values().last();
@@ -89,6 +91,7 @@ impl Master {
             identity,
             log,
             admin,
+            hooks,
         });
         Ok(pid)
     }

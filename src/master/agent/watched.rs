@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use crate::channel::{Decoder, FromAgent};
-use crate::config::{Admin, Bind, Fetch, FetchKind, Log, Tokens};
+use crate::config::{Admin, Bind, Fetch, FetchKind, Hooks, Log, Tokens};
 use crate::supervisor::{Generation, Now};
 use crate::sys::identity::Identity;
 use crate::sys::process::ProcessId;
@@ -36,6 +36,8 @@ pub(super) struct Process {
     pub(super) log: Log,
     /// How it answers monitoring.
     pub(super) admin: Option<AdminSetting>,
+    /// What it runs when something happens.
+    pub(super) hooks: Option<Hooks>,
 }
 
 /// What decides how monitoring is answered: an agent that was given something else is replaced.

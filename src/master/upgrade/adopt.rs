@@ -17,6 +17,7 @@ use crate::master::boot::{ServiceManager, StartError, pin, rate_table_for, syste
 use crate::master::control::{Client, ControlServer};
 use crate::master::crew::{Crew, Hand};
 use crate::master::deaths::Deaths;
+use crate::master::happenings::Happenings;
 use crate::master::ledger::UpgradeEnd;
 use crate::master::stacks::Questions;
 use crate::master::{
@@ -189,6 +190,7 @@ impl Master {
             hangs,
             memory,
             ledger,
+            happenings: Happenings::default(),
             systemd: systemd_of(manager),
             processors,
             last_reload,

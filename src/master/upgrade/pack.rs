@@ -56,6 +56,8 @@ impl Master {
             agent,
             // Theirs and those of the workers that are not born yet end with this program.
             templates: _,
+            // Told before, or not at all.
+            happenings: _,
         } = self;
         let seats: Vec<usize> = crew.iter().map(|(_, hand)| hand.seat).collect();
         let mut state = State {
