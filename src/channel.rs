@@ -51,6 +51,11 @@ pub enum ToWorker {
     ShowLife,
     /// Answer [`ToMaster::Memory`].
     TellMemory,
+    /// Answer [`ToMaster::Stacks`].
+    TellStacks {
+        /// Comes back with the answer.
+        question: u64,
+    },
 }
 
 /// What is new about something that changes by itself: keys, deny lists. `feed` is its place in the feeds of the worker's
@@ -140,6 +145,13 @@ pub enum ToMaster {
         /// In bytes, what is shared divided by the number of those who share it; absent where the kernel does not tell.
         pss: Option<u64>,
     },
+    /// What its threads do.
+    Stacks {
+        /// As [`ToWorker::TellStacks`] had it.
+        question: u64,
+        /// None: it runs no Python.
+        stacks: Option<Stacks>,
+    },
     /// A file in memory comes along, into which it writes what its threads did when it dies of a fault.
     LastWords,
     /// It cannot boot.
@@ -147,6 +159,30 @@ pub enum ToMaster {
         /// Why, for the operator.
         reason: String,
     },
+}
+
+/// What the threads of a worker do. Fields are only ever added.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stacks {
+    /// None of them can run Python: code that is no Python holds the interpreter.
+    pub interpreter_is_held: bool,
+    /// Each of them.
+    pub threads: Vec<ThreadStack>,
+    /// How many were left out, for there are so many, or their stacks are so long.
+    pub left_out: usize,
+}
+
+/// What a thread does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ThreadStack {
+    /// What it is called.
+    pub name: String,
+    /// The request that it executes.
+    pub request: Option<String>,
+    /// For how many milliseconds.
+    pub milliseconds: Option<u64>,
+    /// The calls that it is in: the last one last, or first where the interpreter is held.
+    pub stack: String,
 }
 
 /// What the master tells the agent. A feed is something that is fetched, by its place in what the agent was given.

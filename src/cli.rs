@@ -192,11 +192,14 @@ pub struct StatusArgs {
     /// As JSON
     #[arg(long)]
     pub json: bool,
+    /// What every thread of every Python worker does now
+    #[arg(long)]
+    pub stacks: bool,
     /// Again and again, every so many seconds, until interrupted [default: 2]
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "2", value_parser = clap::value_parser!(u64).range(1..=86400))]
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "2", value_parser = clap::value_parser!(u64).range(1..=86400), conflicts_with = "stacks")]
     pub watch: Option<u64>,
     /// The JSON Schema of the JSON instead; no master is asked
-    #[arg(long, conflicts_with_all = ["json", "watch"])]
+    #[arg(long, conflicts_with_all = ["json", "stacks", "watch"])]
     pub schema: bool,
 }
 

@@ -33,7 +33,9 @@ pub mod tls;
 pub mod tokens;
 pub mod worker;
 
-pub use app::{App, Boot, BoxError, Client, Draining, EarlyHints, EarlyHintsError, RequestBody};
+pub use app::{
+    App, Boot, BoxError, Client, Draining, EarlyHints, EarlyHintsError, Overloaded, RequestBody,
+};
 pub use auth::Claims;
 pub use http::websocket::Subprotocols;
 pub use http::{InProgress, TraceContext};

@@ -1,5 +1,6 @@
 //! Why an application gave no answer, as the log says it.
 
+use destrier::{BoxError, Overloaded};
 use pyo3::intern;
 use pyo3::prelude::*;
 
@@ -8,12 +9,18 @@ const TRACEBACK_MAX: usize = 16 << 10;
 
 /// The application gave no answer, or not all of one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct Failure(String);
+pub(crate) enum Failure {
+    /// Of the application; what went wrong.
+    #[error("{0}")]
+    Application(String),
+    /// It was not called.
+    #[error("{0}")]
+    Overloaded(Overloaded),
+}
 
 impl Failure {
     pub(crate) fn new(reason: impl Into<String>) -> Self {
-        Self(reason.into())
+        Self::Application(reason.into())
     }
 
     /// Of an exception, with where it came from. `SystemExit` and `KeyboardInterrupt` are exceptions like any other here: a
@@ -23,7 +30,15 @@ impl Failure {
         let text = text.trim_end();
         let start = text.len().saturating_sub(TRACEBACK_MAX);
         let start = text.ceil_char_boundary(start);
-        Self(text.get(start..).unwrap_or_default().to_owned())
+        Self::Application(text.get(start..).unwrap_or_default().to_owned())
+    }
+
+    /// As whoever called the service is told.
+    pub(crate) fn into_error(self) -> BoxError {
+        match self {
+            Self::Overloaded(overloaded) => overloaded.into(),
+            Self::Application(_) => self.into(),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use destrier::app;
 use destrier::config::{self, Interface};
 use destrier::interpreter::{self, Received};
+use destrier::scoreboard::SeatWriter;
 use destrier::sys::{listener, signals};
 use destrier::worker::{self, Task, WorkerExit};
 use destrier::{App, Boot, BoxError};
@@ -82,6 +83,7 @@ pub(crate) fn serve(py: Python<'_>, parcel: i32) -> PyResult<u8> {
 pub(crate) fn run(py: Python<'_>, task: Task, mut preloaded: Option<Py<PyAny>>) -> PyResult<u8> {
     let failed = |error: &dyn std::fmt::Display| PyOSError::new_err(error.to_string());
     let (address, workers) = (first_address(&task), task.workers);
+    let shown = (task.seat.clone(), task.config.http.clone());
     let (main, mut asked) = mpsc::channel();
     // Before the worker watches over its own end, so that it sees a signal first.
     let witness = Witness::new(py)?;
@@ -123,7 +125,7 @@ pub(crate) fn run(py: Python<'_>, task: Task, mut preloaded: Option<Py<PyAny>>) 
                 continue;
             }
         };
-        let engine = engine_of(&load, address.clone(), workers, &witness)?;
+        let engine = engine_of(&load, address.clone(), workers, &witness, &shown)?;
         // Asked once in a worker.
         let engine = started.get_or_init(|| engine);
         let (service, application) = (engine.service(), application.bind(py));
@@ -149,16 +151,26 @@ fn engine_of(
     (server_name, server_port): (String, u16),
     workers: u16,
     witness: &Witness,
+    (seat, http): &(SeatWriter, config::Http),
 ) -> PyResult<Engine> {
     match load.python.interface {
         Interface::Wsgi => {
+            let most = |most: Option<u32>| {
+                most.and_then(|most| usize::try_from(most).ok())
+                    .unwrap_or(usize::MAX)
+            };
             let settings = wsgi::Settings {
-                threads: load.python.threads.into(),
+                threads: most(http.max_in_flight).min(load.python.threads.into()),
+                limits: wsgi::Limits {
+                    waiting: most(Some(http.queue)),
+                    wait: http.max_queue_wait,
+                },
                 is_multiprocess: workers > 1,
                 server_name,
                 server_port,
             };
-            Ok(Engine::Wsgi(wsgi::Engine::new(settings, witness.clone())))
+            let engine = wsgi::Engine::new(settings, witness.clone(), seat.clone());
+            Ok(Engine::Wsgi(engine))
         }
         Interface::Asgi => {
             let settings = asgi::Settings {

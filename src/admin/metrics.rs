@@ -167,6 +167,23 @@ impl Snapshot {
             "Requests that wait until the application has a place for them",
             tally.queued,
         )?;
+        let now = clock::monotonic();
+        let oldest = tally.queued_since.map(|since| now.saturating_sub(since));
+        page.seconds(
+            "queue_oldest_wait",
+            "How long the oldest request waits for a thread of a Python application; 0 while none does",
+            oldest.unwrap_or_default().as_secs_f64(),
+        )?;
+        page.gauge(
+            "python_threads",
+            "Threads that call a Python application, of all workers",
+            tally.threads.threads,
+        )?;
+        page.gauge(
+            "python_threads_busy",
+            "Of these: how many execute a request",
+            tally.threads.busy,
+        )?;
         page.count(
             "queue_waits",
             "Requests that waited for a place in the application and got one",

@@ -14,7 +14,9 @@ pub(super) fn run(master: &MasterArgs, request: &Request) -> Result<ExitCode, Co
             Ok(ExitCode::Success)
         }
         Answer::Failed(reason) => Err(CommandError::failure(reason)),
-        Answer::Status(_) | Answer::Plan(_) => Err(CommandError::failure(SOMETHING_ELSE)),
+        Answer::Status(_) | Answer::Plan(_) | Answer::Stacks(_) => {
+            Err(CommandError::failure(SOMETHING_ELSE))
+        }
     }
 }
 

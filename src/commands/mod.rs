@@ -24,6 +24,7 @@ mod key;
 mod plan;
 mod preflight;
 mod run;
+mod stacks;
 mod status;
 mod tls;
 mod token;
@@ -40,6 +41,7 @@ pub fn execute<A: App>(cli: &Cli, app: A) -> Result<ExitCode, CommandError> {
         Command::Run(args) if args.preflight => preflight::run(args).map(|()| ExitCode::Success),
         Command::Run(args) => run::run(args, app),
         Command::Check(args) => check::run(args).map(|()| ExitCode::Success),
+        Command::Status(args) if args.stacks => stacks::run(&args.master, args.json),
         Command::Status(args) => status::run(args),
         Command::Top(args) => top::run(args),
         Command::Plan { master, json } => plan::run(master, *json),

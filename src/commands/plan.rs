@@ -15,7 +15,7 @@ pub(super) fn run(master: &MasterArgs, json: bool) -> Result<ExitCode, CommandEr
     let plan = match answer {
         Answer::Plan(plan) => plan,
         Answer::Failed(reason) => return Err(CommandError::failure(reason)),
-        Answer::Done(_) | Answer::Status(_) => {
+        Answer::Done(_) | Answer::Status(_) | Answer::Stacks(_) => {
             return Err(CommandError::failure(super::ask::SOMETHING_ELSE));
         }
     };

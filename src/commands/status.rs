@@ -11,7 +11,7 @@ use crate::cli::{MasterArgs, StatusArgs};
 use crate::master::control::{Answer, Request};
 use crate::master::{
     AgentStatus, DeathStatus, FeedCondition, FeedStatus, RequestStatus, Status, StopPhase,
-    TemplateStatus,
+    TemplateStatus, WorkerStatus,
 };
 use crate::sys::poll;
 
@@ -40,7 +40,9 @@ pub(super) fn ask(master: &MasterArgs) -> Result<Status, CommandError> {
     match super::ask::ask(master, &Request::Status {})? {
         Answer::Status(status) => Ok(*status),
         Answer::Done(message) | Answer::Failed(message) => Err(CommandError::failure(message)),
-        Answer::Plan(_) => Err(CommandError::failure(super::ask::SOMETHING_ELSE)),
+        Answer::Plan(_) | Answer::Stacks(_) => {
+            Err(CommandError::failure(super::ask::SOMETHING_ELSE))
+        }
     }
 }
 
@@ -315,8 +317,8 @@ fn workers(status: &Status) -> String {
             worker.state.clone(),
             span(worker.uptime),
             worker.connections.to_string(),
-            worker.in_flight.saturating_sub(worker.queued).to_string(),
-            worker.queued.to_string(),
+            busy(worker),
+            queued(worker),
             worker.requests.to_string(),
             memory.unwrap_or_default(),
             oldest.unwrap_or_default(),
@@ -329,6 +331,22 @@ fn workers(status: &Status) -> String {
         }
     }
     table.trim_fmt()
+}
+
+/// Requests that the application works on; of how many threads, where it has some.
+fn busy(worker: &WorkerStatus) -> String {
+    match worker.threads {
+        Some(threads) => format!("{}/{}", threads.busy, threads.all),
+        None => worker.in_flight.saturating_sub(worker.queued).to_string(),
+    }
+}
+
+/// Requests that wait, and how long the oldest does.
+fn queued(worker: &WorkerStatus) -> String {
+    match worker.queued_for {
+        Some(oldest) => format!("{} ({})", worker.queued, span(oldest)),
+        None => worker.queued.to_string(),
+    }
 }
 
 /// Seconds for reading: whole ones, milliseconds below one.

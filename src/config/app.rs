@@ -18,6 +18,14 @@ pub struct App {
     pub python: Option<Python>,
 }
 
+impl App {
+    /// Whether it is called on threads of its own, of which there are so many and for which requests wait.
+    pub fn waits_for_threads(&self) -> bool {
+        let python = self.python.as_ref();
+        python.is_some_and(|python| python.interface == Interface::Wsgi)
+    }
+}
+
 /// `app.kind`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

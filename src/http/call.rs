@@ -19,7 +19,7 @@ use super::places::is_lasting;
 use super::trace_context::TraceContext;
 use super::track::Track;
 use super::{Pipeline, reply};
-use crate::app::{AppService, BodyEnd, BoxError, Fault, RequestBody};
+use crate::app::{AppService, BodyEnd, BoxError, Fault, Overloaded, RequestBody};
 use crate::scoreboard::RequestId;
 use crate::sys::clock;
 
@@ -107,6 +107,9 @@ impl<S: AppService> Pipeline<S> {
             }
             Ok(Err(error)) => {
                 let error: BoxError = error.into();
+                if let Some(overloaded) = error.downcast_ref::<Overloaded>() {
+                    return Err(self.overloaded(overloaded.reason(), id));
+                }
                 tracing::error!(request = %id, trace_id = trace_id(), %error, "the application failed");
                 Err(reply::application_failed())
             }

@@ -64,6 +64,11 @@ impl InProgress {
         self.0.in_flight.executing_in(thread.executing())
     }
 
+    /// It waited for so long until a thread of the application was free.
+    pub fn waited(&self, time: Duration) {
+        self.0.in_flight.waited(time);
+    }
+
     /// Its note on the scoreboard.
     pub(super) fn in_flight(&self) -> &InFlight {
         &self.0.in_flight

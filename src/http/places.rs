@@ -135,13 +135,18 @@ impl<S: AppService> Pipeline<S> {
                     }
                     Overload::ClientHasLeft => return Err(reply::overloaded()),
                 };
-                self.seat.overloaded();
-                self.unserved.overloaded(reason, id);
-                Err(self.with_reason(reply::overloaded(), || {
-                    Refused::for_reason("overloaded", reason)
-                }))
+                Err(self.overloaded(reason, id))
             }
         }
+    }
+
+    /// What a client is told for whom there is no place.
+    pub(super) fn overloaded(&self, reason: &'static str, id: RequestId) -> Response<Bytes> {
+        self.seat.overloaded();
+        self.unserved.overloaded(reason, id);
+        self.with_reason(reply::overloaded(), || {
+            Refused::for_reason("overloaded", reason)
+        })
     }
 }
 

@@ -14,7 +14,7 @@ use http_body::Body;
 
 use super::Pipeline;
 use super::places::is_lasting;
-use crate::app::{AppService, BoxError, Client, RequestBody};
+use crate::app::{AppService, BoxError, Client, Overloaded, RequestBody};
 use crate::config;
 use crate::scoreboard::RequestId;
 
@@ -104,6 +104,8 @@ impl<S: AppService> Pipeline<S> {
                 status,
                 said: Some(said),
             }) => probe.bad(&format!("answered {status}: {said}")),
+            // It was not called, for all its threads are busy.
+            Err(error) if error.is::<Overloaded>() => Probed::Busy,
             Err(error) => probe.bad(&format!("the application failed: {error}")),
         }
     }

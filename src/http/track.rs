@@ -210,7 +210,9 @@ impl Drop for Track {
         self.note_end();
         self.activity.end_request();
         if let Some(access) = &self.access {
-            access.write(self.id, self.started, self.queued);
+            let in_progress = self.in_progress.as_ref();
+            let queued = in_progress.map_or(self.queued, |it| it.in_flight().waited_in_all());
+            access.write(self.id, self.started, queued);
         }
     }
 }

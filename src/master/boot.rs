@@ -23,6 +23,7 @@ use super::ledger::Ledger;
 use super::listeners::{ListenError, Listeners};
 use super::memory::MemoryWatch;
 use super::socket_path::SocketPathError;
+use super::stacks::Questions;
 use super::{
     Agent, FeedState, FileWatch, Loaded, Loader, LoaderBox, Master, Pinned, Program, Systemd,
     Templates, Upgrade,
@@ -161,6 +162,7 @@ impl Master {
             replay,
             rates,
             deaths: Deaths::new(),
+            questions: Questions::default(),
             hangs: HangWatch::default(),
             memory: MemoryWatch::default(),
             ledger: Ledger::default(),

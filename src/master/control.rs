@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::boot::{assert_private, make_folder};
 use super::socket_path::{SocketPath, SocketPathError};
-use super::{Plan, Status};
+use super::{Plan, StacksStatus, Status};
 use crate::channel::{self, Decoder};
 use crate::supervisor::{Caller, Now};
 use crate::sys::listener;
@@ -56,6 +56,8 @@ pub enum Request {
     Reopen {},
     /// What a reload would do; does nothing of it.
     Plan {},
+    /// What every thread of every worker does; answered within some seconds.
+    Stacks {},
 }
 
 /// What came of it. Exactly one of the two is there.
@@ -70,6 +72,8 @@ pub enum Answer {
     Status(Box<Status>),
     /// What a reload would do.
     Plan(Box<Plan>),
+    /// What every thread of every worker does.
+    Stacks(Box<StacksStatus>),
 }
 
 /// A master that cannot be asked.

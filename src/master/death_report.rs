@@ -304,6 +304,8 @@ mod tests {
                 connections: 7,
                 in_flight: requests.len() as u64,
                 queued: 0,
+                queued_since: None,
+                threads: None,
                 counters: Counters::default(),
                 requests: requests.iter().copied().map(request).collect(),
                 cause,

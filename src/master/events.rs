@@ -229,6 +229,10 @@ impl Master {
                     self.want_feed(id, feed);
                     continue;
                 }
+                ToMaster::Stacks { question, stacks } => {
+                    self.take_stacks(id, question, stacks);
+                    continue;
+                }
                 ToMaster::LastWords => {
                     if let Some(hand) = self.crew.get_mut(id) {
                         hand.last_words = hand.received.pop_front().flatten().map(File::from);
@@ -260,6 +264,7 @@ impl Master {
                 let status = Answer::Status(Box::new(self.status()));
                 self.control.send(caller, &status);
             }
+            Request::Stacks {} => self.ask_for_stacks(caller),
             Request::Plan {} => {
                 let answer = self
                     .plan()

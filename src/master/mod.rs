@@ -23,6 +23,7 @@ mod plan;
 mod rounds;
 mod slot_sockets;
 mod socket_path;
+mod stacks;
 mod status;
 mod stop;
 mod suspects;
@@ -63,9 +64,11 @@ pub use plan::{
     Change, Effect, KeyFilePlan, ListenerEffect, ListenerPlan, Outcome, Plan, WorkersPlan,
 };
 pub use socket_path::SocketPathError;
+use stacks::Questions;
+pub use stacks::{Stacks, StacksOutcome, StacksStatus, ThreadStack, WorkerStacks};
 pub use status::{
     LatencyStatus, ListenerStatus, MemoryStatus, PythonStatus, ReloadStatus, RequestStatus,
-    SCHEMA_VERSION, Status, StopPhase, StopStatus, Totals, WorkerStatus,
+    SCHEMA_VERSION, Status, StopPhase, StopStatus, ThreadsStatus, Totals, WorkerStatus,
 };
 use template::Templates;
 pub use template::{RunTemplate, TemplateAssignment, TemplateStatus};
@@ -220,6 +223,8 @@ pub struct Master {
     /// As that; a program that goes on in an upgrade begins anew.
     rates: Option<Arc<RateTable>>,
     deaths: Deaths,
+    /// Who wants to know what threads do.
+    questions: Questions,
     hangs: HangWatch,
     memory: MemoryWatch,
     ledger: Ledger,
@@ -322,6 +327,7 @@ impl Master {
             self.mind_agent();
             self.mind_templates();
             self.lift_blocks();
+            self.end_questions();
             self.feed(Event::DeadlinePassed);
             self.note_strength();
             self.tell_happenings();
@@ -364,6 +370,7 @@ impl Master {
             .chain(self.next_agent())
             .chain(self.next_template())
             .chain(self.deaths.next_deadline())
+            .chain(self.questions.next_deadline())
             .chain(self.control.end_of_pause(self.now()))
             .min()
     }

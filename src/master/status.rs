@@ -186,6 +186,15 @@ pub struct Totals {
     pub overloaded: u64,
 }
 
+/// The threads of a Python application.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+pub struct ThreadsStatus {
+    /// All of a worker.
+    pub all: u64,
+    /// Of those: how many execute a request.
+    pub busy: u64,
+}
+
 /// A worker.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerStatus {
@@ -208,6 +217,12 @@ pub struct WorkerStatus {
     /// Of those: wait until the application has a place for them.
     #[serde(default)]
     pub queued: u64,
+    /// For how long the oldest of these does, where the application has threads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued_for: Option<f64>,
+    /// The threads that call a Python application.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<ThreadsStatus>,
     /// Requests answered.
     pub requests: u64,
     /// Why another worker shall take its place, once one shall: `recycle`, `memory`, `stuck` or `probe`.
@@ -395,6 +410,13 @@ impl Master {
             connections: seat.connections,
             in_flight: seat.in_flight,
             queued: seat.queued,
+            queued_for: seat
+                .queued_since
+                .map(|since| clock::monotonic().saturating_sub(since).as_secs_f64()),
+            threads: seat.threads.map(|figures| ThreadsStatus {
+                all: figures.threads,
+                busy: figures.busy,
+            }),
             requests: seat.counters.requests(),
             replaced_for: hand.replaced_for.map(|end| end.word().to_owned()),
             probe_failure: hand.unwell.clone(),

@@ -21,7 +21,7 @@ pub use blocked::Blocked;
 use layout::Figure;
 pub use layout::{BLOCKED_MAX, LATENCY_BUCKETS, PATH_MAX, REQUESTS_NAMED, SEATS, VERSION};
 pub use reader::{Cause, Counters, Latency, RequestInFlight, SeatView, Tally};
-pub use writer::{Connection, Executing, InFlight, Queued, RequestId, SeatWriter};
+pub use writer::{Connection, Executing, InFlight, Queued, RequestId, SeatWriter, ThreadFigures};
 
 use crate::sys::memory::SharedWords;
 
@@ -172,7 +172,9 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
     use std::time::Duration;
 
-    use super::{Cause, PATH_MAX, REQUESTS_NAMED, RequestId, Scoreboard, VERSION};
+    use super::{
+        Cause, PATH_MAX, REQUESTS_NAMED, RequestId, Scoreboard, SeatWriter, ThreadFigures, VERSION,
+    };
     use crate::refusal_class::RefusalClass;
     use crate::sys::crash::Testimony;
 
@@ -335,6 +337,38 @@ mod tests {
         assert_eq!((busy.surplus(), beside.surplus()), (2, 1));
         idle.set_accepting(false);
         assert_eq!(busy.surplus(), 1);
+    }
+
+    #[test]
+    fn whoever_has_no_thread_to_spare_leaves_connections_to_those_who_have() {
+        let scoreboard = Scoreboard::new().expect("memory");
+        let [first, second, other] = [(0, 1), (1, 1), (2, 2)].map(|(seat, generation)| {
+            scoreboard.open_seat(seat, 42, 0, generation);
+            let writer = scoreboard.writer(seat);
+            writer.set_accepting(true);
+            writer
+        });
+        let show = |writer: &SeatWriter, busy| {
+            writer.show_threads(ThreadFigures { threads: 2, busy });
+        };
+        assert!(
+            !first.others_have_threads(),
+            "an application without threads"
+        );
+        show(&other, 0);
+        show(&first, 1);
+        show(&second, 0);
+        assert!(!first.others_have_threads(), "it has one itself");
+        show(&first, 2);
+        assert!(first.others_have_threads() && !second.others_have_threads());
+        show(&second, 2);
+        assert!(
+            !first.others_have_threads(),
+            "nobody has, in its generation"
+        );
+        show(&second, 1);
+        second.set_accepting(false);
+        assert!(!first.others_have_threads(), "it would not take one");
     }
 
     #[test]

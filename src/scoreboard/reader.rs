@@ -7,7 +7,7 @@ use std::sync::atomic::{
 use std::time::Duration;
 
 use super::layout::{self, Figure, LATENCY_BUCKETS, Named, PATH, PATH_MAX, REQUESTS_NAMED};
-use super::{RequestId, Scoreboard};
+use super::{RequestId, Scoreboard, ThreadFigures};
 use crate::refusal_class::RefusalClass;
 use crate::sys::crash::Testimony;
 
@@ -26,6 +26,10 @@ pub struct SeatView {
     pub in_flight: u64,
     /// Of those: wait until the application has a place for them.
     pub queued: u64,
+    /// Since when the oldest of these does, monotonic, where the application has threads.
+    pub queued_since: Option<Duration>,
+    /// The threads of the application; none where it has none.
+    pub threads: Option<ThreadFigures>,
     /// What it has done.
     pub counters: Counters,
     /// The oldest requests in flight, at most [`REQUESTS_NAMED`].
@@ -91,6 +95,10 @@ pub struct Tally {
     pub in_flight: u64,
     /// Of those: wait until the application has a place for them.
     pub queued: u64,
+    /// Since when the oldest of these does, monotonic, where the application has threads.
+    pub queued_since: Option<Duration>,
+    /// The threads of the application, of all workers.
+    pub threads: ThreadFigures,
 }
 
 /// A histogram of durations.
@@ -150,6 +158,12 @@ impl Scoreboard {
             connections: read(Figure::Connections),
             in_flight: read(Figure::InFlight),
             queued: read(Figure::Queued),
+            queued_since: stamped(read(Figure::QueuedSince)),
+            threads: Some(ThreadFigures {
+                threads: read(Figure::Threads),
+                busy: read(Figure::ThreadsBusy),
+            })
+            .filter(|figures| figures.threads > 0),
             counters: counters(read),
             requests,
             cause: Testimony::read(read(Figure::Testimony))
@@ -186,8 +200,7 @@ impl Scoreboard {
     /// Since when the event loop of the worker on `seat` has not been seen to turn, monotonic; `None` while it waits for
     /// something to do. One load: the master looks at every worker.
     pub fn busy_since(&self, seat: usize) -> Option<Duration> {
-        let stamp = self.figure(seat, Figure::BusySince).load(Relaxed);
-        (stamp > 0).then(|| Duration::from_nanos(stamp))
+        stamped(self.figure(seat, Figure::BusySince).load(Relaxed))
     }
 
     /// How many connections the worker on `seat` has open. One load.
@@ -255,6 +268,14 @@ impl Scoreboard {
             connections: living(Figure::Connections),
             in_flight: living(Figure::InFlight),
             queued: living(Figure::Queued),
+            queued_since: seats
+                .clone()
+                .filter_map(|seat| stamped(self.figure(seat, Figure::QueuedSince).load(Relaxed)))
+                .min(),
+            threads: ThreadFigures {
+                threads: living(Figure::Threads),
+                busy: living(Figure::ThreadsBusy),
+            },
         }
     }
 
@@ -286,6 +307,11 @@ impl Scoreboard {
             fingerprint: Some(read(Named::Fingerprint as usize)).filter(|taken| *taken != 0),
         })
     }
+}
+
+/// A moment; 0 is none.
+fn stamped(stamp: u64) -> Option<Duration> {
+    (stamp > 0).then(|| Duration::from_nanos(stamp))
 }
 
 fn counters(read: impl Fn(Figure) -> u64) -> Counters {

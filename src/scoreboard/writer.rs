@@ -102,6 +102,8 @@ pub struct SeatWriter {
 pub struct InFlight {
     writer: SeatWriter,
     entry: Option<usize>,
+    /// How long it waited until the application worked on it, in nanoseconds.
+    waited: AtomicU64,
 }
 
 /// The event loop, or another thread, executes a request, until this is dropped.
@@ -109,6 +111,15 @@ pub struct InFlight {
 pub struct Executing<'a> {
     word: &'a AtomicU64,
     before: u64,
+}
+
+/// The threads of an application that is called on some.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ThreadFigures {
+    /// All of them.
+    pub threads: u64,
+    /// Of those: how many execute a request.
+    pub busy: u64,
 }
 
 /// A request that waits for a place; it does so until this is dropped.
@@ -146,6 +157,7 @@ impl SeatWriter {
         InFlight {
             writer: self.clone(),
             entry,
+            waited: AtomicU64::new(0),
         }
     }
 
@@ -188,6 +200,45 @@ impl SeatWriter {
         let before = figure.fetch_add(1, Relaxed);
         let queued = Queued(self.clone());
         (before < u64::from(most)).then_some(queued)
+    }
+
+    /// The threads of the application. It is one writer that says so.
+    pub fn show_threads(&self, ThreadFigures { threads, busy }: ThreadFigures) {
+        let figure = |figure| self.scoreboard.figure(self.seat, figure);
+        figure(Figure::Threads).store(threads, Relaxed);
+        figure(Figure::ThreadsBusy).store(busy, Relaxed);
+    }
+
+    /// How many requests wait for a thread of the application, and since when the oldest of them, monotonic. It is one writer
+    /// that says so, and then [`Self::queue`] is used by nobody.
+    pub fn show_queue(&self, waiting: u64, oldest: Option<Duration>) {
+        let figure = |figure| self.scoreboard.figure(self.seat, figure);
+        let stamp = oldest.map_or(0, |since| {
+            u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+        });
+        figure(Figure::Queued).store(waiting, Relaxed);
+        figure(Figure::QueuedSince).store(stamp, Relaxed);
+    }
+
+    /// Whether all threads of the application are busy here, and another worker of the generation that accepts has one to spare.
+    pub fn others_have_threads(&self) -> bool {
+        let read = |seat, figure| self.scoreboard.figure(seat, figure).load(Relaxed);
+        let is_free = |seat| read(seat, Figure::ThreadsBusy) < read(seat, Figure::Threads);
+        // An application without threads has no busy ones: one load.
+        if read(self.seat, Figure::ThreadsBusy) == 0 || is_free(self.seat) {
+            return false;
+        }
+        self.others().any(is_free)
+    }
+
+    /// The seats of the other workers of this generation that accept.
+    fn others(&self) -> impl Iterator<Item = usize> {
+        let read = |seat, figure| self.scoreboard.figure(seat, figure).load(Relaxed);
+        let generation = read(self.seat, Figure::Generation);
+        let used = self.scoreboard.word(layout::SEATS_USED).load(Relaxed);
+        (0..usize::try_from(used).unwrap_or(0))
+            .filter(move |seat| *seat != self.seat && read(*seat, Figure::Accepting) == 1)
+            .filter(move |seat| read(*seat, Figure::Generation) == generation)
     }
 
     /// Until when this request is blocked, monotonic.
@@ -242,12 +293,10 @@ impl SeatWriter {
     /// How many connections this worker has more than the least loaded of the others that accept in its generation.
     pub fn surplus(&self) -> u64 {
         let read = |seat, figure| self.scoreboard.figure(seat, figure).load(Relaxed);
-        let generation = read(self.seat, Figure::Generation);
-        let used = self.scoreboard.word(layout::SEATS_USED).load(Relaxed);
-        let others = (0..usize::try_from(used).unwrap_or(0))
-            .filter(|seat| *seat != self.seat && read(*seat, Figure::Accepting) == 1)
-            .filter(|seat| read(*seat, Figure::Generation) == generation);
-        let least = others.map(|seat| read(seat, Figure::Connections)).min();
+        let least = self
+            .others()
+            .map(|seat| read(seat, Figure::Connections))
+            .min();
         let own = read(self.seat, Figure::Connections);
         least.map_or(0, |least| own.saturating_sub(least))
     }
@@ -326,9 +375,16 @@ impl InFlight {
 
     /// It waited for so long until the application had a place for it.
     pub fn waited(&self, time: Duration) {
+        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.waited.fetch_add(nanoseconds, Relaxed);
         self.writer.add(Figure::QueueWaits);
         self.writer
             .add_many(Figure::QueueMicroseconds, microseconds(time));
+    }
+
+    /// How long it waited in all.
+    pub fn waited_in_all(&self) -> Duration {
+        Duration::from_nanos(self.waited.load(Relaxed))
     }
 
     /// Its answer is over, after so long, with so many bytes of its body.

@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::unix::AsyncFd;
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -20,6 +20,7 @@ use crate::channel::ToMaster;
 use crate::scoreboard::SeatWriter;
 use crate::sys::clock;
 use crate::sys::listener::{self, ListeningSocket};
+use crate::sys::poll::{self, Interest};
 use crate::sys::readiness;
 
 /// A handshake that was under way when a listener was told to end has this long to arrive in the accept queue: a few
@@ -34,6 +35,10 @@ const SURPLUS_MAX: u64 = 4;
 
 /// For so long: they are awake already, unless they are stuck, and then this worker takes the connection after all.
 const TURN: Duration = Duration::from_millis(1);
+
+/// Where all threads of the application are busy here, a worker that has one to spare goes first, for so many turns: unless its
+/// event loop hangs it takes the connection in the first one.
+const TURNS_MAX: u32 = 500;
 
 /// A listening socket in the event loop.
 #[derive(Debug)]
@@ -114,32 +119,66 @@ impl Listener {
     }
 
     /// As [`Self::accept`], but where others take connections from the same socket they go first while this worker has
-    /// many more than they: every worker is woken, and one that is awake already would take a whole burst.
+    /// many more than they, or no thread of the application to spare while they have: every worker is woken, and one that is awake
+    /// already would take a whole burst.
     async fn accept_in_turn(&self, seat: &SeatWriter) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
-        if self.is_shared {
-            let _still_ready = self.socket.readable().await?;
+        if !self.is_shared {
+            return self.accept().await;
+        }
+        loop {
+            let mut ready = self.socket.readable().await?;
             if seat.surplus() > SURPLUS_MAX {
                 tokio::time::sleep(TURN).await;
             }
+            self.leave_to_others(seat).await;
+            if let Some(accepted) = self.try_accept(&mut ready) {
+                return accepted;
+            }
         }
-        self.accept().await
+    }
+
+    /// Returns when this worker should take what waits, or somebody else has.
+    async fn leave_to_others(&self, seat: &SeatWriter) {
+        for _ in 0..TURNS_MAX {
+            if !seat.others_have_threads() || !self.has_waiting() {
+                return;
+            }
+            tokio::time::sleep(TURN).await;
+        }
+    }
+
+    fn has_waiting(&self) -> bool {
+        let ready = poll::wait(&[(self.socket(), Interest::Read)], Some(Duration::ZERO));
+        ready.is_ok_and(|ready| !ready.is_empty())
     }
 
     async fn accept(&self) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
         loop {
             let mut ready = self.socket.readable().await?;
-            match listener::accept(self.socket()) {
-                // Another worker has stopped a Unix socket that both share from listening. accept(2) says no more than that
-                // nothing waits, and the readiness is for good: to try again would be to try for ever.
-                Err(error)
-                    if error.kind() == io::ErrorKind::WouldBlock
-                        && ready.ready().is_read_closed() =>
-                {
-                    return Err(io::ErrorKind::InvalidInput.into());
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
-                result => return result,
+            if let Some(accepted) = self.try_accept(&mut ready) {
+                return accepted;
             }
+        }
+    }
+
+    /// None: nothing waits any more.
+    fn try_accept(
+        &self,
+        ready: &mut AsyncFdReadyGuard<'_, OwnedFd>,
+    ) -> Option<io::Result<(OwnedFd, Option<SocketAddr>)>> {
+        match listener::accept(self.socket()) {
+            // Another worker has stopped a Unix socket that both share from listening. accept(2) says no more than that
+            // nothing waits, and the readiness is for good: to try again would be to try for ever.
+            Err(error)
+                if error.kind() == io::ErrorKind::WouldBlock && ready.ready().is_read_closed() =>
+            {
+                Some(Err(io::ErrorKind::InvalidInput.into()))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                ready.clear_ready();
+                None
+            }
+            result => Some(result),
         }
     }
 }

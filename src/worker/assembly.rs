@@ -100,7 +100,12 @@ fn settings(task: &Task) -> Settings {
         bounds: Bounds::new(config),
         max_body: config.http.max_body,
         places: PlacesSettings {
-            max_in_flight: config.http.max_in_flight,
+            // Where requests wait for a thread, that is where it is decided who waits for how long.
+            max_in_flight: if config.app.waits_for_threads() {
+                None
+            } else {
+                config.http.max_in_flight
+            },
             queue: config.http.queue,
             max_queue_wait: config.http.max_queue_wait,
         },

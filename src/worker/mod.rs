@@ -15,6 +15,7 @@ mod orders;
 mod probing;
 mod proxy_header;
 mod proxy_protocol;
+mod stacks;
 mod tls;
 mod watched;
 mod websocket;
@@ -183,6 +184,7 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
         }
     };
     let witness = app.witness();
+    orders.set_witness(witness.clone());
     if let Some(file) = witness.as_ref().and_then(|witness| witness.last_words()) {
         orders.say_with(&ToMaster::LastWords, file).await;
     }
@@ -341,6 +343,9 @@ async fn serve<S: AppService>(
             Some(ToWorker::ReopenLogs) => reopen_logs(),
             Some(ToWorker::ShowLife) => {}
             Some(ToWorker::TellMemory) => memory::tell(&serving.words),
+            Some(ToWorker::TellStacks { question }) => {
+                stacks::tell(&serving.words, orders.witness(), question);
+            }
             Some(ToWorker::Quit) => return,
             None => return leave_as_orphan(task.worker, accepting, serving).await,
         }
@@ -372,6 +377,9 @@ async fn serve<S: AppService>(
                 Some(ToWorker::Adopt) => drop(orders.take_descriptor()),
                 Some(ToWorker::Feed(news)) => orders.take_in(&news),
                 Some(ToWorker::ReopenLogs) => reopen_logs(),
+                Some(ToWorker::TellStacks { question }) => {
+                    stacks::tell(&serving.words, orders.witness(), question);
+                }
                 Some(ToWorker::Quit) => return,
                 None => {
                     let _out_of_time = timeout(ORPHAN_GRACE, drained).await;

@@ -6,6 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use super::feeds::Feeds;
+use super::stacks;
+use crate::app::Witness;
 use crate::channel::{FeedNews, ToMaster, ToWorker};
 use crate::master_end::MasterEnd;
 use crate::scoreboard::SeatWriter;
@@ -17,6 +19,7 @@ pub(super) struct Orders {
     master: MasterEnd<ToWorker>,
     seat: SeatWriter,
     feeds: Arc<Feeds>,
+    witness: Option<Arc<dyn Witness>>,
 }
 
 impl Orders {
@@ -30,7 +33,18 @@ impl Orders {
             master: MasterEnd::new(channel)?,
             seat,
             feeds,
+            witness: None,
         })
+    }
+
+    /// Who knows what the threads of the application do, where it has some.
+    pub(super) fn set_witness(&mut self, witness: Option<Arc<dyn Witness>>) {
+        self.witness = witness;
+    }
+
+    /// The same.
+    pub(super) fn witness(&self) -> Option<&Arc<dyn Witness>> {
+        self.witness.as_ref()
     }
 
     /// Takes in what is new, whatever else the worker is about: also one that drains judges tokens.
@@ -68,6 +82,11 @@ impl Orders {
             match self.next().await {
                 Some(ToWorker::ReopenLogs) => super::reopen_logs(),
                 Some(ToWorker::Feed(news)) => self.take_in(&news),
+                // An import that hangs is what one wants to see most.
+                Some(ToWorker::TellStacks { question }) => {
+                    let answer = stacks::answer(self.witness(), question).await;
+                    self.say(&answer).await;
+                }
                 // Nobody is told to accept before it is ready, or to take over before it accepts.
                 Some(
                     ToWorker::Accept

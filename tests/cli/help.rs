@@ -102,6 +102,7 @@ fn help_of_what_asks_the_master() {
       -c, --config <FILE>      The configuration file it runs with [default: destrier.toml here, else
                                /etc/destrier/destrier.toml]
           --json               As JSON
+          --stacks             What every thread of every Python worker does now
           --watch[=<SECONDS>]  Again and again, every so many seconds, until interrupted [default: 2]
           --schema             The JSON Schema of the JSON instead; no master is asked
       -h, --help               Print help

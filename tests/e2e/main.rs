@@ -43,6 +43,7 @@ mod proxies;
 mod python;
 mod python_faults;
 mod python_package;
+mod python_threads;
 mod rate_limits;
 mod recycle;
 mod reload;

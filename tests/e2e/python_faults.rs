@@ -207,3 +207,65 @@ fn a_process_that_the_application_forks_does_not_serve() {
     assert_eq!(server.pids(), before);
     assert_eq!(server.status().deaths.len(), 0);
 }
+
+#[test]
+fn what_every_thread_does_now_is_shown_when_it_is_asked_for() {
+    let server = setup().set("workers.count", 2).start();
+    let _stuck = stuck(&server, 1);
+    let shown = server.cli(["status", "--stacks"]);
+    assert_eq!(shown.code, Some(0), "{shown:?}");
+    assert_eq!(
+        shown.stdout.matches("\nworker ").count() + 1,
+        2,
+        "{shown:?}"
+    );
+    assert!(shown.stdout.contains("in wait_in_vain"), "{shown:?}");
+    let told = server.cli(["status", "--stacks", "--json"]).stdout;
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let workers = told["workers"].as_array().unwrap();
+    let threads = workers.iter().flat_map(|worker| {
+        assert_eq!(worker["outcome"], "told");
+        assert_eq!(worker["stacks"]["interpreter_is_held"], false);
+        worker["stacks"]["threads"].as_array().unwrap()
+    });
+    let threads: Vec<_> = threads.collect();
+    assert_eq!(threads.len(), 4, "{told}");
+    let busy: Vec<_> = threads
+        .iter()
+        .filter(|thread| thread["request"].is_string())
+        .collect();
+    assert_eq!(busy.len(), 1, "{told}");
+    let stack = busy[0]["stack"].as_str().unwrap();
+    assert!(
+        stack
+            .lines()
+            .rev()
+            .nth(1)
+            .unwrap()
+            .ends_with("in wait_in_vain"),
+        "{stack}"
+    );
+    fs::write(server.folder().join("release"), "").unwrap();
+}
+
+#[test]
+fn a_worker_whose_interpreter_is_held_says_so_and_what_its_threads_were_doing() {
+    let server = setup().set("http.request_timeout", "0s").start();
+    let _held = client::get_meanwhile(&server.address(), "/held");
+    let shown = eventually("an interpreter that is held", || {
+        let shown = server.cli(["status", "--stacks"]).stdout;
+        shown.contains("holds the interpreter").then_some(shown)
+    });
+    assert!(shown.contains("in hold_the_interpreter"), "{shown}");
+    server.signal(Signal::SIGQUIT);
+}
+
+#[test]
+fn a_worker_that_runs_no_python_has_no_stacks_to_show() {
+    let server = Setup::new().set("workers.count", 1).start();
+    let shown = server.cli(["status", "--stacks"]).stdout;
+    assert!(
+        shown.contains("it runs no Python: there is nothing to show"),
+        "{shown}"
+    );
+}

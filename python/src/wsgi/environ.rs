@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use destrier::{Claims, Client, ClientCertificate, RequestId};
+use destrier::{Claims, Client, ClientCertificate, EarlyHints, RequestId};
 use http::header::{
     CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderName, TRANSFER_ENCODING,
 };
@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
 use super::Settings;
+use super::early_hints::Hints;
 use super::errors::Errors;
 use super::file_wrapper::FileWrapper;
 use crate::claims;
@@ -57,6 +58,10 @@ impl Environ {
         base.set_item("wsgi.multiprocess", settings.is_multiprocess)?;
         base.set_item("wsgi.run_once", false)?;
         base.set_item("wsgi.file_wrapper", py.get_type::<FileWrapper>())?;
+        base.set_item(
+            intern!(py, "wsgi.early_hints"),
+            Py::new(py, Hints::new(None))?,
+        )?;
         Ok(Self {
             base: base.unbind(),
             names: HeaderMap::default(),
@@ -96,6 +101,10 @@ impl Environ {
             environ.set_item(intern!(py, "SERVER_PROTOCOL"), protocol)?;
         }
         environ.set_item(intern!(py, "wsgi.input"), input)?;
+        if let Some(hints) = head.extensions.get::<EarlyHints>() {
+            let hints = Bound::new(py, Hints::new(Some(hints.clone())))?;
+            environ.set_item(intern!(py, "wsgi.early_hints"), hints)?;
+        }
         self.add_fields(py, &environ, head, length)?;
         add_client(py, &environ, head)?;
         add_identity(py, &environ, head)?;

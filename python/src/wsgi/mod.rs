@@ -6,6 +6,7 @@
 mod body;
 mod call;
 mod completions;
+mod early_hints;
 mod environ;
 mod errors;
 mod exchange;
@@ -18,10 +19,12 @@ mod thread;
 
 use std::sync::{Arc, Once};
 
+use destrier::scoreboard::SeatWriter;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use completions::Completions;
+pub(crate) use queue::Limits;
 use queue::Queue;
 use service::Ticket;
 pub(crate) use service::WsgiService;
@@ -34,6 +37,8 @@ use crate::witness::Witness;
 pub(crate) struct Settings {
     /// How many threads call the application.
     pub(crate) threads: usize,
+    /// How many requests may wait for one.
+    pub(crate) limits: Limits,
     /// Whether other processes serve the same application.
     pub(crate) is_multiprocess: bool,
     /// `SERVER_NAME`: the address that is listened on, or its host.
@@ -59,10 +64,10 @@ struct Shared {
 
 impl Engine {
     /// Of a worker that has not begun to serve.
-    pub(crate) fn new(settings: Settings, witness: Witness) -> Self {
+    pub(crate) fn new(settings: Settings, witness: Witness, seat: SeatWriter) -> Self {
         Self(Arc::new(Shared {
+            queue: Queue::new(settings.threads, settings.limits, seat),
             settings,
-            queue: Queue::default(),
             completions: Completions::default(),
             delivers: Once::new(),
             witness,
@@ -140,8 +145,9 @@ impl Engine {
         let seat = Arc::clone(thread.seat());
         self.0.witness.join(&seat);
         self.0.queue.join();
+        let mut is_busy = false;
         loop {
-            let Some(popped) = self.0.queue.pop() else {
+            let Some(popped) = self.0.queue.pop(&mut is_busy) else {
                 self.0.completions.announce();
                 // Nothing of Rust is locked while this thread waits for the interpreter again.
                 if py.detach(|| self.0.queue.wait()) {
@@ -155,7 +161,7 @@ impl Engine {
                 self.0.completions.announce();
             }
             if let Some(job) = popped.job.take() {
-                thread.serve(py, app, job);
+                thread.serve(py, app, job, popped.waited);
             }
         }
         self.0.queue.leave();

@@ -1,4 +1,4 @@
-//! Requests that wait for a Python thread, and which threads are woken for them.
+//! Requests that wait for a Python thread, which threads are woken for them, and which requests wait too long or are too many.
 //!
 //! A thread that holds the interpreter takes one request after the other; waking a second one for each would cost two context
 //! switches and win nothing. So a sleeper is woken only when no thread is awake, or when those that are have not come back for a
@@ -8,21 +8,35 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use destrier::Overloaded;
+use destrier::scoreboard::{SeatWriter, ThreadFigures};
 use destrier::sys::clock;
 
 /// A thread that has not come back for so long does not hold the interpreter, or is worth a rival.
 const PATIENCE: Duration = Duration::from_micros(200);
+
+/// How many requests may wait while all threads call the application, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// `http.queue`.
+    pub(crate) waiting: usize,
+    /// `http.max_queue_wait`.
+    pub(crate) wait: Duration,
+}
 
 /// The queue.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
     state: Mutex<State<T>>,
     available: Condvar,
+    limits: Limits,
 }
 
 #[derive(Debug)]
 struct State<T> {
-    jobs: VecDeque<T>,
+    /// All threads.
+    threads: usize,
+    jobs: VecDeque<Entry<T>>,
     is_closed: bool,
     /// Threads that wait for a request.
     sleeping: usize,
@@ -30,10 +44,25 @@ struct State<T> {
     waking: usize,
     /// Threads that are awake.
     awake: usize,
+    /// Of those, how many call the application.
+    busy: usize,
     /// When a request was taken last, monotonic.
     last_pop: Duration,
     /// Whether somebody looks again soon.
     is_watched: bool,
+    /// Whether somebody sees to it that nobody waits too long.
+    is_timed: bool,
+    /// Where the figures are shown.
+    seat: SeatWriter,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    job: T,
+    /// Since when it waits, monotonic.
+    since: Duration,
+    /// All threads were busy when it came.
+    waits: bool,
 }
 
 /// A request that was taken.
@@ -44,35 +73,51 @@ pub(super) struct Popped<T> {
     pub(super) is_last: bool,
     /// Somebody looks again soon.
     pub(super) is_watched: bool,
+    /// How long it waited; none: a thread was free.
+    pub(super) waited: Option<Duration>,
 }
 
 /// What is to be done after a request was put in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pushed {
-    /// A thread is on its way, or none could be.
-    Done,
+pub(super) struct Pushed {
     /// Whoever pushed looks again soon, with [`Queue::look`], until that says otherwise.
-    Watch,
+    pub(super) watch: bool,
+    /// And sees to it, with [`Queue::expire`], that nobody waits too long.
+    pub(super) time: bool,
 }
 
-impl<T> Default for Queue<T> {
-    fn default() -> Self {
-        Self {
+/// The queue does not take a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// It takes nothing any more.
+    Closed,
+    Overloaded(Overloaded),
+}
+
+impl<T> Queue<T> {
+    /// Of so many threads, which will join.
+    pub(super) fn new(threads: usize, limits: Limits, seat: SeatWriter) -> Self {
+        let queue = Self {
             state: Mutex::new(State {
+                threads,
                 jobs: VecDeque::new(),
                 is_closed: false,
                 sleeping: 0,
                 waking: 0,
                 awake: 0,
+                busy: 0,
                 last_pop: Duration::ZERO,
                 is_watched: false,
+                is_timed: false,
+                seat,
             }),
             available: Condvar::new(),
-        }
+            limits,
+        };
+        queue.state().show();
+        queue
     }
-}
 
-impl<T> Queue<T> {
     /// A thread takes requests from now on.
     pub(super) fn join(&self) {
         self.state().awake += 1;
@@ -85,26 +130,31 @@ impl<T> Queue<T> {
     }
 
     /// # Errors
-    /// The queue is closed, and `job` is lost.
-    pub(super) fn push(&self, job: T) -> Result<Pushed, Closed> {
+    /// The queue takes no more, and `job` is lost.
+    pub(super) fn push(&self, job: T) -> Result<Pushed, Refused> {
         let mut state = self.state();
         if state.is_closed {
-            return Err(Closed);
+            return Err(Refused::Closed);
         }
-        state.jobs.push_back(job);
-        if state.wakes_one() {
+        let free = state.threads.saturating_sub(state.busy);
+        if state.jobs.len() >= self.limits.waiting.saturating_add(free) {
+            return Err(Refused::Overloaded(Overloaded::QueueFull));
+        }
+        let since = clock::monotonic();
+        let waits = free == 0;
+        state.jobs.push_back(Entry { job, since, waits });
+        state.show_queue();
+        let time = waits && !state.is_timed;
+        state.is_timed |= time;
+        if state.wakes_one(since) {
             drop(state);
             self.available.notify_one();
-            return Ok(Pushed::Done);
+            return Ok(Pushed { watch: false, time });
         }
         // Where all threads are busy each of them comes back by itself.
-        let needs_watch = state.sleeping > state.waking && !state.is_watched;
-        state.is_watched |= needs_watch;
-        Ok(if needs_watch {
-            Pushed::Watch
-        } else {
-            Pushed::Done
-        })
+        let watch = state.sleeping > state.waking && !state.is_watched;
+        state.is_watched |= watch;
+        Ok(Pushed { watch, time })
     }
 
     /// Looks whether another thread is to be woken. Returns whether to look again soon.
@@ -114,22 +164,56 @@ impl<T> Queue<T> {
             state.is_watched = false;
             return false;
         }
-        if state.wakes_one() {
+        if state.wakes_one(clock::monotonic()) {
             drop(state);
             self.available.notify_one();
         }
         true
     }
 
-    /// The next request, if one waits.
-    pub(super) fn pop(&self) -> Option<Popped<T>> {
+    /// The requests that have waited too long, and when to ask again, monotonic; none: nobody waits.
+    pub(super) fn expire(&self) -> (Vec<T>, Option<Duration>) {
+        let now = clock::monotonic();
+        let mut expired = Vec::new();
         let mut state = self.state();
-        let job = state.jobs.pop_front()?;
-        state.last_pop = clock::monotonic();
+        let next = loop {
+            let Some(first) = state.jobs.front() else {
+                break None;
+            };
+            let end = first.since + self.limits.wait;
+            if end > now {
+                break Some(end);
+            }
+            expired.extend(state.jobs.pop_front().map(|entry| entry.job));
+        };
+        state.is_timed = next.is_some();
+        state.show_queue();
+        (expired, next)
+    }
+
+    /// The next request, if one waits. `is_busy` belongs to the thread: whether it is among those that call the application.
+    pub(super) fn pop(&self, is_busy: &mut bool) -> Option<Popped<T>> {
+        let mut state = self.state();
+        let Some(Entry { job, since, waits }) = state.jobs.pop_front() else {
+            if std::mem::take(is_busy) {
+                state.busy = state.busy.saturating_sub(1);
+                state.show();
+            }
+            return None;
+        };
+        let now = clock::monotonic();
+        state.last_pop = now;
+        if !std::mem::replace(is_busy, true) {
+            state.busy += 1;
+            state.show();
+        } else {
+            state.show_queue();
+        }
         Some(Popped {
             job,
             is_last: state.jobs.is_empty(),
             is_watched: state.is_watched,
+            waited: waits.then(|| now.saturating_sub(since)),
         })
     }
 
@@ -166,18 +250,27 @@ impl<T> Queue<T> {
 
 impl<T> State<T> {
     /// Decides whether to wake one, and notes it.
-    fn wakes_one(&mut self) -> bool {
+    fn wakes_one(&mut self, now: Duration) -> bool {
         if self.sleeping == 0 || self.waking > 0 {
             return false;
         }
-        let is_due = self.awake == 0 || clock::monotonic().saturating_sub(self.last_pop) > PATIENCE;
+        let is_due = self.awake == 0 || now.saturating_sub(self.last_pop) > PATIENCE;
         if is_due {
             self.waking += 1;
         }
         is_due
     }
-}
 
-/// The queue takes nothing any more.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Closed;
+    fn show(&self) {
+        self.seat.show_threads(ThreadFigures {
+            threads: self.threads as u64,
+            busy: self.busy as u64,
+        });
+        self.show_queue();
+    }
+
+    fn show_queue(&self) {
+        let oldest = self.jobs.front().map(|entry| entry.since);
+        self.seat.show_queue(self.jobs.len() as u64, oldest);
+    }
+}

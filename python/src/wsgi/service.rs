@@ -5,7 +5,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use destrier::BoxError;
+use destrier::sys::clock;
+use destrier::{BoxError, Overloaded};
 use http::{Request, Response, request};
 use http_body::Body;
 use tokio::sync::oneshot;
@@ -13,7 +14,7 @@ use tower_service::Service;
 
 use super::Shared;
 use super::body::{self, Source};
-use super::queue::Pushed;
+use super::queue::{Pushed, Refused};
 use crate::answer::{AnswerBody, Answering};
 use crate::failure::Failure;
 
@@ -100,9 +101,9 @@ where
             let job = Job { head, body, answer };
             let job = Arc::new(Mutex::new(Some(job)));
             let _waiting = Waiting(Ticket(Arc::clone(&job)));
-            put_in(&shared, Ticket(job))?;
+            put_in(&shared, Ticket(job)).map_err(Failure::into_error)?;
             match answered.await {
-                Ok(outcome) => outcome.map_err(Into::into),
+                Ok(outcome) => outcome.map_err(Failure::into_error),
                 Err(_) => Err(Failure::new("the call ended without an answer").into()),
             }
         })
@@ -111,18 +112,37 @@ where
 
 fn put_in(shared: &Arc<Shared>, job: Ticket) -> Result<(), Failure> {
     let pushed = shared.queue.push(job);
-    match pushed.map_err(|_closed| Failure::new("the worker is about to exit"))? {
-        Pushed::Done => {}
-        Pushed::Watch => {
-            let shared = Arc::clone(shared);
-            drop(tokio::spawn(async move { watch(&shared).await }));
-        }
+    let Pushed { watch, time } = pushed.map_err(|refused| match refused {
+        Refused::Closed => Failure::new("the worker is about to exit"),
+        Refused::Overloaded(overloaded) => Failure::Overloaded(overloaded),
+    })?;
+    if watch {
+        let shared = Arc::clone(shared);
+        drop(tokio::spawn(async move { look_after(&shared).await }));
+    }
+    if time {
+        let shared = Arc::clone(shared);
+        drop(tokio::spawn(async move { turn_away(&shared).await }));
     }
     Ok(())
 }
 
+/// Answers requests that have waited too long, until none waits.
+async fn turn_away(shared: &Shared) {
+    loop {
+        let (expired, next) = shared.queue.expire();
+        for job in expired.iter().filter_map(Ticket::take) {
+            let answer = Err(Failure::Overloaded(Overloaded::WaitedTooLong));
+            // Its client may have left.
+            drop(job.answer.send(answer));
+        }
+        let Some(next) = next else { return };
+        tokio::time::sleep(next.saturating_sub(clock::monotonic())).await;
+    }
+}
+
 /// Looks after requests and answers that wait while no thread comes back, until none do.
-async fn watch(shared: &Shared) {
+async fn look_after(shared: &Shared) {
     loop {
         tokio::time::sleep(LOOK_AGAIN).await;
         // In this order: who takes a request after the last look announces the answers before it.

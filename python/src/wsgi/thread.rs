@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use destrier::sys::executor::Executor;
 use destrier::{InProgress, RequestId};
@@ -44,7 +45,16 @@ impl Thread {
     }
 
     /// Answers one request. Whatever goes wrong costs that request only.
-    pub(super) fn serve(&mut self, py: Python<'_>, app: &Bound<'_, PyAny>, job: Job) {
+    pub(super) fn serve(
+        &mut self,
+        py: Python<'_>,
+        app: &Bound<'_, PyAny>,
+        job: Job,
+        waited: Option<Duration>,
+    ) {
+        if let (Some(waited), Some(request)) = (waited, job.head.extensions.get::<InProgress>()) {
+            request.waited(waited);
+        }
         let request = job.head.extensions.get::<RequestId>().copied();
         self.seat.enter(request);
         // The panic hook has logged what and where; the answer is gone with the exchange.

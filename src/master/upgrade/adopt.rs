@@ -19,6 +19,7 @@ use crate::master::crew::{Crew, Hand};
 use crate::master::deaths::Deaths;
 use crate::master::happenings::Happenings;
 use crate::master::ledger::UpgradeEnd;
+use crate::master::stacks::Questions;
 use crate::master::{
     Agent, Fetched, FileWatch, Loaded, Loader, LoaderBox, Master, Pinned, Purpose, Templates,
     Upgrade,
@@ -185,6 +186,7 @@ impl Master {
             replay,
             rates,
             deaths: take_deaths(deaths),
+            questions: Questions::default(),
             hangs,
             memory,
             ledger,

@@ -198,7 +198,10 @@ impl Master {
             Stage::Passed(program, file)
                 if self.exit.is_none() && self.supervisor.awaits_preflight() =>
             {
-                (program.clone(), self.become_another(program, *file))
+                let (program, file) = (program.clone(), *file);
+                self.end_all_questions();
+                let reason = self.become_another(&program, file);
+                (program, reason)
             }
             Stage::None | Stage::Asked(_) | Stage::Passed(..) => return,
         };

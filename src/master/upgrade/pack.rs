@@ -38,6 +38,8 @@ impl Master {
             // Begun anew.
             rates: _,
             deaths,
+            // They were answered before.
+            questions: _,
             hangs,
             memory,
             ledger,

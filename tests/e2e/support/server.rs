@@ -333,7 +333,8 @@ impl Server {
     pub(crate) fn try_status(&self) -> Option<Status> {
         match control::ask(&self.config.control_socket(), &Request::Status {}) {
             Ok(Answer::Status(status)) => Some(*status),
-            Ok(Answer::Done(_) | Answer::Failed(_) | Answer::Plan(_)) | Err(_) => None,
+            Ok(Answer::Done(_) | Answer::Failed(_) | Answer::Plan(_) | Answer::Stacks(_))
+            | Err(_) => None,
         }
     }
 

@@ -326,3 +326,20 @@ fn what_an_application_keeps_of_a_request_is_of_no_use_in_the_next_one() {
     let answer = get(&server, "/uses_kept");
     assert_eq!(content(&answer), "RuntimeError,RuntimeError,ValueError");
 }
+
+#[test]
+fn early_hints_go_out_ahead_of_the_answer_to_whoever_knows_them() {
+    const HINT: &str =
+        "HTTP/1.1 103 Early Hints\r\nlink: </style.css>; rel=preload; as=style\r\n\r\n";
+    let server = shapes().start();
+    let answer = get(&server, "/hinted");
+    let rest = answer.strip_prefix(HINT);
+    let rest = rest.unwrap_or_else(|| panic!("{answer}"));
+    assert!(rest.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert_eq!(
+        content(rest),
+        "the field `content-length` is none for hints"
+    );
+    let (of_old, _) = talk(&server, b"GET /hinted HTTP/1.0\r\n\r\n");
+    assert!(of_old.starts_with("HTTP/1.0 200 OK\r\n"), "{of_old}");
+}

@@ -1,0 +1,25 @@
+//! An application that has no room for a request says so.
+
+/// An error of an application that was not called, for it has no thread to spare: the client gets 503 with `Retry-After`, and may
+/// come again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Overloaded {
+    /// As many wait as may.
+    #[error("the queue is full: `http.queue`, `app.threads`")]
+    QueueFull,
+    /// It waited as long as it may.
+    #[error("no thread was free in time: `http.max_queue_wait`, `app.threads`")]
+    WaitedTooLong,
+}
+
+impl Overloaded {
+    /// Why, for the log.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::QueueFull => "the queue is full: `http.queue`, `app.threads`",
+            Self::WaitedTooLong => {
+                "no thread was free in time: `http.max_queue_wait`, `app.threads`"
+            }
+        }
+    }
+}
