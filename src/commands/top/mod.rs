@@ -130,7 +130,7 @@ impl Top {
                 self.view.take_in(*status, clock::monotonic());
                 self.view.unix = clock::unix().as_secs_f64();
             }
-            Ok(Answer::Done(_) | Answer::Failed(_) | Answer::Plan(_)) => {
+            Ok(Answer::Done(_) | Answer::Failed(_) | Answer::Plan(_) | Answer::Stacks(_)) => {
                 self.view.problem = Some(super::ask::SOMETHING_ELSE.to_owned());
             }
             Err(error) => self.view.problem = Some(error.to_string()),
@@ -171,7 +171,9 @@ impl Top {
             let said = match control::ask(Path::new(&socket), &Request::Reload {}) {
                 Ok(Answer::Done(done)) => done,
                 Ok(Answer::Failed(reason)) => format!("reload failed: {reason}"),
-                Ok(Answer::Status(_) | Answer::Plan(_)) => super::ask::SOMETHING_ELSE.to_owned(),
+                Ok(Answer::Status(_) | Answer::Plan(_) | Answer::Stacks(_)) => {
+                    super::ask::SOMETHING_ELSE.to_owned()
+                }
                 Err(error) => format!("reload failed: {error}"),
             };
             // It may have ended meanwhile.
