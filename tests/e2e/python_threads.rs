@@ -20,15 +20,17 @@ fn setup() -> Setup {
 
 type Client = JoinHandle<Result<Answer, Failure>>;
 
+/// How many threads are, in all workers.
+fn busy(server: &Server) -> u64 {
+    let workers = server.status().workers.into_iter();
+    workers
+        .filter_map(|worker| Some(worker.threads?.busy))
+        .sum()
+}
+
 /// A request that keeps a thread until it is released; returns when it does.
 fn hold(server: &Server) -> Client {
     let _released_before = fs::remove_file(server.folder().join("release"));
-    let busy = |server: &Server| -> u64 {
-        let threads = server.status().workers.into_iter();
-        threads
-            .filter_map(|worker| Some(worker.threads?.busy))
-            .sum()
-    };
     let before = busy(server);
     let client = client::get_meanwhile(&server.address(), "/hold");
     eventually("a busy thread", || (busy(server) > before).then_some(()));
@@ -117,24 +119,29 @@ fn no_more_wait_for_a_thread_than_the_queue_has_room_for() {
     });
 }
 
+/// Nearly all: where the other worker is busy itself, for a moment, this one takes what comes.
 #[test]
 fn a_worker_whose_threads_are_all_busy_leaves_connections_to_the_others() {
+    const ASKED: usize = 30;
+    let setup = setup().set("workers.count", 2);
+    let server = setup.set("http.max_queue_wait", "100ms").start();
+    let held = hold(&server);
+    let answered = (0..ASKED)
+        .filter(|_| client::get(&server.address(), "/pid").is_ok())
+        .count();
+    // Without it about half of them are.
+    assert!(answered >= ASKED * 4 / 5, "{answered}");
+    release(&server);
+    assert_eq!(held.join().unwrap().unwrap().status, 200);
+}
+
+#[test]
+fn where_nobody_has_a_thread_to_spare_connections_are_taken_all_the_same() {
     let setup = setup().set("workers.count", 2);
     let server = setup.set("http.max_queue_wait", "1h").start();
     let held = hold(&server);
-    for _ in 0..30 {
-        client::get(&server.address(), "/pid").unwrap();
-    }
-    assert_eq!(metric(&server, "destrier_queue_waits_total"), "0");
-    // Where nobody has one to spare they are taken all the same.
     let other = client::get_meanwhile(&server.address(), "/hold");
-    server.until("two busy threads", |status| {
-        let busy = status
-            .workers
-            .iter()
-            .map(|worker| worker.threads.map_or(0, |it| it.busy));
-        (busy.sum::<u64>() == 2).then_some(())
-    });
+    eventually("two busy threads", || (busy(&server) == 2).then_some(()));
     let waits = client::get_meanwhile(&server.address(), "/pid");
     server.until("one that waits", |status| {
         let mut workers = status.workers.iter();
