@@ -178,8 +178,10 @@ async function main() {
     run("scale", "3");
     run("scale", "2");
     run("reload");
-    traffic.slow("ms=600000");
     await page.waitForFunction(() => /reload/.test(document.querySelector("#timeline").innerText) && document.querySelectorAll("#workers tr").length === 2);
+    // Only now: a worker that drains might have taken it, and would stay for it.
+    traffic.slow("ms=600000");
+    await page.waitForFunction(() => /GET \/slow/.test(document.querySelector("#workers").innerText));
     await page.waitForTimeout(Number(process.env.SHOT_AFTER ?? 3000));
     await page.screenshot({ path: `${shots}/dashboard-light.png` });
     await others(browser, address);
