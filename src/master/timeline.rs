@@ -196,17 +196,23 @@ impl Master {
         self.tell_agent_event(document);
     }
 
-    /// A worker shall be replaced: tells the log, and notes it the first time.
+    /// A worker shall be replaced: tells the log, and notes it.
     pub(super) fn note_replacement(&mut self, id: WorkerId, reason: &str, end: WorkerEnd) {
-        if let Some(hand) = self.crew.get_mut(id) {
-            let is_news = hand.replaced_for.is_none();
-            hand.replaced_for.get_or_insert(end);
+        if let Some(hand) = self.crew.get(id) {
             let pid = hand.pid.number();
-            let (slot, generation) = (hand.slot.0, hand.generation);
             tracing::info!(worker = id.0, pid, reason, "worker shall be replaced");
-            if is_news {
-                self.happened(News::replacement(id.0, slot, generation, end, reason));
-            }
+        }
+        self.note_reason(id, reason, end);
+    }
+
+    /// A worker shall be replaced, which the log was told: notes why, where that is new.
+    pub(super) fn note_reason(&mut self, id: WorkerId, reason: &str, end: WorkerEnd) {
+        if let Some(hand) = self.crew.get_mut(id)
+            && end.outweighs(hand.replaced_for)
+        {
+            hand.replaced_for = Some(end);
+            let (slot, generation) = (hand.slot.0, hand.generation);
+            self.happened(News::replacement(id.0, slot, generation, end, reason));
         }
     }
 
