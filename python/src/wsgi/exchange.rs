@@ -12,7 +12,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
 use super::Shared;
-use super::service::Outcome;
+use super::service::{Answered, Outcome};
 use crate::answer::{AnswerBody, PIECE, Pieces};
 use crate::failure::Failure;
 use crate::head::Head;
@@ -130,7 +130,7 @@ impl Exchange {
             Phase::Started(to, head) => {
                 let answer = whole(head, content, &state);
                 drop(state);
-                self.shared.completions.push(to, Ok(answer));
+                self.bring(to, Ok(answer));
                 Ok(())
             }
             Phase::Called(to) => {
@@ -172,7 +172,7 @@ impl Exchange {
             Phase::Started(to, head) => {
                 let (pieces, body) = Pieces::new();
                 let left = head.length();
-                self.shared.completions.push(to, Ok(head.with(body)));
+                self.bring(to, Ok(head.with(body)));
                 (pieces, left, true)
             }
             Phase::Sending(pieces, left) => (pieces, left, false),
@@ -259,7 +259,7 @@ impl Exchange {
             // The pipeline logs it.
             Phase::Called(to) | Phase::Started(to, _) => {
                 drop(state);
-                self.shared.completions.push(to, Err(failure));
+                self.bring(to, Err(failure));
             }
             Phase::Sending(..) => {
                 tracing::error!(request = id, error = %failure, "the application failed in the middle of its answer");
@@ -291,6 +291,10 @@ impl Exchange {
     /// The call has returned; whoever kept `start_response` or `write` cannot use it.
     pub(super) fn end(&self) {
         self.state().phase = Phase::Over;
+    }
+
+    fn bring(&self, to: oneshot::Sender<Outcome>, outcome: Outcome) {
+        self.shared.completions.push(Answered { outcome, to });
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -16,6 +16,7 @@ use super::Shared;
 use super::body::{self, Source};
 use super::queue::{Pushed, Refused};
 use crate::answer::{AnswerBody, Answering};
+use crate::completions::Completion;
 use crate::failure::Failure;
 
 /// How soon whoever put a request in looks again.
@@ -31,6 +32,20 @@ pub(super) struct Job {
     pub(super) body: Source,
     /// To whoever waits for the answer.
     pub(super) answer: oneshot::Sender<Outcome>,
+}
+
+/// An answer on its way to whoever waits for it.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) outcome: Outcome,
+    pub(super) to: oneshot::Sender<Outcome>,
+}
+
+impl Completion for Answered {
+    fn complete(self) {
+        // Whoever waited for it is gone: its client, or its time was over.
+        drop(self.to.send(self.outcome));
+    }
 }
 
 /// A request in the queue, as long as somebody waits for its answer: one whose client has left, or whose time is over, is not
