@@ -160,7 +160,7 @@ impl Engine {
                 self.0.completions.announce();
             }
             if let Some(job) = popped.job.take() {
-                thread.serve(py, app, job, popped.waited);
+                thread.serve(py, app, job, (popped.at, popped.waited));
             }
         }
         self.0.queue.leave();
