@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::Shared;
 use super::service::{Answered, Outcome};
-use crate::answer::{AnswerBody, PIECE, Pieces};
+use crate::answer::{AnswerBody, PIECE, Pieces, warn_too_long, warn_too_short};
 use crate::failure::Failure;
 use crate::head::Head;
 
@@ -325,21 +325,4 @@ fn whole(head: Head, mut content: Bytes, state: &State) -> http::Response<Answer
         }
         None => head.with(AnswerBody::Whole(content)),
     }
-}
-
-fn warn_too_long(id: Option<RequestId>) {
-    let request = id.map(tracing::field::display);
-    tracing::warn!(
-        request,
-        "the application's answer is longer than its Content-Length says: the rest was left out"
-    );
-}
-
-fn warn_too_short(id: Option<RequestId>, missing: u64) {
-    let request = id.map(tracing::field::display);
-    tracing::error!(
-        request,
-        missing,
-        "the application's answer is shorter than its Content-Length says: the connection is closed"
-    );
 }
