@@ -2,6 +2,7 @@
 //! agent, so that nothing that is asked here costs a worker or the master more than a message.
 
 mod access;
+mod beside;
 mod dashboard;
 mod metrics;
 mod openmetrics;
@@ -88,6 +89,7 @@ pub fn start(setting: Setting) -> io::Result<Opened> {
         ready_min: setting.ready_min,
         guard: setting.guard,
         processes: processes::Processes::default(),
+        beside: beside::Beside::default(),
         dashboard: Dashboard::new(timeline.clone()),
     });
     let mut listeners = JoinSet::new();
@@ -110,6 +112,7 @@ struct Desk {
     ready_min: u16,
     guard: Option<Arc<Guard>>,
     processes: processes::Processes,
+    beside: beside::Beside,
     dashboard: Dashboard,
 }
 

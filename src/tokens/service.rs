@@ -69,6 +69,8 @@ pub struct Call<'a> {
     pub body: Option<Bytes>,
     /// Its id, for the log.
     pub request: String,
+    /// The trace that it belongs to, where it belongs to one, for the log.
+    pub trace_id: Option<String>,
     /// Whose request it is; nobody has an address on a Unix socket.
     pub client: Option<IpAddr>,
 }
@@ -174,11 +176,11 @@ impl Service {
             Ok(body) => Answer::ok(body),
             Err(Failure::Refused(answer)) => answer,
             Err(Failure::Store(error)) => {
-                tracing::error!(request = %call.request, %error, "the token database failed");
+                tracing::error!(request = %call.request, trace_id = call.trace_id.as_deref(), %error, "the token database failed");
                 Answer::unavailable()
             }
             Err(Failure::Internal(error)) => {
-                tracing::error!(request = %call.request, %error, "a token could not be made");
+                tracing::error!(request = %call.request, trace_id = call.trace_id.as_deref(), %error, "a token could not be made");
                 Answer::detail(
                     StatusCode::INTERNAL_SERVER_ERROR,
                     "A server error occurred.",
