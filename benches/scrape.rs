@@ -121,10 +121,6 @@ impl Side {
         workers.chain([status.pid]).chain(agent).collect()
     }
 
-    fn spent(&self, processes: &[u32]) -> Duration {
-        processes.iter().map(|pid| os::processor_time(*pid)).sum()
-    }
-
     fn round(&mut self, token: &str) {
         let processes = self.processes();
         let is_over = Arc::new(AtomicBool::new(false));
@@ -139,11 +135,11 @@ impl Side {
                 }
             })
         });
-        let before = self.spent(&processes);
+        let before = spent(&processes);
         let begun = clock::monotonic();
         let answered = ask(self.address, token, begun + ROUND);
         let took = clock::monotonic().saturating_sub(begun);
-        let spent = self.spent(&processes).saturating_sub(before);
+        let spent = spent(&processes).saturating_sub(before);
         is_over.store(true, Relaxed);
         if let Some(scraper) = scraper {
             scraper.join().unwrap();
@@ -151,6 +147,11 @@ impl Side {
         let cost = spent.as_secs_f64() * 1e6 / answered;
         self.rounds.push((answered / took.as_secs_f64(), cost));
     }
+}
+
+/// The time of processors that these have had.
+fn spent(processes: &[u32]) -> Duration {
+    processes.iter().map(|pid| os::processor_time(*pid)).sum()
 }
 
 /// Asks for the protected route on kept connections; how many were answered.

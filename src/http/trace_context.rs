@@ -85,23 +85,22 @@ impl TraceContext {
             fields.remove(TRACESTATE);
         }
         let span_id = random(getrandom::u64);
-        let context = match parent {
-            Some((trace_id, parent_id, flags)) => Self {
+        let context = if let Some((trace_id, parent_id, flags)) = parent {
+            Self {
                 trace_id,
                 span_id,
                 parent_id: Some(parent_id),
                 flags: flags & FLAGS,
-            },
-            None => {
-                let trace_id =
-                    (u128::from(random(getrandom::u64)) << 64) | u128::from(random(getrandom::u64));
-                let sampled = if samples(trace_id) { SAMPLED } else { 0 };
-                Self {
-                    trace_id,
-                    span_id,
-                    parent_id: None,
-                    flags: (FLAGS & !SAMPLED) | sampled,
-                }
+            }
+        } else {
+            let half = || u128::from(random(getrandom::u64));
+            let trace_id = (half() << 64) | half();
+            let sampled = if samples(trace_id) { SAMPLED } else { 0 };
+            Self {
+                trace_id,
+                span_id,
+                parent_id: None,
+                flags: (FLAGS & !SAMPLED) | sampled,
             }
         };
         match HeaderValue::try_from(context.to_string()) {

@@ -133,6 +133,12 @@ pub(crate) fn load_collector_fields(
     let Some(file) = telemetry.and_then(|telemetry| telemetry.headers_file.as_ref()) else {
         return Ok(None);
     };
+    if files.is_missing(file) {
+        let shown = file.display();
+        return Err(format!(
+            "telemetry.otlp_headers_file: `{shown}` does not exist; put fields for the collector into it, one a line, as a file that only its owner can read (`chmod 600 {shown}`)"
+        ));
+    }
     let read = || {
         let secret = super::read_secret(files, file)?;
         CollectorFields::read(&secret).map_err(|error| format!("`{}`: {error}", file.display()))

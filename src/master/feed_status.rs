@@ -16,7 +16,7 @@ pub struct AgentStatus {
     pub uptime: Option<f64>,
     /// How soon another one is started, where none runs.
     pub restarts_in: Option<f64>,
-    /// Its resident set in bytes; null where the kernel does not tell, and where monitoring asks, which is in it.
+    /// Its resident set in bytes; null where the kernel does not tell.
     #[serde(default)]
     pub rss: Option<u64>,
 }

@@ -54,17 +54,10 @@ impl RequestId {
     }
 
     /// The halves of it; 0 is none.
-    pub(super) const fn trace_halves(self) -> (u64, u64) {
-        match self.trace {
-            Some(trace) => {
-                let [a, b, c, d, e, f, g, h, rest @ ..] = trace.get().to_be_bytes();
-                (
-                    u64::from_be_bytes([a, b, c, d, e, f, g, h]),
-                    u64::from_be_bytes(rest),
-                )
-            }
-            None => (0, 0),
-        }
+    pub(super) fn trace_halves(self) -> (u64, u64) {
+        let trace = self.trace.map_or(0, NonZeroU128::get);
+        let half = |half: u128| u64::try_from(half & u128::from(u64::MAX)).unwrap_or_default();
+        (half(trace >> u64::BITS), half(trace))
     }
 
     /// The same, called as a proxy calls it: 1 to 64 letters, digits and `-._~+/=:@`, which is what ids are written with (base64, UUIDs,

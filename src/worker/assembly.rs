@@ -26,12 +26,15 @@ use crate::tokens;
 /// An event stream is ended at least so long before its worker would be killed, so that it ends whole.
 const STREAM_MARGIN: Duration = Duration::from_millis(500);
 
+/// Who watches the threads of the application, and who takes the spans of its requests; each where there is one.
+pub(super) type Watchers = (Option<Arc<dyn Witness>>, Option<Arc<dyn Recorder>>);
+
 /// Of a worker that has booted.
 pub(super) fn serving<S: AppService>(
     task: &Task,
     fresh_keys: Arc<FreshKeys>,
     (service, tokens): (S, Option<Box<tokens::Service>>),
-    (witness, recorder): (Option<Arc<dyn Witness>>, Option<Arc<dyn Recorder>>),
+    (witness, recorder): Watchers,
     words: mpsc::UnboundedSender<ToMaster>,
 ) -> Serving<S> {
     let config = &task.config;

@@ -38,10 +38,6 @@ impl Check<'_> {
             let message = "`telemetry.otlp_endpoint` needs `http.trace_context`: without it no request is part of a trace";
             self.refuse_with(&key, message.to_owned(), Some(hint.to_owned()));
         }
-        if telemetry.service_name.0.is_empty() {
-            let key = KeyPath::from("telemetry.service_name");
-            self.refuse(&key, "must not be empty", None);
-        }
         let Some(traces) = traces(endpoint) else {
             let reason = "must be an address such as `http://127.0.0.1:4318`, without user, query and fragment";
             self.refuse(&key, reason, None);
