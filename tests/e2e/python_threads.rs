@@ -119,10 +119,9 @@ fn no_more_wait_for_a_thread_than_the_queue_has_room_for() {
     });
 }
 
-/// Nearly all: where the other worker is busy itself, for a moment, this one takes what comes.
 #[test]
 fn a_worker_whose_threads_are_all_busy_leaves_connections_to_the_others() {
-    const ASKED: usize = 30;
+    const ASKED: usize = 300;
     let setup = setup().set("workers.count", 2);
     let server = setup.set("http.max_queue_wait", "100ms").start();
     let held = hold(&server);
@@ -130,7 +129,7 @@ fn a_worker_whose_threads_are_all_busy_leaves_connections_to_the_others() {
         .filter(|_| client::get(&server.address(), "/pid").is_ok())
         .count();
     // Without it about half of them are.
-    assert!(answered >= ASKED * 4 / 5, "{answered}");
+    assert_eq!(answered, ASKED);
     release(&server);
     assert_eq!(held.join().unwrap().unwrap().status, 200);
 }
