@@ -10,7 +10,7 @@ use std::sync::atomic::{
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use destrier::BoxError;
+use destrier::{BoxError, RequestId};
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc;
@@ -140,4 +140,23 @@ impl Body for AnswerBody {
             Self::Pieces { .. } | Self::Streamed(_) => SizeHint::default(),
         }
     }
+}
+
+/// Logs it of the answer to a request.
+pub(crate) fn warn_too_long(id: Option<RequestId>) {
+    let request = id.map(tracing::field::display);
+    tracing::warn!(
+        request,
+        "the application's answer is longer than its Content-Length says: the rest was left out"
+    );
+}
+
+/// The same, where so many bytes are missing.
+pub(crate) fn warn_too_short(id: Option<RequestId>, missing: u64) {
+    let request = id.map(tracing::field::display);
+    tracing::error!(
+        request,
+        missing,
+        "the application's answer is shorter than its Content-Length says: the connection is closed"
+    );
 }

@@ -4,16 +4,13 @@ use std::ffi::CStr;
 
 use destrier::BoxError;
 use destrier::config;
+use pyo3::ffi::c_str;
 use pyo3::prelude::*;
 
 use crate::package;
 
 /// The part that is easier to say in Python.
-const SOURCE: &CStr =
-    match CStr::from_bytes_with_nul(concat!(include_str!("application.py"), "\0").as_bytes()) {
-        Ok(source) => source,
-        Err(_) => panic!("the source has a NUL"),
-    };
+const SOURCE: &CStr = c_str!(include_str!("application.py"));
 
 /// Imports what `python` names.
 ///

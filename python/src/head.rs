@@ -1,4 +1,4 @@
-//! Status line and fields as an application gives them to `start_response`: what is refused, what is left out.
+//! Status line and fields as an application gives them: what is refused, what is left out.
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING,

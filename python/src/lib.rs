@@ -4,6 +4,7 @@ mod answer;
 mod application;
 mod asgi;
 mod claims;
+mod completions;
 mod exit;
 mod failure;
 mod fork;

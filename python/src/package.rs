@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::CStr;
 
+use pyo3::ffi::c_str;
 use pyo3::prelude::*;
 
 /// Its modules. They are also those of the wheel.
@@ -11,11 +12,7 @@ const MODULES: [(&str, &str); 2] = [
     ("destrier.django", include_str!("../destrier/django.py")),
 ];
 
-const SOURCE: &CStr =
-    match CStr::from_bytes_with_nul(concat!(include_str!("package.py"), "\0").as_bytes()) {
-        Ok(source) => source,
-        Err(_) => panic!("the source has a NUL"),
-    };
+const SOURCE: &CStr = c_str!(include_str!("package.py"));
 
 /// Makes it importable, unless an application has one of this name.
 ///

@@ -29,11 +29,8 @@ where
     type Error = BoxError;
     type Future = Answering;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        match self {
-            Self::Wsgi(service) => Service::<Request<B>>::poll_ready(service, context),
-            Self::Asgi(service) => Service::<Request<B>>::poll_ready(service, context),
-        }
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<B>) -> Answering {

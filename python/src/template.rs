@@ -10,16 +10,13 @@ use destrier::logging;
 use destrier::sys::{process, signals};
 use destrier::worker::{Task, WorkerExit};
 use pyo3::exceptions::PyOSError;
+use pyo3::ffi::c_str;
 use pyo3::prelude::*;
 
 use crate::{application, worker};
 
 /// What is easier to see in Python.
-const SOURCE: &CStr =
-    match CStr::from_bytes_with_nul(concat!(include_str!("template.py"), "\0").as_bytes()) {
-        Ok(source) => source,
-        Err(_) => panic!("the source has a NUL"),
-    };
+const SOURCE: &CStr = c_str!(include_str!("template.py"));
 
 /// So many reasons are told: one is enough.
 const TOLD_MAX: usize = 8;

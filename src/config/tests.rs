@@ -6,6 +6,7 @@ use insta::assert_snapshot;
 
 use super::*;
 
+mod access_log;
 mod addresses;
 mod answers;
 mod app;

@@ -4,7 +4,7 @@
 //! ends them with the same `siginfo`, so wait status and core are those of a process without handlers.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use nix::errno::Errno;
 use nix::libc::{self, c_int, c_void, siginfo_t};
@@ -84,6 +84,9 @@ struct Watch {
 /// Set once; to read it from a signal handler is one atomic load.
 static WATCH: OnceLock<Watch> = OnceLock::new();
 
+/// Whether exit(3) is how this process means to end. Until then whoever calls it ends the process in the middle of something.
+static MEANS_TO_EXIT: AtomicBool = AtomicBool::new(false);
+
 /// What would have been done about each of [`FATAL`] without this: in a Python interpreter, its `faulthandler` may tell where it
 /// was.
 static BEFORE: [OnceLock<SigAction>; FATAL.len()] = [const { OnceLock::new() }; FATAL.len()];
@@ -117,6 +120,11 @@ pub fn watch(parent: ProcessId, note: Note) -> nix::Result<()> {
     }
 }
 
+/// The process is about to end by itself: its exit leaves no testimony any more, a fault on the way still does.
+pub fn means_to_exit() {
+    MEANS_TO_EXIT.store(true, Relaxed);
+}
+
 /// Async-signal-safe (signal-safety(7)): loads and stores of atomics, getpid, gettid, sigaction and a plain system call.
 extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, _: *mut c_void) {
     if let Some(watch) = WATCH.get().filter(|watch| watch.is_about_this_process()) {
@@ -131,6 +139,9 @@ extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, _: *mut c_void) {
 }
 
 extern "C" fn on_exit() {
+    if MEANS_TO_EXIT.load(Relaxed) {
+        return;
+    }
     if let Some(watch) = WATCH.get().filter(|watch| watch.is_about_this_process()) {
         watch.testify(Some(watch.about_this_thread()));
     }

@@ -136,6 +136,7 @@ pub fn run<A: App>(task: Task, app: &A) -> WorkerExit {
             WorkerExit::BootFailed
         }
     };
+    crash::means_to_exit();
     logging::end_access();
     logging::flush();
     exit

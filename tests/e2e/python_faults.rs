@@ -269,3 +269,18 @@ fn a_worker_that_runs_no_python_has_no_stacks_to_show() {
         "{shown}"
     );
 }
+
+#[test]
+fn nobody_is_blamed_for_the_end_of_a_worker_that_cannot_boot() {
+    let server = setup().set("app.preload", false).start();
+    fs::write(server.folder().join("faults.py"), "broken").unwrap();
+    os::kill(server.pids()[0]);
+    let died = server.until("a worker that cannot boot", |status| {
+        let mut deaths = status.deaths.iter();
+        deaths.find(|death| death.ending == "exit code 3").cloned()
+    });
+    assert_eq!(
+        (died.cause.as_str(), died.executing.is_none()),
+        ("unknown", true)
+    );
+}

@@ -18,7 +18,7 @@ use crate::support::command::{self, copy, script};
 use crate::support::journal::Mark;
 use crate::support::load::{Load, Plan};
 use crate::support::server::{Server, Setup, accepting};
-use crate::support::{PATIENCE, eventually, os};
+use crate::support::{PATIENCE, eventually, os, plain};
 
 fn served_by(server: &Server, generation: u64) -> Vec<u32> {
     server.until("the generation", |status| {
@@ -310,7 +310,10 @@ fn a_signal_that_arrives_while_the_master_becomes_another_program_is_obeyed() {
 #[test]
 fn workers_that_drain_are_waited_for_by_the_new_program() {
     let server = Setup::new().start();
-    let slow = client::get_meanwhile(&server.address(), "/slow?ms=2000");
+    let mut upload = server.connect();
+    upload
+        .write_all(b"POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\n")
+        .unwrap();
     server.until_in_flight(1);
     server.reload();
     let draining = |status: &Status| {
@@ -321,7 +324,9 @@ fn workers_that_drain_are_waited_for_by_the_new_program() {
     server.upgrade();
     server.upgrade();
     assert!(draining(&server.status()).is_some());
-    slow.join().unwrap().unwrap();
+    upload.write_all(b"x").unwrap();
+    let head = plain::head(&mut upload);
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     let before = server.log.mark();
     served_by(&server, 4);
     assert_eq!(server.count_log(before, "worker died"), 0);

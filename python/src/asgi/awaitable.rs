@@ -104,15 +104,13 @@ impl Awaitable {
     }
 
     /// The task that awaits it is cancelled, or whoever drives it throws.
-    #[pyo3(signature = (kind, value = None, traceback = None))]
+    #[pyo3(signature = (kind, value = None, _traceback = None))]
     fn throw(
         &self,
-        py: Python<'_>,
         kind: &Bound<'_, PyAny>,
         value: Option<&Bound<'_, PyAny>>,
-        traceback: Option<&Bound<'_, PyAny>>,
+        _traceback: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
-        let _ = (py, traceback);
         self.close();
         Err(thrown(kind, value))
     }

@@ -12,10 +12,11 @@ use pyo3::Python;
 
 use super::Shared;
 use super::queue::Event;
+use super::service::note;
 use super::state::{Answer, Failed, Next, Received, Refused, Sent, State};
 use super::stream::StreamBody;
 use super::waiters::Waiters;
-use crate::answer::AnswerBody;
+use crate::answer::{AnswerBody, warn_too_long, warn_too_short};
 use crate::failure::Failure;
 use crate::head::Head;
 
@@ -213,8 +214,8 @@ impl Exchange {
         let is_answered = inner.state.is_answered();
         self.changed(inner, is_answered);
         match taken {
-            Sent::TooLong => self.warn_too_long(),
-            Sent::TooShort(missing) => self.warn_too_short(missing),
+            Sent::TooLong => warn_too_long(self.id),
+            Sent::TooShort(missing) => warn_too_short(self.id, missing),
             Sent::All | Sent::Later => {}
         }
         if is_answered {
@@ -283,30 +284,5 @@ impl Exchange {
         for task in [client, source].into_iter().flatten() {
             self.shared.resume(task);
         }
-    }
-
-    fn warn_too_long(&self) {
-        let request = self.id.map(tracing::field::display);
-        tracing::warn!(
-            request,
-            "the application's answer is longer than its Content-Length says: the rest was left out"
-        );
-    }
-
-    fn warn_too_short(&self, missing: u64) {
-        let request = self.id.map(tracing::field::display);
-        tracing::error!(
-            request,
-            missing,
-            "the application's answer is shorter than its Content-Length says: the connection is closed"
-        );
-    }
-}
-
-/// Whoever asks is woken.
-fn note(place: &mut Option<Waker>, context: &Context<'_>) {
-    match place {
-        Some(waker) => waker.clone_from(context.waker()),
-        None => *place = Some(context.waker().clone()),
     }
 }

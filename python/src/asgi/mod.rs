@@ -2,13 +2,12 @@
 //!
 //! The I/O thread tells the event loop what there is to do ([`queue`]), in groups, with one descriptor. A turn of it ([`turn`]) calls the
 //! application with a [`scope`]; what that receives and sends ([`call`], [`messages`]) goes through the [`exchange`] of its request, where
-//! [`state`] decides what may follow what, and the I/O thread is woken in groups too ([`completions`]). What is easier to say in Python
+//! [`state`] decides what may follow what, and the I/O thread is woken in groups too ([`Completions`]). What is easier to say in Python
 //! is in `runner.py`: the life of the loop, and the lifespan of the application.
 
 mod awaitable;
 mod body;
 mod call;
-mod completions;
 mod exchange;
 mod messages;
 mod path_send;
@@ -35,12 +34,12 @@ use std::time::Duration;
 use destrier::BoxError;
 use destrier::sys::clock;
 use destrier::sys::wakeup::Wakeup;
+use pyo3::ffi::c_str;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tokio::runtime::Handle;
 
-use completions::Completions;
 use queue::Queue;
 use scope::Scopes;
 pub(crate) use service::AsgiService;
@@ -48,15 +47,12 @@ pub(crate) use stream::StreamBody;
 use tools::Tools;
 use turn::{Active, Turn};
 
+use crate::completions::{Completion, Completions};
 use crate::failure::Failure;
 use crate::witness::{Seat, Witness};
 
 /// The part that is easier to say in Python.
-const SOURCE: &CStr =
-    match CStr::from_bytes_with_nul(concat!(include_str!("runner.py"), "\0").as_bytes()) {
-        Ok(source) => source,
-        Err(_) => panic!("the source has a NUL"),
-    };
+const SOURCE: &CStr = c_str!(include_str!("runner.py"));
 
 /// So long before its worker would be killed the application must have come to its end.
 const MARGIN: Duration = Duration::from_secs(1);
@@ -84,7 +80,8 @@ struct Shared {
     /// Who is asked what the event loop does when it stands still.
     witness: Witness,
     queue: Queue,
-    completions: Completions,
+    /// Tasks of the I/O thread that can go on.
+    completions: Completions<Waker>,
     /// That of the I/O thread, with the first request.
     begun: OnceLock<Handle>,
     /// When the drain began, monotonic.
@@ -118,7 +115,7 @@ impl Engine {
             settings,
             witness,
             queue: Queue::new(Wakeup::new()?),
-            completions: Completions::default(),
+            completions: Completions::new(),
             begun: OnceLock::new(),
             drains_since: OnceLock::new(),
             active: AtomicUsize::new(0),
@@ -198,6 +195,12 @@ impl Engine {
     pub(crate) fn tell_who_is_busy(&self) {
         let (worker, tasks) = (self.0.settings.worker, self.0.tasks());
         tracing::warn!(worker, tasks, "the application does not come to its end");
+    }
+}
+
+impl Completion for Waker {
+    fn complete(self) {
+        self.wake();
     }
 }
 

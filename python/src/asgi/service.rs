@@ -1,8 +1,8 @@
-//! What destrier calls: a tower service that tells the event loop of each request and waits for its answer.
+//! What destrier calls: tells the event loop of each request and waits for its answer.
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,12 +13,12 @@ use http::header::EXPECT;
 use http_body::Body;
 use hyper::upgrade::OnUpgrade;
 use tokio::runtime::Handle;
-use tower_service::Service;
 
 use super::exchange::Exchange;
 use super::queue::{Event, Progress, Pushed};
 use super::{Shared, body, websocket};
-use crate::answer::{AnswerBody, Answering};
+use crate::answer::Answering;
+use crate::failure::Failure;
 
 /// How soon whoever has told the event loop something looks again at first.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
@@ -29,7 +29,7 @@ const LOOK_AGAIN_MAX: Duration = Duration::from_millis(64);
 /// An event loop that does not come for so long stands still.
 const STILL: Duration = Duration::from_secs(1);
 
-/// An ASGI application as a tower service.
+/// What answers requests with an ASGI application.
 #[derive(Debug, Clone)]
 pub(crate) struct AsgiService(Arc<Entrance>);
 
@@ -41,27 +41,11 @@ impl AsgiService {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self(Arc::new(Entrance(shared)))
     }
-}
 
-impl Drop for Entrance {
-    fn drop(&mut self) {
-        self.0.push(Event::Close);
-    }
-}
-
-impl<B> Service<Request<B>> for AsgiService
-where
-    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
-{
-    type Response = http::Response<AnswerBody>;
-    type Error = BoxError;
-    type Future = Answering;
-
-    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Answering {
+    pub(crate) fn call<B>(&self, request: Request<B>) -> Answering
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+    {
         let shared = Arc::clone(&self.0.0);
         Box::pin(async move {
             begin(&shared, request.extensions().get::<Draining>());
@@ -73,27 +57,53 @@ where
             let has_content = !body.is_end_stream();
             let is_optional = head.headers.contains_key(EXPECT);
             let exchange = Arc::new(Exchange::new(&shared, head, has_content));
-            let mut waiting = Waiting(Some(&exchange));
             if has_content {
                 let bringing = body::bring(body, Arc::clone(&exchange), is_optional);
                 drop(tokio::spawn(bringing));
             }
             shared.push(Event::Call(Arc::clone(&exchange)));
-            let outcome = poll_fn(|context| exchange.poll_outcome(context)).await;
-            waiting.0 = None;
-            outcome.map_err(Into::into)
+            let outcome = outcome(
+                |context| exchange.poll_outcome(context),
+                || exchange.leave(),
+            );
+            outcome.await.map_err(Failure::into_error)
         })
     }
 }
 
-/// Whoever waits for an answer; when it is dropped before there is one nobody does any more.
-struct Waiting<'a>(Option<&'a Arc<Exchange>>);
-
-impl Drop for Waiting<'_> {
+impl Drop for Entrance {
     fn drop(&mut self) {
-        if let Some(exchange) = self.0 {
-            exchange.leave();
+        self.0.push(Event::Close);
+    }
+}
+
+/// What `poll` comes to. Where this is dropped before, nobody waits for it any more, and `leave` is called.
+pub(super) async fn outcome<T>(
+    mut poll: impl FnMut(&Context<'_>) -> Poll<T>,
+    leave: impl FnOnce(),
+) -> T {
+    let mut waiting = Waiting(Some(leave));
+    let outcome = poll_fn(|context| poll(context)).await;
+    waiting.0 = None;
+    outcome
+}
+
+/// Calls it when dropped.
+struct Waiting<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> Drop for Waiting<F> {
+    fn drop(&mut self) {
+        if let Some(leave) = self.0.take() {
+            leave();
         }
+    }
+}
+
+/// Whoever asks is woken.
+pub(super) fn note(place: &mut Option<Waker>, context: &Context<'_>) {
+    match place {
+        Some(waker) => waker.clone_from(context.waker()),
+        None => *place = Some(context.waker().clone()),
     }
 }
 

@@ -9,11 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use destrier::EarlyHints;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use super::call::Call;
 use super::exchange::Exchange;
 use super::queue::Event;
 use super::scope::Scopes;
+use super::waiters::Waiters;
 use super::websocket::{Conversation, SocketCall};
 use super::{Context, Shared};
 use crate::failure::Failure;
@@ -93,16 +95,7 @@ impl Turn {
         // It holds what says that the request is worked on.
         drop(request);
         let call = Call::new(&self.context, Arc::clone(exchange), hints);
-        let call = Bound::new(py, call)?;
-        let (receive, send) = (
-            call.getattr(intern!(py, "receive"))?,
-            call.getattr(intern!(py, "send"))?,
-        );
-        let coroutine = self.app.bind(py).call1((scope, receive, send))?;
-        let end = call.getattr(intern!(py, "end"))?;
-        let task = self.context.tools.run(coroutine, end)?;
-        exchange.waiters().begin(task.unbind());
-        Ok(())
+        self.begin(&scope, Bound::new(py, call)?.as_any(), exchange.waiters())
     }
 
     /// Calls the application for a WebSocket.
@@ -116,7 +109,18 @@ impl Turn {
         };
         drop(request);
         let call = SocketCall::new(&self.context, Arc::clone(conversation));
-        let call = Bound::new(py, call)?;
+        let waiters = conversation.waiters();
+        self.begin(&scope, Bound::new(py, call)?.as_any(), waiters)
+    }
+
+    /// Makes a task of the application with the `receive` and the `send` of `call`, whose `end` is called when it is over.
+    fn begin(
+        &self,
+        scope: &Bound<'_, PyDict>,
+        call: &Bound<'_, PyAny>,
+        waiters: &Waiters,
+    ) -> PyResult<()> {
+        let py = call.py();
         let (receive, send) = (
             call.getattr(intern!(py, "receive"))?,
             call.getattr(intern!(py, "send"))?,
@@ -124,7 +128,7 @@ impl Turn {
         let coroutine = self.app.bind(py).call1((scope, receive, send))?;
         let end = call.getattr(intern!(py, "end"))?;
         let task = self.context.tools.run(coroutine, end)?;
-        conversation.waiters().begin(task.unbind());
+        waiters.begin(task.unbind());
         Ok(())
     }
 }

@@ -15,17 +15,14 @@ use std::time::Duration;
 use destrier::RequestId;
 use destrier::app::{self, Asking, Sighting, ThreadSight, Threads};
 use destrier::sys::fault_dump;
+use pyo3::ffi::c_str;
 use pyo3::prelude::*;
 use tokio::sync::oneshot;
 
 pub(crate) use seat::Seat;
 
 /// The part that is easier to say in Python.
-const SOURCE: &CStr =
-    match CStr::from_bytes_with_nul(concat!(include_str!("stacks.py"), "\0").as_bytes()) {
-        Ok(source) => source,
-        Err(_) => panic!("the source has a NUL"),
-    };
+const SOURCE: &CStr = c_str!(include_str!("stacks.py"));
 
 /// Whoever has not got the interpreter within this time is told that it is held. A thread that runs Python gives it away every 5 ms
 /// (`sys.setswitchinterval`), one that waits for something does not hold it.

@@ -40,12 +40,9 @@ impl Seat {
         })
     }
 
-    /// It calls the application for a request.
-    pub(crate) fn enter(&self, request: Option<RequestId>) {
-        *self.lock() = Some(Call {
-            request,
-            since: clock::monotonic(),
-        });
+    /// It calls the application for a request, since this time, monotonic.
+    pub(crate) fn enter(&self, request: Option<RequestId>, since: Duration) {
+        *self.lock() = Some(Call { request, since });
     }
 
     /// The call has returned.

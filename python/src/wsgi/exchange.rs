@@ -12,8 +12,8 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
 use super::Shared;
-use super::service::Outcome;
-use crate::answer::{AnswerBody, PIECE, Pieces};
+use super::service::{Answered, Outcome};
+use crate::answer::{AnswerBody, PIECE, Pieces, warn_too_long, warn_too_short};
 use crate::failure::Failure;
 use crate::head::Head;
 
@@ -130,7 +130,7 @@ impl Exchange {
             Phase::Started(to, head) => {
                 let answer = whole(head, content, &state);
                 drop(state);
-                self.shared.completions.push(to, Ok(answer));
+                self.bring(to, Ok(answer));
                 Ok(())
             }
             Phase::Called(to) => {
@@ -172,7 +172,7 @@ impl Exchange {
             Phase::Started(to, head) => {
                 let (pieces, body) = Pieces::new();
                 let left = head.length();
-                self.shared.completions.push(to, Ok(head.with(body)));
+                self.bring(to, Ok(head.with(body)));
                 (pieces, left, true)
             }
             Phase::Sending(pieces, left) => (pieces, left, false),
@@ -259,7 +259,7 @@ impl Exchange {
             // The pipeline logs it.
             Phase::Called(to) | Phase::Started(to, _) => {
                 drop(state);
-                self.shared.completions.push(to, Err(failure));
+                self.bring(to, Err(failure));
             }
             Phase::Sending(..) => {
                 tracing::error!(request = id, error = %failure, "the application failed in the middle of its answer");
@@ -293,6 +293,10 @@ impl Exchange {
         self.state().phase = Phase::Over;
     }
 
+    fn bring(&self, to: oneshot::Sender<Outcome>, outcome: Outcome) {
+        self.shared.completions.push(Answered { outcome, to });
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -321,21 +325,4 @@ fn whole(head: Head, mut content: Bytes, state: &State) -> http::Response<Answer
         }
         None => head.with(AnswerBody::Whole(content)),
     }
-}
-
-fn warn_too_long(id: Option<RequestId>) {
-    let request = id.map(tracing::field::display);
-    tracing::warn!(
-        request,
-        "the application's answer is longer than its Content-Length says: the rest was left out"
-    );
-}
-
-fn warn_too_short(id: Option<RequestId>, missing: u64) {
-    let request = id.map(tracing::field::display);
-    tracing::error!(
-        request,
-        missing,
-        "the application's answer is shorter than its Content-Length says: the connection is closed"
-    );
 }

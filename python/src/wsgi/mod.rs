@@ -1,11 +1,10 @@
 //! WSGI (PEP 3333): an application that is called on Python threads, behind a service that answers on the I/O thread.
 //!
 //! A request goes from [`service`] into [`queue`]; a Python thread ([`thread`]) takes it, makes what the application gets ([`environ`],
-//! [`input`]), calls it ([`call`]) and hands its answer to [`exchange`], from where [`completions`] brings it back.
+//! [`input`]), calls it ([`call`]) and hands its answer to [`exchange`], from where [`Completions`] bring it back.
 
 mod body;
 mod call;
-mod completions;
 mod early_hints;
 mod environ;
 mod errors;
@@ -23,13 +22,13 @@ use destrier::scoreboard::SeatWriter;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use completions::Completions;
 pub(crate) use queue::Limits;
 use queue::Queue;
-use service::Ticket;
 pub(crate) use service::WsgiService;
+use service::{Answered, Ticket};
 use thread::Thread;
 
+use crate::completions::Completions;
 use crate::witness::Witness;
 
 /// What an application sees that is the same for every request.
@@ -55,7 +54,7 @@ pub(crate) struct Engine(Arc<Shared>);
 struct Shared {
     settings: Settings,
     queue: Queue<Ticket>,
-    completions: Completions,
+    completions: Completions<Answered>,
     /// Whether answers are brought back yet.
     delivers: Once,
     /// Who is asked what its threads do.
@@ -68,7 +67,7 @@ impl Engine {
         Self(Arc::new(Shared {
             queue: Queue::new(settings.threads, settings.limits, seat),
             settings,
-            completions: Completions::default(),
+            completions: Completions::new(),
             delivers: Once::new(),
             witness,
         }))
@@ -161,7 +160,7 @@ impl Engine {
                 self.0.completions.announce();
             }
             if let Some(job) = popped.job.take() {
-                thread.serve(py, app, job, popped.waited);
+                thread.serve(py, app, job, (popped.at, popped.waited));
             }
         }
         self.0.queue.leave();

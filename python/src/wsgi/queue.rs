@@ -69,6 +69,8 @@ struct Entry<T> {
 #[derive(Debug)]
 pub(super) struct Popped<T> {
     pub(super) job: T,
+    /// When it was taken, monotonic.
+    pub(super) at: Duration,
     /// No other waits.
     pub(super) is_last: bool,
     /// Somebody looks again soon.
@@ -212,6 +214,7 @@ impl<T> Queue<T> {
         }
         Some(Popped {
             job,
+            at: now,
             is_last: state.jobs.is_empty(),
             is_watched: state.is_watched,
             waited: waits.then(|| now.saturating_sub(since)),

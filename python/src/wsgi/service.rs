@@ -1,7 +1,6 @@
-//! What destrier calls: a tower service that puts each request into the queue and waits for its answer.
+//! What destrier calls: puts each request into the queue and waits for its answer.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,12 +9,12 @@ use destrier::{BoxError, Overloaded};
 use http::{Request, Response, request};
 use http_body::Body;
 use tokio::sync::oneshot;
-use tower_service::Service;
 
 use super::Shared;
 use super::body::{self, Source};
 use super::queue::{Pushed, Refused};
 use crate::answer::{AnswerBody, Answering};
+use crate::completions::Completion;
 use crate::failure::Failure;
 
 /// How soon whoever put a request in looks again.
@@ -31,6 +30,20 @@ pub(super) struct Job {
     pub(super) body: Source,
     /// To whoever waits for the answer.
     pub(super) answer: oneshot::Sender<Outcome>,
+}
+
+/// An answer on its way to whoever waits for it.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) outcome: Outcome,
+    pub(super) to: oneshot::Sender<Outcome>,
+}
+
+impl Completion for Answered {
+    fn complete(self) {
+        // Whoever waited for it is gone: its client, or its time was over.
+        drop(self.to.send(self.outcome));
+    }
 }
 
 /// A request in the queue, as long as somebody waits for its answer: one whose client has left, or whose time is over, is not
@@ -54,7 +67,7 @@ impl Drop for Waiting {
     }
 }
 
-/// A WSGI application as a tower service.
+/// What answers requests with a WSGI application.
 #[derive(Debug, Clone)]
 pub(crate) struct WsgiService(Arc<Entrance>);
 
@@ -66,27 +79,11 @@ impl WsgiService {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self(Arc::new(Entrance(shared)))
     }
-}
 
-impl Drop for Entrance {
-    fn drop(&mut self) {
-        self.0.queue.close();
-    }
-}
-
-impl<B> Service<Request<B>> for WsgiService
-where
-    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
-{
-    type Response = Response<AnswerBody>;
-    type Error = BoxError;
-    type Future = Answering;
-
-    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Answering {
+    pub(crate) fn call<B>(&self, request: Request<B>) -> Answering
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+    {
         let shared = Arc::clone(&self.0.0);
         Box::pin(async move {
             shared.delivers.call_once(|| {
@@ -107,6 +104,12 @@ where
                 Err(_) => Err(Failure::new("the call ended without an answer").into()),
             }
         })
+    }
+}
+
+impl Drop for Entrance {
+    fn drop(&mut self) {
+        self.0.queue.close();
     }
 }
 

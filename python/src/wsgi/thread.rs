@@ -44,19 +44,20 @@ impl Thread {
         &self.seat
     }
 
-    /// Answers one request. Whatever goes wrong costs that request only.
+    /// Answers one request, which was taken at this time, monotonic, and had waited for so long where all threads were busy. Whatever
+    /// goes wrong costs that request only.
     pub(super) fn serve(
         &mut self,
         py: Python<'_>,
         app: &Bound<'_, PyAny>,
         job: Job,
-        waited: Option<Duration>,
+        (since, waited): (Duration, Option<Duration>),
     ) {
         if let (Some(waited), Some(request)) = (waited, job.head.extensions.get::<InProgress>()) {
             request.waited(waited);
         }
         let request = job.head.extensions.get::<RequestId>().copied();
-        self.seat.enter(request);
+        self.seat.enter(request, since);
         // The panic hook has logged what and where; the answer is gone with the exchange.
         let caught = catch_unwind(AssertUnwindSafe(|| self.call(py, app, job, request)));
         fork::leave_if_child(|| request);

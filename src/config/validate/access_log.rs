@@ -24,6 +24,9 @@ impl Check<'_> {
                 self.refuse(&key, reason, None);
             }
         }
+        if !written.enabled {
+            self.warn_without_lines();
+        }
         written.enabled.then(|| AccessLog {
             to: to.unwrap_or(AccessTarget::Log),
             format: format.unwrap_or(AccessFormat::Auto),
@@ -31,6 +34,20 @@ impl Check<'_> {
             skip: texts(&written.skip),
             facility: written.syslog_facility,
         })
+    }
+
+    /// What is said of lines that nobody writes.
+    fn warn_without_lines(&mut self) {
+        let section = KeyPath::from("access_log");
+        for name in ["to", "format", "query", "skip", "syslog_facility"] {
+            let key = section.child(name);
+            // Whoever has switched it off knows.
+            let is_decided = self.document.value(&section.child("enabled")).is_some();
+            if !is_decided && self.document.value(&key).is_some() {
+                let message = format!("`{key}` does nothing: requests get no lines");
+                self.warn(&key, message, Some("set `access_log.enabled = true`"));
+            }
+        }
     }
 
     fn readable<T>(

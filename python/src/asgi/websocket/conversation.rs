@@ -8,6 +8,7 @@ use http::request;
 
 use super::super::Shared;
 use super::super::queue::Event;
+use super::super::service::note;
 use super::super::waiters::Waiters;
 use super::state::{Answer, Frame, Received, Refused, Said, State};
 use crate::failure::Failure;
@@ -207,12 +208,5 @@ impl Conversation {
         if let Some(client) = client {
             self.shared.resume(client);
         }
-    }
-}
-
-fn note(place: &mut Option<Waker>, context: &Context<'_>) {
-    match place {
-        Some(waker) => waker.clone_from(context.waker()),
-        None => *place = Some(context.waker().clone()),
     }
 }

@@ -1,6 +1,5 @@
 //! Messages of a WebSocket: those of the application, from dictionaries to what they say, and those it gets.
 
-use bytes::Bytes;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -121,7 +120,7 @@ pub(super) fn message(py: Python<'_>, received: Received) -> PyResult<Py<PyAny>>
         }
         Received::Frame(Frame::Binary(bytes)) => {
             message.set_item(kind, intern!(py, "websocket.receive"))?;
-            message.set_item(intern!(py, "bytes"), bytes_of(py, &bytes))?;
+            message.set_item(intern!(py, "bytes"), PyBytes::new(py, &bytes))?;
         }
         Received::Frame(Frame::Close(code, reason)) => {
             message.set_item(kind, intern!(py, "websocket.disconnect"))?;
@@ -130,8 +129,4 @@ pub(super) fn message(py: Python<'_>, received: Received) -> PyResult<Py<PyAny>>
         }
     }
     Ok(message.into_any().unbind())
-}
-
-fn bytes_of<'py>(py: Python<'py>, bytes: &Bytes) -> Bound<'py, PyBytes> {
-    PyBytes::new(py, bytes)
 }

@@ -6,7 +6,6 @@ mod messages;
 mod state;
 mod talk;
 
-use std::future::poll_fn;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,6 +23,7 @@ pub(super) use conversation::Conversation;
 
 use super::Shared;
 use super::queue::Event;
+use super::service::outcome;
 use crate::answer::AnswerBody;
 use state::{Accept, Answer};
 
@@ -35,18 +35,19 @@ pub(super) async fn open(
 ) -> Result<Response<AnswerBody>, BoxError> {
     let key = request.headers.get(SEC_WEBSOCKET_KEY).cloned();
     let conversation = Arc::new(Conversation::new(shared, request));
-    let mut waiting = Waiting(Some(&conversation));
     shared.push(Event::Connect(Arc::clone(&conversation)));
-    let answer = poll_fn(|context| conversation.poll_answer(context)).await;
-    waiting.0 = None;
-    match answer {
+    let answer = outcome(
+        |context| conversation.poll_answer(context),
+        || conversation.leave(),
+    );
+    match answer.await {
         Answer::Accept(accept) => {
             let response = accepted(accept, key.as_ref())?;
             drop(tokio::spawn(talk::talk(upgrade, Arc::clone(&conversation))));
             Ok(response)
         }
         Answer::Deny(head, content) => Ok(head.with(AnswerBody::Whole(content))),
-        Answer::Failed(failure) => Err(failure.into()),
+        Answer::Failed(failure) => Err(failure.into_error()),
     }
 }
 
@@ -66,15 +67,4 @@ fn accepted(
         headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::try_from(subprotocol)?);
     }
     Ok(response)
-}
-
-/// Whoever waits for the answer; when it is dropped before there is one nobody does any more.
-struct Waiting<'a>(Option<&'a Arc<Conversation>>);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        if let Some(conversation) = self.0 {
-            conversation.leave();
-        }
-    }
 }
