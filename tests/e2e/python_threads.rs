@@ -121,7 +121,7 @@ fn no_more_wait_for_a_thread_than_the_queue_has_room_for() {
 
 #[test]
 fn a_worker_whose_threads_are_all_busy_leaves_connections_to_the_others() {
-    const ASKED: usize = 100;
+    const ASKED: usize = 300;
     let setup = setup()
         .set("workers.count", 2)
         .set("http.request_timeout", "0s");
