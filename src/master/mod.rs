@@ -19,6 +19,7 @@ mod heirs;
 mod ledger;
 mod listeners;
 mod memory;
+mod news;
 mod plan;
 mod rounds;
 mod slot_sockets;
