@@ -3,7 +3,7 @@
 use crate::refusal_class::RefusalClass;
 
 /// The layout's number, in the first word: a reader of another version keeps away.
-pub const VERSION: u64 = 8;
+pub const VERSION: u64 = 9;
 
 /// Workers that can exist at once: those of a generation and of the ones that still drain.
 pub const SEATS: usize = 2048;
@@ -104,6 +104,8 @@ pub(super) enum Figure {
     ThreadsBusy,
     /// Since when the oldest request waits for one, in monotonic nanoseconds; 0: none does.
     QueuedSince,
+    /// When one of them took a request last, in monotonic nanoseconds.
+    ThreadTook,
     /// Bytes of the bodies of requests.
     BytesReceived,
     /// Spans that a collector has taken, and spans that were lost on their way to it.
