@@ -300,9 +300,11 @@ impl Service {
     /// The login goes on whatever comes of it.
     async fn upgrade_hash(&self, call: &Call<'_>, user: i64, old: &str, new: &str) {
         match self.store.upgrade_hash(user, old, new).await {
-            Ok(()) => tracing::info!(request = %call.request, user, "password hash upgraded"),
+            Ok(()) => {
+                tracing::info!(request = %call.request, trace_id = call.trace_id.as_deref(), user, "password hash upgraded")
+            }
             Err(error) => {
-                tracing::warn!(request = %call.request, user, %error, "cannot upgrade a password hash");
+                tracing::warn!(request = %call.request, trace_id = call.trace_id.as_deref(), user, %error, "cannot upgrade a password hash");
             }
         }
     }
@@ -348,7 +350,7 @@ impl Service {
             }
             Decision::Revoked => return Err(Answer::token(BLACKLISTED).into()),
             Decision::Reused => {
-                tracing::warn!(request = %call.request, user = whom, client = %Client(call.client), jti, "a refresh token was used again, its family is revoked");
+                tracing::warn!(request = %call.request, trace_id = call.trace_id.as_deref(), user = whom, client = %Client(call.client), jti, "a refresh token was used again, its family is revoked");
                 return Err(Answer::token(BLACKLISTED).into());
             }
         };
@@ -399,7 +401,7 @@ impl Service {
         if !self.store.blacklist(shown, now).await? {
             return Err(Answer::token(BLACKLISTED).into());
         }
-        tracing::info!(request = %call.request, user = shown.user, client = %Client(call.client), jti = shown.jti, "token blacklisted");
+        tracing::info!(request = %call.request, trace_id = call.trace_id.as_deref(), user = shown.user, client = %Client(call.client), jti = shown.jti, "token blacklisted");
         Ok(json!({}))
     }
 
