@@ -108,6 +108,11 @@ impl CollectorFields {
         }
         Ok(Self(fields))
     }
+
+    /// For the requests themselves; each value is marked as sensitive.
+    pub fn fields(&self) -> &HeaderMap {
+        &self.0
+    }
 }
 
 /// The exporter of a worker, where its configuration has one: on a thread of its own, so that whatever becomes of the collector costs
@@ -127,7 +132,8 @@ pub fn start(
     };
     let rules = config.auth.rules.iter();
     let routes = rules.map(|rule| rule.path.clone()).collect();
-    let fields = fields.cloned().unwrap_or_default().0;
+    let fields = fields.map(CollectorFields::fields);
+    let fields = fields.cloned().unwrap_or_default();
     let teller = otlp::Teller::new(setting, routes);
     let exporter = otlp::Exporter::new(setting, fields)?;
     let outgoing = outgoing::start(setting.sampling_ratio, (teller, exporter), seat, worker)?;
