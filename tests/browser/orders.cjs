@@ -204,7 +204,7 @@ async function main() {
     await others(browser, address);
     await tokens(browser, overTcp);
     same(complaints, [], "what the pages complained of");
-    await stranger(browser, address, overTcp);
+    await stranger(browser, address, `http://${status().listeners.find(({ address }) => address.startsWith("127.0.0.1")).address}/hello`);
   } finally {
     await browser.close();
     relay.close();
