@@ -34,6 +34,7 @@ mod listeners;
 mod logs;
 mod memory;
 mod notify;
+mod orders;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod overload;
