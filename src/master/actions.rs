@@ -397,7 +397,7 @@ impl Master {
             Done::Reloaded(generation) => format!("generation {generation} serves"),
             Done::Scaled(workers) => format!("{workers} workers serve, until the next reload"),
         });
-        self.control.answer(caller, outcome);
+        self.tell_caller(caller, outcome);
     }
 
     fn answer_upgrade(&mut self, caller: Caller, outcome: Result<Generation, String>) {
