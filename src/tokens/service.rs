@@ -301,7 +301,7 @@ impl Service {
     async fn upgrade_hash(&self, call: &Call<'_>, user: i64, old: &str, new: &str) {
         match self.store.upgrade_hash(user, old, new).await {
             Ok(()) => {
-                tracing::info!(request = %call.request, trace_id = call.trace_id.as_deref(), user, "password hash upgraded")
+                tracing::info!(request = %call.request, trace_id = call.trace_id.as_deref(), user, "password hash upgraded");
             }
             Err(error) => {
                 tracing::warn!(request = %call.request, trace_id = call.trace_id.as_deref(), user, %error, "cannot upgrade a password hash");
