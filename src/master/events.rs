@@ -129,8 +129,8 @@ impl Master {
 
     fn take_in_signals(&mut self) {
         while let Some(signal) = self.signals.next() {
-            // Not an operator's. To log that a log's reader has gone would raise the next SIGPIPE.
-            let is_silent = [Signal::SIGCHLD, Signal::SIGPIPE, Signal::SIGCONT].contains(&signal);
+            // Not an operator's.
+            let is_silent = [Signal::SIGCHLD, Signal::SIGCONT].contains(&signal);
             if !is_silent {
                 tracing::info!(signal = signal.as_str(), "received");
             }
@@ -140,7 +140,6 @@ impl Master {
             )]
             match signal {
                 Signal::SIGCHLD => self.reap(),
-                Signal::SIGPIPE => {}
                 // systemd sends it after SIGTERM, a shell when it takes a job up again: nothing is to be done.
                 Signal::SIGCONT => {}
                 Signal::SIGHUP => self.feed(Event::ReloadRequested(None)),

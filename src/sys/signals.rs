@@ -13,7 +13,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 pub struct Signals(SignalFd);
 
 impl Signals {
-    /// Blocks every signal from here on, but for the one that asks for a core, and opens the descriptor they are read from.
+    /// Blocks every signal from here on, but for the one that asks for a core and the one of a pipe that nobody reads, and opens the descriptor they are read from.
     pub fn take_over() -> nix::Result<Self> {
         // A parent that ignores SIGCHLD hands that on through execve(2); the kernel would then bury children unseen.
         let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
@@ -22,6 +22,9 @@ impl Signals {
         let mut all = SigSet::all();
         // systemd sends it to a service that gives no sign of life, which would not read it either (WatchdogSignal=).
         all.remove(Signal::SIGABRT);
+        // Ignored in every Rust program, but one that is blocked waits all the same: each line that nobody reads would wake the
+        // master, which would try again to say how many were lost, and so on for ever.
+        all.remove(Signal::SIGPIPE);
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&all), None)?;
         SignalFd::with_flags(&all, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map(Self)
     }

@@ -4,6 +4,8 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -12,7 +14,7 @@ use crate::support::client::{self};
 use crate::support::journal::Mark;
 use crate::support::load::{Load, Plan};
 use crate::support::server::{Server, Setup};
-use crate::support::{PATIENCE, eventually};
+use crate::support::{PATIENCE, eventually, os};
 
 fn lines(file: &Path) -> Vec<Value> {
     let text = fs::read_to_string(file).unwrap_or_default();
@@ -123,6 +125,20 @@ fn a_log_that_nobody_reads_holds_up_nothing() {
 }
 
 #[test]
+fn a_log_whose_reader_has_gone_leaves_the_master_asleep() {
+    let mut server = Setup::new().leave_log_unread().start();
+    server.abandon_log();
+    // It has a line for that.
+    server.signal(Signal::SIGALRM);
+    eventually("a moment in which it does nothing", || {
+        let before = os::processor_time(server.pid);
+        thread::sleep(Duration::from_millis(300));
+        (os::processor_time(server.pid) == before).then_some(())
+    });
+    assert_eq!(client::get(&server.address(), "/hello").unwrap().status, 200);
+}
+
+#[test]
 fn a_log_is_whole_again_when_it_is_read_on() {
     let mut server = Setup::new()
         .set("access_log.enabled", true)
@@ -155,7 +171,7 @@ fn a_hostile_path_neither_tears_lines_nor_makes_one_of_its_own() {
     let clients: Vec<_> = (0..12)
         .map(|_| {
             let (address, path) = (server.address(), path.clone());
-            std::thread::spawn(move || {
+            thread::spawn(move || {
                 for _ in 0..40 {
                     let _refused = client::get(&address, &path);
                 }

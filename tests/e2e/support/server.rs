@@ -420,6 +420,11 @@ impl Server {
         read(self.unread.take().unwrap(), Arc::clone(&self.log));
     }
 
+    /// Nobody will ever read the log that was left unread until now.
+    pub(crate) fn abandon_log(&mut self) {
+        self.unread = None;
+    }
+
     /// The first log line with this message since `mark`.
     #[track_caller]
     pub(crate) fn wait_for_log(&self, mark: Mark, message: &str) -> Value {
