@@ -3,6 +3,8 @@
 //! `cargo bench --bench http` needs `wrk`. Each server has two processes with one thread each; of bare hyper and of the other one this
 //! program starts itself. They take turns in each round, for the machine has moods; what is told is the CPU time of the server a request,
 //! medians of rounds, and how they relate to bare hyper in the same round. It takes about two minutes.
+//!
+//! `cargo bench --bench http -- PROGRAM` puts another build of destrier beside it, such as that of another commit.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -20,6 +22,7 @@ mod support;
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
@@ -173,7 +176,7 @@ impl Subject {
     }
 }
 
-fn subjects(folder: &std::path::Path) -> Vec<Subject> {
+fn subjects(folder: &Path) -> Vec<Subject> {
     write_secret(&folder.join("hs256"));
     let issuer = |name: &str, keys: &str| {
         format!("[[auth.issuer]]\nname = \"{name}\"\nissuer = \"{name}\"\n{keys}\n")
@@ -191,28 +194,13 @@ fn subjects(folder: &std::path::Path) -> Vec<Subject> {
         );
         issuers.push_str(&issuer(algorithm, &keys));
     }
-    let mut setup = Setup::new()
-        .set("workers.count", i64::from(PROCESSES))
-        .set("access_log.enabled", false);
-    write_secret(&setup.folder().join("hs256"));
     let (certificate, key) = (folder.join("tls.crt"), folder.join("tls.key"));
     let mut make = command::command(&command::destrier());
     make.args(["tls", "self-signed", "--name", "localhost", "--out-cert"]);
     make.arg(&certificate).arg("--out-key").arg(&key);
     assert_eq!(command::run(make).code, Some(0));
-    setup = setup
-        .set("tls.bind", "127.0.0.2:0")
-        .set("tls.certificate_file", certificate.to_str().unwrap())
-        .set("tls.key_file", key.to_str().unwrap());
-    setup
-        .config
-        .set_auth(&format!("{issuers}[[auth.rule]]\npath = \"/**\"\n"));
-    let server = setup.start();
-    let addresses = server.addresses();
-    let [Address::Tcp(plain), Address::Tcp(secure)] = addresses[..] else {
-        panic!("two addresses: {addresses:?}");
-    };
-    let running = Arc::new(Running::Destrier(server));
+    let auth = format!("{issuers}[[auth.rule]]\npath = \"/**\"\n");
+    let (running, plain, secure) = start(command::destrier(), &auth, (&certificate, &key));
     let token = |name: &str| {
         let file = if name == "hs256" { "hs256" } else { name };
         let key = folder.join(file);
@@ -226,29 +214,70 @@ fn subjects(folder: &std::path::Path) -> Vec<Subject> {
         token,
     };
     let hs256 = token("hs256");
-    vec![
+    let mut subjects = vec![
         own("bare hyper, no token", "bare", None),
         own("axum and jsonwebtoken, HS256", "axum", hs256.clone()),
         ours("destrier, HS256", "http", plain, hs256.clone()),
         ours("destrier, RS256", "http", plain, token("RS256")),
         ours("destrier, ES256", "http", plain, token("ES256")),
         ours("destrier, EdDSA", "http", plain, token("EdDSA")),
-        ours("destrier over TLS, HS256", "https", secure, hs256),
-    ]
+        ours("destrier over TLS, HS256", "https", secure, hs256.clone()),
+    ];
+    // Cargo adds `--bench`.
+    for program in std::env::args().skip(1).filter(|it| !it.starts_with("--")) {
+        let (running, plain, secure) = start(program.into(), &auth, (&certificate, &key));
+        subjects.extend(
+            [
+                ("the other program, HS256", "http", plain),
+                ("the other program over TLS, HS256", "https", secure),
+            ]
+            .map(|(name, scheme, address)| Subject {
+                name,
+                running: Arc::clone(&running),
+                scheme,
+                address,
+                token: hs256.clone(),
+            }),
+        );
+    }
+    subjects
 }
 
-fn write_secret(file: &std::path::Path) {
+/// destrier, and where it listens without and with TLS.
+fn start(
+    program: PathBuf,
+    auth: &str,
+    (certificate, key): (&Path, &Path),
+) -> (Arc<Running>, SocketAddr, SocketAddr) {
+    let mut setup = Setup::new()
+        .program(program)
+        .set("workers.count", i64::from(PROCESSES))
+        .set("access_log.enabled", false)
+        .set("tls.bind", "127.0.0.2:0")
+        .set("tls.certificate_file", certificate.to_str().unwrap())
+        .set("tls.key_file", key.to_str().unwrap());
+    write_secret(&setup.folder().join("hs256"));
+    setup.config.set_auth(auth);
+    let server = setup.start();
+    let addresses = server.addresses();
+    let [Address::Tcp(plain), Address::Tcp(secure)] = addresses[..] else {
+        panic!("two addresses: {addresses:?}");
+    };
+    (Arc::new(Running::Destrier(server)), plain, secure)
+}
+
+fn write_secret(file: &Path) {
     std::fs::write(file, SECRET).unwrap();
     std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-fn destrier(words: &[&str], out: &std::path::Path) {
+fn destrier(words: &[&str], out: &Path) {
     let mut command = command::command(&command::destrier());
     command.args(words).arg(out);
     assert_eq!(command::run(command).code, Some(0));
 }
 
-fn issue(issuer: &str, key: &std::path::Path) -> String {
+fn issue(issuer: &str, key: &Path) -> String {
     let mut command = command::command(&command::destrier());
     command.args(["token", "issue", "--sub", "alice", "--ttl", "1h"]);
     command
