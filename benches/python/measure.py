@@ -34,7 +34,8 @@ class Running:
 
     def wait(self):
         last = None
-        for _ in range(300):
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
             if self.process.poll() is not None:
                 raise RuntimeError(f"it ends: {self.process.stderr.read().decode(errors='replace')[-2000:]}")
             try:

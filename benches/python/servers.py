@@ -104,7 +104,9 @@ def wsgi(app, workers):
         command = [BINARIES / "gunicorn", "-b", f"{place[0]}:{place[1]}", "-w", str(workers), "--log-level", "error", "--chdir", HERE]
         yield Server(name, "gunicorn", [*command, *more, target], place)
     place = free_place()
-    # A thread for each connection that is kept: with fewer it starves some.
+    # It looks into the module itself, past what a module makes when it is asked. A thread for each connection that is kept: with fewer it
+    # starves some.
+    target = target if app == "hello" else f"applications:make_{app}()"
     command = [BINARIES / "uwsgi", "--http11-socket", f"{place[0]}:{place[1]}", "--master", "--processes", str(workers), "--threads", "64"]
     yield Server("uWSGI", "uWSGI", [*command, "--die-on-term", "--disable-logging", "--chdir", HERE, "--module", target], place)
 

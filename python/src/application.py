@@ -11,14 +11,15 @@ class Refusal(Exception):
 
 
 def load(key, module, attribute, folder):
-    """Returns the application; or None, the reason, and a traceback where its own code failed."""
+    """Returns the application; or None and the reason. The third is a traceback where the application's own code failed."""
     # As the interpreter does for a script. With `-c` it was the current folder, by the name of nothing.
     if sys.path[:1] == [""]:
         del sys.path[0]
     sys.path.insert(0, folder)
     sys.argv[:] = ["destrier"]
     try:
-        return find(module, attribute, folder), None, None
+        application = find(module, attribute, folder)
+        return application, None, warmed_up()
     except Refusal as refusal:
         return None, "`%s`: %s" % (key, refusal), None
     except BaseException as error:
@@ -34,6 +35,34 @@ def find(module, attribute, folder):
             "`%s:%s` is not callable, it is %s" % (module, attribute, described(application))
         )
     return application
+
+
+def warmed_up():
+    """Imports what Django would with the first request: its URLconf, and with that the views. Here workers share it, and nobody waits. Returns
+    the traceback where that failed: the first request will try again, as it would have done."""
+    if "django.core.handlers.base" not in sys.modules:
+        return None
+    try:
+        from django.conf import settings
+        from django.urls import get_resolver
+
+        if settings.configured and getattr(settings, "ROOT_URLCONF", None):
+            get_resolver().url_patterns
+    except BaseException as error:
+        return traceback_of(error)
+    finally:
+        close_connections()
+    return None
+
+
+def close_connections():
+    """Those to databases that Django has opened meanwhile: it opens them anew, and no two processes can use one."""
+    database = sys.modules.get("django.db")
+    try:
+        if database is not None:
+            database.connections.close_all()
+    except Exception:
+        pass
 
 
 def import_module(module, folder):

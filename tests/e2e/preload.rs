@@ -573,3 +573,45 @@ fn a_template_that_is_stopped_is_replaced_and_the_worker_that_waited_comes() {
     assert_ne!(template_pid(&server), first);
     assert_eq!(server.pids()[1], pids[1]);
 }
+
+/// What of Django is asked for the URLconf of a site, in its shapes.
+const DJANGO: [(&str, &str); 6] = [
+    ("__init__.py", ""),
+    ("core/__init__.py", ""),
+    ("core/handlers/__init__.py", ""),
+    ("core/handlers/base.py", ""),
+    (
+        "conf.py",
+        "class settings:\n    configured = True\n    ROOT_URLCONF = 'urls'\n",
+    ),
+    (
+        "urls.py",
+        "class Resolver:\n    @property\n    def url_patterns(self):\n        return __import__('urls').urlpatterns\nget_resolver = Resolver\n",
+    ),
+];
+
+#[test]
+fn a_django_site_is_imported_with_its_urlconf_and_one_that_fails_is_told() {
+    let setup = setup_with("import django.core.handlers.base").set("workers.count", 2);
+    for (name, text) in DJANGO {
+        let file = setup.folder().join("django").join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, text).unwrap();
+    }
+    let urls = setup.folder().join("urls.py");
+    let good = format!("import os\nfrom app import HERE{NOTES_IMPORT}urlpatterns = []\n");
+    fs::write(&urls, &good).unwrap();
+    let server = setup.start();
+    // Its own import, and that of the URLconf; the workers have both from there.
+    let template = template_pid(&server);
+    assert_eq!(imports(&server), [template, template]);
+    fs::write(&urls, "raise ValueError('no addresses')").unwrap();
+    let mark = server.log.mark();
+    server.reload();
+    let told = server.log.wait_for(mark, PATIENCE, |line| {
+        let text = line["message"].as_str().unwrap_or_default();
+        text.contains("URLconf") && text.contains("ValueError: no addresses")
+    });
+    assert!(told.is_some(), "no traceback");
+    assert_eq!(about(&server)["version"], 1);
+}
