@@ -11,7 +11,7 @@ class Refusal(Exception):
 
 
 def load(key, module, attribute, folder):
-    """Returns the application; or None and the reason. The third is a traceback where the application's own code failed."""
+    """Returns the application; or None, the reason, and a traceback where its own code failed."""
     # As the interpreter does for a script. With `-c` it was the current folder, by the name of nothing.
     if sys.path[:1] == [""]:
         del sys.path[0]
@@ -19,7 +19,8 @@ def load(key, module, attribute, folder):
     sys.argv[:] = ["destrier"]
     try:
         application = find(module, attribute, folder)
-        return application, None, warmed_up()
+        import_urls_of_django()
+        return application, None, None
     except Refusal as refusal:
         return None, "`%s`: %s" % (key, refusal), None
     except BaseException as error:
@@ -37,22 +38,19 @@ def find(module, attribute, folder):
     return application
 
 
-def warmed_up():
-    """Imports what Django would with the first request: its URLconf, and with that the views. Here workers share it, and nobody waits. Returns
-    the traceback where that failed: the first request will try again, as it would have done."""
+def import_urls_of_django():
+    """Django imports the URLconf of a site, and with it the views, at the first request. Done here, workers share it, nobody waits for it, and a site that
+    could only answer 500 does not come into force."""
     if "django.core.handlers.base" not in sys.modules:
-        return None
-    try:
-        from django.conf import settings
-        from django.urls import get_resolver
+        return
+    from django.conf import settings
+    from django.urls import get_resolver
 
+    try:
         if settings.configured and getattr(settings, "ROOT_URLCONF", None):
             get_resolver().url_patterns
-    except BaseException as error:
-        return traceback_of(error)
     finally:
         close_connections()
-    return None
 
 
 def close_connections():

@@ -31,13 +31,6 @@ pub(crate) fn load(
     let (application, reason, traceback): (Py<PyAny>, Option<String>, Option<String>) =
         loaded.extract()?;
     let Some(reason) = reason else {
-        if let Some(traceback) = traceback {
-            tracing::warn!(
-                worker,
-                "the URLconf of the application cannot be imported: requests will fail\n{}",
-                traceback.trim_end()
-            );
-        }
         return Ok(application);
     };
     if let Some(traceback) = traceback {

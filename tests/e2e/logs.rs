@@ -135,7 +135,10 @@ fn a_log_whose_reader_has_gone_leaves_the_master_asleep() {
         thread::sleep(Duration::from_millis(300));
         (os::processor_time(server.pid) == before).then_some(())
     });
-    assert_eq!(client::get(&server.address(), "/hello").unwrap().status, 200);
+    assert_eq!(
+        client::get(&server.address(), "/hello").unwrap().status,
+        200
+    );
 }
 
 #[test]

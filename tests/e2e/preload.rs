@@ -574,44 +574,41 @@ fn a_template_that_is_stopped_is_replaced_and_the_worker_that_waited_comes() {
     assert_eq!(server.pids()[1], pids[1]);
 }
 
-/// What of Django is asked for the URLconf of a site, in its shapes.
-const DJANGO: [(&str, &str); 6] = [
-    ("__init__.py", ""),
-    ("core/__init__.py", ""),
-    ("core/handlers/__init__.py", ""),
-    ("core/handlers/base.py", ""),
-    (
-        "conf.py",
-        "class settings:\n    configured = True\n    ROOT_URLCONF = 'urls'\n",
-    ),
-    (
-        "urls.py",
-        "class Resolver:\n    @property\n    def url_patterns(self):\n        return __import__('urls').urlpatterns\nget_resolver = Resolver\n",
-    ),
-];
-
 #[test]
-fn a_django_site_is_imported_with_its_urlconf_and_one_that_fails_is_told() {
-    let setup = setup_with("import django.core.handlers.base").set("workers.count", 2);
-    for (name, text) in DJANGO {
-        let file = setup.folder().join("django").join(name);
-        fs::create_dir_all(file.parent().unwrap()).unwrap();
-        fs::write(file, text).unwrap();
-    }
-    let urls = setup.folder().join("urls.py");
-    let good = format!("import os\nfrom app import HERE{NOTES_IMPORT}urlpatterns = []\n");
-    fs::write(&urls, &good).unwrap();
+fn a_django_site_is_imported_with_its_urlconf_and_one_that_fails_changes_nothing() {
+    let python = python::environment("wsgi", &["django==5.2.19", "flask==3.1.3"]);
+    let setup = python::bare()
+        .set("app.python", python.to_str().unwrap())
+        .set("app.wsgi", "site_of_django")
+        .set("app.preload", true)
+        .set("workers.count", 2);
+    let write = |name: &str, text: &str| fs::write(setup.folder().join(name), text).unwrap();
+    write(
+        "site_of_django.py",
+        "from django.conf import settings\n\
+         settings.configure(ROOT_URLCONF='urls', ALLOWED_HOSTS=['*'])\n\
+         from django.core.wsgi import get_wsgi_application\n\
+         application = get_wsgi_application()\n",
+    );
+    let urls = format!(
+        "import os\nHERE = os.path.dirname(__file__){NOTES_IMPORT}\
+         from django.http import HttpResponse\n\
+         from django.urls import path\n\
+         urlpatterns = [path('hello', lambda request: HttpResponse('hello'))]\n"
+    );
+    write("urls.py", &urls);
+    let file = setup.folder().join("urls.py");
     let server = setup.start();
-    // Its own import, and that of the URLconf; the workers have both from there.
-    let template = template_pid(&server);
-    assert_eq!(imports(&server), [template, template]);
-    fs::write(&urls, "raise ValueError('no addresses')").unwrap();
-    let mark = server.log.mark();
-    server.reload();
-    let told = server.log.wait_for(mark, PATIENCE, |line| {
-        let text = line["message"].as_str().unwrap_or_default();
-        text.contains("URLconf") && text.contains("ValueError: no addresses")
-    });
-    assert!(told.is_some(), "no traceback");
-    assert_eq!(about(&server)["version"], 1);
+    assert_eq!(imports(&server), [template_pid(&server)]);
+    let hello = || client::get(&server.address(), "/hello").unwrap().status;
+    assert_eq!(hello(), 200);
+    let pids = server.pids();
+    fs::write(&file, format!("{urls}raise ValueError('no addresses')\n")).unwrap();
+    let outcome = server.cli(["reload"]);
+    assert_eq!(outcome.code, Some(1), "{outcome:?}");
+    assert!(
+        outcome.stderr.contains("ValueError: no addresses"),
+        "{outcome:?}"
+    );
+    assert_eq!((server.pids(), hello()), (pids, 200));
 }
