@@ -1,7 +1,7 @@
 //! What a request says that its answer depends on, whoever gives it.
 
 use http::header::{AUTHORIZATION, COOKIE};
-use http::{Method, Request};
+use http::{Method, Request, Version};
 
 use super::compression::{self, Policy};
 use super::origin::Origin;
@@ -17,6 +17,8 @@ pub(super) struct Asked {
     pub(super) is_authenticated: bool,
     /// Whether only the head of the answer is wanted.
     pub(super) is_head: bool,
+    /// Whether it is of HTTP/1.0, whose answers end with their connection where they do not say how long they are.
+    pub(super) is_http10: bool,
     /// Whether the scheme of the request is `https`, here or at a proxy's.
     pub(super) is_https: bool,
 }
@@ -28,6 +30,7 @@ impl Asked {
         policy: &Policy,
     ) -> Self {
         let mut asked = Self {
+            is_http10: request.version() == Version::HTTP_10,
             is_https: client.is_https,
             ..Self::default()
         };
