@@ -17,8 +17,8 @@ pub(super) struct Asked {
     pub(super) is_authenticated: bool,
     /// Whether only the head of the answer is wanted.
     pub(super) is_head: bool,
-    /// Whether it is of HTTP/1.0, whose answers end with their connection where they do not say how long they are.
-    pub(super) is_http10: bool,
+    /// Of HTTP. In 1.0 an answer that does not say how long it is ends with its connection.
+    pub(super) version: Version,
     /// Whether the scheme of the request is `https`, here or at a proxy's.
     pub(super) is_https: bool,
 }
@@ -30,7 +30,7 @@ impl Asked {
         policy: &Policy,
     ) -> Self {
         let mut asked = Self {
-            is_http10: request.version() == Version::HTTP_10,
+            version: request.version(),
             is_https: client.is_https,
             ..Self::default()
         };

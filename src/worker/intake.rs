@@ -85,6 +85,8 @@ impl Intake {
             let is_between = self.screen.is_between();
             if is_between && activity.answered() < self.screen.requests() {
                 if self.held.is_empty() && !ready!(self.read_aside(stream, context, buffer))? {
+                    // When it is answered hyper is to see the end, of which nothing else tells it any more.
+                    activity.hold();
                     return self.poll_gone(activity, context).map(Ok);
                 }
                 activity.hold();

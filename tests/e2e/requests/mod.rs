@@ -232,13 +232,19 @@ fn a_client_that_still_sends_gets_its_answer() {
 fn a_client_that_has_said_all_gets_its_answers() {
     for kit in Kit::ALL {
         let server = start(kit);
-        let mut stream = TcpStream::connect(server.port()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.write_all(BEFORE.repeat(3).as_bytes()).unwrap();
-        stream.shutdown(Shutdown::Write).unwrap();
-        let mut answers = String::new();
-        stream.read_to_string(&mut answers).unwrap();
-        assert_eq!(answers.matches("HTTP/1.1 200").count(), 3, "{answers}");
+        for target in ["/hello", "/slow?ms=100", "/stream?n=3&ms=100"] {
+            let request = format!("GET {target} HTTP/1.1\r\nhost: a\r\n\r\n");
+            for count in [1, 3] {
+                let mut stream = TcpStream::connect(server.port()).unwrap();
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                stream.write_all(request.repeat(count).as_bytes()).unwrap();
+                stream.shutdown(Shutdown::Write).unwrap();
+                let mut answers = String::new();
+                stream.read_to_string(&mut answers).unwrap();
+                let given = answers.matches("HTTP/1.1 200").count();
+                assert_eq!(given, count, "{kit:?} {target}: {answers}");
+            }
+        }
     }
 }
 
