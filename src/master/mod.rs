@@ -19,6 +19,8 @@ mod heirs;
 mod ledger;
 mod listeners;
 mod memory;
+mod news;
+mod orders;
 mod plan;
 mod rounds;
 mod slot_sockets;
@@ -60,6 +62,7 @@ use ledger::Ledger;
 pub use listeners::ListenError;
 use listeners::Listeners;
 use memory::MemoryWatch;
+use orders::Orders;
 pub use plan::{
     Change, Effect, KeyFilePlan, ListenerEffect, ListenerPlan, Outcome, Plan, WorkersPlan,
 };
@@ -229,6 +232,7 @@ pub struct Master {
     memory: MemoryWatch,
     ledger: Ledger,
     happenings: Happenings,
+    orders: Orders,
     systemd: Systemd,
     processors: Processors,
     last_reload: Option<ReloadOutcome>,

@@ -1,18 +1,15 @@
 //! Python applications: the same promises, in the application's own interpreter.
 
 use std::fs::{self, Permissions};
-use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::identity::unprivileged;
-use crate::support::client::{self, Address, Failure};
-use crate::support::command;
+use crate::support::client::{self, Failure};
 use crate::support::journal::Mark;
 use crate::support::load::{Load, Plan};
 use crate::support::python;
@@ -77,26 +74,8 @@ fn an_application_runs_in_its_own_interpreter_and_folder() {
 #[test]
 fn an_application_that_is_named_needs_no_file() {
     let setup = python::setup();
-    let mut command = command::command(&command::destrier());
-    command
-        .args(["run", "wsgi:app:application", "--bind", "127.0.0.1:0"])
-        .args(["--workers", "1", "--log-level", "info"])
-        .current_dir(setup.folder())
-        .env("DESTRIER_APP__PYTHON", python::interpreter())
-        .env(
-            "DESTRIER_PROCESS__CONTROL_SOCKET",
-            setup.folder().join("control.sock"),
-        )
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    let mut master = command.spawn().unwrap();
-    let mut lines = BufReader::new(master.stderr.take().unwrap()).lines();
-    let address = lines.find_map(|line| {
-        let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
-        let address = line["address"].as_str()?;
-        (line["message"] == "listening").then(|| Address::Tcp(address.parse().unwrap()))
-    });
-    let about = client::get(&address.unwrap(), "/about").unwrap().json();
+    let (mut master, address) = python::run_named(&setup, "wsgi:app:application", None);
+    let about = client::get(&address, "/about").unwrap().json();
     assert_eq!(about["version"], 1);
     assert!(os::send(master.id(), Signal::SIGTERM));
     assert_eq!(master.wait().unwrap().code(), Some(0));
@@ -303,20 +282,17 @@ fn a_call_that_never_ends_does_not_keep_the_server_from_ending() {
 
 #[test]
 fn signals_that_are_meant_for_the_master_leave_python_workers_cold() {
-    let server = python::setup().set("workers.count", 1).start();
-    let pid = server.pids()[0];
-    for signal in [
-        Signal::SIGTERM,
-        Signal::SIGINT,
-        Signal::SIGHUP,
-        Signal::SIGUSR1,
-        Signal::SIGUSR2,
-        Signal::SIGQUIT,
-    ] {
-        assert!(os::send(pid, signal));
-        let answer = client::get(&server.address(), "/pid").unwrap();
-        assert_eq!(answer.pid(), Some(pid), "{signal}");
-    }
+    python::stays_cold(
+        &python::setup().set("workers.count", 1).start(),
+        &[
+            Signal::SIGTERM,
+            Signal::SIGINT,
+            Signal::SIGHUP,
+            Signal::SIGUSR1,
+            Signal::SIGUSR2,
+            Signal::SIGQUIT,
+        ],
+    );
 }
 
 #[test]

@@ -136,7 +136,9 @@ async fn every_feed_is_fetched_at_once_and_what_is_the_same_is_confirmed() {
                 assert!(next.is_some());
                 seen.push((feed, reason));
             }
-            FromAgent::Confirmed { .. } | FromAgent::StatusWanted => panic!("nothing was known"),
+            FromAgent::Confirmed { .. } | FromAgent::StatusWanted | FromAgent::Ordered { .. } => {
+                panic!("nothing was known")
+            }
         }
     }
     seen.sort();

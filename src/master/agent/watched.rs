@@ -91,7 +91,7 @@ impl Progress {
                 self.next = Some(*next);
                 self.failure = None;
             }
-            FromAgent::StatusWanted => {}
+            FromAgent::StatusWanted | FromAgent::Ordered { .. } => {}
             FromAgent::Failed { reason, next, .. } => {
                 // Else no attempt was made.
                 if let Some(next) = *next {

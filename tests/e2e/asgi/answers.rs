@@ -1,14 +1,11 @@
 //! Each shape of an answer, and what goes over the wire for it.
 
-use super::{ask, content, events, get, request, shapes, talk};
-use crate::support::client;
+use super::shapes;
 use crate::support::eventually;
-
-/// An answer: what it begins with, fields it has, what it ends with.
-type Wanted = (&'static str, &'static [&'static str], &'static str);
-
-const OK: &str = "HTTP/1.1 200 OK\r\n";
-const CHUNKED: &str = "transfer-encoding: chunked";
+use crate::support::shapes::{
+    CHUNKED, OK, Wanted, are_refused, arrive, ask, check, content, events, get, head_has,
+    one_connection_brings, request, talk,
+};
 
 /// Answers that can be sent.
 const SENT: &[(&str, Wanted)] = &[
@@ -137,46 +134,14 @@ const CUT: &[(&str, &str, &str)] = &[
     ),
 ];
 
-fn check(name: &str, answer: &str, (start, fields, end): Wanted) {
-    assert!(answer.starts_with(start), "{name}: {answer}");
-    assert!(answer.ends_with(end), "{name}: {answer}");
-    for field in fields {
-        assert!(answer.contains(&format!("\r\n{field}")), "{name}: {answer}");
-    }
-}
-
 #[test]
 fn every_shape_of_an_asgi_answer_arrives_as_it_should() {
-    let server = shapes().start();
-    for (name, wanted) in SENT {
-        check(name, &get(&server, &format!("/{name}")), *wanted);
-    }
-    let answer = get(&server, "/hop_by_hop");
-    assert!(!answer.contains("keep-alive:"), "{answer}");
-    assert_eq!(answer.matches("connection:").count(), 1, "{answer}");
-    assert!(!answer.contains("transfer-encoding:"), "{answer}");
+    arrive(&shapes().start(), SENT);
 }
 
 #[test]
 fn an_asgi_answer_that_breaks_a_rule_is_a_500_and_the_log_says_which() {
-    let server = shapes().start();
-    for (name, reason) in REFUSED {
-        let mark = server.log.mark();
-        let answer = get(&server, &format!("/{name}"));
-        let failed = (
-            "HTTP/1.1 500 Internal Server Error\r\n",
-            ["content-type: application/json"].as_slice(),
-            "\"code\":\"error\"}",
-        );
-        check(name, &answer, failed);
-        let line = server.wait_for_log(mark, "the application failed");
-        let error = line["error"].as_str().unwrap();
-        assert!(error.contains(reason), "{name}: {error}");
-        let id = line["request"].as_str().unwrap();
-        assert!(answer.contains(&format!("x-request-id: {id}")), "{name}");
-    }
-    assert_eq!(server.pids().len(), 1);
-    assert_eq!(content(&get(&server, "/one")), "hello");
+    are_refused(&shapes().start(), REFUSED);
 }
 
 #[test]
@@ -198,14 +163,13 @@ fn an_asgi_answer_that_ends_early_does_not_look_whole() {
 #[test]
 fn a_head_request_gets_the_fields_of_an_asgi_answer_and_no_content() {
     let server = shapes().start();
-    for (name, field) in [
-        ("one", "\r\ncontent-length: 5\r\n"),
-        ("known_length", "\r\ncontent-length: 8\r\n"),
-    ] {
-        let answer = request(&server, "HEAD", &format!("/{name}"));
-        check(name, &answer, (OK, &[], "\r\n\r\n"));
-        assert!(answer.contains(field), "{name}: {answer}");
-    }
+    head_has(
+        &server,
+        &[
+            ("one", "\r\ncontent-length: 5\r\n"),
+            ("known_length", "\r\ncontent-length: 8\r\n"),
+        ],
+    );
     let answer = request(&server, "HEAD", "/pieces");
     check("pieces", &answer, (OK, &[], "\r\n\r\n"));
 }
@@ -238,24 +202,18 @@ fn an_application_may_say_late_that_its_answer_was_complete() {
 
 #[test]
 fn a_connection_goes_on_after_every_whole_asgi_answer() {
-    let server = shapes().start();
-    let mut connection = client::Blocking::open(&server.address()).unwrap();
-    for name in [
-        "one",
-        "pieces",
-        "fails",
-        "known_length",
-        "no_content",
-        "nothing",
-        "one",
-    ] {
-        let answer = connection.get(&format!("/{name}"));
-        let is_failure = matches!(answer, Err(client::Failure::NotSuccess(500)));
-        assert!(
-            answer.is_ok() || (name == "fails" && is_failure),
-            "{name}: {answer:?}"
-        );
-    }
+    one_connection_brings(
+        &shapes().start(),
+        &[
+            "one",
+            "pieces",
+            "fails",
+            "known_length",
+            "no_content",
+            "nothing",
+            "one",
+        ],
+    );
 }
 
 #[test]

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::{ask, content, get, serving};
+use super::serving;
 use crate::support::journal::Mark;
 use crate::support::server::{Server, Setup};
+use crate::support::shapes::{ask, content, get};
 use crate::support::{PATIENCE, eventually};
 
 fn lives(name: &str) -> Setup {

@@ -1,47 +1,18 @@
 //! ASGI applications are operated as any other: named on the command line, reloaded, killed, replaced.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
-
 use nix::sys::signal::Signal;
-use serde_json::Value;
 
-use super::{content, get, serving, shapes};
-use crate::support::client::{self, Address};
-use crate::support::command;
+use super::{serving, shapes};
+use crate::support::client;
 use crate::support::load::{Load, Plan};
+use crate::support::shapes::{content, folder, get};
 use crate::support::{os, python};
 
 #[test]
 fn an_asgi_application_that_is_named_needs_no_file() {
-    let setup = shapes();
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/asgi");
-    let mut command = command::command(&command::destrier());
-    command
-        .args(["run", "asgi:shapes:app", "--bind", "127.0.0.1:0"])
-        .args(["--workers", "1", "--log-level", "info"])
-        .current_dir(setup.folder())
-        .env("DESTRIER_APP__PYTHON", python::interpreter())
-        .env("DESTRIER_APP__CHDIR", folder)
-        .env(
-            "DESTRIER_PROCESS__CONTROL_SOCKET",
-            setup.folder().join("other.sock"),
-        )
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    let mut master = command.spawn().unwrap();
-    let mut lines = BufReader::new(master.stderr.take().unwrap()).lines();
-    let address = lines.find_map(|line| {
-        let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
-        let address = line["address"].as_str()?;
-        (line["message"] == "listening").then(|| Address::Tcp(address.parse().unwrap()))
-    });
-    assert!(
-        client::get(&address.unwrap(), "/pid")
-            .unwrap()
-            .pid()
-            .is_some()
-    );
+    let (mut master, address) =
+        python::run_named(&shapes(), "asgi:shapes:app", Some(&folder("asgi")));
+    assert!(client::get(&address, "/pid").unwrap().pid().is_some());
     assert!(os::send(master.id(), Signal::SIGTERM));
     assert_eq!(master.wait().unwrap().code(), Some(0));
 }
@@ -89,18 +60,15 @@ fn an_asgi_worker_that_has_served_enough_is_replaced() {
 
 #[test]
 fn signals_that_are_meant_for_the_master_leave_asgi_workers_cold() {
-    let server = shapes().start();
-    let pid = server.pids()[0];
-    for signal in [
-        Signal::SIGTERM,
-        Signal::SIGINT,
-        Signal::SIGHUP,
-        Signal::SIGQUIT,
-    ] {
-        assert!(os::send(pid, signal));
-        let answer = client::get(&server.address(), "/pid").unwrap();
-        assert_eq!(answer.pid(), Some(pid), "{signal}");
-    }
+    python::stays_cold(
+        &shapes().start(),
+        &[
+            Signal::SIGTERM,
+            Signal::SIGINT,
+            Signal::SIGHUP,
+            Signal::SIGQUIT,
+        ],
+    );
 }
 
 #[test]

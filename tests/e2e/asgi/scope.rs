@@ -1,18 +1,13 @@
 //! `scope`: what an ASGI application is told of a request.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-
-use destrier::sys::clock;
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
-use super::{content, get, shapes, talk};
+use super::shapes;
 use crate::support::server::Server;
+use crate::support::shapes::{content, get, json_of, talk, with_claims};
 
 fn scope(server: &Server, request: &str) -> Value {
-    let answer = talk(server, request.as_bytes());
-    serde_json::from_str(content(&answer)).unwrap_or_else(|_| panic!("{answer}"))
+    json_of(&talk(server, request.as_bytes()))
 }
 
 #[test]
@@ -94,21 +89,7 @@ fn what_a_request_does_to_its_scope_the_next_one_does_not_see() {
 
 #[test]
 fn an_asgi_application_gets_the_verified_claims() {
-    const SECRET: &str = "a secret of thirty-two octets!!!";
-    let mut setup = shapes();
-    setup.config.set_auth(
-        "[[auth.issuer]]\nname = \"secret\"\nsecret_file = \"secret\"\n[[auth.rule]]\npath = \"/**\"\n",
-    );
-    let secret = setup.folder().join("secret");
-    fs::write(&secret, SECRET).unwrap();
-    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
-    let server = setup.start();
-    let claims = json!({
-        "sub": "andr\u{e9}", "exp": clock::unix().as_secs() + 600, "n": -7, "x": 1.5, "big": u64::MAX,
-        "list": ["a", null, true], "nested": {"roles": ["r"]},
-    });
-    let key = EncodingKey::from_secret(SECRET.as_bytes());
-    let token = encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap();
+    let (server, claims, token) = with_claims(shapes());
     let request = format!(
         "GET /claims HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n"
     );

@@ -1,30 +1,20 @@
 //! Answers that last: slow readers, clients that leave, loops that stand still.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::Read as _;
 
-use super::{ask, content, events, get, shapes};
+use super::shapes;
 use crate::support::eventually;
 use crate::support::journal::Mark;
+use crate::support::shapes::{
+    a_slow_download_needs_little_memory, ask, content, events, get, the_first_piece_does_not_wait,
+};
 
 const STANDS_STILL: &str = "the event loop of the application stands still: a call that blocks holds up everything else of this worker";
 
 #[test]
 fn a_download_of_asgi_to_a_slow_reader_needs_little_memory() {
-    let server = shapes().start();
-    let before: u64 = content(&get(&server, "/memory")).parse().unwrap();
-    let mut slow = ask(&server, "/download");
-    let mut piece = vec![0; 1 << 16];
-    let (mut read, mut most) = (0, before);
-    for _ in 0..40 {
-        read += slow.read(&mut piece).unwrap();
-        most = most.max(content(&get(&server, "/memory")).parse().unwrap());
-    }
-    let rest = std::io::copy(&mut slow, &mut std::io::sink()).unwrap();
-    let all = read as u64 + rest;
-    assert!(all > 131_072_000, "{all}");
-    most = most.max(content(&get(&server, "/memory")).parse().unwrap());
-    assert!(most < before + 16_000_000, "{before} -> {most}");
+    a_slow_download_needs_little_memory(&shapes().start());
 }
 
 #[test]
@@ -73,17 +63,7 @@ fn who_waits_for_a_client_that_leaves_is_told() {
 
 #[test]
 fn a_piece_of_asgi_goes_out_before_the_next_one_is_made() {
-    let server = shapes().start();
-    let mut reader = BufReader::new(ask(&server, "/first_then_waits"));
-    let mut line = String::new();
-    while line != "first\r\n" {
-        line.clear();
-        assert!(reader.read_line(&mut line).unwrap() > 0, "the answer ended");
-    }
-    get(&server, "/opens");
-    let mut rest = String::new();
-    reader.read_to_string(&mut rest).unwrap();
-    assert_eq!(rest, "6\r\nsecond\r\n0\r\n\r\n");
+    the_first_piece_does_not_wait(&shapes().start());
 }
 
 #[test]

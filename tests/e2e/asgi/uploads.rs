@@ -2,80 +2,28 @@
 
 use std::io::{Read as _, Write as _};
 
-use aws_lc_rs::digest::{SHA256, digest};
-
-use super::{ask, content, events, get, shapes, talk};
+use super::shapes;
 use crate::support::eventually;
-use crate::support::server::Server;
-
-/// Bytes that are not all the same, the same ones each time.
-fn noise(length: usize) -> Vec<u8> {
-    let mut random = fastrand::Rng::with_seed(7);
-    let mut bytes = vec![0; length];
-    random.fill(&mut bytes);
-    bytes
-}
-
-/// What `/digest` says of these bytes.
-fn described(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let mut text = format!("{} ", bytes.len());
-    for byte in digest(&SHA256, bytes).as_ref() {
-        write!(text, "{byte:02x}").unwrap();
-    }
-    text
-}
-
-fn chunk(bytes: &[u8]) -> Vec<u8> {
-    [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
-}
-
-/// Sends in chunks of this size without reading, then reads the whole answer.
-fn upload(server: &Server, path: &str, bytes: &[u8], size: usize) -> String {
-    let mut stream = server.connect();
-    let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
-    );
-    stream.write_all(head.as_bytes()).unwrap();
-    for piece in bytes.chunks(size).map(chunk) {
-        stream.write_all(&piece).unwrap();
-    }
-    stream.write_all(b"0\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
+use crate::support::shapes::{
+    a_long_upload_is_not_kept, ask, chunk, content, described, events, get, memory, noise, talk,
+    upload_in_chunks, uploads_arrive,
+};
 
 #[test]
 fn an_upload_of_any_length_arrives_byte_for_byte_over_asgi() {
-    let server = shapes().start();
-    for length in [0, 1, 65_535, 65_536, 65_537, 1 << 20, 5 << 20] {
-        let bytes = noise(length);
-        let head = format!(
-            "POST /digest HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
-        );
-        let answer = talk(&server, &[head.as_bytes(), &bytes].concat());
-        assert_eq!(content(&answer), described(&bytes), "{length}");
-        let answer = upload(&server, "/digest", &bytes, 10_007);
-        assert_eq!(content(&answer), described(&bytes), "{length} in chunks");
-    }
+    let lengths = [0, 1, 65_535, 65_536, 65_537, 1 << 20, 5 << 20];
+    uploads_arrive(&shapes().start(), &lengths);
 }
 
 #[test]
 fn fifty_megabytes_in_chunks_arrive_byte_for_byte_over_asgi_and_are_not_kept() {
-    let server = shapes().start();
-    let before: u64 = content(&get(&server, "/memory")).parse().unwrap();
-    let bytes = noise(50_000_000);
-    let answer = upload(&server, "/digest", &bytes, 65_537);
-    assert_eq!(content(&answer), described(&bytes));
-    let after: u64 = content(&get(&server, "/memory")).parse().unwrap();
-    assert!(after < before + 20_000_000, "{before} -> {after}");
+    a_long_upload_is_not_kept(&shapes().start());
 }
 
 #[test]
 fn what_the_application_does_not_read_yet_is_not_kept_in_memory() {
     let server = shapes().start();
-    let before: u64 = content(&get(&server, "/memory")).parse().unwrap();
+    let before = memory(&server);
     let bytes = noise(30_000_000);
     let uploading = {
         let address = server.port();
@@ -95,7 +43,7 @@ fn what_the_application_does_not_read_yet_is_not_kept_in_memory() {
     };
     server.until_in_flight(1);
     for _ in 0..20 {
-        let now: u64 = content(&get(&server, "/memory")).parse().unwrap();
+        let now = memory(&server);
         assert!(now < before + 10_000_000, "{before} -> {now}");
     }
     get(&server, "/opens");
@@ -153,7 +101,7 @@ fn what_a_cancelled_task_was_about_to_receive_is_not_lost() {
     let server = shapes().start();
     for length in [4, 300_000] {
         let bytes = vec![b'b'; length];
-        let answer = upload(&server, "/reads_as_a_task", &bytes, 20_000);
+        let answer = upload_in_chunks(&server, "/reads_as_a_task", &bytes, 20_000);
         assert!(
             content(&answer).as_bytes() == bytes,
             "{length}: {}",

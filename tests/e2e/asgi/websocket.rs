@@ -3,10 +3,11 @@
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use super::{content, events, get, shapes};
+use super::shapes;
 use crate::support::eventually;
 use crate::support::journal::Mark;
 use crate::support::server::Server;
+use crate::support::shapes::{content, events, get};
 use crate::websocket::wire::{
     BINARY, CLOSE, Frame, PING, PONG, TEXT, Wire, close, frame, handshake,
 };

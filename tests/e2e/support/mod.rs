@@ -11,6 +11,7 @@ pub(crate) mod plain;
 pub(crate) mod postgres;
 pub(crate) mod python;
 pub(crate) mod server;
+pub(crate) mod shapes;
 pub(crate) mod tls;
 
 use std::time::Duration;

@@ -2,12 +2,17 @@
 
 use std::fs;
 use std::fs::File;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 
-use super::command;
-use super::server::Setup;
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use super::client::{self, Address};
+use super::server::{Server, Setup};
+use super::{command, os};
 
 /// An interpreter that every user of the machine can run, where there is one.
 pub(crate) fn interpreter() -> PathBuf {
@@ -37,6 +42,46 @@ pub(crate) fn bare() -> Setup {
     Setup::new()
         .set("app.python", interpreter)
         .set("app.env.PYTHONDONTWRITEBYTECODE", "1")
+}
+
+/// What `destrier run APPLICATION` serves without a file in the folder of `setup`, and where. The application is there too, unless
+/// `folder` says otherwise.
+pub(crate) fn run_named(
+    setup: &Setup,
+    application: &str,
+    folder: Option<&Path>,
+) -> (Child, Address) {
+    let mut command = command::command(&command::destrier());
+    command
+        .args(["run", application, "--bind", "127.0.0.1:0"])
+        .args(["--workers", "1", "--log-level", "info"])
+        .current_dir(setup.folder())
+        .env("DESTRIER_APP__PYTHON", interpreter())
+        .envs(folder.map(|folder| ("DESTRIER_APP__CHDIR", folder)))
+        .env(
+            "DESTRIER_PROCESS__CONTROL_SOCKET",
+            setup.folder().join("other.sock"),
+        )
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut master = command.spawn().unwrap();
+    let mut lines = BufReader::new(master.stderr.take().unwrap()).lines();
+    let address = lines.find_map(|line| {
+        let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        let address = line["address"].as_str()?;
+        (line["message"] == "listening").then(|| Address::Tcp(address.parse().unwrap()))
+    });
+    (master, address.unwrap())
+}
+
+/// The one worker goes on after each of these signals.
+pub(crate) fn stays_cold(server: &Server, signals: &[Signal]) {
+    let pid = server.pids()[0];
+    for signal in signals {
+        assert!(os::send(pid, *signal));
+        let answer = client::get(&server.address(), "/pid").unwrap();
+        assert_eq!(answer.pid(), Some(pid), "{signal}");
+    }
 }
 
 /// Built once, as the program was: an extension module is no target that tests depend on. `--test tidy` asks for the features that

@@ -1,19 +1,12 @@
 //! Each shape of an answer, and what goes over the wire for it.
 
-use super::{content, get, request, serving, shapes, talk};
-use crate::support::client;
+use super::{serving, shapes};
+use crate::support::eventually;
 use crate::support::journal::Mark;
-
-/// An answer: what it begins with, fields it has, what it ends with.
-type Wanted = (&'static str, &'static [&'static str], &'static str);
-
-const OK: &str = "HTTP/1.1 200 OK\r\n";
-const FAILED: Wanted = (
-    "HTTP/1.1 500 Internal Server Error\r\n",
-    &["content-type: application/json"],
-    "\"code\":\"error\"}",
-);
-const CHUNKED: &str = "transfer-encoding: chunked";
+use crate::support::shapes::{
+    CHUNKED, OK, Wanted, are_refused, arrive, check, content, events, get, head_has,
+    one_connection_brings, request, talk,
+};
 
 /// Answers that keep to PEP 3333.
 const LAWFUL: &[(&str, Wanted)] = &[
@@ -176,25 +169,9 @@ const CUT: &[(&str, &str)] = &[
     ("fails_in_the_middle", "\r\n\r\n5\r\nbegun\r\n"),
 ];
 
-fn check(name: &str, answer: &str, (start, fields, end): Wanted) {
-    assert!(answer.starts_with(start), "{name}: {answer}");
-    assert!(answer.ends_with(end), "{name}: {answer}");
-    for field in fields {
-        assert!(answer.contains(&format!("\r\n{field}")), "{name}: {answer}");
-    }
-}
-
 #[test]
 fn every_shape_of_an_answer_arrives_as_it_should() {
-    let server = shapes().start();
-    for (name, wanted) in LAWFUL.iter().chain(MENDED) {
-        let answer = get(&server, &format!("/{name}"));
-        check(name, &answer, *wanted);
-    }
-    let answer = get(&server, "/hop_by_hop");
-    assert!(!answer.contains("keep-alive:"), "{answer}");
-    assert_eq!(answer.matches("connection:").count(), 1, "{answer}");
-    assert!(!answer.contains("transfer-encoding:"), "{answer}");
+    arrive(&shapes().start(), LAWFUL.iter().chain(MENDED));
 }
 
 #[test]
@@ -211,29 +188,12 @@ fn what_wsgiref_validate_says_of_the_server_is_nothing() {
         &server,
         b"POST /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody",
     );
-    assert!(posted.0.contains("\r\nbody\r\n"), "{posted:?}");
+    assert!(posted.contains("\r\nbody\r\n"), "{posted}");
 }
 
 #[test]
 fn an_answer_that_breaks_a_rule_is_a_500_and_the_log_says_which() {
-    let server = shapes().start();
-    for (name, reason) in REFUSED {
-        let mark = server.log.mark();
-        let answer = get(&server, &format!("/{name}"));
-        check(name, &answer, FAILED);
-        let line = server.wait_for_log(mark, "the application failed");
-        let error = line["error"].as_str().unwrap();
-        assert!(error.contains(reason), "{name}: {error}");
-        assert!(
-            answer.contains(&format!(
-                "x-request-id: {}",
-                line["request"].as_str().unwrap()
-            )),
-            "{name}"
-        );
-    }
-    assert_eq!(server.pids().len(), 1);
-    assert_eq!(content(&get(&server, "/one")), "hello");
+    are_refused(&shapes().start(), REFUSED);
 }
 
 #[test]
@@ -244,27 +204,25 @@ fn an_answer_that_ends_early_does_not_look_whole() {
         assert!(answer.starts_with(OK), "{name}: {answer}");
         assert!(answer.ends_with(end), "{name}: {answer}");
     }
-    let events = get(&server, "/events");
-    assert!(content(&events).contains("fails_in_the_middle"), "{events}");
+    let events = events(&server);
+    assert!(events.contains("fails_in_the_middle"), "{events}");
 }
 
 #[test]
 fn a_head_request_gets_the_fields_and_no_content() {
     let server = shapes().start();
-    for (name, field) in [
-        ("one", "\r\ncontent-length: 5\r\n"),
-        ("only_written", "\r\ncontent-length: 7\r\n"),
-    ] {
-        let answer = request(&server, "HEAD", &format!("/{name}"));
-        check(name, &answer, (OK, &[], "\r\n\r\n"));
-        assert!(answer.contains(field), "{name}: {answer}");
-    }
+    head_has(
+        &server,
+        &[
+            ("one", "\r\ncontent-length: 5\r\n"),
+            ("only_written", "\r\ncontent-length: 7\r\n"),
+        ],
+    );
     // Nothing is made for nobody.
     let answer = request(&server, "HEAD", "/endless");
     check("endless", &answer, (OK, &[], "\r\n\r\n"));
     assert!(!answer.contains("content-length: 0"), "{answer}");
-    let events = get(&server, "/events");
-    assert_eq!(content(&events), "endless");
+    assert_eq!(events(&server), "endless");
 }
 
 #[test]
@@ -279,9 +237,7 @@ fn close_is_called_whatever_happens() {
         get(&server, "/forget");
         get(&server, &format!("/{name}"));
         // The client may be faster than the application.
-        crate::support::eventually("it is closed", || {
-            (content(&get(&server, "/events")) == name).then_some(())
-        });
+        eventually("it is closed", || (events(&server) == name).then_some(()));
     }
     let mark = server.log.mark();
     assert_eq!(content(&get(&server, "/closes_badly")), "x");
@@ -291,24 +247,18 @@ fn close_is_called_whatever_happens() {
 
 #[test]
 fn a_connection_goes_on_after_every_whole_answer() {
-    let server = shapes().start();
-    let mut connection = client::Blocking::open(&server.address()).unwrap();
-    for name in [
-        "one",
-        "generator",
-        "fails",
-        "written",
-        "no_content",
-        "nothing",
-        "one",
-    ] {
-        let answer = connection.get(&format!("/{name}"));
-        let is_failure = matches!(answer, Err(client::Failure::NotSuccess(500)));
-        assert!(
-            answer.is_ok() || (name == "fails" && is_failure),
-            "{name}: {answer:?}"
-        );
-    }
+    one_connection_brings(
+        &shapes().start(),
+        &[
+            "one",
+            "generator",
+            "fails",
+            "written",
+            "no_content",
+            "nothing",
+            "one",
+        ],
+    );
 }
 
 #[test]
@@ -340,6 +290,6 @@ fn early_hints_go_out_ahead_of_the_answer_to_whoever_knows_them() {
         content(rest),
         "the field `content-length` is none for hints"
     );
-    let (of_old, _) = talk(&server, b"GET /hinted HTTP/1.0\r\n\r\n");
+    let of_old = talk(&server, b"GET /hinted HTTP/1.0\r\n\r\n");
     assert!(of_old.starts_with("HTTP/1.0 200 OK\r\n"), "{of_old}");
 }

@@ -1,18 +1,13 @@
 //! `environ`: what an application is told of a request.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-
-use destrier::sys::clock;
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
-use super::{content, get, shapes, talk};
+use super::shapes;
 use crate::support::server::Server;
+use crate::support::shapes::{content, get, json_of, talk, with_claims};
 
 fn environ(server: &Server, request: &str) -> Value {
-    let (answer, _) = talk(server, request.as_bytes());
-    serde_json::from_str(content(&answer)).unwrap_or_else(|_| panic!("{answer}"))
+    json_of(&talk(server, request.as_bytes()))
 }
 
 #[test]
@@ -103,27 +98,7 @@ fn a_path_is_decoded_to_bytes() {
 
 #[test]
 fn an_application_gets_the_verified_claims_and_who_they_are_of() {
-    const SECRET: &str = "a secret of thirty-two octets!!!";
-    let mut setup = shapes();
-    setup.config.set_auth(
-        r#"
-[[auth.issuer]]
-name = "secret"
-secret_file = "secret"
-[[auth.rule]]
-path = "/**"
-"#,
-    );
-    let secret = setup.folder().join("secret");
-    fs::write(&secret, SECRET).unwrap();
-    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
-    let server = setup.start();
-    let claims = json!({
-        "sub": "andr\u{e9}", "exp": clock::unix().as_secs() + 600, "n": -7, "x": 1.5, "big": u64::MAX,
-        "list": ["a", null, true], "nested": {"roles": ["r"]},
-    });
-    let key = EncodingKey::from_secret(SECRET.as_bytes());
-    let token = encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap();
+    let (server, claims, token) = with_claims(shapes());
     let seen = environ(
         &server,
         &format!(

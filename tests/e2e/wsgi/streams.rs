@@ -1,39 +1,17 @@
 //! Answers that last: slow readers, clients that leave, what goes out when.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::Read as _;
 
-use super::{content, get, shapes};
+use super::shapes;
 use crate::support::eventually;
-use crate::support::server::Server;
-
-fn ask(server: &Server, target: &str) -> std::net::TcpStream {
-    let mut connection = server.connect();
-    let head = format!("GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-    connection.write_all(head.as_bytes()).unwrap();
-    connection
-}
-
-fn events(server: &Server) -> String {
-    content(&get(server, "/events")).to_owned()
-}
+use crate::support::shapes::{
+    a_slow_download_needs_little_memory, ask, content, events, get, the_first_piece_does_not_wait,
+};
 
 #[test]
 fn a_download_to_a_slow_reader_needs_little_memory() {
     // Two threads: one for the download, one to ask meanwhile.
-    let server = shapes().set("app.threads", 2).start();
-    let before: u64 = content(&get(&server, "/memory")).parse().unwrap();
-    let mut slow = ask(&server, "/download");
-    let mut piece = vec![0; 1 << 16];
-    let (mut read, mut most) = (0, before);
-    for _ in 0..40 {
-        read += slow.read(&mut piece).unwrap();
-        most = most.max(content(&get(&server, "/memory")).parse().unwrap());
-    }
-    let rest = std::io::copy(&mut slow, &mut std::io::sink()).unwrap();
-    let all = read as u64 + rest;
-    assert!(all > 131_072_000, "{all}");
-    most = most.max(content(&get(&server, "/memory")).parse().unwrap());
-    assert!(most < before + 16_000_000, "{before} -> {most}");
+    a_slow_download_needs_little_memory(&shapes().set("app.threads", 2).start());
 }
 
 #[test]
@@ -53,17 +31,7 @@ fn a_generator_is_closed_soon_after_its_client_has_left() {
 
 #[test]
 fn a_piece_goes_out_before_the_next_one_is_made() {
-    let server = shapes().set("app.threads", 2).start();
-    let mut reader = BufReader::new(ask(&server, "/first_then_waits"));
-    let mut line = String::new();
-    while line != "first\r\n" {
-        line.clear();
-        assert!(reader.read_line(&mut line).unwrap() > 0, "the answer ended");
-    }
-    get(&server, "/opens");
-    let mut rest = String::new();
-    reader.read_to_string(&mut rest).unwrap();
-    assert_eq!(rest, "6\r\nsecond\r\n0\r\n\r\n");
+    the_first_piece_does_not_wait(&shapes().set("app.threads", 2).start());
 }
 
 #[test]

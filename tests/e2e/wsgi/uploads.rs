@@ -2,69 +2,23 @@
 
 use std::io::{Read as _, Write as _};
 
-use aws_lc_rs::digest::{SHA256, digest};
-
-use super::{content, get, shapes, talk, upload};
+use super::shapes;
+use crate::support::shapes::{
+    a_long_upload_is_not_kept, content, described, get, noise, talk, uploads_arrive,
+};
 use crate::support::{eventually, os};
-
-/// Bytes that are not all the same, the same ones each time.
-fn noise(length: usize) -> Vec<u8> {
-    let mut random = fastrand::Rng::with_seed(7);
-    let mut bytes = vec![0; length];
-    random.fill(&mut bytes);
-    bytes
-}
-
-/// What `/digest` says of these bytes.
-fn described(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let mut text = format!("{} ", bytes.len());
-    for byte in digest(&SHA256, bytes).as_ref() {
-        write!(text, "{byte:02x}").unwrap();
-    }
-    text
-}
 
 const MIB: usize = 1 << 20;
 
 #[test]
 fn an_upload_of_any_length_arrives_byte_for_byte() {
-    let server = shapes().start();
-    for length in [0, 1, 65_536, MIB - 1, MIB, MIB + 1, 5 * MIB] {
-        let bytes = noise(length);
-        let head = format!(
-            "POST /digest HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
-        );
-        let answer = upload(&server, &head, std::iter::once(bytes.clone()));
-        assert_eq!(content(&answer), described(&bytes), "{length}");
-        let chunked = "POST /digest HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
-        let pieces = bytes
-            .chunks(10_007)
-            .map(chunk)
-            .chain([b"0\r\n\r\n".to_vec()]);
-        let answer = upload(&server, chunked, pieces);
-        assert_eq!(content(&answer), described(&bytes), "{length} in chunks");
-    }
+    let lengths = [0, 1, 65_536, MIB - 1, MIB, MIB + 1, 5 * MIB];
+    uploads_arrive(&shapes().start(), &lengths);
 }
 
 #[test]
 fn fifty_megabytes_in_chunks_arrive_byte_for_byte_and_are_not_kept_in_memory() {
-    let server = shapes().start();
-    let before: u64 = content(&get(&server, "/memory")).parse().unwrap();
-    let bytes = noise(50_000_000);
-    let head = "POST /digest HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let pieces = bytes
-        .chunks(65_537)
-        .map(chunk)
-        .chain([b"0\r\n\r\n".to_vec()]);
-    let answer = upload(&server, head, pieces);
-    assert_eq!(content(&answer), described(&bytes));
-    let after: u64 = content(&get(&server, "/memory")).parse().unwrap();
-    assert!(after < before + 20_000_000, "{before} -> {after}");
-}
-
-fn chunk(bytes: &[u8]) -> Vec<u8> {
-    [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
+    a_long_upload_is_not_kept(&shapes().start());
 }
 
 #[test]
@@ -99,7 +53,7 @@ fn lines_are_read_as_from_a_file() {
         let request = format!(
             "POST /lines?{way} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 18\r\n\r\none\ntwo more\nthree"
         );
-        let (answer, _) = talk(&server, request.as_bytes());
+        let answer = talk(&server, request.as_bytes());
         assert_eq!(content(&answer), wanted, "{way}");
     }
 }
@@ -123,7 +77,7 @@ fn an_upload_that_nobody_reads_does_not_disturb_the_next_request() {
 fn what_was_sent_in_chunks_has_a_length_for_those_who_read_by_it() {
     let server = shapes().start();
     let request = b"POST /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n";
-    let (answer, _) = talk(&server, request);
+    let answer = talk(&server, request);
     assert_eq!(content(&answer), "body");
 }
 
