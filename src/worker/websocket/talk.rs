@@ -128,7 +128,8 @@ impl<T: ClientStream> WebSocket<T> {
     pub(super) async fn serve(self: Arc<Self>, terms: Box<Terms>, write_timeout: Duration) {
         let end = self.end(&terms, write_timeout).await;
         if let End::Offence(offence) = end {
-            tracing::info!(request = %terms.id, reason = %offence, "a WebSocket is ended");
+            let (id, trace_id) = (terms.id, terms.id.trace_id());
+            tracing::info!(request = %id, trace_id, reason = %offence, "a WebSocket is ended");
             // What the client has said before is answered before that, too.
             let _late = timeout(LAST_WORDS, terms.in_hand.empty()).await;
         }
