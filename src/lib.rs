@@ -35,7 +35,8 @@ pub mod tokens;
 pub mod worker;
 
 pub use app::{
-    App, Boot, BoxError, Client, Draining, EarlyHints, EarlyHintsError, Overloaded, RequestBody,
+    App, Boot, BoxError, Client, Draining, EarlyHints, EarlyHintsError, InHand, Overloaded,
+    RequestBody,
 };
 pub use auth::Claims;
 pub use http::websocket::Subprotocols;

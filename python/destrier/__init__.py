@@ -17,13 +17,16 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Dict, Optional, Protocol, Union
 
-__all__ = ["Claims", "OutsideWorker", "Request", "claims", "is_worker"]
+__all__ = ["Claims", "OutsideWorker", "Request", "claims", "is_worker", "issuer"]
 
 Claims = Dict[str, Any]
 """The verified payload of a token, by name of claim (RFC 7519 section 4)."""
 
 KEY = "destrier.claims"
 """Where claims stand, in an environ and in a scope. No client can write there: what it sends becomes ``HTTP_…`` or a header."""
+
+ISSUER_KEY = "destrier.issuer"
+"""Where the name of the issuer stands that signed the token."""
 
 VARIABLE = "DESTRIER_ALLOW_OUTSIDE_WORKER"
 
@@ -63,6 +66,18 @@ def is_worker() -> bool:
     return hasattr(sys.modules.get("destrier_python"), "serve")
 
 
+def issuer(request: Request) -> Optional[str]:
+    """The ``name`` of the ``[[auth.issuer]]`` that signed the token of ``request``; None where it has none.
+
+    What a claim says is its issuer's word, and two issuers may use the same name for different users: where tokens of several are believed,
+    ask this too. It says who signed, whatever the claim ``iss`` says. Raises as :func:`claims`.
+    """
+    if not is_worker() and os.environ.get(VARIABLE) != "1":
+        raise OutsideWorker
+    found: Optional[str] = read(request, ISSUER_KEY)
+    return found
+
+
 def claims(request: Request) -> Optional[Claims]:
     """The verified claims of the token that came with ``request``; None where there came none.
 
@@ -74,17 +89,18 @@ def claims(request: Request) -> Optional[Claims]:
     """
     if not is_worker() and os.environ.get(VARIABLE) != "1":
         raise OutsideWorker
-    return read(request)
+    found: Optional[Claims] = read(request)
+    return found
 
 
-def read(request: Request) -> Optional[Claims]:
-    """What :func:`claims` returns, in whatever process. For code that has asked :func:`is_worker` itself."""
+def read(request: Request, key: str = KEY) -> Any:
+    """What :func:`claims` returns, or what else stands there, in whatever process. For code that has asked :func:`is_worker` itself."""
     # Requests of Starlette are mappings too: of their scope.
     if isinstance(request, Mapping):
-        return request.get(KEY)
+        return request.get(key)
     for name in ("scope", "environ", "META"):
         found = getattr(request, name, None)
         if isinstance(found, Mapping):
-            return found.get(KEY)
+            return found.get(key)
     kind = type(request)
     raise TypeError(f"`{kind.__module__}.{kind.__qualname__}` is no request: it has neither `environ` nor `scope`")

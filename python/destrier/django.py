@@ -8,15 +8,22 @@ Requests, answers and names of settings are those of SimpleJWT. The settings, wi
         "USER_ID_CLAIM": "user_id",  # the claim that says who the user is
         "USER_ID_FIELD": "id",  # the field of the user model in which it is looked up; it should be unique
         "CHECK_USER_IS_ACTIVE": True,  # whether users who are not active are refused
+        "ISSUERS": ["own"],  # whose tokens may name a user, by the names of `[[auth.issuer]]`; see below
         "TOKEN_USER_CLASS": "destrier.django.TokenUser",  # what JWTStatelessUserAuthentication makes of claims
         "ALLOW_OUTSIDE_WORKER": False,  # for tests: whether a process will do that is no worker of destrier
     }
+
+The claim `user_id` of one issuer is not that of another: whoever signs tokens could else be any user. Without ``ISSUERS`` tokens of the
+token service name users, or those of the only issuer; where there are several and no token service, ``ISSUERS`` must be set. A token of
+another issuer is nobody's here, as if there were none.
 """
 
 from __future__ import annotations
 
 import difflib
-from typing import Any, Iterable, Optional, Set, Tuple
+import logging
+import sys
+from typing import Any, Dict, Iterable, Optional, Set, Tuple
 
 from django.apps import apps
 from django.conf import settings
@@ -29,14 +36,17 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from . import Claims, claims, read
+from . import ISSUER_KEY, Claims, claims, is_worker, read
 
 __all__ = ["JWTAuthentication", "JWTStatelessUserAuthentication", "TokenUser"]
 
-_DEFAULTS = {
+logger = logging.getLogger("destrier.django")
+
+_DEFAULTS: Dict[str, Any] = {
     "USER_ID_CLAIM": "user_id",
     "USER_ID_FIELD": "id",
     "CHECK_USER_IS_ACTIVE": True,
+    "ISSUERS": None,
     "TOKEN_USER_CLASS": "destrier.django.TokenUser",
     "ALLOW_OUTSIDE_WORKER": False,
 }
@@ -61,16 +71,43 @@ class JWTAuthentication(BaseAuthentication):
 
     www_authenticate_realm = "api"
 
+    issuers: Optional[Iterable[str]] = None
+    """Whose tokens name users for this class, in the place of the setting ``ISSUERS``: a subclass for each issuer can have fields of its own."""
+
     def authenticate(self, request: Request) -> Optional[Tuple[Any, Claims]]:
-        """The user and the claims; None where the request has no token."""
+        """The user and the claims; None where the request has no token, or one of another issuer."""
         found = read(request) if _setting("ALLOW_OUTSIDE_WORKER") else claims(request)
         if found is None:
+            return None
+        signed_by = read(request, ISSUER_KEY)
+        # A test says whose the claims are where it matters.
+        if (is_worker() or signed_by is not None) and signed_by not in self._issuers():
+            logger.info("a token of the issuer `%s` names no user: it is none of `ISSUERS`", signed_by)
             return None
         return self.get_user(found), found
 
     def authenticate_header(self, request: Request) -> str:
         """The challenge of a 401 (RFC 9110 section 11.6.1)."""
         return f'Bearer realm="{self.www_authenticate_realm}"'
+
+    def _issuers(self) -> Iterable[str]:
+        wanted = _setting("ISSUERS") if self.issuers is None else self.issuers
+        if isinstance(wanted, str):
+            raise ImproperlyConfigured(f"ISSUERS of DESTRIER must be a list of names, not `{wanted}`")
+        extension = sys.modules.get("destrier_python")
+        known: Tuple[str, ...] = getattr(extension, "issuers", ())
+        if wanted is None:
+            own: Optional[str] = getattr(extension, "token_issuer", None)
+            if own is None and len(known) > 1:
+                raise ImproperlyConfigured(
+                    f"tokens of several issuers are believed ({_names(known)}): say in `ISSUERS` of DESTRIER whose name users, "
+                    "for the claim of one issuer that says who the user is may be that of another user in another's"
+                )
+            return known if own is None else (own,)
+        for name in wanted:
+            if known and name not in known:
+                raise ImproperlyConfigured(f"`{name}` in ISSUERS of DESTRIER is no issuer of the configuration: those are {_names(known)}")
+        return wanted
 
     def get_user(self, claims: Claims) -> Any:
         """The user whom the claims name. Raises AuthenticationFailed where there is none, or one who is not active."""
@@ -173,6 +210,10 @@ class TokenUser:
         raise NotImplementedError("a TokenUser is in no database")
 
     delete = set_password = check_password = save
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _user_id(claims: Claims) -> Any:

@@ -1,8 +1,8 @@
 //! Status line and fields as an application gives them: what is refused, what is left out.
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING,
-    UPGRADE,
+    CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, HeaderName, HeaderValue, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::{Response, StatusCode};
 use hyper::ext::ReasonPhrase;
@@ -88,15 +88,16 @@ impl Head {
     pub(crate) fn add_bytes(&mut self, name: &[u8], value: &[u8]) -> Result<bool, HeadError> {
         let shown = || String::from_utf8_lossy(name).into_owned();
         let field = HeaderName::from_bytes(name).map_err(|_| HeadError::Name(shown()))?;
+        // Blanks around it are no part of a value (RFC 9110 section 5.5), and malformed in HTTP/2 (RFC 9113 section 8.2.1).
+        let value = without_blanks(value);
         let content = HeaderValue::from_bytes(value).map_err(|_| HeadError::Control(shown()))?;
         if is_of_connection(&field) {
             return Ok(false);
         }
         if field == CONTENT_LENGTH {
             let wrong = || HeadError::Length(String::from_utf8_lossy(value).into_owned());
-            let digits = value.trim_ascii();
-            let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-            let length = str::from_utf8(digits).ok().filter(|_| is_number);
+            let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+            let length = str::from_utf8(value).ok().filter(|_| is_number);
             let length = length
                 .and_then(|digits| digits.parse().ok())
                 .ok_or_else(wrong)?;
@@ -106,7 +107,12 @@ impl Head {
             self.set_length(length);
             return Ok(true);
         }
-        self.fields.append(field, content);
+        // There is one (RFC 9110 section 6.6.1), and where the application gives none it is the server's.
+        if field == DATE {
+            self.fields.insert(field, content);
+        } else {
+            self.fields.append(field, content);
+        }
         Ok(true)
     }
 
@@ -141,11 +147,21 @@ impl Head {
         let mut response = Response::new(body);
         *response.status_mut() = self.status;
         *response.headers_mut() = self.fields;
-        if let Some(reason) = self.reason {
+        // hyper would say `<none>`.
+        let has_reason = self.status.canonical_reason().is_some();
+        let none = || (!has_reason).then_some(ReasonPhrase::from_static(b""));
+        if let Some(reason) = self.reason.or_else(none) {
             response.extensions_mut().insert(reason);
         }
         response
     }
+}
+
+fn without_blanks(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
 }
 
 fn is_of_connection(name: &HeaderName) -> bool {

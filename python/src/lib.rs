@@ -3,6 +3,7 @@
 mod answer;
 mod application;
 mod asgi;
+mod beside;
 mod claims;
 mod completions;
 mod exit;

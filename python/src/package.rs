@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::ffi::CStr;
 
+use destrier::config::Auth;
 use pyo3::ffi::c_str;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 /// Its modules. They are also those of the wheel.
 const MODULES: [(&str, &str); 2] = [
@@ -23,4 +25,17 @@ pub(crate) fn offer(py: Python<'_>) -> PyResult<()> {
     let modules = BTreeMap::from(MODULES);
     module.getattr("offer")?.call1((modules,))?;
     Ok(())
+}
+
+/// Says whose tokens are believed, by their names in the configuration, and which of them is the token service's: the package asks whose
+/// claims may name a user of the application's own.
+///
+/// # Errors
+/// As [`offer`].
+pub(crate) fn tell_issuers(py: Python<'_>, auth: &Auth) -> PyResult<()> {
+    let extension = py.import("destrier_python")?;
+    let names = auth.issuers.iter().map(|issuer| issuer.name.as_str());
+    extension.setattr("issuers", PyTuple::new(py, names.collect::<Vec<_>>())?)?;
+    let own = auth.token_issuer().map(|issuer| issuer.name.as_str());
+    extension.setattr("token_issuer", own)
 }

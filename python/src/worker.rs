@@ -19,7 +19,7 @@ use crate::exit::Watcher;
 use crate::fork::{self, Children};
 use crate::service::{Engine, PythonService};
 use crate::witness::Witness;
-use crate::{application, asgi, template, wsgi};
+use crate::{application, asgi, package, template, wsgi};
 
 /// What the main thread is asked for.
 struct Load {
@@ -82,6 +82,7 @@ pub(crate) fn serve(py: Python<'_>, parcel: i32) -> PyResult<u8> {
 /// Returns what the process shall exit with.
 pub(crate) fn run(py: Python<'_>, task: Task, mut preloaded: Option<Py<PyAny>>) -> PyResult<u8> {
     let failed = |error: &dyn std::fmt::Display| PyOSError::new_err(error.to_string());
+    package::tell_issuers(py, &task.config.auth)?;
     let (address, workers) = (first_address(&task), task.workers);
     let shown = (task.seat.clone(), task.config.http.clone());
     let (main, mut asked) = mpsc::channel();

@@ -1,5 +1,7 @@
 //! The payload of a token: what an issuer's policy demands of it (RFC 7519 section 4.1), and how it is read afterwards.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
 
@@ -12,6 +14,9 @@ use crate::config::{Binding, ClaimTest, Issuer};
 #[serde(transparent)]
 pub struct Claims {
     members: Map<String, Value>,
+    /// What the configuration calls the issuer that signed the token.
+    #[serde(skip)]
+    verified_by: Option<Arc<str>>,
     /// The fields of the request that say some of it; kept here, so that a token that comes again makes none anew.
     #[serde(skip)]
     fields: Result<Vec<Field>, FieldsError>,
@@ -26,8 +31,15 @@ impl Claims {
         Self {
             has_confirmation: members.contains_key(CONFIRMATION),
             members,
+            verified_by: None,
             fields: Ok(Vec::new()),
         }
+    }
+
+    /// The same, of a token that this issuer signed.
+    pub(super) fn verified_by(mut self, issuer: &Arc<str>) -> Self {
+        self.verified_by = Some(Arc::clone(issuer));
+        self
     }
 
     /// The same, with the fields that are made of them and of their token.
@@ -60,6 +72,11 @@ impl Claims {
     /// `sub`: whom the token is about (RFC 7519 section 4.1.2).
     pub fn subject(&self) -> Option<&str> {
         self.get("sub").and_then(Value::as_str)
+    }
+
+    /// The `name` of the `[[auth.issuer]]` whose key the token is signed with: what `iss` says it may say itself.
+    pub fn issuer_name(&self) -> Option<&str> {
+        self.verified_by.as_deref()
     }
 
     /// Who signed it (`iss`).

@@ -24,6 +24,8 @@ pub const MAX_TOKEN: usize = 16 * 1024;
 #[derive(Debug)]
 pub(super) struct TrustedIssuer {
     policy: Issuer,
+    /// That of the policy, for every token.
+    name: Arc<str>,
     keys: ArcSwap<IssuerKeys>,
     /// From then on the keys are too old to be believed, in seconds since 1970.
     good_until: AtomicU64,
@@ -34,6 +36,7 @@ impl TrustedIssuer {
     pub(super) fn new(policy: Issuer, keys: IssuerKeys) -> Self {
         let good_until = if policy.is_remote() { 0 } else { u64::MAX };
         Self {
+            name: policy.name.as_str().into(),
             policy,
             keys: ArcSwap::from_pointee(keys),
             good_until: AtomicU64::new(good_until),
@@ -285,7 +288,7 @@ pub(super) fn verify_for(
             .and_then(|()| accepted_by(issuer, &header, &payload, purpose, now));
         match verdict {
             Ok(until) => {
-                let claims = Claims::new(payload);
+                let claims = Claims::new(payload).verified_by(&issuer.name);
                 return Ok(Accepted {
                     claims,
                     binding: issuer.binding(),

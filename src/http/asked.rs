@@ -1,7 +1,7 @@
 //! What a request says that its answer depends on, whoever gives it.
 
 use http::header::{AUTHORIZATION, COOKIE};
-use http::{Method, Request};
+use http::{Method, Request, Version};
 
 use super::compression::{self, Policy};
 use super::origin::Origin;
@@ -17,6 +17,8 @@ pub(super) struct Asked {
     pub(super) is_authenticated: bool,
     /// Whether only the head of the answer is wanted.
     pub(super) is_head: bool,
+    /// Of HTTP. In 1.0 an answer that does not say how long it is ends with its connection.
+    pub(super) version: Version,
     /// Whether the scheme of the request is `https`, here or at a proxy's.
     pub(super) is_https: bool,
 }
@@ -28,6 +30,7 @@ impl Asked {
         policy: &Policy,
     ) -> Self {
         let mut asked = Self {
+            version: request.version(),
             is_https: client.is_https,
             ..Self::default()
         };

@@ -64,6 +64,16 @@ pub(super) fn stated_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
+/// Whether its client can tell where the content ends without the end of the connection.
+pub(super) fn has_length<B>(response: &Response<B>) -> bool
+where
+    B: http_body::Body,
+{
+    response.headers().contains_key(CONTENT_LENGTH)
+        || response.body().size_hint().exact().is_some()
+        || response.body().is_end_stream()
+}
+
 /// Adds those that the answer does not have.
 fn add_fields(headers: &mut HeaderMap, fields: &Headers, is_https: bool) {
     let over_https = is_https.then_some(&fields.over_https);

@@ -414,6 +414,11 @@ impl<S: AppService> Pipeline<S> {
     ) -> Response<ResponseBody<S::Body>> {
         const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
         let mut response = dress::dressed(response, asked, &self.settings);
+        let closes = closes || (asked.version == Version::HTTP_10 && !dress::has_length(&response));
+        if closes && asked.version == Version::HTTP_10 {
+            // hyper would add `keep-alive`.
+            *response.version_mut() = asked.version;
+        }
         self.seat.answered(response.status().as_u16());
         let has_no_content = response.status() == StatusCode::NO_CONTENT
             || response.status() == StatusCode::RESET_CONTENT;

@@ -3,12 +3,18 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep};
 
 use crate::http::activity::Activity;
 use crate::http::wire::{Bounds, Malformed, Screen};
+
+/// A client that closes its side behind its last request may wait for the answer (RFC 9112 section 9.6) or be gone, and nobody can tell before
+/// something is sent to it. It is held to be gone when so long nothing was.
+const HALF_CLOSED: Duration = Duration::from_secs(5);
 
 /// The bytes of one connection on their way to hyper.
 #[derive(Debug)]
@@ -19,8 +25,16 @@ pub(super) struct Intake {
     /// So many of them may be.
     cleared: usize,
     has_ended: bool,
-    /// It had ended before the answer to the last request, and that was kept from hyper once.
-    was_spared: bool,
+    /// It has ended before the answer to the last request, which hyper would give up if it saw that.
+    half_closed: Option<HalfClosed>,
+}
+
+/// A client that says nothing more, and may still listen.
+#[derive(Debug)]
+struct HalfClosed {
+    until: Pin<Box<Sleep>>,
+    /// Something was sent to it meanwhile, to which the system of one that is gone answers by itself.
+    was_written_to: bool,
 }
 
 impl Intake {
@@ -31,7 +45,7 @@ impl Intake {
             held: BytesMut::new(),
             cleared: 0,
             has_ended: false,
-            was_spared: false,
+            half_closed: None,
         }
     }
 
@@ -71,13 +85,9 @@ impl Intake {
             let is_between = self.screen.is_between();
             if is_between && activity.answered() < self.screen.requests() {
                 if self.held.is_empty() && !ready!(self.read_aside(stream, context, buffer))? {
-                    // hyper gives the request up at once. A client may have closed its side after its last request, so the
-                    // application gets one chance to answer.
-                    if !std::mem::replace(&mut self.was_spared, true) {
-                        context.waker().wake_by_ref();
-                        return Poll::Pending;
-                    }
-                    return Poll::Ready(Ok(()));
+                    // When it is answered hyper is to see the end, of which nothing else tells it any more.
+                    activity.hold();
+                    return self.poll_gone(activity, context).map(Ok);
                 }
                 activity.hold();
                 return Poll::Pending;
@@ -128,6 +138,32 @@ impl Intake {
                 return Poll::Ready(Ok(()));
             }
         }
+    }
+
+    /// Something was sent to the client.
+    pub(super) fn note_write(&mut self) {
+        if let Some(half_closed) = &mut self.half_closed {
+            half_closed.was_written_to = true;
+        }
+    }
+
+    /// Of a client that has closed its side behind its last request: ready when it is held to be gone.
+    fn poll_gone(&mut self, activity: &Activity, context: &mut Context<'_>) -> Poll<()> {
+        let half_closed = self.half_closed.get_or_insert_with(|| HalfClosed {
+            until: Box::pin(sleep(HALF_CLOSED)),
+            was_written_to: false,
+        });
+        while half_closed.until.as_mut().poll(context).is_ready() {
+            // Whether one that takes nothing has had time enough is decided elsewhere.
+            let may_listen = std::mem::take(&mut half_closed.was_written_to)
+                || activity.blocked_since().is_some();
+            if !may_listen {
+                return Poll::Ready(());
+            }
+            let until = Instant::now() + HALF_CLOSED;
+            half_closed.until.as_mut().reset(until);
+        }
+        Poll::Pending
     }
 
     /// Reads whatever comes, first what was held, of a client that does not speak HTTP/1.1 any more, or never did.

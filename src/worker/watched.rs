@@ -195,6 +195,7 @@ impl<T: ClientStream> AsyncWrite for Watched<T> {
         ready!(self.poll_ahead(context))?;
         self.is_flushed = false;
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.intake.note_write();
         self.note_write(polled.is_pending());
         polled
     }
@@ -212,6 +213,7 @@ impl<T: ClientStream> AsyncWrite for Watched<T> {
             Some(bytes) => stream.poll_write(context, bytes),
             None => stream.poll_write_vectored(context, slices),
         };
+        self.intake.note_write();
         self.note_write(polled.is_pending());
         polled
     }

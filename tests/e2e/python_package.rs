@@ -50,11 +50,35 @@ fn every_worker_can_import_the_package() {
 }
 
 #[test]
+fn an_application_knows_which_issuer_has_signed_whatever_a_token_says() {
+    let mut setup = setup();
+    let other = setup.folder().join("other");
+    fs::write(&other, "another one of thirty-two octets").unwrap();
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o600)).unwrap();
+    // Neither has an `iss` of its own.
+    let issuers = "[[auth.issuer]]\nname = \"own\"\nsecret_file = \"secret\"\n\
+                   [[auth.issuer]]\nname = \"partner\"\nsecret_file = \"other\"\n";
+    let rules = "[[auth.rule]]\npath = \"/**\"\naccess = \"optional\"\n";
+    setup.config.set_auth(&format!("{issuers}{rules}"));
+    let server = setup.start();
+    assert_eq!(ask(&server, None)["issuer"], Value::Null);
+    for issuer in ["own", "partner"] {
+        let issued = server.cli(["token", "issue", "--sub", "anna", "--issuer", issuer]);
+        // The second time it is one that was verified before.
+        for _ in 0..2 {
+            let answer = ask(&server, Some(issued.stdout.trim()));
+            assert_eq!(answer["issuer"], issuer, "{answer}");
+            assert_eq!(answer["issuers"], json!(["own", "partner"]));
+        }
+    }
+}
+
+#[test]
 fn a_package_of_the_applications_own_by_that_name_comes_first() {
     let setup = setup();
     let own = setup.folder().join("destrier.py");
-    fs::write(&own, "claims = is_worker = lambda *_: 'own'\n").unwrap();
+    fs::write(&own, "claims = issuer = is_worker = lambda *_: 'own'\n").unwrap();
     let server = setup.start();
-    let wanted = json!({"claims": "own", "worker": "own", "file": own});
+    let wanted = json!({"claims": "own", "issuer": "own", "worker": "own", "issuers": ["auth.issuer[0]"], "file": own});
     assert_eq!(ask(&server, None), wanted);
 }

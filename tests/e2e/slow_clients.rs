@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
+use crate::support::kit::Kit;
 use crate::support::server::{Server, Setup};
 use crate::support::{PATIENCE, eventually, os, timed};
 
@@ -218,96 +219,109 @@ fn five_thousand_idle_connections_are_no_burden() {
 
 #[test]
 fn a_client_that_reads_nothing_is_cut_and_its_memory_is_free_again() {
-    let watched = Watched::start(Setup::new().set("http.write_timeout", "500ms"));
-    let mut streams: Vec<_> = (0..20).map(|_| watched.server.connect()).collect();
-    for stream in &mut streams {
-        SockRef::from(&*stream).set_recv_buffer_size(4096).unwrap();
-        stream
-            .write_all(b"GET /big?n=8000000 HTTP/1.1\r\nhost: test\r\n\r\n")
-            .unwrap();
-    }
-    assert_answers(&watched.server);
-    watched.assert_as_before();
+    Kit::each(&Kit::ALL, |kit| {
+        let watched = Watched::start(kit.setup().set("http.write_timeout", "500ms"));
+        let mut streams: Vec<_> = (0..20).map(|_| watched.server.connect()).collect();
+        for stream in &mut streams {
+            SockRef::from(&*stream).set_recv_buffer_size(4096).unwrap();
+            stream
+                .write_all(b"GET /big?n=8000000 HTTP/1.1\r\nhost: test\r\n\r\n")
+                .unwrap();
+        }
+        assert_answers(&watched.server);
+        watched.assert_as_before();
+    });
 }
 
 #[test]
 fn a_client_that_reads_slowly_is_served_to_the_end() {
-    let server = Setup::new().set("http.write_timeout", "1s").start();
-    let mut stream = server.connect();
-    stream
-        .write_all(b"GET /big?n=20000000 HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n")
-        .unwrap();
-    let mut buffer = vec![0; 200_000];
-    let mut got = 0;
-    loop {
-        match stream.read(&mut buffer).unwrap() {
-            0 => break,
-            count => got += count,
+    Kit::each(&Kit::ALL, |kit| {
+        let server = kit.setup().set("http.write_timeout", "1s").start();
+        let mut stream = server.connect();
+        stream
+            .write_all(b"GET /big?n=20000000 HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n")
+            .unwrap();
+        let mut buffer = vec![0; 200_000];
+        let mut got = 0;
+        loop {
+            match stream.read(&mut buffer).unwrap() {
+                0 => break,
+                count => got += count,
+            }
         }
-    }
-    assert!(got > 20_000_000, "{got}");
+        assert!(got > 20_000_000, "{got}");
+    });
 }
 
 #[test]
 fn clients_that_go_in_mid_request_or_mid_answer_leave_nothing_behind() {
-    let watched = Watched::start(Setup::new());
-    for _ in 0..100 {
-        let mut stream = watched.server.connect();
-        stream
-            .write_all(b"POST /echo HTTP/1.1\r\nhost: test\r\ncontent-length: 1000\r\n\r\nabc")
-            .unwrap();
-        reset(stream);
-        let mut stream = watched.server.connect();
-        stream
-            .write_all(b"GET /big?n=10000000 HTTP/1.1\r\nhost: test\r\n\r\n")
-            .unwrap();
-        stream.read_exact(&mut [0; 1000]).unwrap();
-        reset(stream);
-        let mut stream = watched.server.connect();
-        stream
-            .write_all(b"GET /slow?ms=60000 HTTP/1.1\r\nhost: test\r\n\r\n")
-            .unwrap();
-        stream.shutdown(Shutdown::Write).unwrap();
-        reset(stream);
-    }
-    watched.assert_as_before();
+    Kit::each(&Kit::ALL, |kit| {
+        // A thread that sleeps does not notice that its client has gone.
+        let slow = if kit == Kit::Wsgi {
+            "/events?ms=1"
+        } else {
+            "/slow?ms=60000"
+        };
+        let slow = format!("GET {slow} HTTP/1.1\r\nhost: test\r\n\r\n");
+        let watched = Watched::start(kit.setup());
+        for _ in 0..100 {
+            let mut stream = watched.server.connect();
+            stream
+                .write_all(b"POST /echo HTTP/1.1\r\nhost: test\r\ncontent-length: 1000\r\n\r\nabc")
+                .unwrap();
+            reset(stream);
+            let mut stream = watched.server.connect();
+            stream
+                .write_all(b"GET /big?n=10000000 HTTP/1.1\r\nhost: test\r\n\r\n")
+                .unwrap();
+            stream.read_exact(&mut [0; 1000]).unwrap();
+            reset(stream);
+            let mut stream = watched.server.connect();
+            stream.write_all(slow.as_bytes()).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            reset(stream);
+        }
+        watched.assert_as_before();
+    });
 }
 
 #[test]
 fn ten_thousand_connections_of_garbage_leave_nothing_behind() {
-    let watched = Watched::start(Setup::new());
-    let mut random = fastrand::Rng::with_seed(7);
-    let words: [&[u8]; 12] = [
-        b"GET ",
-        b"/hello",
-        b" HTTP/1.1",
-        b"\r\n",
-        b"\n",
-        b"host: a",
-        b"content-length: ",
-        b"18446744073709551616",
-        b"transfer-encoding: chunked",
-        b"\0",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        b"\xff\xfe",
-    ];
-    for _ in 0..10_000 {
-        let mut bytes = Vec::new();
-        for _ in 0..random.usize(0..12) {
+    Kit::each(&Kit::ALL, |kit| {
+        let watched = Watched::start(kit.setup());
+        let mut random = fastrand::Rng::with_seed(7);
+        let words: [&[u8]; 12] = [
+            b"GET ",
+            b"/hello",
+            b" HTTP/1.1",
+            b"\r\n",
+            b"\n",
+            b"host: a",
+            b"content-length: ",
+            b"18446744073709551616",
+            b"transfer-encoding: chunked",
+            b"\0",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            b"\xff\xfe",
+        ];
+        for _ in 0..10_000 {
+            let mut bytes = Vec::new();
+            for _ in 0..random.usize(0..12) {
+                if random.bool() {
+                    bytes.extend(words[random.usize(..words.len())]);
+                } else {
+                    let count = random.usize(0..20);
+                    bytes.extend((0..count).map(|_| random.u8(..)));
+                }
+            }
+            let mut stream = watched.server.connect();
+            let _closed = stream.write_all(&bytes);
             if random.bool() {
-                bytes.extend(words[random.usize(..words.len())]);
-            } else {
-                let count = random.usize(0..20);
-                bytes.extend((0..count).map(|_| random.u8(..)));
+                reset(stream);
             }
         }
-        let mut stream = watched.server.connect();
-        let _closed = stream.write_all(&bytes);
-        if random.bool() {
-            reset(stream);
-        }
-    }
-    watched.assert_as_before();
+        watched.assert_as_before();
+    });
 }
 
 #[test]

@@ -3,6 +3,8 @@
 import copy
 import os
 import pickle
+import sys
+import types
 import unittest
 import uuid
 from unittest import mock
@@ -145,6 +147,73 @@ class BesideSimpleJwt(TestCase):
     def test_no_header_of_a_client_is_a_claim(self):
         for name in ("HTTP_DESTRIER_CLAIMS", "HTTP_DESTRIER.CLAIMS"):
             self.assertEqual(Client().get("/ours", **{name: '{"user_id": 1}'}).status_code, 401)
+
+
+class Ours(JWTAuthentication):
+    issuers = ["own"]
+
+
+class Partners(JWTStatelessUserAuthentication):
+    issuers = ["partner"]
+
+
+@override_settings(DESTRIER={})
+class Issuers(TestCase):
+    """Of a worker whose configuration has these issuers."""
+
+    @classmethod
+    def setUpTestData(cls):
+        cls.anna = User.objects.create_user("anna")
+
+    def ask(self, signed_by, issuers, token_issuer=None, classes=(JWTAuthentication,)):
+        extension = types.ModuleType("destrier_python")
+        extension.serve, extension.issuers, extension.token_issuer = None, issuers, token_issuer
+        request = APIRequestFactory().get(
+            "/", **{"destrier.claims": {"user_id": self.anna.pk}, "destrier.issuer": signed_by}
+        )
+        with mock.patch.dict(sys.modules, {"destrier_python": extension}):
+            self.assertEqual(destrier.issuer(request), signed_by)
+            answer = Whose.as_view(authentication_classes=classes)(request)
+        return answer.data["user"] if answer.status_code == 200 else answer.status_code
+
+    def test_the_only_issuer_names_users(self):
+        self.assertEqual(self.ask("own", ("own",)), "anna")
+
+    def test_with_a_token_service_no_other_issuer_names_users(self):
+        both = ("own", "partner")
+        self.assertEqual(self.ask("own", both, "own"), "anna")
+        self.assertEqual(self.ask("partner", both, "own"), 401)
+
+    def test_of_several_issuers_those_that_name_users_must_be_said(self):
+        both = ("own", "partner")
+        for signed_by in both:
+            with self.assertRaisesRegex(ImproperlyConfigured, r"several issuers are believed \(`own`, `partner`\)"):
+                self.ask(signed_by, both)
+        with override_settings(DESTRIER={"ISSUERS": ["partner"]}):
+            self.assertEqual(self.ask("partner", both, "own"), "anna")
+            self.assertEqual(self.ask("own", both, "own"), 401)
+            self.assertEqual(self.ask(None, both, "own"), 401)
+        with override_settings(DESTRIER={"ISSUERS": []}):
+            self.assertEqual(self.ask("own", both, "own"), 401)
+
+    def test_a_name_that_is_no_issuers_is_refused(self):
+        for setting, told in (["ovn"], "`ovn` in ISSUERS .* is no issuer .* those are `own`"), ("own", "a list of names"):
+            with override_settings(DESTRIER={"ISSUERS": setting}):
+                with self.assertRaisesRegex(ImproperlyConfigured, told):
+                    self.ask("own", ("own",))
+
+    def test_each_issuer_can_have_a_class_of_its_own(self):
+        both, classes = ("own", "partner"), (Ours, Partners)
+        self.assertEqual(self.ask("own", both, classes=classes), "anna")
+        self.assertEqual(self.ask("partner", both, classes=classes), f"TokenUser {self.anna.pk}")
+        self.assertEqual(self.ask("third", both, classes=classes), 401)
+
+    def test_outside_a_worker_a_test_may_leave_the_issuer_away(self):
+        claims = {"destrier.claims": {"user_id": self.anna.pk}}
+        with override_settings(DESTRIER={"ALLOW_OUTSIDE_WORKER": True, "ISSUERS": ["own"]}):
+            self.assertEqual(Client().get("/ours", **claims).status_code, 200)
+            self.assertEqual(Client().get("/ours", **claims, **{"destrier.issuer": "own"}).status_code, 200)
+            self.assertEqual(Client().get("/ours", **claims, **{"destrier.issuer": "partner"}).status_code, 401)
 
 
 class Settings(TestCase):

@@ -159,6 +159,12 @@ impl Exchange {
         Some(wants)
     }
 
+    /// Whether the application may still get more of the request's content, or, where it is optional, has asked for it.
+    pub(super) fn wants(&self, is_optional: bool) -> bool {
+        let state = &self.inner().state;
+        !state.is_over() && (!is_optional || state.has_asked())
+    }
+
     /// Content of the request has arrived; none: that was all.
     pub(super) fn arrive(self: &Arc<Self>, piece: Option<Bytes>) {
         let wakes = {

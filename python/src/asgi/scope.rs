@@ -145,6 +145,7 @@ impl Scopes {
             state.set_item(intern!(py, "claims"), members)?;
             let members = claims::to_dict(py, verified.as_map())?;
             scope.set_item(intern!(py, "destrier.claims"), members)?;
+            scope.set_item(intern!(py, "destrier.issuer"), verified.issuer_name())?;
         }
         scope.set_item(intern!(py, "state"), state)
     }

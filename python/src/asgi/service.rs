@@ -8,16 +8,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use destrier::app::Witness as _;
 use destrier::{BoxError, Draining};
-use http::Request;
 use http::header::EXPECT;
+use http::{Request, Response};
 use http_body::Body;
 use hyper::upgrade::OnUpgrade;
 use tokio::runtime::Handle;
 
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Outcome};
 use super::queue::{Event, Progress, Pushed};
 use super::{Shared, body, websocket};
-use crate::answer::Answering;
+use crate::answer::{AnswerBody, Answering};
+use crate::beside::{Bringing, beside};
 use crate::failure::Failure;
 
 /// How soon whoever has told the event loop something looks again at first.
@@ -57,16 +58,21 @@ impl AsgiService {
             let has_content = !body.is_end_stream();
             let is_optional = head.headers.contains_key(EXPECT);
             let exchange = Arc::new(Exchange::new(&shared, head, has_content));
-            if has_content {
-                let bringing = body::bring(body, Arc::clone(&exchange), is_optional);
-                drop(tokio::spawn(bringing));
-            }
+            let bringing = has_content.then(|| -> Bringing {
+                Box::pin(body::bring(body, Arc::clone(&exchange), is_optional))
+            });
             shared.push(Event::Call(Arc::clone(&exchange)));
             let outcome = outcome(
                 |context| exchange.poll_outcome(context),
                 || exchange.leave(),
             );
-            outcome.await.map_err(Failure::into_error)
+            // A client that was not asked for it by then need not send it (RFC 9110 section 10.1.1).
+            let is_wanted = |outcome: &Outcome| {
+                let answer = outcome.as_ref().map(Response::body);
+                matches!(answer, Ok(AnswerBody::Streamed(_))) && exchange.wants(is_optional)
+            };
+            let outcome = beside(bringing, outcome, is_wanted).await;
+            outcome.map_err(Failure::into_error)
         })
     }
 }

@@ -44,7 +44,7 @@ enum Phase {
     Started(Head),
     /// The head is on its way, and content follows.
     Streaming(Pieces),
-    /// Of what follows nothing is for the client.
+    /// Of what follows nothing is for the client. Whoever goes on nevertheless is told that the client is gone: it might never end.
     Silent,
     /// The application has said all.
     Complete,
@@ -57,6 +57,8 @@ struct Pieces {
     length: usize,
     /// So many bytes are missing, where the head says how many there are.
     left: Option<u64>,
+    /// More came than the head says.
+    is_too_long: bool,
     end: End,
 }
 
@@ -185,6 +187,11 @@ impl State {
         has_room && (content.is_wanted || !is_optional)
     }
 
+    /// Whether the application has asked for the request's content.
+    pub(super) fn has_asked(&self) -> bool {
+        self.content.is_wanted
+    }
+
     /// Nobody will ask for more of the request's content.
     pub(super) fn is_over(&self) -> bool {
         self.is_gone || self.is_answered()
@@ -257,6 +264,8 @@ impl State {
             }
             Phase::Started(head) => self.begin(head, content.clone(), more),
             Phase::Streaming(mut pieces) => {
+                // It has all that it can get, and who sends on does not end by itself.
+                self.is_gone |= pieces.is_too_long && more;
                 let sent = if self.is_gone {
                     Err(Refused::Gone)
                 } else {
@@ -266,13 +275,12 @@ impl State {
                 sent
             }
             Phase::Silent => {
-                if more {
-                    self.phase = Phase::Silent;
+                if !more {
+                    return Ok(Sent::All);
                 }
-                if self.is_gone && more {
-                    return Err(Refused::Gone);
-                }
-                Ok(Sent::All)
+                self.phase = Phase::Silent;
+                self.is_gone = true;
+                Err(Refused::Gone)
             }
             Phase::Complete if self.is_gone => Err(Refused::Gone),
             Phase::Complete => Err(Refused::AfterTheEnd),
@@ -315,6 +323,7 @@ impl State {
             queue: VecDeque::new(),
             length: 0,
             left: said,
+            is_too_long: false,
             end: End::Open,
         };
         let taken = pieces.send(&content, more);
@@ -344,6 +353,14 @@ impl State {
                 self.answer = Some(Answer::Failed(failure.clone()));
                 self.phase = Phase::Complete;
                 Failed::Answer
+            }
+            Phase::Streaming(pieces) if pieces.end == End::Open && pieces.left == Some(0) => {
+                pieces.end = End::Complete;
+                if self.is_gone {
+                    Failed::NobodyWaited
+                } else {
+                    Failed::Nothing
+                }
             }
             Phase::Streaming(pieces) if pieces.end == End::Open => {
                 pieces.end = End::Cut;
@@ -416,6 +433,7 @@ impl Pieces {
             self.end = End::Complete;
         }
         Ok(if allowed < length {
+            self.is_too_long = true;
             Sent::TooLong
         } else {
             Sent::All

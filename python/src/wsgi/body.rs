@@ -8,6 +8,8 @@ use destrier::BoxError;
 use http_body::{Body, Frame};
 use tokio::sync::mpsc;
 
+use crate::beside::Bringing;
+
 /// A body of at most so many bytes is read first, so that a slow client holds no thread.
 const READ_FIRST: usize = 1 << 20;
 
@@ -33,32 +35,32 @@ impl Source {
     }
 }
 
-/// Reads a body, or the start of a large one; the rest of that is read as the application reads.
+/// Reads a body, or the start of a large one; what brings the rest of that as the application reads comes beside it.
 ///
 /// # Errors
 /// It does not arrive, or is larger than it may be.
-pub(super) async fn take_in<B>(mut body: B) -> Result<Source, BoxError>
+pub(super) async fn take_in<B>(mut body: B) -> Result<(Source, Option<Bringing>), BoxError>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
 {
     if body.is_end_stream() {
-        return Ok(Source::Whole(Bytes::new()));
+        return Ok(whole(Bytes::new()));
     }
     if body.size_hint().lower() > READ_FIRST as u64 {
         return Ok(arriving(Bytes::new(), body));
     }
     let Some(first) = next(&mut body).await else {
-        return Ok(Source::Whole(Bytes::new()));
+        return Ok(whole(Bytes::new()));
     };
     let first = first?;
     if body.is_end_stream() {
-        return Ok(Source::Whole(first));
+        return Ok(whole(first));
     }
     let mut start = BytesMut::from(first);
     while start.len() <= READ_FIRST {
         match next(&mut body).await {
             Some(piece) => start.extend_from_slice(&piece?),
-            None => return Ok(Source::Whole(start.freeze())),
+            None => return Ok(whole(start.freeze())),
         }
     }
     Ok(arriving(start.freeze(), body))
@@ -81,12 +83,16 @@ where
     }
 }
 
-fn arriving<B>(start: Bytes, mut body: B) -> Source
+fn whole(content: Bytes) -> (Source, Option<Bringing>) {
+    (Source::Whole(content), None)
+}
+
+fn arriving<B>(start: Bytes, mut body: B) -> (Source, Option<Bringing>)
 where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
 {
     let (sender, receiver) = mpsc::channel(PIECES);
-    drop(tokio::spawn(async move {
+    let bringing = async move {
         if !start.is_empty() && sender.send(Ok(start)).await.is_err() {
             return;
         }
@@ -103,6 +109,6 @@ where
                 return;
             }
         }
-    }));
-    Source::Arriving(receiver)
+    };
+    (Source::Arriving(receiver), Some(Box::pin(bringing)))
 }

@@ -259,6 +259,7 @@ fn add_identity(
     if let Some(verified) = head.extensions.get::<Arc<Claims>>() {
         let members = claims::to_dict(py, verified.as_map())?;
         environ.set_item(intern!(py, "destrier.claims"), members)?;
+        environ.set_item(intern!(py, "destrier.issuer"), verified.issuer_name())?;
         if let Some(subject) = verified.subject() {
             let subject = text::of_bytes(py, subject.as_bytes());
             environ.set_item(intern!(py, "REMOTE_USER"), subject)?;

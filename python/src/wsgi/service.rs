@@ -14,6 +14,7 @@ use super::Shared;
 use super::body::{self, Source};
 use super::queue::{Pushed, Refused};
 use crate::answer::{AnswerBody, Answering};
+use crate::beside::beside;
 use crate::completions::Completion;
 use crate::failure::Failure;
 
@@ -93,13 +94,20 @@ impl WsgiService {
                 }));
             });
             let (head, body) = request.into_parts();
-            let body = body::take_in(body).await?;
+            let (body, bringing) = body::take_in(body).await?;
             let (answer, answered) = oneshot::channel();
             let job = Job { head, body, answer };
             let job = Arc::new(Mutex::new(Some(job)));
             let _waiting = Waiting(Ticket(Arc::clone(&job)));
             put_in(&shared, Ticket(job)).map_err(Failure::into_error)?;
-            match answered.await {
+            let is_wanted = |outcome: &Result<Outcome, _>| {
+                let answer = outcome
+                    .as_ref()
+                    .ok()
+                    .and_then(|outcome| outcome.as_ref().ok());
+                answer.is_some_and(|answer| matches!(answer.body(), AnswerBody::Pieces { .. }))
+            };
+            match beside(bringing, answered, is_wanted).await {
                 Ok(outcome) => outcome.map_err(Failure::into_error),
                 Err(_) => Err(Failure::new("the call ended without an answer").into()),
             }

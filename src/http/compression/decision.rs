@@ -186,6 +186,7 @@ mod tests {
         accepted: Some(Gzip),
         is_authenticated: false,
         is_head: false,
+        version: http::Version::HTTP_11,
         is_https: false,
     };
 

@@ -7,7 +7,7 @@ use hyper::upgrade::OnUpgrade;
 
 use super::handshake::{BadAnswer, Handshake};
 use super::{Terms, Upgrade};
-use crate::app::AppService;
+use crate::app::{AppService, InHand};
 use crate::http::{Pipeline, reply};
 use crate::scoreboard::RequestId;
 
@@ -44,12 +44,14 @@ impl<S: AppService> Pipeline<S> {
         });
         match judged {
             Ok(may_compress) => {
+                let in_hand = response.extensions().get::<InHand>().cloned();
                 upgrade.accept(Terms {
                     id,
                     max_message: self.settings.max_message,
                     may_compress,
                     draining: self.draining.clone(),
                     grace: self.settings.stream_grace,
+                    in_hand: in_hand.unwrap_or_default(),
                 });
                 Ok(response)
             }

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::handshake::Handshake;
-use crate::app::Draining;
+use crate::app::{Draining, InHand};
 use crate::scoreboard::RequestId;
 
 /// Written by the request, then by the stream, then by whoever serves the connection: all on one thread, one after the other.
@@ -45,6 +45,8 @@ pub struct Terms {
     pub draining: Draining,
     /// How long it may go on then.
     pub grace: Duration,
+    /// What the application has not dealt with.
+    pub in_hand: InHand,
 }
 
 /// What is left to be done on a connection that became a WebSocket.

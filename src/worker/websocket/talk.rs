@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::timeout;
+use tokio::time::{Sleep, sleep, timeout};
 
 use super::super::watched::{ClientStream, LAST_WORDS, Watched};
+use crate::app::InHand;
 use crate::http::websocket::{
     AppFrames, ClientFrames, Offence, Terms, client_close_frame, close_frame,
 };
@@ -32,6 +33,9 @@ pub(super) struct Talk<T> {
     stream: Option<Watched<T>>,
     client: ClientFrames,
     app: AppFrames,
+    /// The end of its Close frame, which the application has not read.
+    farewell: Option<Farewell>,
+    in_hand: InHand,
     /// What the client has done.
     offence: Option<Offence>,
     /// The server takes the stream as soon as the application has sent the rest of its frame.
@@ -45,6 +49,22 @@ pub(super) struct Talk<T> {
     reader: Option<Waker>,
     writer: Option<Waker>,
     server: Option<Waker>,
+}
+
+/// The last byte of a Close frame, which waits for what the application has in hand: it could say nothing after that.
+#[derive(Debug)]
+struct Farewell {
+    byte: u8,
+    until: Pin<Box<Sleep>>,
+}
+
+impl Farewell {
+    fn poll_turn(&mut self, in_hand: &InHand, context: &mut Context<'_>) -> Poll<u8> {
+        if in_hand.poll_empty(context).is_pending() {
+            ready!(self.until.as_mut().poll(context));
+        }
+        Poll::Ready(self.byte)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +106,8 @@ impl<T: ClientStream> WebSocket<T> {
             stream: Some(stream),
             client: ClientFrames::new(terms.max_message, terms.may_compress),
             app: AppFrames::default(),
+            farewell: None,
+            in_hand: terms.in_hand.clone(),
             offence: None,
             is_ending: false,
             left: None,
@@ -108,6 +130,8 @@ impl<T: ClientStream> WebSocket<T> {
         if let End::Offence(offence) = end {
             let (id, trace_id) = (terms.id, terms.id.trace_id());
             tracing::info!(request = %id, trace_id, reason = %offence, "a WebSocket is ended");
+            // What the client has said before is answered before that, too.
+            let _late = timeout(LAST_WORDS, terms.in_hand.empty()).await;
         }
         let taking = poll_fn(|context| self.lock().poll_take(end, context));
         if let (Some(code), Ok(ending)) = (close_code(end), timeout(LAST_WORDS, taking).await) {
@@ -122,7 +146,7 @@ impl<T: ClientStream> WebSocket<T> {
         let drain = async {
             terms.draining.begun().await;
             let until = terms.draining.since().unwrap_or_default() + terms.grace;
-            tokio::time::sleep(until.saturating_sub(clock::monotonic())).await;
+            sleep(until.saturating_sub(clock::monotonic())).await;
         };
         let mut drain = std::pin::pin!(drain);
         let mut blocked_until = None;
@@ -132,7 +156,7 @@ impl<T: ClientStream> WebSocket<T> {
                     None => std::future::pending().await,
                     Some(until) => {
                         let left = Duration::saturating_sub(until, clock::monotonic());
-                        tokio::time::sleep(left).await;
+                        sleep(left).await;
                     }
                 }
             };
@@ -183,6 +207,15 @@ impl<T: ClientStream> Talk<T> {
                 note(&mut self.reader, context);
                 return Poll::Pending;
             }
+            if let Some(farewell) = &mut self.farewell {
+                let polled = farewell.poll_turn(&self.in_hand, context);
+                if polled.is_pending() {
+                    note(&mut self.reader, context);
+                }
+                buffer.put_slice(&[ready!(polled)]);
+                self.farewell = None;
+                return Poll::Ready(Ok(()));
+            }
             let polled = stream.poll_bytes(context, buffer);
             if polled.is_pending() {
                 note(&mut self.reader, context);
@@ -192,7 +225,17 @@ impl<T: ClientStream> Talk<T> {
             if arrived.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            let passed = self.client.pass(arrived);
+            let mut passed = self.client.pass(arrived);
+            if self.client.has_closed()
+                && let Some((byte, others)) =
+                    arrived.get(..passed.bytes).and_then(<[u8]>::split_last)
+            {
+                passed.bytes = others.len();
+                self.farewell = Some(Farewell {
+                    byte: *byte,
+                    until: Box::pin(sleep(LAST_WORDS)),
+                });
+            }
             buffer.set_filled(before + passed.bytes);
             if passed.offence.is_some() {
                 self.offence = passed.offence;
@@ -322,6 +365,9 @@ impl<T: ClientStream> Talk<T> {
             && !client.has_closed()
         {
             self.last = client_close_frame(code).into();
+        }
+        if let Some(farewell) = self.farewell.take() {
+            self.last = vec![farewell.byte].into();
         }
         wake(&mut self.reader);
         wake(&mut self.writer);

@@ -4,7 +4,7 @@ use super::shapes;
 use crate::support::eventually;
 use crate::support::shapes::{
     CHUNKED, OK, Wanted, are_refused, arrive, ask, check, content, events, get, head_has,
-    one_connection_brings, request,
+    one_connection_brings, request, talk,
 };
 
 /// Answers that can be sent.
@@ -257,4 +257,31 @@ fn requests_are_worked_on_at_once_and_answered_as_they_come() {
         std::io::Read::read_to_string(&mut waiting, &mut answer).unwrap();
         assert_eq!(content(&answer), "waited");
     }
+}
+
+#[test]
+fn who_sends_on_and_on_where_nothing_more_goes_out_is_told() {
+    let server = shapes().start();
+    for (method, target) in [("HEAD", "/endless"), ("GET", "/endless_beyond_its_length")] {
+        let answer = request(&server, method, target);
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        eventually("the application to be told", || {
+            (events(&server) == "endless the client is gone").then_some(())
+        });
+        get(&server, "/forget");
+    }
+}
+
+#[test]
+fn a_head_is_as_http_wants_it_whatever_the_application_gives() {
+    let server = shapes().start();
+    let answer = get(&server, "/blanks_and_a_date");
+    assert!(answer.starts_with("HTTP/1.1 299 \r\n"), "{answer}");
+    assert!(answer.contains("\r\nx-blanks: a b\r\n"), "{answer}");
+    assert_eq!(answer.matches("\r\ndate: ").count(), 1, "{answer}");
+    // It would not know where the answer ends.
+    let kept = "GET /pieces HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
+    let answer = talk(&server, kept.as_bytes());
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    assert!(answer.ends_with("one two"), "{answer}");
 }

@@ -220,3 +220,31 @@ fn a_drain_closes_the_websockets_of_asgi() {
     wire.assert_ends();
     server.wait_for_log(mark, "worker finished");
 }
+
+#[test]
+fn what_was_said_before_the_end_is_answered_before_it() {
+    let server = shapes().start();
+    for (end, code) in [(close(4000), 4000), (frame(0x83, b""), 1002)] {
+        let mut wire = Wire::open(&server, "/echoes");
+        let said_at_once = [frame(TEXT, b"a"), frame(BINARY, b"b"), end].concat();
+        wire.send(&said_at_once);
+        assert_eq!(said(&mut wire), Frame::new(TEXT, b"a"));
+        assert_eq!(said(&mut wire), Frame::new(BINARY, b"b"));
+        assert_eq!(wire.until_close(), code);
+    }
+    // One that does not deal with it is waited for a second.
+    let mut wire = Wire::open(&server, "/reads_slowly");
+    wire.send(&[frame(TEXT, b"a"), close(1000)].concat());
+    assert_eq!(wire.until_close(), 1000);
+}
+
+#[test]
+fn the_answer_that_opens_a_websocket_has_no_length() {
+    let server = shapes().start();
+    let (_wire, head) = Wire::open_with(&server, "/accepts_with_a_length", &[]);
+    let head = head.to_lowercase();
+    assert!(
+        head.contains("x-own: 1") && !head.contains("content-length"),
+        "{head}"
+    );
+}

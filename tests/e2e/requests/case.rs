@@ -1,5 +1,7 @@
 //! A case: the bytes that a client sends, and what has to come of them.
 
+use crate::support::kit::Kit;
+
 /// What comes of a request.
 #[derive(Debug, Clone)]
 pub(super) enum Want {
@@ -25,6 +27,8 @@ pub(super) struct Case {
     pub(super) never_says: Vec<String>,
     /// Interim and final answers before the last one.
     pub(super) before: Vec<u16>,
+    /// With whom it is another case.
+    pub(super) not_with: Vec<Kit>,
 }
 
 impl Case {
@@ -42,7 +46,13 @@ impl Case {
             says: Vec::new(),
             never_says: Vec::new(),
             before: Vec::new(),
+            not_with: Vec::new(),
         }
+    }
+
+    pub(super) fn not_with(mut self, kits: &[Kit]) -> Self {
+        self.not_with = kits.to_vec();
+        self
     }
 
     pub(super) fn says(mut self, text: &str) -> Self {

@@ -22,6 +22,7 @@ use wire::{Answer, exchange};
 
 use crate::support::PATIENCE;
 use crate::support::journal::Mark;
+use crate::support::kit::Kit;
 use crate::support::server::{Server, Setup};
 
 /// What follows a request: it is answered if the connection goes on, and ends it.
@@ -39,21 +40,28 @@ path = "/**"
 access = "public"
 "#;
 
-fn start() -> Server {
-    let mut setup = Setup::new()
+fn start(kit: Kit) -> Server {
+    let mut setup = kit
+        .setup()
         .set("http.max_body", "1MiB")
         .set("workers.count", 1);
     setup.config.set_auth(AUTH);
     setup.start()
 }
 
-/// Sends each case in each way, and tells all that went wrong.
+/// Sends each case in each way to each application, and tells all that went wrong.
 #[track_caller]
 fn hold(cases: &[Case]) {
-    let server = start();
+    assert!(cases.len() >= 50, "{} cases", cases.len());
+    let wrong = Kit::each(&Kit::ALL, |kit| send_all(kit, cases)).concat();
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+fn send_all(kit: Kit, cases: &[Case]) -> String {
+    let server = start(kit);
     let address = server.port();
     let mut wrong = String::new();
-    for case in cases {
+    for case in cases.iter().filter(|case| !case.not_with.contains(&kit)) {
         let alone = [case.sent.as_slice(), NEXT.as_bytes()].concat();
         let behind = [BEFORE.as_bytes(), &alone].concat();
         let first = case.before.clone();
@@ -70,12 +78,12 @@ fn hold(cases: &[Case]) {
                 case.sent.starts_with(b"HEAD").then_some(before.len()),
             );
             if let Err(what) = judge(case, before, &answers) {
-                writeln!(wrong, "{} ({}), {way}: {what}", case.name, case.rule).unwrap();
+                let Case { name, rule, .. } = case;
+                writeln!(wrong, "{kit:?}: {name} ({rule}), {way}: {what}").unwrap();
             }
         }
     }
-    assert!(wrong.is_empty(), "\n{wrong}");
-    assert!(cases.len() >= 50, "{} cases", cases.len());
+    wrong
 }
 
 /// Byte by byte; what is long in pieces of any length.
@@ -190,98 +198,112 @@ fn a_refused_head_is_logged_and_counted_like_any_other_request() {
 /// Whoever sends first and reads then is reset, unless the server listens on for a while.
 #[test]
 fn a_client_that_still_sends_gets_its_answer() {
-    let server = start();
-    let body = vec![b'x'; 8 << 20];
-    for head in [
-        format!(
-            "POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        ),
-        "POST /echo HTTP/2.0\r\nhost: a\r\n\r\n".to_owned(),
-        format!(
-            "POST /nothing HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        ),
-    ] {
-        let mut stream = TcpStream::connect(server.port()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.write_all(head.as_bytes()).unwrap();
-        stream.write_all(&body).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let wanted = ["HTTP/1.1 413", "HTTP/1.1 505", "HTTP/1.1 404"];
-        assert!(
-            wanted.iter().any(|start| answer.starts_with(start)),
-            "{answer}"
-        );
-        assert!(answer.contains("connection: close"), "{answer}");
+    for kit in Kit::ALL {
+        let server = start(kit);
+        let body = vec![b'x'; 8 << 20];
+        for head in [
+            format!(
+                "POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            ),
+            "POST /echo HTTP/2.0\r\nhost: a\r\n\r\n".to_owned(),
+            format!(
+                "POST /nothing HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            ),
+        ] {
+            let mut stream = TcpStream::connect(server.port()).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.write_all(head.as_bytes()).unwrap();
+            stream.write_all(&body).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            let wanted = ["HTTP/1.1 413", "HTTP/1.1 505", "HTTP/1.1 404"];
+            assert!(
+                wanted.iter().any(|start| answer.starts_with(start)),
+                "{answer}"
+            );
+            assert!(answer.contains("connection: close"), "{answer}");
+        }
     }
 }
 
 #[test]
 fn a_client_that_has_said_all_gets_its_answers() {
-    let server = start();
-    let mut stream = TcpStream::connect(server.port()).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(BEFORE.repeat(3).as_bytes()).unwrap();
-    stream.shutdown(Shutdown::Write).unwrap();
-    let mut answers = String::new();
-    stream.read_to_string(&mut answers).unwrap();
-    assert_eq!(answers.matches("HTTP/1.1 200").count(), 3, "{answers}");
+    for kit in Kit::ALL {
+        let server = start(kit);
+        for target in ["/hello", "/slow?ms=100", "/stream?n=3&ms=100"] {
+            let request = format!("GET {target} HTTP/1.1\r\nhost: a\r\n\r\n");
+            for count in [1, 3] {
+                let mut stream = TcpStream::connect(server.port()).unwrap();
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                stream.write_all(request.repeat(count).as_bytes()).unwrap();
+                stream.shutdown(Shutdown::Write).unwrap();
+                let mut answers = String::new();
+                stream.read_to_string(&mut answers).unwrap();
+                let given = answers.matches("HTTP/1.1 200").count();
+                assert_eq!(given, count, "{kit:?} {target}: {answers}");
+            }
+        }
+    }
 }
 
 #[test]
 fn a_request_that_breaks_off_is_malformed() {
-    let server = start();
-    for part in [
-        "GET /hello HTT",
-        "GET /hello HTTP/1.1\r\nhost: a\r\n",
-        "POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhell",
-        "POST /echo HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n",
-        "POST /echo HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhel",
-    ] {
-        let mut stream = TcpStream::connect(server.port()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.write_all(part.as_bytes()).unwrap();
-        stream.shutdown(Shutdown::Write).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 400 "), "{part}: {answer}");
+    for kit in Kit::ALL {
+        let server = start(kit);
+        for part in [
+            "GET /hello HTT",
+            "GET /hello HTTP/1.1\r\nhost: a\r\n",
+            "POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhell",
+            "POST /echo HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n",
+            "POST /echo HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhel",
+        ] {
+            let mut stream = TcpStream::connect(server.port()).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.write_all(part.as_bytes()).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 400 "), "{part}: {answer}");
+        }
     }
 }
 
 /// Whoever asks for more and more and reads nothing is not listened to any longer.
 #[test]
 fn answers_that_nobody_reads_stop_the_reading() {
-    const MOST: usize = 64 << 20;
-    let server = start();
-    let mut stream = TcpStream::connect(server.port()).unwrap();
-    stream
-        .set_write_timeout(Some(Duration::from_secs(2)))
-        .unwrap();
-    let requests = "GET /big?n=65536 HTTP/1.1\r\nhost: a\r\n\r\n".repeat(1000);
-    let mut sent = 0;
-    while sent < MOST {
-        match stream.write(requests.as_bytes()) {
-            Ok(count) => sent += count,
-            Err(error) => {
-                assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
-                break;
+    for kit in Kit::ALL {
+        const MOST: usize = 64 << 20;
+        let server = start(kit);
+        let mut stream = TcpStream::connect(server.port()).unwrap();
+        stream
+            .set_write_timeout(Some(Duration::from_secs(2)))
+            .unwrap();
+        let requests = "GET /big?n=65536 HTTP/1.1\r\nhost: a\r\n\r\n".repeat(1000);
+        let mut sent = 0;
+        while sent < MOST {
+            match stream.write(requests.as_bytes()) {
+                Ok(count) => sent += count,
+                Err(error) => {
+                    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+                    break;
+                }
             }
         }
+        assert!(sent < MOST, "{sent} bytes of requests were taken");
+        // And it goes on when they are read.
+        let reader = thread::spawn(move || {
+            let mut bytes = vec![0; 1 << 20];
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.read_exact(&mut bytes).map(|()| bytes)
+        });
+        assert!(
+            reader
+                .join()
+                .unwrap()
+                .unwrap()
+                .starts_with(b"HTTP/1.1 200 OK\r\n")
+        );
     }
-    assert!(sent < MOST, "{sent} bytes of requests were taken");
-    // And it goes on when they are read.
-    let reader = thread::spawn(move || {
-        let mut bytes = vec![0; 1 << 20];
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.read_exact(&mut bytes).map(|()| bytes)
-    });
-    assert!(
-        reader
-            .join()
-            .unwrap()
-            .unwrap()
-            .starts_with(b"HTTP/1.1 200 OK\r\n")
-    );
 }

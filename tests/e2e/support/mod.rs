@@ -4,6 +4,7 @@ pub(crate) mod client;
 pub(crate) mod command;
 pub(crate) mod config;
 pub(crate) mod journal;
+pub(crate) mod kit;
 pub(crate) mod load;
 pub(crate) mod os;
 pub(crate) mod plain;

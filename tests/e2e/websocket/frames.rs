@@ -1,5 +1,6 @@
 //! Frames, byte for byte, and what comes back.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::wire::{
@@ -7,7 +8,7 @@ use super::wire::{
     frame,
 };
 use crate::support::eventually;
-use crate::support::server::Setup;
+use crate::support::kit::Kit;
 
 /// Section of RFC 6455 and what is sent; what comes back before the Close frame; its code.
 type Case = (&'static str, Vec<Vec<u8>>, Vec<Frame>, u16);
@@ -384,9 +385,14 @@ fn wrong(
 
 #[test]
 fn every_frame_gets_what_it_deserves_however_its_bytes_arrive() {
-    let server = Setup::new().start();
+    let errors = Kit::each(&Kit::WITH_WEBSOCKET, send_all).concat();
+    assert!(errors.is_empty(), "\n{errors}");
+}
+
+fn send_all(kit: Kit) -> String {
+    let server = kit.setup().start();
     let mut random = fastrand::Rng::with_seed(1);
-    let mut errors = Vec::new();
+    let mut errors = String::new();
     for case in cases() {
         let bytes = case.1.concat();
         let mut ways: Vec<Box<dyn FnMut() -> usize>> = vec![Box::new(|| usize::MAX)];
@@ -398,91 +404,101 @@ fn every_frame_gets_what_it_deserves_however_its_bytes_arrive() {
         }
         for mut way in ways {
             let mut wire = Wire::open(&server, "/ws/echo");
-            errors.extend(wrong(&mut wire, &bytes, &mut way, &case));
+            if let Some(error) = wrong(&mut wire, &bytes, &mut way, &case) {
+                writeln!(errors, "{kit:?}: {error}").unwrap();
+            }
         }
     }
-    assert!(errors.is_empty(), "{}", errors.join("\n"));
     eventually("no connection is left", || {
         (server.connections() == 0).then_some(())
     });
+    errors
 }
 
 #[test]
 fn a_message_may_be_so_long_and_no_longer_whole_or_in_fragments() {
-    let server = Setup::new().set("websocket.max_message", "10KiB").start();
-    let whole = |length: usize| vec![frame(BINARY, &vec![0; length]), bye()];
-    let halves = |length: usize| {
-        let half = vec![0; length / 2];
-        vec![
-            frame(BINARY_BEGINS, &half),
-            frame(PING, b""),
-            frame(ENDS, &half),
-            bye(),
-        ]
-    };
-    for (frames, code) in [
-        (whole(10_240), 1000),
-        (whole(10_241), 1009),
-        (halves(10_240), 1000),
-        (halves(10_242), 1009),
-        ([whole(10_240), whole(10_240)].concat(), 1000),
-    ] {
+    for kit in Kit::WITH_WEBSOCKET {
+        let server = kit.setup().set("websocket.max_message", "10KiB").start();
+        let whole = |length: usize| vec![frame(BINARY, &vec![0; length]), bye()];
+        let halves = |length: usize| {
+            let half = vec![0; length / 2];
+            vec![
+                frame(BINARY_BEGINS, &half),
+                frame(PING, b""),
+                frame(ENDS, &half),
+                bye(),
+            ]
+        };
+        for (frames, code) in [
+            (whole(10_240), 1000),
+            (whole(10_241), 1009),
+            (halves(10_240), 1000),
+            (halves(10_242), 1009),
+            ([whole(10_240), whole(10_240)].concat(), 1000),
+        ] {
+            let mut wire = Wire::open(&server, "/ws/echo");
+            wire.send(&frames.concat());
+            assert_eq!(wire.until_close(), code);
+        }
         let mut wire = Wire::open(&server, "/ws/echo");
-        wire.send(&frames.concat());
-        assert_eq!(wire.until_close(), code);
+        let header = [&[0x82, 0xff][..], &70_000_u64.to_be_bytes(), &[0; 4]].concat();
+        wire.send(&header);
+        assert_eq!(wire.until_close(), 1009, "its header is enough");
+        wire.assert_ends();
     }
-    let mut wire = Wire::open(&server, "/ws/echo");
-    let header = [&[0x82, 0xff][..], &70_000_u64.to_be_bytes(), &[0; 4]].concat();
-    wire.send(&header);
-    assert_eq!(wire.until_close(), 1009, "its header is enough");
-    wire.assert_ends();
 }
 
 #[test]
 fn a_client_that_takes_nothing_is_cut_off() {
-    let server = Setup::new().set("http.write_timeout", "300ms").start();
-    let mark = server.log.mark();
-    let _deaf = Wire::open(&server, "/ws/big?n=60000000");
-    let mut idle = Wire::open(&server, "/ws/echo");
-    eventually("only the idle one is left", || {
-        (server.connections() == 1).then_some(())
-    });
-    assert_eq!(server.count_log(mark, "panic"), 0);
-    idle.send(&frame(TEXT, b"still there"));
-    assert_eq!(idle.next().unwrap(), Some(Frame::new(TEXT, b"still there")));
+    for kit in Kit::WITH_WEBSOCKET {
+        let server = kit.setup().set("http.write_timeout", "300ms").start();
+        let mark = server.log.mark();
+        let _deaf = Wire::open(&server, "/ws/big?n=60000000");
+        let mut idle = Wire::open(&server, "/ws/echo");
+        eventually("only the idle one is left", || {
+            (server.connections() == 1).then_some(())
+        });
+        assert_eq!(server.count_log(mark, "panic"), 0);
+        idle.send(&frame(TEXT, b"still there"));
+        assert_eq!(idle.next().unwrap(), Some(Frame::new(TEXT, b"still there")));
+    }
 }
 
 #[test]
 fn a_client_that_breaks_the_rules_is_told_although_it_sends_on() {
-    let server = Setup::new().start();
-    let mut wire = Wire::open(&server, "/ws/echo");
-    wire.wait_at_most(Duration::from_secs(5));
-    wire.send(&[frame(0x83, b""), vec![0; 200_000]].concat());
-    assert_eq!(wire.until_close(), 1002);
+    for kit in Kit::WITH_WEBSOCKET {
+        let server = kit.setup().start();
+        let mut wire = Wire::open(&server, "/ws/echo");
+        wire.wait_at_most(Duration::from_secs(5));
+        wire.send(&[frame(0x83, b""), vec![0; 200_000]].concat());
+        assert_eq!(wire.until_close(), 1002);
+    }
 }
 
 #[test]
 fn the_demo_says_what_it_was_asked_on_its_websockets() {
-    let server = Setup::new().start();
-    let mut wire = Wire::open(&server, "/ws/close?code=4001&reason=enough");
-    let frame = wire.next().unwrap().unwrap();
-    assert_eq!(
-        frame,
-        Frame::new(CLOSE, &[&4001_u16.to_be_bytes()[..], b"enough"].concat())
-    );
-    wire.send(&close(4001));
-    wire.assert_ends();
-    let mut wire = Wire::open(&server, "/ws/headers?a=b");
-    let text = String::from_utf8(wire.next().unwrap().unwrap().payload).unwrap();
-    assert!(
-        text.contains("\"sec-websocket-version\":\"13\"") && text.contains("a=b"),
-        "{text}"
-    );
-    let mut wire = Wire::open(&server, "/ws/big?n=100000");
-    assert_eq!(wire.next().unwrap().unwrap().payload.len(), 100_000);
-    let mut wire = Wire::open(&server, "/ws/events?ms=1");
-    for number in 1..20 {
-        let expected = Frame::new(TEXT, number.to_string().as_bytes());
-        assert_eq!(wire.next().unwrap(), Some(expected));
+    for kit in Kit::WITH_WEBSOCKET {
+        let server = kit.setup().start();
+        let mut wire = Wire::open(&server, "/ws/close?code=4001&reason=enough");
+        let frame = wire.next().unwrap().unwrap();
+        assert_eq!(
+            frame,
+            Frame::new(CLOSE, &[&4001_u16.to_be_bytes()[..], b"enough"].concat())
+        );
+        wire.send(&close(4001));
+        wire.assert_ends();
+        let mut wire = Wire::open(&server, "/ws/headers?a=b");
+        let text = String::from_utf8(wire.next().unwrap().unwrap().payload).unwrap();
+        assert!(
+            text.contains("\"sec-websocket-version\":\"13\"") && text.contains("a=b"),
+            "{text}"
+        );
+        let mut wire = Wire::open(&server, "/ws/big?n=100000");
+        assert_eq!(wire.next().unwrap().unwrap().payload.len(), 100_000);
+        let mut wire = Wire::open(&server, "/ws/events?ms=1");
+        for number in 1..20 {
+            let expected = Frame::new(TEXT, number.to_string().as_bytes());
+            assert_eq!(wire.next().unwrap(), Some(expected));
+        }
     }
 }

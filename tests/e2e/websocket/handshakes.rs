@@ -1,7 +1,7 @@
 //! Opening handshakes, byte for byte, and their answers.
 
 use super::wire::{BINARY, Frame, TEXT, Wire, close, frame, handshake};
-use crate::support::server::Setup;
+use crate::support::kit::Kit;
 
 type Case = (&'static str, &'static [(&'static str, &'static str)], u16);
 
@@ -181,107 +181,121 @@ fn status(head: &str) -> u16 {
 
 #[test]
 fn every_handshake_gets_its_status() {
-    let server = Setup::new().start();
-    let mut wrong = Vec::new();
-    for (what, changes, expected) in CASES {
-        let mut wire = Wire::connect(&server);
-        wire.send(&handshake("/ws/echo", changes));
-        let head = wire.head();
-        if status(&head) != *expected {
-            wrong.push(format!("{what}: {expected}, but {head}"));
+    for kit in Kit::WITH_WEBSOCKET {
+        let server = kit.setup().start();
+        let mut wrong = Vec::new();
+        for (what, changes, expected) in CASES {
+            let mut wire = Wire::connect(&server);
+            wire.send(&handshake("/ws/echo", changes));
+            let head = wire.head();
+            if status(&head) != *expected {
+                wrong.push(format!("{kit:?}: {what}: {expected}, but {head}"));
+            }
         }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
 fn the_method_and_the_version_of_http_are_those_of_a_handshake() {
-    let server = Setup::new().start();
-    let good = String::from_utf8(handshake("/ws/echo", &[])).unwrap();
-    for (begin, expected) in [
-        ("GET /ws/echo HTTP/1.0", 400),
-        ("POST /ws/echo HTTP/1.1", 400),
-        ("HEAD /ws/echo HTTP/1.1", 400),
-        ("OPTIONS /ws/echo HTTP/1.1", 400),
-    ] {
-        let mut wire = Wire::connect(&server);
-        wire.send(good.replace("GET /ws/echo HTTP/1.1", begin).as_bytes());
-        assert_eq!(status(&wire.head()), expected, "{begin}");
+    for kit in Kit::WITH_WEBSOCKET {
+        let server = kit.setup().start();
+        let good = String::from_utf8(handshake("/ws/echo", &[])).unwrap();
+        for (begin, expected) in [
+            ("GET /ws/echo HTTP/1.0", 400),
+            ("POST /ws/echo HTTP/1.1", 400),
+            ("HEAD /ws/echo HTTP/1.1", 400),
+            ("OPTIONS /ws/echo HTTP/1.1", 400),
+        ] {
+            let mut wire = Wire::connect(&server);
+            wire.send(good.replace("GET /ws/echo HTTP/1.1", begin).as_bytes());
+            assert_eq!(status(&wire.head()), expected, "{begin}");
+        }
     }
 }
 
 #[test]
 fn the_answer_is_that_of_rfc_6455() {
-    let server = Setup::new().start();
-    let (_, head) = Wire::open_with(
-        &server,
-        "/ws/echo",
-        &[("Sec-WebSocket-Protocol", "chat, b")],
-    );
-    let lines: Vec<_> = head.lines().map(str::to_lowercase).collect();
-    for line in [
-        "upgrade: websocket",
-        "connection: upgrade",
-        "sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=",
-        "sec-websocket-protocol: chat",
-    ] {
-        assert!(lines.iter().any(|each| each == line), "{line}: {head}");
+    for kit in Kit::WITH_WEBSOCKET {
+        let server = kit.setup().start();
+        let (_, head) = Wire::open_with(
+            &server,
+            "/ws/echo",
+            &[("Sec-WebSocket-Protocol", "chat, b")],
+        );
+        let lines: Vec<_> = head.lines().map(str::to_lowercase).collect();
+        for line in [
+            "upgrade: websocket",
+            "connection: upgrade",
+            "sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=",
+            "sec-websocket-protocol: chat",
+        ] {
+            assert!(lines.iter().any(|each| each == line), "{line}: {head}");
+        }
+        assert!(!head.contains("extensions"), "{head}");
+        let (_, head) = Wire::open_with(&server, "/ws/echo", &[]);
+        assert!(!head.contains("protocol"), "{head}");
     }
-    assert!(!head.contains("extensions"), "{head}");
-    let (_, head) = Wire::open_with(&server, "/ws/echo", &[]);
-    assert!(!head.contains("protocol"), "{head}");
 }
 
 #[test]
 fn a_client_of_another_version_learns_which_one_is_spoken() {
-    let server = Setup::new().start();
-    let mut wire = Wire::connect(&server);
-    wire.send(&handshake("/ws/echo", &[("Sec-WebSocket-Version", "7")]));
-    let head = wire.head().to_lowercase();
-    for line in [
-        "sec-websocket-version: 13\r\n",
-        "upgrade: websocket\r\n",
-        "connection: close, upgrade\r\n",
-    ] {
-        assert!(head.contains(line), "{line}: {head}");
+    for kit in Kit::WITH_WEBSOCKET {
+        let server = kit.setup().start();
+        let mut wire = Wire::connect(&server);
+        wire.send(&handshake("/ws/echo", &[("Sec-WebSocket-Version", "7")]));
+        let head = wire.head().to_lowercase();
+        for line in [
+            "sec-websocket-version: 13\r\n",
+            "upgrade: websocket\r\n",
+            "connection: close, upgrade\r\n",
+        ] {
+            assert!(head.contains(line), "{line}: {head}");
+        }
     }
 }
 
 #[test]
 fn an_answer_that_opens_nothing_leaves_the_connection_as_it_was() {
-    let server = Setup::new().start();
-    let mut wire = Wire::connect(&server);
-    wire.send(&handshake("/status/403", &[]));
-    assert_eq!(status(&wire.head()), 403);
-    let mut wire = Wire::connect(&server);
-    wire.send(&handshake("/status/204", &[]));
-    assert_eq!(status(&wire.head()), 204);
-    wire.send(&handshake("/ws/echo", &[]));
-    assert_eq!(status(&wire.head()), 101);
-    wire.send(&frame(TEXT, b"hello"));
-    assert_eq!(wire.next().unwrap(), Some(Frame::new(TEXT, b"hello")));
+    for kit in Kit::WITH_WEBSOCKET {
+        let server = kit.setup().start();
+        let mut wire = Wire::connect(&server);
+        wire.send(&handshake("/status/403", &[]));
+        assert_eq!(status(&wire.head()), 403);
+        let mut wire = Wire::connect(&server);
+        wire.send(&handshake("/status/204", &[]));
+        assert_eq!(status(&wire.head()), 204);
+        wire.send(&handshake("/ws/echo", &[]));
+        assert_eq!(status(&wire.head()), 101);
+        wire.send(&frame(TEXT, b"hello"));
+        assert_eq!(wire.next().unwrap(), Some(Frame::new(TEXT, b"hello")));
+    }
 }
 
 #[test]
 fn a_route_that_speaks_websocket_says_so_to_others() {
-    let server = Setup::new().start();
-    let mut wire = Wire::connect(&server);
-    wire.send(b"GET /ws/echo HTTP/1.1\r\nHost: a\r\n\r\n");
-    let head = wire.head();
-    assert_eq!(status(&head), 426, "{head}");
+    for kit in Kit::WITH_WEBSOCKET {
+        let server = kit.setup().start();
+        let mut wire = Wire::connect(&server);
+        wire.send(b"GET /ws/echo HTTP/1.1\r\nHost: a\r\n\r\n");
+        let head = wire.head();
+        assert_eq!(status(&head), 426, "{head}");
+    }
 }
 
 #[test]
 fn a_websocket_may_be_asked_for_by_http_1_after_other_requests() {
-    let server = Setup::new().start();
-    let mut wire = Wire::connect(&server);
-    wire.send(b"GET /status/204 HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert_eq!(status(&wire.head()), 204);
-    wire.send(&handshake("/ws/echo", &[]));
-    assert_eq!(status(&wire.head()), 101);
-    wire.send(&frame(BINARY, b"\xff"));
-    assert_eq!(wire.next().unwrap(), Some(Frame::new(BINARY, b"\xff")));
-    wire.send(&close(1000));
-    assert_eq!(wire.until_close(), 1000);
-    wire.assert_ends();
+    for kit in Kit::WITH_WEBSOCKET {
+        let server = kit.setup().start();
+        let mut wire = Wire::connect(&server);
+        wire.send(b"GET /status/204 HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(status(&wire.head()), 204);
+        wire.send(&handshake("/ws/echo", &[]));
+        assert_eq!(status(&wire.head()), 101);
+        wire.send(&frame(BINARY, b"\xff"));
+        assert_eq!(wire.next().unwrap(), Some(Frame::new(BINARY, b"\xff")));
+        wire.send(&close(1000));
+        assert_eq!(wire.until_close(), 1000);
+        wire.assert_ends();
+    }
 }

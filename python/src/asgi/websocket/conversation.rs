@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use destrier::{InProgress, RequestId, Subprotocols};
+use destrier::{InHand, InProgress, RequestId, Subprotocols};
 use http::request;
 
 use super::super::Shared;
@@ -21,6 +21,8 @@ pub(in super::super) struct Conversation {
     id: Option<RequestId>,
     inner: Mutex<Inner>,
     waiters: Waiters,
+    /// What the server knows of messages that the application may still answer.
+    in_hand: InHand,
 }
 
 #[derive(Debug)]
@@ -51,7 +53,17 @@ impl Conversation {
                 client: None,
             }),
             waiters: Waiters::default(),
+            in_hand: InHand::default(),
         }
+    }
+
+    pub(super) fn in_hand(&self) -> &InHand {
+        &self.in_hand
+    }
+
+    /// Whether the application may still answer a message.
+    pub(super) fn has_in_hand(&self) -> bool {
+        self.inner().state.is_in_hand()
     }
 
     pub(super) fn id(&self) -> Option<RequestId> {
@@ -155,7 +167,8 @@ impl Conversation {
         let had_room = inner.state.has_room();
         let received = inner.state.receive();
         inner.is_awaited |= received.is_none();
-        let client = inner.client.take_if(|_| !had_room);
+        let is_news = !had_room || (received.is_none() && self.in_hand.is_awaited());
+        let client = inner.client.take_if(|_| is_news);
         drop(inner);
         if let Some(client) = client {
             self.shared.resume(client);

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use destrier::BoxError;
 use http::header::{
-    CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
-    UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL, UPGRADE,
 };
 use http::{Response, StatusCode, request};
 use hyper::upgrade::OnUpgrade;
@@ -42,7 +42,9 @@ pub(super) async fn open(
     );
     match answer.await {
         Answer::Accept(accept) => {
-            let response = accepted(accept, key.as_ref())?;
+            let mut response = accepted(accept, key.as_ref())?;
+            let in_hand = conversation.in_hand().clone();
+            response.extensions_mut().insert(in_hand);
             drop(tokio::spawn(talk::talk(upgrade, Arc::clone(&conversation))));
             Ok(response)
         }
@@ -59,6 +61,8 @@ fn accepted(
     let mut response = head.with(AnswerBody::Whole(Bytes::new()));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
+    // RFC 9110 section 8.6.
+    headers.remove(CONTENT_LENGTH);
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     let key = derive_accept_key(key.map_or(&[], HeaderValue::as_bytes));

@@ -91,6 +91,8 @@ pub(super) struct State {
     answer: Option<Answer>,
     arrived: Traffic,
     leaving: Traffic,
+    /// There is a message that the application has not dealt with: it has not asked for the next one.
+    is_in_hand: bool,
     /// How it ended: the code, and a reason.
     end: Option<(u16, String)>,
 }
@@ -124,6 +126,7 @@ impl State {
             answer: None,
             arrived: Traffic::default(),
             leaving: Traffic::default(),
+            is_in_hand: false,
             end: None,
         }
     }
@@ -136,6 +139,7 @@ impl State {
         if let Some(frame) = self.arrived.pop() {
             return Some(Received::Frame(frame));
         }
+        self.is_in_hand = false;
         let (code, reason) = self.end.clone()?;
         Some(Received::Frame(Frame::Close(code, reason)))
     }
@@ -282,6 +286,11 @@ impl State {
         matches!(self.phase, Phase::Closed) && self.leaving.frames.is_empty()
     }
 
+    /// Whether the application may still answer a message.
+    pub(super) fn is_in_hand(&self) -> bool {
+        self.is_in_hand && !matches!(self.phase, Phase::Closed)
+    }
+
     /// Whether more of the client is to be read.
     pub(super) fn has_room(&self) -> bool {
         !self.arrived.is_full()
@@ -293,7 +302,10 @@ impl State {
             Frame::Close(code, reason) => {
                 self.end.get_or_insert((code, reason));
             }
-            Frame::Text(_) | Frame::Binary(_) => self.arrived.push(frame),
+            Frame::Text(_) | Frame::Binary(_) => {
+                self.is_in_hand = true;
+                self.arrived.push(frame);
+            }
         }
     }
 

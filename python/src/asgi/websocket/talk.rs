@@ -45,9 +45,14 @@ fn poll_talk(
 ) -> Poll<Result<(), Error>> {
     loop {
         let mut has_moved = false;
-        while socket.as_mut().poll_ready(context)?.is_ready()
-            && let Some(frame) = conversation.next_leaving(context)
-        {
+        // Before it is looked for answers: those to what it had in hand are there when it has nothing.
+        let has_in_hand = conversation.has_in_hand();
+        let mut is_sent = false;
+        while socket.as_mut().poll_ready(context)?.is_ready() {
+            let Some(frame) = conversation.next_leaving(context) else {
+                is_sent = true;
+                break;
+            };
             match socket.as_mut().start_send(message_of(frame)) {
                 // After its Close frame nothing is sent, and the client is still heard.
                 Err(Error::ConnectionClosed | Error::Protocol(_)) | Ok(()) => {}
@@ -62,10 +67,13 @@ fn poll_talk(
                 Poll::Pending => Poll::Pending,
             };
         }
+        let in_hand = conversation.in_hand();
+        in_hand.set(has_in_hand || !is_sent || flushed.is_pending());
         if conversation.has_room(context) {
             match socket.as_mut().poll_next(context)? {
                 Poll::Ready(Some(message)) => {
                     if let Some(frame) = frame_of(message) {
+                        in_hand.set(true);
                         conversation.arrive(frame);
                     }
                     has_moved = true;
@@ -74,7 +82,9 @@ fn poll_talk(
                 Poll::Pending => {}
             }
         }
-        if !has_moved {
+        // It may have dealt with everything since it was looked, and not have known that somebody waits for that.
+        let is_news = has_in_hand && in_hand.is_awaited() && !conversation.has_in_hand();
+        if !has_moved && !is_news {
             return Poll::Pending;
         }
     }
