@@ -168,7 +168,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
     ),
     // `admin`: what it answers monitoring with. `auth`: whether what was fetched can be used, by the code that the workers use it with. `channel`: orders. `config`: what is
     // fetched. `log_writer`, `logging`: its log. `master`: the types of its status, in which certificates that end are seen; nothing of it is called. `master_end`: where orders come from. `sys`: identity, the clock, sealed files. `tokens`: the deny list in their
-    // database. It serves nobody, so it knows neither `http` nor `app`, and what becomes of what it fetches is the master's and the workers' affair.
+    // database. No request of a client comes to it, so it knows neither `http` nor `app`, and what becomes of what it fetches is the master's and the workers' affair.
     (
         "agent",
         &[

@@ -1,14 +1,14 @@
 //! An application that has no room for a request says so.
 
+use std::fmt;
+
 /// An error of an application that was not called, for it has no thread to spare: the client gets 503 with `Retry-After`, and may
 /// come again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overloaded {
     /// As many wait as may.
-    #[error("the queue is full: `http.queue`, `app.threads`")]
     QueueFull,
     /// It waited as long as it may.
-    #[error("no thread was free in time: `http.max_queue_wait`, `app.threads`")]
     WaitedTooLong,
 }
 
@@ -23,3 +23,11 @@ impl Overloaded {
         }
     }
 }
+
+impl fmt::Display for Overloaded {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.reason())
+    }
+}
+
+impl std::error::Error for Overloaded {}

@@ -1,10 +1,10 @@
 //! The application is called: its answer, or what is said in its place.
 
-use std::future::{Future as _, poll_fn};
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -40,6 +40,17 @@ enum Failure {
     Body(Fault),
 }
 
+/// Polls code of the application; none where it panics, of which the panic hook has logged what and where.
+pub(super) fn poll_app<F: Future>(
+    future: Pin<&mut F>,
+    context: &mut Context<'_>,
+) -> Poll<Option<F::Output>> {
+    match catch_unwind(AssertUnwindSafe(|| future.poll(context))) {
+        Ok(polled) => polled.map(Some),
+        Err(_panic) => Poll::Ready(None),
+    }
+}
+
 impl<S: AppService> Pipeline<S> {
     /// The application's answer; or ours, when it failed. A panic costs the request that caused it and no other.
     pub(super) async fn call(
@@ -64,12 +75,8 @@ impl<S: AppService> Pipeline<S> {
         let outcome = {
             let mut answering = pin!(Executed::new(answering, track));
             let caught = poll_fn(|context| {
-                let polled =
-                    match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(context))) {
-                        Ok(polled) => polled.map(Ok),
-                        // The panic hook has logged what and where.
-                        Err(_panic) => Poll::Ready(Err(Failure::Panic)),
-                    };
+                let polled = poll_app(answering.as_mut(), context);
+                let polled = polled.map(|answer| answer.ok_or(Failure::Panic));
                 // What the application makes of half a body is no answer to the request.
                 match called.body_end.fault() {
                     Some(fault) => Poll::Ready(Err(Failure::Body(fault))),

@@ -65,18 +65,12 @@ impl Places {
 
     /// A place, and how long it was waited for.
     async fn take(&self, client: &Activity) -> Result<(Place, Duration), Overload> {
-        let Some(free) = self.free else {
-            return Ok((Place { _permit: None }, Duration::ZERO));
-        };
         // None is free while somebody waits: those who wait get it first.
-        if let Ok(permit) = free.try_acquire() {
-            let place = Place {
-                _permit: Some(permit),
-            };
+        if let Some(place) = self.free() {
             return Ok((place, Duration::ZERO));
         }
         // Boxed: the memory of every connection would else have room for it.
-        Box::pin(self.wait(free, client)).await
+        Box::pin(self.wait(client)).await
     }
 
     /// A place, where one is free.
@@ -88,18 +82,15 @@ impl Places {
         Some(Place { _permit: permit })
     }
 
-    async fn wait(
-        &self,
-        free: &'static Semaphore,
-        client: &Activity,
-    ) -> Result<(Place, Duration), Overload> {
+    async fn wait(&self, client: &Activity) -> Result<(Place, Duration), Overload> {
         // Until it is dropped, as it also is where its client goes away.
         let queued = self.seat.queue(self.settings.queue);
         let Some(_queued) = queued else {
             return Err(Overload::QueueFull);
         };
         let since = clock::monotonic();
-        let waiting = tokio::time::timeout(self.settings.max_queue_wait, free.acquire());
+        let free = async { self.free?.acquire().await.ok() };
+        let waiting = tokio::time::timeout(self.settings.max_queue_wait, free);
         let Ok(permit) = waiting.await else {
             return Err(Overload::WaitedTooLong);
         };
@@ -107,9 +98,7 @@ impl Places {
         if client.peer_has_left() {
             return Err(Overload::ClientHasLeft);
         }
-        let place = Place {
-            _permit: permit.ok(),
-        };
+        let place = Place { _permit: permit };
         Ok((place, clock::monotonic().saturating_sub(since)))
     }
 }

@@ -1,10 +1,8 @@
 //! The probe: a request of the server's own to the application, which shows whether it can answer. It goes neither through the rules nor
 //! through the limits of clients, and is counted nowhere.
 
-use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::time::Duration;
 
 use http::header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT};
@@ -13,6 +11,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body::Body;
 
 use super::Pipeline;
+use super::call::poll_app;
 use super::places::is_lasting;
 use crate::app::{AppService, BoxError, Client, Overloaded, RequestBody};
 use crate::config;
@@ -79,15 +78,16 @@ impl<S: AppService> Pipeline<S> {
         let id = RequestId::new(getrandom::u64().unwrap_or_default(), 0);
         extensions.insert(id);
         extensions.insert(Client::at(None, false));
-        let asking = without_panic(async {
+        let mut asking = pin!(async {
             let mut app = self.app.clone();
             poll_fn(|context| app.poll_ready(context))
                 .await
                 .map_err(Into::into)?;
             read(app.call(request).await.map_err(Into::into)?).await
         });
+        let asked = poll_fn(|context| poll_app(asking.as_mut(), context));
         let answer: Result<Answer, BoxError> =
-            match tokio::time::timeout(probe.timeout, asking).await {
+            match tokio::time::timeout(probe.timeout, asked).await {
                 Err(_) => {
                     let timeout = humantime::format_duration(probe.timeout);
                     return probe.bad(&format!("no answer within {timeout}"));
@@ -159,29 +159,12 @@ fn is_plain(fields: &HeaderMap) -> bool {
 /// The start of a text on one line.
 fn told(text: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(text);
-    let words: Vec<&str> = text
+    let words = text
         .split(|character: char| character.is_whitespace() || character.is_control())
-        .collect();
-    let line = words
-        .into_iter()
-        .filter(|word| !word.is_empty())
-        .collect::<Vec<_>>()
-        .join(" ");
+        .filter(|word| !word.is_empty());
+    let line = words.collect::<Vec<_>>().join(" ");
     let start = line.get(..line.floor_char_boundary(SAID_MAX))?;
     (!start.is_empty()).then(|| start.to_owned())
-}
-
-/// What `asking` comes to; none where it panics, which the panic hook has told.
-async fn without_panic<T>(asking: impl Future<Output = T>) -> Option<T> {
-    let mut asking = pin!(asking);
-    poll_fn(|context| {
-        let poll = || Pin::as_mut(&mut asking).poll(context);
-        match catch_unwind(AssertUnwindSafe(poll)) {
-            Ok(polled) => polled.map(Some),
-            Err(_panic) => Poll::Ready(None),
-        }
-    })
-    .await
 }
 
 #[cfg(test)]

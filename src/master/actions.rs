@@ -13,7 +13,7 @@ use super::crew::Hand;
 use super::ledger::{ReloadEnd, WorkerEnd};
 use super::listeners::SlotEnd;
 use super::{Assignment, Master, Pinned, Purpose, ReloadOutcome};
-use crate::channel::{ToWorker, Trouble};
+use crate::channel::ToWorker;
 use crate::config::Bind;
 use crate::logging;
 use crate::supervisor::{
@@ -66,12 +66,10 @@ impl Master {
                 self.systemd
                     .notifier
                     .send("STATUS=Degraded: workers keep dying");
-                self.note_trouble(Trouble::WorkersKeepDying, &reason);
             }
             Action::Recovered => {
                 tracing::info!("recovered: workers stopped dying");
                 self.deaths.end_of_silence();
-                self.note_end_of_trouble(Trouble::WorkersKeepDying);
                 // The end of a reload says so by itself; before that, systemd would take it for the end.
                 if !self.supervisor.is_reloading() && !self.supervisor.is_stopping() {
                     self.tell_systemd_that_it_serves();
@@ -125,7 +123,6 @@ impl Master {
                 self.close_unused_listeners();
                 self.close_unused_admin();
                 self.ledger.reload_ended(ReloadEnd::Refused);
-                self.note_reload_end(ReloadEnd::Refused, &reason);
                 self.note_reload(Err(reason.clone()));
                 Event::Refused(reason)
             }
@@ -349,7 +346,6 @@ impl Master {
         self.ledger.serving_since = self.now();
         if generation > Generation(1) {
             self.ledger.reload_ended(ReloadEnd::Committed);
-            self.note_reload_end(ReloadEnd::Committed, "");
             self.note_reload(self.if_loaded(generation));
         }
         self.tell_systemd_that_it_serves();
@@ -362,7 +358,6 @@ impl Master {
             "rolled back: this generation is given up, the one before it serves on"
         );
         self.ledger.reload_ended(ReloadEnd::RolledBack);
-        self.note_reload_end(ReloadEnd::RolledBack, &reason);
         self.note_reload(Err(reason));
     }
 

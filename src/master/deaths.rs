@@ -7,10 +7,8 @@ use std::time::Duration;
 use super::Master;
 use super::crew::Hand;
 use super::death_report::{DeathReport, DeathStatus, KeptDeath, OutOfMemory, kill_word};
-use super::happenings;
 use super::ledger::WorkerEnd;
 use super::suspects::{Named, Suspects};
-use super::timeline::News;
 use crate::scoreboard::Blocked;
 use crate::supervisor::{KillReason, Now, WorkerId};
 use crate::sys::clock;
@@ -138,9 +136,8 @@ impl Master {
         } else {
             let end = WorkerEnd::of_death(&report, self.was_ready(id));
             self.ledger.worker_ended(end);
-            self.tell_of(happenings::death(&report, end, &words));
             self.tell_death(&report, &words);
-            self.happened(News::death(&report, end, &words));
+            self.note_death(&report, end, &words);
             if !self.supervisor.is_degraded() {
                 tell_last_words(&hand, &report);
             }

@@ -84,6 +84,15 @@ impl WorkerEnd {
         Self::Told,
     ];
 
+    /// Whether a worker that shall be replaced for what was `before` shall be for this from now on. A probe may pass again, so what
+    /// stays takes its place; else the first reason is the reason.
+    pub(super) fn outweighs(self, before: Option<Self>) -> bool {
+        match before {
+            None => true,
+            Some(before) => before == Self::Probe && self != Self::Probe,
+        }
+    }
+
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Signal => "signal",
@@ -181,4 +190,18 @@ fn counted<T: Ord + Copy, const N: usize>(
 ) -> BTreeMap<String, u64> {
     let count = |it| counts.get(&it).copied().unwrap_or(0);
     all.map(|it| (word(it).to_owned(), count(it))).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_reason_to_replace_a_worker_counts_but_a_probe_that_may_pass_again() {
+        assert!(WorkerEnd::Probe.outweighs(None));
+        assert!(!WorkerEnd::Probe.outweighs(Some(WorkerEnd::Probe)));
+        assert!(!WorkerEnd::Probe.outweighs(Some(WorkerEnd::Recycle)));
+        assert!(WorkerEnd::Recycle.outweighs(Some(WorkerEnd::Probe)));
+        assert!(!WorkerEnd::Memory.outweighs(Some(WorkerEnd::Recycle)));
+    }
 }

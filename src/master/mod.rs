@@ -20,6 +20,7 @@ mod heirs;
 mod ledger;
 mod listeners;
 mod memory;
+mod news;
 mod plan;
 mod rounds;
 mod slot_sockets;

@@ -168,9 +168,7 @@ impl Master {
             }
             Judgement::TooMuch => {
                 self.tell_of_memory(id);
-                if let Some(hand) = self.crew.get_mut(id) {
-                    hand.replaced_for.get_or_insert(WorkerEnd::Memory);
-                }
+                self.note_reason(id, "max_memory", WorkerEnd::Memory);
                 self.feed(Event::ReplacementWanted(id));
             }
         }

@@ -1,5 +1,4 @@
-//! What has happened, for whoever looks later: the last events with their reasons, in a bounded ring that an upgrade hands on. Whoever
-//! watches through the agent is told at once.
+//! What has happened (`news`), for whoever looks later: the last events with their reasons, in a bounded ring that an upgrade hands on.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,12 +6,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Master;
-use super::death_report::{DeathReport, kill_word};
-use super::ledger::WorkerEnd;
 use crate::logging;
-use crate::supervisor::{Action, Event, Generation, WorkerId};
-use crate::sys::clock;
+use crate::supervisor::Generation;
 
 /// Events that are kept: the older ones are in the log.
 const EVENTS_MAX: usize = 100;
@@ -77,16 +72,17 @@ impl Kind {
 
 /// An event that is about to be noted.
 #[derive(Debug, Clone)]
-pub(super) struct News {
-    kind: Kind,
-    reason: Option<&'static str>,
-    worker: Option<(u64, u16)>,
-    generation: Option<Generation>,
-    message: String,
+pub(super) struct Entry {
+    pub(super) kind: Kind,
+    pub(super) reason: Option<&'static str>,
+    /// With its slot.
+    pub(super) worker: Option<(u64, u16)>,
+    pub(super) generation: Option<Generation>,
+    pub(super) message: String,
 }
 
-impl News {
-    fn new(kind: Kind, message: impl Into<String>) -> Self {
+impl Entry {
+    pub(super) fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self {
             kind,
             reason: None,
@@ -96,52 +92,19 @@ impl News {
         }
     }
 
-    fn because(self, reason: &'static str) -> Self {
+    pub(super) fn because(self, reason: &'static str) -> Self {
         let reason = Some(reason);
         Self { reason, ..self }
     }
 
-    fn of(self, generation: Generation) -> Self {
+    pub(super) fn of(self, generation: Generation) -> Self {
         let generation = Some(generation);
         Self { generation, ..self }
     }
 
-    /// A worker ended, and not as it was told to; `words` say how.
-    pub(super) fn death(report: &DeathReport, end: WorkerEnd, words: &str) -> Self {
-        let killed = report.killed.map(kill_word);
-        let killed = killed.map(|reason| format!(", by the master for {reason}"));
-        let culprit = report.culprit();
-        let executing =
-            culprit.map(|request| format!(", executing {} {}", request.method, request.path));
-        let others = report
-            .seat
-            .in_flight
-            .saturating_sub(u64::from(culprit.is_some()));
-        let in_flight = (others > 0).then(|| format!(", {others} in flight"));
-        let parts = [killed, executing, in_flight].into_iter().flatten();
-        let message = parts.fold(words.to_owned(), |message, part| message + &part);
-        Self {
-            worker: Some((report.worker, report.slot)),
-            ..Self::new(Kind::WorkerDied, message)
-                .because(end.word())
-                .of(Generation(report.generation))
-        }
-    }
-
-    /// A worker shall be replaced, for this reason.
-    pub(super) fn replacement(
-        worker: u64,
-        slot: u16,
-        generation: Generation,
-        end: WorkerEnd,
-        reason: &str,
-    ) -> Self {
-        Self {
-            worker: Some((worker, slot)),
-            ..Self::new(Kind::WorkerReplaced, reason)
-                .because(end.word())
-                .of(generation)
-        }
+    pub(super) fn to(self, worker: u64, slot: u16) -> Self {
+        let worker = Some((worker, slot));
+        Self { worker, ..self }
     }
 }
 
@@ -155,15 +118,15 @@ pub(super) struct Timeline {
 
 impl Timeline {
     /// Notes what happened at `now`, since 1970.
-    fn note(&mut self, now: Duration, news: News) -> &EventStatus {
+    pub(super) fn note(&mut self, now: Duration, entry: Entry) -> &EventStatus {
         self.last += 1;
-        let News {
+        let Entry {
             kind,
             reason,
             worker,
             generation,
             mut message,
-        } = news;
+        } = entry;
         message.truncate(logging::cut(&message).len());
         let event = EventStatus {
             number: self.last,
@@ -187,120 +150,6 @@ impl Timeline {
     }
 }
 
-impl Master {
-    /// Notes what has happened, and tells the agent.
-    pub(super) fn happened(&mut self, news: News) {
-        let event = self.ledger.timeline.note(clock::unix(), news);
-        // A type of ours with string keys: serialising it into memory cannot fail.
-        let document = serde_json::to_string(event).unwrap_or_default();
-        self.tell_agent_event(document);
-    }
-
-    /// A worker shall be replaced: tells the log, and notes it the first time.
-    pub(super) fn note_replacement(&mut self, id: WorkerId, reason: &str, end: WorkerEnd) {
-        if let Some(hand) = self.crew.get_mut(id) {
-            let is_news = hand.replaced_for.is_none();
-            hand.replaced_for.get_or_insert(end);
-            let pid = hand.pid.number();
-            let (slot, generation) = (hand.slot.0, hand.generation);
-            tracing::info!(worker = id.0, pid, reason, "worker shall be replaced");
-            if is_news {
-                self.happened(News::replacement(id.0, slot, generation, end, reason));
-            }
-        }
-    }
-
-    /// Notes what the supervisor is about to hear, where that is something.
-    pub(super) fn note_event(&mut self, event: &Event) {
-        let is_stopping = self.supervisor.is_stopping();
-        let news = match event {
-            Event::Refused(reason) => {
-                News::new(Kind::ReloadFailed, reason.as_str()).because("refused")
-            }
-            Event::Upgraded => {
-                let version = env!("CARGO_PKG_VERSION");
-                News::new(Kind::Upgraded, format!("the master is destrier {version}"))
-            }
-            Event::UpgradeFailed(reason) => News::new(Kind::UpgradeFailed, reason.as_str()),
-            Event::ScaleRequested(scale, caller) => {
-                let before = self.supervisor.wanted();
-                let after = scale.apply(before);
-                if is_stopping || before == after {
-                    return;
-                }
-                let by = caller.map_or("a signal", |_| "a command");
-                let message = format!("{after} workers instead of {before}, asked for by {by}");
-                News::new(Kind::Scaled, message)
-            }
-            Event::PauseRequested
-                if !is_stopping
-                    && self.supervisor.serving().is_some()
-                    && self.supervisor.wanted() > 0 =>
-            {
-                News::new(Kind::Paused, "no worker serves, until the next reload")
-            }
-            Event::StopRequested(_) if !is_stopping => {
-                News::new(Kind::Stopping, "it was told to stop")
-            }
-            Event::PauseRequested
-            | Event::StopRequested(_)
-            | Event::DeadlinePassed
-            | Event::BootBegins(_)
-            | Event::ProbeFailed(..)
-            | Event::ProbePassed(_)
-            | Event::Ready(_)
-            | Event::BootFailed(..)
-            | Event::Exited(..)
-            | Event::Hung(_)
-            | Event::ReplacementWanted(_)
-            | Event::ReloadRequested(_)
-            | Event::Prepared(_)
-            | Event::UpgradeRequested { .. } => return,
-        };
-        self.happened(news);
-    }
-
-    /// Notes what the supervisor has decided, where that is something.
-    pub(super) fn note_action(&mut self, action: &Action) {
-        let news = match action {
-            Action::Commit(generation) => {
-                // The first generation came of no reload.
-                let kind = if *generation > Generation(1) {
-                    Kind::Reloaded
-                } else {
-                    Kind::Started
-                };
-                let workers = self.supervisor.wanted();
-                let message = format!("generation {generation} serves with {workers} workers");
-                News::new(kind, message).of(*generation)
-            }
-            Action::RollBack(generation, reason) => News::new(Kind::ReloadFailed, reason.as_str())
-                .because("rolled_back")
-                .of(*generation),
-            Action::Degraded { failures, reason } => {
-                let message = format!("{failures} workers died in a row, the last one: {reason}");
-                News::new(Kind::Degraded, message)
-            }
-            Action::Recovered => News::new(Kind::Recovered, "workers stopped dying"),
-            Action::Prepare
-            | Action::Preflight(_)
-            | Action::CancelPreflight
-            | Action::Spawn { .. }
-            | Action::Accept(_)
-            | Action::Drain { .. }
-            | Action::Outlived(_)
-            | Action::Quit(_)
-            | Action::Abort(_)
-            | Action::Kill(..)
-            | Action::Forget(_)
-            | Action::Answer(..)
-            | Action::AnswerUpgrade(..)
-            | Action::Exit(_) => return,
-        };
-        self.happened(news);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -310,22 +159,22 @@ mod tests {
         let mut timeline = Timeline::default();
         for number in 1..=EVENTS_MAX + 5 {
             let at = Duration::from_secs(number as u64);
-            let noted = timeline.note(at, News::new(Kind::Scaled, format!("event {number}")));
+            let noted = timeline.note(at, Entry::new(Kind::Scaled, format!("event {number}")));
             assert_eq!(noted.number, number as u64);
         }
         let numbers: Vec<u64> = timeline.events().map(|event| event.number).collect();
         assert_eq!(numbers, (6..=EVENTS_MAX as u64 + 5).collect::<Vec<_>>());
         let written = serde_json::to_string(&timeline).expect("can be written");
         let mut read: Timeline = serde_json::from_str(&written).expect("can be read");
-        let next = read.note(Duration::ZERO, News::new(Kind::Recovered, ""));
+        let next = read.note(Duration::ZERO, Entry::new(Kind::Recovered, ""));
         assert_eq!(next.number, EVENTS_MAX as u64 + 6);
     }
 
     #[test]
     fn a_message_is_as_long_as_a_line_of_the_log_may_be() {
         let mut timeline = Timeline::default();
-        let news = News::new(Kind::ReloadFailed, "é".repeat(5000)).because("refused");
-        let event = timeline.note(Duration::ZERO, news);
+        let entry = Entry::new(Kind::ReloadFailed, "é".repeat(5000)).because("refused");
+        let event = timeline.note(Duration::ZERO, entry);
         assert_eq!(event.message.len(), 1024);
         assert_eq!(event.reason.as_deref(), Some("refused"));
     }

@@ -10,7 +10,6 @@ impl Master {
     pub(super) fn note_unwell(&mut self, id: WorkerId, reason: &str) -> Event {
         let reason = cut(reason).to_owned();
         if let Some(hand) = self.crew.get_mut(id) {
-            hand.replaced_for.get_or_insert(WorkerEnd::Probe);
             hand.unwell = Some(reason.clone());
             let pid = hand.pid.number();
             tracing::warn!(
@@ -21,6 +20,7 @@ impl Master {
                 "worker shall be replaced"
             );
         }
+        self.note_reason(id, &reason, WorkerEnd::Probe);
         Event::ProbeFailed(id, reason)
     }
 

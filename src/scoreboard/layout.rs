@@ -3,7 +3,7 @@
 use crate::refusal_class::RefusalClass;
 
 /// The layout's number, in the first word: a reader of another version keeps away.
-pub const VERSION: u64 = 7;
+pub const VERSION: u64 = 8;
 
 /// Workers that can exist at once: those of a generation and of the ones that still drain.
 pub const SEATS: usize = 2048;
@@ -104,6 +104,8 @@ pub(super) enum Figure {
     ThreadsBusy,
     /// Since when the oldest request waits for one, in monotonic nanoseconds; 0: none does.
     QueuedSince,
+    /// When one of them took a request last, in monotonic nanoseconds.
+    ThreadTook,
 }
 
 impl Figure {
@@ -257,7 +259,7 @@ pub(super) const fn blocked(index: usize) -> usize {
     BLOCKED + index * BLOCKED_WORDS
 }
 
-const _: () = assert!((Figure::QueuedSince as usize) < FIGURES);
+const _: () = assert!((Figure::ThreadTook as usize) < FIGURES);
 const _: () = assert!(LATENCY_LOWEST.is_power_of_two() && FIGURES.is_multiple_of(8));
 const _: () = assert!(HEAD.is_multiple_of(8) && SEAT.is_multiple_of(8));
 const _: () = assert!(PATH_MAX.is_multiple_of(8) && REQUESTS_NAMED <= u32::BITS as usize);

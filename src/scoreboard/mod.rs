@@ -351,24 +351,50 @@ mod tests {
         let show = |writer: &SeatWriter, busy| {
             writer.show_threads(ThreadFigures { threads: 2, busy });
         };
-        assert!(
-            !first.others_have_threads(),
-            "an application without threads"
-        );
+        let now = Duration::from_secs(9);
+        let leaves = |writer: &SeatWriter| writer.others_have_threads(now);
+        assert!(!leaves(&first), "an application without threads");
+        assert!(!first.threads_are_busy());
         show(&other, 0);
         show(&first, 1);
         show(&second, 0);
-        assert!(!first.others_have_threads(), "it has one itself");
+        assert!(!leaves(&first), "it has one itself");
+        assert!(!first.threads_are_busy());
         show(&first, 2);
-        assert!(first.others_have_threads() && !second.others_have_threads());
+        assert!(first.threads_are_busy());
+        assert!(leaves(&first) && !leaves(&second));
         show(&second, 2);
-        assert!(
-            !first.others_have_threads(),
-            "nobody has, in its generation"
-        );
+        assert!(!leaves(&first), "nobody has, in its generation");
         show(&second, 1);
         second.set_accepting(false);
-        assert!(!first.others_have_threads(), "it would not take one");
+        assert!(!leaves(&first), "it would not take one");
+    }
+
+    #[test]
+    fn whoever_is_in_long_calls_leaves_connections_to_those_who_are_in_short_ones() {
+        let scoreboard = Scoreboard::new().expect("memory");
+        let took = |seat, milliseconds| {
+            let writer = scoreboard.writer(seat);
+            writer.show_threads(ThreadFigures {
+                threads: 1,
+                busy: 1,
+            });
+            writer.thread_took(Duration::from_millis(milliseconds));
+            writer
+        };
+        for seat in 0..3 {
+            scoreboard.open_seat(seat, 42, 0, 1);
+            took(seat, 1000).set_accepting(true);
+        }
+        let leaves = |seat, milliseconds| {
+            let now = Duration::from_millis(milliseconds);
+            scoreboard.writer(seat).others_have_threads(now)
+        };
+        assert!(!leaves(0, 1001), "nobody is in a long call");
+        assert!(!leaves(0, 2000), "everybody is");
+        took(1, 1999);
+        assert!(leaves(0, 2000) && leaves(2, 2000) && !leaves(1, 2000));
+        assert!(!leaves(0, 2100), "it is in a long one too");
     }
 
     #[test]

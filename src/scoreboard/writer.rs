@@ -15,6 +15,9 @@ use super::layout::{self, Figure, LATENCY_BUCKETS, Named, PATH, PATH_MAX, REQUES
 use crate::refusal_class::RefusalClass;
 use crate::sys::crash::Note;
 
+/// Where all threads of the application are busy, and none has taken a request for so long, they are in calls that take long.
+const LONG_CALL: Duration = Duration::from_millis(5);
+
 /// So many characters may the id have that a proxy has given a request.
 const GIVEN_MAX: usize = 64;
 
@@ -122,6 +125,17 @@ pub struct ThreadFigures {
     pub busy: u64,
 }
 
+/// How soon a worker has a thread of the application for one more request: the later ones are sooner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum ThreadWait {
+    /// All are in calls that take long.
+    Long,
+    /// All are busy, for a moment.
+    Moment,
+    /// There is one to spare.
+    None,
+}
+
 /// A request that waits for a place; it does so until this is dropped.
 #[derive(Debug)]
 pub struct Queued(SeatWriter);
@@ -209,26 +223,46 @@ impl SeatWriter {
         figure(Figure::ThreadsBusy).store(busy, Relaxed);
     }
 
+    /// A thread of the application has taken a request, at `now`, monotonic.
+    pub fn thread_took(&self, now: Duration) {
+        let figure = self.scoreboard.figure(self.seat, Figure::ThreadTook);
+        figure.store(nanoseconds(now), Relaxed);
+    }
+
     /// How many requests wait for a thread of the application, and since when the oldest of them, monotonic. It is one writer
     /// that says so, and then [`Self::queue`] is used by nobody.
     pub fn show_queue(&self, waiting: u64, oldest: Option<Duration>) {
         let figure = |figure| self.scoreboard.figure(self.seat, figure);
-        let stamp = oldest.map_or(0, |since| {
-            u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-        });
         figure(Figure::Queued).store(waiting, Relaxed);
-        figure(Figure::QueuedSince).store(stamp, Relaxed);
+        figure(Figure::QueuedSince).store(oldest.map_or(0, nanoseconds), Relaxed);
     }
 
-    /// Whether all threads of the application are busy here, and another worker of the generation that accepts has one to spare.
-    pub fn others_have_threads(&self) -> bool {
-        let read = |seat, figure| self.scoreboard.figure(seat, figure).load(Relaxed);
-        let is_free = |seat| read(seat, Figure::ThreadsBusy) < read(seat, Figure::Threads);
+    /// Whether the application has threads, and all are busy here.
+    pub fn threads_are_busy(&self) -> bool {
+        let read = |figure| self.scoreboard.figure(self.seat, figure).load(Relaxed);
         // An application without threads has no busy ones: one load.
-        if read(self.seat, Figure::ThreadsBusy) == 0 || is_free(self.seat) {
-            return false;
+        let busy = read(Figure::ThreadsBusy);
+        busy > 0 && busy >= read(Figure::Threads)
+    }
+
+    /// Whether another worker of the generation that accepts has a thread of the application sooner than this one, at `now`,
+    /// monotonic: one to spare where all are busy here, or one that is busy for a moment where all are in long calls here.
+    pub fn others_have_threads(&self, now: Duration) -> bool {
+        let own = self.thread_wait(self.seat, now);
+        own < ThreadWait::None && self.others().any(|seat| self.thread_wait(seat, now) > own)
+    }
+
+    fn thread_wait(&self, seat: usize, now: Duration) -> ThreadWait {
+        let read = |figure| self.scoreboard.figure(seat, figure).load(Relaxed);
+        if read(Figure::ThreadsBusy) < read(Figure::Threads) {
+            return ThreadWait::None;
         }
-        self.others().any(is_free)
+        let took = Duration::from_nanos(read(Figure::ThreadTook));
+        if now.saturating_sub(took) > LONG_CALL {
+            ThreadWait::Long
+        } else {
+            ThreadWait::Moment
+        }
     }
 
     /// The seats of the other workers of this generation that accept.
@@ -276,8 +310,7 @@ impl SeatWriter {
 
     /// The event loop turns: it has something to do, or was seen to turn while it has, at `now`, monotonic.
     pub fn turns(&self, now: Duration) {
-        let stamp = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX).max(1);
-        self.stamp(stamp);
+        self.stamp(nanoseconds(now).max(1));
     }
 
     /// The event loop waits for something to do.
@@ -333,10 +366,7 @@ impl SeatWriter {
         for (index, bytes) in path.chunks(8).enumerate() {
             set(PATH + index, packed(bytes));
         }
-        set(
-            Named::Started as usize,
-            u64::try_from(now.as_nanos()).unwrap_or(u64::MAX).max(1),
-        );
+        set(Named::Started as usize, nanoseconds(now).max(1));
     }
 
     fn add(&self, figure: Figure) {
@@ -375,8 +405,7 @@ impl InFlight {
 
     /// It waited for so long until the application had a place for it.
     pub fn waited(&self, time: Duration) {
-        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        self.waited.fetch_add(nanoseconds, Relaxed);
+        self.waited.fetch_add(nanoseconds(time), Relaxed);
         self.writer.add(Figure::QueueWaits);
         self.writer
             .add_many(Figure::QueueMicroseconds, microseconds(time));
@@ -438,6 +467,10 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.0.subtract(Figure::Connections);
     }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Without a division of 128 bits, as `as_micros` has it.

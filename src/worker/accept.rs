@@ -36,7 +36,7 @@ const SURPLUS_MAX: u64 = 4;
 /// For so long: they are awake already, unless they are stuck, and then this worker takes the connection after all.
 const TURN: Duration = Duration::from_millis(1);
 
-/// Where all threads of the application are busy here, a worker that has one to spare goes first, for so many turns: unless its
+/// Where all threads of the application are busy here, a worker that has one sooner goes first, for so many turns: unless its
 /// event loop hangs it takes the connection in the first one.
 const TURNS_MAX: u32 = 500;
 
@@ -119,8 +119,8 @@ impl Listener {
     }
 
     /// As [`Self::accept`], but where others take connections from the same socket they go first while this worker has
-    /// many more than they, or no thread of the application to spare while they have: every worker is woken, and one that is awake
-    /// already would take a whole burst.
+    /// many more than they, or has to wait for a thread of the application longer than they: every worker is woken, and one that is
+    /// awake already would take a whole burst.
     async fn accept_in_turn(&self, seat: &SeatWriter) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
         if !self.is_shared {
             return self.accept().await;
@@ -130,26 +130,40 @@ impl Listener {
             if seat.surplus() > SURPLUS_MAX {
                 tokio::time::sleep(TURN).await;
             }
-            self.leave_to_others(seat).await;
+            if self.others_have_taken(seat).await {
+                ready.clear_ready();
+                continue;
+            }
             if let Some(accepted) = self.try_accept(&mut ready) {
                 return accepted;
             }
         }
     }
 
-    /// Returns when this worker should take what waits, or somebody else has.
-    async fn leave_to_others(&self, seat: &SeatWriter) {
+    /// Leaves what waits to others while they have threads sooner. True: somebody has taken it. What comes after that is not for
+    /// this worker to take before it has looked again.
+    async fn others_have_taken(&self, seat: &SeatWriter) -> bool {
         for _ in 0..TURNS_MAX {
-            if !seat.others_have_threads() || !self.has_waiting() {
-                return;
+            if !seat.threads_are_busy() {
+                return false;
+            }
+            // Before the others are looked at: whoever has just taken it is busy with it, and would look as if it had no thread. By the time
+            // its client is answered and connects again, that thread is free.
+            if self.is_empty() {
+                return true;
+            }
+            if !seat.others_have_threads(clock::monotonic()) {
+                return false;
             }
             tokio::time::sleep(TURN).await;
         }
+        false
     }
 
-    fn has_waiting(&self) -> bool {
+    /// Nothing waits.
+    fn is_empty(&self) -> bool {
         let ready = poll::wait(&[(self.socket(), Interest::Read)], Some(Duration::ZERO));
-        ready.is_ok_and(|ready| !ready.is_empty())
+        ready.is_ok_and(|ready| ready.is_empty())
     }
 
     async fn accept(&self) -> io::Result<(OwnedFd, Option<SocketAddr>)> {

