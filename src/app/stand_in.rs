@@ -49,7 +49,7 @@ impl StandIn {
             // Should anything of what is shown be taken for markup, it does nothing.
             (
                 CONTENT_SECURITY_POLICY,
-                "default-src 'none'; style-src 'unsafe-inline'",
+                "sandbox; script-src 'none'; connect-src 'none'; img-src 'none'; form-action 'none'",
             ),
         ] {
             let value = HeaderValue::from_static(value);

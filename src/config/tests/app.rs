@@ -176,8 +176,9 @@ fn who_writes_an_application_is_warned_and_has_it_imported_by_each_worker() {
     let warned =
         warned("[app]\npython = \"/p/q\"\nwsgi = \"a\"\nreload_on_change = true\npreload = true");
     assert_snapshot!(warned, @r"
-    /srv/app.toml:4:20: `app.reload_on_change` is for development, not for production: clients are shown the traceback of an application that cannot be loaded
-    /srv/app.toml:5:11: `app.preload` is not heeded with `app.reload_on_change`: each worker imports the application
+    config: there is no `[[auth.rule]]`: every request will be refused
+    config: /srv/app.toml:4:20: `app.reload_on_change` is for development, not for production: clients are shown the traceback of an application that cannot be loaded
+    config: /srv/app.toml:5:11: `app.preload` is not heeded with `app.reload_on_change`: each worker imports the application
     ");
 }
 
