@@ -3,6 +3,7 @@
 mod template;
 
 mod happening;
+mod order;
 
 use std::marker::PhantomData;
 
@@ -17,6 +18,7 @@ pub use template::{
 };
 
 pub use happening::{Happening, Trouble};
+pub use order::{Order, OrderOutcome};
 
 /// What the master tells a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -217,6 +219,13 @@ pub enum ToAgent {
         /// That.
         document: String,
     },
+    /// What became of [`FromAgent::Ordered`].
+    OrderEnded {
+        /// As it was numbered.
+        number: u64,
+        /// That.
+        outcome: OrderOutcome,
+    },
     /// Open the log files anew.
     ReopenLogs,
     /// Exit.
@@ -234,6 +243,15 @@ pub enum FromAgent {
     },
     /// Monitoring asks: one [`ToAgent::Status`] answers it. It is not asked again before that has come.
     StatusWanted,
+    /// Somebody who may has given an order: one [`ToAgent::OrderEnded`] answers it.
+    Ordered {
+        /// Counted by the agent.
+        number: u64,
+        /// What.
+        order: Order,
+        /// Who, in words.
+        by: String,
+    },
     /// It was fetched and judged good, and is not what was fetched before. It comes along with the message, as a sealed file: the
     /// JSON of a JWK set, or of a deny list.
     Fetched {

@@ -159,11 +159,11 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
         ],
         &["nix", "jsonwebtoken"],
     ),
-    // `auth`: whose token opens the metrics. `figures`: what the page is told. `master`: the types of what it says of itself, the document of `destrier status`, so that
+    // `auth`: whose token opens the metrics. `channel`: the words of orders, which go to the master as they are. `figures`: what the page is told. `master`: the types of what it says of itself, the document of `destrier status`, so that
     // both tell the same; nothing of it is called. `scoreboard`: what workers do. `sys`: the clock, and what the kernel knows of processes.
     (
         "admin",
-        &["auth", "figures", "master", "scoreboard", "sys"],
+        &["auth", "channel", "figures", "master", "scoreboard", "sys"],
         &["nix", "jsonwebtoken", "SystemTime"],
     ),
     // `admin`: what it answers monitoring with. `auth`: whether what was fetched can be used, by the code that the workers use it with. `channel`: orders. `config`: what is

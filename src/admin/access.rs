@@ -19,6 +19,13 @@ pub(super) async fn judge(
     request: Request,
     next: Next,
 ) -> Response {
+    match verdict(&guard, &request) {
+        Verdict::Pass(_) => next.run(request).await,
+        Verdict::Refuse(refusal) => refused(&refusal),
+    }
+}
+
+pub(super) fn verdict(guard: &Guard, request: &Request) -> Verdict {
     let view = RequestView {
         method: request.method().as_str(),
         path: request.uri().path(),
@@ -28,11 +35,7 @@ pub(super) async fn judge(
         client_names: &[],
         is_https: false,
     };
-    let verdict = guard.judge(&view, UnixTime(clock::unix().as_secs()));
-    match verdict {
-        Verdict::Pass(_) => next.run(request).await,
-        Verdict::Refuse(refusal) => refused(&refusal),
-    }
+    guard.judge(&view, UnixTime(clock::unix().as_secs()))
 }
 
 fn refused(refusal: &Refusal) -> Response {

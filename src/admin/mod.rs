@@ -2,9 +2,11 @@
 //! agent, so that nothing that is asked here costs a worker or the master more than a message.
 
 mod access;
+mod callers;
 mod dashboard;
 mod metrics;
 mod openmetrics;
+mod orders;
 mod page;
 mod probes;
 mod processes;
@@ -18,10 +20,11 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use dashboard::Dashboard;
+pub use orders::{ORDER_PLACES, Ordered};
 pub use timeline::Timeline;
 
 use crate::auth::Guard;
@@ -43,10 +46,21 @@ pub struct Setting {
     pub scoreboard: Arc<Scoreboard>,
     /// The server is ready while at least so many workers take connections.
     pub ready_min: u16,
-    /// What a request for metrics over TCP is judged by; absent: no token is needed.
-    pub guard: Option<Arc<Guard>>,
+    /// What requests over TCP are judged by; absent: who reads needs no token, and nobody may give orders.
+    pub guards: Option<Guards>,
+    /// Whose orders are taken on Unix sockets besides those of root.
+    pub owner: u32,
     /// What has happened last, oldest first: the JSON of events of `destrier status`.
     pub events: Vec<String>,
+}
+
+/// What requests over TCP are judged by.
+#[derive(Debug, Clone)]
+pub struct Guards {
+    /// Those for the metrics and for what the page shows.
+    pub read: Arc<Guard>,
+    /// Orders; absent: nobody may give any.
+    pub control: Option<Arc<Guard>>,
 }
 
 /// A socket that listens, non-blocking.
@@ -62,11 +76,22 @@ pub struct Socket {
 /// answer of the master.
 pub type Question = oneshot::Sender<Arc<str>>;
 
+/// Something for the master.
+#[derive(Debug)]
+pub enum Asked {
+    /// What it knows.
+    Status(Question),
+    /// An order of somebody who may.
+    Order(Ordered),
+}
+
 /// What goes on while questions are answered.
 #[derive(Debug)]
 pub struct Opened {
-    /// The questions for the master.
-    pub questions: mpsc::Receiver<Question>,
+    /// The questions for the master, and orders.
+    pub asked: mpsc::Receiver<Asked>,
+    /// All of its permits are there when what became of each order has been written to whoever gave it.
+    pub orders: Arc<Semaphore>,
     /// Where what has happened is put up.
     pub timeline: Timeline,
     /// Those who listen, which end when this is dropped.
@@ -79,6 +104,7 @@ pub struct Opened {
 /// A socket that cannot be used.
 pub fn start(setting: Setting) -> io::Result<Opened> {
     let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
+    let orders = Arc::new(Semaphore::new(ORDER_PLACES as usize));
     let timeline = Timeline::new(setting.events);
     // Its descriptor was closed after the fork, so it must never be let go.
     let scoreboard: &'static Scoreboard = Box::leak(Box::new(setting.scoreboard));
@@ -86,7 +112,9 @@ pub fn start(setting: Setting) -> io::Result<Opened> {
         questions,
         scoreboard,
         ready_min: setting.ready_min,
-        guard: setting.guard,
+        guards: setting.guards,
+        owner: setting.owner,
+        orders: Arc::clone(&orders),
         processes: processes::Processes::default(),
         dashboard: Dashboard::new(timeline.clone()),
     });
@@ -96,7 +124,8 @@ pub fn start(setting: Setting) -> io::Result<Opened> {
         listeners.spawn(server::serve(listener, routes::router(&desk, is_tcp)));
     }
     Ok(Opened {
-        questions: asked,
+        asked,
+        orders,
         timeline,
         listeners,
     })
@@ -105,10 +134,13 @@ pub fn start(setting: Setting) -> io::Result<Opened> {
 /// Where every request comes to.
 #[derive(Debug)]
 struct Desk {
-    questions: mpsc::Sender<Question>,
+    questions: mpsc::Sender<Asked>,
     scoreboard: &'static Scoreboard,
     ready_min: u16,
-    guard: Option<Arc<Guard>>,
+    guards: Option<Guards>,
+    owner: u32,
+    /// One place for each order whose giver waits for what becomes of it.
+    orders: Arc<Semaphore>,
     processes: processes::Processes,
     dashboard: Dashboard,
 }
@@ -118,7 +150,7 @@ impl Desk {
     async fn ask(&self) -> Option<Status> {
         let (question, answer) = oneshot::channel();
         let asked = async {
-            self.questions.send(question).await.ok()?;
+            self.questions.send(Asked::Status(question)).await.ok()?;
             answer.await.ok()
         };
         let document = tokio::time::timeout(ANSWER_MAX, asked).await.ok()??;

@@ -9,8 +9,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Router, middleware};
 
+use super::callers::Door;
 use super::probes::{self, Probe, Verdict};
-use super::{Desk, access, dashboard, metrics, openmetrics, page};
+use super::{Desk, access, dashboard, metrics, openmetrics, orders, page};
 use crate::sys::clock;
 
 /// The type of JSON.
@@ -27,8 +28,15 @@ pub(super) fn router(desk: &Arc<Desk>, is_tcp: bool) -> Router {
         .route("/metrics", get(scrape))
         .route("/events", get(dashboard::watch))
         .with_state(Arc::clone(desk));
-    if let Some(guard) = desk.guard.as_ref().filter(|_| is_tcp) {
-        let judge = middleware::from_fn_with_state(Arc::clone(guard), access::judge);
+    let guards = desk.guards.as_ref();
+    let door = if is_tcp {
+        Door::Tcp(guards.and_then(|guards| guards.control.clone()))
+    } else {
+        Door::Unix(desk.owner)
+    };
+    if let Some(guards) = guards.filter(|_| is_tcp) {
+        let guard = Arc::clone(&guards.read);
+        let judge = middleware::from_fn_with_state(guard, access::judge);
         watched = watched.route_layer(judge);
     }
     Router::new()
@@ -37,6 +45,7 @@ pub(super) fn router(desk: &Arc<Desk>, is_tcp: bool) -> Router {
         .route("/startupz", get(started))
         .with_state(Arc::clone(desk))
         .merge(watched)
+        .merge(orders::router(desk, door))
         // What it shows comes from `/events`: the page itself says nothing of this server.
         .merge(page::router())
 }

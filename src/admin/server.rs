@@ -6,12 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
+use tower_service::Service as _;
+
+use super::callers::Peer;
+use crate::sys::socket;
 
 /// Connections of one address at once; more wait until one ends.
 pub(super) const CONNECTIONS_MAX: usize = 64;
@@ -57,13 +63,14 @@ pub(super) async fn serve(listener: Listener, router: Router) {
         let accepted = match &listener {
             Listener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
                 tokio::spawn(async move {
-                    answer(stream, router).await;
+                    answer(stream, Peer(None), router).await;
                     drop(permit);
                 });
             }),
             Listener::Unix(listener) => listener.accept().await.map(|(stream, _)| {
+                let peer = Peer(socket::peer_credentials(&stream).ok());
                 tokio::spawn(async move {
-                    answer(stream, router).await;
+                    answer(stream, peer, router).await;
                     drop(permit);
                 });
             }),
@@ -75,12 +82,16 @@ pub(super) async fn serve(listener: Listener, router: Router) {
     }
 }
 
-async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin, router: Router) {
+async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin, peer: Peer, router: Router) {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        router.clone().call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_MAX)
         .max_buf_size(BUFFER_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_MAX, connection).await {
         tracing::debug!(%error, "admin: a connection broke");
     }

@@ -143,8 +143,8 @@ async fn live(task: Task, limits: &Limits) -> io::Result<()> {
         limits,
     )
     .await;
-    // Another agent answers from now on; what has happened is told to its end.
-    drop(desk);
+    // Another agent answers from now on; what became of orders, and what has happened, is told to its end.
+    desk.finish().await;
     watch.finish().await;
     kept
 }
@@ -213,6 +213,7 @@ async fn keep_fresh(
             order = master.next() => match order {
                 Some(ToAgent::Wanted { feed }) => wish(feed, &mut keepers, &mut master).await,
                 Some(ToAgent::Status { document }) => desk.answer(document),
+                Some(ToAgent::OrderEnded { number, outcome }) => desk.order_ended(number, outcome),
                 Some(ToAgent::Happened { at, happening }) => watch.happened(at, &happening),
                 Some(ToAgent::Event { document }) => desk.happened(document),
                 Some(ToAgent::ReopenLogs) => {
@@ -233,9 +234,9 @@ async fn keep_fresh(
                 let file = file.display().to_string();
                 master.say(&FromAgent::SourceChanged { file }, None).await;
             }
-            question = desk.next() => {
-                if desk.keep(question) {
-                    master.say(&FromAgent::StatusWanted, None).await;
+            asked = desk.next() => {
+                if let Some(message) = desk.take_in(asked) {
+                    master.say(&message, None).await;
                 }
             }
             Some(ended) = attempts.join_next() => {

@@ -21,7 +21,7 @@ use super::revocation::Revocations;
 use super::rules::{self, Need, Rule, RuleError};
 use super::signing::SigningKey;
 use super::token::{self, Accepted, MAX_TOKEN, Purpose, TokenError, TrustedIssuer};
-use super::verified::{Fingerprint, VerifiedTokens};
+use super::verified::VerifiedTokens;
 use super::{
     Explanation, Freshness, Judged, Passed, Proof, Refusal, RequestView, UnixTime, Verdict, Wanted,
 };
@@ -248,12 +248,9 @@ impl Guard {
     }
 
     fn verify_signed(&self, token: &[u8], now: UnixTime) -> Result<Believed, TokenError> {
-        // One that is too long is refused before it costs a digest.
-        let fingerprint = (token.len() <= MAX_TOKEN)
-            .then(|| Fingerprint::of(token))
-            .flatten();
-        if let Some(fingerprint) = &fingerprint
-            && let Some((claims, issuer)) = self.verified.find(fingerprint, now)
+        // One that is too long is refused before it is looked through.
+        if token.len() <= MAX_TOKEN
+            && let Some((claims, issuer)) = self.verified.find(token, now)
             && let Some(issuer) = self.issuers.get(issuer).filter(|it| it.has_keys(now))
         {
             let binding = issuer.binding();
@@ -267,10 +264,7 @@ impl Guard {
             until,
         } = accepted;
         let claims = Arc::new(claims.with_fields(&self.identity_fields, token));
-        if let Some(fingerprint) = fingerprint {
-            let verified = (&claims, issuer);
-            self.verified.keep(fingerprint, verified, now, until);
-        }
+        self.verified.keep(token, (&claims, issuer), now, until);
         Ok(Believed { claims, binding })
     }
 

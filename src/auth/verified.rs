@@ -1,41 +1,36 @@
 //! Tokens that were verified before: a client shows the same one with each request, and a signature costs much more than
 //! to recognise it.
 //!
-//! Only tokens that were accepted are kept, by a digest, never themselves, and only while nothing of the verdict can have
-//! changed: from the time of the verdict until `exp`. All are forgotten when keys change; policies cannot, for a guard is made
-//! anew for them.
+//! A token is found by a hash and then compared whole, so that nothing but the token itself is taken for it. Only those that were
+//! accepted are kept, and only while nothing of the verdict can have changed: from the time of the verdict until `exp`. All are
+//! forgotten when keys change; policies cannot, for a guard is made anew for them.
 
 use std::fmt;
+use std::hash::BuildHasher;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_lc_rs::digest::{SHA256, digest};
-use lru::LruCache;
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use lru::{DefaultHasher, LruCache};
 
 use super::{Claims, UnixTime};
 
 /// Tokens that are kept; about a kilobyte each.
 const TOKENS_MAX: NonZeroUsize = NonZeroUsize::new(1024).expect("not 0");
 
-/// What stands for a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Fingerprint([u8; 32]);
-
-impl Fingerprint {
-    pub(super) fn of(token: &[u8]) -> Option<Self> {
-        digest(&SHA256, token).as_ref().try_into().ok().map(Self)
-    }
-}
-
 /// See the module. The one who looks in is one thread of one worker: each has its own after the fork.
 pub(super) struct VerifiedTokens {
-    tokens: Mutex<LruCache<Fingerprint, Verified>>,
+    /// By their hashes. Where two have the same one, the later takes the place of the earlier.
+    tokens: Mutex<LruCache<u64, Verified>>,
+    /// Seeded by chance. Whoever finds tokens with the same hash all the same wins nothing: they are verified each time.
+    hasher: DefaultHasher,
     hits: AtomicU64,
     misses: AtomicU64,
 }
 
 struct Verified {
+    token: Box<[u8]>,
     claims: Arc<Claims>,
     issuer: usize,
     /// When it was verified: at an earlier time `nbf` and `iat` might speak against it.
@@ -48,24 +43,30 @@ impl VerifiedTokens {
     pub(super) fn new() -> Self {
         Self {
             tokens: Mutex::new(LruCache::new(TOKENS_MAX)),
+            hasher: DefaultHasher::default(),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
         }
     }
 
     /// The claims of a token that was verified before, if it is still valid, and the place of its issuer.
-    pub(super) fn find(&self, token: &Fingerprint, now: UnixTime) -> Option<(Arc<Claims>, usize)> {
+    pub(super) fn find(&self, token: &[u8], now: UnixTime) -> Option<(Arc<Claims>, usize)> {
+        let hash = self.hasher.hash_one(token);
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = tokens.get(token);
-        let holds = found.filter(|found| {
-            found.since <= now && i64::try_from(now.0).is_ok_and(|now| now < found.until)
-        });
-        if let Some(found) = holds {
+        // How long it takes must not tell how much of a token was guessed.
+        let found = tokens
+            .get(&hash)
+            .filter(|found| verify_slices_are_equal(&found.token, token).is_ok());
+        let Some(found) = found else {
+            count(&self.misses);
+            return None;
+        };
+        if found.since <= now && i64::try_from(now.0).is_ok_and(|now| now < found.until) {
             count(&self.hits);
             return Some((Arc::clone(&found.claims), found.issuer));
         }
         count(&self.misses);
-        tokens.pop(token);
+        tokens.pop(&hash);
         None
     }
 
@@ -83,19 +84,21 @@ impl VerifiedTokens {
     /// Keeps a token that was verified just now and expires at `until`, leeway included.
     pub(super) fn keep(
         &self,
-        token: Fingerprint,
+        token: &[u8],
         (claims, issuer): (&Arc<Claims>, usize),
         now: UnixTime,
         until: i64,
     ) {
+        let hash = self.hasher.hash_one(token);
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         let verified = Verified {
+            token: token.into(),
             claims: Arc::clone(claims),
             issuer,
             since: now,
             until,
         };
-        tokens.put(token, verified);
+        tokens.put(hash, verified);
     }
 }
 
@@ -112,50 +115,62 @@ impl fmt::Debug for VerifiedTokens {
 
 #[cfg(test)]
 mod tests {
+    use std::hash::BuildHasher;
     use std::sync::Arc;
 
     use serde_json::Map;
 
-    use super::{Fingerprint, VerifiedTokens};
+    use super::VerifiedTokens;
     use crate::auth::{Claims, UnixTime};
 
-    fn kept() -> (VerifiedTokens, Fingerprint) {
+    const TOKEN: &[u8] = b"a.b.c";
+
+    fn kept() -> VerifiedTokens {
         let tokens = VerifiedTokens::new();
-        let token = Fingerprint::of(b"a.b.c").expect("32 bytes");
         let claims = Arc::new(Claims::new(Map::new()));
-        tokens.keep(token, (&claims, 0), UnixTime(100), 200);
-        (tokens, token)
+        tokens.keep(TOKEN, (&claims, 0), UnixTime(100), 200);
+        tokens
     }
 
     #[test]
     fn a_verdict_holds_from_when_it_was_given_until_the_token_expires() {
         for (now, holds) in [(100, true), (199, true), (200, false), (99, false)] {
-            let (tokens, token) = kept();
-            assert_eq!(tokens.find(&token, UnixTime(now)).is_some(), holds, "{now}");
+            let found = kept().find(TOKEN, UnixTime(now));
+            assert_eq!(found.is_some(), holds, "{now}");
         }
     }
 
     #[test]
     fn what_no_longer_holds_is_forgotten() {
-        let (tokens, token) = kept();
-        assert!(tokens.find(&token, UnixTime(200)).is_none());
-        assert!(tokens.find(&token, UnixTime(150)).is_none());
+        let tokens = kept();
+        assert!(tokens.find(TOKEN, UnixTime(200)).is_none());
+        assert!(tokens.find(TOKEN, UnixTime(150)).is_none());
     }
 
     #[test]
     fn a_token_that_differs_in_one_byte_is_another_one() {
-        let (tokens, _) = kept();
-        let other = Fingerprint::of(b"a.b.C").expect("32 bytes");
-        assert!(tokens.find(&other, UnixTime(150)).is_none());
+        for other in [&b"a.b.C"[..], b"a.b", b"a.b.cc", b""] {
+            assert!(kept().find(other, UnixTime(150)).is_none(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_of_the_same_hash_is_another_one() {
+        let tokens = kept();
+        {
+            let mut kept = tokens.tokens.lock().unwrap();
+            let (_, verified) = kept.pop_lru().unwrap();
+            kept.put(tokens.hasher.hash_one(b"a.b.C".as_slice()), verified);
+        }
+        assert!(tokens.find(b"a.b.C", UnixTime(150)).is_none());
     }
 
     #[test]
     fn what_is_recognised_and_what_is_not_is_counted() {
-        let (tokens, token) = kept();
-        let other = Fingerprint::of(b"a.b.C").expect("32 bytes");
-        let _found = tokens.find(&token, UnixTime(150));
-        let _absent = tokens.find(&other, UnixTime(150));
-        let _expired = tokens.find(&token, UnixTime(200));
+        let tokens = kept();
+        let _found = tokens.find(TOKEN, UnixTime(150));
+        let _absent = tokens.find(b"a.b.C", UnixTime(150));
+        let _expired = tokens.find(TOKEN, UnixTime(200));
         assert_eq!(tokens.counts(), (1, 2));
     }
 }

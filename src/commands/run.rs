@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::{CommandError, ExitCode};
-use crate::admin;
+use crate::admin::{self, Guards};
 use crate::agent;
 use crate::app::App;
 use crate::auth::Guard;
@@ -194,14 +194,14 @@ fn read<A: App>(
         let config = Arc::clone(&config);
         Rc::new(move |place, in_force| key_files::read_feed(&config, place, in_force))
     };
-    let admin_guard = match config.admin_auth() {
-        Some(auth) => {
-            let guard = key_files::load(&auth, missing);
-            let guard = guard.map_err(|errors| super::misconfigured(&errors))?;
-            Some(Rc::new(Arc::new(guard)) as AdminGuard)
-        }
-        None => None,
+    let guard = |auth: config::Auth| {
+        let guard = key_files::load(&auth, missing);
+        let guard = guard.map_err(|errors| super::misconfigured(&errors))?;
+        Ok::<_, CommandError>(Arc::new(guard))
     };
+    let read = config.admin_auth().map(guard).transpose()?;
+    let control = config.control_auth().map(guard).transpose()?;
+    let admin_guard = read.map(|read| Rc::new(Guards { read, control }) as AdminGuard);
     let run_agent = run_agent(&config, secrets.database_password.as_ref());
     let run_template = interpreter
         .as_ref()
@@ -318,21 +318,26 @@ fn admin_setting(assignment: AdminAssignment) -> Option<admin::Setting> {
         scoreboard,
         ready_min,
         events,
+        owner,
         guard,
         keys,
     } = assignment;
-    let guard = match &guard {
-        Some(guard) => Some(Arc::clone(guard.downcast_ref::<Arc<Guard>>()?)),
+    let guards = match &guard {
+        Some(guard) => Some(guard.downcast_ref::<Guards>()?.clone()),
         None => None,
     };
-    if let (Some(guard), Some(keys)) = (&guard, keys) {
+    if let (Some(guards), Some(keys)) = (&guards, keys) {
         // They were judged when they were read. Where they cannot be had, those of before stay.
         let content = read_sealed(keys, KEYS_MAX);
-        let renewed = content.map(|content| guard.renew_keys(0, &content, None));
-        if let Err(reason) = renewed.map_or_else(
-            |error| Err(error.to_string()),
-            |renewed| renewed.map_err(|error| error.to_string()),
-        ) {
+        let content = content.map_err(|error| error.to_string());
+        let all = [Some(&guards.read), guards.control.as_ref()];
+        let renewed = content.and_then(|content| {
+            all.into_iter().flatten().try_for_each(|guard| {
+                let renewed = guard.renew_keys(0, &content, None);
+                renewed.map(drop).map_err(|error| error.to_string())
+            })
+        });
+        if let Err(reason) = renewed {
             tracing::error!(reason, "admin: cannot take the keys that have changed");
         }
     }
@@ -343,7 +348,8 @@ fn admin_setting(assignment: AdminAssignment) -> Option<admin::Setting> {
             .collect(),
         scoreboard,
         ready_min,
-        guard,
+        guards,
+        owner,
         events,
     })
 }

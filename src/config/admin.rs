@@ -1,4 +1,4 @@
-//! `[admin]` in force: where the probes and the metrics are, and who may read the metrics.
+//! `[admin]` in force: where the probes and the metrics are, who may read the metrics, and who may give orders.
 
 use super::{Access, Auth, Bind, Config, Issuer, Revocation, Rule, TokenSource};
 
@@ -11,6 +11,8 @@ pub struct Admin {
     pub issuer: Option<usize>,
     /// Scopes that such a token must grant.
     pub scopes: Vec<String>,
+    /// Scopes that a token of this issuer must grant so that orders are taken over TCP; none: they are not.
+    pub control_scopes: Vec<String>,
 }
 
 impl Config {
@@ -21,13 +23,26 @@ impl Config {
 
     /// What a request for the metrics is judged by; absent: no token is needed. Deny lists are not looked at: they are the workers'.
     pub fn admin_auth(&self) -> Option<Auth> {
+        self.auth_of_admin(&self.admin.scopes)
+    }
+
+    /// What an order over TCP is judged by; absent: none is taken.
+    pub fn control_auth(&self) -> Option<Auth> {
+        let scopes = &self.admin.control_scopes;
+        if scopes.is_empty() {
+            return None;
+        }
+        self.auth_of_admin(scopes)
+    }
+
+    fn auth_of_admin(&self, scopes: &[String]) -> Option<Auth> {
         let issuer = self.admin_issuer()?.clone();
         let rule = Rule {
             path: "/**".to_owned(),
             methods: Vec::new(),
             hosts: Vec::new(),
             access: Access::Token,
-            scopes: self.admin.scopes.clone(),
+            scopes: scopes.to_vec(),
             any_scopes: Vec::new(),
             roles: Vec::new(),
             claims: std::collections::BTreeMap::new(),

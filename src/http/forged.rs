@@ -4,7 +4,10 @@ use http::HeaderMap;
 
 /// Removes the fields whose name `is_reserved`. Names are in lower case here.
 pub(super) fn remove(fields: &mut HeaderMap, is_reserved: impl Fn(&str) -> bool) {
-    // Almost every request has none of these, and then nothing is allocated.
+    // Almost every request has none of these.
+    if !fields.keys().any(|name| is_reserved(name.as_str())) {
+        return;
+    }
     let forged: Vec<_> = fields
         .keys()
         .filter(|name| is_reserved(name.as_str()))

@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use http::header::{CONTENT_TYPE, EXPECT, HOST};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderValue, Method, Version};
 
 use super::websocket::handshake;
 use super::wire::{Bounds, Malformed};
@@ -34,30 +34,73 @@ pub(super) fn check(head: &Parts, bounds: &Bounds) -> Result<(), Malformed> {
     if head.uri.path() == "*" && head.method != Method::OPTIONS {
         return Err(Malformed::TargetForm);
     }
-    if head.headers.get_all(CONTENT_TYPE).iter().nth(1).is_some() {
+    let Fields {
+        hosts,
+        has_several_types,
+        expects_other,
+        has_handshake,
+    } = Fields::of(&head.headers);
+    if has_several_types {
         return Err(Malformed::SeveralContentTypes);
     }
-    host(head)?;
+    host(head, hosts)?;
     // HTTP/1.0 knows no expectations (RFC 9110 section 10.1.1).
-    let mut expectations = head.headers.get_all(EXPECT).iter();
-    if head.version >= Version::HTTP_11 && !expectations.all(is_continue) {
+    if head.version >= Version::HTTP_11 && expects_other {
         return Err(Malformed::Expectation);
     }
-    handshake::check(head)?;
+    if has_handshake {
+        handshake::check(head)?;
+    }
     Ok(())
+}
+
+/// What fields say that are judged here. One look at each is less than to search for one after the other: requests have few.
+#[derive(Debug, Default)]
+struct Fields<'a> {
+    /// The first two.
+    hosts: (Option<&'a HeaderValue>, Option<&'a HeaderValue>),
+    has_several_types: bool,
+    /// Something else than to go on.
+    expects_other: bool,
+    /// Some may be of the handshake of a WebSocket.
+    has_handshake: bool,
+}
+
+impl<'a> Fields<'a> {
+    fn of(headers: &'a HeaderMap) -> Self {
+        let (mut fields, mut has_type) = (Self::default(), false);
+        for (name, value) in headers {
+            if *name == HOST {
+                fields.hosts = match fields.hosts {
+                    (None, _) => (Some(value), None),
+                    (first, _) => (first, Some(value)),
+                };
+            } else if *name == CONTENT_TYPE {
+                fields.has_several_types |= has_type;
+                has_type = true;
+            } else if *name == EXPECT {
+                fields.expects_other |= !is_continue(value);
+            } else if handshake::is_of_it(name) {
+                fields.has_handshake = true;
+            }
+        }
+        fields
+    }
 }
 
 fn is_continue(expectation: &HeaderValue) -> bool {
     expectation.as_bytes().eq_ignore_ascii_case(b"100-continue")
 }
 
-fn host(head: &Parts) -> Result<(), Malformed> {
+fn host(
+    head: &Parts,
+    hosts: (Option<&HeaderValue>, Option<&HeaderValue>),
+) -> Result<(), Malformed> {
     let names = |target: &Authority, host: &HeaderValue| {
         let is_host_of = |host: &str| auth::is_host_of(target, head.uri.scheme_str(), host);
         host.to_str().is_ok_and(is_host_of)
     };
-    let mut hosts = head.headers.get_all(HOST).iter();
-    match (hosts.next(), hosts.next()) {
+    match hosts {
         // The host of the target would be judged by nobody, and an application may look at it.
         (None, _) if head.uri.authority().is_some() => Err(Malformed::NoHost),
         (None, _) if head.version < Version::HTTP_11 => Ok(()),

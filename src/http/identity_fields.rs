@@ -10,9 +10,14 @@ use crate::auth::Claims;
 /// the configuration names, in every spelling that a gateway could take for them. Then sets what the claims say.
 pub(super) fn replace(fields: &mut HeaderMap, named: &[HeaderName], claims: Option<&Claims>) {
     forged::remove(fields, |name| {
-        is_look_alike(name)
-            || forged::begins(name, "x-auth-")
-            || forged::is_same(name, "remote-user")
+        // The first letter tells of almost every field that it is none of the first two.
+        let is_reserved = match name.as_bytes().first() {
+            Some(b'x') => forged::begins(name, "x-auth-"),
+            Some(b'r') => forged::is_same(name, "remote-user"),
+            _ => false,
+        };
+        is_reserved
+            || is_look_alike(name)
             || named
                 .iter()
                 .any(|other| forged::is_same(name, other.as_str()))
@@ -45,7 +50,7 @@ const WEIGHTY: [&str; 11] = [
 /// Whether a gateway of the CGI kind would take the field for a weighty one that it is not: no such field was looked at here.
 fn is_look_alike(name: &str) -> bool {
     let is = |other: &&str| name != *other && forged::is_same(name, other);
-    name.contains('_') && WEIGHTY.iter().any(is)
+    name.as_bytes().contains(&b'_') && WEIGHTY.iter().any(is)
 }
 
 #[cfg(test)]

@@ -235,10 +235,11 @@ impl<S: AppService> Pipeline<S> {
         let mut track = self.track(id, &request, origin, client);
         let (mut head, body) = request.into_parts();
         let body_end = origin.activity.body_end(has_body);
-        let is_optional = match head.version {
-            Version::HTTP_11 => head.headers.contains_key(EXPECT),
-            version => version > Version::HTTP_11,
-        };
+        let is_optional = has_body
+            && match head.version {
+                Version::HTTP_11 => head.headers.contains_key(EXPECT),
+                version => version > Version::HTTP_11,
+            };
         let mut body =
             RequestBody::new(body, body_end.clone(), is_optional, self.settings.body_pace);
         if let Some(answer) = self.answer_without_rule(&head, id) {

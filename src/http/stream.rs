@@ -41,9 +41,13 @@ impl fmt::Debug for StreamEnd {
 /// Whether an answer is an event stream, by its content type (HTML Standard, section 9.2).
 pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|value| {
-        let media_type = value.as_bytes().split(|byte| *byte == b';').next();
-        let media_type = media_type.unwrap_or_default().trim_ascii();
-        media_type.eq_ignore_ascii_case(b"text/event-stream")
+        const EVENT_STREAM: &[u8] = b"text/event-stream";
+        let value = value.as_bytes().trim_ascii_start();
+        let parts = value.split_at_checked(EVENT_STREAM.len());
+        parts.is_some_and(|(media_type, rest)| {
+            let is_its_end = || matches!(rest.trim_ascii_start(), [] | [b';', ..]);
+            media_type.eq_ignore_ascii_case(EVENT_STREAM) && is_its_end()
+        })
     })
 }
 

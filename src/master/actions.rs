@@ -400,7 +400,7 @@ impl Master {
             }
             Done::Scaled(workers) => Ok(format!("{workers} workers serve, until the next reload")),
         });
-        self.control.answer(caller, outcome);
+        self.tell_caller(caller, outcome);
     }
 
     fn answer_upgrade(&mut self, caller: Caller, outcome: Result<Generation, String>) {

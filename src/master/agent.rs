@@ -307,6 +307,7 @@ impl Master {
         let Some(process) = self.agent.process.take() else {
             return;
         };
+        self.orders.forget();
         for Watched { fetch, .. } in process.feeds {
             let again_in = None;
             self.spread(&fetch, |feed| FeedNews::Failed { feed, again_in });
@@ -360,6 +361,10 @@ impl Master {
                 self.source_changed(&file);
                 return Ok(());
             }
+            FromAgent::Ordered { number, order, by } => {
+                self.orders.arrive(number, order, by);
+                return Ok(());
+            }
             FromAgent::Fetched { feed, .. } => (feed, process.descriptors.pop_front().flatten()),
             FromAgent::Confirmed { feed, .. } | FromAgent::Failed { feed, .. } => (feed, None),
         };
@@ -369,7 +374,9 @@ impl Master {
         watched.heard(&message, now, clock::unix().as_secs());
         let fetch = watched.fetch.clone();
         match message {
-            FromAgent::StatusWanted | FromAgent::SourceChanged { .. } => {}
+            FromAgent::StatusWanted
+            | FromAgent::SourceChanged { .. }
+            | FromAgent::Ordered { .. } => {}
             FromAgent::Fetched {
                 at,
                 entries,

@@ -22,6 +22,7 @@ use super::happenings::Happenings;
 use super::ledger::Ledger;
 use super::listeners::{ListenError, Listeners};
 use super::memory::MemoryWatch;
+use super::orders::Orders;
 use super::socket_path::SocketPathError;
 use super::stacks::Questions;
 use super::{
@@ -168,6 +169,7 @@ impl Master {
             memory: MemoryWatch::default(),
             ledger: Ledger::default(),
             happenings: Happenings::default(),
+            orders: Orders::new(),
             systemd: systemd_of(manager),
             processors,
             last_reload: None,

@@ -227,12 +227,12 @@ impl ControlServer {
             Err(error) => return self.wait_after(&error, now),
         };
         let allowed = socket::peer_credentials(&stream)
-            .is_ok_and(|peer| peer.uid == 0 || peer.uid == identity::effective_user());
+            .is_ok_and(|peer| peer.is_root_or(identity::effective_user()));
         if !allowed || stream.set_nonblocking(true).is_err() {
             tracing::warn!("a client of the control socket was turned away: it is of another user");
             return;
         }
-        self.last_caller = Caller(self.last_caller.0 + 1);
+        let caller = self.next_caller();
         let client = Client {
             stream,
             incoming: Decoder::default(),
@@ -240,7 +240,13 @@ impl ControlServer {
             unanswered: 0,
             has_finished: false,
         };
-        self.clients.insert(self.last_caller, client);
+        self.clients.insert(caller, client);
+    }
+
+    /// A name for one more who asks for something, here or elsewhere.
+    pub(super) fn next_caller(&mut self) -> Caller {
+        self.last_caller = Caller(self.last_caller.0 + 1);
+        self.last_caller
     }
 
     /// A client that has left again is nothing; one for which there is no descriptor would wake the master for ever.

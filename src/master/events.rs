@@ -10,7 +10,7 @@ use super::Master;
 use super::control::{Answer, Request};
 use super::death_report::OutOfMemory;
 use super::ledger::WorkerEnd;
-use crate::channel::{ToAgent, ToMaster, ToWorker};
+use crate::channel::{Order, ToAgent, ToMaster, ToWorker};
 use crate::logging;
 use crate::supervisor::{Caller, Event, Generation, Scale, StopManner, WorkerId};
 use crate::sys::poll::Interest;
@@ -115,7 +115,10 @@ impl Master {
             }
             What::Worker(id) => self.hear(id),
             What::Preflight => self.upgrade.listen(),
-            What::Agent => self.hear_agent(),
+            What::Agent => {
+                self.hear_agent();
+                self.take_orders();
+            }
             What::Template(generation) => self.hear_template(generation),
             What::Files => {
                 let now = self.now();
@@ -277,7 +280,7 @@ impl Master {
             }
             Request::Reload {} => {
                 tracing::info!("reload asked for by command");
-                self.feed(Event::ReloadRequested(Some(caller)));
+                self.carry_out(caller, Order::Reload);
             }
             Request::Upgrade {
                 program: Some(ref program),
@@ -294,7 +297,7 @@ impl Master {
             }
             Request::Scale { workers } => {
                 tracing::info!(workers, "scale asked for by command");
-                self.feed(Event::ScaleRequested(Scale::To(workers), Some(caller)));
+                self.carry_out(caller, Order::ScaleTo(workers));
             }
             Request::Stop { fast } => {
                 tracing::info!(fast, "stop asked for by command");

@@ -21,6 +21,7 @@ mod ledger;
 mod listeners;
 mod memory;
 mod news;
+mod orders;
 mod plan;
 mod rounds;
 mod slot_sockets;
@@ -62,6 +63,7 @@ use ledger::Ledger;
 pub use listeners::ListenError;
 use listeners::Listeners;
 use memory::MemoryWatch;
+use orders::Orders;
 pub use plan::{
     Change, Effect, KeyFilePlan, ListenerEffect, ListenerPlan, Outcome, Plan, WorkersPlan,
 };
@@ -231,6 +233,7 @@ pub struct Master {
     memory: MemoryWatch,
     ledger: Ledger,
     happenings: Happenings,
+    orders: Orders,
     systemd: Systemd,
     processors: Processors,
     last_reload: Option<ReloadOutcome>,

@@ -5,7 +5,7 @@ use super::Master;
 use super::death_report::{DeathReport, kill_word};
 use super::ledger::{ReloadEnd, WorkerEnd};
 use super::timeline::{Entry, Kind};
-use crate::channel::{Happening, Trouble};
+use crate::channel::{Happening, Order, Trouble};
 use crate::supervisor::{Action, Event, Generation, State, WorkerId};
 use crate::sys::clock;
 
@@ -106,6 +106,13 @@ impl Master {
         }
     }
 
+    /// Somebody has given an order on the admin listener; `by` says who.
+    pub(super) fn note_order(&mut self, order: Order, by: &str) {
+        let message = format!("{order} on the admin listener, by {by}");
+        let entry = Entry::new(Kind::Ordered, message).because(order.word());
+        self.happened(entry.into());
+    }
+
     /// Notes what the supervisor is about to hear, where that is something.
     pub(super) fn note_event(&mut self, event: &Event) {
         let is_stopping = self.supervisor.is_stopping();
@@ -122,8 +129,12 @@ impl Master {
                 if is_stopping || before == after {
                     return;
                 }
-                let by = caller.map_or("a signal", |_| "a command");
-                let message = format!("{after} workers instead of {before}, asked for by {by}");
+                let by = match caller {
+                    None => "by a signal",
+                    Some(caller) if self.orders.has_given(*caller) => "on the admin listener",
+                    Some(_) => "by a command",
+                };
+                let message = format!("{after} workers instead of {before}, asked for {by}");
                 Entry::new(Kind::Scaled, message).into()
             }
             Event::PauseRequested

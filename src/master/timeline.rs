@@ -20,9 +20,10 @@ pub struct EventStatus {
     /// When, in seconds since 1970, UTC.
     pub at: f64,
     /// What: `started`, `reloaded`, `reload_failed`, `upgraded`, `upgrade_failed`, `scaled`, `paused`, `stopping`, `worker_died`,
-    /// `worker_replaced`, `degraded` or `recovered`.
+    /// `worker_replaced`, `degraded`, `recovered` or `ordered`.
     pub kind: String,
-    /// Why, in a word: of a worker, as in `worker_ends`; of a reload that failed, `refused` or `rolled_back`.
+    /// Why, in a word: of a worker, as in `worker_ends`; of a reload that failed, `refused` or `rolled_back`; of an order, which: `reload`,
+    /// `scale` or `pause`.
     pub reason: Option<String>,
     /// The worker that it happened to.
     pub worker: Option<u64>,
@@ -49,6 +50,7 @@ pub(super) enum Kind {
     WorkerReplaced,
     Degraded,
     Recovered,
+    Ordered,
 }
 
 impl Kind {
@@ -66,6 +68,7 @@ impl Kind {
             Self::WorkerReplaced => "worker_replaced",
             Self::Degraded => "degraded",
             Self::Recovered => "recovered",
+            Self::Ordered => "ordered",
         }
     }
 }

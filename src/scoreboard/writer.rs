@@ -67,11 +67,9 @@ impl RequestId {
 
     /// All 32 digits, in lower case.
     pub fn digits(self) -> [u8; 32] {
-        let (high, low) = (self.high.to_be_bytes(), self.low.to_be_bytes());
+        let id = u128::from(self.high) << 64 | u128::from(self.low);
         let mut digits = [0; 32];
-        let (first, last) = digits.split_at_mut(16);
-        HEXLOWER.encode_mut(&high, first);
-        HEXLOWER.encode_mut(&low, last);
+        HEXLOWER.encode_mut(&id.to_be_bytes(), &mut digits);
         digits
     }
 

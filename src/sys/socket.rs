@@ -21,6 +21,13 @@ pub struct PeerCredentials {
     pub uid: u32,
 }
 
+impl PeerCredentials {
+    /// Whether it is root, or this user: who may say what a process of that user does.
+    pub fn is_root_or(&self, user: u32) -> bool {
+        self.uid == 0 || self.uid == user
+    }
+}
+
 /// Asks who is at the other end of `socket`.
 pub fn peer_credentials(socket: impl AsFd) -> io::Result<PeerCredentials> {
     let credentials = getsockopt(&socket, sockopt::PeerCredentials)?;

@@ -22,7 +22,7 @@ use super::proxy_protocol::ProxyListeners;
 use super::tls::{self, Agreed, SecureListeners, SecureStream};
 use super::watched::{ClientStream, Watched, say_farewell};
 use super::websocket::Upgradable;
-use crate::app::AppService;
+use crate::app::{AppService, Draining};
 use crate::channel::ToMaster;
 use crate::config::TrustedProxies;
 use crate::http::activity::{Activity, BetweenRequests, Judgement, Limits, Phase};
@@ -247,10 +247,10 @@ async fn serve<S: AppService>(
     serving: &Arc<Serving<S>>,
 ) {
     let activity = Arc::clone(&stream.activity);
-    let origin = client.origin(&activity, &serving.proxies);
-    let (pipeline, of_requests) = (Arc::clone(serving), origin.clone());
+    let origin = Arc::new(client.origin(&activity, &serving.proxies));
+    let (pipeline, of_requests) = (Arc::clone(serving), Arc::clone(&origin));
     let service = service_fn(move |request| {
-        let (pipeline, origin) = (Arc::clone(&pipeline), of_requests.clone());
+        let (pipeline, origin) = (Arc::clone(&pipeline), Arc::clone(&of_requests));
         async move { pipeline.pipeline.handle(request, &origin).await }
     });
     // hyper's own limit on the head would also count the time in which a connection is idle.
@@ -266,7 +266,7 @@ async fn serve<S: AppService>(
         .with_upgrades();
     let mut timer = Timer::new(clock::monotonic() + serving.limits.header_timeout);
     let draining = serving.pipeline.draining();
-    let mut drain_begun = pin!(draining.begun());
+    let mut drain_begun = pin!(drain_begun(draining));
     let mut linger_until = draining
         .is_draining()
         .then(|| clock::monotonic() + serving.linger);
@@ -389,6 +389,19 @@ fn between_requests<S>(
     })
 }
 
+/// Returns when the worker drains. It wakes the task, which is the same each time: until it does it need not be asked again.
+async fn drain_begun(draining: &Draining) {
+    let mut begun = pin!(draining.begun());
+    let mut is_asked = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut is_asked, true) && !draining.is_draining() {
+            return Poll::Pending;
+        }
+        begun.as_mut().poll(context)
+    })
+    .await;
+}
+
 /// Returns when the client has begun with HTTP/2. Nobody need wake it, as in [`between_requests`].
 fn speaks_http2(activity: &Activity) -> impl Future<Output = ()> {
     poll_fn(|_| {
@@ -417,20 +430,27 @@ fn malformed_in_turn(activity: &Activity) -> impl Future<Output = Malformed> {
 pub(super) struct Timer {
     at: Duration,
     sleep: Pin<Box<Sleep>>,
+    /// It wakes the task when its time has come, and need not be asked before.
+    is_armed: bool,
 }
 
 impl Timer {
     pub(super) fn new(at: Duration) -> Self {
         let sleep = Box::pin(tokio::time::sleep_until(instant(at)));
-        Self { at, sleep }
+        Self {
+            at,
+            sleep,
+            is_armed: false,
+        }
     }
 
     pub(super) fn look_again_at(&mut self, at: Duration) {
         self.at = at;
         self.sleep.as_mut().reset(instant(at));
+        self.is_armed = false;
     }
 
-    /// Waits for its time, or for the one at which `activity` is due as the connection has just left it.
+    /// Waits for its time, or for the one at which `activity` is due as the connection has just left it; always in the same task.
     pub(super) fn elapsed(
         &mut self,
         activity: &Activity,
@@ -442,6 +462,9 @@ impl Timer {
                 && due < self.at
             {
                 self.look_again_at(due);
+            }
+            if std::mem::replace(&mut self.is_armed, true) && !self.sleep.is_elapsed() {
+                return Poll::Pending;
             }
             self.sleep.as_mut().poll(context)
         })

@@ -98,6 +98,7 @@ async function reads(browser, address, traffic) {
   traffic.slow("ms=600000");
   await page.waitForFunction(() => /GET \/slow/.test(document.querySelector("#workers").innerText));
   assert(!/ms=|600000/.test(await page.content()), "a query is shown");
+  assert(!(await page.locator("#orders").isVisible()), "buttons where nobody may give orders");
   // It has settled: what comes now moves nothing.
   await page.evaluate(() => (window.shifts = 0));
   await page.waitForTimeout(2500);

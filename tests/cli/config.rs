@@ -110,6 +110,7 @@ methods = "GET"
     # admin.bind is not set
     # admin.issuer is not set
     admin.scopes = []  # default
+    admin.control_scopes = []  # default
     # health.readiness_path is not set
     health.ready_min = 1  # default
     # health.probe is not set

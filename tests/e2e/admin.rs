@@ -390,18 +390,18 @@ fn why_tokens_are_refused_and_how_many_are_recognised_is_counted() {
     assert_eq!(metrics["destrier_requests_total{status=\"2xx\"}"], 2);
 }
 
-const SECRET: &str = "a secret of thirty-two octets!!!";
+pub(crate) const SECRET: &str = "a secret of thirty-two octets!!!";
 
-fn token(secret: &str, claims: &serde_json::Value) -> String {
+pub(crate) fn token(secret: &str, claims: &serde_json::Value) -> String {
     let key = EncodingKey::from_secret(secret.as_bytes());
     encode(&Header::default(), claims, &key).unwrap()
 }
 
-fn later() -> u64 {
+pub(crate) fn later() -> u64 {
     clock::unix().as_secs() + 3600
 }
 
-fn put_secret(setup: &Setup, name: &str, secret: &str) {
+pub(crate) fn put_secret(setup: &Setup, name: &str, secret: &str) {
     crate::support::tls::put(&setup.folder().join(name), secret);
 }
 

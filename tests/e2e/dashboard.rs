@@ -1,12 +1,13 @@
 //! The page of the admin listener: what it is told, by whom it may be asked, and that it costs nothing while nobody looks. Browsers look
 //! at it in `tests/browser`.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::admin::{SECRET, later, put_secret, token};
 use crate::support::client::{self, Address, Blocking};
 use crate::support::server::{Server, Setup};
 use crate::support::{PATIENCE, eventually, os};
@@ -233,4 +234,43 @@ fn what_has_happened_is_told_by_status_and_goes_on_over_an_upgrade() {
     let mut watcher = Watcher::of(&server);
     let shown = watcher.until("timeline", |shown| shown.as_array().unwrap().len() == 6);
     assert_eq!(shown[5], serde_json::to_value(&events[0]).unwrap());
+}
+
+#[test]
+fn over_tcp_whoever_watches_may_need_a_token_and_the_page_itself_never_does() {
+    let mut setup = watched(Setup::new())
+        .set("admin.issuer", "own")
+        .set("admin.scopes", "metrics");
+    setup.config.set_auth(
+        "[[auth.issuer]]\nname = \"own\"\nsecret_file = \"secret\"\n[[auth.rule]]\npath = \"/**\"\naccess = \"public\"\n",
+    );
+    put_secret(&setup, "secret", SECRET);
+    let server = setup.start();
+    let address = address(&server);
+    let bearer = |secret: &str, scope: &str| {
+        let claims = json!({ "exp": later(), "scope": scope });
+        format!("Authorization: Bearer {}\r\n", token(secret, &claims))
+    };
+    let (status, mut refused) = Watcher::open(&address, "");
+    assert_eq!(status, 401);
+    let mut answer = String::new();
+    refused.0.read_to_string(&mut answer).unwrap();
+    assert!(
+        answer
+            .to_ascii_lowercase()
+            .contains("www-authenticate: bearer"),
+        "{answer}"
+    );
+    // What the page tells whoever brought a token that is none.
+    assert!(answer.contains("\"detail\":"), "{answer}");
+    let forged = bearer("another secret of at least 32 octets", "metrics");
+    assert_eq!(Watcher::open(&address, &forged).0, 401);
+    assert_eq!(Watcher::open(&address, &bearer(SECRET, "other")).0, 403);
+    let (status, mut watcher) = Watcher::open(&address, &bearer(SECRET, "metrics"));
+    assert_eq!(status, 200);
+    assert_eq!(watcher.next("timeline")[0]["kind"], "started");
+    let mut connection = Blocking::open(&address).unwrap();
+    for path in ["/", "/dashboard.js", "/dashboard.css"] {
+        assert_eq!(connection.get(path).unwrap().status, 200, "{path}");
+    }
 }

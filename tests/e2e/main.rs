@@ -34,6 +34,7 @@ mod listeners;
 mod logs;
 mod memory;
 mod notify;
+mod orders;
 mod overload;
 mod pid1;
 mod plan;

@@ -19,7 +19,7 @@ const KINDS = {
   started: ["started", "good"], reloaded: ["reload", "good"], reload_failed: ["reload failed", "bad"],
   upgraded: ["upgrade", "good"], upgrade_failed: ["upgrade failed", "bad"], scaled: ["scaled", "warn"], paused: ["paused", "off"],
   stopping: ["stopping", "off"], worker_died: ["worker died", "bad"], worker_replaced: ["replaced", "warn"],
-  degraded: ["degraded", "bad"], recovered: ["recovered", "good"],
+  degraded: ["degraded", "bad"], recovered: ["recovered", "good"], ordered: ["order", "off"],
 };
 
 const NONE = "–";
@@ -320,6 +320,7 @@ function take(sample) {
   drawHead(sample);
   TILES.forEach((tile) => drawTile(tile, sample));
   drawWorkers(sample);
+  drawOrders(sample);
   drawAges(sample.now);
 }
 
@@ -331,6 +332,101 @@ const HEARD = {
     drawAges(history.at(-1)?.now ?? Date.now() / 1000);
   },
 };
+
+// ---- Orders, where whoever looks may give them.
+
+let allowed = [];
+let isOrdering = false;
+
+async function askWhatIsAllowed(signal) {
+  const options = { headers: authorization(), signal, cache: "no-store", credentials: "omit" };
+  const answer = await fetch("control", options).then((it) => it.json()).catch(() => null);
+  // Where there is no answer, what was allowed before may be so still: an order says if not.
+  if (answer === null) return;
+  allowed = answer.orders ?? [];
+  drawOrders(history.at(-1));
+}
+
+function drawOrders(sample) {
+  byId("orders").hidden = allowed.length === 0 || !sample;
+  if (!sample) return;
+  const isPaused = sample.state === "paused";
+  for (const name of ["scale", "pause", "reload"]) byId(name).hidden = !allowed.includes(name);
+  byId("pause").hidden ||= isPaused;
+  set(byId("reload"), isPaused ? "Resume" : "Reload");
+  set(byId("scale-count"), String(sample.workers_wanted));
+  // They keep the focus of the keyboard, which `disabled` would take.
+  const setOff = (id, isOff) => byId(id).setAttribute("aria-disabled", String(isOff));
+  for (const id of ["reload", "pause"]) setOff(id, isOrdering);
+  setOff("scale-up", isOrdering || isPaused);
+  setOff("scale-down", isOrdering || isPaused || sample.workers_wanted <= 1);
+}
+
+function tellOutcome(text, tone) {
+  byId("outcome").dataset.tone = tone;
+  set(byId("outcome"), text);
+}
+
+// What came of an order in words, and whether that is good.
+async function give(name, body) {
+  const headers = { ...authorization(), "X-Destrier-Order": "1", "Content-Type": "application/json" };
+  try {
+    const answer = await fetch(`control/${name}`, { method: "POST", headers, body: JSON.stringify(body), cache: "no-store", credentials: "omit" });
+    const told = await answer.json().catch(() => ({}));
+    if (answer.ok) return [told.done, "good"];
+    if (answer.status === 503) return [told.detail, "warn"];
+    return [told.failed ?? told.detail ?? `status ${answer.status}`, "bad"];
+  } catch {
+    return ["The connection ended before it was told what came of it: see what has happened.", "warn"];
+  }
+}
+
+async function order(name, body, doing) {
+  isOrdering = true;
+  drawOrders(history.at(-1));
+  tellOutcome(doing, "off");
+  tellOutcome(...(await give(name, body)));
+  isOrdering = false;
+  drawOrders(history.at(-1));
+}
+
+// Asks whoever looks first.
+const CONFIRMED = {
+  reload: {
+    title: "Reload?", yes: "Reload", doing: "Reloading…",
+    text: "The configuration on disk is put into force by new workers. If it cannot be, everything stays as it is, and you are told why.",
+  },
+  resume: { title: "Resume?", yes: "Resume", doing: "Resuming…", text: "Workers with the configuration on disk serve again." },
+  pause: {
+    title: "Pause?", yes: "Pause", doing: "Pausing…",
+    text: "All workers finish what is in flight and go. The ports stay open, and connections wait until you resume: clients get no answer meanwhile.",
+  },
+};
+let confirmed = null;
+
+function confirmFirst(name, words) {
+  confirmed = () => order(name, {}, words.doing);
+  set(byId("confirm-title"), words.title);
+  set(byId("confirm-text"), words.text);
+  set(byId("confirm-yes"), words.yes);
+  byId("confirm").showModal();
+}
+
+function onClick(id, act) {
+  byId(id).addEventListener("click", () => {
+    if (byId(id).getAttribute("aria-disabled") !== "true") act();
+  });
+}
+
+onClick("reload", () => confirmFirst("reload", history.at(-1).state === "paused" ? CONFIRMED.resume : CONFIRMED.reload));
+onClick("pause", () => confirmFirst("pause", CONFIRMED.pause));
+onClick("scale-up", () => order("scale", { by: 1 }, "Scaling up…"));
+onClick("scale-down", () => order("scale", { by: -1 }, "Scaling down…"));
+onClick("confirm-no", () => byId("confirm").close());
+onClick("confirm-yes", () => {
+  byId("confirm").close();
+  confirmed();
+});
 
 // ---- The stream. An EventSource cannot send a token.
 
@@ -356,6 +452,7 @@ async function watch() {
     if (answer.status === 401 || answer.status === 403) return await askForToken(answer);
     if (!answer.ok) return again(answer.status === 503 ? "too many watch, trying again" : `status ${answer.status}, trying again`);
     byId("token-form").hidden = true;
+    askWhatIsAllowed(own.signal);
     await hear(answer.body.pipeThrough(new TextDecoderStream()).getReader());
     wait = 1;
     again("connecting again");
@@ -394,6 +491,8 @@ async function askForToken(answer) {
   set(byId("state-word"), "unknown");
   set(byId("token-why"), token === null ? "Whoever watches this server must show a token of `admin.issuer`." : `It was refused: ${reason.detail ?? answer.status}`);
   token = null;
+  allowed = [];
+  drawOrders(history.at(-1));
   byId("token-form").hidden = false;
   byId("token").focus();
 }

@@ -140,6 +140,7 @@ async fn every_feed_is_fetched_at_once_and_what_is_the_same_is_confirmed() {
             }
             FromAgent::Confirmed { .. }
             | FromAgent::StatusWanted
+            | FromAgent::Ordered { .. }
             | FromAgent::SourceChanged { .. } => panic!("nothing was known"),
         }
     }

@@ -21,4 +21,7 @@ pub(in crate::config) struct Admin {
     pub issuer: Option<Text>,
     /// Scopes that such a token must grant.
     pub scopes: OneOrMany<Text>,
+    /// Scopes that a token of `admin.issuer` must grant so that orders are taken over TCP: reload, scale, pause. None: no orders are taken
+    /// there; on a Unix socket those of root and of the user of the master are.
+    pub control_scopes: OneOrMany<Text>,
 }

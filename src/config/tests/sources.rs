@@ -233,6 +233,7 @@ fn what_is_in_force_is_shown_with_its_origin() {
     # admin.bind is not set
     # admin.issuer is not set
     admin.scopes = []                                # default
+    admin.control_scopes = []                        # default
     # health.readiness_path is not set
     health.ready_min = 1                             # default
     # health.probe is not set

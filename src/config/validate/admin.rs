@@ -14,10 +14,15 @@ impl Check<'_> {
     ) -> Admin {
         let key = KeyPath::from("admin");
         let scopes = self.scopes(&key.child("scopes"), &admin.scopes);
+        let control_scopes = self.scopes(&key.child("control_scopes"), &admin.control_scopes);
         let issuer = self.admin_issuer(admin, issuers);
-        if admin.issuer.is_none() && !scopes.is_empty() {
-            let message = "`admin.scopes` are asked of tokens of `admin.issuer`, which is not set";
-            self.refuse_with(&key.child("scopes"), message.to_owned(), None);
+        for (name, scopes) in [("scopes", &scopes), ("control_scopes", &control_scopes)] {
+            if admin.issuer.is_none() && !scopes.is_empty() {
+                let message = format!(
+                    "`admin.{name}` are asked of tokens of `admin.issuer`, which is not set"
+                );
+                self.refuse_with(&key.child(name), message, None);
+            }
         }
         Admin {
             bind: admin
@@ -26,6 +31,7 @@ impl Check<'_> {
                 .map(|binds| self.admin_bind(&binds.0, others, admin.issuer.is_some())),
             issuer,
             scopes,
+            control_scopes,
         }
     }
 

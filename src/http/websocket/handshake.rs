@@ -71,6 +71,11 @@ pub(super) struct Handshake {
     offers_deflate: bool,
 }
 
+/// Whether a request with a field of this name is to be judged as one that asks for a WebSocket, or half asks for one.
+pub(in super::super) fn is_of_it(name: &HeaderName) -> bool {
+    [UPGRADE, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION].contains(name)
+}
+
 /// Judges a request that asks for a WebSocket, or half asks for one.
 pub(in super::super) fn check(head: &Parts) -> Result<(), BadHandshake> {
     let fields = &head.headers;
@@ -183,7 +188,10 @@ impl Handshake {
 /// Whether the fields ask for a WebSocket, or agree. `Upgrade` alone may be a leftover of a connection before this one, and counts
 /// for nothing (RFC 9110 section 7.8).
 fn is_for_websocket(fields: &HeaderMap) -> bool {
-    has_token(fields, &UPGRADE, "websocket") && has_token(fields, &CONNECTION, "upgrade")
+    // Almost every request has no such field.
+    fields.contains_key(UPGRADE)
+        && has_token(fields, &UPGRADE, "websocket")
+        && has_token(fields, &CONNECTION, "upgrade")
 }
 
 /// Whether a field that is a list of tokens, in any case, has this one.

@@ -11,11 +11,12 @@ use crate::config::{Config, FeedPurpose};
 use crate::master::{Master, Pinned, admin};
 use crate::scoreboard::Scoreboard;
 use crate::supervisor::Generation;
+use crate::sys::identity;
 
 /// So much may wait to be read by an agent that asks and does not listen.
 const UNSENT_MAX: usize = 1 << 20;
 
-/// What a token for the metrics is judged by. The master keeps it with its generation and lends it to the agent; what it is, whoever
+/// What tokens for the metrics and for orders are judged by. The master keeps it with its generation and lends it to the agent; what it is, whoever
 /// makes it knows.
 pub type AdminGuard = Rc<dyn Any>;
 
@@ -30,7 +31,9 @@ pub struct AdminAssignment {
     pub ready_min: u16,
     /// What has happened last, oldest first, as [`ToAgent::Event`] tells what comes next.
     pub events: Vec<String>,
-    /// What a token for the metrics is judged by; absent: none is needed.
+    /// Whose orders are taken on Unix sockets besides those of root: the user of the master.
+    pub owner: u32,
+    /// What a token for the metrics, and for orders, is judged by; absent: none is needed for the one, and none opens the other.
     pub guard: Option<AdminGuard>,
     /// A sealed file with what the keys of `admin.issuer` have come to, where they have changed since they were read.
     pub keys: Option<OwnedFd>,
@@ -95,6 +98,7 @@ impl Master {
                 .events()
                 .map(|event| serde_json::to_string(event).unwrap_or_default())
                 .collect(),
+            owner: identity::effective_user(),
             guard: monitored.and_then(|pinned| pinned.loaded.admin_guard.clone()),
             keys: keys.map(OwnedFd::try_clone).transpose()?,
         })

@@ -93,7 +93,9 @@ impl Progress {
                 self.next = Some(*next);
                 self.failure = None;
             }
-            FromAgent::StatusWanted | FromAgent::SourceChanged { .. } => {}
+            FromAgent::StatusWanted
+            | FromAgent::SourceChanged { .. }
+            | FromAgent::Ordered { .. } => {}
             FromAgent::Failed { reason, next, .. } => {
                 // Else no attempt was made.
                 if let Some(next) = *next {

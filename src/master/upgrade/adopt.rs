@@ -19,6 +19,7 @@ use crate::master::crew::{Crew, Hand};
 use crate::master::deaths::Deaths;
 use crate::master::happenings::Happenings;
 use crate::master::ledger::UpgradeEnd;
+use crate::master::orders::Orders;
 use crate::master::stacks::Questions;
 use crate::master::{
     Agent, Fetched, FileWatch, Loaded, Loader, LoaderBox, Master, Pinned, Purpose, Templates,
@@ -191,6 +192,7 @@ impl Master {
             memory,
             ledger,
             happenings: Happenings::default(),
+            orders: Orders::new(),
             systemd: systemd_of(manager),
             processors,
             last_reload,

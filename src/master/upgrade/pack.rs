@@ -58,6 +58,8 @@ impl Master {
             templates: _,
             // Told before, or not at all.
             happenings: _,
+            // The agent that waits ends with this program, and says so to whoever gave them.
+            orders: _,
         } = self;
         let seats: Vec<usize> = crew.iter().map(|(_, hand)| hand.seat).collect();
         let mut state = State {
