@@ -9,14 +9,16 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
+use super::Context;
 use super::awaitable::{Awaitable, Operation};
 use super::exchange::Exchange;
 use super::messages::Message;
 use super::path_send;
+use super::running::Ending;
 use super::state::{Received, Refused, Sent};
 use super::turn::Active;
 use super::waiters::Waiters;
-use super::{Context, failure_of_task};
+use crate::failure::Failure;
 use crate::fork;
 
 /// What the application is given for a request.
@@ -88,17 +90,30 @@ impl Call {
             }
         }
     }
+}
 
-    /// The task is over.
-    fn end(&self, py: Python<'_>, task: &Bound<'_, PyAny>) {
-        fork::leave_if_child(|| self.exchange.id());
-        match failure_of_task(py, task) {
-            None => self.exchange.finish(),
-            Some(failure) => self.exchange.fail(&failure),
-        }
+impl Call {
+    /// The application has come to its end.
+    fn end(&self, py: Python<'_>) {
         self.exchange.end();
         self.active.leave();
         self.context.stop_if_idle_or_log(py);
+    }
+}
+
+impl Ending for Py<Call> {
+    fn finished(&self, py: Python<'_>) {
+        let call = self.get();
+        fork::leave_if_child(|| call.exchange.id());
+        call.exchange.finish();
+        call.end(py);
+    }
+
+    fn failed(&self, py: Python<'_>, exception: &PyErr, failure: &Failure) {
+        let call = self.get();
+        fork::leave_if_child_after(py, || call.exchange.id(), exception);
+        call.exchange.fail(failure);
+        call.end(py);
     }
 }
 

@@ -11,6 +11,7 @@ use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyMemoryView, PyString, 
 
 use crate::failure::kind_of;
 use crate::head::{Head, HeadError};
+use crate::text;
 
 /// What an application says of its answer to a request.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ impl Message {
     /// What is wrong with it, as the application shall see it.
     pub(super) fn of(message: &Bound<'_, PyAny>) -> PyResult<Self> {
         let message = dict(message)?;
-        match &*kind(message)?.to_cow()? {
+        match text::utf8(&kind(message)?.encode_utf8()?)? {
             "http.response.start" => head(message).map(Self::Start),
             "http.response.body" => body(message).map(|(content, more)| Self::Body(content, more)),
             "http.response.pathsend" => {

@@ -12,6 +12,7 @@ mod exchange;
 mod messages;
 mod path_send;
 mod queue;
+mod running;
 mod scope;
 mod service;
 mod state;
@@ -34,7 +35,6 @@ use std::time::Duration;
 use destrier::sys::clock;
 use destrier::sys::wakeup::Wakeup;
 use pyo3::ffi::c_str;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tokio::runtime::Handle;
@@ -47,7 +47,7 @@ use tools::Tools;
 use turn::{Active, Turn};
 
 use crate::completions::{Completion, Completions};
-use crate::failure::{Failure, LoadFailure};
+use crate::failure::LoadFailure;
 use crate::witness::{Seat, Witness};
 
 /// The part that is easier to say in Python.
@@ -254,23 +254,5 @@ impl Context {
         if let Err(error) = self.stop_if_idle(py) {
             tracing::error!(%error, "cannot stop the event loop of the application");
         }
-    }
-}
-
-/// Why a task that is over has failed, where it has.
-fn failure_of_task(py: Python<'_>, task: &Bound<'_, PyAny>) -> Option<Failure> {
-    let exception = || -> PyResult<Option<Bound<'_, PyAny>>> {
-        if task.call_method0(intern!(py, "cancelled"))?.is_truthy()? {
-            return Err(pyo3::exceptions::asyncio::CancelledError::new_err(
-                "the task of the request was cancelled",
-            ));
-        }
-        let exception = task.call_method0(intern!(py, "exception"))?;
-        Ok((!exception.is_none()).then_some(exception))
-    };
-    match exception() {
-        Ok(None) => None,
-        Ok(Some(exception)) => Some(Failure::of_exception(py, &PyErr::from_value(exception))),
-        Err(error) => Some(Failure::of_exception(py, &error)),
     }
 }

@@ -12,6 +12,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
 use super::Settings;
 use crate::claims;
+use crate::text;
 
 /// So many names of fields are kept as bytes of the interpreter; clients may send any.
 const NAMES_MAX: usize = 512;
@@ -135,7 +136,8 @@ impl Scopes {
         }
         scope.set_item(intern!(py, "extensions"), extensions)?;
         if let Some(id) = head.extensions.get::<RequestId>() {
-            scope.set_item(intern!(py, "destrier.request_id"), id.to_string())?;
+            let id = id.written(|id| text::of_bytes(py, id));
+            scope.set_item(intern!(py, "destrier.request_id"), id)?;
         }
         if let Some(verified) = head.extensions.get::<Arc<Claims>>() {
             // Each a dictionary of its own: what is done to the one the other does not have.

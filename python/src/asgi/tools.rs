@@ -25,16 +25,9 @@ impl Tools {
         })
     }
 
-    /// Runs `coroutine`, and calls `end` with the task when it is over.
-    pub(super) fn run<'py>(
-        &self,
-        coroutine: Bound<'py, PyAny>,
-        end: Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let py = coroutine.py();
-        let task = self.create_task.bind(py).call1((coroutine,))?;
-        task.call_method1(intern!(py, "add_done_callback"), (end,))?;
-        Ok(task)
+    /// A task that runs `coroutine`.
+    pub(super) fn task<'py>(&self, coroutine: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        self.create_task.bind(coroutine.py()).call1((coroutine,))
     }
 
     /// A future that nobody has resolved.

@@ -7,6 +7,7 @@ use std::sync::atomic::{
 use std::sync::{Arc, Mutex, PoisonError};
 
 use destrier::EarlyHints;
+use pyo3::PyClass;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -14,6 +15,7 @@ use pyo3::types::PyDict;
 use super::call::Call;
 use super::exchange::Exchange;
 use super::queue::Event;
+use super::running::{Ending, Running};
 use super::scope::Scopes;
 use super::waiters::Waiters;
 use super::websocket::{Conversation, SocketCall};
@@ -95,7 +97,7 @@ impl Turn {
         // It holds what says that the request is worked on.
         drop(request);
         let call = Call::new(&self.context, Arc::clone(exchange), hints);
-        self.begin(&scope, Bound::new(py, call)?.as_any(), exchange.waiters())
+        self.begin(&scope, &Bound::new(py, call)?, exchange.waiters())
     }
 
     /// Calls the application for a WebSocket.
@@ -110,24 +112,28 @@ impl Turn {
         drop(request);
         let call = SocketCall::new(&self.context, Arc::clone(conversation));
         let waiters = conversation.waiters();
-        self.begin(&scope, Bound::new(py, call)?.as_any(), waiters)
+        self.begin(&scope, &Bound::new(py, call)?, waiters)
     }
 
-    /// Makes a task of the application with the `receive` and the `send` of `call`, whose `end` is called when it is over.
-    fn begin(
+    /// Makes a task of the application with the `receive` and the `send` of `call`, which is told when it is over.
+    fn begin<C: PyClass>(
         &self,
         scope: &Bound<'_, PyDict>,
-        call: &Bound<'_, PyAny>,
+        call: &Bound<'_, C>,
         waiters: &Waiters,
-    ) -> PyResult<()> {
+    ) -> PyResult<()>
+    where
+        Py<C>: Ending,
+    {
         let py = call.py();
+        let methods = call.as_any();
         let (receive, send) = (
-            call.getattr(intern!(py, "receive"))?,
-            call.getattr(intern!(py, "send"))?,
+            methods.getattr(intern!(py, "receive"))?,
+            methods.getattr(intern!(py, "send"))?,
         );
         let coroutine = self.app.bind(py).call1((scope, receive, send))?;
-        let end = call.getattr(intern!(py, "end"))?;
-        let task = self.context.tools.run(coroutine, end)?;
+        let running = Running::new(&coroutine, call.clone().unbind())?;
+        let task = self.context.tools.task(Bound::new(py, running)?.as_any())?;
         waiters.begin(task.unbind());
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! `environ`: a request as the application sees it (PEP 3333, "environ Variables"; RFC 3875 section 4.1).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use destrier::{Claims, Client, ClientCertificate, EarlyHints, RequestId};
@@ -29,6 +30,8 @@ pub(super) struct Environ {
     base: Py<PyDict>,
     /// `HTTP_…` by name of field.
     names: HeaderMap<Py<PyString>>,
+    /// Where the request before came from: often the next one does, too.
+    last_address: Option<(IpAddr, Py<PyString>)>,
 }
 
 impl Environ {
@@ -65,6 +68,7 @@ impl Environ {
         Ok(Self {
             base: base.unbind(),
             names: HeaderMap::default(),
+            last_address: None,
         })
     }
 
@@ -106,7 +110,7 @@ impl Environ {
             environ.set_item(intern!(py, "wsgi.early_hints"), hints)?;
         }
         self.add_fields(py, &environ, head, length)?;
-        add_client(py, &environ, head)?;
+        self.add_client(py, &environ, head)?;
         add_identity(py, &environ, head)?;
         Ok(environ)
     }
@@ -175,6 +179,44 @@ impl Environ {
         }
         key
     }
+
+    /// Who asks, and how.
+    fn add_client(
+        &mut self,
+        py: Python<'_>,
+        environ: &Bound<'_, PyDict>,
+        head: &request::Parts,
+    ) -> PyResult<()> {
+        if let Some(client) = head.extensions.get::<Client>() {
+            if let Some(address) = client.address {
+                environ.set_item(intern!(py, "REMOTE_ADDR"), self.address(py, address))?;
+            }
+            if let Some(port) = client.port {
+                environ.set_item(intern!(py, "REMOTE_PORT"), port.to_string())?;
+            }
+            if client.is_https {
+                environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "https"))?;
+                environ.set_item(intern!(py, "HTTPS"), intern!(py, "on"))?;
+            }
+        }
+        if let Some(certificate) = head.extensions.get::<ClientCertificate>() {
+            environ.set_item(intern!(py, "SSL_CLIENT_VERIFY"), "SUCCESS")?;
+            let subject = text::of_bytes(py, certificate.subject().as_bytes());
+            environ.set_item(intern!(py, "SSL_CLIENT_S_DN"), subject)?;
+        }
+        Ok(())
+    }
+
+    fn address<'py>(&mut self, py: Python<'py>, address: IpAddr) -> Bound<'py, PyString> {
+        if let Some((last, text)) = &self.last_address
+            && *last == address
+        {
+            return text.bind(py).clone();
+        }
+        let text = PyString::new(py, &address.to_string());
+        self.last_address = Some((address, text.clone().unbind()));
+        text
+    }
 }
 
 /// Whether an application is shown a field.
@@ -204,28 +246,6 @@ fn method<'py>(py: Python<'py>, method: &Method) -> Bound<'py, PyString> {
     }
 }
 
-/// Who asks, and how.
-fn add_client(py: Python<'_>, environ: &Bound<'_, PyDict>, head: &request::Parts) -> PyResult<()> {
-    if let Some(client) = head.extensions.get::<Client>() {
-        if let Some(address) = client.address {
-            environ.set_item(intern!(py, "REMOTE_ADDR"), address.to_string())?;
-        }
-        if let Some(port) = client.port {
-            environ.set_item(intern!(py, "REMOTE_PORT"), port.to_string())?;
-        }
-        if client.is_https {
-            environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "https"))?;
-            environ.set_item(intern!(py, "HTTPS"), intern!(py, "on"))?;
-        }
-    }
-    if let Some(certificate) = head.extensions.get::<ClientCertificate>() {
-        environ.set_item(intern!(py, "SSL_CLIENT_VERIFY"), "SUCCESS")?;
-        let subject = text::of_bytes(py, certificate.subject().as_bytes());
-        environ.set_item(intern!(py, "SSL_CLIENT_S_DN"), subject)?;
-    }
-    Ok(())
-}
-
 /// What destrier knows of the request: no field of a client can say any of it.
 fn add_identity(
     py: Python<'_>,
@@ -233,7 +253,8 @@ fn add_identity(
     head: &request::Parts,
 ) -> PyResult<()> {
     if let Some(id) = head.extensions.get::<RequestId>() {
-        environ.set_item(intern!(py, "destrier.request_id"), id.to_string())?;
+        let id = id.written(|text| text::of_bytes(py, text));
+        environ.set_item(intern!(py, "destrier.request_id"), id)?;
     }
     if let Some(verified) = head.extensions.get::<Arc<Claims>>() {
         let members = claims::to_dict(py, verified.as_map())?;

@@ -13,6 +13,7 @@ use super::exchange::{Exchange, Flow, Refused};
 use crate::failure::kind_of;
 use crate::fork;
 use crate::head::{Head, HeadError};
+use crate::text;
 
 /// What an application calls before it answers. One serves many requests, one after the other.
 #[pyclass(frozen, name = "StartResponse", module = "destrier_python")]
@@ -87,7 +88,7 @@ fn original(exc_info: &Bound<'_, PyAny>) -> PyErr {
 fn read_head(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<Head> {
     let wrong = |error: HeadError| PyValueError::new_err(error.to_string());
     let status = text_of(status, || "the status".to_owned())?;
-    let mut head = Head::new(&status.to_cow()?).map_err(wrong)?;
+    let mut head = Head::new(text::utf8(&status.encode_utf8()?)?).map_err(wrong)?;
     for header in headers.try_iter()? {
         let header = header?;
         let pair = header.cast::<PyTuple>().map_err(|_| {
@@ -98,15 +99,16 @@ fn read_head(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<
         })?;
         let (name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair.extract()?;
         let name = text_of(&name, || "the name of a header".to_owned())?;
-        let name = name.to_cow()?;
+        let name = name.encode_utf8()?;
+        let name = text::utf8(&name)?;
         let value = text_of(&value, || format!("the value of header {name:?}"))?;
         // Half a pair of surrogates is no character at all.
         let value = value
-            .to_cow()
-            .map_err(|_| wrong(HeadError::NotLatin1(name.clone().into_owned())))?;
-        if !head.add(&name, &value).map_err(wrong)? {
+            .encode_utf8()
+            .map_err(|_| wrong(HeadError::NotLatin1(name.to_owned())))?;
+        if !head.add(name, text::utf8(&value)?).map_err(wrong)? {
             tracing::debug!(
-                header = &*name,
+                header = name,
                 "the application set a header that is the server's to set: it was left out"
             );
         }

@@ -5,13 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use pyo3::exceptions::{PyConnectionError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
+use super::super::Context;
 use super::super::awaitable::{Awaitable, Operation};
+use super::super::running::Ending;
 use super::super::turn::Active;
 use super::super::waiters::Waiters;
-use super::super::{Context, failure_of_task};
 use super::conversation::Conversation;
 use super::messages;
 use super::state::{Frame, Refused, Said};
+use crate::failure::Failure;
 use crate::fork;
 
 /// What the application is given for a WebSocket.
@@ -60,17 +62,30 @@ impl SocketCall {
         let awaitable = Awaitable::new(Arc::clone(&self.context.tools), sending);
         Ok(Py::new(py, awaitable)?.into_any())
     }
+}
 
-    /// The task is over.
-    fn end(&self, py: Python<'_>, task: &Bound<'_, PyAny>) {
-        fork::leave_if_child(|| self.conversation.id());
-        match failure_of_task(py, task) {
-            None => self.conversation.finish(),
-            Some(failure) => self.conversation.fail(&failure),
-        }
+impl SocketCall {
+    /// The application has come to its end.
+    fn end(&self, py: Python<'_>) {
         self.conversation.end();
         self.active.leave();
         self.context.stop_if_idle_or_log(py);
+    }
+}
+
+impl Ending for Py<SocketCall> {
+    fn finished(&self, py: Python<'_>) {
+        let call = self.get();
+        fork::leave_if_child(|| call.conversation.id());
+        call.conversation.finish();
+        call.end(py);
+    }
+
+    fn failed(&self, py: Python<'_>, exception: &PyErr, failure: &Failure) {
+        let call = self.get();
+        fork::leave_if_child_after(py, || call.conversation.id(), exception);
+        call.conversation.fail(failure);
+        call.end(py);
     }
 }
 
