@@ -29,6 +29,7 @@ pub mod scoreboard;
 mod server;
 pub mod supervisor;
 pub mod sys;
+pub mod telemetry;
 pub mod tls;
 pub mod tokens;
 pub mod worker;

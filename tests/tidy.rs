@@ -63,10 +63,10 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
         &["nix", "tokio", "hyper", "tracing", "std::fs", "std::os"],
     ),
     // `auth`, `config`: the files that `auth` must not read. `sys`: the clock, for the dates of certificates. `tls`: whether a
-    // certificate and its key can be used. `tokens`: what signs, and the password of its database.
+    // certificate and its key can be used. `telemetry`: what its collector is told besides. `tokens`: what signs, and the password of its database.
     (
         "key_files",
-        &["auth", "config", "sys", "tls", "tokens"],
+        &["auth", "config", "sys", "telemetry", "tls", "tokens"],
         &["tokio", "hyper"],
     ),
     // `refusal_class`: what is counted apart. `sys`: the memory that it shares.
@@ -74,6 +74,12 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
         "scoreboard",
         &["refusal_class", "sys"],
         &["nix", "tokio", "serde", "hyper"],
+    ),
+    // `config`: where spans go. `scoreboard`: what becomes of them is counted. Its thread waits for a collector, so that nobody else does.
+    (
+        "telemetry",
+        &["config", "scoreboard"],
+        &["nix", "hyper", "serde"],
     ),
     // `sys`: the memory that it shares. What a proof is, whoever asks knows.
     ("replay", &["sys"], &["nix", "tokio", "serde", "hyper"]),
@@ -102,12 +108,12 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
     // std, a limiter and the timer that sums up. Used by who answers requests, and `logging`, which the master uses too, has no timer.
     ("log_quota", &[], &["nix", "hyper", "serde"]),
     // `config`: what an application may know when it boots. `auth`, `tls`: the claims and the certificate that the demo shows. `scoreboard`: what a
-    // request is called about which a witness is asked.
+    // request is called about which a witness is asked, and where the bytes of its body are counted.
     ("app", &["auth", "config", "scoreboard", "tls"], &["nix"]),
     // `access_log`: the line of a request. `auth`: the verdict. `app`: what is called. `config`: which proxy may say what certificate a client has. `log_quota`: how many
     // lines refusals get. `logging`: how
     // long a field may be. `rate_limit`: how many requests a client has made, of whichever worker. `refusal_class`: of which kind its own refusals are. `replay`: which proofs were shown, for `auth` remembers nothing that workers share. `scoreboard`: what
-    // is noted. `sys`: the clock. `tls`: the certificate of a client. `tokens`: what answers its own routes.
+    // is noted. `sys`: the clock. `telemetry`: what a collector is told. `tls`: the certificate of a client. `tokens`: what answers its own routes.
     (
         "http",
         &[
@@ -122,6 +128,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
             "replay",
             "scoreboard",
             "sys",
+            "telemetry",
             "tls",
             "tokens",
         ],
@@ -135,7 +142,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
         &["nix", "hyper"],
     ),
     // `access_log`: made of the configuration. `http`, `app`: what is served. `auth`: the guard is handed through. `channel`: orders. `config`: limits.
-    // `log_quota`: how many lines connections get that break the PROXY protocol. `log_writer`, `logging`: reopened on order. `master_end`: where orders come from. `rate_limit`, `replay`, `scoreboard`: what it shares is handed through, its seat. `sys`: sockets, identity, the clock. `tls`: what handshakes are made with. `tokens`: the service is opened
+    // `log_quota`: how many lines connections get that break the PROXY protocol. `log_writer`, `logging`: reopened on order. `master_end`: where orders come from. `rate_limit`, `replay`, `scoreboard`: what it shares is handed through, its seat. `sys`: sockets, identity, the clock. `telemetry`: where spans go is opened in it. `tls`: what handshakes are made with. `tokens`: the service is opened
     // at the boot, for only a worker may have a database open.
     (
         "worker",
@@ -154,6 +161,7 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
             "replay",
             "scoreboard",
             "sys",
+            "telemetry",
             "tls",
             "tokens",
         ],

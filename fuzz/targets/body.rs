@@ -61,6 +61,7 @@ fuzz_target!(|input: &[u8]| -> Corpus {
         head: &head,
         body: Some(Bytes::copy_from_slice(&body[1..])),
         request: String::new(),
+        trace_id: None,
         client: None,
     };
     let World {

@@ -14,6 +14,7 @@ use destrier::{BoxError, RequestId};
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc;
+use tracing::field::DisplayValue;
 
 use crate::asgi::StreamBody;
 
@@ -142,20 +143,28 @@ impl Body for AnswerBody {
     }
 }
 
+/// What a line of the log calls a request, and the trace that it belongs to.
+pub(crate) fn named(id: Option<RequestId>) -> (Option<DisplayValue<RequestId>>, Option<String>) {
+    let trace_id = id.and_then(|id| id.trace_id());
+    (id.map(tracing::field::display), trace_id)
+}
+
 /// Logs it of the answer to a request.
 pub(crate) fn warn_too_long(id: Option<RequestId>) {
-    let request = id.map(tracing::field::display);
+    let (request, trace_id) = named(id);
     tracing::warn!(
         request,
+        trace_id,
         "the application's answer is longer than its Content-Length says: the rest was left out"
     );
 }
 
 /// The same, where so many bytes are missing.
 pub(crate) fn warn_too_short(id: Option<RequestId>, missing: u64) {
-    let request = id.map(tracing::field::display);
+    let (request, trace_id) = named(id);
     tracing::error!(
         request,
+        trace_id,
         missing,
         "the application's answer is shorter than its Content-Length says: the connection is closed"
     );

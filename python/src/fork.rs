@@ -78,10 +78,12 @@ fn exit_code(py: Python<'_>, exception: &PyErr) -> u8 {
 
 fn leave(request: Option<RequestId>, code: u8) -> ! {
     if let Some(mut report) = REPORTS.get() {
+        let trace = request.and_then(|request| request.trace_id());
         let request = request
             .map(|request| request.to_string())
             .unwrap_or_default();
-        let line = format!("{} {code} {request}\n", process::id());
+        let trace = trace.unwrap_or_default();
+        let line = format!("{} {code} {request} {trace}\n", process::id());
         // The worker may be gone.
         let _unheard = report.write_all(line.as_bytes());
     }
@@ -115,12 +117,14 @@ impl Children {
 fn tell(worker: u64, lines: &[u8]) {
     for line in String::from_utf8_lossy(lines).lines() {
         let mut words = line.split(' ');
-        let (pid, code, request) = (words.next(), words.next(), words.next());
+        let mut word = || words.next().filter(|word| !word.is_empty());
+        let (pid, code, request, trace_id) = (word(), word(), word(), word());
         tracing::warn!(
             worker,
             pid,
             code,
             request,
+            trace_id,
             "a process that the application forked came back into the server, and has exited: it must end with `os._exit`"
         );
     }

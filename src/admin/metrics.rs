@@ -10,6 +10,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
+use super::beside;
 use super::processes::Usage;
 use crate::master::{FeedCondition, Status};
 use crate::scoreboard::{Latency, Tally};
@@ -21,6 +22,7 @@ pub(super) struct Snapshot {
     pub(super) status: Status,
     pub(super) tally: Tally,
     pub(super) processes: Vec<Usage>,
+    pub(super) beside: Vec<beside::Usage>,
     /// What `/readyz` says.
     pub(super) is_ready: bool,
     /// Since 1970.
@@ -66,6 +68,8 @@ impl Collector for Snapshot {
         self.requests(&mut page)?;
         self.tokens(&mut page)?;
         self.workers(&mut page)?;
+        self.beside(&mut page)?;
+        self.spans(&mut page)?;
         self.feeds(&mut page)?;
         let took = clock::monotonic().saturating_sub(self.began);
         page.seconds(
@@ -149,6 +153,12 @@ impl Snapshot {
             "connections_open",
             "Connections that are open",
             tally.connections,
+        )?;
+        page.count(
+            "request_body",
+            "Bytes of the bodies of requests that were read, after TLS and without the framing of chunks or HTTP/2",
+            Some(&Unit::Bytes),
+            &tally.bytes_received,
         )?;
         page.count(
             "response_body",
@@ -309,6 +319,50 @@ impl Snapshot {
             "The time that processors have spent on a worker",
             Some(&Unit::Seconds),
             labelled().filter_map(|(labels, usage)| Some((labels, usage.cpu?.as_secs_f64()))),
+        )
+    }
+
+    fn beside(&self, page: &mut Page<'_>) -> fmt::Result {
+        let labelled = || {
+            self.beside.iter().map(|usage| {
+                let mut labels = vec![("process", usage.process)];
+                let generation = usage.generation.as_deref();
+                labels.extend(generation.map(|generation| ("generation", generation)));
+                (labels, usage)
+            })
+        };
+        page.gauges(
+            "process_resident_memory",
+            "What a process beside the workers has in memory; what processes share counts for each of them",
+            Some(&Unit::Bytes),
+            labelled().filter_map(|(labels, usage)| Some((labels, usage.rss?))),
+        )?;
+        page.gauges(
+            "process_proportional_memory",
+            "What a process beside the workers has in memory, shared pages by its share",
+            Some(&Unit::Bytes),
+            labelled().filter_map(|(labels, usage)| Some((labels, usage.pss?))),
+        )?;
+        page.counts(
+            "process_cpu",
+            "The time that processors have spent on a process beside the workers",
+            Some(&Unit::Seconds),
+            labelled().filter_map(|(labels, usage)| Some((labels, usage.cpu?.as_secs_f64()))),
+        )
+    }
+
+    fn spans(&self, page: &mut Page<'_>) -> fmt::Result {
+        let tally = &self.tally;
+        let results = [
+            ("exported", tally.spans_exported),
+            ("lost", tally.spans_lost),
+        ];
+        let results = results.map(|(result, count)| (vec![("result", result)], count));
+        page.counts(
+            "spans",
+            "Spans of requests that a collector has taken, and that were lost on their way to it",
+            None,
+            results,
         )
     }
 

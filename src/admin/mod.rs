@@ -2,6 +2,7 @@
 //! agent, so that nothing that is asked here costs a worker or the master more than a message.
 
 mod access;
+mod beside;
 mod callers;
 mod dashboard;
 mod metrics;
@@ -116,6 +117,7 @@ pub fn start(setting: Setting) -> io::Result<Opened> {
         owner: setting.owner,
         orders: Arc::clone(&orders),
         processes: processes::Processes::default(),
+        beside: beside::Beside::default(),
         dashboard: Dashboard::new(timeline.clone()),
     });
     let mut listeners = JoinSet::new();
@@ -142,6 +144,7 @@ struct Desk {
     /// One place for each order whose giver waits for what becomes of it.
     orders: Arc<Semaphore>,
     processes: processes::Processes,
+    beside: beside::Beside,
     dashboard: Dashboard,
 }
 

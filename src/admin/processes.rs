@@ -8,7 +8,7 @@ use crate::sys::process::ProcessId;
 use crate::sys::{clock, process_memory, process_times};
 
 /// How old it may be.
-const AGE_MAX: Duration = Duration::from_secs(1);
+pub(super) const AGE_MAX: Duration = Duration::from_secs(1);
 
 /// What is known of one worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -88,11 +88,13 @@ async fn scrape(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
         return shown(&Verdict::silent(probe), None);
     };
     let processes = desk.processes.of(&status.workers);
+    let beside = desk.beside.of(&status);
     let snapshot = metrics::Snapshot {
         is_ready: probes::ready(Some(&status), desk.ready_min).is_good(),
         status,
         tally,
         processes,
+        beside,
         now: clock::unix(),
         began,
     };

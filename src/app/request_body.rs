@@ -20,6 +20,7 @@ use tokio::runtime::Handle;
 use super::BoxError;
 use super::pace::Pace;
 use super::wait::Wait;
+use crate::scoreboard::SeatWriter;
 
 /// Of a body that nobody reads so much is taken in, that the connection can go on; with more it ends.
 const UNREAD_MAX: u64 = 64 << 10;
@@ -43,6 +44,8 @@ pub struct RequestBody {
     wait: Option<Box<Wait>>,
     /// Of the worker, for whoever reads it from another thread; none where there is no body.
     runtime: Option<Handle>,
+    /// Where its bytes are counted.
+    seat: Option<SeatWriter>,
 }
 
 /// What came of a body.
@@ -188,6 +191,7 @@ impl RequestBody {
             pace,
             wait: None,
             runtime: runtime.and_then(Result::ok),
+            seat: None,
         }
     }
 
@@ -201,7 +205,15 @@ impl RequestBody {
             pace: Pace::default(),
             wait: None,
             runtime: None,
+            seat: None,
         }
+    }
+
+    /// With its bytes counted there as they are read, those among them that nobody wants.
+    pub(crate) fn counted_by(mut self, seat: &SeatWriter) -> Self {
+        // Most requests have no body.
+        self.seat = self.end.fate.is_some().then(|| seat.clone());
+        self
     }
 
     /// Of at most `limit` bytes: the rule that decides is known.
@@ -286,6 +298,7 @@ impl Body for RequestBody {
         let data = data.and_then(Frame::data_ref);
         let length = data.map_or(0, |data| data.len() as u64);
         this.end_wait(length);
+        count(this.seat.as_ref(), length);
         let Some(Ok(frame)) = polled else {
             return Poll::Ready(polled.map(|frame| frame.map_err(Into::into)));
         };
@@ -333,7 +346,7 @@ impl Drop for RequestBody {
         match &self.runtime {
             // Whether a client that waits will send it, nobody knows.
             Some(runtime) if is_small && !self.is_optional => {
-                let reading = take_in(incoming, self.end.clone());
+                let reading = take_in(incoming, self.end.clone(), self.seat.take());
                 drop(runtime.spawn(reading));
             }
             Some(_) | None => self.end.note(|fate| &fate.is_given_up),
@@ -341,8 +354,14 @@ impl Drop for RequestBody {
     }
 }
 
+fn count(seat: Option<&SeatWriter>, bytes: u64) {
+    if let Some(seat) = seat.filter(|_| bytes > 0) {
+        seat.received(bytes);
+    }
+}
+
 /// Reads what nobody wants, within bounds.
-async fn take_in(mut incoming: Incoming, end: BodyEnd) {
+async fn take_in(mut incoming: Incoming, end: BodyEnd, seat: Option<SeatWriter>) {
     let reading = async {
         let mut left = UNREAD_MAX;
         loop {
@@ -352,6 +371,7 @@ async fn take_in(mut incoming: Incoming, end: BodyEnd) {
                 Some(Err(_)) => return false,
                 Some(Ok(frame)) => {
                     let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                    count(seat.as_ref(), length);
                     match left.checked_sub(length) {
                         Some(rest) => left = rest,
                         None => return false,

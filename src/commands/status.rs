@@ -162,7 +162,11 @@ fn shown(status: &Status) -> String {
 
 fn agent(agent: &AgentStatus) -> String {
     match (agent.pid, agent.uptime, agent.restarts_in) {
-        (Some(pid), Some(uptime), _) => format!("agent      pid {pid}, up {}", span(uptime)),
+        (Some(pid), Some(uptime), _) => {
+            let rss = agent.rss.map(|rss| format!(", {}", bytes(rss)));
+            let rss = rss.unwrap_or_default();
+            format!("agent      pid {pid}, up {}{rss}", span(uptime))
+        }
         (_, _, Some(restarts_in)) => format!(
             "agent      none runs, another one is started in {}",
             span(restarts_in)
@@ -172,6 +176,10 @@ fn agent(agent: &AgentStatus) -> String {
 }
 
 /// What the workers of a generation are forked from.
+fn bytes(bytes: u64) -> String {
+    ByteSize(bytes).display().iec_short().to_string()
+}
+
 fn template(template: &TemplateStatus) -> String {
     let generation = template.generation;
     let mut parts = vec![match template.pid {
@@ -184,9 +192,7 @@ fn template(template: &TemplateStatus) -> String {
         (state, _) => parts.push(state.to_owned()),
     }
     parts.extend(template.uptime.map(|uptime| format!("up {}", span(uptime))));
-    let rss = template
-        .rss
-        .map(|rss| ByteSize(rss).display().iec_short().to_string());
+    let rss = template.rss.map(bytes);
     parts.extend(rss.map(|rss| format!("{rss} with what it shares")));
     let reason = template.reason.as_ref();
     let reason = reason.map(|reason| format!("\n           {}", reason.replace('\n', " ")));

@@ -18,6 +18,7 @@ mod app;
 mod auth;
 mod health;
 mod hooks;
+mod telemetry;
 mod tls;
 mod tokens;
 
@@ -28,6 +29,7 @@ pub(super) use app::App;
 pub(super) use auth::{Auth, Issuer, Revocation, Rule};
 pub(super) use health::Health;
 pub(super) use hooks::Hooks;
+pub(super) use telemetry::Telemetry;
 pub(super) use tls::Tls;
 pub(super) use tokens::Tokens;
 
@@ -67,6 +69,8 @@ pub(super) struct File {
     pub health: Health,
     /// Programs that are run when something happens.
     pub hooks: Hooks,
+    /// Spans of requests, for a collector.
+    pub telemetry: Telemetry,
     /// Who may sign tokens and what they allow.
     pub auth: Auth,
     /// What is served.

@@ -41,6 +41,7 @@ mod resolve;
 mod rules;
 mod show;
 mod sources;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -74,6 +75,7 @@ pub use origin::Origin;
 pub use peer::network_of;
 pub use show::{Overridden, Setting, shown};
 pub use sources::{Search, Sources, Text};
+pub use telemetry::Telemetry;
 pub use tls::{ClientAuth, ClientAuthMode, Tls, TlsCertificate, TlsVersion};
 pub use tokens::{
     Database, RESERVED_CLAIMS, Rate, RatePeriod, Schema, SchemaName, TokenKind, Tokens,
@@ -187,6 +189,8 @@ pub struct Config {
     pub health: Health,
     /// `[hooks]`; absent: nothing is run when something happens.
     pub hooks: Option<Hooks>,
+    /// `[telemetry]`; absent: spans are not exported.
+    pub telemetry: Option<Telemetry>,
     /// Who may sign tokens and what they allow.
     pub auth: Auth,
     /// What is served.

@@ -17,8 +17,10 @@ use super::WorkerCount;
 
 mod limit;
 mod preload;
+mod ratio;
 
 pub(super) use limit::Limit;
+pub(super) use ratio::Ratio;
 
 /// A whole number between two bounds, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -64,6 +64,10 @@ pub(super) fn make_absolute(file: &mut File, document: &Document) {
         let path = document.resolve(&"auth.tokens.database".into(), path);
         *database = format!("sqlite:{path}");
     }
+    resolve(
+        &"telemetry.otlp_headers_file".into(),
+        &mut file.telemetry.otlp_headers_file,
+    );
     for (index, issuer) in file.auth.issuer.iter_mut().enumerate() {
         let key = KeyPath::from("auth.issuer").item(index);
         resolve(&key.child("secret_file"), &mut issuer.secret_file);

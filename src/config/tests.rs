@@ -20,6 +20,7 @@ mod proxies;
 mod rates;
 mod shipped;
 mod sources;
+mod telemetry;
 mod tls;
 mod tokens;
 

@@ -28,6 +28,7 @@ mod issuers;
 mod proxies;
 mod revocation;
 mod rules;
+mod telemetry;
 mod tls;
 mod tokens;
 
@@ -70,6 +71,7 @@ pub(super) fn validate(
         headers: check.headers(&file.headers),
         health: check.health(&file.health, &file.workers),
         hooks: check.hooks(&file.hooks),
+        telemetry: check.telemetry(&file.telemetry, file.http.trace_context),
         auth,
         app: check.app(&file.app),
         log: Log {

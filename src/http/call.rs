@@ -16,7 +16,6 @@ use super::executed::Executed;
 use super::in_progress::Overdue;
 use super::malformed::Malformed;
 use super::places::is_lasting;
-use super::trace_context::TraceContext;
 use super::track::Track;
 use super::{Pipeline, reply};
 use crate::app::{AppService, BodyEnd, BoxError, Fault, Overloaded, RequestBody};
@@ -64,8 +63,6 @@ impl<S: AppService> Pipeline<S> {
         } = called;
         self.enter(id, called.activity, track).await?;
         let named = (request.method().clone(), request.uri().clone());
-        let trace: Option<TraceContext> = request.extensions().get().copied();
-        let trace_id = || trace.as_ref().map(TraceContext::trace_id);
         let began = clock::monotonic();
         let answering = async {
             let mut app = self.app.clone();
@@ -96,7 +93,6 @@ impl<S: AppService> Pipeline<S> {
             self.give_up(Overdue {
                 worker: self.settings.worker,
                 id,
-                trace_id: trace_id(),
                 method,
                 uri,
                 rule,
@@ -117,11 +113,11 @@ impl<S: AppService> Pipeline<S> {
                 if let Some(overloaded) = error.downcast_ref::<Overloaded>() {
                     return Err(self.overloaded(overloaded.reason(), id));
                 }
-                tracing::error!(request = %id, trace_id = trace_id(), %error, "the application failed");
+                tracing::error!(request = %id, trace_id = id.trace_id(), %error, "the application failed");
                 Err(reply::application_failed())
             }
             Err(Failure::Panic) => {
-                tracing::error!(request = %id, trace_id = trace_id(), "the application panicked");
+                tracing::error!(request = %id, trace_id = id.trace_id(), "the application panicked");
                 Err(reply::application_failed())
             }
             Err(Failure::Body(fault)) => {

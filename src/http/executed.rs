@@ -76,7 +76,14 @@ mod tests {
         let began = Duration::from_secs(1);
         let in_flight = seat.begin(id, "GET", "/", began);
         let asked = Asked::default();
-        let track = Track::begin(id, began, Arc::new(Activity::new()), in_flight, None, asked);
+        let track = Track::begin(
+            id,
+            began,
+            Arc::new(Activity::new()),
+            in_flight,
+            (None, None),
+            asked,
+        );
         let (polled, dropped) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
         let at_its_end = Noting(|| dropped.set(executing.load(Relaxed)));
         let polling = poll_fn(|_| {

@@ -96,8 +96,6 @@ impl InProgress {
 pub(super) struct Overdue {
     pub(super) worker: u64,
     pub(super) id: RequestId,
-    /// The trace that it belongs to, where it belongs to one.
-    pub(super) trace_id: Option<String>,
     pub(super) method: Method,
     pub(super) uri: Uri,
     /// The place of the rule that let it pass, from 0.
@@ -119,7 +117,7 @@ impl Overdue {
         let (thread, stack) = sighting.as_ref().map_or((None, None), seen);
         tracing::error!(
             request = %self.id,
-            trace_id = self.trace_id.as_deref(),
+            trace_id = self.id.trace_id(),
             method = cut(self.method.as_str()),
             path = cut(self.uri.path()),
             rule = self.rule.map(|rule| format!("auth.rule[{rule}]")),
@@ -138,7 +136,7 @@ impl Overdue {
         if is_stuck {
             tracing::error!(
                 request = %self.id,
-                trace_id = self.trace_id.as_deref(),
+                trace_id = self.id.trace_id(),
                 method = cut(self.method.as_str()),
                 path = cut(self.uri.path()),
                 age = %self.age(),

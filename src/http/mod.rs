@@ -27,6 +27,7 @@ mod places;
 mod probe;
 mod refuse;
 mod reply;
+mod span;
 mod stream;
 mod target;
 mod throttle;
@@ -62,6 +63,7 @@ use places::Places;
 pub use places::PlacesSettings;
 pub use probe::{Probe, Probed};
 pub use reply::needs_tls;
+use span::OpenSpan;
 use tokio::sync::Notify;
 use told::Told;
 pub use trace_context::TraceContext;
@@ -76,6 +78,7 @@ use crate::rate_limit::RateLimits;
 use crate::replay::ReplayCache;
 use crate::scoreboard::{RequestId, SeatWriter};
 use crate::sys::clock;
+use crate::telemetry::Recorder;
 use crate::tokens;
 use malformed::Malformed;
 use stream::StreamEnd;
@@ -126,6 +129,8 @@ pub struct Settings {
     pub poison_guard: bool,
     /// Whose word on the trace of a request counts.
     pub trace_context: TraceContexts,
+    /// Who takes the spans of requests; absent: nobody.
+    pub recorder: Option<Arc<dyn Recorder>>,
     /// What proxies say of their clients.
     pub forwarding: Forwarding,
     /// Whose word on the certificates of clients counts.
@@ -231,7 +236,8 @@ impl<S: AppService> Pipeline<S> {
         origin.activity.begin_request(has_body);
         let forwarding = &self.settings.forwarding;
         let (client, id) = forwarding.take(request.headers_mut(), origin, id);
-        trace_context::begin(&mut request, self.settings.trace_context, origin.is_proxy);
+        let tracing = (self.settings.trace_context, self.settings.recorder.as_ref());
+        let id = trace_context::begin(&mut request, id, tracing, origin.is_proxy);
         let mut track = self.track(id, &request, origin, client);
         let (mut head, body) = request.into_parts();
         let body_end = origin.activity.body_end(has_body);
@@ -240,8 +246,9 @@ impl<S: AppService> Pipeline<S> {
                 Version::HTTP_11 => head.headers.contains_key(EXPECT),
                 version => version > Version::HTTP_11,
             };
-        let mut body =
-            RequestBody::new(body, body_end.clone(), is_optional, self.settings.body_pace);
+        let pace = self.settings.body_pace;
+        let body = RequestBody::new(body, body_end.clone(), is_optional, pace);
+        let mut body = body.counted_by(&self.seat);
         if let Some(answer) = self.answer_without_rule(&head, id) {
             drop(body);
             return Ok(self.answer(Err(answer), track, id, &body_end));
@@ -393,8 +400,9 @@ impl<S: AppService> Pipeline<S> {
         let in_flight = self.seat.begin(id, method.as_str(), path, started);
         let access = Access::begin(self.settings.access_log.as_ref(), request, (origin, client));
         let asked = Asked::of(request, (origin, client), &self.settings.compression);
+        let span = OpenSpan::begin(self.settings.recorder.as_ref(), request, client);
         let activity = Arc::clone(&origin.activity);
-        Track::begin(id, started, activity, in_flight, access, asked)
+        Track::begin(id, started, activity, in_flight, (access, span), asked)
     }
 
     fn finish(

@@ -37,6 +37,7 @@ pub(super) async fn answer(service: &Service, asked: Asked, body: RequestBody) -
         head: &asked.head,
         body,
         request: asked.id.to_string(),
+        trace_id: asked.id.trace_id(),
         client: asked.client.address,
     };
     service.answer(call).await

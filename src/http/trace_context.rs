@@ -2,10 +2,13 @@
 //! come, else begun here, and passed on to the application.
 
 use std::fmt;
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 
 use crate::config::TraceContexts;
+use crate::scoreboard::RequestId;
+use crate::telemetry::{Recorder, Span};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -54,8 +57,22 @@ impl TraceContext {
         self.flags & SAMPLED != 0
     }
 
-    /// Of a request with these fields. Afterwards they say this, and nothing that cannot be believed.
-    fn take(fields: &mut HeaderMap, who: TraceContexts, is_proxy: bool) -> Option<Self> {
+    /// Tells a span what it is called.
+    pub(super) fn name(&self, span: &mut Span) {
+        span.trace_id = self.trace_id;
+        span.span_id = self.span_id;
+        span.parent_id = self.parent_id;
+        span.flags = self.flags;
+    }
+
+    /// Of a request with these fields. Afterwards they say this, and nothing that cannot be believed. `samples`: whether a trace that begins
+    /// here is recorded.
+    fn take(
+        fields: &mut HeaderMap,
+        who: TraceContexts,
+        is_proxy: bool,
+        samples: impl Fn(u128) -> bool,
+    ) -> Option<Self> {
         let is_believed = match who {
             TraceContexts::Off => return None,
             TraceContexts::Trusted => is_proxy,
@@ -68,20 +85,23 @@ impl TraceContext {
             fields.remove(TRACESTATE);
         }
         let span_id = random(getrandom::u64);
-        let context = match parent {
-            Some((trace_id, parent_id, flags)) => Self {
+        let context = if let Some((trace_id, parent_id, flags)) = parent {
+            Self {
                 trace_id,
                 span_id,
                 parent_id: Some(parent_id),
                 flags: flags & FLAGS,
-            },
-            None => Self {
-                trace_id: (u128::from(random(getrandom::u64)) << 64)
-                    | u128::from(random(getrandom::u64)),
+            }
+        } else {
+            let half = || u128::from(random(getrandom::u64));
+            let trace_id = (half() << 64) | half();
+            let sampled = if samples(trace_id) { SAMPLED } else { 0 };
+            Self {
+                trace_id,
                 span_id,
                 parent_id: None,
-                flags: FLAGS,
-            },
+                flags: (FLAGS & !SAMPLED) | sampled,
+            }
         };
         match HeaderValue::try_from(context.to_string()) {
             Ok(value) => drop(fields.insert(TRACEPARENT, value)),
@@ -104,11 +124,19 @@ impl fmt::Display for TraceContext {
     }
 }
 
-/// Has a request be part of a trace, where it shall be one.
-pub(super) fn begin<B>(request: &mut Request<B>, who: TraceContexts, is_proxy: bool) {
-    if let Some(context) = TraceContext::take(request.headers_mut(), who, is_proxy) {
-        request.extensions_mut().insert(context);
-    }
+/// Has a request be part of a trace, where it shall be one; its id tells of it then.
+pub(super) fn begin<B>(
+    request: &mut Request<B>,
+    id: RequestId,
+    (who, recorder): (TraceContexts, Option<&Arc<dyn Recorder>>),
+    is_proxy: bool,
+) -> RequestId {
+    let samples = |trace_id| recorder.is_none_or(|recorder| recorder.samples(trace_id));
+    let Some(context) = TraceContext::take(request.headers_mut(), who, is_proxy, samples) else {
+        return id;
+    };
+    request.extensions_mut().insert(context);
+    id.in_trace(context.trace_id)
 }
 
 /// Never 0, which would be none.
@@ -202,6 +230,10 @@ mod tests {
 
     const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
+    fn take(fields: &mut HeaderMap, who: TraceContexts, is_proxy: bool) -> Option<TraceContext> {
+        TraceContext::take(fields, who, is_proxy, |_| true)
+    }
+
     fn fields(given: &[(HeaderName, &str)]) -> HeaderMap {
         let mut fields = HeaderMap::new();
         for (name, value) in given {
@@ -217,7 +249,7 @@ mod tests {
             (TRACESTATE, "a=1"),
             (TRACESTATE, "b@c=x y"),
         ]);
-        let context = TraceContext::take(&mut fields, TraceContexts::All, false).expect("on");
+        let context = take(&mut fields, TraceContexts::All, false).expect("on");
         assert_eq!(context.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
         assert_eq!(context.parent_id().as_deref(), Some("00f067aa0ba902b7"));
         assert!(context.is_sampled());
@@ -246,7 +278,7 @@ mod tests {
                 .chain([(PARENT, TraceContexts::Trusted, false)])
         {
             let mut fields = fields(&[(TRACEPARENT, text), (TRACESTATE, "a=1")]);
-            let context = TraceContext::take(&mut fields, who, is_proxy).expect("on");
+            let context = take(&mut fields, who, is_proxy).expect("on");
             assert_ne!(
                 context.trace_id(),
                 "4bf92f3577b34da6a3ce929d0e0e4736",
@@ -257,10 +289,10 @@ mod tests {
             assert!(!fields.contains_key(TRACESTATE));
         }
         let mut twice = fields(&[(TRACEPARENT, PARENT), (TRACEPARENT, PARENT)]);
-        let context = TraceContext::take(&mut twice, TraceContexts::All, true).expect("on");
+        let context = take(&mut twice, TraceContexts::All, true).expect("on");
         assert_eq!(context.parent_id(), None);
         let mut proxied = fields(&[(TRACEPARENT, PARENT)]);
-        let context = TraceContext::take(&mut proxied, TraceContexts::Trusted, true).expect("on");
+        let context = take(&mut proxied, TraceContexts::Trusted, true).expect("on");
         assert!(context.parent_id().is_some());
     }
 
@@ -268,7 +300,7 @@ mod tests {
     fn of_a_later_version_what_is_known_counts() {
         let later = "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-ff-what comes";
         let mut fields = fields(&[(TRACEPARENT, later)]);
-        let context = TraceContext::take(&mut fields, TraceContexts::All, false).expect("on");
+        let context = take(&mut fields, TraceContexts::All, false).expect("on");
         assert!(context.to_string().ends_with("-03"), "{context}");
         assert!(context.parent_id().is_some());
     }
@@ -290,24 +322,35 @@ mod tests {
             &format!("{long},b={}", "y".repeat(256)),
         ] {
             let mut fields = fields(&[(TRACEPARENT, PARENT), (TRACESTATE, state)]);
-            let context = TraceContext::take(&mut fields, TraceContexts::All, false).expect("on");
+            let context = take(&mut fields, TraceContexts::All, false).expect("on");
             assert!(context.parent_id().is_some());
             assert!(!fields.contains_key(TRACESTATE), "{state}");
         }
         for state in ["", "a=1, ,b=2", &long] {
             let mut fields = fields(&[(TRACEPARENT, PARENT), (TRACESTATE, state)]);
-            let _context = TraceContext::take(&mut fields, TraceContexts::All, false);
+            let _context = take(&mut fields, TraceContexts::All, false);
             assert!(fields.contains_key(TRACESTATE), "{state}");
         }
     }
 
     #[test]
+    fn a_trace_that_begins_here_is_sampled_where_it_is_recorded_and_another_as_its_parent_says() {
+        let sampled = |parent: &str, samples: bool| {
+            let mut fields = fields(&[(TRACEPARENT, parent)]);
+            let context =
+                TraceContext::take(&mut fields, TraceContexts::All, false, |_| samples).unwrap();
+            context.is_sampled()
+        };
+        assert!(sampled("", true) && !sampled("", false));
+        assert!(sampled(PARENT, false));
+        let not_sampled = PARENT.replace("-01", "-00");
+        assert!(!sampled(&not_sampled, true));
+    }
+
+    #[test]
     fn where_it_is_off_nothing_is_touched() {
         let mut fields = fields(&[(TRACEPARENT, "anything")]);
-        assert_eq!(
-            TraceContext::take(&mut fields, TraceContexts::Off, true),
-            None
-        );
+        assert_eq!(take(&mut fields, TraceContexts::Off, true), None);
         assert_eq!(fields[TRACEPARENT], "anything");
     }
 
@@ -317,7 +360,7 @@ mod tests {
             let mut fields = HeaderMap::new();
             fields.extend(HeaderValue::from_str(&parent).ok().map(|value| (TRACEPARENT, value)));
             fields.extend(HeaderValue::from_str(&state).ok().map(|value| (TRACESTATE, value)));
-            let context = TraceContext::take(&mut fields, TraceContexts::All, false).expect("on");
+            let context = take(&mut fields, TraceContexts::All, false).expect("on");
             let (trace_id, span_id, _) = read(fields[TRACEPARENT].as_bytes()).expect("a good one");
             prop_assert_eq!((trace_id, span_id), (context.trace_id, context.span_id));
         }

@@ -10,6 +10,7 @@ use super::activity::Activity;
 use super::asked::Asked;
 use super::in_progress::{InProgress, Work};
 use super::places::Place;
+use super::span::OpenSpan;
 use super::websocket::Upgrade;
 use crate::app::BoxError;
 use crate::auth::Claims;
@@ -28,6 +29,7 @@ pub(super) struct Track {
     /// Bytes of the body of the answer.
     sent: u64,
     access: Option<Box<Access>>,
+    span: Option<Box<OpenSpan>>,
     /// Among those that the application works on, and how long it was waited for.
     place: Option<Place>,
     queued: Duration,
@@ -41,7 +43,7 @@ impl Track {
         started: Duration,
         activity: Arc<Activity>,
         in_flight: InFlight,
-        access: Option<Box<Access>>,
+        (access, span): (Option<Box<Access>>, Option<Box<OpenSpan>>),
         asked: Asked,
     ) -> Self {
         Self {
@@ -51,6 +53,7 @@ impl Track {
             in_progress: Some(InProgress::new(in_flight)),
             sent: 0,
             access,
+            span,
             place: None,
             queued: Duration::ZERO,
             asked,
@@ -113,6 +116,9 @@ impl Track {
         if let Some(access) = &mut self.access {
             access.decided_by(rule);
         }
+        if let Some(span) = &mut self.span {
+            span.decided_by(rule);
+        }
     }
 
     /// What its token says.
@@ -149,6 +155,9 @@ impl Track {
         self.activity.answer_begins();
         if let Some(access) = &mut self.access {
             access.answered(response);
+        }
+        if let Some(span) = &mut self.span {
+            span.answered(response);
         }
     }
 
@@ -195,13 +204,21 @@ impl Track {
     }
 
     /// The application failed in the middle of its answer, which the client sees as a cut.
-    pub(super) fn broke_off(&self, error: &BoxError) {
-        tracing::error!(request = %self.id, %error, "the application broke off its answer");
+    pub(super) fn broke_off(&mut self, error: &BoxError) {
+        if let Some(span) = &mut self.span {
+            span.broke_off();
+        }
+        let trace_id = self.id.trace_id();
+        tracing::error!(request = %self.id, trace_id, %error, "the application broke off its answer");
     }
 
     /// A file could not be read to its end, or not be compressed, which the client sees as a cut.
-    pub(super) fn file_broke_off(&self, error: &BoxError) {
-        tracing::error!(request = %self.id, %error, "an answer that is a file broke off");
+    pub(super) fn file_broke_off(&mut self, error: &BoxError) {
+        if let Some(span) = &mut self.span {
+            span.broke_off();
+        }
+        let trace_id = self.id.trace_id();
+        tracing::error!(request = %self.id, trace_id, %error, "an answer that is a file broke off");
     }
 }
 
@@ -213,6 +230,9 @@ impl Drop for Track {
             let in_progress = self.in_progress.as_ref();
             let queued = in_progress.map_or(self.queued, |it| it.in_flight().waited_in_all());
             access.write(self.id, self.started, queued);
+        }
+        if let Some(span) = self.span.take() {
+            span.end(clock::monotonic().saturating_sub(self.started));
         }
     }
 }

@@ -24,6 +24,7 @@ impl Unserved {
         if self.0.admits(("refused", refusal.code), &refusal.reason) {
             tracing::info!(
                 request = %id,
+                trace_id = id.trace_id(),
                 method = cut(method),
                 path = cut(path),
                 status = refusal.status,
@@ -50,6 +51,7 @@ impl Unserved {
         if self.0.admits(("audit", refusal.code), &refusal.reason) {
             tracing::info!(
                 request = %id,
+                trace_id = id.trace_id(),
                 method = cut(head.method.as_str()),
                 path = cut(head.uri.path()),
                 status = refusal.status,
@@ -62,7 +64,8 @@ impl Unserved {
     /// A file is there, but cannot be read.
     pub(super) fn unreadable(&self, path: &str, error: &std::io::Error, id: RequestId) {
         if self.0.admits(("unreadable", "file"), error.raw_os_error()) {
-            tracing::warn!(request = %id, path = cut(path), %error, "a file cannot be read");
+            let trace_id = id.trace_id();
+            tracing::warn!(request = %id, trace_id, path = cut(path), %error, "a file cannot be read");
         }
     }
 
@@ -71,6 +74,7 @@ impl Unserved {
         if self.0.admits(("overloaded", ""), reason) {
             tracing::warn!(
                 request = %id,
+                trace_id = id.trace_id(),
                 status = StatusCode::SERVICE_UNAVAILABLE.as_u16(),
                 reason,
                 "overloaded"
@@ -83,6 +87,7 @@ impl Unserved {
         if self.0.admits(("blocked", "poison_guard"), fingerprint) {
             tracing::info!(
                 request = %id,
+                trace_id = id.trace_id(),
                 method = cut(head.method.as_str()),
                 path = cut(head.uri.path()),
                 status = StatusCode::SERVICE_UNAVAILABLE.as_u16(),

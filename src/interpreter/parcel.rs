@@ -135,7 +135,7 @@ pub(super) fn pack<'a>(
 #[derive(Debug)]
 pub enum Received {
     /// This process is a worker.
-    Worker(ReceivedWorker),
+    Worker(Box<ReceivedWorker>),
     /// It is the template of its generation.
     Template(Box<Template>),
 }
@@ -234,6 +234,7 @@ pub fn receive(number: i32) -> io::Result<Received> {
                 signer: secrets.signer,
                 tls: secrets.tls,
                 database_password: secrets.database_password,
+                collector_fields: secrets.collector_fields,
                 channel: UnixStream::from(claim()?),
                 listeners,
                 seat: scoreboard.writer(seat),
@@ -241,7 +242,8 @@ pub fn receive(number: i32) -> io::Result<Received> {
                 rates,
                 identity,
             };
-            Ok(Received::Worker(ReceivedWorker { task, outputs }))
+            let received = ReceivedWorker { task, outputs };
+            Ok(Received::Worker(Box::new(received)))
         }
         Role::Template {} => {
             let task = TemplateTask {

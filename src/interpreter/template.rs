@@ -207,6 +207,7 @@ impl Template {
             signer: secrets.signer,
             tls: secrets.tls,
             database_password: secrets.database_password,
+            collector_fields: secrets.collector_fields,
             channel,
             listeners,
             seat: task.scoreboard.writer(seat),

@@ -7,6 +7,7 @@ use super::{Digest, Files, MissingSecret};
 use crate::auth::{Guard, UnixTime};
 use crate::config::{Config, Database};
 use crate::sys::clock;
+use crate::telemetry::CollectorFields;
 use crate::tls::{TicketSecret, Tls};
 use crate::tokens::{Password, Signer};
 
@@ -21,6 +22,8 @@ pub(crate) struct Secrets {
     pub(crate) tls: Option<Arc<Tls>>,
     /// What the token database asks for; absent when it asks for nothing.
     pub(crate) database_password: Option<Password>,
+    /// What a collector of traces is told besides; absent when nothing is configured.
+    pub(crate) collector_fields: Option<CollectorFields>,
 }
 
 /// What the master wants to know besides.
@@ -56,11 +59,13 @@ impl Secrets {
         });
         let signer = load_signer(files, config, &guard).map_err(|error| vec![error])?;
         let password = load_database_password(files, config).map_err(|error| vec![error])?;
+        let fields = load_collector_fields(files, config).map_err(|error| vec![error])?;
         let secrets = Self {
             guard: Arc::new(guard),
             signer: signer.map(Arc::new),
             tls,
             database_password: password,
+            collector_fields: fields,
         };
         let account = Account {
             digests,
@@ -117,4 +122,27 @@ pub(crate) fn load_database_password(
         })
         .map(Some)
         .map_err(|error| format!("auth.tokens.database_password_file: {error}"))
+}
+
+/// The fields of `telemetry.otlp_headers_file`; absent when none is configured.
+pub(crate) fn load_collector_fields(
+    files: &Files,
+    config: &Config,
+) -> Result<Option<CollectorFields>, String> {
+    let telemetry = config.telemetry.as_ref();
+    let Some(file) = telemetry.and_then(|telemetry| telemetry.headers_file.as_ref()) else {
+        return Ok(None);
+    };
+    if files.is_missing(file) {
+        let shown = file.display();
+        return Err(format!(
+            "telemetry.otlp_headers_file: `{shown}` does not exist; put fields for the collector into it, one a line, as a file that only its owner can read (`chmod 600 {shown}`)"
+        ));
+    }
+    let read = || {
+        let secret = super::read_secret(files, file)?;
+        CollectorFields::read(&secret).map_err(|error| format!("`{}`: {error}", file.display()))
+    };
+    let fields = read().map_err(|error| format!("telemetry.otlp_headers_file: {error}"))?;
+    Ok(Some(fields))
 }

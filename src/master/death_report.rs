@@ -202,7 +202,13 @@ impl DeathReport {
 
     fn request_in_words(&self, request: &RequestInFlight) -> String {
         let age = self.age(request).as_millis();
-        format!("{} {} {age}ms {}", request.method, request.path, request.id)
+        let RequestInFlight {
+            id, method, path, ..
+        } = request;
+        match id.trace_id() {
+            Some(trace) => format!("{method} {path} {age}ms {id} trace {trace}"),
+            None => format!("{method} {path} {age}ms {id}"),
+        }
     }
 
     fn age(&self, request: &RequestInFlight) -> Duration {

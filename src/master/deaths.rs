@@ -228,6 +228,7 @@ impl Master {
                 method = request.method,
                 path = request.path,
                 request = %request.id,
+                trace_id = request.id.trace_id(),
                 window = %humantime::format_duration(window),
                 "blocked: workers keep dying of this request, it is answered with 503"
             );

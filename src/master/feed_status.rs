@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Master, Pinned};
 use crate::config::{Feed, Fetch};
-use crate::sys::clock;
+use crate::sys::{clock, process_memory};
 
 /// The process that fetches.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -16,6 +16,9 @@ pub struct AgentStatus {
     pub uptime: Option<f64>,
     /// How soon another one is started, where none runs.
     pub restarts_in: Option<f64>,
+    /// Its resident set in bytes; null where the kernel does not tell.
+    #[serde(default)]
+    pub rss: Option<u64>,
 }
 
 /// A key file, a key set that is fetched, a deny list.
@@ -79,7 +82,14 @@ impl Master {
             pid: runs.map(|(pid, _)| pid.number()),
             uptime: runs.map(|(_, uptime)| uptime.as_secs_f64()),
             restarts_in: next.map(|next| next.saturating_sub(now).as_secs_f64()),
+            rss: None,
         })
+    }
+
+    /// The resident set of the agent, in bytes.
+    pub(super) fn agent_memory(&self) -> Option<u64> {
+        let (pid, _) = self.agent.runs(self.now())?;
+        process_memory::resident(pid).ok()
     }
 
     /// What the generation that serves has, in the order of its configuration.

@@ -31,6 +31,9 @@ pub struct Status {
     pub pid: u32,
     /// Since the master started.
     pub uptime: f64,
+    /// What the master itself holds in memory; absent where the kernel does not tell.
+    #[serde(default)]
+    pub memory: Option<MemoryStatus>,
     /// `booting`, `serving`, `upgrading`, `reloading`, `degraded`, `paused` or `stopping`.
     pub state: String,
     /// How far the stop is, once there is one.
@@ -237,13 +240,13 @@ pub struct WorkerStatus {
     pub requests_in_flight: Vec<RequestStatus>,
 }
 
-/// What a worker holds in memory.
+/// What a worker, or the master, holds in memory.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct MemoryStatus {
     /// Its resident set in bytes; what it shares with others counts in full.
     pub rss: u64,
-    /// In bytes, what is shared divided by the number of those who share it; as it was measured last for `workers.max_memory`,
-    /// which is only done where `rss` is above that.
+    /// In bytes, what is shared divided by the number of those who share it; of a worker as it was measured last for
+    /// `workers.max_memory`, which is only done where `rss` is above that.
     pub pss: Option<u64>,
 }
 
@@ -252,6 +255,9 @@ pub struct MemoryStatus {
 pub struct RequestStatus {
     /// Its `X-Request-Id`.
     pub id: String,
+    /// The trace that it belongs to, where `http.trace_context` is on.
+    #[serde(default)]
+    pub trace_id: Option<String>,
     /// The method.
     pub method: String,
     /// The start of the path.
@@ -265,11 +271,19 @@ impl RequestStatus {
     pub(super) fn new(request: &RequestInFlight, now: Duration) -> Self {
         Self {
             id: request.id.to_string(),
+            trace_id: request.id.trace_id(),
             method: request.method.clone(),
             path: request.path.clone(),
             age: now.saturating_sub(request.started).as_secs_f64(),
         }
     }
+}
+
+/// Of this process, which may always read its own, and has no thread that could hold the lock.
+fn own_memory() -> Option<MemoryStatus> {
+    let rss = process_memory::resident(ProcessId::own()).ok()?;
+    let pss = process_memory::own_share().ok();
+    Some(MemoryStatus { rss, pss })
 }
 
 impl Master {
@@ -294,6 +308,9 @@ impl Master {
             worker.requests_in_flight = requests.collect();
         }
         self.weigh_templates(&mut status.templates);
+        if let Some(agent) = &mut status.agent {
+            agent.rss = self.agent_memory();
+        }
         status.deaths = self.deaths.statuses(self.now());
         status.events = self.ledger.timeline.events().rev().cloned().collect();
         let tally = self.scoreboard.tally();
@@ -318,6 +335,7 @@ impl Master {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: ProcessId::own().number(),
             uptime: self.now().as_secs_f64(),
+            memory: own_memory(),
             state: self.state_word().to_owned(),
             stop: self.stop_status(),
             generation: self.supervisor.serving().map(|generation| generation.0),

@@ -3,7 +3,7 @@
 use crate::refusal_class::RefusalClass;
 
 /// The layout's number, in the first word: a reader of another version keeps away.
-pub const VERSION: u64 = 8;
+pub const VERSION: u64 = 9;
 
 /// Workers that can exist at once: those of a generation and of the ones that still drain.
 pub const SEATS: usize = 2048;
@@ -106,11 +106,16 @@ pub(super) enum Figure {
     QueuedSince,
     /// When one of them took a request last, in monotonic nanoseconds.
     ThreadTook,
+    /// Bytes of the bodies of requests.
+    BytesReceived,
+    /// Spans that a collector has taken, and spans that were lost on their way to it.
+    SpansExported,
+    SpansLost,
 }
 
 impl Figure {
     /// Those that only grow, and are kept when their worker dies. An upgrade to another layout knows them by their names.
-    pub(super) const COUNTERS: [Self; 26] = [
+    pub(super) const COUNTERS: [Self; 29] = [
         Self::ConnectionsTotal,
         Self::Informational,
         Self::Success,
@@ -124,6 +129,9 @@ impl Figure {
         Self::QueueWaits,
         Self::QueueMicroseconds,
         Self::BytesSent,
+        Self::BytesReceived,
+        Self::SpansExported,
+        Self::SpansLost,
         Self::TokenHits,
         Self::TokenMisses,
         Self::RefusedRequest,
@@ -210,6 +218,9 @@ pub(super) enum Named {
     Started,
     IdHigh,
     IdLow,
+    /// The trace that it belongs to; 0: to none.
+    TraceHigh,
+    TraceLow,
     /// Up to eight bytes of the method, the first one lowest.
     Method,
     PathLength,
@@ -218,7 +229,7 @@ pub(super) enum Named {
 }
 
 /// The first word of the path.
-pub(super) const PATH: usize = 6;
+pub(super) const PATH: usize = 8;
 
 /// Words of a named request.
 pub(super) const NAMED: usize = PATH + PATH_MAX / 8;
@@ -259,7 +270,7 @@ pub(super) const fn blocked(index: usize) -> usize {
     BLOCKED + index * BLOCKED_WORDS
 }
 
-const _: () = assert!((Figure::ThreadTook as usize) < FIGURES);
+const _: () = assert!((Figure::SpansLost as usize) < FIGURES);
 const _: () = assert!(LATENCY_LOWEST.is_power_of_two() && FIGURES.is_multiple_of(8));
 const _: () = assert!(HEAD.is_multiple_of(8) && SEAT.is_multiple_of(8));
 const _: () = assert!(PATH_MAX.is_multiple_of(8) && REQUESTS_NAMED <= u32::BITS as usize);

@@ -6,6 +6,7 @@
 mod blocked;
 mod layout;
 mod reader;
+mod request_id;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -21,7 +22,8 @@ pub use blocked::Blocked;
 use layout::Figure;
 pub use layout::{BLOCKED_MAX, LATENCY_BUCKETS, PATH_MAX, REQUESTS_NAMED, SEATS, VERSION};
 pub use reader::{Cause, Counters, Latency, RequestInFlight, SeatView, Tally};
-pub use writer::{Connection, Executing, InFlight, Queued, RequestId, SeatWriter, ThreadFigures};
+pub use request_id::RequestId;
+pub use writer::{Connection, Executing, InFlight, Queued, SeatWriter, ThreadFigures};
 
 use crate::sys::memory::SharedWords;
 

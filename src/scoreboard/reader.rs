@@ -81,6 +81,12 @@ pub struct Tally {
     pub queue_wait: Duration,
     /// Bytes of the bodies of answers.
     pub bytes_sent: u64,
+    /// Bytes of the bodies of requests, as far as they were read.
+    pub bytes_received: u64,
+    /// Spans that a collector has taken.
+    pub spans_exported: u64,
+    /// Spans that were lost on their way to it.
+    pub spans_lost: u64,
     /// Tokens that were recognised, for they had been verified before.
     pub token_hits: u64,
     /// Tokens that had to be verified, whatever came of it.
@@ -258,6 +264,9 @@ impl Scoreboard {
             queue_waits: all(Figure::QueueWaits),
             queue_wait: Duration::from_micros(all(Figure::QueueMicroseconds)),
             bytes_sent: all(Figure::BytesSent),
+            bytes_received: all(Figure::BytesReceived),
+            spans_exported: all(Figure::SpansExported),
+            spans_lost: all(Figure::SpansLost),
             token_hits: all(Figure::TokenHits),
             token_misses: all(Figure::TokenMisses),
             refused_for: RefusalClass::ALL.map(|class| (class, all(Figure::of_refusal(class)))),
@@ -299,8 +308,11 @@ impl Scoreboard {
             .copied()
             .take_while(|byte| *byte != 0)
             .collect::<Vec<u8>>();
+        let trace = u128::from(read(Named::TraceHigh as usize)) << 64
+            | u128::from(read(Named::TraceLow as usize));
         Some(RequestInFlight {
-            id: RequestId::new(read(Named::IdHigh as usize), read(Named::IdLow as usize)),
+            id: RequestId::new(read(Named::IdHigh as usize), read(Named::IdLow as usize))
+                .in_trace(trace),
             method: String::from_utf8_lossy(&method).into_owned(),
             path: String::from_utf8_lossy(&path).into_owned(),
             started: Duration::from_nanos(started),

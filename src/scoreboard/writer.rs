@@ -1,6 +1,5 @@
 //! The worker's side: a few relaxed stores a request.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{
     AtomicU32, AtomicU64,
@@ -8,86 +7,13 @@ use std::sync::atomic::{
 };
 use std::time::Duration;
 
-use data_encoding::HEXLOWER;
-
-use super::Scoreboard;
 use super::layout::{self, Figure, LATENCY_BUCKETS, Named, PATH, PATH_MAX, REQUESTS_NAMED};
+use super::{RequestId, Scoreboard};
 use crate::refusal_class::RefusalClass;
 use crate::sys::crash::Note;
 
 /// Where all threads of the application are busy, and none has taken a request for so long, they are in calls that take long.
 const LONG_CALL: Duration = Duration::from_millis(5);
-
-/// So many characters may the id have that a proxy has given a request.
-const GIVEN_MAX: usize = 64;
-
-/// What one request is called. It is shown, in logs and answers, as the id that a trusted proxy has given it, or else as 32 hexadecimal
-/// digits; on the scoreboard, and so in death reports, it has those in any case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct RequestId {
-    /// The first 16 digits.
-    pub high: u64,
-    /// The last 16 digits.
-    pub low: u64,
-    given: Option<Given>,
-}
-
-/// In place, so that an id can be copied and is never allocated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Given {
-    text: [u8; GIVEN_MAX],
-    length: u8,
-}
-
-impl RequestId {
-    /// Of these digits.
-    pub const fn new(high: u64, low: u64) -> Self {
-        Self {
-            high,
-            low,
-            given: None,
-        }
-    }
-
-    /// The same, called as a proxy calls it: 1 to 64 letters, digits and `-._~+/=:@`, which is what ids are written with (base64, UUIDs,
-    /// `Root=1-...`) and cannot forge a line of a log. None where it is anything else.
-    pub fn called(self, id: &[u8]) -> Option<Self> {
-        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=:@".contains(byte);
-        if id.is_empty() || !id.iter().all(is_plain) {
-            return None;
-        }
-        let mut text = [0; GIVEN_MAX];
-        text.get_mut(..id.len())?.copy_from_slice(id);
-        let length = u8::try_from(id.len()).ok()?;
-        Some(Self {
-            given: Some(Given { text, length }),
-            ..self
-        })
-    }
-
-    /// All 32 digits, in lower case.
-    pub fn digits(self) -> [u8; 32] {
-        let id = u128::from(self.high) << 64 | u128::from(self.low);
-        let mut digits = [0; 32];
-        HEXLOWER.encode_mut(&id.to_be_bytes(), &mut digits);
-        digits
-    }
-
-    /// What `read` makes of it as it is written: as a proxy calls it, else its digits.
-    pub fn written<T>(&self, read: impl FnOnce(&[u8]) -> T) -> T {
-        let given = self.given.as_ref();
-        match given.and_then(|given| given.text.get(..usize::from(given.length))) {
-            Some(text) => read(text),
-            None => read(&self.digits()),
-        }
-    }
-}
-
-impl fmt::Display for RequestId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.written(|text| formatter.write_str(&String::from_utf8_lossy(text)))
-    }
-}
 
 /// Writes one seat; made once in the worker that sits on it.
 #[derive(Debug, Clone)]
@@ -182,6 +108,21 @@ impl SeatWriter {
     pub fn refused(&self, class: RefusalClass) {
         self.add(Figure::Refused);
         self.add(Figure::of_refusal(class));
+    }
+
+    /// So many bytes of the body of a request were read.
+    pub fn received(&self, bytes: u64) {
+        self.add_many(Figure::BytesReceived, bytes);
+    }
+
+    /// A collector has taken so many spans.
+    pub fn spans_exported(&self, spans: u64) {
+        self.add_many(Figure::SpansExported, spans);
+    }
+
+    /// So many spans were lost on their way to a collector.
+    pub fn spans_lost(&self, spans: u64) {
+        self.add_many(Figure::SpansLost, spans);
     }
 
     /// So many tokens this worker has recognised since it was born, and so many it had to verify.
@@ -358,6 +299,9 @@ impl SeatWriter {
         let path = path.as_bytes().get(..PATH_MAX).unwrap_or(path.as_bytes());
         set(Named::IdHigh as usize, id.high);
         set(Named::IdLow as usize, id.low);
+        let (trace_high, trace_low) = id.trace_halves();
+        set(Named::TraceHigh as usize, trace_high);
+        set(Named::TraceLow as usize, trace_low);
         set(Named::Method as usize, packed(method.as_bytes()));
         set(Named::PathLength as usize, path.len() as u64);
         set(Named::Fingerprint as usize, 0);

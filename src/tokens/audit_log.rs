@@ -20,7 +20,7 @@ impl AuditLog {
     pub(super) fn throttled(&self, call: &Call<'_>, reason: &'static str, wait: u32) {
         // Names and addresses can be made up, so that the kind is the reason.
         if self.0.admits(("login throttled", reason), ()) {
-            tracing::info!(request = %call.request, client = %Client(call.client), reason, wait, "login throttled");
+            tracing::info!(request = %call.request, trace_id = call.trace_id.as_deref(), client = %Client(call.client), reason, wait, "login throttled");
         }
     }
 
@@ -28,28 +28,28 @@ impl AuditLog {
     pub(super) fn failed(&self, call: &Call<'_>, user: Option<i64>, reason: &'static str) {
         let address = call.client;
         if self.0.admits(("login failed", reason), (user, address)) {
-            tracing::info!(request = %call.request, user, client = %Client(call.client), reason, "login failed");
+            tracing::info!(request = %call.request, trace_id = call.trace_id.as_deref(), user, client = %Client(call.client), reason, "login failed");
         }
     }
 
     /// A user has logged in and got this refresh token.
     pub(super) fn logged_in(&self, call: &Call<'_>, user: i64, jti: &str) {
         if self.0.admits_each(("logged in", ""), user) {
-            tracing::info!(request = %call.request, user, client = %Client(call.client), jti, "logged in");
+            tracing::info!(request = %call.request, trace_id = call.trace_id.as_deref(), user, client = %Client(call.client), jti, "logged in");
         }
     }
 
     /// The same refresh token goes on to be used.
     pub(super) fn refreshed(&self, call: &Call<'_>, user: Option<i64>, jti: &str) {
         if self.0.admits_each(("token refreshed", ""), jti) {
-            tracing::info!(request = %call.request, user, client = %Client(call.client), jti, "token refreshed");
+            tracing::info!(request = %call.request, trace_id = call.trace_id.as_deref(), user, client = %Client(call.client), jti, "token refreshed");
         }
     }
 
     /// A refresh token was exchanged for another one; without a blacklist that can be done any number of times.
     pub(super) fn rotated(&self, call: &Call<'_>, user: Option<i64>, jti: &str, successor: &str) {
         if self.0.admits_each(("token refreshed", ""), jti) {
-            tracing::info!(request = %call.request, user, client = %Client(call.client), jti, successor, "token refreshed");
+            tracing::info!(request = %call.request, trace_id = call.trace_id.as_deref(), user, client = %Client(call.client), jti, successor, "token refreshed");
         }
     }
 
@@ -65,7 +65,7 @@ impl AuditLog {
             .0
             .admits_each(("token refreshed again within the grace", ""), jti)
         {
-            tracing::info!(request = %call.request, user, client = %Client(call.client), jti, successor, "token refreshed again within the grace");
+            tracing::info!(request = %call.request, trace_id = call.trace_id.as_deref(), user, client = %Client(call.client), jti, successor, "token refreshed again within the grace");
         }
     }
 }

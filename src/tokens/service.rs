@@ -69,6 +69,8 @@ pub struct Call<'a> {
     pub body: Option<Bytes>,
     /// Its id, for the log.
     pub request: String,
+    /// The trace that it belongs to, where it belongs to one, for the log.
+    pub trace_id: Option<String>,
     /// Whose request it is; nobody has an address on a Unix socket.
     pub client: Option<IpAddr>,
 }
@@ -174,11 +176,11 @@ impl Service {
             Ok(body) => Answer::ok(body),
             Err(Failure::Refused(answer)) => answer,
             Err(Failure::Store(error)) => {
-                tracing::error!(request = %call.request, %error, "the token database failed");
+                tracing::error!(request = %call.request, trace_id = call.trace_id.as_deref(), %error, "the token database failed");
                 Answer::unavailable()
             }
             Err(Failure::Internal(error)) => {
-                tracing::error!(request = %call.request, %error, "a token could not be made");
+                tracing::error!(request = %call.request, trace_id = call.trace_id.as_deref(), %error, "a token could not be made");
                 Answer::detail(
                     StatusCode::INTERNAL_SERVER_ERROR,
                     "A server error occurred.",
@@ -298,9 +300,11 @@ impl Service {
     /// The login goes on whatever comes of it.
     async fn upgrade_hash(&self, call: &Call<'_>, user: i64, old: &str, new: &str) {
         match self.store.upgrade_hash(user, old, new).await {
-            Ok(()) => tracing::info!(request = %call.request, user, "password hash upgraded"),
+            Ok(()) => {
+                tracing::info!(request = %call.request, trace_id = call.trace_id.as_deref(), user, "password hash upgraded");
+            }
             Err(error) => {
-                tracing::warn!(request = %call.request, user, %error, "cannot upgrade a password hash");
+                tracing::warn!(request = %call.request, trace_id = call.trace_id.as_deref(), user, %error, "cannot upgrade a password hash");
             }
         }
     }
@@ -346,7 +350,7 @@ impl Service {
             }
             Decision::Revoked => return Err(Answer::token(BLACKLISTED).into()),
             Decision::Reused => {
-                tracing::warn!(request = %call.request, user = whom, client = %Client(call.client), jti, "a refresh token was used again, its family is revoked");
+                tracing::warn!(request = %call.request, trace_id = call.trace_id.as_deref(), user = whom, client = %Client(call.client), jti, "a refresh token was used again, its family is revoked");
                 return Err(Answer::token(BLACKLISTED).into());
             }
         };
@@ -397,7 +401,7 @@ impl Service {
         if !self.store.blacklist(shown, now).await? {
             return Err(Answer::token(BLACKLISTED).into());
         }
-        tracing::info!(request = %call.request, user = shown.user, client = %Client(call.client), jti = shown.jti, "token blacklisted");
+        tracing::info!(request = %call.request, trace_id = call.trace_id.as_deref(), user = shown.user, client = %Client(call.client), jti = shown.jti, "token blacklisted");
         Ok(json!({}))
     }
 

@@ -20,17 +20,21 @@ use crate::http::{
     ClientCertificates, Folders, Forwarding, Pipeline, PlacesSettings, Policy, Settings, Shared,
 };
 use crate::rate_limit::RateLimits;
+use crate::telemetry::Recorder;
 use crate::tokens;
 
 /// An event stream is ended at least so long before its worker would be killed, so that it ends whole.
 const STREAM_MARGIN: Duration = Duration::from_millis(500);
+
+/// Who watches the threads of the application, and who takes the spans of its requests; each where there is one.
+pub(super) type Watchers = (Option<Arc<dyn Witness>>, Option<Arc<dyn Recorder>>);
 
 /// Of a worker that has booted.
 pub(super) fn serving<S: AppService>(
     task: &Task,
     fresh_keys: Arc<FreshKeys>,
     (service, tokens): (S, Option<Box<tokens::Service>>),
-    witness: Option<Arc<dyn Witness>>,
+    (witness, recorder): Watchers,
     words: mpsc::UnboundedSender<ToMaster>,
 ) -> Serving<S> {
     let config = &task.config;
@@ -46,7 +50,7 @@ pub(super) fn serving<S: AppService>(
                 rates: rates(task),
                 witness,
             },
-            settings(task),
+            settings(task, recorder),
             request_ids(),
         ),
         limits: Limits {
@@ -83,7 +87,7 @@ fn rates(task: &Task) -> Option<Box<RateLimits>> {
     is_needed.then(|| Box::new(RateLimits::new(&auth.rules, table)))
 }
 
-fn settings(task: &Task) -> Settings {
+fn settings(task: &Task, recorder: Option<Arc<dyn Recorder>>) -> Settings {
     let config = &task.config;
     let (least, jitter_max) = (
         config.workers.max_requests,
@@ -128,6 +132,7 @@ fn settings(task: &Task) -> Settings {
         max_message: config.websocket.max_message,
         poison_guard: config.workers.poison_guard,
         trace_context: config.http.trace_context,
+        recorder,
         forwarding: Forwarding::new(config),
         client_certificates: ClientCertificates::new(config),
     }

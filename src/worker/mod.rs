@@ -15,6 +15,7 @@ mod orders;
 mod probing;
 mod proxy_header;
 mod proxy_protocol;
+mod spans;
 mod stacks;
 mod tls;
 mod watched;
@@ -51,6 +52,7 @@ use crate::sys::crash;
 use crate::sys::identity::Identity;
 use crate::sys::listener::ListeningSocket;
 use crate::sys::process::{self, ProcessId};
+use crate::telemetry::CollectorFields;
 use crate::tls::Tls;
 use crate::tokens::{self, Signer};
 
@@ -75,6 +77,8 @@ pub struct Task {
     pub tls: Option<Arc<Tls>>,
     /// What its database asks for; absent when it asks for nothing.
     pub database_password: Option<tokens::Password>,
+    /// What it tells a collector of traces of itself; absent where nothing is asked for.
+    pub collector_fields: Option<CollectorFields>,
     /// Its end of the control channel.
     pub channel: UnixStream,
     /// Where its connections come from.
@@ -193,6 +197,7 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
     if task.tls.is_some() {
         Tls::warm_up();
     }
+    let recorder = spans::start(&task);
     let listeners = std::mem::take(&mut task.listeners);
     let (service, tokens) = match boot(&task, app, &feeds, &mut orders).await {
         Booted::Ready(booted) => booted,
@@ -206,7 +211,7 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
         &task,
         fresh_keys,
         (service, tokens),
-        witness,
+        (witness, recorder.clone()),
         words,
     ));
     if let Some(reason) = app.stands_in() {
@@ -221,7 +226,11 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
         Booted::NotWanted => return WorkerExit::Done,
     }
     orders.say(&ToMaster::Ready).await;
-    serve(&task, listeners, &serving, to_be_said, &mut orders).await;
+    let end = serve(&task, listeners, &serving, to_be_said, &mut orders).await;
+    // An orphan has no time.
+    if let Some(recorder) = recorder.filter(|_| end == End::AsTold) {
+        recorder.finish().await;
+    }
     WorkerExit::Done
 }
 
@@ -293,6 +302,14 @@ async fn boot<A: App>(
     }
 }
 
+/// How a worker has come to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    AsTold,
+    /// Its master is gone.
+    AsOrphan,
+}
+
 /// From the boot to the last connection.
 async fn serve<S: AppService>(
     task: &Task,
@@ -300,7 +317,7 @@ async fn serve<S: AppService>(
     serving: &Arc<Serving<S>>,
     mut to_be_said: mpsc::UnboundedReceiver<ToMaster>,
     orders: &mut Orders,
-) {
+) -> End {
     let mut sockets = sockets;
     let mut accepting = Vec::new();
     let mut told_that_stuck = false;
@@ -350,8 +367,11 @@ async fn serve<S: AppService>(
             Some(ToWorker::TellStacks { question }) => {
                 stacks::tell(&serving.words, orders.witness(), question);
             }
-            Some(ToWorker::Quit) => return,
-            None => return leave_as_orphan(task.worker, accepting, serving).await,
+            Some(ToWorker::Quit) => return End::AsTold,
+            None => {
+                leave_as_orphan(task.worker, accepting, serving).await;
+                return End::AsOrphan;
+            }
         }
     };
     let ending = |listener: &Accepting| {
@@ -364,7 +384,7 @@ async fn serve<S: AppService>(
     let mut drained = pin!(drain::drain(accepting, ending, serving));
     loop {
         tokio::select! {
-            () = &mut drained => return,
+            () = &mut drained => return End::AsTold,
             Some(words) = to_be_said.recv() => orders.say(&words).await,
             order = orders.next() => match order {
                 Some(
@@ -384,10 +404,10 @@ async fn serve<S: AppService>(
                 Some(ToWorker::TellStacks { question }) => {
                     stacks::tell(&serving.words, orders.witness(), question);
                 }
-                Some(ToWorker::Quit) => return,
+                Some(ToWorker::Quit) => return End::AsTold,
                 None => {
                     let _out_of_time = timeout(ORPHAN_GRACE, drained).await;
-                    return;
+                    return End::AsOrphan;
                 }
             }
         }

@@ -364,3 +364,18 @@ fn a_password_of_the_database_that_is_missing_is_told_with_what_helps() {
     config: auth.tokens.database_password_file: `/srv/db.password` does not exist; put the password into it, as a file that only its owner can read (`chmod 600 /srv/db.password`), or leave the key out where the server asks for none
     "#);
 }
+
+#[test]
+#[cfg(not(feature = "otlp"))]
+fn a_program_that_cannot_export_spans_says_how_to_build_one_that_can() {
+    let place = Place::new();
+    let config =
+        "http.trace_context = \"all\"\ntelemetry.otlp_endpoint = \"http://127.0.0.1:4318\"\n";
+    place.write("app.toml", format!("{config}{RULE}"));
+    assert_snapshot!(place.run("check -c app.toml"), @r#"
+    exit 2
+    --- stderr
+    config: app.toml:2:27: `telemetry.otlp_endpoint` cannot be used: this program was built without the feature `otlp`, so it exports no spans, found `"http://127.0.0.1:4318"`
+    hint: build it with `cargo build --release --features otlp`
+    "#);
+}

@@ -120,6 +120,10 @@ methods = "GET"
     health.probe_failures = 3  # default
     hooks.on_event = []  # default
     hooks.on_event_timeout = "30s"  # default
+    # telemetry.otlp_endpoint is not set
+    # telemetry.otlp_headers_file is not set
+    telemetry.sampling_ratio = 1.0  # default
+    telemetry.service_name = "destrier"  # default
     auth.realm = "destrier"  # default
     # auth.resource is not set
     auth.authorization_servers = []  # default

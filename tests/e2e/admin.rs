@@ -33,7 +33,7 @@ fn admin(server: &Server) -> Address {
     }
 }
 
-fn monitored(setup: Setup) -> Setup {
+pub(crate) fn monitored(setup: Setup) -> Setup {
     setup.set("admin.bind", "127.0.0.1:0")
 }
 
@@ -97,7 +97,7 @@ fn try_scrape(address: &Address) -> Option<Metrics> {
 }
 
 #[track_caller]
-fn scrape(server: &Server) -> Metrics {
+pub(crate) fn scrape(server: &Server) -> Metrics {
     let address = admin(server);
     eventually("a scrape", || try_scrape(&address))
 }
@@ -262,9 +262,10 @@ fn the_agent_can_be_killed_and_nobody_but_who_asks_it_notices() {
 
 /// Scrapes again and again, and holds that no counter is ever less than it was.
 fn watch(address: Address, is_over: Arc<AtomicBool>) -> thread::JoinHandle<u32> {
-    const SUMS: [&str; 6] = [
+    const SUMS: [&str; 7] = [
         "destrier_requests_total",
         "destrier_connections_accepted_total",
+        "destrier_request_body_bytes_total",
         "destrier_response_body_bytes_total",
         "destrier_request_duration_seconds_count",
         "destrier_request_duration_seconds_sum",

@@ -4,13 +4,18 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use destrier::master::FeedCondition;
+use destrier::sys::clock;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use crate::remote_keys::Provider;
 use crate::support::eventually;
 use crate::support::journal::Mark;
 use crate::support::os;
 use crate::support::server::{Server, Setup};
+use crate::support::tls::Authority;
+use crate::tls;
 
 /// Runs this script with the folder as its first argument.
 fn told(setup: Setup, script: &str) -> Setup {
@@ -182,4 +187,45 @@ fn a_program_that_cannot_be_run_is_told_in_the_log_and_costs_nothing_else() {
         (&"reload_done".into(), &"/nowhere/hook".into())
     );
     assert_eq!(server.pids().len(), 2);
+}
+
+#[test]
+fn a_certificate_that_ends_soon_is_told_once_with_its_end() {
+    let authority = Authority::new();
+    let setup = told(tls::setup(&authority), KEEP);
+    let soon = authority.certify_for(&["localhost"], 5);
+    soon.write(setup.folder(), "a");
+    let server = setup.start();
+    let event = wait_for(&server, "certificate_expiring");
+    assert_eq!(event["within_days"], 7, "{event}");
+    let file = server.folder().join("a.crt").display().to_string();
+    assert_eq!(event["certificate"], file);
+    let left = event["not_after"].as_u64().unwrap() - clock::unix().as_secs();
+    assert!((4 * 86_400..6 * 86_400).contains(&left), "{left} s");
+    // Something else is told after it, and it is not told again.
+    server.reload();
+    wait_for(&server, "reload_done");
+    assert_eq!(events(server.folder(), "certificate_expiring").len(), 1);
+}
+
+#[test]
+fn keys_that_are_older_than_they_may_be_are_told_with_why_they_could_not_be_fetched() {
+    let provider = Provider::start("a");
+    let keys = "refresh_interval = \"1s\"\nstale_max = \"2s\"";
+    let server = told(provider.set_up(keys), KEEP).start();
+    provider.go_away(true);
+    let agent = server.until("keys that are too old", |status| {
+        let is_stale = status.feeds.first()?.state == FeedCondition::Stale;
+        status.agent.as_ref()?.pid.filter(|_| is_stale)
+    });
+    // One looks soon after it was started, and then once a minute.
+    os::kill(agent);
+    let event = wait_for(&server, "keys_stale");
+    assert_eq!(
+        (&event["purpose"], &event["issuer"]),
+        (&"keys".into(), &"login".into())
+    );
+    let source = event["source"].as_str().unwrap();
+    assert_eq!(source, format!("http://{}/jwks.json", provider.address));
+    assert!(!event["message"].as_str().unwrap().is_empty(), "{event}");
 }

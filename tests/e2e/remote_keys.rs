@@ -71,7 +71,7 @@ impl Provider {
     }
 
     /// A server that believes the tokens of this provider.
-    fn set_up(&self, keys: &str) -> Setup {
+    pub(crate) fn set_up(&self, keys: &str) -> Setup {
         let address = self.address;
         let mut setup = Setup::new();
         setup.config.set_auth(&format!(

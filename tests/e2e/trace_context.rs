@@ -4,8 +4,9 @@ use std::io::{Read as _, Write as _};
 
 use serde_json::Value;
 
-use crate::support::eventually;
+use crate::support::journal::Mark;
 use crate::support::server::{Server, Setup};
+use crate::support::{eventually, plain};
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -29,7 +30,7 @@ fn traced(who: &str) -> Server {
 
 fn lines(server: &Server, count: usize) -> Vec<Value> {
     eventually("lines of the access log", || {
-        let lines = server.log.since(crate::support::journal::Mark::START);
+        let lines = server.log.since(Mark::START);
         let lines: Vec<Value> = lines
             .into_iter()
             .filter(|line| line["target"] == "access")
@@ -74,4 +75,40 @@ fn who_is_no_trusted_proxy_begins_a_trace_and_where_it_is_off_nothing_is_touched
     let server = traced("off");
     assert!(seen(&server, &own).contains(PARENT));
     assert_eq!(lines(&server, 1)[0]["trace_id"], Value::Null);
+}
+
+#[test]
+fn lines_of_the_log_about_a_request_name_its_trace_beside_its_id() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let mut setup = Setup::new()
+        .set("workers.count", 1)
+        .set("http.trace_context", "all")
+        .set("app.faults", true);
+    setup.config.set_auth(
+        "[[auth.rule]]\npath = \"/fault/**\"\naccess = \"public\"\n[[auth.issuer]]\nsecret_file = \"secret\"\n",
+    );
+    let secret = setup.folder().join("secret");
+    crate::support::tls::put(&secret, "a secret that is long enough to sign");
+    let server = setup.start();
+    let own = format!("traceparent: {PARENT}");
+    let refused = plain::ask(&server, "GET /hello", &[&own]);
+    assert_eq!(refused.status, 401);
+    let line = server.wait_for_log(Mark::START, "refused");
+    assert_eq!(line["trace_id"], TRACE);
+    assert_eq!(line["request"], refused.field("x-request-id").unwrap());
+    // A worker that dies of it tells nobody, but what was in flight stands on the scoreboard.
+    seen_or_cut(&server, &own);
+    let line = server.wait_for_log(Mark::START, "worker died");
+    let executing = line["executing"].as_str().unwrap();
+    assert!(executing.ends_with(&format!(" trace {TRACE}")), "{line}");
+    let told = server.until("the death", |status| status.deaths.first().cloned());
+    assert_eq!(told.executing.unwrap().trace_id.as_deref(), Some(TRACE));
+}
+
+/// The worker dies of it.
+fn seen_or_cut(server: &Server, field: &str) {
+    let mut stream = server.connect();
+    let head = format!("GET /fault/crash HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let _cut = stream.read_to_end(&mut Vec::new());
 }

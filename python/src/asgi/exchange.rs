@@ -16,7 +16,7 @@ use super::service::note;
 use super::state::{Answer, Failed, Next, Received, Refused, Sent, State};
 use super::stream::StreamBody;
 use super::waiters::Waiters;
-use crate::answer::{AnswerBody, warn_too_long, warn_too_short};
+use crate::answer::{AnswerBody, named, warn_too_long, warn_too_short};
 use crate::failure::Failure;
 use crate::head::Head;
 
@@ -253,15 +253,15 @@ impl Exchange {
         let mut inner = self.inner();
         let failed = inner.state.fail(failure);
         self.changed(inner, true);
-        let request = self.id.map(tracing::field::display);
+        let (request, trace_id) = named(self.id);
         match failed {
             // The pipeline logs it.
             Failed::Answer => {}
             Failed::Rest => {
-                tracing::error!(request, error = %failure, "the application failed in the middle of its answer");
+                tracing::error!(request, trace_id, error = %failure, "the application failed in the middle of its answer");
             }
             Failed::Nothing => {
-                tracing::error!(request, error = %failure, "the application failed after its answer");
+                tracing::error!(request, trace_id, error = %failure, "the application failed after its answer");
             }
             Failed::NobodyWaited => {
                 tracing::debug!(request, error = %failure, "the application failed, and its client had left");

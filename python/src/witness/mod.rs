@@ -19,6 +19,8 @@ use pyo3::ffi::c_str;
 use pyo3::prelude::*;
 use tokio::sync::oneshot;
 
+use crate::answer::named;
+
 pub(crate) use seat::Seat;
 
 /// The part that is easier to say in Python.
@@ -89,8 +91,10 @@ impl Witness {
     pub(crate) fn tell_who_is_busy(&self, waiting: usize) {
         for seat in self.0.seats().iter() {
             let Some(call) = seat.call() else { continue };
+            let (request, trace_id) = named(call.request);
             tracing::warn!(
-                request = call.request.map(tracing::field::display),
+                request,
+                trace_id,
                 thread = seat.name,
                 milliseconds = u64::try_from(call.age().as_millis()).unwrap_or(u64::MAX),
                 waiting,

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::Shared;
 use super::service::{Answered, Outcome};
-use crate::answer::{AnswerBody, PIECE, Pieces, warn_too_long, warn_too_short};
+use crate::answer::{AnswerBody, PIECE, Pieces, named, warn_too_long, warn_too_short};
 use crate::failure::Failure;
 use crate::head::Head;
 
@@ -254,7 +254,7 @@ impl Exchange {
     /// No answer, or no more of it. The client sees a 500 where the head has not gone out, and else that the rest is missing.
     pub(super) fn fail(&self, failure: Failure) {
         let mut state = self.state();
-        let id = state.id.map(tracing::field::display);
+        let id = state.id;
         match std::mem::replace(&mut state.phase, Phase::Answered) {
             // The pipeline logs it.
             Phase::Called(to) | Phase::Started(to, _) => {
@@ -262,10 +262,12 @@ impl Exchange {
                 self.bring(to, Err(failure));
             }
             Phase::Sending(..) => {
-                tracing::error!(request = id, error = %failure, "the application failed in the middle of its answer");
+                let (request, trace_id) = named(id);
+                tracing::error!(request, trace_id, error = %failure, "the application failed in the middle of its answer");
             }
             Phase::Answered | Phase::Over => {
-                tracing::error!(request = id, error = %failure, "the application failed after its answer");
+                let (request, trace_id) = named(id);
+                tracing::error!(request, trace_id, error = %failure, "the application failed after its answer");
             }
         }
     }

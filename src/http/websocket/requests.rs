@@ -54,7 +54,7 @@ impl<S: AppService> Pipeline<S> {
                 Ok(response)
             }
             Err(error) => {
-                tracing::error!(request = %id, %error, "the application failed");
+                tracing::error!(request = %id, trace_id = id.trace_id(), %error, "the application failed");
                 Err(reply::application_failed())
             }
         }

@@ -106,7 +106,8 @@ impl<T: ClientStream> WebSocket<T> {
     pub(super) async fn serve(self: Arc<Self>, terms: Box<Terms>, write_timeout: Duration) {
         let end = self.end(&terms, write_timeout).await;
         if let End::Offence(offence) = end {
-            tracing::info!(request = %terms.id, reason = %offence, "a WebSocket is ended");
+            let (id, trace_id) = (terms.id, terms.id.trace_id());
+            tracing::info!(request = %id, trace_id, reason = %offence, "a WebSocket is ended");
         }
         let taking = poll_fn(|context| self.lock().poll_take(end, context));
         if let (Some(code), Ok(ending)) = (close_code(end), timeout(LAST_WORDS, taking).await) {

@@ -131,6 +131,9 @@ static EXTENSION: LazyLock<()> = LazyLock::new(|| {
         .args(["--package", "destrier-python", "--lib", "--test", "tidy"])
         .arg("--target-dir")
         .arg(target());
+    if cfg!(feature = "otlp") {
+        build.args(["--features", "otlp"]);
+    }
     if program
         .parent()
         .is_some_and(|folder| folder.ends_with("release"))

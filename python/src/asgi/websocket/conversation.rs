@@ -11,6 +11,7 @@ use super::super::queue::Event;
 use super::super::service::note;
 use super::super::waiters::Waiters;
 use super::state::{Answer, Frame, Received, Refused, Said, State};
+use crate::answer::named;
 use crate::failure::Failure;
 
 /// A WebSocket that the application is called for.
@@ -188,11 +189,11 @@ impl Conversation {
     pub(in super::super) fn fail(&self, failure: &Failure) {
         let (is_answer, is_seen) = self.inner().state.fail(failure);
         self.changed();
-        let request = self.id.map(tracing::field::display);
+        let (request, trace_id) = named(self.id);
         if !is_seen {
-            tracing::debug!(request, error = %failure, "the application failed, and the WebSocket was closed");
+            tracing::debug!(request, trace_id, error = %failure, "the application failed, and the WebSocket was closed");
         } else if !is_answer {
-            tracing::error!(request, error = %failure, "the application failed, its WebSocket is closed");
+            tracing::error!(request, trace_id, error = %failure, "the application failed, its WebSocket is closed");
         }
     }
 
