@@ -156,6 +156,11 @@ pub enum ToMaster {
     },
     /// A file in memory comes along, into which it writes what its threads did when it dies of a fault.
     LastWords,
+    /// For development: it is about to be ready, but its application cannot be loaded, and in the place of that it shows why.
+    StandsIn {
+        /// Why, for the operator.
+        reason: String,
+    },
     /// It cannot boot.
     Failed {
         /// Why, for the operator.
@@ -231,6 +236,11 @@ pub enum ToAgent {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum FromAgent {
+    /// For development: source files of the application have changed.
+    SourceChanged {
+        /// The first of them.
+        file: String,
+    },
     /// Monitoring asks: one [`ToAgent::Status`] answers it. It is not asked again before that has come.
     StatusWanted,
     /// Somebody who may has given an order: one [`ToAgent::OrderEnded`] answers it.

@@ -29,6 +29,7 @@ Examples:
   destrier run -c /etc/mysite/destrier.toml
   destrier run wsgi:mysite.wsgi:application --bind 127.0.0.1:8000
   destrier run asgi:app.main:app --bind 127.0.0.1:8000
+  destrier run asgi:app.main:app --reload        while it is written
 
 Signals: TERM stops when the requests in flight are done, INT and QUIT at once, HUP reloads, USR2 upgrades, USR1 opens the log anew.
 
@@ -206,9 +207,13 @@ pub struct StatusArgs {
 /// Which master: the one that was started with this configuration.
 #[derive(Debug, Clone, Default, Args)]
 pub struct MasterArgs {
-    /// The configuration file it runs with [default: destrier.toml here, else /etc/destrier/destrier.toml]
+    /// The configuration file it runs with [default: destrier.toml here, else none, as `destrier run wsgi:…` does in this folder, else
+    /// /etc/destrier/destrier.toml]
     #[arg(short = 'c', long = "config", value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// Its control socket, whatever its configuration
+    #[arg(long, value_name = "PATH", conflicts_with = "file")]
+    pub control: Option<PathBuf>,
 }
 
 /// `destrier run`.
@@ -221,6 +226,13 @@ pub struct RunArgs {
     /// Which configuration
     #[command(flatten)]
     pub config: ConfigArgs,
+    /// For development: a change of a source file of the Python application is a reload, and a page shows the traceback of one that
+    /// cannot be loaded (`app.reload_on_change`)
+    #[arg(long)]
+    pub reload: bool,
+    /// Listen for commands here instead of `process.control_socket`
+    #[arg(long, value_name = "PATH")]
+    pub control: Option<String>,
     /// An upgrade: says whether this program can go on with the state on standard input, and ends.
     #[arg(long, hide = true, conflicts_with = "resume")]
     pub preflight: bool,

@@ -2,11 +2,11 @@
 
 use std::ffi::CStr;
 
-use destrier::BoxError;
 use destrier::config;
 use pyo3::ffi::c_str;
 use pyo3::prelude::*;
 
+use crate::failure::LoadFailure;
 use crate::package;
 
 /// The part that is easier to say in Python.
@@ -15,12 +15,12 @@ const SOURCE: &CStr = c_str!(include_str!("application.py"));
 /// Imports what `python` names.
 ///
 /// # Errors
-/// Why that is no application, in one line; where its own code failed, the traceback is in the log.
+/// Why that is no application; where its own code failed, the traceback is in the log too.
 pub(crate) fn load(
     py: Python<'_>,
     worker: Option<u64>,
     python: &config::Python,
-) -> Result<Py<PyAny>, BoxError> {
+) -> Result<Py<PyAny>, LoadFailure> {
     package::offer(py)?;
     let module = PyModule::from_code(py, SOURCE, c"<destrier>", c"destrier_application")?;
     let folder = python.chdir.as_os_str();
@@ -33,12 +33,9 @@ pub(crate) fn load(
     let Some(reason) = reason else {
         return Ok(application);
     };
-    if let Some(traceback) = traceback {
-        tracing::error!(
-            worker,
-            "the application failed to load\n{}",
-            traceback.trim_end()
-        );
+    if let Some(traceback) = &traceback {
+        let traceback = traceback.trim_end();
+        tracing::error!(worker, "the application failed to load\n{traceback}");
     }
-    Err(reason.into())
+    Err(LoadFailure { reason, traceback })
 }

@@ -18,6 +18,31 @@ pub(crate) enum Failure {
     Overloaded(Overloaded),
 }
 
+/// Why an application cannot be served.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub(crate) struct LoadFailure {
+    /// In one line.
+    pub(crate) reason: String,
+    /// Where its own code failed.
+    pub(crate) traceback: Option<String>,
+}
+
+impl From<String> for LoadFailure {
+    fn from(reason: String) -> Self {
+        Self {
+            reason,
+            traceback: None,
+        }
+    }
+}
+
+impl From<PyErr> for LoadFailure {
+    fn from(error: PyErr) -> Self {
+        error.to_string().into()
+    }
+}
+
 impl Failure {
     pub(crate) fn new(reason: impl Into<String>) -> Self {
         Self::Application(reason.into())

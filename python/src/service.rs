@@ -1,17 +1,21 @@
 //! The application of a worker, whichever interface it speaks: what destrier calls, and what runs it.
 
+use std::future::ready;
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use destrier::BoxError;
+use destrier::app::StandIn;
 use http::{Request, Response};
 use http_body::Body;
 use pyo3::prelude::*;
 use tower_service::Service;
 
 use crate::answer::{AnswerBody, Answering};
+use crate::failure::LoadFailure;
 use crate::{asgi, wsgi};
 
 /// A Python application as a tower service.
@@ -19,6 +23,8 @@ use crate::{asgi, wsgi};
 pub(crate) enum PythonService {
     Wsgi(wsgi::WsgiService),
     Asgi(asgi::AsgiService),
+    /// There is no application.
+    StandIn(Arc<StandIn>),
 }
 
 impl<B> Service<Request<B>> for PythonService
@@ -37,6 +43,10 @@ where
         match self {
             Self::Wsgi(service) => service.call(request),
             Self::Asgi(service) => service.call(request),
+            Self::StandIn(stand_in) => {
+                let answer = stand_in.answer(request.headers()).map(AnswerBody::Whole);
+                Box::pin(ready(Ok(answer)))
+            }
         }
     }
 }
@@ -72,12 +82,13 @@ impl Engine {
         &self,
         app: &Bound<'py, PyAny>,
         named: &str,
-    ) -> Result<Started<'py>, BoxError> {
+    ) -> Result<Started<'py>, LoadFailure> {
         match self {
             Self::Wsgi(engine) => engine.start(app).map(Started::Wsgi).map_err(|error| {
                 let threads = engine.threads();
-                format!("`app.threads`: the interpreter cannot start {threads} threads: {error}")
-                    .into()
+                LoadFailure::from(format!(
+                    "`app.threads`: the interpreter cannot start {threads} threads: {error}"
+                ))
             }),
             Self::Asgi(engine) => engine.start(app, named).map(Started::Asgi),
         }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use destrier::app;
+use destrier::app::{self, StandIn};
 use destrier::config::{self, Interface};
 use destrier::interpreter::{self, Received};
 use destrier::scoreboard::SeatWriter;
@@ -16,6 +16,7 @@ use pyo3::prelude::*;
 use tokio::sync::oneshot;
 
 use crate::exit::Watcher;
+use crate::failure::LoadFailure;
 use crate::fork::{self, Children};
 use crate::service::{Engine, PythonService};
 use crate::witness::Witness;
@@ -26,7 +27,7 @@ struct Load {
     worker: u64,
     python: config::Python,
     graceful_timeout: Duration,
-    answer: oneshot::Sender<Result<PythonService, BoxError>>,
+    answer: oneshot::Sender<Result<PythonService, LoadFailure>>,
 }
 
 /// The application as a worker sees it: the main thread imports it.
@@ -35,6 +36,8 @@ struct Imported {
     witness: Witness,
     /// Until they are listened to.
     children: Mutex<Option<Children>>,
+    /// Why there is no application, where something stands in for it.
+    failure: OnceLock<String>,
 }
 
 impl App for Imported {
@@ -46,20 +49,35 @@ impl App for Imported {
             drop(tokio::spawn(children.log(boot.worker)));
         }
         let python = boot.config.app.python.clone();
+        let python = python.ok_or("no Python application is named")?;
+        let is_written = python.reload_on_change;
         let (answer, loaded) = oneshot::channel();
         let load = Load {
             worker: boot.worker,
-            python: python.ok_or("no Python application is named")?,
+            python,
             graceful_timeout: boot.config.workers.graceful_timeout,
             answer,
         };
         // The main thread listens as long as this one runs.
         self.main.send(load)?;
-        loaded.await?
+        match loaded.await? {
+            Ok(service) => Ok(service),
+            // Whoever is writing it shall see why, and mend it.
+            Err(LoadFailure { reason, traceback }) if is_written => {
+                let stand_in = StandIn::new(&reason, traceback.as_deref());
+                self.failure.get_or_init(|| reason);
+                Ok(PythonService::StandIn(Arc::new(stand_in)))
+            }
+            Err(failure) => Err(failure.into()),
+        }
     }
 
     fn witness(&self) -> Option<Arc<dyn app::Witness>> {
         Some(Arc::new(self.witness.clone()))
+    }
+
+    fn stands_in(&self) -> Option<String> {
+        self.failure.get().cloned()
     }
 }
 
@@ -92,6 +110,7 @@ pub(crate) fn run(py: Python<'_>, task: Task, mut preloaded: Option<Py<PyAny>>) 
         main,
         witness: witness.clone(),
         children: Mutex::new(Some(fork::watch(py)?)),
+        failure: OnceLock::new(),
     };
     let watcher = Watcher::default();
     let watched = watcher.clone();

@@ -3,6 +3,7 @@
 //! on it, so its death costs nothing but a restart.
 
 mod alarms;
+mod changes;
 mod client;
 mod freshness;
 mod front_desk;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
+use changes::Changes;
 use client::Limits;
 use front_desk::FrontDesk;
 pub use hooks::Setting as HookSetting;
@@ -32,7 +34,7 @@ use watch::Watch;
 
 use crate::admin;
 use crate::channel::{Fingerprint, FromAgent, ToAgent};
-use crate::config::{Fetch, Log};
+use crate::config::{Fetch, Log, SourceFiles};
 use crate::log_writer;
 use crate::logging;
 use crate::master_end::MasterEnd;
@@ -63,6 +65,8 @@ pub struct Task {
     pub admin: Option<admin::Setting>,
     /// What it runs when something happens; absent: nothing.
     pub hooks: Option<HookSetting>,
+    /// For development: what it watches for changes; absent: nothing.
+    pub sources: Option<SourceFiles>,
 }
 
 /// Something that is kept fresh.
@@ -130,11 +134,12 @@ async fn live(task: Task, limits: &Limits) -> io::Result<()> {
     let master = MasterEnd::new(task.channel)?;
     let mut desk = FrontDesk::open(task.admin)?;
     let mut watch = Watch::new(task.hooks, task.master);
+    let mut changes = Changes::new(task.sources);
     let kept = keep_fresh(
         master,
         task.feeds,
         task.table,
-        (&mut desk, &mut watch),
+        (&mut desk, &mut watch, &mut changes),
         limits,
     )
     .await;
@@ -189,7 +194,7 @@ async fn keep_fresh(
     mut master: MasterEnd<ToAgent>,
     feeds: Vec<Feed>,
     table: Option<DenyTable>,
-    (desk, watch): (&mut FrontDesk, &mut Watch),
+    (desk, watch, changes): (&mut FrontDesk, &mut Watch, &mut Changes),
     limits: &Limits,
 ) -> io::Result<()> {
     let mut keepers: Vec<Keeper> = feeds
@@ -224,6 +229,10 @@ async fn keep_fresh(
                 {
                     master.say(&FromAgent::StatusWanted, None).await;
                 }
+            }
+            file = changes.next() => {
+                let file = file.display().to_string();
+                master.say(&FromAgent::SourceChanged { file }, None).await;
             }
             asked = desk.next() => {
                 if let Some(message) = desk.take_in(asked) {

@@ -8,6 +8,7 @@ mod in_hand;
 mod overloaded;
 mod pace;
 mod request_body;
+mod stand_in;
 mod wait;
 mod witness;
 
@@ -28,6 +29,7 @@ pub use overloaded::Overloaded;
 pub use pace::Pace as BodyPace;
 pub use request_body::RequestBody;
 pub(crate) use request_body::{Awaited, BodyEnd, Fault};
+pub use stand_in::StandIn;
 pub use witness::{Asking, Sighting, ThreadSight, Threads, Witness};
 
 /// Any error of an application.
@@ -59,6 +61,11 @@ pub trait App: 'static {
 
     /// Who knows what its threads do, where it runs on threads of its own. Asked once, before the boot.
     fn witness(&self) -> Option<Arc<dyn Witness>> {
+        None
+    }
+
+    /// Why what has booted is not the application but stands in for it, which is for development only. Asked once, after the boot.
+    fn stands_in(&self) -> Option<String> {
         None
     }
 }

@@ -200,6 +200,8 @@ pub(crate) fn sources(args: &ConfigArgs) -> Result<Sources, CommandError> {
         bind: args.bind.clone(),
         workers: args.workers.clone(),
         log_level: args.log_level.clone(),
+        control_socket: None,
+        reload_on_change: false,
         env,
         search: Search {
             virtual_env: env::var("VIRTUAL_ENV").ok(),

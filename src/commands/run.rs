@@ -76,6 +76,8 @@ fn resume<A: App>(args: &RunArgs, app: A, number: i32) -> Result<Master, Command
 pub(super) fn sources(args: &RunArgs) -> Result<Sources, CommandError> {
     Ok(Sources {
         application: args.application.clone().map(named),
+        control_socket: args.control.clone(),
+        reload_on_change: args.reload,
         ..super::sources(&args.config)?
     })
 }
@@ -127,9 +129,9 @@ fn cannot_start(error: &StartError) -> CommandError {
 
 fn hint(error: &StartError) -> Option<&'static str> {
     match error {
-        StartError::Control(SocketPathError::InUse { .. }) => {
-            Some("a second server beside it needs a `process.control_socket` of its own")
-        }
+        StartError::Control(SocketPathError::InUse { .. }) => Some(
+            "a second server beside it needs a control socket of its own: `process.control_socket`, or `--control PATH`",
+        ),
         StartError::Listen(ListenError::Open(Bind::Tcp(_), error))
             if error.kind() == io::ErrorKind::PermissionDenied =>
         {
@@ -282,6 +284,7 @@ fn run_agent(config: &config::Config, password: Option<&Password>) -> RunAgent {
             log,
             admin,
             hooks,
+            sources,
         } = assignment;
         let feeds = feeds.into_iter();
         agent::run(agent::Task {
@@ -303,6 +306,7 @@ fn run_agent(config: &config::Config, password: Option<&Password>) -> RunAgent {
                 config: file.clone(),
             }),
             admin: admin.and_then(admin_setting),
+            sources,
         })
     })
 }

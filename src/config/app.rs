@@ -75,6 +75,8 @@ pub struct Python {
     pub interpreter: PathBuf,
     /// How many requests are executed at once, where the interface is WSGI.
     pub threads: u16,
+    /// For development: whether a change of its source files is a reload, and clients are shown why it cannot be loaded.
+    pub reload_on_change: bool,
     /// Whether its workers are forked from a process that has imported it.
     pub preload: Preload,
     /// The folder that it runs in; absolute.
@@ -83,6 +85,25 @@ pub struct Python {
     pub env: BTreeMap<String, String>,
     /// A file with more of them; absolute.
     pub env_file: Option<PathBuf>,
+}
+
+/// The files of a Python application in which a change is a reload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceFiles {
+    /// Its modules and templates are somewhere below; absolute.
+    pub folder: PathBuf,
+    /// A file besides; absolute.
+    pub env_file: Option<PathBuf>,
+}
+
+impl Python {
+    /// What is watched, where a change is a reload.
+    pub fn watched_files(&self) -> Option<SourceFiles> {
+        self.reload_on_change.then(|| SourceFiles {
+            folder: self.chdir.clone(),
+            env_file: self.env_file.clone(),
+        })
+    }
 }
 
 /// `app.preload`: whether the workers of a generation are forked from one process that has imported the application.

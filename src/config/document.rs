@@ -133,6 +133,14 @@ impl Document {
                 text,
             );
         }
+        if let Some(path) = &sources.control_socket {
+            let key = KeyPath::from("process.control_socket");
+            self.replace(&key, Origin::Flag("--control"), Value::from(path.as_str()));
+        }
+        if sources.reload_on_change {
+            let key = KeyPath::from("app.reload_on_change");
+            self.replace(&key, Origin::Flag("--reload"), Value::Boolean(true));
+        }
         warnings
     }
 

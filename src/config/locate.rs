@@ -25,23 +25,35 @@ pub struct Located {
 /// There is no file, or it cannot be read.
 pub fn locate(sources: &Sources) -> Result<Located, ConfigErrors> {
     let mut problems = Problems::default();
-    let Some(sources::Text { file: name, text }) = sources::read(sources, &mut problems) else {
-        return Err(problems.into_errors());
-    };
-    let (mut document, errors) = match document::parse(&name, &text, &mut problems) {
+    match sources::read(sources, &mut problems) {
+        Some(text) => Ok(located(&text, sources)),
+        None => Err(problems.into_errors()),
+    }
+}
+
+/// What names the master of an application that was started in this folder by its name, without a file. None where a file is named, or
+/// is here.
+pub fn locate_without_file(sources: &Sources) -> Option<Located> {
+    let text = sources::instead_of_file(sources)?;
+    Some(located(&text, sources))
+}
+
+fn located(sources::Text { file: name, text }: &sources::Text, sources: &Sources) -> Located {
+    let mut problems = Problems::default();
+    let (mut document, errors) = match document::parse(name, text, &mut problems) {
         Some(document) => (document, None),
-        None => (document::guess(&name, &text), Some(problems.into_errors())),
+        None => (document::guess(name, text), Some(problems.into_errors())),
     };
     let mut ignored = Problems::default();
     document.override_with(sources, &mut ignored);
     let mut file = decode::decode(&mut document, &mut ignored);
     resolve::make_absolute(&mut file, &document);
-    Ok(Located {
+    Located {
         file: document.file.clone(),
         control_socket: file
             .process
             .control_socket
             .map(|Text(path)| PathBuf::from(path)),
         errors,
-    })
+    }
 }

@@ -56,7 +56,9 @@ use errors::Problems;
 pub use access_log::{AccessField, AccessFormat, AccessLog, AccessTarget, Facility, TemplatePart};
 pub use admin::Admin;
 pub use answers::{Compression, CompressionAlgorithm, HeaderPreset, Headers, StaticFolder};
-pub use app::{App, AppKind, Interface, NamedApplication, Preload, Python, PythonEntry};
+pub use app::{
+    App, AppKind, Interface, NamedApplication, Preload, Python, PythonEntry, SourceFiles,
+};
 pub use auth::{
     Access, Algorithm, Auth, Binding, ClaimField, ClaimTest, ClientCert, ClientCertFormat,
     ClientCertNeed, DPOP_WINDOW_MAX, DenyListSource, DoubleSubmit, FieldFormat, Issuer, KeySource,
@@ -68,7 +70,7 @@ pub use feed::{DENY_LIST_MAX, Feed, FeedContent, FeedPurpose, FeedSource, KEYS_M
 pub use fetch::{Fetch, FetchKind, is_loopback, is_trusted};
 pub use health::{Health, Probe};
 pub use hooks::Hooks;
-pub use locate::{Located, locate};
+pub use locate::{Located, locate, locate_without_file};
 pub use origin::Origin;
 pub use peer::network_of;
 pub use show::{Overridden, Setting, shown};

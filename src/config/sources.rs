@@ -31,6 +31,10 @@ pub struct Sources {
     pub workers: Option<String>,
     /// `--log-level`, in place of `log.level`.
     pub log_level: Option<String>,
+    /// `--control`, in place of `process.control_socket`.
+    pub control_socket: Option<String>,
+    /// `--reload`: `app.reload_on_change`, whatever the file says.
+    pub reload_on_change: bool,
     /// Environment variables. `DESTRIER_SECTION__KEY` is heeded; one that only looks like it is warned of, others are not
     /// looked at.
     pub env: Vec<(String, String)>,
@@ -68,10 +72,7 @@ pub(super) fn read(sources: &Sources, problems: &mut Problems) -> Option<Text> {
     };
     let Some(name) = found else {
         if sources.application.is_some() {
-            return Some(Text {
-                file: FILE_HERE.into(),
-                text: WITHOUT_FILE.to_owned(),
-            });
+            return Some(without_file());
         }
         let message = format!("there is neither `{FILE_HERE}` here nor `{FILE_OF_SYSTEM}`");
         let hint =
@@ -93,6 +94,19 @@ pub(super) fn read(sources: &Sources, problems: &mut Problems) -> Option<Text> {
             problems.note(None, message, None);
             None
         }
+    }
+}
+
+/// What stands for the file that is neither named nor here; none where there is one.
+pub(super) fn instead_of_file(sources: &Sources) -> Option<Text> {
+    let has_file = sources.file.is_some() || first_that_exists(&[FILE_HERE]).is_some();
+    (!has_file).then(without_file)
+}
+
+fn without_file() -> Text {
+    Text {
+        file: FILE_HERE.into(),
+        text: WITHOUT_FILE.to_owned(),
     }
 }
 

@@ -346,7 +346,7 @@ impl Master {
         self.ledger.serving_since = self.now();
         if generation > Generation(1) {
             self.ledger.reload_ended(ReloadEnd::Committed);
-            self.note_reload(Ok(generation));
+            self.note_reload(self.if_loaded(generation));
         }
         self.tell_systemd_that_it_serves();
     }
@@ -393,9 +393,12 @@ impl Master {
     }
 
     fn answer(&mut self, caller: Caller, outcome: Result<Done, String>) {
-        let outcome = outcome.map(|done| match done {
-            Done::Reloaded(generation) => format!("generation {generation} serves"),
-            Done::Scaled(workers) => format!("{workers} workers serve, until the next reload"),
+        let outcome = outcome.and_then(|done| match done {
+            Done::Reloaded(generation) => {
+                let loaded = self.if_loaded(generation);
+                loaded.map(|generation| format!("generation {generation} serves"))
+            }
+            Done::Scaled(workers) => Ok(format!("{workers} workers serve, until the next reload")),
         });
         self.tell_caller(caller, outcome);
     }

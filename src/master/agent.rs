@@ -15,7 +15,7 @@ pub use admin::{AdminAssignment, AdminGuard, AdminSocket};
 
 use super::Master;
 use crate::channel::{self, FeedNews, Fingerprint, FromAgent, ToAgent};
-use crate::config::{Fetch, Hooks, Log, Tokens};
+use crate::config::{Fetch, Hooks, Log, SourceFiles, Tokens};
 use crate::supervisor::{Backoff, Generation, Now, WorkerId};
 use crate::sys::clock;
 use crate::sys::handover::check_sealed;
@@ -42,6 +42,8 @@ pub struct AgentAssignment {
     pub admin: Option<AdminAssignment>,
     /// What it runs when something happens; absent: nothing.
     pub hooks: Option<Hooks>,
+    /// What it watches for changes; absent: nothing.
+    pub sources: Option<SourceFiles>,
 }
 
 /// What was fetched last.
@@ -167,7 +169,8 @@ impl Master {
         let is_needed = !wanted.is_empty()
             || self.has_to_be_flushed()
             || admin.is_some()
-            || self.hooks().is_some();
+            || self.hooks().is_some()
+            || self.watched_sources().is_some();
         let is_right = runs.map_or(!is_needed, |process| {
             let setting = self.agent_setting();
             let feeds = process.feeds.iter().map(|watched| &watched.fetch);
@@ -175,6 +178,7 @@ impl Master {
                 && process.tokens.as_ref() == self.tokens_of_newest()
                 && process.admin == admin
                 && process.hooks.as_ref() == self.hooks()
+                && process.sources == self.watched_sources()
                 && setting.is_some_and(|(identity, log)| {
                     process.identity == *identity && process.log == *log
                 })
@@ -210,7 +214,8 @@ impl Master {
             && (self.has_to_be_flushed()
                 || !self.fetches().is_empty()
                 || self.admin_setting().is_some()
-                || self.hooks().is_some());
+                || self.hooks().is_some()
+                || self.watched_sources().is_some());
         is_missing.then_some(self.agent.deaths.not_before)
     }
 
@@ -352,6 +357,10 @@ impl Master {
                 self.tell_agent_status();
                 return Ok(());
             }
+            FromAgent::SourceChanged { file } => {
+                self.source_changed(&file);
+                return Ok(());
+            }
             FromAgent::Ordered { number, order, by } => {
                 self.orders.arrive(number, order, by);
                 return Ok(());
@@ -365,7 +374,9 @@ impl Master {
         watched.heard(&message, now, clock::unix().as_secs());
         let fetch = watched.fetch.clone();
         match message {
-            FromAgent::StatusWanted | FromAgent::Ordered { .. } => {}
+            FromAgent::StatusWanted
+            | FromAgent::SourceChanged { .. }
+            | FromAgent::Ordered { .. } => {}
             FromAgent::Fetched {
                 at,
                 entries,

@@ -145,6 +145,7 @@ impl Master {
         tracing::info!(
             pid = ProcessId::own().number(),
             config = %config.file.display(),
+            control = %socket_of(config).display(),
             workers = policy.workers,
             version = env!("CARGO_PKG_VERSION"),
             "starting"
@@ -300,6 +301,7 @@ pub(super) fn pin(
         feeds: (0..feeds).map(|_| FeedState::default()).collect(),
         loaded,
         identity,
+        stands_in: None,
     };
     Ok((pinned, policy))
 }

@@ -219,6 +219,10 @@ impl Master {
                 }
                 ToMaster::ProbeFailed { reason } => self.note_unwell(id, &reason),
                 ToMaster::ProbePassed => self.note_well(id),
+                ToMaster::StandsIn { reason } => {
+                    self.note_stand_in(id, reason);
+                    continue;
+                }
                 ToMaster::Failed { reason } => {
                     tracing::error!(worker = id.0, reason, "worker cannot boot");
                     Event::BootFailed(id, reason)

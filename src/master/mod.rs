@@ -9,6 +9,7 @@ pub mod control;
 mod crew;
 mod death_report;
 mod deaths;
+mod development;
 mod events;
 mod feed_status;
 mod feeds;
@@ -262,6 +263,8 @@ struct Pinned {
     identity: Identity,
     /// One for each feed of the configuration.
     feeds: Vec<FeedState>,
+    /// Why its workers serve no application, where they show that in its place.
+    stands_in: Option<String>,
 }
 
 /// What systemd is told and wants to be told.

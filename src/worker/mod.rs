@@ -214,6 +214,9 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
         (witness, recorder.clone()),
         words,
     ));
+    if let Some(reason) = app.stands_in() {
+        orders.say(&ToMaster::StandsIn { reason }).await;
+    }
     match probing::before_serving(&task, &serving, &mut orders).await {
         Booted::Ready(()) => {}
         Booted::Failed(reason) => {

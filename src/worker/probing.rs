@@ -16,7 +16,7 @@ pub(super) async fn before_serving<S: AppService>(
     serving: &Serving<S>,
     orders: &mut Orders,
 ) -> Booted<()> {
-    let Some(config) = &task.config.health.probe else {
+    let Some(config) = probe_of(task) else {
         return Booted::Ready(());
     };
     let probe = Probe::new(config);
@@ -34,7 +34,7 @@ pub(super) async fn before_serving<S: AppService>(
 
 /// Goes on asking until the worker drains, and tells the master when it fails too often in a row, and when it does no more.
 pub(super) fn while_serving<S: AppService>(task: &Task, serving: &Arc<Serving<S>>) {
-    if let Some(config) = task.config.health.probe.clone() {
+    if let Some(config) = probe_of(task).cloned() {
         let (worker, serving) = (task.worker, Arc::clone(serving));
         drop(tokio::spawn(async move {
             let draining = serving.pipeline.draining().clone();
@@ -44,6 +44,14 @@ pub(super) fn while_serving<S: AppService>(task: &Task, serving: &Arc<Serving<S>
             }
         }));
     }
+}
+
+/// None while the application is being written: what stands in for it would not pass, and is to be seen.
+fn probe_of(task: &Task) -> Option<&config::Probe> {
+    let config = &task.config;
+    let python = config.app.python.as_ref();
+    let is_written = python.is_some_and(|python| python.reload_on_change);
+    config.health.probe.as_ref().filter(|_| !is_written)
 }
 
 async fn ask_again_and_again<S: AppService>(

@@ -173,6 +173,7 @@ methods = "GET"
     # app.asgi is not set
     # app.python is not set
     app.threads = 4  # default
+    app.reload_on_change = false  # default
     app.preload = "auto"  # default
     # app.chdir is not set
     app.env = {}  # default

@@ -72,6 +72,10 @@ fn help_of_run() {
                                systemd:NAME; may be given several times
           --workers <N>        Instead of `workers.count`: a number or auto
           --log-level <LEVEL>  Instead of `log.level`: error, warn, info, debug, trace
+          --reload             For development: a change of a source file of the Python application is a
+                               reload, and a page shows the traceback of one that cannot be loaded
+                               (`app.reload_on_change`)
+          --control <PATH>     Listen for commands here instead of `process.control_socket`
       -h, --help               Print help
       -V, --version            Print version
 
@@ -79,6 +83,7 @@ fn help_of_run() {
       destrier run -c /etc/mysite/destrier.toml
       destrier run wsgi:mysite.wsgi:application --bind 127.0.0.1:8000
       destrier run asgi:app.main:app --bind 127.0.0.1:8000
+      destrier run asgi:app.main:app --reload        while it is written
 
     Signals: TERM stops when the requests in flight are done, INT and QUIT at once, HUP reloads, USR2
     upgrades, USR1 opens the log anew.
@@ -100,7 +105,9 @@ fn help_of_what_asks_the_master() {
 
     Options:
       -c, --config <FILE>      The configuration file it runs with [default: destrier.toml here, else
+                               none, as `destrier run wsgi:…` does in this folder, else
                                /etc/destrier/destrier.toml]
+          --control <PATH>     Its control socket, whatever its configuration
           --json               As JSON
           --stacks             What every thread of every Python worker does now
           --watch[=<SECONDS>]  Again and again, every so many seconds, until interrupted [default: 2]
@@ -123,12 +130,14 @@ fn help_of_what_asks_the_master() {
     Usage: destrier upgrade [OPTIONS]
 
     Options:
-      -c, --config <FILE>  The configuration file it runs with [default: destrier.toml here, else
-                           /etc/destrier/destrier.toml]
-          --binary <PATH>  The program to go on as [default: the file that the master was started from,
-                           as it is now]
-      -h, --help           Print help
-      -V, --version        Print version
+      -c, --config <FILE>   The configuration file it runs with [default: destrier.toml here, else none,
+                            as `destrier run wsgi:…` does in this folder, else
+                            /etc/destrier/destrier.toml]
+          --control <PATH>  Its control socket, whatever its configuration
+          --binary <PATH>   The program to go on as [default: the file that the master was started from,
+                            as it is now]
+      -h, --help            Print help
+      -V, --version         Print version
 
     Examples:
       destrier upgrade                               the file was replaced or its link moved
@@ -153,10 +162,12 @@ fn help_of_what_asks_the_master() {
       <WORKERS>  How many shall serve, 1 to 512
 
     Options:
-      -c, --config <FILE>  The configuration file it runs with [default: destrier.toml here, else
-                           /etc/destrier/destrier.toml]
-      -h, --help           Print help
-      -V, --version        Print version
+      -c, --config <FILE>   The configuration file it runs with [default: destrier.toml here, else none,
+                            as `destrier run wsgi:…` does in this folder, else
+                            /etc/destrier/destrier.toml]
+          --control <PATH>  Its control socket, whatever its configuration
+      -h, --help            Print help
+      -V, --version         Print version
     "#);
     assert_snapshot!(place.run("stop --help"), @r#"
     exit 0
@@ -166,11 +177,13 @@ fn help_of_what_asks_the_master() {
     Usage: destrier stop [OPTIONS]
 
     Options:
-      -c, --config <FILE>  The configuration file it runs with [default: destrier.toml here, else
-                           /etc/destrier/destrier.toml]
-          --fast           Do not wait for requests in flight
-      -h, --help           Print help
-      -V, --version        Print version
+      -c, --config <FILE>   The configuration file it runs with [default: destrier.toml here, else none,
+                            as `destrier run wsgi:…` does in this folder, else
+                            /etc/destrier/destrier.toml]
+          --control <PATH>  Its control socket, whatever its configuration
+          --fast            Do not wait for requests in flight
+      -h, --help            Print help
+      -V, --version         Print version
     "#);
 }
 

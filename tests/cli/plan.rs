@@ -17,11 +17,13 @@ fn help_of_plan() {
     Usage: destrier plan [OPTIONS]
 
     Options:
-      -c, --config <FILE>  The configuration file it runs with [default: destrier.toml here, else
-                           /etc/destrier/destrier.toml]
-          --json           As JSON
-      -h, --help           Print help
-      -V, --version        Print version
+      -c, --config <FILE>   The configuration file it runs with [default: destrier.toml here, else none,
+                            as `destrier run wsgi:…` does in this folder, else
+                            /etc/destrier/destrier.toml]
+          --control <PATH>  Its control socket, whatever its configuration
+          --json            As JSON
+      -h, --help            Print help
+      -V, --version         Print version
 
     The master reads the configuration and the key files as a reload would, with its own environment and
     arguments, and tells what it would keep, restart (workers of the new generation have it), rebind

@@ -104,7 +104,7 @@ fn a_second_server_of_the_same_configuration_is_refused_with_the_pid_of_the_firs
     assert_eq!(
         outcome.stderr,
         format!(
-            "control socket: `{folder}/control.sock` belongs to a server that runs: process {}\nhint: a second server beside it needs a `process.control_socket` of its own\n",
+            "control socket: `{folder}/control.sock` belongs to a server that runs: process {}\nhint: a second server beside it needs a control socket of its own: `process.control_socket`, or `--control PATH`\n",
             server.pid
         )
     );

@@ -32,7 +32,6 @@ use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::Duration;
 
-use destrier::BoxError;
 use destrier::sys::clock;
 use destrier::sys::wakeup::Wakeup;
 use pyo3::ffi::c_str;
@@ -48,6 +47,7 @@ use tools::Tools;
 use turn::{Active, Turn};
 
 use crate::completions::{Completion, Completions};
+use crate::failure::LoadFailure;
 use crate::witness::{Seat, Witness};
 
 /// The part that is easier to say in Python.
@@ -129,29 +129,25 @@ impl Engine {
     /// Makes the event loop, and has the application start up (ASGI, "Lifespan Protocol").
     ///
     /// # Errors
-    /// Why it did not, in one line; what else there is to know is in the log.
+    /// Why it did not; what else there is to know is in the log too.
     pub(crate) fn start<'py>(
         &self,
         app: &Bound<'py, PyAny>,
         named: &str,
-    ) -> Result<Started<'py>, BoxError> {
+    ) -> Result<Started<'py>, LoadFailure> {
         let py = app.py();
         let module = PyModule::from_code(py, SOURCE, c"<destrier>", c"destrier_runner")?;
         let runner = module.getattr("Runner")?.call1((app, named))?;
         let started = runner.call_method0("start")?;
-        let (reason, more): (Option<String>, Option<String>) = started.extract()?;
+        let (reason, traceback): (Option<String>, Option<String>) = started.extract()?;
         let Some(reason) = reason else {
             return Ok(Started(runner));
         };
-        if let Some(more) = more {
-            let worker = self.0.settings.worker;
-            tracing::error!(
-                worker,
-                "the application failed to start up\n{}",
-                more.trim_end()
-            );
+        if let Some(traceback) = &traceback {
+            let (worker, traceback) = (self.0.settings.worker, traceback.trim_end());
+            tracing::error!(worker, "the application failed to start up\n{traceback}");
         }
-        Err(reason.into())
+        Err(LoadFailure { reason, traceback })
     }
 
     /// Runs the event loop until no request can come any more and the application has come to its end. That may be never: it is for the

@@ -9,6 +9,7 @@ use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
+use super::super::changes::Changes;
 use super::super::client::Limits;
 use super::super::front_desk::FrontDesk;
 use super::super::watch::Watch;
@@ -41,7 +42,8 @@ impl Master {
             {
                 let mut desk = FrontDesk::open(None)?;
                 let mut watch = Watch::new(None, ProcessId::own());
-                let told = (&mut desk, &mut watch);
+                let mut changes = Changes::new(None);
+                let told = (&mut desk, &mut watch, &mut changes);
                 keep_fresh(master, feeds, None, told, &Limits::default()).await
             }
         });
@@ -136,9 +138,10 @@ async fn every_feed_is_fetched_at_once_and_what_is_the_same_is_confirmed() {
                 assert!(next.is_some());
                 seen.push((feed, reason));
             }
-            FromAgent::Confirmed { .. } | FromAgent::StatusWanted | FromAgent::Ordered { .. } => {
-                panic!("nothing was known")
-            }
+            FromAgent::Confirmed { .. }
+            | FromAgent::StatusWanted
+            | FromAgent::Ordered { .. }
+            | FromAgent::SourceChanged { .. } => panic!("nothing was known"),
         }
     }
     seen.sort();

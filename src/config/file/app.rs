@@ -33,6 +33,8 @@ pub(crate) struct App {
     pub python: Option<Text>,
     /// How many requests a worker executes at once in Python where the application is `wsgi`, each in a thread of its own.
     pub threads: Whole<1, 1_000>,
+    /// For development: whether a change of its source files is a reload, and clients are shown the traceback while it cannot be loaded.
+    pub reload_on_change: bool,
     /// Whether one process for each generation imports the application, from which the workers are forked: `true`, `false`, or
     /// `"auto"`, where what it has made by then can be forked.
     pub preload: Preload,
@@ -64,6 +66,7 @@ impl Default for App {
             asgi: None,
             python: None,
             threads: Whole(4),
+            reload_on_change: false,
             preload: Preload::Auto,
             chdir: None,
             env: BTreeMap::new(),

@@ -166,3 +166,35 @@ fn an_application_that_is_named_replaces_both() {
     assert_eq!(python.interface, Interface::Asgi);
     assert_eq!(python.application.to_string(), "b:c");
 }
+
+#[test]
+fn who_writes_an_application_is_warned_and_has_it_imported_by_each_worker() {
+    let written = python("wsgi = \"a\"\nreload_on_change = true");
+    assert!(written.reload_on_change);
+    assert_eq!(written.preload, Preload::Never);
+    assert!(!python("wsgi = \"a\"").reload_on_change);
+    let warned =
+        warned("[app]\npython = \"/p/q\"\nwsgi = \"a\"\nreload_on_change = true\npreload = true");
+    assert_snapshot!(warned, @r"
+    config: there is no `[[auth.rule]]`: every request will be refused
+    config: /srv/app.toml:4:20: `app.reload_on_change` is for development, not for production: clients are shown the traceback of an application that cannot be loaded
+    config: /srv/app.toml:5:11: `app.preload` is not heeded with `app.reload_on_change`: each worker imports the application
+    ");
+}
+
+#[test]
+fn flags_of_a_run_win_over_the_file() {
+    let text = Text {
+        file: "/srv/app.toml".into(),
+        text: "[app]\npython = \"/p/q\"\nwsgi = \"a\"\nreload_on_change = false\n[process]\ncontrol_socket = \"a.sock\""
+            .to_owned(),
+    };
+    let sources = Sources {
+        reload_on_change: true,
+        control_socket: Some("/run/b.sock".to_owned()),
+        ..Sources::default()
+    };
+    let config = read_again(text, &sources).unwrap().config;
+    assert!(config.app.python.unwrap().reload_on_change);
+    assert_eq!(config.process.control_socket, Some("/run/b.sock".into()));
+}

@@ -296,6 +296,7 @@ fn what_is_in_force_is_shown_with_its_origin() {
     # app.asgi is not set
     # app.python is not set
     app.threads = 4                                  # default
+    app.reload_on_change = false                     # default
     app.preload = "auto"                             # default
     # app.chdir is not set
     app.env = {}                                     # default

@@ -6,7 +6,7 @@ use super::{Check, path};
 use crate::config::file;
 use crate::config::key::KeyPath;
 use crate::config::notation::Text;
-use crate::config::{App, Interface, Python, PythonEntry};
+use crate::config::{App, Interface, Preload, Python, PythonEntry};
 
 /// What an application is called where nothing else is said, as with other servers.
 const ATTRIBUTE: &str = "application";
@@ -58,22 +58,52 @@ impl Check<'_> {
                 self.refuse_with(&key, message, None);
             }
         }
+        let preload = self.preload(app);
         let folder = self.document.file.parent().map(PathBuf::from);
         Some(Python {
             interface,
             application,
             interpreter: app.python.as_ref().map(path).unwrap_or_default(),
             threads: super::small(app.threads.0),
-            preload: app.preload,
+            reload_on_change: app.reload_on_change,
+            preload,
             chdir: app.chdir.as_ref().map(path).or(folder).unwrap_or_default(),
             env: app.env.clone(),
             env_file: app.env_file.as_ref().map(path),
         })
     }
 
+    /// What `app.preload` comes to. While the application is being written each import is to be a fresh one, whose error can be shown.
+    fn preload(&mut self, app: &file::App) -> Preload {
+        if !app.reload_on_change {
+            return app.preload;
+        }
+        let key = KeyPath::from("app.reload_on_change");
+        let message = format!(
+            "`{key}` is for development, not for production: clients are shown the traceback of an application that cannot be loaded"
+        );
+        self.warn(&key, message, None);
+        if app.preload == Preload::Always {
+            let preload = KeyPath::from("app.preload");
+            let message = format!(
+                "`{preload}` is not heeded with `{key}`: each worker imports the application"
+            );
+            self.warn(&preload, message, None);
+        }
+        Preload::Never
+    }
+
     /// Keys that say something of a Python application, where there is none.
     fn warn_without_python(&mut self) {
-        for key in ["python", "threads", "preload", "chdir", "env", "env_file"] {
+        for key in [
+            "python",
+            "threads",
+            "reload_on_change",
+            "preload",
+            "chdir",
+            "env",
+            "env_file",
+        ] {
             let key = KeyPath::from("app").child(key);
             if self.document.value(&key).is_some() {
                 let message = format!(

@@ -61,6 +61,7 @@ impl Master {
             keep.extend(assignment.keys.as_ref().map(Keep::new));
         }
         let hooks = self.hooks().cloned();
+        let sources = self.watched_sources();
         let assignment = AgentAssignment {
             master: ProcessId::own(),
             channel: theirs,
@@ -69,6 +70,7 @@ impl Master {
             log: log.clone(),
             admin: admin_assignment,
             hooks: hooks.clone(),
+            sources: sources.clone(),
         };
         // The newest generation knows what is to be fetched for it.
         let newest = self.generations.values().last();
@@ -92,6 +94,7 @@ impl Master {
             log,
             admin,
             hooks,
+            sources,
         });
         Ok(pid)
     }

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use crate::channel::{Decoder, FromAgent};
-use crate::config::{Admin, Bind, Fetch, FetchKind, Hooks, Log, Tokens};
+use crate::config::{Admin, Bind, Fetch, FetchKind, Hooks, Log, SourceFiles, Tokens};
 use crate::supervisor::{Generation, Now};
 use crate::sys::identity::Identity;
 use crate::sys::process::ProcessId;
@@ -38,6 +38,8 @@ pub(super) struct Process {
     pub(super) admin: Option<AdminSetting>,
     /// What it runs when something happens.
     pub(super) hooks: Option<Hooks>,
+    /// What it watches for changes.
+    pub(super) sources: Option<SourceFiles>,
 }
 
 /// What decides how monitoring is answered: an agent that was given something else is replaced.
@@ -91,7 +93,9 @@ impl Progress {
                 self.next = Some(*next);
                 self.failure = None;
             }
-            FromAgent::StatusWanted | FromAgent::Ordered { .. } => {}
+            FromAgent::StatusWanted
+            | FromAgent::SourceChanged { .. }
+            | FromAgent::Ordered { .. } => {}
             FromAgent::Failed { reason, next, .. } => {
                 // Else no attempt was made.
                 if let Some(next) = *next {

@@ -44,34 +44,69 @@ pub(crate) fn bare() -> Setup {
         .set("app.env.PYTHONDONTWRITEBYTECODE", "1")
 }
 
-/// What `destrier run APPLICATION` serves without a file in the folder of `setup`, and where. The application is there too, unless
-/// `folder` says otherwise.
-pub(crate) fn run_named(
-    setup: &Setup,
-    application: &str,
-    folder: Option<&Path>,
-) -> (Child, Address) {
+/// `destrier run APPLICATION` without a file, in the folder of `setup`, where the application is too.
+pub(crate) fn named(setup: &Setup, application: &str) -> Command {
     let mut command = command::command(&command::destrier());
     command
         .args(["run", application, "--bind", "127.0.0.1:0"])
         .args(["--workers", "1", "--log-level", "info"])
         .current_dir(setup.folder())
         .env("DESTRIER_APP__PYTHON", interpreter())
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
+/// What it serves.
+#[derive(Debug)]
+pub(crate) struct Named {
+    pub(crate) master: Child,
+    pub(crate) address: Address,
+    /// Its control socket, as the first line of its log tells it.
+    pub(crate) control: String,
+}
+
+/// Waits until it listens, and has said these words.
+pub(crate) fn serve(mut command: Command, words: &str) -> Named {
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut master = command.spawn().unwrap();
+    let mut lines = BufReader::new(master.stderr.take().unwrap()).lines();
+    let (mut control, mut address, mut is_said) = (String::new(), None, false);
+    while address.is_none() || !is_said {
+        let line = lines.next().unwrap().unwrap();
+        is_said |= line.contains(words);
+        let line: Value = serde_json::from_str(&line).unwrap();
+        if let Some(path) = line["control"].as_str() {
+            path.clone_into(&mut control);
+        }
+        if line["message"] == "listening" {
+            let listening = line["address"].as_str().unwrap();
+            address = Some(Address::Tcp(listening.parse().unwrap()));
+        }
+    }
+    Named {
+        master,
+        address: address.unwrap(),
+        control,
+    }
+}
+
+/// The same with a control socket in the folder of `setup`, and the application in another `folder`.
+pub(crate) fn run_named(
+    setup: &Setup,
+    application: &str,
+    folder: Option<&Path>,
+) -> (Child, Address) {
+    let mut command = named(setup, application);
+    command
         .envs(folder.map(|folder| ("DESTRIER_APP__CHDIR", folder)))
         .env(
             "DESTRIER_PROCESS__CONTROL_SOCKET",
             setup.folder().join("other.sock"),
-        )
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    let mut master = command.spawn().unwrap();
-    let mut lines = BufReader::new(master.stderr.take().unwrap()).lines();
-    let address = lines.find_map(|line| {
-        let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
-        let address = line["address"].as_str()?;
-        (line["message"] == "listening").then(|| Address::Tcp(address.parse().unwrap()))
-    });
-    (master, address.unwrap())
+        );
+    let Named {
+        master, address, ..
+    } = serve(command, "");
+    (master, address)
 }
 
 /// The one worker goes on after each of these signals.
