@@ -122,7 +122,8 @@ fn attributes(attributes: &[KeyValue]) -> BTreeMap<&str, String> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    digits.concat()
 }
 
 fn setup(endpoint: &str) -> Setup {
@@ -325,7 +326,7 @@ fn a_collector_that_does_not_answer_holds_up_neither_requests_nor_the_end() {
     let lost = eventually("losses", || Some(lost(&server)).filter(|lost| *lost > 0));
     assert!(lost >= REQUESTS - 2048 - 2 * 512, "{lost}");
     drop(client);
-    let (_, took) = crate::support::timed(|| {
+    let ((), took) = crate::support::timed(|| {
         server.signal(Signal::SIGTERM);
         assert_eq!(server.wait_for_exit(PATIENCE), Some(0));
     });
