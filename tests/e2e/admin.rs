@@ -402,20 +402,24 @@ pub(crate) fn later() -> u64 {
     clock::unix().as_secs() + 3600
 }
 
+/// Monitoring needs tokens of an issuer whose secret is [`SECRET`]; the application needs none.
+pub(crate) fn with_issuer(setup: Setup) -> Setup {
+    let mut setup = setup.set("admin.issuer", "own");
+    setup.config.set_auth(
+        "[[auth.issuer]]\nname = \"own\"\nsecret_file = \"secret\"\n[[auth.rule]]\npath = \"/**\"\naccess = \"public\"\n",
+    );
+    put_secret(&setup, "secret", SECRET);
+    setup
+}
+
 pub(crate) fn put_secret(setup: &Setup, name: &str, secret: &str) {
     crate::support::tls::put(&setup.folder().join(name), secret);
 }
 
 #[test]
 fn over_tcp_the_metrics_may_need_a_token_and_probes_never_do() {
-    let mut setup = monitored(Setup::new())
-        .set("admin.issuer", "own")
-        .set("admin.scopes", "metrics");
-    setup.config.set_auth(
-        "[[auth.issuer]]\nname = \"own\"\nsecret_file = \"secret\"\n[[auth.rule]]\npath = \"/**\"\naccess = \"public\"\n",
-    );
-    put_secret(&setup, "secret", SECRET);
-    let server = setup.start();
+    let setup = with_issuer(monitored(Setup::new()));
+    let server = setup.set("admin.scopes", "metrics").start();
     let address = admin(&server);
     let scrape_with = |authorization: &str| {
         let fields = [("authorization", authorization)];
@@ -447,11 +451,7 @@ fn over_tcp_the_metrics_may_need_a_token_and_probes_never_do() {
 
 #[test]
 fn a_candidate_does_not_decide_who_may_read_the_metrics() {
-    let mut setup = monitored(Setup::faulty()).set("admin.issuer", "own");
-    setup.config.set_auth(
-        "[[auth.issuer]]\nname = \"own\"\nsecret_file = \"secret\"\n[[auth.rule]]\npath = \"/**\"\naccess = \"public\"\n",
-    );
-    put_secret(&setup, "secret", SECRET);
+    let setup = with_issuer(monitored(Setup::faulty()));
     let mut server = setup.let_boot("ok").start();
     let address = admin(&server);
     server.config.unset("admin.issuer");

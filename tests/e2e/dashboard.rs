@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 
 use serde_json::{Value, json};
 
-use crate::admin::{SECRET, later, put_secret, token};
+use crate::admin::{SECRET, later, token, with_issuer};
 use crate::support::client::{self, Address, Blocking};
 use crate::support::server::{Server, Setup};
 use crate::support::{PATIENCE, eventually, os};
@@ -238,14 +238,8 @@ fn what_has_happened_is_told_by_status_and_goes_on_over_an_upgrade() {
 
 #[test]
 fn over_tcp_whoever_watches_may_need_a_token_and_the_page_itself_never_does() {
-    let mut setup = watched(Setup::new())
-        .set("admin.issuer", "own")
-        .set("admin.scopes", "metrics");
-    setup.config.set_auth(
-        "[[auth.issuer]]\nname = \"own\"\nsecret_file = \"secret\"\n[[auth.rule]]\npath = \"/**\"\naccess = \"public\"\n",
-    );
-    put_secret(&setup, "secret", SECRET);
-    let server = setup.start();
+    let setup = with_issuer(watched(Setup::new()));
+    let server = setup.set("admin.scopes", "metrics").start();
     let address = address(&server);
     let bearer = |secret: &str, scope: &str| {
         let claims = json!({ "exp": later(), "scope": scope });

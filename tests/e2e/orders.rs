@@ -11,7 +11,7 @@ use std::{fs, thread};
 
 use serde_json::{Value, json};
 
-use crate::admin::{SECRET, later, put_secret, token};
+use crate::admin::{SECRET, later, token, with_issuer};
 use crate::identity::unprivileged;
 use crate::support::client::{self, Address};
 use crate::support::server::{Server, Setup};
@@ -26,15 +26,8 @@ fn on_a_unix_socket(setup: Setup) -> Setup {
 
 /// With a token of `admin.issuer`, whose secret is [`SECRET`].
 fn over_tcp(setup: Setup) -> Setup {
-    let mut setup = setup
-        .set("admin.bind", "127.0.0.1:0")
-        .set("admin.issuer", "own")
-        .set("admin.scopes", "metrics");
-    setup.config.set_auth(
-        "[[auth.issuer]]\nname = \"own\"\nsecret_file = \"secret\"\n[[auth.rule]]\npath = \"/**\"\naccess = \"public\"\n",
-    );
-    put_secret(&setup, "secret", SECRET);
-    setup
+    let setup = with_issuer(setup.set("admin.bind", "127.0.0.1:0"));
+    setup.set("admin.scopes", "metrics")
 }
 
 fn bearer(scope: &str) -> String {
