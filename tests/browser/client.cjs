@@ -1,19 +1,6 @@
 // Chromium against the demo, as tests/browser/run starts it.
-const { execFileSync } = require("node:child_process");
 const { chromium } = require("playwright-core");
-const [destrier, config] = process.argv.slice(2);
-
-function run(...args) {
-  return execFileSync(destrier, [...args, "-c", config], { encoding: "utf8" }).trim();
-}
-
-function assert(holds, what) {
-  if (!holds) throw new Error(what);
-}
-
-function same(found, wanted, what) {
-  assert(JSON.stringify(found) === JSON.stringify(wanted), `${what}: ${JSON.stringify(found)}`);
-}
+const { run, assert, same } = require("./server.cjs");
 
 // What pages have at hand.
 const inPage = () => {

@@ -1,26 +1,9 @@
 // The page of the admin listener in Chromium, as tests/browser/run starts it.
-const { execFileSync } = require("node:child_process");
 const fs = require("node:fs");
 const http = require("node:http");
 const { chromium } = require("playwright-core");
-const [destrier, config] = process.argv.slice(2);
+const { run, status, assert, same } = require("./server.cjs");
 const shots = "target/browser";
-
-function run(...args) {
-  return execFileSync(destrier, [...args, "-c", config], { encoding: "utf8" }).trim();
-}
-
-function status() {
-  return JSON.parse(run("status", "--json"));
-}
-
-function assert(holds, what) {
-  if (!holds) throw new Error(what);
-}
-
-function same(found, wanted, what) {
-  assert(JSON.stringify(found) === JSON.stringify(wanted), `${what}: ${JSON.stringify(found)}`);
-}
 
 // What a page must never do.
 const complaints = [];

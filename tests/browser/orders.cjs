@@ -1,27 +1,10 @@
 // Orders on the page of the admin listener in Chromium, as tests/browser/run starts it: through a tunnel to its Unix socket, as ssh makes one, and
 // over TCP with tokens.
-const { execFileSync } = require("node:child_process");
 const fs = require("node:fs");
 const net = require("node:net");
 const { chromium } = require("playwright-core");
-const [destrier, config] = process.argv.slice(2);
+const { config, run, status, assert, same } = require("./server.cjs");
 const shots = "target/browser";
-
-function run(...args) {
-  return execFileSync(destrier, [...args, "-c", config], { encoding: "utf8" }).trim();
-}
-
-function status() {
-  return JSON.parse(run("status", "--json"));
-}
-
-function assert(holds, what) {
-  if (!holds) throw new Error(what);
-}
-
-function same(found, wanted, what) {
-  assert(JSON.stringify(found) === JSON.stringify(wanted), `${what}: ${JSON.stringify(found)}`);
-}
 
 function adminAt(start) {
   return status().admin.map(({ address }) => address).find((address) => address.startsWith(start));
