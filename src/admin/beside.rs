@@ -1,13 +1,10 @@
-//! What the kernel knows of the processes beside the workers: the master, the agent, templates. Looked up once a second at most, as of
-//! workers, and only when somebody asks.
+//! What the kernel knows of the processes beside the workers: the master, the agent, templates.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::processes::AGE_MAX;
 use crate::master::Status;
 use crate::sys::process::ProcessId;
-use crate::sys::{clock, process_memory, process_times};
+use crate::sys::{process_memory, process_times};
 
 /// What is known of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,27 +22,8 @@ pub(super) struct Usage {
     pub(super) cpu: Option<Duration>,
 }
 
-/// See the module.
-#[derive(Debug, Default)]
-pub(super) struct Beside(Mutex<Option<(Duration, Vec<Usage>)>>);
-
-impl Beside {
-    /// Of the processes of this server, or of those that were there less than a second ago.
-    pub(super) fn of(&self, status: &Status) -> Vec<Usage> {
-        let now = clock::monotonic();
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, usages)) = &*known
-            && now.saturating_sub(*at) < AGE_MAX
-        {
-            return usages.clone();
-        }
-        let usages = of_now(status);
-        *known = Some((now, usages.clone()));
-        usages
-    }
-}
-
-fn of_now(status: &Status) -> Vec<Usage> {
+/// Of the processes of the server whose status this is.
+pub(super) fn of_now(status: &Status) -> Vec<Usage> {
     let of = |process, generation, pid: u32, pss| {
         let pid = i32::try_from(pid).ok().map(ProcessId::from_number);
         Usage {

@@ -11,6 +11,7 @@ mod orders;
 mod page;
 mod probes;
 mod processes;
+mod recent;
 mod routes;
 mod sample;
 mod server;
@@ -26,6 +27,7 @@ use tokio::task::JoinSet;
 
 use dashboard::Dashboard;
 pub use orders::{ORDER_PLACES, Ordered};
+use recent::Recent;
 pub use timeline::Timeline;
 
 use crate::auth::Guard;
@@ -116,8 +118,8 @@ pub fn start(setting: Setting) -> io::Result<Opened> {
         guards: setting.guards,
         owner: setting.owner,
         orders: Arc::clone(&orders),
-        processes: processes::Processes::default(),
-        beside: beside::Beside::default(),
+        processes: Recent::default(),
+        beside: Recent::default(),
         dashboard: Dashboard::new(timeline.clone()),
     });
     let mut listeners = JoinSet::new();
@@ -143,8 +145,8 @@ struct Desk {
     owner: u32,
     /// One place for each order whose giver waits for what becomes of it.
     orders: Arc<Semaphore>,
-    processes: processes::Processes,
-    beside: beside::Beside,
+    processes: Recent<processes::Usage>,
+    beside: Recent<beside::Usage>,
     dashboard: Dashboard,
 }
 

@@ -1,14 +1,10 @@
-//! What the kernel knows of the workers, looked up once a second at most, however often somebody asks.
+//! What the kernel knows of the workers.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::master::WorkerStatus;
 use crate::sys::process::ProcessId;
-use crate::sys::{clock, process_memory, process_times};
-
-/// How old it may be.
-pub(super) const AGE_MAX: Duration = Duration::from_secs(1);
+use crate::sys::{process_memory, process_times};
 
 /// What is known of one worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,27 +20,7 @@ pub(super) struct Usage {
     pub(super) cpu: Option<Duration>,
 }
 
-/// See the module.
-#[derive(Debug, Default)]
-pub(super) struct Processes(Mutex<Option<(Duration, Vec<Usage>)>>);
-
-impl Processes {
-    /// Of these, or of those that were there less than a second ago.
-    pub(super) fn of(&self, workers: &[WorkerStatus]) -> Vec<Usage> {
-        let now = clock::monotonic();
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, usages)) = &*known
-            && now.saturating_sub(*at) < AGE_MAX
-        {
-            return usages.clone();
-        }
-        let usages = of_now(workers);
-        *known = Some((now, usages.clone()));
-        usages
-    }
-}
-
-/// Of these, as it is now.
+/// Of these.
 pub(super) fn of_now(workers: &[WorkerStatus]) -> Vec<Usage> {
     workers.iter().map(usage).collect()
 }

@@ -11,7 +11,7 @@ use axum::{Router, middleware};
 
 use super::callers::Door;
 use super::probes::{self, Probe, Verdict};
-use super::{Desk, access, dashboard, metrics, openmetrics, orders, page};
+use super::{Desk, access, beside, dashboard, metrics, openmetrics, orders, page, processes};
 use crate::sys::clock;
 
 /// The type of JSON.
@@ -87,8 +87,8 @@ async fn scrape(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
         let probe = Probe::Live;
         return shown(&Verdict::silent(probe), None);
     };
-    let processes = desk.processes.of(&status.workers);
-    let beside = desk.beside.of(&status);
+    let processes = desk.processes.or(|| processes::of_now(&status.workers));
+    let beside = desk.beside.or(|| beside::of_now(&status));
     let snapshot = metrics::Snapshot {
         is_ready: probes::ready(Some(&status), desk.ready_min).is_good(),
         status,
