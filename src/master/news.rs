@@ -178,9 +178,11 @@ impl Master {
                 };
                 let workers = self.supervisor.wanted();
                 let message = format!("generation {generation} serves with {workers} workers");
-                let generation = generation.0;
-                News::from(Entry::new(kind, message).of(Generation(generation)))
-                    .with(is_reload.then_some(Happening::ReloadDone { generation }))
+                let happening = Happening::ReloadDone {
+                    generation: generation.0,
+                };
+                News::from(Entry::new(kind, message).of(*generation))
+                    .with(is_reload.then_some(happening))
             }
             Action::RollBack(generation, reason) => {
                 let news = self.failed_reload(ReloadEnd::RolledBack, reason);
@@ -211,6 +213,7 @@ impl Master {
         };
         self.happened(news);
     }
+
     /// Called in each turn of the loop: whether enough workers take connections. One that was told to pause or to stop lacks none.
     pub(super) fn note_strength(&mut self) {
         if self.supervisor.serving().is_none() || self.supervisor.is_stopping() {
