@@ -72,9 +72,7 @@ def issuer(request: Request) -> Optional[str]:
     What a claim says is its issuer's word, and two issuers may use the same name for different users: where tokens of several are believed,
     ask this too. It says who signed, whatever the claim ``iss`` says. Raises as :func:`claims`.
     """
-    if not is_worker() and os.environ.get(VARIABLE) != "1":
-        raise OutsideWorker
-    found: Optional[str] = read(request, ISSUER_KEY)
+    found: Optional[str] = _believed(request, ISSUER_KEY)
     return found
 
 
@@ -87,10 +85,15 @@ def claims(request: Request) -> Optional[Claims]:
 
     Raises OutsideWorker where the process is no worker, and TypeError where ``request`` is something else.
     """
+    found: Optional[Claims] = _believed(request, KEY)
+    return found
+
+
+def _believed(request: Request, key: str) -> Any:
+    """What stands there, where it can be believed: another process may be sent anything."""
     if not is_worker() and os.environ.get(VARIABLE) != "1":
         raise OutsideWorker
-    found: Optional[Claims] = read(request)
-    return found
+    return read(request, key)
 
 
 def read(request: Request, key: str = KEY) -> Any:
