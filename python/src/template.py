@@ -4,9 +4,12 @@ import gc
 import os
 import sys
 import threading
+import time
 
 TASKS = "/proc/self/task"
 DESCRIPTORS = "/proc/self/fd"
+# In seconds.
+EXEC_ENDS_WITHIN = 0.1
 # Where the ways of an object lead nowhere.
 PLUMBING = {"socket", "_socket", "ssl", "asyncio", "selectors", "sqlite3", "_sqlite3", "builtins", "threading"}
 
@@ -207,7 +210,31 @@ def children():
         return []
     own = "PPid:\t%d" % os.getpid()
     found = [pid for pid in os.listdir("/proc") if pid.isdigit() and own in lines("/proc/%s/status" % pid)]
-    return ["the child process %s, `%s`" % (pid, read("/proc/%s/comm" % pid) or "?") for pid in found] or ["a child process"]
+    return ["the child process %s, `%s`" % (pid, command(pid)) for pid in found] or ["a child process"]
+
+
+def command(pid):
+    """Of a child. It bears our name until its exec(2) has ended, which is a moment after that has let us go on."""
+    ends = time.monotonic() + EXEC_ENDS_WITHIN
+    while in_exec(pid) and time.monotonic() < ends:
+        time.sleep(0.001)
+    return name(pid) or "?"
+
+
+def in_exec(pid):
+    """Another program already, and our name still."""
+    return name(pid) == name("self") and program(pid) not in (None, program("self"))
+
+
+def name(pid):
+    return read("/proc/%s/comm" % pid)
+
+
+def program(pid):
+    try:
+        return os.readlink("/proc/%s/exe" % pid)
+    except OSError:
+        return None
 
 
 def lines(path):
