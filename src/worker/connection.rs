@@ -320,7 +320,7 @@ async fn serve<S: AppService>(
                     return;
                 };
                 // Bytes that were read belong to a request, which must be answered here.
-                if stream.intake.held().is_empty()
+                if !stream.intake.holds_request()
                     && let Some(heir) = serving.heir_of(&client)
                     && heir.pass(&stream.stream, &client, between).await
                 {
@@ -338,7 +338,7 @@ async fn serve<S: AppService>(
                             return;
                         };
                         // A request that has arrived just now must be answered: take its bytes in first.
-                        if stream.intake.held().is_empty() && !stream.stream.has_unread() {
+                        if !stream.intake.holds_request() && !stream.stream.has_unread() {
                             return say_farewell(&mut stream.stream).await;
                         }
                         let stream = stream.again(Activity::new(), serving.bounds);

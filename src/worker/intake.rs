@@ -59,9 +59,15 @@ impl Intake {
         &self.held
     }
 
+    /// Whether some of that belongs to a request. An empty line does not: clients sent one behind a body (RFC 9112 section 2.2), and a
+    /// connection on which nothing else has come is idle.
+    pub(super) fn holds_request(&self) -> bool {
+        !(self.screen.is_between() && is_empty_line(&self.held))
+    }
+
     /// Whether its client may still be sending something that nobody reads.
     pub(super) fn is_unfinished(&self) -> bool {
-        !self.has_ended && (!self.held.is_empty() || !self.screen.is_between())
+        !self.has_ended && (self.holds_request() || !self.screen.is_between())
     }
 
     /// Reads what may be passed on. A request comes when the one before is answered, for until then hyper only asks whether
@@ -99,7 +105,7 @@ impl Intake {
                     self.has_ended = true;
                     return Poll::Ready(Ok(()));
                 };
-                if is_between {
+                if is_between && !is_empty_line(new) {
                     activity.read_some();
                 }
                 // Nearly always all of it: it stays where it is.
@@ -119,7 +125,7 @@ impl Intake {
                     return Poll::Ready(Ok(()));
                 }
             } else {
-                if is_between {
+                if is_between && self.holds_request() {
                     activity.read_some();
                 }
                 match self.screen.look(&self.held) {
@@ -131,10 +137,10 @@ impl Intake {
                 && !self.held.is_empty()
                 && !ready!(self.read_aside(stream, context, buffer))?
             {
-                if self.screen.is_between() {
+                if self.screen.is_between() && self.holds_request() {
                     return self.refuse(Malformed::BrokeOff, activity);
                 }
-                // hyper sees that the body is not whole.
+                // hyper sees the end, and of a body that it is not whole.
                 return Poll::Ready(Ok(()));
             }
         }
@@ -215,4 +221,9 @@ impl Intake {
         }
         Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, malformed)))
     }
+}
+
+/// Whether these are nothing but an empty line, or the beginning of one.
+fn is_empty_line(bytes: &[u8]) -> bool {
+    b"\r\n".starts_with(bytes)
 }

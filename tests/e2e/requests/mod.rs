@@ -248,6 +248,30 @@ fn a_client_that_has_said_all_gets_its_answers() {
     }
 }
 
+/// Old clients send one behind a body (RFC 9112 section 2.2). The connection is as idle as without it.
+#[test]
+fn an_empty_line_behind_a_request_begins_none() {
+    let setup = |kit: Kit| kit.setup().set("workers.count", 1);
+    let sent = "POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello\r\n";
+    for kit in Kit::ALL {
+        let server = setup(kit)
+            .set("http.header_timeout", "200ms")
+            .set("http.keep_alive", "1s")
+            .start();
+        for ends in [true, false] {
+            let mut stream = TcpStream::connect(server.port()).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.write_all(sent.as_bytes()).unwrap();
+            if ends {
+                stream.shutdown(Shutdown::Write).unwrap();
+            }
+            let mut answers = String::new();
+            stream.read_to_string(&mut answers).unwrap();
+            assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{kit:?}: {answers}");
+        }
+    }
+}
+
 #[test]
 fn a_request_that_breaks_off_is_malformed() {
     for kit in Kit::ALL {
