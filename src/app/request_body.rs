@@ -11,14 +11,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
-use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::runtime::Handle;
 
 use super::BoxError;
 use super::pace::Pace;
+use super::trailers::{is_of_the_head, without_content};
 use super::wait::Wait;
 use crate::scoreboard::SeatWriter;
 
@@ -61,6 +60,8 @@ struct Fate {
     has_timed_out: AtomicBool,
     /// Its bytes came too slowly.
     is_too_slow: AtomicBool,
+    /// Behind it was a field that only the head may have.
+    has_bad_trailer: AtomicBool,
     /// Somebody waits for it.
     is_awaited: AtomicBool,
     /// How long somebody has waited for it, without the wait that goes on, in nanoseconds.
@@ -87,6 +88,7 @@ pub(crate) enum Fault {
     TooLarge,
     TimedOut,
     TooSlow,
+    Trailer,
 }
 
 /// How long an application has waited for its client.
@@ -116,6 +118,8 @@ impl BodyEnd {
             Some(Fault::TimedOut)
         } else if fate.is_too_slow.load(Relaxed) {
             Some(Fault::TooSlow)
+        } else if fate.has_bad_trailer.load(Relaxed) {
+            Some(Fault::Trailer)
         } else {
             fate.broke_off.load(Relaxed).then_some(Fault::BrokeOff)
         }
@@ -176,6 +180,8 @@ enum BodyError {
     TimedOut,
     #[error("the body of the request came more slowly than `http.body_min_rate`")]
     TooSlow,
+    #[error("a trailer field that only the head of a request may have")]
+    Trailer,
 }
 
 impl RequestBody {
@@ -308,10 +314,18 @@ impl Body for RequestBody {
             return Poll::Ready(Some(Err(BodyError::TooLarge.into())));
         };
         this.left = left;
-        Poll::Ready(Some(Ok(match frame.into_trailers() {
-            Ok(trailers) => Frame::trailers(without_content(trailers)),
-            Err(frame) => frame,
-        })))
+        let trailers = match frame.into_trailers() {
+            Ok(trailers) => trailers,
+            Err(frame) => return Poll::Ready(Some(Ok(frame))),
+        };
+        // Of HTTP/1.1 the connection was refused before.
+        if trailers.keys().any(|name| is_of_the_head(name.as_str())) {
+            this.end.note(|fate| &fate.has_bad_trailer);
+            this.give_up();
+            return Poll::Ready(Some(Err(BodyError::Trailer.into())));
+        }
+        let frame = Frame::trailers(without_content(trailers));
+        Poll::Ready(Some(Ok(frame)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -322,14 +336,6 @@ impl Body for RequestBody {
         let hint = self.incoming.as_ref().map(Body::size_hint);
         hint.unwrap_or_else(|| SizeHint::with_exact(0))
     }
-}
-
-/// How the content is to be read stands before it, and not after (RFC 9110 section 6.5.1).
-fn without_content(mut trailers: HeaderMap) -> HeaderMap {
-    for name in [CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE] {
-        trailers.remove(name);
-    }
-    trailers
 }
 
 impl Drop for RequestBody {

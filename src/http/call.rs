@@ -125,6 +125,7 @@ impl<S: AppService> Pipeline<S> {
                     Fault::TooLarge => Malformed::BodyTooLarge,
                     Fault::TimedOut => Malformed::BodyTimeout,
                     Fault::TooSlow => Malformed::BodyTooSlow,
+                    Fault::Trailer => Malformed::TrailerField,
                     Fault::BrokeOff => {
                         let malformed = called.activity.malformed();
                         malformed.unwrap_or(Malformed::BrokeOff)

@@ -8,7 +8,7 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Version};
 
 use super::websocket::handshake;
-use super::wire::{Bounds, Malformed};
+use super::wire::{Bounds, METHOD_MAX, Malformed};
 use crate::auth;
 
 /// Whether the head is one that an origin server serves.
@@ -20,6 +20,9 @@ pub(super) fn check(head: &Parts, bounds: &Bounds) -> Result<(), Malformed> {
         .map_or(0, |target| target.as_str().len());
     if target > bounds.target {
         return Err(Malformed::TargetTooLong);
+    }
+    if head.method.as_str().len() > METHOD_MAX {
+        return Err(Malformed::MethodTooLong);
     }
     if head.headers.len() > bounds.headers {
         return Err(Malformed::TooManyFields);

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::first_field::FirstField;
 use super::preface::PREFACE;
 
 /// So many frames a second may carry no part of a request. Who sends more wants work done for nothing: each PING and SETTINGS is
@@ -25,6 +26,8 @@ const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
+const PADDED: u8 = 8;
+const PRIORITY: u8 = 0x20;
 
 /// What a client does that ends its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +38,9 @@ pub enum Offence {
     /// RFC 9113 section 10.5.
     #[error("too many frames that carry nothing")]
     Flood,
+    /// RFC 9113 section 8.1.
+    #[error("a pseudo-field behind the body of a request")]
+    PseudoTrailer,
 }
 
 /// The frames of one client.
@@ -50,6 +56,14 @@ pub struct Frames {
     is_first_seen: bool,
     /// Between the frames of one field block.
     in_field_block: bool,
+    /// The highest number of a stream on which a request has begun.
+    last_stream: u32,
+    /// In a trailer section whose first field is not known yet: what of it is.
+    trailers: Option<FirstField>,
+    /// So much of the payload comes before the field block; the first byte of it may say how much padding comes after that.
+    before_block: usize,
+    padding_comes: bool,
+    padding: usize,
     /// Frames that carried nothing in the second that began then.
     empty: u32,
     second: Duration,
@@ -60,7 +74,7 @@ impl Frames {
     /// offending frame.
     ///
     /// # Errors
-    /// The offence, and how many of the bytes came before the payload of the offending frame.
+    /// The offence, and how many of the bytes came before it, the header of the offending frame among them.
     pub fn pass(&mut self, bytes: &[u8], now: Duration) -> Result<(), (Offence, usize)> {
         let mut rest = bytes;
         let preface = rest.len().min(PREFACE.len() - self.preface);
@@ -69,6 +83,11 @@ impl Frames {
         while !rest.is_empty() {
             if self.payload_left > 0 {
                 let passing = rest.len().min(self.payload_left);
+                let payload = rest.get(..passing).unwrap_or_default();
+                if let Some(at) = self.find_pseudo_trailer(payload) {
+                    self.payload_left -= at;
+                    return Err((Offence::PseudoTrailer, bytes.len() - rest.len() + at));
+                }
                 self.payload_left -= passing;
                 rest = rest.get(passing..).unwrap_or_default();
                 continue;
@@ -102,22 +121,56 @@ impl Frames {
         self.payload_left
     }
 
+    /// Where in `payload`, of which nothing was seen yet, it is certain that a trailer section begins with a pseudo-field.
+    fn find_pseudo_trailer(&mut self, payload: &[u8]) -> Option<usize> {
+        let [.., kind, _, _, _, _, _] = self.header;
+        let first = self.trailers.as_mut()?;
+        if kind != HEADERS && kind != CONTINUATION {
+            return None;
+        }
+        for (at, byte) in payload.iter().enumerate() {
+            if self.before_block > 0 {
+                self.before_block -= 1;
+                if std::mem::take(&mut self.padding_comes) {
+                    self.padding = usize::from(*byte);
+                }
+                continue;
+            }
+            if self.payload_left - at <= self.padding {
+                return None;
+            }
+            if let Some(is_pseudo) = first.step(*byte) {
+                self.trailers = None;
+                return is_pseudo.then_some(at);
+            }
+        }
+        None
+    }
+
     /// The header of a frame is complete.
     fn begin(&mut self, now: Duration) -> Result<(), Offence> {
         let [high, middle, low, kind, flags, stream @ ..] = self.header;
         let length = u32::from_be_bytes([0, high, middle, low]);
         // Three bytes fit.
         self.payload_left = usize::try_from(length).unwrap_or(usize::MAX);
+        // The highest bit is reserved.
+        let stream = u32::from_be_bytes(stream) & (u32::MAX >> 1);
         if !self.is_first_seen {
             self.is_first_seen = true;
-            // The highest bit is reserved.
-            let stream = u32::from_be_bytes(stream) & (u32::MAX >> 1);
             if kind != SETTINGS || flags & ACK != 0 || stream != 0 {
                 return Err(Offence::FirstFrame);
             }
         }
         if kind == HEADERS || kind == CONTINUATION {
             self.in_field_block = flags & END_HEADERS == 0;
+        }
+        (self.padding_comes, self.padding) = (kind == HEADERS && flags & PADDED != 0, 0);
+        if kind == HEADERS {
+            // On a stream that has one already it is a trailer section, or a mistake that the codec knows.
+            self.trailers = (stream <= self.last_stream).then(FirstField::default);
+            self.last_stream = self.last_stream.max(stream);
+            self.before_block =
+                usize::from(self.padding_comes) + if flags & PRIORITY == 0 { 0 } else { 5 };
         }
         let carries = match kind {
             HEADERS => true,
@@ -207,6 +260,44 @@ mod tests {
                 .unwrap();
             frames.pass(&frame(HEADERS, 4, 1, b"a"), NOW).unwrap();
         }
+    }
+
+    #[test]
+    fn a_trailer_section_has_no_pseudo_fields() {
+        let begun = || {
+            let mut frames = begun();
+            frames
+                .pass(&frame(HEADERS, 4, 3, &[0x83, 0x86]), NOW)
+                .unwrap();
+            frames.pass(&frame(DATA, 0, 3, b"a"), NOW).unwrap();
+            frames
+        };
+        let offence = |at| Err((Offence::PseudoTrailer, HEADER + at));
+        let (ended, both) = (END_HEADERS | END_STREAM, PADDED | PRIORITY);
+        for (flags, payload, at) in [
+            (ended, &[0x83][..], 0),
+            (ended | PADDED, &[1, 0x83, 0], 1),
+            (ended | PRIORITY, &[0x83, 0x83, 0x83, 0x83, 0, 0x83], 5),
+            (ended | both, &[1, 0, 0, 0, 0, 0, 0x83, 0], 6),
+            (ended, b"\x00\x05:path\x01/", 2),
+        ] {
+            let sent = frame(HEADERS, flags, 3, payload);
+            let mut frames = begun();
+            assert_eq!(frames.pass(&sent, NOW), offence(at), "{payload:x?}");
+            assert_eq!(frames.payload_left(), payload.len() - at);
+        }
+        // The first field comes in the second frame.
+        let mut frames = begun();
+        let padded = frame(HEADERS, END_STREAM | PADDED, 3, &[2, 0, 0]);
+        frames.pass(&padded, NOW).unwrap();
+        let rest = frame(CONTINUATION, END_HEADERS, 3, &[0x83]);
+        assert_eq!(frames.pass(&rest, NOW), offence(0));
+        // Another request, and a trailer section as it should be.
+        let mut frames = begun();
+        let request = frame(HEADERS, ended, 5, &[0x83]);
+        assert_eq!(frames.pass(&request, NOW), Ok(()));
+        let trailers = frame(HEADERS, ended, 3, b"\x00\x01x\x01\x83");
+        assert_eq!(frames.pass(&trailers, NOW), Ok(()));
     }
 
     #[test]

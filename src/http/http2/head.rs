@@ -1,11 +1,12 @@
 //! The head of a request that came over HTTP/2, as one of HTTP/1.1 would say it: with its Host field, and cookies in one field.
 
-use http::header::{COOKIE, HOST};
+use http::header::{CONTENT_LENGTH, COOKIE, HOST};
 use http::request::Parts;
-use http::uri::Authority;
+use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Method};
 
 use super::super::head::is_host;
+use super::super::wire::is_target;
 
 /// Why a head is malformed (RFC 9113 section 8.1.1), beyond what the codec knows: its stream is reset, and nobody is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +23,15 @@ pub(super) enum Malformed {
     /// RFC 9113 section 8.3.1.
     #[error("`:path` does not begin with `/`")]
     Path,
+    /// RFC 3986 section 3.3, as of HTTP/1.1.
+    #[error("a character that may not stand in `:path`")]
+    PathCharacter,
+    /// RFC 9113 section 8.3.1: it has a valid value.
+    #[error("`:scheme` is empty")]
+    Scheme,
+    /// RFC 9110 section 8.6, as of HTTP/1.1.
+    #[error("more than one Content-Length")]
+    SeveralContentLengths,
     /// RFC 9113 section 8.2.1.
     #[error("the value of a field begins or ends with a blank")]
     Blank,
@@ -45,6 +55,16 @@ pub(super) fn take(head: &mut Parts) -> Result<(), Malformed> {
     // CONNECT has no path, and is refused like everywhere.
     if head.method != Method::CONNECT && !path.starts_with('/') && !is_whole_server {
         return Err(Malformed::Path);
+    }
+    let target = head.uri.path_and_query().map_or("", PathAndQuery::as_str);
+    if !is_target(target) {
+        return Err(Malformed::PathCharacter);
+    }
+    if head.uri.scheme_str() == Some("") {
+        return Err(Malformed::Scheme);
+    }
+    if head.headers.get_all(CONTENT_LENGTH).iter().count() > 1 {
+        return Err(Malformed::SeveralContentLengths);
     }
     take_host(head)?;
     join_cookies(head);
@@ -173,6 +193,25 @@ mod tests {
             assert_eq!(got("https://a/", &[("x", value)]), Err(Malformed::Blank));
         }
         assert!(got("https://a/", &[("x", "a b"), ("y", "")]).is_ok());
+    }
+
+    #[test]
+    fn a_path_has_the_characters_that_it_may_have_with_http_1() {
+        // Others are refused by the codec.
+        for path in ["/é", "/a\"b", "/a?é"] {
+            let uri = format!("https://a{path}");
+            assert_eq!(got(&uri, &[]), Err(Malformed::PathCharacter), "{path}");
+        }
+        assert!(got("https://a/a|b?`{}^", &[]).is_ok());
+    }
+
+    #[test]
+    fn a_length_is_said_once() {
+        let twice = [("content-length", "1"), ("content-length", "1")];
+        assert_eq!(
+            got("https://a/", &twice),
+            Err(Malformed::SeveralContentLengths)
+        );
     }
 
     #[test]

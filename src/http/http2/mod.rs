@@ -1,5 +1,6 @@
 //! What HTTP/2 (RFC 9113) has besides HTTP/1.1: how a connection begins, frames, heads, and streams that wait for their client.
 
+mod first_field;
 mod flow;
 mod frames;
 mod head;

@@ -7,12 +7,13 @@ use http::uri::Scheme;
 use httparse::{Error, Header, Request, Status};
 
 use super::{Bounds, Malformed};
+use crate::app;
 
 /// So many fields are read without memory of their own; hyper does the same.
 const FEW: usize = 100;
 
 /// The longest method of IANA's registry has 17 characters.
-const METHOD_MAX: usize = 32;
+pub(in crate::http) const METHOD_MAX: usize = 32;
 
 /// A version that is wrong is judged by the whole word, or so much of it.
 const VERSION_MAX: usize = 16;
@@ -151,8 +152,7 @@ fn request_line(request: &Request<'_, '_>, head: &[u8], bounds: &Bounds) -> Resu
     if request.version.is_none() {
         return Ok(());
     }
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    if !path.bytes().all(is_in_path) || !query.bytes().all(is_in_query) {
+    if !is_target(target) {
         return Err(Malformed::TargetCharacter);
     }
     form(method, target)
@@ -166,6 +166,12 @@ fn length_until(bytes: &[u8], is_end: impl Fn(u8) -> bool) -> usize {
 /// `tchar` (RFC 9110 section 5.6.2).
 fn is_in_method(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Whether a target has only characters that may stand in one.
+pub(in crate::http) fn is_target(target: &str) -> bool {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    path.bytes().all(is_in_path) && query.bytes().all(is_in_query)
 }
 
 /// What may stand in a path: `pchar` and `/` (RFC 3986 section 3.3), and what clients leave as it is although it should be
@@ -313,7 +319,7 @@ pub(super) fn trailers(
     match httparse::parse_headers(section, &mut fields) {
         Ok(Status::Complete((length, fields))) => {
             lines(section.get(..length).unwrap_or_default())?;
-            if fields.iter().any(|field| is_of_the_head(field.name)) {
+            if fields.iter().any(|field| app::is_of_the_head(field.name)) {
                 return Err(Malformed::TrailerField);
             }
             Ok(Some(length))
@@ -325,31 +331,3 @@ pub(super) fn trailers(
 }
 
 const TRAILERS_MAX: usize = 16 << 10;
-
-/// Fields by which a request is framed, routed or authorised (RFC 9110 section 6.5.1): whoever merges a trailer section into
-/// the head would take them for the word of the head.
-fn is_of_the_head(name: &str) -> bool {
-    const OF_THE_HEAD: [&str; 12] = [
-        "content-length",
-        "transfer-encoding",
-        "host",
-        "connection",
-        "upgrade",
-        "te",
-        "trailer",
-        "expect",
-        "authorization",
-        "proxy-authorization",
-        "cookie",
-        "forwarded",
-    ];
-    let plain = |byte: u8| {
-        if byte == b'_' {
-            b'-'
-        } else {
-            byte.to_ascii_lowercase()
-        }
-    };
-    let is = |other: &&str| name.bytes().map(plain).eq(other.bytes());
-    OF_THE_HEAD.iter().any(is)
-}

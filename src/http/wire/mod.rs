@@ -10,6 +10,7 @@ mod head;
 
 use chunks::Chunks;
 use head::{Body, Partial};
+pub(super) use head::{METHOD_MAX, is_target};
 
 pub use super::malformed::Malformed;
 use crate::config::Config;

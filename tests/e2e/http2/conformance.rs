@@ -42,6 +42,7 @@ const OK: &[u8] = &[0x88];
 const NO_CONTENT: &[u8] = &[0x89];
 const URI_TOO_LONG: &[u8] = &[0x48, 0x83, 0x68, 0x2d, 0x7f];
 const HEADERS_TOO_LARGE: &[u8] = &[0x48, 0x83, 0x69, 0x90, 0xff];
+const BAD_REQUEST: &[u8] = &[0x8c];
 const NOT_IMPLEMENTED: &[u8] = &[0x48, 0x82, 0x6c, 0x01];
 
 const GET: &[(&str, &str)] = &[
@@ -86,6 +87,12 @@ fn post_of_length(length: &str) -> Vec<u8> {
         1,
         &[POST, &[("content-length", length)]].concat(),
     )
+}
+
+/// A request with a body and these trailers.
+fn trailers(fields: &[(&str, &str)]) -> Vec<Vec<u8>> {
+    let last = headers(END_HEADERS | END_STREAM, 1, fields);
+    vec![post(), frame(DATA, 0, 1, b"a"), last]
 }
 
 fn raw_field(name: &[u8], value: &[u8]) -> Vec<u8> {
@@ -414,6 +421,49 @@ fn states() -> Vec<Case> {
             Resets(&[PROTOCOL_ERROR]),
         ),
         (
+            "8.1 a pseudo-field in trailers",
+            trailers(&[(":method", "GET")]),
+            Ends(OF_COMPRESSION),
+        ),
+        (
+            "8.1 a pseudo-field in trailers, by its number",
+            vec![
+                post(),
+                frame(DATA, 0, 1, b"a"),
+                frame(HEADERS, END_HEADERS | END_STREAM, 1, &[0x82]),
+            ],
+            Ends(OF_COMPRESSION),
+        ),
+        (
+            "8.1 a pseudo-field in trailers behind padding and in a second frame",
+            vec![
+                post(),
+                frame(HEADERS, END_STREAM | PADDED, 1, &[3, 0, 0, 0]),
+                frame(CONTINUATION, END_HEADERS, 1, &block(&[(":path", "/")])),
+            ],
+            Ends(OF_COMPRESSION),
+        ),
+        (
+            "8.1 a pseudo-field behind another field in trailers",
+            trailers(&[("x", "y"), (":path", "/")]),
+            Resets(&[PROTOCOL_ERROR]),
+        ),
+        (
+            "RFC 9110 6.5.1 a trailer that frames",
+            trailers(&[("content-length", "1")]),
+            Says(BAD_REQUEST),
+        ),
+        (
+            "RFC 9110 6.5.1 a trailer that authorises",
+            trailers(&[("x", "y"), ("authorization", "Bearer x")]),
+            Says(BAD_REQUEST),
+        ),
+        (
+            "8.2.2 a trailer of a connection",
+            trailers(&[("connection", "close")]),
+            Resets(&[PROTOCOL_ERROR]),
+        ),
+        (
             "8.1 trailers",
             vec![
                 post(),
@@ -620,6 +670,18 @@ fn messages() -> Vec<Case> {
                     END_HEADERS,
                     1,
                     &[POST, &[("content-length", "1"), ("content-length", "2")]].concat(),
+                ),
+                frame(DATA, END_STREAM, 1, b"a"),
+            ],
+            malformed,
+        ),
+        (
+            "RFC 9110 8.6 the same content-length twice",
+            vec![
+                headers(
+                    END_HEADERS,
+                    1,
+                    &[POST, &[("content-length", "1"), ("content-length", "1")]].concat(),
                 ),
                 frame(DATA, END_STREAM, 1, b"a"),
             ],
@@ -839,6 +901,31 @@ fn messages() -> Vec<Case> {
             "8.3.1 a path with a control character",
             vec![instead(":path", "/hello\u{1}")],
             malformed,
+        ),
+        (
+            "8.3.1 a path with bytes beyond ASCII",
+            vec![instead(":path", "/h\u{e9}llo")],
+            malformed,
+        ),
+        (
+            "8.3.1 a query with `<`",
+            vec![instead(":path", "/hello?<")],
+            malformed,
+        ),
+        (
+            "8.3.1 an empty scheme",
+            vec![instead(":scheme", "")],
+            malformed,
+        ),
+        (
+            "8.3.1 a scheme that is none",
+            vec![instead(":scheme", "ht tp")],
+            malformed,
+        ),
+        (
+            "RFC 9110 9.1 a method that is too long",
+            vec![instead(":method", &"A".repeat(33))],
+            Says(NOT_IMPLEMENTED),
         ),
         (
             "8.3.1 an empty method",
