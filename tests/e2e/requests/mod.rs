@@ -267,7 +267,11 @@ fn an_empty_line_behind_a_request_begins_none() {
             }
             let mut answers = String::new();
             stream.read_to_string(&mut answers).unwrap();
-            assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{kit:?}: {answers}");
+            assert_eq!(
+                answers.matches("HTTP/1.1 ").count(),
+                1,
+                "{kit:?}: {answers}"
+            );
         }
     }
 }
