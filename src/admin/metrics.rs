@@ -154,6 +154,14 @@ impl Snapshot {
             "Connections that are open",
             tally.connections,
         )?;
+        let limited = tally.limited.iter();
+        let limited = limited.map(|(limit, count)| (vec![("limit", limit.word())], *count));
+        page.counts(
+            "connections_limited",
+            "How often a limit closed or cut a connection, or new ones began to wait because of it",
+            None,
+            limited,
+        )?;
         page.count(
             "request_body",
             "Bytes of the bodies of requests that were read, after TLS and without the framing of chunks or HTTP/2",

@@ -151,7 +151,8 @@ impl<const MIN: u64, const MAX: u64> Size<MIN, MAX> {
     /// What is accepted, in words.
     fn expected() -> String {
         let (least, most) = (Exact(MIN), Exact(MAX));
-        format!("0, or a size of {least} to {most}, such as \"512MiB\"")
+        let example = Exact((512 * bytesize::MIB).clamp(MIN, MAX));
+        format!("0, or a size of {least} to {most}, such as \"{example}\"")
     }
 }
 

@@ -45,6 +45,8 @@ pub enum Malformed {
     HeadTooLarge,
     #[error("the request broke off")]
     BrokeOff,
+    #[error("the head did not come to its end within `http.header_timeout`")]
+    HeadTimeout,
     // Where the body ends (RFC 9112 section 6).
     #[error("Content-Length is not a number")]
     ContentLength,
@@ -82,7 +84,7 @@ pub enum Malformed {
     SeveralContentTypes,
     #[error("an expectation other than `100-continue`")]
     Expectation,
-    #[error("the body is larger than `max_body`")]
+    #[error("the body is larger than `http.max_body`, or the `max_body` of its rule")]
     BodyTooLarge,
     #[error("no byte of its body came within `http.body_timeout`")]
     BodyTimeout,
@@ -112,7 +114,7 @@ impl Malformed {
                 "The body of the request is too large.",
                 "body_too_large",
             ),
-            Self::BodyTimeout | Self::BodyTooSlow => (
+            Self::HeadTimeout | Self::BodyTimeout | Self::BodyTooSlow => (
                 408,
                 "The request did not arrive in time.",
                 "request_timeout",

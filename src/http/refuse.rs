@@ -73,28 +73,12 @@ impl<S: AppService> Pipeline<S> {
         reply::closing(self.refuse(&malformed.into(), method, path, id))
     }
 
-    /// The whole answer, as it goes over the wire, to a request whose head hyper has not seen, for it is malformed. `head` is
-    /// what has arrived of it.
+    /// The whole answer, as it goes over the wire, to a request whose head hyper has not seen, for it is malformed or did not come to its
+    /// end. `head` is what has arrived of it.
     pub fn refuse_unread(&self, malformed: Malformed, head: &[u8], origin: &Origin) -> Vec<u8> {
-        self.answer_unread(head, origin, |method, path, id| {
-            self.refuse_malformed(malformed, method, path, id)
-        })
-    }
-
-    /// As [`Self::refuse_unread`], for a head that did not come to its end in time.
-    pub fn time_out_unread(&self, head: &[u8], origin: &Origin) -> Vec<u8> {
-        self.answer_unread(head, origin, |_, _, _| reply::body_timeout())
-    }
-
-    fn answer_unread(
-        &self,
-        head: &[u8],
-        origin: &Origin,
-        answer: impl FnOnce(&str, &str, RequestId) -> Response<Bytes>,
-    ) -> Vec<u8> {
         let (id, started) = (self.next_id(), clock::monotonic());
         let (method, path) = &named(head);
-        let answer = answer(method, path, id);
+        let answer = self.refuse_malformed(malformed, method, path, id);
         self.seat.answered(answer.status().as_u16());
         if let Some(log) = &self.settings.access_log {
             Unread {

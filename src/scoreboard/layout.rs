@@ -1,9 +1,10 @@
 //! Where each figure lies in the shared words. Changing anything here means a new [`VERSION`].
 
+use super::ConnectionLimit;
 use crate::refusal_class::RefusalClass;
 
 /// The layout's number, in the first word: a reader of another version keeps away.
-pub const VERSION: u64 = 9;
+pub const VERSION: u64 = 10;
 
 /// Workers that can exist at once: those of a generation and of the ones that still drain.
 pub const SEATS: usize = 2048;
@@ -111,11 +112,16 @@ pub(super) enum Figure {
     /// Spans that a collector has taken, and spans that were lost on their way to it.
     SpansExported,
     SpansLost,
+    /// How often connections met a limit, in the order of [`ConnectionLimit`].
+    LimitedConnections,
+    LimitedDescriptors,
+    LimitedPerAddress,
+    LimitedWriteTimeout,
 }
 
 impl Figure {
     /// Those that only grow, and are kept when their worker dies. An upgrade to another layout knows them by their names.
-    pub(super) const COUNTERS: [Self; 29] = [
+    pub(super) const COUNTERS: [Self; 33] = [
         Self::ConnectionsTotal,
         Self::Informational,
         Self::Success,
@@ -145,7 +151,20 @@ impl Figure {
         Self::RefusedBinding,
         Self::RefusedPermission,
         Self::RefusedUnavailable,
+        Self::LimitedConnections,
+        Self::LimitedDescriptors,
+        Self::LimitedPerAddress,
+        Self::LimitedWriteTimeout,
     ];
+
+    pub(super) fn of_limit(limit: ConnectionLimit) -> Self {
+        match limit {
+            ConnectionLimit::Connections => Self::LimitedConnections,
+            ConnectionLimit::Descriptors => Self::LimitedDescriptors,
+            ConnectionLimit::ConnectionsPerAddress => Self::LimitedPerAddress,
+            ConnectionLimit::WriteTimeout => Self::LimitedWriteTimeout,
+        }
+    }
 
     pub(super) fn of_refusal(class: RefusalClass) -> Self {
         match class {
@@ -270,7 +289,7 @@ pub(super) const fn blocked(index: usize) -> usize {
     BLOCKED + index * BLOCKED_WORDS
 }
 
-const _: () = assert!((Figure::SpansLost as usize) < FIGURES);
+const _: () = assert!((Figure::LimitedWriteTimeout as usize) < FIGURES);
 const _: () = assert!(LATENCY_LOWEST.is_power_of_two() && FIGURES.is_multiple_of(8));
 const _: () = assert!(HEAD.is_multiple_of(8) && SEAT.is_multiple_of(8));
 const _: () = assert!(PATH_MAX.is_multiple_of(8) && REQUESTS_NAMED <= u32::BITS as usize);

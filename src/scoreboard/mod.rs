@@ -4,6 +4,7 @@
 //! worker that dies in mid-write leaves figures, not locks. Figures of one seat may be a moment apart.
 
 mod blocked;
+mod connection_limit;
 mod layout;
 mod reader;
 mod request_id;
@@ -19,6 +20,7 @@ use std::sync::atomic::{
 };
 
 pub use blocked::Blocked;
+pub use connection_limit::ConnectionLimit;
 use layout::Figure;
 pub use layout::{BLOCKED_MAX, LATENCY_BUCKETS, PATH_MAX, REQUESTS_NAMED, SEATS, VERSION};
 pub use reader::{Cause, Counters, Latency, RequestInFlight, SeatView, Tally};

@@ -7,7 +7,7 @@ use std::sync::atomic::{
 use std::time::Duration;
 
 use super::layout::{self, Figure, LATENCY_BUCKETS, Named, PATH, PATH_MAX, REQUESTS_NAMED};
-use super::{RequestId, Scoreboard, ThreadFigures};
+use super::{ConnectionLimit, RequestId, Scoreboard, ThreadFigures};
 use crate::refusal_class::RefusalClass;
 use crate::sys::crash::Testimony;
 
@@ -91,6 +91,8 @@ pub struct Tally {
     pub token_hits: u64,
     /// Tokens that had to be verified, whatever came of it.
     pub token_misses: u64,
+    /// How often connections met each limit.
+    pub limited: [(ConnectionLimit, u64); ConnectionLimit::ALL.len()],
     /// Requests refused, for each reason.
     pub refused_for: [(RefusalClass, u64); RefusalClass::ALL.len()],
     /// How long requests took, from the end of their head to the end of their answer.
@@ -269,6 +271,7 @@ impl Scoreboard {
             spans_lost: all(Figure::SpansLost),
             token_hits: all(Figure::TokenHits),
             token_misses: all(Figure::TokenMisses),
+            limited: ConnectionLimit::ALL.map(|limit| (limit, all(Figure::of_limit(limit)))),
             refused_for: RefusalClass::ALL.map(|class| (class, all(Figure::of_refusal(class)))),
             latency: Latency {
                 buckets: std::array::from_fn(durations),

@@ -8,7 +8,7 @@ use std::sync::atomic::{
 use std::time::Duration;
 
 use super::layout::{self, Figure, LATENCY_BUCKETS, Named, PATH, PATH_MAX, REQUESTS_NAMED};
-use super::{RequestId, Scoreboard};
+use super::{ConnectionLimit, RequestId, Scoreboard};
 use crate::refusal_class::RefusalClass;
 use crate::sys::crash::Note;
 
@@ -130,6 +130,11 @@ impl SeatWriter {
         let figure = |figure| self.scoreboard.figure(self.seat, figure);
         figure(Figure::TokenHits).store(hits, Relaxed);
         figure(Figure::TokenMisses).store(misses, Relaxed);
+    }
+
+    /// A connection was closed or cut, or new ones began to wait, because of this.
+    pub fn limited(&self, limit: ConnectionLimit) {
+        self.add(Figure::of_limit(limit));
     }
 
     /// A rule that is an audit would have refused a request.

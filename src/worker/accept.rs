@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use super::connection::{self, Client, Serving};
 use crate::app::AppService;
 use crate::channel::ToMaster;
-use crate::scoreboard::SeatWriter;
+use crate::scoreboard::{ConnectionLimit, SeatWriter};
 use crate::sys::clock;
 use crate::sys::listener::{self, ListeningSocket};
 use crate::sys::poll::{self, Interest};
@@ -206,7 +206,9 @@ async fn take_connections<S: AppService>(
     let ending = loop {
         let next = async {
             if !serving.open.has_room() {
-                pause.begin(&listener.name, &"the worker has `http.max_connections`");
+                let limit = ConnectionLimit::Connections;
+                let reason = "the worker has `http.max_connections`";
+                pause.begin(&listener.name, (limit, &reason), &serving.seat);
                 serving.open.room().await;
             }
             listener.accept_in_turn(&serving.seat).await
@@ -216,7 +218,8 @@ async fn take_connections<S: AppService>(
             ending = &mut told => break ending.unwrap_or(Ending::Leave),
             accepted = next => match accepted {
                 Err(error) if listener::is_exhausted(&error) => {
-                    pause.begin(&listener.name, &error);
+                    let limit = ConnectionLimit::Descriptors;
+                    pause.begin(&listener.name, (limit, &error), &serving.seat);
                     tokio::time::sleep(EXHAUSTED_PAUSE).await;
                 }
                 accepted => {
@@ -241,13 +244,22 @@ async fn take_connections<S: AppService>(
 /// where it begins and ends all the time.
 #[derive(Debug, Default)]
 struct Pause {
+    has_begun: bool,
     is_told: bool,
     told_at: Option<Duration>,
 }
 
 impl Pause {
-    fn begin(&mut self, listener: &str, reason: &dyn fmt::Display) {
+    fn begin(
+        &mut self,
+        listener: &str,
+        (limit, reason): (ConnectionLimit, &dyn fmt::Display),
+        seat: &SeatWriter,
+    ) {
         const SELDOM: Duration = Duration::from_mins(1);
+        if !std::mem::replace(&mut self.has_begun, true) {
+            seat.limited(limit);
+        }
         let now = clock::monotonic();
         if self.is_told || self.told_at.is_some_and(|at| now < at + SELDOM) {
             return;
@@ -258,6 +270,7 @@ impl Pause {
 
     /// One was taken.
     fn end(&mut self, listener: &str) {
+        self.has_begun = false;
         if std::mem::take(&mut self.is_told) {
             tracing::info!(listener, "new connections are taken again");
         }
@@ -302,7 +315,7 @@ fn start<S: AppService>(
     serving: &Arc<Serving<S>>,
 ) {
     let serving = Arc::clone(serving);
-    let Some(counted) = serving.addresses.enter_at(&listener.name, peer) else {
+    let Some(counted) = serving.enter_at(&listener.name, peer) else {
         return;
     };
     let origin = Client {

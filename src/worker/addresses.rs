@@ -33,19 +33,6 @@ impl Addresses {
         }
     }
 
-    /// As [`Self::enter`], of a connection that `listener` has accepted; tells the log where there are enough.
-    pub(super) fn enter_at(&self, listener: &str, source: Option<SocketAddr>) -> Option<Counted> {
-        let counted = self.enter(source);
-        if counted.is_none() {
-            tracing::debug!(
-                listener,
-                ?source,
-                "the address has `http.max_connections_per_address`"
-            );
-        }
-        counted
-    }
-
     /// Another connection of `peer`; `None`: it has enough.
     pub(super) fn enter(&self, peer: Option<SocketAddr>) -> Option<Counted> {
         let (Some(max), Some(peer)) = (self.max, peer.map(|peer| peer.ip())) else {

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use super::addresses::Addresses;
 use super::connection::Serving;
+use super::limited::Limited;
 use super::proxy_protocol::ProxyListeners;
 use super::tls::SecureListeners;
 use super::{Task, drain, http2};
@@ -73,6 +74,7 @@ pub(super) fn serving<S: AppService>(
             config.http.max_connections_per_address,
             config.server.trusted_proxies.clone(),
         ),
+        limited: Limited::new(task.seat.clone()),
         heir: OnceLock::new(),
         words,
         seat: task.seat.clone(),

@@ -17,6 +17,7 @@ use super::addresses::{Addresses, Counted};
 use super::drain::Open;
 use super::heir::Heir;
 use super::http2;
+use super::limited::Limited;
 use super::proxy_header::{Announced, Source};
 use super::proxy_protocol::ProxyListeners;
 use super::tls::{self, Agreed, SecureListeners, SecureStream};
@@ -29,7 +30,7 @@ use crate::http::activity::{Activity, BetweenRequests, Judgement, Limits, Phase}
 use crate::http::http2::Opening;
 use crate::http::wire::{Bounds, Malformed};
 use crate::http::{Origin, Pipeline};
-use crate::scoreboard::{Connection, SeatWriter};
+use crate::scoreboard::{Connection, ConnectionLimit, SeatWriter};
 use crate::sys::clock;
 use crate::tls::Protocol;
 
@@ -57,11 +58,25 @@ pub(super) struct Serving<S> {
     pub(super) proxies: TrustedProxies,
     pub(super) open: Open,
     pub(super) addresses: Addresses,
+    /// What limits have done to connections.
+    pub(super) limited: Limited,
     /// Who goes on with idle connections when the worker drains.
     pub(super) heir: OnceLock<Heir>,
     /// What the master shall know of accept queues.
     pub(super) words: mpsc::UnboundedSender<ToMaster>,
     pub(super) seat: SeatWriter,
+}
+
+impl<S> Serving<S> {
+    /// Another connection of `source`, which `listener` has accepted; none where it has enough.
+    pub(super) fn enter_at(&self, listener: &str, source: Option<SocketAddr>) -> Option<Counted> {
+        let counted = self.addresses.enter(source);
+        if counted.is_none() {
+            let limit = ConnectionLimit::ConnectionsPerAddress;
+            self.limited.ended(limit, listener, source);
+        }
+        counted
+    }
 }
 
 /// Who is at the other end, and where it was accepted.
@@ -166,9 +181,7 @@ async fn announce<T: ClientStream, S: AppService>(
     let from = (&*client.listener, client.peer);
     let announced = serving.proxy_protocol.announced(&mut stream, from, until);
     client.announced = Some(announced.await?);
-    client.counted = serving
-        .addresses
-        .enter_at(&client.listener, client.source())?;
+    client.counted = serving.enter_at(&client.listener, client.source())?;
     Some((stream, client))
 }
 
@@ -344,12 +357,16 @@ async fn serve<S: AppService>(
                         let stream = stream.again(Activity::new(), serving.bounds);
                         return serve_again(stream, client, serving).await;
                     }
-                    Judgement::Cut => return,
+                    Judgement::Cut => {
+                        let (limit, source) = (ConnectionLimit::WriteTimeout, client.source());
+                        return serving.limited.ended(limit, &client.listener, source);
+                    }
                     Judgement::TimedOut => {
                         let Some(stream) = taken_back(connection.into_parts()) else {
                             return;
                         };
-                        let answer = serving.pipeline.time_out_unread(stream.intake.held(), &origin);
+                        let (late, head) = (Malformed::HeadTimeout, stream.intake.held());
+                        let answer = serving.pipeline.refuse_unread(late, head, &origin);
                         return stream.say_last(&answer).await;
                     }
                 }

@@ -19,6 +19,7 @@ use super::watched::{ClientStream, LAST_WORDS, Watched};
 use crate::app::AppService;
 use crate::http::activity::{Activity, Judgement, Phase};
 use crate::http::http2::{Flow, Frames, POISON, Paced, Stalling};
+use crate::scoreboard::ConnectionLimit;
 use crate::sys::clock;
 
 /// So many requests that a client takes back may wait to be noticed, and so many streams of a connection may the codec reset, before it
@@ -57,7 +58,16 @@ pub(super) async fn serve<S: AppService>(
     let stream = Framed::new(stream);
     let activity = Arc::clone(&stream.watched.activity);
     let origin = client.origin(&activity, &serving.proxies);
-    let streams = Streams::new(serving.limits.write_timeout);
+    let on_stall = {
+        let (serving, listener) = (Arc::clone(serving), Arc::clone(&client.listener));
+        let source = client.source();
+        move || {
+            let limit = ConnectionLimit::WriteTimeout;
+            serving.limited.ended(limit, &listener, source);
+        }
+    };
+    let on_stall: Arc<dyn Fn() + Send + Sync> = Arc::new(on_stall);
+    let streams = Streams::new(serving.limits.write_timeout, Arc::clone(&on_stall));
     let (pipeline, begun) = (Arc::clone(serving), streams.clone());
     let service = service_fn(move |request| {
         let (pipeline, origin) = (Arc::clone(&pipeline), origin.clone());
@@ -105,7 +115,7 @@ pub(super) async fn serve<S: AppService>(
             () = timer.elapsed(&activity, &serving.limits, linger_until) => {
                 match activity.judge(clock::monotonic(), &serving.limits, linger_until) {
                     Judgement::Wait(until) => timer.look_again_at(until),
-                    Judgement::Cut => return,
+                    Judgement::Cut => return on_stall(),
                     Judgement::Close | Judgement::TimedOut => {
                         connection.as_mut().graceful_shutdown();
                         // It may have begun a request just now, which is answered; one that is slow to end says no more.
@@ -132,19 +142,21 @@ fn carried_enough(activity: &Activity, limit: Option<u32>) -> impl Future<Output
 }
 
 /// Serves each stream in a task of its own, for as long as its client takes what it is sent.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Streams {
     /// Of the stream that hyper has just begun: it makes the answer, then asks for the task.
     begun: Arc<Mutex<Option<Flow>>>,
     write_timeout: Duration,
+    on_stall: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl Streams {
-    fn new(write_timeout: Duration) -> Self {
+    fn new(write_timeout: Duration, on_stall: Arc<dyn Fn() + Send + Sync>) -> Self {
         let begun = Arc::default();
         Self {
             begun,
             write_timeout,
+            on_stall,
         }
     }
 
@@ -163,7 +175,8 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         let flow = begun.unwrap_or_default();
-        tokio::spawn(Stalling::new(serving, flow, self.write_timeout));
+        let on_stall = Arc::clone(&self.on_stall);
+        tokio::spawn(Stalling::new(serving, flow, self.write_timeout, on_stall));
     }
 }
 

@@ -9,6 +9,7 @@ mod feeds;
 mod heir;
 mod http2;
 mod intake;
+mod limited;
 mod linger;
 mod memory;
 mod orders;

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
+use crate::admin::scrape;
+use crate::http2::wire::{END_HEADERS, END_STREAM, HEADERS, SETTINGS, Wire, block, frame};
 use crate::support::kit::Kit;
 use crate::support::server::{Server, Setup};
 use crate::support::{PATIENCE, eventually, os, timed};
@@ -93,6 +95,7 @@ fn connections_beyond_the_limit_wait_and_none_is_dropped() {
     let server = Setup::new()
         .set("workers.count", 1)
         .set("http.max_connections", 2)
+        .set("admin.bind", "127.0.0.1:0")
         .start();
     let mark = server.log.mark();
     let mut first = server.connect();
@@ -103,8 +106,12 @@ fn connections_beyond_the_limit_wait_and_none_is_dropped() {
     }
     let mut third = server.connect();
     third.write_all(GET).unwrap();
-    server.wait_for_log(mark, "new connections wait");
+    let told = server.wait_for_log(mark, "new connections wait");
+    let reason = told["reason"].as_str().unwrap();
+    assert!(reason.contains("`http.max_connections`"), "{reason}");
     assert_eq!(server.connections(), 2);
+    let name = "destrier_connections_limited_total{limit=\"http.max_connections\"}";
+    assert_eq!(scrape(&server)[name], 1);
     drop(first);
     assert!(answer(&mut third).starts_with("HTTP/1.1 200 "));
     second.write_all(GET).unwrap();
@@ -129,6 +136,85 @@ fn connections_of_one_address_beyond_the_limit_are_closed_at_once() {
             .starts_with("HTTP/1.1 200 ")
             .then_some(())
     });
+}
+
+/// Whoever looks at night why clients are cut finds the key, in the log and in the metrics.
+#[test]
+fn what_limits_do_to_connections_is_told_and_counted() {
+    let server = Setup::new()
+        .set("workers.count", 1)
+        .set("admin.bind", "127.0.0.1:0")
+        .set("http.header_timeout", "200ms")
+        .set("http.write_timeout", "200ms")
+        .set("http.max_connections_per_address", 2)
+        .start();
+    let mark = server.log.mark();
+    let limited = |limit: &str| {
+        let name = format!("destrier_connections_limited_total{{limit=\"{limit}\"}}");
+        scrape(&server)[&name]
+    };
+    let told = |reason: &str| {
+        let line = server.wait_for_log(mark, "a connection was closed");
+        assert!(line["reason"].as_str().unwrap().contains(reason), "{line}");
+        assert_eq!(line["listener"], "127.0.0.1:0");
+        assert!(line["client"].as_str().unwrap().starts_with("127.0.0."));
+    };
+    let mut late = server.connect();
+    late.write_all(b"GET /hello HT").unwrap();
+    assert!(rest(&mut late).starts_with("HTTP/1.1 408 "));
+    let refused = server.wait_for_log(mark, "refused");
+    let reason = refused["reason"].as_str().unwrap();
+    assert!(reason.contains("`http.header_timeout`"), "{reason}");
+
+    drop(late);
+    let none_left = || (server.connections() == 0).then_some(());
+    eventually("it has gone", none_left);
+
+    let mut kept = [server.connect(), server.connect()];
+    for stream in &mut kept {
+        stream.write_all(GET).unwrap();
+        answer(stream);
+    }
+    assert_eq!(rest(&mut server.connect()), "");
+    told("`http.max_connections_per_address`");
+    assert_eq!(limited("http.max_connections_per_address"), 1);
+    assert_eq!(limited("http.write_timeout"), 0);
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_told_of_and_counted() {
+    for http2 in [false, true] {
+        let server = Setup::new()
+            .set("workers.count", 1)
+            .set("admin.bind", "127.0.0.1:0")
+            .set("http.write_timeout", "200ms")
+            .start();
+        let mark = server.log.mark();
+        if http2 {
+            let mut wire = Wire::open(&server);
+            wire.send(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]));
+            let head = block(&[
+                (":method", "GET"),
+                (":scheme", "http"),
+                (":path", "/big?n=1000000"),
+                (":authority", "a.example"),
+            ]);
+            wire.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &head));
+            wire.until(|seen| seen.resets.contains_key(&1));
+        } else {
+            let mut stream = server.connect();
+            SockRef::from(&stream).set_recv_buffer_size(4096).unwrap();
+            stream
+                .write_all(b"GET /big?n=30000000 HTTP/1.1\r\nhost: test\r\n\r\n")
+                .unwrap();
+            eventually("it is cut", || (server.connections() == 0).then_some(()));
+        }
+        let line = server.wait_for_log(mark, "a connection was closed");
+        let reason = line["reason"].as_str().unwrap();
+        assert!(reason.contains("`http.write_timeout`"), "{reason}");
+        let name = "destrier_connections_limited_total{limit=\"http.write_timeout\"}";
+        assert_eq!(scrape(&server)[name], 1);
+    }
 }
 
 fn rest_of_one(stream: &mut TcpStream) -> String {
@@ -190,12 +276,14 @@ fn without_descriptors_connections_wait_and_nothing_spins() {
 #[test]
 fn heads_that_do_not_end_disturb_nobody_and_are_cut() {
     let watched = Watched::start(Setup::new().set("http.header_timeout", "2s"));
-    let mut streams: Vec<_> = (0..400).map(|_| watched.server.connect()).collect();
-    for stream in &mut streams {
+    // Each speaks at once: one that had said nothing in time would get no answer.
+    let begin = |_| {
+        let mut stream = watched.server.connect();
+        let head = b"GET /hello HTTP/1.1\r\nhost: test\r\nx:";
+        stream.write_all(head).unwrap();
         stream
-            .write_all(b"GET /hello HTTP/1.1\r\nhost: test\r\nx:")
-            .unwrap();
-    }
+    };
+    let mut streams: Vec<_> = (0..400).map(begin).collect();
     assert_answers(&watched.server);
     for stream in &mut streams {
         let rest = rest(stream);
@@ -207,7 +295,8 @@ fn heads_that_do_not_end_disturb_nobody_and_are_cut() {
 
 #[test]
 fn five_thousand_idle_connections_are_no_burden() {
-    let watched = Watched::start(Setup::new());
+    // Longer than it takes to open them.
+    let watched = Watched::start(Setup::new().set("http.header_timeout", "1m"));
     let streams: Vec<_> = (0..5_000).map(|_| watched.server.connect()).collect();
     eventually("all are taken", || {
         (watched.server.connections() >= 5_000).then_some(())

@@ -101,7 +101,7 @@ min_size = "1GiB"
 types = ["text", "text/html; charset=utf-8", "*/*", "text/css"]
 "#), @r#"
     config: /srv/app.toml:2:29: `compression.algorithms[2]` stands there twice, found `"gzip"`
-    config: /srv/app.toml:3:12: `compression.min_size` must be 0, or a size of 1B to 16MiB, such as "512MiB", found `"1GiB"`
+    config: /srv/app.toml:3:12: `compression.min_size` must be 0, or a size of 1B to 16MiB, such as "16MiB", found `"1GiB"`
     config: /srv/app.toml:4:10: `compression.types[0]` must be a media type, such as `application/json` or `text/*`, found `"text"`
     config: /srv/app.toml:4:18: `compression.types[1]` must be a media type, such as `application/json` or `text/*`, found `"text/html; charset=utf-8"`
     config: /srv/app.toml:4:46: `compression.types[2]` must be a media type, such as `application/json` or `text/*`, found `"*/*"`

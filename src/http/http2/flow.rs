@@ -106,18 +106,25 @@ pin_project_lite::pin_project! {
         serving: F,
         flow: Flow,
         limit: Duration,
+        on_stall: Arc<dyn Fn() + Send + Sync>,
         timer: Option<Pin<Box<tokio::time::Sleep>>>,
     }
 }
 
 impl<F> Stalling<F> {
-    /// `serving`, for as long as `flow` does not wait for `limit`.
-    pub fn new(serving: F, flow: Flow, limit: Duration) -> Self {
+    /// `serving`, for as long as `flow` does not wait for `limit`; `on_stall` is called when it does.
+    pub fn new(
+        serving: F,
+        flow: Flow,
+        limit: Duration,
+        on_stall: Arc<dyn Fn() + Send + Sync>,
+    ) -> Self {
         let timer = None;
         Self {
             serving,
             flow,
             limit,
+            on_stall,
             timer,
         }
     }
@@ -146,7 +153,7 @@ impl<F: Future<Output = ()>> Future for Stalling<F> {
             };
             let left = (since + *this.limit).saturating_sub(clock::monotonic());
             if left.is_zero() {
-                tracing::debug!("a client takes nothing of an answer, its stream is reset");
+                (this.on_stall)();
                 return Poll::Ready(());
             }
             // Where it is there, it fires at the latest when the answer is overdue.
@@ -221,9 +228,14 @@ mod tests {
         let limit = Duration::from_millis(20);
         let flow = Flow::default();
         flow.wait();
-        Stalling::new(forever(), flow.clone(), limit).await;
+        Stalling::new(forever(), flow.clone(), limit, Arc::new(|| ())).await;
         flow.go_on();
-        let mut serving = Box::pin(Stalling::new(forever(), flow, Duration::ZERO));
+        let mut serving = Box::pin(Stalling::new(
+            forever(),
+            flow,
+            Duration::ZERO,
+            Arc::new(|| ()),
+        ));
         let polled = poll_fn(|context| Poll::Ready(serving.as_mut().poll(context))).await;
         assert!(polled.is_pending());
     }

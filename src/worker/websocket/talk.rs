@@ -127,8 +127,12 @@ impl<T: ClientStream> WebSocket<T> {
     /// Waits until it is to end, and ends it. Returns when the connection is closed.
     pub(super) async fn serve(self: Arc<Self>, terms: Box<Terms>, write_timeout: Duration) {
         let end = self.end(&terms, write_timeout).await;
+        let (id, trace_id) = (terms.id, terms.id.trace_id());
+        if end == End::Stalled {
+            let reason = "its client took nothing within `http.write_timeout`";
+            tracing::info!(request = %id, trace_id, reason, "a WebSocket is ended");
+        }
         if let End::Offence(offence) = end {
-            let (id, trace_id) = (terms.id, terms.id.trace_id());
             tracing::info!(request = %id, trace_id, reason = %offence, "a WebSocket is ended");
             // What the client has said before is answered before that, too.
             let _late = timeout(LAST_WORDS, terms.in_hand.empty()).await;
