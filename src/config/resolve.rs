@@ -1,4 +1,4 @@
-//! Paths: in the file they are relative to the file's folder, elsewhere to the current directory.
+//! Paths: in the file they are relative to the file's folder, elsewhere to the one that destrier was started in.
 
 use super::Balance;
 use super::access_log;
