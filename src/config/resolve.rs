@@ -68,6 +68,10 @@ pub(super) fn make_absolute(file: &mut File, document: &Document) {
         &"telemetry.otlp_headers_file".into(),
         &mut file.telemetry.otlp_headers_file,
     );
+    resolve(
+        &"telemetry.otlp_ca_file".into(),
+        &mut file.telemetry.otlp_ca_file,
+    );
     for (index, issuer) in file.auth.issuer.iter_mut().enumerate() {
         let key = KeyPath::from("auth.issuer").item(index);
         resolve(&key.child("secret_file"), &mut issuer.secret_file);
