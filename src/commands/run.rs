@@ -373,6 +373,7 @@ fn serve<A: App>(
             replay,
             rates,
             identity,
+            failure,
         } = assignment;
         let task = Task {
             master,
@@ -384,13 +385,14 @@ fn serve<A: App>(
             signer: secrets.signer.clone(),
             tls: secrets.tls.clone(),
             database_password: secrets.database_password.clone(),
-            collector_fields: secrets.collector_fields.clone(),
+            collector: secrets.collector.clone(),
             channel,
             listeners,
             seat,
             replay,
             rates,
             identity,
+            failure,
         };
         match &interpreter {
             Some(interpreter) => interpreter.run(&task, &secrets),

@@ -207,13 +207,15 @@ impl Template {
             signer: secrets.signer,
             tls: secrets.tls,
             database_password: secrets.database_password,
-            collector_fields: secrets.collector_fields,
+            collector: secrets.collector,
             channel,
             listeners,
             seat: task.scoreboard.writer(seat),
             replay: task.replay,
             rates: task.rates,
             identity: task.identity,
+            // Where something stands in there is no template.
+            failure: None,
         }
     }
 

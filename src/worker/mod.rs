@@ -52,7 +52,7 @@ use crate::sys::crash;
 use crate::sys::identity::Identity;
 use crate::sys::listener::ListeningSocket;
 use crate::sys::process::{self, ProcessId};
-use crate::telemetry::CollectorFields;
+use crate::telemetry::CollectorAccess;
 use crate::tls::Tls;
 use crate::tokens::{self, Signer};
 
@@ -77,8 +77,8 @@ pub struct Task {
     pub tls: Option<Arc<Tls>>,
     /// What its database asks for; absent when it asks for nothing.
     pub database_password: Option<tokens::Password>,
-    /// What it tells a collector of traces of itself; absent where nothing is asked for.
-    pub collector_fields: Option<CollectorFields>,
+    /// What files say of the way to a collector of traces.
+    pub collector: CollectorAccess,
     /// Its end of the control channel.
     pub channel: UnixStream,
     /// Where its connections come from.
@@ -91,6 +91,8 @@ pub struct Task {
     pub rates: Option<Arc<RateTable>>,
     /// What it becomes before it runs anything of the application.
     pub identity: Identity,
+    /// What it shows in the place of the application, which it does not load; for development.
+    pub failure: Option<String>,
 }
 
 /// What a worker process exits with. The master reads it in its death report only: what counts was said on the channel.
@@ -202,8 +204,7 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
     let (service, tokens) = match boot(&task, app, &feeds, &mut orders).await {
         Booted::Ready(booted) => booted,
         Booted::Failed(reason) => {
-            orders.say(&ToMaster::Failed { reason }).await;
-            return WorkerExit::BootFailed;
+            return orders.say_failed(reason, app.traceback()).await;
         }
         Booted::NotWanted => return WorkerExit::Done,
     };
@@ -220,8 +221,7 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
     match probing::before_serving(&task, &serving, &mut orders).await {
         Booted::Ready(()) => {}
         Booted::Failed(reason) => {
-            orders.say(&ToMaster::Failed { reason }).await;
-            return WorkerExit::BootFailed;
+            return orders.say_failed(reason, None).await;
         }
         Booted::NotWanted => return WorkerExit::Done,
     }
