@@ -741,8 +741,9 @@ fn a_websocket_whose_client_takes_nothing_is_cut_off_over_tls_too() {
         eventually("it is cut off", || {
             (server.connections() == 0).then_some(())
         });
+        let told =
+            server.wait_for_log(crate::support::journal::Mark::START, "a WebSocket is ended");
+        let reason = told["reason"].as_str().unwrap();
+        assert!(reason.contains("`http.write_timeout`"), "{reason}");
     });
-    let told = server.wait_for_log(crate::support::journal::Mark::START, "a WebSocket is ended");
-    let reason = told["reason"].as_str().unwrap();
-    assert!(reason.contains("`http.write_timeout`"), "{reason}");
 }
