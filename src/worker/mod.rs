@@ -12,6 +12,7 @@ mod intake;
 mod linger;
 mod memory;
 mod orders;
+mod parked;
 mod probing;
 mod proxy_header;
 mod proxy_protocol;
