@@ -23,7 +23,7 @@ pub(crate) use feed::read_feed;
 pub(crate) use file::{KeyFile, Secrecy};
 pub(crate) use files::Files;
 pub(crate) use replace::{Standing, create, create_as, link_over, replace, replace_with};
-pub(crate) use secrets::{Secrets, load_collector_fields, load_database_password, load_signer};
+pub(crate) use secrets::{Secrets, load_collector_access, load_database_password, load_signer};
 pub(crate) use tls::{LoadedTls, load_tls};
 
 /// What is done about a secret that is missing where `create_missing` lets it be.

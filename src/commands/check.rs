@@ -78,7 +78,7 @@ fn examine(config: &Config) -> Result<(Guard, Option<LoadedTls>), CommandError> 
             let signer = key_files::load_signer(&files, config, &guard).map(drop);
             signer
                 .and_then(|()| key_files::load_database_password(&files, config).map(drop))
-                .and_then(|()| key_files::load_collector_fields(&files, config).map(drop))
+                .and_then(|()| key_files::load_collector_access(&files, config).map(drop))
                 .map_err(|error| misconfigured(&[error]))?;
             Ok((guard, tls))
         }

@@ -195,6 +195,8 @@ pub(crate) fn sources(args: &ConfigArgs) -> Result<Sources, CommandError> {
         env.push((name.to_owned(), value.to_owned()));
     }
     Ok(Sources {
+        // That of a directory which is no more is not known, and nothing in it is to be found.
+        folder: env::current_dir().unwrap_or_default(),
         file: args.file.clone(),
         application: None,
         bind: args.bind.clone(),

@@ -384,7 +384,7 @@ fn serve<A: App>(
             signer: secrets.signer.clone(),
             tls: secrets.tls.clone(),
             database_password: secrets.database_password.clone(),
-            collector_fields: secrets.collector_fields.clone(),
+            collector: secrets.collector.clone(),
             channel,
             listeners,
             seat,

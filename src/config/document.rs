@@ -14,13 +14,15 @@ use super::key::{KeyPath, Step};
 use super::known;
 use super::origin::{Lines, Origin, Place};
 use super::show::Overridden;
-use super::sources::Sources;
+use super::sources::{Sources, Text};
 
 /// The values as written, and where each of them was.
 #[derive(Debug)]
 pub(super) struct Document {
     /// Absolute.
     pub(super) file: PathBuf,
+    /// What paths that are not in the file are relative to; empty: the current directory.
+    folder: PathBuf,
     pub(super) values: Table,
     places: BTreeMap<KeyPath, Place>,
     /// What variables and flags said, before it was read as TOML.
@@ -29,11 +31,15 @@ pub(super) struct Document {
     overridden: BTreeMap<KeyPath, (Value, Origin)>,
 }
 
-/// Reads `text` as TOML; the name is for messages and for the paths in it.
-pub(super) fn parse(name: &Path, text: &str, problems: &mut Problems) -> Option<Document> {
-    let lines = Lines::new(name, text);
+/// Reads `text` as TOML; its name is for messages and for the paths in it. What is relative elsewhere is so to `folder`.
+pub(super) fn parse(
+    Text { file, text }: &Text,
+    folder: &Path,
+    problems: &mut Problems,
+) -> Option<Document> {
+    let lines = Lines::new(file, text);
     // What was recovered after an error is a guess, and so is every error that reading on would find.
-    let (document, errors) = recover(name, text, &lines);
+    let (document, errors) = recover((file, text), folder, &lines);
     for (span, message) in &errors {
         problems.note(Some(lines.origin(span)), message, None);
     }
@@ -41,11 +47,15 @@ pub(super) fn parse(name: &Path, text: &str, problems: &mut Problems) -> Option<
 }
 
 /// What `text` may mean, whatever is wrong with it.
-pub(super) fn guess(name: &Path, text: &str) -> Document {
-    recover(name, text, &Lines::new(name, text)).0
+pub(super) fn guess(Text { file, text }: &Text, folder: &Path) -> Document {
+    recover((file, text), folder, &Lines::new(file, text)).0
 }
 
-fn recover(name: &Path, text: &str, lines: &Lines<'_>) -> (Document, Vec<(Range<usize>, String)>) {
+fn recover(
+    (name, text): (&Path, &str),
+    folder: &Path,
+    lines: &Lines<'_>,
+) -> (Document, Vec<(Range<usize>, String)>) {
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut places = BTreeMap::new();
     lines.locate_table(table.get_ref(), &KeyPath::default(), &mut places);
@@ -63,7 +73,8 @@ fn recover(name: &Path, text: &str, lines: &Lines<'_>) -> (Document, Vec<(Range<
             .collect(),
     };
     let document = Document {
-        file: path::absolute(name).unwrap_or_else(|_| name.to_owned()),
+        file: path::absolute(folder.join(name)).unwrap_or_else(|_| name.to_owned()),
+        folder: folder.to_owned(),
         values: values.unwrap_or_default(),
         places,
         texts: BTreeMap::new(),
@@ -307,12 +318,12 @@ impl Document {
         }
     }
 
-    /// Makes a path absolute: in the file it is relative to the file's folder, elsewhere to the current directory.
+    /// Makes a path absolute: in the file it is relative to the file's folder, elsewhere to the directory that destrier was started in.
     pub(super) fn resolve(&self, key: &KeyPath, written: &str) -> String {
         let absolute = match (self.origin(key), self.file.parent()) {
             (Origin::File { .. }, Some(folder)) => folder.join(written),
             (Origin::Variable(_) | Origin::Flag(_) | Origin::Default | Origin::File { .. }, _) => {
-                path::absolute(written).unwrap_or_else(|_| PathBuf::from(written))
+                path::absolute(self.folder.join(written)).unwrap_or_else(|_| PathBuf::from(written))
             }
         };
         absolute.to_string_lossy().into_owned()

@@ -38,11 +38,14 @@ pub fn locate_without_file(sources: &Sources) -> Option<Located> {
     Some(located(&text, sources))
 }
 
-fn located(sources::Text { file: name, text }: &sources::Text, sources: &Sources) -> Located {
+fn located(text: &sources::Text, sources: &Sources) -> Located {
     let mut problems = Problems::default();
-    let (mut document, errors) = match document::parse(name, text, &mut problems) {
+    let (mut document, errors) = match document::parse(text, &sources.folder, &mut problems) {
         Some(document) => (document, None),
-        None => (document::guess(name, text), Some(problems.into_errors())),
+        None => (
+            document::guess(text, &sources.folder),
+            Some(problems.into_errors()),
+        ),
     };
     let mut ignored = Problems::default();
     document.override_with(sources, &mut ignored);

@@ -118,7 +118,7 @@ pub fn read_again(text: Text, sources: &Sources) -> Result<Loaded, ConfigErrors>
 }
 
 fn check(text: Text, mut problems: Problems, sources: &Sources) -> Result<Loaded, ConfigErrors> {
-    let Some(mut document) = document::parse(&text.file, &text.text, &mut problems) else {
+    let Some(mut document) = document::parse(&text, &sources.folder, &mut problems) else {
         return Err(problems.into_errors());
     };
     let mut warnings = document.override_with(sources, &mut problems);

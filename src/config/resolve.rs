@@ -1,4 +1,4 @@
-//! Paths: in the file they are relative to the file's folder, elsewhere to the current directory.
+//! Paths: in the file they are relative to the file's folder, elsewhere to the one that destrier was started in.
 
 use super::Balance;
 use super::access_log;
@@ -67,6 +67,10 @@ pub(super) fn make_absolute(file: &mut File, document: &Document) {
     resolve(
         &"telemetry.otlp_headers_file".into(),
         &mut file.telemetry.otlp_headers_file,
+    );
+    resolve(
+        &"telemetry.otlp_ca_file".into(),
+        &mut file.telemetry.otlp_ca_file,
     );
     for (index, issuer) in file.auth.issuer.iter_mut().enumerate() {
         let key = KeyPath::from("auth.issuer").item(index);

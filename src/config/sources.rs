@@ -21,6 +21,9 @@ const FILE_SIZE_MAX: u64 = 1024 * 1024;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sources {
+    /// What relative paths are relative to, the file's own too: the directory that the master was started in, absolute. A worker
+    /// that reads the configuration again is somewhere else, in `app.chdir`. Empty: the current one.
+    pub folder: PathBuf,
     /// The file that was named.
     pub file: Option<PathBuf>,
     /// A Python application, in place of `app.wsgi` and `app.asgi`. It needs no file.

@@ -11,6 +11,8 @@ pub struct Telemetry {
     pub traces: Url,
     /// The file with fields for its requests, one a line.
     pub headers_file: Option<PathBuf>,
+    /// The authorities that its certificate may come from; none are those of the system.
+    pub ca_file: Option<PathBuf>,
     /// How many of the traces that begin here are recorded, 0 to 1.
     pub sampling_ratio: f64,
     /// What the service is called there.

@@ -234,7 +234,7 @@ pub fn receive(number: i32) -> io::Result<Received> {
                 signer: secrets.signer,
                 tls: secrets.tls,
                 database_password: secrets.database_password,
-                collector_fields: secrets.collector_fields,
+                collector: secrets.collector,
                 channel: UnixStream::from(claim()?),
                 listeners,
                 seat: scoreboard.writer(seat),

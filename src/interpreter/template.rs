@@ -207,7 +207,7 @@ impl Template {
             signer: secrets.signer,
             tls: secrets.tls,
             database_password: secrets.database_password,
-            collector_fields: secrets.collector_fields,
+            collector: secrets.collector,
             channel,
             listeners,
             seat: task.scoreboard.writer(seat),

@@ -1,14 +1,17 @@
 //! All that a generation has from key files.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use rustls::pki_types::CertificateDer;
+
 use super::tls::LoadedTls;
-use super::{Digest, Files, MissingSecret};
+use super::{Digest, Files, MissingSecret, Secrecy};
 use crate::auth::{Guard, UnixTime};
 use crate::config::{Config, Database};
 use crate::sys::clock;
-use crate::telemetry::CollectorFields;
-use crate::tls::{TicketSecret, Tls};
+use crate::telemetry::{CollectorAccess, CollectorFields};
+use crate::tls::{self, TicketSecret, Tls};
 use crate::tokens::{Password, Signer};
 
 /// What its workers need of it.
@@ -22,8 +25,8 @@ pub(crate) struct Secrets {
     pub(crate) tls: Option<Arc<Tls>>,
     /// What the token database asks for; absent when it asks for nothing.
     pub(crate) database_password: Option<Password>,
-    /// What a collector of traces is told besides; absent when nothing is configured.
-    pub(crate) collector_fields: Option<CollectorFields>,
+    /// What files say of the way to a collector of traces.
+    pub(crate) collector: CollectorAccess,
 }
 
 /// What the master wants to know besides.
@@ -59,13 +62,13 @@ impl Secrets {
         });
         let signer = load_signer(files, config, &guard).map_err(|error| vec![error])?;
         let password = load_database_password(files, config).map_err(|error| vec![error])?;
-        let fields = load_collector_fields(files, config).map_err(|error| vec![error])?;
+        let collector = load_collector_access(files, config).map_err(|error| vec![error])?;
         let secrets = Self {
             guard: Arc::new(guard),
             signer: signer.map(Arc::new),
             tls,
             database_password: password,
-            collector_fields: fields,
+            collector,
         };
         let account = Account {
             digests,
@@ -124,25 +127,46 @@ pub(crate) fn load_database_password(
         .map_err(|error| format!("auth.tokens.database_password_file: {error}"))
 }
 
-/// The fields of `telemetry.otlp_headers_file`; absent when none is configured.
-pub(crate) fn load_collector_fields(
+/// What the files of `[telemetry]` hold.
+pub(crate) fn load_collector_access(
     files: &Files,
     config: &Config,
-) -> Result<Option<CollectorFields>, String> {
-    let telemetry = config.telemetry.as_ref();
-    let Some(file) = telemetry.and_then(|telemetry| telemetry.headers_file.as_ref()) else {
-        return Ok(None);
+) -> Result<CollectorAccess, String> {
+    let Some(telemetry) = &config.telemetry else {
+        return Ok(CollectorAccess::default());
     };
+    let fields = telemetry.headers_file.as_ref().map(|file| {
+        load_collector_fields(files, file)
+            .map_err(|error| format!("telemetry.otlp_headers_file: {error}"))
+    });
+    let authorities = telemetry.ca_file.as_ref().map(|file| {
+        load_authorities(files, file).map_err(|error| format!("telemetry.otlp_ca_file: {error}"))
+    });
+    Ok(CollectorAccess {
+        fields: fields.transpose()?.unwrap_or_default(),
+        authorities: authorities.transpose()?.unwrap_or_default(),
+    })
+}
+
+fn load_collector_fields(files: &Files, file: &Path) -> Result<CollectorFields, String> {
+    let shown = file.display();
     if files.is_missing(file) {
-        let shown = file.display();
         return Err(format!(
-            "telemetry.otlp_headers_file: `{shown}` does not exist; put fields for the collector into it, one a line, as a file that only its owner can read (`chmod 600 {shown}`)"
+            "`{shown}` does not exist; put fields for the collector into it, one a line, as a file that only its owner can read (`chmod 600 {shown}`)"
         ));
     }
-    let read = || {
-        let secret = super::read_secret(files, file)?;
-        CollectorFields::read(&secret).map_err(|error| format!("`{}`: {error}", file.display()))
-    };
-    let fields = read().map_err(|error| format!("telemetry.otlp_headers_file: {error}"))?;
-    Ok(Some(fields))
+    let secret = super::read_secret(files, file)?;
+    CollectorFields::read(&secret).map_err(|error| format!("`{shown}`: {error}"))
+}
+
+fn load_authorities(files: &Files, file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let shown = file.display();
+    if files.is_missing(file) {
+        return Err(format!(
+            "`{shown}` does not exist; correct the path, or leave the key out where the authorities of the system will do"
+        ));
+    }
+    let read = files.read(file)?;
+    read.judge(Secrecy::Public)?;
+    tls::authorities(read.bytes()).map_err(|error| format!("`{shown}`: {error}"))
 }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, Method, Version};
+use rustls::pki_types::CertificateDer;
 
 use crate::config::Config;
 use crate::scoreboard::SeatWriter;
@@ -65,6 +66,15 @@ pub trait Recorder: fmt::Debug + Send + Sync {
 
     /// Sends off what waits. It takes a second at most; what is left then is lost, and counted.
     fn finish(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
+
+/// What files say of the way to a collector.
+#[derive(Debug, Clone, Default)]
+pub struct CollectorAccess {
+    /// Of each request to it.
+    pub fields: CollectorFields,
+    /// That its certificate may come from; none are those of the system.
+    pub authorities: Vec<CertificateDer<'static>>,
 }
 
 /// Fields for the requests to the collector, which nobody is shown.
@@ -123,7 +133,7 @@ impl CollectorFields {
 #[cfg(feature = "otlp")]
 pub fn start(
     config: &Config,
-    fields: Option<&CollectorFields>,
+    access: &CollectorAccess,
     seat: SeatWriter,
     worker: u64,
 ) -> Result<Option<Arc<dyn Recorder>>, String> {
@@ -132,10 +142,8 @@ pub fn start(
     };
     let rules = config.auth.rules.iter();
     let routes = rules.map(|rule| rule.path.clone()).collect();
-    let fields = fields.map(CollectorFields::fields);
-    let fields = fields.cloned().unwrap_or_default();
     let teller = otlp::Teller::new(setting, routes);
-    let exporter = otlp::Exporter::new(setting, fields)?;
+    let exporter = otlp::Exporter::new(setting, access)?;
     let outgoing = outgoing::start(setting.sampling_ratio, (teller, exporter), seat, worker)?;
     Ok(Some(Arc::new(outgoing)))
 }
@@ -147,7 +155,7 @@ pub fn start(
 #[cfg(not(feature = "otlp"))]
 pub fn start(
     _: &Config,
-    _: Option<&CollectorFields>,
+    _: &CollectorAccess,
     _: SeatWriter,
     _: u64,
 ) -> Result<Option<Arc<dyn Recorder>>, String> {

@@ -4,25 +4,28 @@
 use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::uri::Authority;
-use http::{HeaderMap, Method, Request, Response, Version};
+use http::{Method, Request, Response, Version};
 use opentelemetry::trace::{
     SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState,
 };
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{Protocol, WithExportConfig as _, WithHttpConfig as _};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::resource::TelemetryResourceDetector;
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanExporter as _, SpanLinks};
 use opentelemetry_semantic_conventions::attribute as key;
+use prost::Message as _;
+use reqwest::Certificate;
 use reqwest::redirect::Policy;
 
-use super::Span;
+use super::{CollectorAccess, Span};
 use crate::config::{Telemetry, is_loopback};
 
 /// Until a connection to the collector is there, TLS included.
@@ -172,10 +175,10 @@ pub(super) struct Exporter {
 }
 
 impl Exporter {
-    pub(super) fn new(setting: &Telemetry, fields: HeaderMap) -> Result<Self, String> {
+    pub(super) fn new(setting: &Telemetry, access: &CollectorAccess) -> Result<Self, String> {
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("destrier/", env!("CARGO_PKG_VERSION")))
-            .default_headers(fields)
+            .default_headers(access.fields.fields().clone())
             .connect_timeout(CONNECT_MAX)
             .timeout(EXPORT_MAX)
             .redirect(Policy::none())
@@ -185,10 +188,16 @@ impl Exporter {
             builder = builder.no_proxy();
         }
         let failed = |error: &dyn std::fmt::Display| format!("cannot export spans: {error}");
+        if !access.authorities.is_empty() {
+            let authorities = access.authorities.iter();
+            let authorities = authorities.map(|authority| Certificate::from_der(authority));
+            let authorities = authorities.collect::<Result<Vec<_>, _>>();
+            builder = builder.tls_certs_only(authorities.map_err(|error| failed(&error))?);
+        }
         let client = builder.build().map_err(|error| failed(&error))?;
         let client = Arc::new(Client {
             client,
-            failure: Mutex::default(),
+            outcome: Mutex::new(Ok(None)),
         });
         let mut exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_http()
@@ -202,12 +211,16 @@ impl Exporter {
         Ok(Self { exporter, client })
     }
 
-    /// Returns when the collector has taken them, or says why it has not.
-    pub(super) async fn export(&self, spans: Vec<SpanData>) -> Result<(), String> {
+    /// Returns when the collector has taken them, all or but for some, or says why it has not.
+    pub(super) async fn export(&self, spans: Vec<SpanData>) -> Result<Option<Rejected>, String> {
         let exported = tokio::time::timeout(EXPORT_MAX, self.exporter.export(spans)).await;
         match exported {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(self.client.failure().unwrap_or_else(|| error.to_string())),
+            Ok(Ok(())) => Ok(self.client.take().ok().flatten()),
+            Ok(Err(error)) => Err(self
+                .client
+                .take()
+                .err()
+                .unwrap_or_else(|| error.to_string())),
             Err(_) => {
                 let limit = humantime::format_duration(EXPORT_MAX);
                 Err(format!("no answer within {limit}"))
@@ -229,18 +242,42 @@ fn resource(setting: &Telemetry) -> Resource {
         .build()
 }
 
-/// The client of the agent's kind, which remembers why a request failed: the exporter does not tell it.
+/// Spans that a collector has answered for and not taken (OTLP specification, partial success).
+#[derive(Debug)]
+pub(super) struct Rejected {
+    pub(super) spans: u64,
+    /// In the words of the collector.
+    pub(super) reason: String,
+}
+
+/// What became of a request.
+type Outcome = Result<Option<Rejected>, String>;
+
+/// The client of the agent's kind, which remembers what became of a request: the exporter does not tell it.
 #[derive(Debug)]
 struct Client {
     client: reqwest::Client,
-    failure: Mutex<Option<String>>,
+    outcome: Mutex<Outcome>,
 }
 
 impl Client {
-    fn failure(&self) -> Option<String> {
-        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        failure.take()
+    /// Of the last request.
+    fn take(&self) -> Outcome {
+        std::mem::replace(&mut *self.outcome(), Ok(None))
     }
+
+    fn outcome(&self) -> MutexGuard<'_, Outcome> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What such an answer leaves out. One that cannot be read leaves out nothing: its status has said that all is well.
+fn rejected(answer: &[u8]) -> Option<Rejected> {
+    let answer = ExportTraceServiceResponse::decode(answer).ok()?;
+    let partial = answer.partial_success?;
+    let spans = u64::try_from(partial.rejected_spans).ok()?;
+    let reason = cut(partial.error_message);
+    (spans > 0).then_some(Rejected { spans, reason })
 }
 
 impl HttpClient for Client {
@@ -254,12 +291,11 @@ impl HttpClient for Client {
     {
         Box::pin(async move {
             let answer = self.client.send_bytes(request).await;
-            let failure = match &answer {
-                Ok(answer) if answer.status().is_success() => None,
-                Ok(answer) => Some(format!("it answers {}", answer.status())),
-                Err(error) => Some(with_causes(error.as_ref())),
+            *self.outcome() = match &answer {
+                Ok(answer) if answer.status().is_success() => Ok(rejected(answer.body())),
+                Ok(answer) => Err(format!("it answers {}", answer.status())),
+                Err(error) => Err(with_causes(error.as_ref())),
             };
-            *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
             answer
         })
     }

@@ -192,25 +192,25 @@ impl Thread {
         let told = batch.drain(..).map(|span| self.teller.tell(span));
         let told = told.collect();
         let worker = self.worker;
-        match self.exporter.export(told).await {
-            Ok(()) => {
-                self.shared.exported(spans);
-                if self.lost > 0 {
-                    let lost = std::mem::take(&mut self.lost);
-                    tracing::info!(worker, lost, "the collector takes spans again");
-                }
+        let (lost, reason) = match self.exporter.export(told).await {
+            Ok(None) => (0, String::new()),
+            Ok(Some(rejected)) => (rejected.spans.min(spans), rejected.reason),
+            Err(reason) => (spans, reason),
+        };
+        self.shared.exported(spans - lost);
+        self.shared.lost(lost);
+        if lost > 0 {
+            if self.lost == 0 {
+                tracing::warn!(
+                    worker,
+                    reason,
+                    "the collector does not take spans, they are lost"
+                );
             }
-            Err(reason) => {
-                self.shared.lost(spans);
-                if self.lost == 0 {
-                    tracing::warn!(
-                        worker,
-                        reason,
-                        "the collector does not take spans, they are lost"
-                    );
-                }
-                self.lost += spans;
-            }
+            self.lost += lost;
+        } else if self.lost > 0 {
+            let lost = std::mem::take(&mut self.lost);
+            tracing::info!(worker, lost, "the collector takes spans again");
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ::aws_lc_rs::digest::{SHA256, digest};
+use pem::Pem;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::server::WebPkiClientVerifier;
@@ -29,30 +30,15 @@ impl Clients {
     /// One of them is no good; fit for a log.
     pub fn read(text: &[u8], is_required: bool) -> Result<Self, String> {
         let blocks = bundle::blocks(text)?;
-        let mut roots = RootCertStore::empty();
+        let roots = roots(&blocks)?;
         let mut lists = Vec::new();
         let mut ends = Vec::new();
-        for block in &blocks {
-            match block.tag() {
-                CERTIFICATE => {
-                    let number = roots.len() + 1;
-                    let certificate = CertificateDer::from(block.contents());
-                    roots
-                        .add(certificate)
-                        .map_err(|error| format!("authority {number} cannot be used: {error}"))?;
-                }
-                CLIENT_LIST => {
-                    let der = block.contents();
-                    let (_, list) = CertificateRevocationList::from_der(der)
-                        .map_err(|error| format!("the revocation list cannot be read: {error}"))?;
-                    ends.extend(list.next_update().map(|end| end.timestamp()));
-                    lists.push(der.to_vec().into());
-                }
-                _ => {}
-            }
-        }
-        if roots.is_empty() {
-            return Err("no authority is in it, as `-----BEGIN CERTIFICATE-----`".to_owned());
+        for block in blocks.iter().filter(|block| block.tag() == CLIENT_LIST) {
+            let der = block.contents();
+            let (_, list) = CertificateRevocationList::from_der(der)
+                .map_err(|error| format!("the revocation list cannot be read: {error}"))?;
+            ends.extend(list.next_update().map(|end| end.timestamp()));
+            lists.push(der.to_vec().into());
         }
         // With lists, every certificate below its root must be known to one that has not expired: who is not known not to be
         // revoked is refused, as OpenSSL does.
@@ -96,4 +82,33 @@ impl Clients {
     pub(super) fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
         Arc::clone(&self.verifier)
     }
+}
+/// Authorities that certificates may come from, each tried: the certificates of a text of PEM.
+///
+/// # Errors
+/// There are none, or one is no good; fit for a log.
+pub fn authorities(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let blocks = bundle::blocks(text)?;
+    roots(&blocks)?;
+    let found = certificates(&blocks);
+    Ok(found.map(CertificateDer::into_owned).collect())
+}
+
+fn certificates(blocks: &[Pem]) -> impl Iterator<Item = CertificateDer<'_>> {
+    let blocks = blocks.iter().filter(|block| block.tag() == CERTIFICATE);
+    blocks.map(|block| CertificateDer::from(block.contents()))
+}
+
+fn roots(blocks: &[Pem]) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(blocks) {
+        let number = roots.len() + 1;
+        roots
+            .add(certificate)
+            .map_err(|error| format!("authority {number} cannot be used: {error}"))?;
+    }
+    if roots.is_empty() {
+        return Err("no authority is in it, as `-----BEGIN CERTIFICATE-----`".to_owned());
+    }
+    Ok(roots)
 }

@@ -53,7 +53,7 @@ use crate::sys::crash;
 use crate::sys::identity::Identity;
 use crate::sys::listener::ListeningSocket;
 use crate::sys::process::{self, ProcessId};
-use crate::telemetry::CollectorFields;
+use crate::telemetry::CollectorAccess;
 use crate::tls::Tls;
 use crate::tokens::{self, Signer};
 
@@ -78,8 +78,8 @@ pub struct Task {
     pub tls: Option<Arc<Tls>>,
     /// What its database asks for; absent when it asks for nothing.
     pub database_password: Option<tokens::Password>,
-    /// What it tells a collector of traces of itself; absent where nothing is asked for.
-    pub collector_fields: Option<CollectorFields>,
+    /// What files say of the way to a collector of traces.
+    pub collector: CollectorAccess,
     /// Its end of the control channel.
     pub channel: UnixStream,
     /// Where its connections come from.

@@ -7,8 +7,8 @@ use crate::telemetry::{self, Recorder};
 
 /// Where its configuration has a collector. Without one that works, requests are served all the same.
 pub(super) fn start(task: &Task) -> Option<Arc<dyn Recorder>> {
-    let fields = task.collector_fields.as_ref();
-    let started = telemetry::start(&task.config, fields, task.seat.clone(), task.worker);
+    let access = &task.collector;
+    let started = telemetry::start(&task.config, access, task.seat.clone(), task.worker);
     started.unwrap_or_else(|error| {
         tracing::error!(worker = task.worker, error, "no spans are exported");
         None

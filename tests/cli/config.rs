@@ -122,6 +122,7 @@ methods = "GET"
     hooks.on_event_timeout = "30s"  # default
     # telemetry.otlp_endpoint is not set
     # telemetry.otlp_headers_file is not set
+    # telemetry.otlp_ca_file is not set
     telemetry.sampling_ratio = 1.0  # default
     telemetry.service_name = "destrier"  # default
     auth.realm = "destrier"  # default

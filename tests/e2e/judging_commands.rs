@@ -5,14 +5,13 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread;
 
-use rcgen::{CertificateParams, KeyPair};
 use tempfile::TempDir;
-use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
-use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
+use tokio_rustls::rustls::{ServerConnection, StreamOwned};
 
 use crate::key_files::{set_of_public, token_named, token_of_pair, token_with_jti};
 use crate::remote_keys::{Provider, answer};
 use crate::support::command::{self, Outcome};
+use crate::support::tls;
 
 /// A folder with a configuration, without a server.
 struct Place(TempDir);
@@ -128,18 +127,11 @@ fn a_deny_list_at_an_address_counts_too() {
     assert_eq!(unknown.code, Some(4), "{unknown:?}");
 }
 
-/// A server whose certificate nobody but itself vouches for.
+/// A server whose authority nobody knows but who has its certificate.
 fn start_https(folder: &TempDir) -> SocketAddr {
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    let certificate = params.self_signed(&key).unwrap();
-    let pem = pem::encode(&pem::Pem::new("CERTIFICATE", certificate.der().to_vec()));
-    fs::write(folder.path().join("ca.pem"), pem).unwrap();
-    let key = PrivatePkcs8KeyDer::from(key.serialize_der());
-    let server = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key.into());
-    let server = Arc::new(server.unwrap());
+    let authority = tls::Authority::new();
+    tls::put(&folder.path().join("ca.pem"), authority.pem());
+    let server = Arc::new(authority.certify(&["localhost"]).server_config());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let set = set_of_public("a");

@@ -3,21 +3,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
+use std::{fs, io};
 
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::routing::post;
 use nix::sys::signal::Signal;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::{Span, status::StatusCode as SpanStatus};
 use prost::Message as _;
+use rustls::ServerConfig;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::admin::{monitored, scrape};
 use crate::support::client::{self, Blocking};
@@ -27,6 +33,8 @@ use crate::support::{PATIENCE, eventually, plain, python, tls};
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
+const LOST: &str = "the collector does not take spans, they are lost";
+
 /// What came to it: the fields of a request, and its body.
 type Delivery = (HeaderMap, Bytes);
 
@@ -34,24 +42,30 @@ type Delivery = (HeaderMap, Bytes);
 #[derive(Debug)]
 struct Collector {
     address: SocketAddr,
-    came: Arc<Journal<Delivery>>,
-    answers: Arc<AtomicBool>,
+    taking: Taking,
 }
 
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 struct Taking {
     came: Arc<Journal<Delivery>>,
     answers: Arc<AtomicBool>,
+    /// Of each request.
+    rejects: Arc<AtomicI64>,
 }
 
 impl Collector {
     fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    fn start_with(tls: Option<ServerConfig>) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let taking = Taking {
             came: Arc::default(),
             answers: Arc::new(AtomicBool::new(true)),
+            rejects: Arc::default(),
         };
         let routes = axum::Router::new()
             .route("/v1/traces", post(take))
@@ -63,15 +77,17 @@ impl Collector {
                 .unwrap();
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                axum::serve(listener, routes).await.unwrap();
+                match tls {
+                    Some(tls) => {
+                        let acceptor = TlsAcceptor::from(Arc::new(tls));
+                        let encrypted = Encrypted { listener, acceptor };
+                        axum::serve(encrypted, routes).await.unwrap();
+                    }
+                    None => axum::serve(listener, routes).await.unwrap(),
+                }
             });
         });
-        let Taking { came, answers } = taking;
-        Self {
-            address,
-            came,
-            answers,
-        }
+        Self { address, taking }
     }
 
     fn url(&self) -> String {
@@ -88,18 +104,48 @@ impl Collector {
     }
 
     fn requests(&self) -> Vec<ExportTraceServiceRequest> {
-        let came = self.came.since(Mark::START).into_iter();
+        let came = self.taking.came.since(Mark::START).into_iter();
         came.map(|(_, body)| ExportTraceServiceRequest::decode(body).unwrap())
             .collect()
     }
 }
 
-async fn take(State(taking): State<Taking>, fields: HeaderMap, body: Bytes) -> StatusCode {
+/// Connections on which TLS is spoken.
+struct Encrypted {
+    listener: tokio::net::TcpListener,
+    acceptor: TlsAcceptor,
+}
+
+impl axum::serve::Listener for Encrypted {
+    type Io = TlsStream<tokio::net::TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (stream, address) = self.listener.accept().await.unwrap();
+            // Whoever does not believe its certificate goes.
+            if let Ok(stream) = self.acceptor.accept(stream).await {
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        self.listener.local_addr()
+    }
+}
+
+async fn take(State(taking): State<Taking>, fields: HeaderMap, body: Bytes) -> Vec<u8> {
     if !taking.answers.load(Relaxed) {
         std::future::pending::<()>().await;
     }
     taking.came.push((fields, body));
-    StatusCode::OK
+    let rejected_spans = taking.rejects.load(Relaxed);
+    let partial_success = (rejected_spans > 0).then(|| ExportTracePartialSuccess {
+        rejected_spans,
+        error_message: "too old".to_owned(),
+    });
+    ExportTraceServiceResponse { partial_success }.encode_to_vec()
 }
 
 fn spans(request: ExportTraceServiceRequest) -> Vec<Span> {
@@ -226,7 +272,7 @@ fn a_collector_gets_a_span_of_each_request_with_the_ids_of_the_log_and_nothing_s
         let ids = (hex(&span.trace_id), hex(&span.span_id));
         assert!(of_log.contains(&ids), "{ids:?} {of_log:?}");
     }
-    for (fields, body) in collector.came.since(Mark::START) {
+    for (fields, body) in collector.taking.came.since(Mark::START) {
         assert_eq!(fields["authorization"], "Bearer of-the-collector");
         assert_eq!(fields["content-type"], "application/x-protobuf");
         for secret in ["of-the-query", "of-a-client", "of-the-collector"] {
@@ -301,10 +347,7 @@ fn a_collector_that_is_down_costs_requests_nothing_and_what_is_lost_is_counted()
     for _ in 0..10 {
         client::get(&server.address(), "/hello").unwrap();
     }
-    let line = server.wait_for_log(
-        Mark::START,
-        "the collector does not take spans, they are lost",
-    );
+    let line = server.wait_for_log(Mark::START, LOST);
     let reason = line["reason"].as_str().unwrap();
     assert!(reason.contains("refused"), "{line}");
     eventually("all of them to be lost", || {
@@ -316,7 +359,7 @@ fn a_collector_that_is_down_costs_requests_nothing_and_what_is_lost_is_counted()
 fn a_collector_that_does_not_answer_holds_up_neither_requests_nor_the_end() {
     const REQUESTS: u64 = 4000;
     let collector = Collector::start();
-    collector.answers.store(false, Relaxed);
+    collector.taking.answers.store(false, Relaxed);
     let server = setup(&collector.url()).set("workers.count", 1).start();
     let mut client = Blocking::open(&server.address()).unwrap();
     for _ in 0..REQUESTS {
@@ -349,4 +392,79 @@ fn requests_of_a_python_application_have_spans_too() {
         found["http.response.status_code"],
         answer.status.to_string()
     );
+}
+
+#[test]
+fn a_collector_is_believed_by_its_certificate_alone() {
+    let authority = tls::Authority::new();
+    let config = authority.certify(&["localhost"]).server_config();
+    let collector = Collector::start_with(Some(config));
+    let endpoint = format!("https://localhost:{}", collector.address.port());
+    let stranger = setup(&endpoint).set("workers.count", 1).start();
+    client::get(&stranger.address(), "/hello").unwrap();
+    let line = stranger.wait_for_log(Mark::START, LOST);
+    let reason = line["reason"].as_str().unwrap();
+    assert!(reason.contains("certificate"), "{line}");
+    assert_eq!(collector.requests(), []);
+
+    let setup = setup(&endpoint).set("telemetry.otlp_ca_file", "ca.pem");
+    tls::put(&setup.folder().join("ca.pem"), authority.pem());
+    let server = setup.start();
+    client::get(&server.address(), "/hello").unwrap();
+    assert_eq!(collector.until(1).len(), 1);
+}
+
+#[test]
+fn a_file_of_authorities_without_any_is_refused_by_its_name() {
+    let setup = setup("https://localhost:1").set("telemetry.otlp_ca_file", "ca.pem");
+    let file = setup.folder().join("ca.pem");
+    tls::put(&file, "");
+    let server = setup.launch();
+    let said = format!("telemetry.otlp_ca_file: `{}`", file.display());
+    assert_eq!(server.wait_for_exit(PATIENCE), Some(2));
+    server.assert_said(&said);
+    for (content, told) in [
+        ("nothing", "it is not PEM"),
+        (
+            "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n",
+            "no authority is in it",
+        ),
+    ] {
+        tls::put(&file, content);
+        let checked = server.cli(["check"]);
+        assert_eq!(checked.code, Some(2), "{checked:?}");
+        let error = checked.stderr;
+        assert!(error.contains(&said) && error.contains(told), "{error}");
+    }
+    fs::remove_file(&file).unwrap();
+    let checked = server.cli(["check"]);
+    let error = checked.stderr;
+    assert!(
+        error.contains(&said) && error.contains("correct the path"),
+        "{error}"
+    );
+}
+
+#[test]
+fn spans_that_a_collector_says_it_has_not_taken_are_lost() {
+    let collector = Collector::start();
+    // One of each request.
+    collector.taking.rejects.store(1, Relaxed);
+    let server = setup(&collector.url()).set("workers.count", 1).start();
+    let mut client = Blocking::open(&server.address()).unwrap();
+    for _ in 0..7 {
+        client.get("/hello").unwrap();
+    }
+    let line = server.wait_for_log(Mark::START, LOST);
+    assert_eq!(line["reason"], "too old");
+    collector.until(7);
+    let rejected = collector.requests().len() as u64;
+    let told = eventually("all of them to be counted", || {
+        let metrics = scrape(&server);
+        let counted =
+            |result| metrics[format!("destrier_spans_total{{result=\"{result}\"}}").as_str()];
+        let told = (counted("exported"), counted("lost"));
+        (told.0 + told.1 == 7).then_some(told)
+    });
+    assert_eq!(told, (7 - rejected, rejected));
 }

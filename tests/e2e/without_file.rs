@@ -147,3 +147,28 @@ fn what_is_named_with_reload_is_served_as_it_is_saved() {
     assert!(os::send(named.master.id(), Signal::SIGTERM));
     assert_eq!(named.master.wait().unwrap().code(), Some(0));
 }
+
+/// The configuration is read again in the folder of the application, where a relative path would be another one.
+#[test]
+fn relative_paths_are_what_they_were_at_the_start_whatever_the_folder_of_the_application_is() {
+    const FILE: &str = "[[auth.rule]]\npath = \"/**\"\naccess = \"public\"\n[[auth.issuer]]\nname = \"a\"\nsecret_file = \"a.secret\"\n";
+    for preload in ["auto", "false"] {
+        let setup = folder();
+        let inside = setup.folder().join("inside");
+        fs::create_dir(&inside).unwrap();
+        fs::rename(setup.folder().join("app.py"), inside.join("app.py")).unwrap();
+        let secret = setup.folder().join("a.secret");
+        fs::write(&secret, "a secret of thirty-two octets!!!").unwrap();
+        fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
+        fs::write(setup.folder().join("destrier.toml"), FILE).unwrap();
+        let mut command = python::named(&setup, "wsgi:app:application");
+        command
+            .env("DESTRIER_APP__CHDIR", "inside")
+            .env("DESTRIER_APP__PRELOAD", preload);
+        let mut named = python::serve(command, "");
+        assert_eq!(version(&named.address), Some(1.into()), "{preload}");
+        assert_eq!(destrier(setup.folder(), &["reload"]).code, Some(0));
+        assert_eq!(destrier(setup.folder(), &["stop"]).code, Some(0));
+        assert_eq!(named.master.wait().unwrap().code(), Some(0));
+    }
+}

@@ -19,6 +19,10 @@ pub(in crate::config) struct Telemetry {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub otlp_headers_file: Option<Text>,
+    /// The authorities that the collector's certificate may come from, in PEM. None: those of the system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Text")]
+    pub otlp_ca_file: Option<Text>,
     /// How many of the traces that begin here are recorded, 0.0 to 1.0; of one that goes on, whoever began it has decided.
     pub sampling_ratio: Ratio,
     /// What the service is called there (`service.name`).
@@ -30,6 +34,7 @@ impl Default for Telemetry {
         Self {
             otlp_endpoint: None,
             otlp_headers_file: None,
+            otlp_ca_file: None,
             sampling_ratio: Ratio(1.0),
             service_name: Text("destrier".to_owned()),
         }

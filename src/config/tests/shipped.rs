@@ -9,10 +9,11 @@ const REFERENCE: &str = include_str!("../../../config/reference.toml");
 
 /// What cannot be in force with the rest: of `app.wsgi` and this there is one or the other; spans need `http.trace_context`, which is off by
 /// default, and a program that can export them.
-const APART: [(&str, &str); 3] = [
+const APART: [(&str, &str); 4] = [
     ("app.asgi", "#asgi = "),
     ("telemetry.otlp_endpoint", "#otlp_endpoint = "),
     ("telemetry.otlp_headers_file", "#otlp_headers_file = "),
+    ("telemetry.otlp_ca_file", "#otlp_ca_file = "),
 ];
 
 fn is_apart(line: &str) -> bool {

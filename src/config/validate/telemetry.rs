@@ -10,6 +10,9 @@ use crate::config::{Telemetry, TraceContexts, file, is_trusted};
 /// Whether this program can.
 const CAN_EXPORT: bool = cfg!(feature = "otlp");
 
+const HEADERS_FILE: &str = "telemetry.otlp_headers_file";
+const CA_FILE: &str = "telemetry.otlp_ca_file";
+
 impl Check<'_> {
     pub(super) fn telemetry(
         &mut self,
@@ -18,13 +21,15 @@ impl Check<'_> {
     ) -> Option<Telemetry> {
         let key = KeyPath::from("telemetry.otlp_endpoint");
         let Some(Text(endpoint)) = &telemetry.otlp_endpoint else {
-            if telemetry.otlp_headers_file.is_some() {
-                let message = "`telemetry.otlp_headers_file` is for `telemetry.otlp_endpoint`, which is not set";
-                self.refuse_with(
-                    &"telemetry.otlp_headers_file".into(),
-                    message.to_owned(),
-                    None,
-                );
+            for (key, is_set) in [
+                (HEADERS_FILE, telemetry.otlp_headers_file.is_some()),
+                (CA_FILE, telemetry.otlp_ca_file.is_some()),
+            ] {
+                if is_set {
+                    let message =
+                        format!("`{key}` is for `telemetry.otlp_endpoint`, which is not set");
+                    self.refuse_with(&key.into(), message, None);
+                }
             }
             return None;
         };
@@ -46,14 +51,21 @@ impl Check<'_> {
         let headers_file = telemetry.otlp_headers_file.as_ref().map(path);
         if headers_file.is_some() && !is_trusted(&traces) {
             let message = format!(
-                "what `telemetry.otlp_headers_file` holds is sent to `{endpoint}` without encryption, so anybody on the way can read it"
+                "what `{HEADERS_FILE}` holds is sent to `{endpoint}` without encryption, so anybody on the way can read it"
             );
             let hint = "use `https`, or a collector on this machine";
             self.warn(&key, message, Some(hint));
         }
+        let ca_file = telemetry.otlp_ca_file.as_ref().map(path);
+        if ca_file.is_some() && traces.scheme() != "https" {
+            let message =
+                format!("`{CA_FILE}` is for a collector that shows a certificate: `https://...`");
+            self.refuse_with(&CA_FILE.into(), message, None);
+        }
         Some(Telemetry {
             traces,
             headers_file,
+            ca_file,
             sampling_ratio: telemetry.sampling_ratio.0,
             service_name: telemetry.service_name.0.clone(),
         })

@@ -18,7 +18,7 @@ use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, RootCertStore,
-    SignatureScheme, StreamOwned, SupportedProtocolVersion,
+    ServerConfig, SignatureScheme, StreamOwned, SupportedProtocolVersion,
 };
 
 use super::PATIENCE;
@@ -128,6 +128,15 @@ impl Authority {
 }
 
 impl Pair {
+    /// Of a server that shows it.
+    pub(crate) fn server_config(&self) -> ServerConfig {
+        let key = PrivatePkcs8KeyDer::from(self.key.serialize_der());
+        ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![self.certificate.clone()], key.into())
+            .unwrap()
+    }
+
     pub(crate) fn certificate_pem(&self) -> String {
         pem_of("CERTIFICATE", &self.certificate)
     }
