@@ -441,6 +441,7 @@ mod tests {
         let activity = Activity::new();
         activity.begin_request(false);
         activity.end_request();
+        activity.set_parked(true);
         assert!(matches!(
             activity.judge(after(74), &LIMITS, None),
             Judgement::Wait(_)
@@ -475,7 +476,7 @@ mod tests {
         assert!(matches!(judge(59, Some(after(0))), Judgement::Wait(_)));
         assert_eq!(judge(61, None), Judgement::Cut);
         activity.set_write_blocked(false);
-        assert!(matches!(judge(61, None), Judgement::Wait(_)));
+        assert_eq!(judge(61, None), Judgement::Park);
     }
 
     #[test]
@@ -547,6 +548,7 @@ mod tests {
         let activity = Activity::new();
         activity.begin_request(false);
         activity.end_request();
+        activity.set_parked(true);
         let idle = activity.due(&LIMITS, None);
         activity.read_some();
         assert!(activity.due(&LIMITS, None) < idle);
