@@ -182,6 +182,10 @@ impl Subject {
     }
 
     /// What a connection costs its processes in memory on which one request was answered, in KiB. They come a few at a time, as clients do.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the figure is of clients that come over some time"
+    )]
     fn idle(&self) -> f64 {
         let before = self.memory();
         let mut kept = Vec::new();
