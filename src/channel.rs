@@ -161,6 +161,11 @@ pub enum ToMaster {
         /// Why, for the operator.
         reason: String,
     },
+    /// Where the application's own code failed: it cannot boot, as it says next.
+    Traceback {
+        /// In many lines, for who waits for the outcome.
+        text: String,
+    },
     /// It cannot boot.
     Failed {
         /// Why, for the operator.

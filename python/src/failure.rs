@@ -4,7 +4,7 @@ use destrier::{BoxError, Overloaded};
 use pyo3::intern;
 use pyo3::prelude::*;
 
-/// So many bytes of a traceback are logged: its end, which says what went wrong.
+/// So many bytes of a traceback are told: its end, which says what went wrong.
 const TRACEBACK_MAX: usize = 16 << 10;
 
 /// The application gave no answer, or not all of one.
@@ -52,10 +52,7 @@ impl Failure {
     /// request does not end the process.
     pub(crate) fn of_exception(py: Python<'_>, exception: &PyErr) -> Self {
         let text = traceback(py, exception).unwrap_or_else(|_| exception.to_string());
-        let text = text.trim_end();
-        let start = text.len().saturating_sub(TRACEBACK_MAX);
-        let start = text.ceil_char_boundary(start);
-        Self::Application(text.get(start..).unwrap_or_default().to_owned())
+        Self::Application(end_of(&text).to_owned())
     }
 
     /// As whoever called the service is told.
@@ -65,6 +62,14 @@ impl Failure {
             Self::Application(_) => self.into(),
         }
     }
+}
+
+/// What is told of a traceback.
+pub(crate) fn end_of(text: &str) -> &str {
+    let text = text.trim_end();
+    let start = text.len().saturating_sub(TRACEBACK_MAX);
+    let start = text.ceil_char_boundary(start);
+    text.get(start..).unwrap_or_default()
 }
 
 fn traceback(py: Python<'_>, exception: &PyErr) -> PyResult<String> {

@@ -13,6 +13,7 @@ use pyo3::exceptions::PyOSError;
 use pyo3::ffi::c_str;
 use pyo3::prelude::*;
 
+use crate::failure::end_of;
 use crate::{application, worker};
 
 /// What is easier to see in Python.
@@ -38,6 +39,10 @@ pub(crate) fn run(py: Python<'_>, mut template: Box<Template>) -> PyResult<u8> {
         Ok(application) => application,
         Err(error) => {
             let reason = error.to_string();
+            if let Some(text) = &error.traceback {
+                let text = end_of(text).to_owned();
+                let _gone = template.say(&FromTemplate::Traceback { text });
+            }
             let _gone = template.say(&FromTemplate::Failed { reason });
             return Ok(WorkerExit::BootFailed.into());
         }

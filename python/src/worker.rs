@@ -16,7 +16,7 @@ use pyo3::prelude::*;
 use tokio::sync::oneshot;
 
 use crate::exit::Watcher;
-use crate::failure::LoadFailure;
+use crate::failure::{self, LoadFailure};
 use crate::fork::{self, Children};
 use crate::service::{Engine, PythonService};
 use crate::witness::Witness;
@@ -38,6 +38,8 @@ struct Imported {
     children: Mutex<Option<Children>>,
     /// Why there is no application, where something stands in for it.
     failure: OnceLock<String>,
+    /// Where the code of the application failed.
+    traceback: OnceLock<String>,
 }
 
 impl App for Imported {
@@ -50,6 +52,10 @@ impl App for Imported {
         }
         let python = boot.config.app.python.clone();
         let python = python.ok_or("no Python application is named")?;
+        if let Some(failure) = self.failure.get() {
+            let stand_in = StandIn::new(failure, None);
+            return Ok(PythonService::StandIn(Arc::new(stand_in)));
+        }
         let is_written = python.reload_on_change;
         let (answer, loaded) = oneshot::channel();
         let load = Load {
@@ -68,7 +74,12 @@ impl App for Imported {
                 self.failure.get_or_init(|| reason);
                 Ok(PythonService::StandIn(Arc::new(stand_in)))
             }
-            Err(failure) => Err(failure.into()),
+            Err(mut failure) => {
+                if let Some(traceback) = failure.traceback.take() {
+                    self.traceback.get_or_init(|| traceback);
+                }
+                Err(failure.into())
+            }
         }
     }
 
@@ -78,6 +89,12 @@ impl App for Imported {
 
     fn stands_in(&self) -> Option<String> {
         self.failure.get().cloned()
+    }
+
+    fn traceback(&self) -> Option<String> {
+        self.traceback
+            .get()
+            .map(|text| failure::end_of(text).to_owned())
     }
 }
 
@@ -110,7 +127,11 @@ pub(crate) fn run(py: Python<'_>, task: Task, mut preloaded: Option<Py<PyAny>>) 
         main,
         witness: witness.clone(),
         children: Mutex::new(Some(fork::watch(py)?)),
-        failure: OnceLock::new(),
+        failure: task
+            .failure
+            .clone()
+            .map_or_else(OnceLock::new, OnceLock::from),
+        traceback: OnceLock::new(),
     };
     let watcher = Watcher::default();
     let watched = watcher.clone();

@@ -68,6 +68,12 @@ pub trait App: 'static {
     fn stands_in(&self) -> Option<String> {
         None
     }
+
+    /// Where in its own code the application failed, in many lines, for whoever waits for the outcome. Asked once, after a boot that has
+    /// failed.
+    fn traceback(&self) -> Option<String> {
+        None
+    }
 }
 
 impl<F, Booting, S, E> App for F

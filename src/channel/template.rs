@@ -62,6 +62,11 @@ pub enum FromTemplate {
         /// What it has made that no child can have, for the operator.
         reason: String,
     },
+    /// Where the application's own code failed: it cannot boot, as it says next.
+    Traceback {
+        /// In many lines, for who waits for the outcome.
+        text: String,
+    },
     /// It cannot boot. It ends.
     Failed {
         /// Why, for the operator.

@@ -373,6 +373,7 @@ fn serve<A: App>(
             replay,
             rates,
             identity,
+            failure,
         } = assignment;
         let task = Task {
             master,
@@ -391,6 +392,7 @@ fn serve<A: App>(
             replay,
             rates,
             identity,
+            failure,
         };
         match &interpreter {
             Some(interpreter) => interpreter.run(&task, &secrets),

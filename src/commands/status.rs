@@ -82,6 +82,15 @@ fn watch(args: &StatusArgs, every: Duration) -> Result<(), CommandError> {
     }
 }
 
+/// The configuration file.
+pub(super) fn config(status: &Status) -> &str {
+    if status.config.is_empty() {
+        "none, the application was named on the command line"
+    } else {
+        &status.config
+    }
+}
+
 fn shown(status: &Status) -> String {
     let mut lines = vec![
         format!(
@@ -91,7 +100,7 @@ fn shown(status: &Status) -> String {
             span(status.uptime)
         ),
         format!("state      {}", status.state),
-        format!("config     {}", status.config),
+        format!("config     {}", config(status)),
         format!(
             "workers    {} ({})",
             status.workers_wanted, status.workers_because

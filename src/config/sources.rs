@@ -14,7 +14,8 @@ use super::errors::Problems;
 const FILE_HERE: &str = "destrier.toml";
 const FILE_OF_SYSTEM: &str = "/etc/destrier/destrier.toml";
 /// What is in force where an application is named and there is no file: whoever tries one wants to see it.
-const WITHOUT_FILE: &str = "[[auth.rule]]\npath = \"/**\"\naccess = \"public\"\n";
+const WITHOUT_FILE: &str =
+    "# There is no file.\n[[auth.rule]]\npath = \"/**\"\naccess = \"public\"\n";
 const FILE_SIZE_MAX: u64 = 1024 * 1024;
 
 /// Where a configuration comes from.
@@ -63,6 +64,13 @@ pub struct Text {
     pub file: PathBuf,
     /// What it said.
     pub text: String,
+}
+
+impl Text {
+    /// Whether there was one: an application that is named on the command line needs none.
+    pub fn is_of_a_file(&self) -> bool {
+        self.text != WITHOUT_FILE
+    }
 }
 
 /// The name and the text of the file that is to be read, or what is wrong with it.

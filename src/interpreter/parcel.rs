@@ -58,6 +58,7 @@ enum Role {
         workers: u16,
         listeners: Vec<Listener>,
         seat: usize,
+        failure: Option<String>,
     },
     Template {},
 }
@@ -104,6 +105,7 @@ pub(super) fn pack<'a>(
                 workers: task.workers,
                 listeners: listeners.collect(),
                 seat: task.seat.place().1,
+                failure: task.failure.clone(),
             }
         }
         Part::Template(_) => Role::Template {},
@@ -166,18 +168,19 @@ impl ReceivedWorker {
 /// It is no parcel of a master of this version, or what it names was not left; fit for an operator.
 pub fn receive(number: i32) -> io::Result<Received> {
     let bytes = handover::read_file(number)?;
-    let build: Build = serde_json::from_slice(&bytes).map_err(io::Error::other)?;
+    let build: Build = serde_json::from_slice(&bytes).map_err(of_another_build)?;
     if build.build != BUILD {
         let other = build.build;
         return Err(io::Error::other(format!(
             "the Python extension is of destrier {BUILD}, but the master is destrier {other}; run `destrier upgrade`"
         )));
     }
-    let parcel: Parcel<'_> = serde_json::from_slice(&bytes).map_err(io::Error::other)?;
+    let parcel: Parcel<'_> = serde_json::from_slice(&bytes).map_err(of_another_build)?;
     let mut legacy = Legacy::claim(&parcel.numbers())?;
     let channel = BTreeSet::from([parcel.channel]);
     let loaded = config::read_again(parcel.text.into_owned(), &parcel.sources);
-    let config = loaded.map_err(io::Error::other)?.config;
+    // The master has taken it.
+    let config = loaded.map_err(of_another_build)?.config;
     let secrets = Secrets::load(
         &parcel.files,
         &config,
@@ -214,6 +217,7 @@ pub fn receive(number: i32) -> io::Result<Received> {
             workers,
             listeners,
             seat,
+            failure,
         } => {
             let listeners = listeners.into_iter().map(|listener| {
                 Ok(ListeningSocket {
@@ -241,6 +245,7 @@ pub fn receive(number: i32) -> io::Result<Received> {
                 replay,
                 rates,
                 identity,
+                failure,
             };
             let received = ReceivedWorker { task, outputs };
             Ok(Received::Worker(Box::new(received)))
@@ -260,6 +265,13 @@ pub fn receive(number: i32) -> io::Result<Received> {
             Ok(Received::Template(Box::new(template)))
         }
     }
+}
+
+/// What master and extension of one version and different builds say differently.
+fn of_another_build(difference: impl std::fmt::Display) -> io::Error {
+    io::Error::other(format!(
+        "the Python extension is of another build of destrier {BUILD} than the master; build or install both together, and where the master is the older one run `destrier upgrade` ({difference})"
+    ))
 }
 
 #[derive(Deserialize)]
@@ -282,5 +294,40 @@ impl Parcel<'_> {
             .chain(self.log)
             .chain(self.access_log)
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::IntoRawFd as _;
+
+    use super::*;
+
+    #[track_caller]
+    fn refused(parcel: &str) -> String {
+        let file = handover::sealed_file("parcel", parcel.as_bytes()).expect("a file");
+        receive(file.into_raw_fd())
+            .expect_err("refused")
+            .to_string()
+    }
+
+    #[test]
+    fn a_master_of_another_build_is_told_from_one_of_another_version() {
+        let other = refused(r#"{"build":"0.0.1","hats":3}"#);
+        assert!(
+            other.contains("but the master is destrier 0.0.1"),
+            "{other}"
+        );
+        for same in [
+            format!(r#"{{"build":"{BUILD}","hats":3}}"#),
+            format!(r#"{{"build":"{BUILD}"}}"#),
+            "{}".to_owned(),
+        ] {
+            let reason = refused(&same);
+            let words = format!(
+                "the Python extension is of another build of destrier {BUILD} than the master; build or install both together"
+            );
+            assert!(reason.starts_with(&words), "{reason}");
+        }
     }
 }

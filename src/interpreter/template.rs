@@ -214,6 +214,8 @@ impl Template {
             replay: task.replay,
             rates: task.rates,
             identity: task.identity,
+            // Where something stands in there is no template.
+            failure: None,
         }
     }
 

@@ -24,7 +24,8 @@ use crate::sys::process::{self, ProcessId};
 impl Master {
     pub(super) fn perform(&mut self, action: Action, events: &mut VecDeque<Event>) {
         match action {
-            Action::Prepare => events.push_back(self.prepare()),
+            Action::Prepare => events.push_back(self.prepare(None)),
+            Action::PrepareStandIn(reason) => events.push_back(self.prepare(Some(reason))),
             Action::Preflight(program) => self.begin_preflight(program, events),
             Action::CancelPreflight => self.cancel_preflight(),
             Action::Spawn {
@@ -81,8 +82,9 @@ impl Master {
         }
     }
 
-    /// Reads the configuration on disk and opens its listeners; nothing that serves is touched.
-    fn prepare(&mut self) -> Event {
+    /// Reads the configuration on disk and opens its listeners; nothing that serves is touched. `failure` is what is shown in the place of
+    /// the application.
+    fn prepare(&mut self, failure: Option<String>) -> Event {
         tracing::info!("reload begins");
         self.systemd.notifier.send_reloading();
         let result = (self.loader.0)(Purpose::Force).and_then(|loaded| {
@@ -107,10 +109,11 @@ impl Master {
             Ok((pinned, policy))
         });
         match result {
-            Ok((pinned, policy)) => {
+            Ok((mut pinned, mut policy)) => {
                 let generation = self.supervisor.next_generation();
-                for warning in &pinned.loaded.warnings {
-                    tracing::warn!("{warning}");
+                self.tell_warnings(&pinned.loaded);
+                if let Some(reason) = failure {
+                    pinned.stand_in(reason, &mut policy);
                 }
                 self.generations.insert(generation, pinned);
                 self.watch_files();
@@ -182,7 +185,10 @@ impl Master {
         generation: Generation,
     ) -> Result<ProcessId, String> {
         let Some(Pinned {
-            loaded, identity, ..
+            loaded,
+            identity,
+            failure,
+            ..
         }) = self.generations.get(&generation)
         else {
             return Err(format!("generation {generation} is not known"));
@@ -212,6 +218,7 @@ impl Master {
             replay: self.replay.clone(),
             rates: self.rates.clone(),
             identity: identity.clone(),
+            failure: failure.clone(),
         };
         let becomes_program = loaded.config.app.python.is_some();
         let mut keep = assignment.descriptors(becomes_program);
@@ -400,6 +407,7 @@ impl Master {
             }
             Done::Scaled(workers) => Ok(format!("{workers} workers serve, until the next reload")),
         });
+        let outcome = outcome.map_err(|reason| self.with_traceback(reason));
         self.tell_caller(caller, outcome);
     }
 

@@ -144,7 +144,7 @@ impl Master {
         }
         tracing::info!(
             pid = ProcessId::own().number(),
-            config = %config.file.display(),
+            config = pinned.loaded.file().as_deref().unwrap_or("none"),
             control = %socket_of(config).display(),
             workers = policy.workers,
             version = env!("CARGO_PKG_VERSION"),
@@ -173,6 +173,7 @@ impl Master {
             systemd: systemd_of(manager),
             processors,
             last_reload: None,
+            traceback: None,
             stop_callers: Vec::new(),
             pid_file,
             exit: None,
@@ -294,6 +295,7 @@ pub(super) fn pin(
             at_least,
             jitter_max: config.workers.max_lifetime_jitter,
         }),
+        wants_stand_in: super::development::is_written(config),
     };
     loaded.warnings.extend(warning);
     let feeds = loaded.config.feeds().len();
@@ -302,6 +304,7 @@ pub(super) fn pin(
         loaded,
         identity,
         stands_in: None,
+        failure: None,
     };
     Ok((pinned, policy))
 }

@@ -223,6 +223,10 @@ impl Master {
                     self.note_stand_in(id, reason);
                     continue;
                 }
+                ToMaster::Traceback { text } => {
+                    self.note_traceback_of(id, text);
+                    continue;
+                }
                 ToMaster::Failed { reason } => {
                     tracing::error!(worker = id.0, reason, "worker cannot boot");
                     Event::BootFailed(id, reason)

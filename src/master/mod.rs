@@ -32,6 +32,7 @@ mod stop;
 mod suspects;
 mod template;
 mod timeline;
+mod tracebacks;
 mod unwell;
 mod upgrade;
 mod watched_paths;
@@ -144,6 +145,14 @@ pub struct Loaded {
     pub admin_guard: Option<AdminGuard>,
 }
 
+impl Loaded {
+    /// The configuration file, absolute, where there is one.
+    fn file(&self) -> Option<String> {
+        let is_one = self.text.is_of_a_file();
+        is_one.then(|| self.config.file.display().to_string())
+    }
+}
+
 impl std::fmt::Debug for Loaded {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
@@ -178,6 +187,8 @@ pub struct Assignment {
     pub rates: Option<Arc<RateTable>>,
     /// What it shall become before it runs anything of the application.
     pub identity: Identity,
+    /// What it shows in the place of the application.
+    pub failure: Option<String>,
 }
 
 impl Assignment {
@@ -196,6 +207,7 @@ impl Assignment {
             generation: _,
             workers: _,
             identity: _,
+            failure: _,
         } = self;
         let mut keep = vec![Keep::new(channel)];
         keep.extend(listeners.iter().map(|listener| Keep::new(&listener.socket)));
@@ -237,6 +249,8 @@ pub struct Master {
     systemd: Systemd,
     processors: Processors,
     last_reload: Option<ReloadOutcome>,
+    /// Where the code of an application failed that could not be loaded, of the last generation of which that is known.
+    traceback: Option<(Generation, String)>,
     /// Whose `destrier stop` waits for the end.
     stop_callers: Vec<Caller>,
     pid_file: Option<PathBuf>,
@@ -265,6 +279,8 @@ struct Pinned {
     feeds: Vec<FeedState>,
     /// Why its workers serve no application, where they show that in its place.
     stands_in: Option<String>,
+    /// What its workers show in the place of the application, which they do not load: it ended their process, or never came to an end.
+    failure: Option<String>,
 }
 
 /// What systemd is told and wants to be told.

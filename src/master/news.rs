@@ -197,6 +197,7 @@ impl Master {
             Action::Recovered => News::from(Entry::new(Kind::Recovered, "workers stopped dying"))
                 .with(Some(self.recovered(Trouble::WorkersKeepDying))),
             Action::Prepare
+            | Action::PrepareStandIn(_)
             | Action::Preflight(_)
             | Action::CancelPreflight
             | Action::Spawn { .. }

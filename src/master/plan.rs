@@ -16,7 +16,7 @@ use crate::config::{
 pub struct Plan {
     /// What a reload would come to.
     pub outcome: Outcome,
-    /// The configuration file.
+    /// The configuration file; empty where there is none.
     pub config: String,
     /// The generation that serves.
     pub generation: u64,
@@ -193,7 +193,7 @@ impl Master {
                 (true, true) => Outcome::Nothing,
                 (true, false) => Outcome::Changes,
             },
-            config: new.file.display().to_string(),
+            config: after.loaded.file().unwrap_or_default(),
             generation: generation.0,
             changes,
             listeners,

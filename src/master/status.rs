@@ -7,7 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AgentStatus, DeathStatus, EventStatus, FeedStatus, Master, ReloadOutcome, TemplateStatus,
+    AgentStatus, DeathStatus, EventStatus, FeedStatus, Loaded, Master, ReloadOutcome,
+    TemplateStatus,
 };
 use crate::config::WorkerCount;
 use crate::scoreboard::{Latency, RequestInFlight};
@@ -43,7 +44,7 @@ pub struct Status {
     /// Since it does.
     #[serde(default)]
     pub generation_age: Option<f64>,
-    /// The configuration file.
+    /// The configuration file; empty where there is none, as where an application was named on the command line.
     pub config: String,
     /// The Python application that is served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -323,10 +324,11 @@ impl Master {
         let now = self.now();
         let seats: Vec<usize> = self.crew.iter().map(|(_, hand)| hand.seat).collect();
         let counters = self.scoreboard.counters(&seats);
-        let config = self
+        let loaded = self
             .serving()
             .or_else(|| self.generations.values().next())
-            .map(|pinned| &pinned.loaded.config);
+            .map(|pinned| &pinned.loaded);
+        let config = loaded.map(|loaded| &loaded.config);
         let count = config.map_or(WorkerCount::Auto, |config| config.workers.count);
         let wanted = self.supervisor.wanted();
         let listeners = self.listeners.describe().into_iter();
@@ -343,7 +345,7 @@ impl Master {
                 .supervisor
                 .serving()
                 .map(|_| now.saturating_sub(self.ledger.serving_since).as_secs_f64()),
-            config: config.map_or_else(String::new, |config| config.file.display().to_string()),
+            config: loaded.and_then(Loaded::file).unwrap_or_default(),
             python: config
                 .and_then(|config| config.app.python.as_ref())
                 .map(|python| PythonStatus {

@@ -383,6 +383,7 @@ impl Master {
                 }
             }
             FromTemplate::Unfit { reason } => self.fall_back(generation, reason, events),
+            FromTemplate::Traceback { text } => self.note_traceback(generation, text),
             FromTemplate::Failed { reason } => self.template_failed(generation, &reason, events),
             FromTemplate::Forked { worker, pid } => self.born(generation, worker, pid, events),
             FromTemplate::NotForked { worker, reason } => {

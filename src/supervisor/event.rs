@@ -70,6 +70,8 @@ pub struct Policy {
     pub backoff_reset: Duration,
     /// A worker that has accepted for so long is replaced.
     pub lifetime: Option<Lifetime>,
+    /// Where it fails, another one is to stand in that shows why, also before anything has served: for who writes the application.
+    pub wants_stand_in: bool,
 }
 
 /// How long a worker may serve.
@@ -218,6 +220,8 @@ pub enum Action {
     Commit(Generation),
     /// The generation is given up, for this reason.
     RollBack(Generation, String),
+    /// As [`Action::Prepare`], with workers that show in the place of the application why it was given up.
+    PrepareStandIn(String),
     /// No worker of the generation is left and none will be spawned.
     Forget(Generation),
     /// Workers keep dying: say so once.

@@ -154,7 +154,7 @@ impl Supervisor {
                 self.reload_waiting.get_or_insert_default().extend(caller);
             }
             Event::Prepared(policy) => self.on_prepared(policy, &mut actions),
-            Event::Refused(reason) => self.on_refused(&reason, &mut actions),
+            Event::Refused(reason) => self.on_refused(now, &reason, &mut actions),
             Event::UpgradeRequested { caller, program } => {
                 self.on_upgrade_requested(caller, program, &mut actions);
             }

@@ -78,9 +78,13 @@ impl Supervisor {
         self.candidate = Some(Candidate::new(Line::new(generation, policy), askers));
     }
 
-    pub(super) fn on_refused(&mut self, reason: &str, actions: &mut Vec<Action>) {
+    pub(super) fn on_refused(&mut self, now: Now, reason: &str, actions: &mut Vec<Action>) {
         let askers = self.preparing.take().unwrap_or_default();
         askers.answer(&Err(reason.to_owned()), actions);
+        // What was to stand in for a first generation that has failed.
+        if self.serving.is_none() && self.stopping.is_none() {
+            self.stop_for_failed_boot(now, Duration::ZERO, reason);
+        }
     }
 
     /// A reload that was asked for begins when none is going on; one that is asked for meanwhile is remembered.
@@ -123,14 +127,30 @@ impl Supervisor {
         ));
         candidate.askers.answer(&Err(reason.to_owned()), actions);
         if self.serving.is_none() {
-            let grace = candidate.line.policy.graceful_timeout;
-            self.stopping = Some(Stopping::graceful(
-                now,
-                Duration::ZERO,
-                grace,
-                ExitReason::BootFailed(reason.to_owned()),
-            ));
+            self.stop_for_failed_boot(now, candidate.line.policy.graceful_timeout, reason);
         }
+    }
+
+    /// The candidate has failed: it is given up, and where its application is being written another one is to show why.
+    pub(super) fn give_up(&mut self, now: Now, reason: &str, actions: &mut Vec<Action>) {
+        let candidate = self.candidate.as_ref();
+        let wants_stand_in = candidate.is_some_and(|it| it.line.policy.wants_stand_in);
+        let was_stopping = self.stopping.is_some();
+        self.roll_back(now, reason, actions);
+        if wants_stand_in && !was_stopping {
+            self.stopping = None;
+            self.preparing = Some(Askers::default());
+            actions.push(Action::PrepareStandIn(reason.to_owned()));
+        }
+    }
+
+    fn stop_for_failed_boot(&mut self, now: Now, grace: Duration, reason: &str) {
+        self.stopping = Some(Stopping::graceful(
+            now,
+            Duration::ZERO,
+            grace,
+            ExitReason::BootFailed(reason.to_owned()),
+        ));
     }
 
     /// Puts the candidate into force once it has a ready worker in every slot, and one that accepts where it rolls.

@@ -278,7 +278,7 @@ impl Supervisor {
                 Failing::Life(_) => "died before the reload was complete",
                 Failing::Probe(_) => "failed its probe before the reload was complete",
             };
-            self.roll_back(now, &format!("worker {id} {what}: {reason}"), actions);
+            self.give_up(now, &format!("worker {id} {what}: {reason}"), actions);
             return;
         }
         let Some(line) = self

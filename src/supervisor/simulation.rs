@@ -214,6 +214,7 @@ fn random_policy(random: &mut fastrand::Rng) -> Policy {
             at_least: Duration::from_secs(random.u64(5..100)),
             jitter_max: Duration::from_secs(random.u64(0..20)),
         }),
+        wants_stand_in: random.u8(0..4) == 0,
     }
 }
 
@@ -542,7 +543,7 @@ impl World {
 
     fn perform(&mut self, action: Action, answers: &mut Vec<Event>, tally: &mut Tally) {
         match action {
-            Action::Prepare => {
+            Action::Prepare | Action::PrepareStandIn(_) => {
                 assert!(
                     !self.supervisor.is_stopping(),
                     "a reload begins though the master is stopping"

@@ -27,6 +27,7 @@ fn policy(workers: u16) -> Policy {
         backoff_max: at(30),
         backoff_reset: at(60),
         lifetime: None,
+        wants_stand_in: false,
     }
 }
 
@@ -1209,4 +1210,49 @@ fn a_worker_of_a_rolling_reload_whose_probe_fails_ends_the_reload() {
     let reason = "worker 3 failed its probe before the reload was complete: its probe: 503";
     let rolled_back = Action::RollBack(Generation(2), reason.to_owned());
     assert!(actions.contains(&rolled_back), "{actions:?}");
+}
+
+#[test]
+fn what_is_being_written_and_fails_is_followed_by_what_shows_why_and_that_by_nothing() {
+    let written = Policy {
+        wants_stand_in: true,
+        ..policy(1)
+    };
+    let mut supervisor = Supervisor::new(written, 1);
+    let _actions = supervisor.handle(at(0), Event::DeadlinePassed);
+    let reason = "worker 1 could not boot: exit code 7";
+    let actions = supervisor.handle(at(1), Event::Exited(id(1), "exit code 7".to_owned()));
+    let stand_in = Action::PrepareStandIn(reason.to_owned());
+    assert!(actions.contains(&stand_in), "{actions:?}");
+    assert!(!supervisor.is_stopping());
+    let actions = supervisor.handle(at(1), Event::Prepared(policy(1)));
+    assert!(
+        actions.iter().any(|action| matches!(
+            action,
+            Action::Spawn {
+                generation: Generation(2),
+                ..
+            }
+        )),
+        "{actions:?}"
+    );
+    let actions = supervisor.handle(at(2), Event::Exited(id(2), "exit code 1".to_owned()));
+    let ended = Action::Exit(ExitReason::BootFailed(
+        "worker 2 could not boot: exit code 1".to_owned(),
+    ));
+    assert!(actions.contains(&ended), "{actions:?}");
+}
+
+#[test]
+fn where_nothing_can_be_prepared_that_shows_why_a_first_boot_failed_the_master_ends() {
+    let written = Policy {
+        wants_stand_in: true,
+        ..policy(1)
+    };
+    let mut supervisor = Supervisor::new(written, 1);
+    let _actions = supervisor.handle(at(0), Event::DeadlinePassed);
+    let _actions = supervisor.handle(at(1), Event::Exited(id(1), "exit code 7".to_owned()));
+    let actions = supervisor.handle(at(1), Event::Refused("unknown key".to_owned()));
+    let ended = Action::Exit(ExitReason::BootFailed("unknown key".to_owned()));
+    assert!(actions.contains(&ended), "{actions:?}");
 }

@@ -92,6 +92,8 @@ pub struct Task {
     pub rates: Option<Arc<RateTable>>,
     /// What it becomes before it runs anything of the application.
     pub identity: Identity,
+    /// What it shows in the place of the application, which it does not load; for development.
+    pub failure: Option<String>,
 }
 
 /// What a worker process exits with. The master reads it in its death report only: what counts was said on the channel.
@@ -203,8 +205,7 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
     let (service, tokens) = match boot(&task, app, &feeds, &mut orders).await {
         Booted::Ready(booted) => booted,
         Booted::Failed(reason) => {
-            orders.say(&ToMaster::Failed { reason }).await;
-            return WorkerExit::BootFailed;
+            return orders.say_failed(reason, app.traceback()).await;
         }
         Booted::NotWanted => return WorkerExit::Done,
     };
@@ -221,8 +222,7 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
     match probing::before_serving(&task, &serving, &mut orders).await {
         Booted::Ready(()) => {}
         Booted::Failed(reason) => {
-            orders.say(&ToMaster::Failed { reason }).await;
-            return WorkerExit::BootFailed;
+            return orders.say_failed(reason, None).await;
         }
         Booted::NotWanted => return WorkerExit::Done,
     }

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
+use super::WorkerExit;
 use super::feeds::Feeds;
 use super::stacks;
 use crate::app::Witness;
@@ -108,5 +109,18 @@ impl Orders {
     /// The same, and `file` comes along.
     pub(super) async fn say_with(&mut self, message: &ToMaster, file: OwnedFd) {
         self.master.say(message, Some(file)).await;
+    }
+
+    /// Tells the master why this worker cannot boot. Returns what it exits with.
+    pub(super) async fn say_failed(
+        &mut self,
+        reason: String,
+        traceback: Option<String>,
+    ) -> WorkerExit {
+        if let Some(text) = traceback {
+            self.say(&ToMaster::Traceback { text }).await;
+        }
+        self.say(&ToMaster::Failed { reason }).await;
+        WorkerExit::BootFailed
     }
 }

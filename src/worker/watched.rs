@@ -24,7 +24,7 @@ pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A client that still sends when it is answered and its connection ends is listened to for so long, and for so many bytes.
 const LINGER: Duration = Duration::from_secs(2);
-const LINGER_MAX: usize = 64 << 20;
+const LINGER_MAX: usize = 256 << 20;
 
 /// Head and body of an answer that have together no more bytes are copied, for the kernel takes one piece in a twentieth less time than
 /// two (send(2) and writev(2)).

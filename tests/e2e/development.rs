@@ -192,6 +192,39 @@ fn a_first_boot_that_fails_is_no_end_of_the_server() {
 }
 
 #[test]
+fn an_import_that_ends_its_process_or_never_ends_is_shown_too() {
+    let dies = ("import os; os._exit(7)", "exit code 7");
+    let hangs = (
+        "import time; time.sleep(3600)",
+        "not ready within the boot time-out",
+    );
+    for ((first, shown_first), (then, shown_then)) in [(dies, hangs), (hangs, dies)] {
+        let setup = setup().set("workers.boot_timeout", "3s");
+        let app = setup.folder().join("app.py");
+        let good = fs::read_to_string(&app).unwrap();
+        fs::write(&app, first).unwrap();
+        let server = watched(setup);
+        until_shown(&server, shown_first);
+        assert!(server.cli(["status"]).stdout.contains(shown_first));
+        // The same in a reload, and the answer of one.
+        save(&server, "app.py", then);
+        until_shown(&server, shown_then);
+        let asked = server.cli(["reload"]);
+        assert_eq!(asked.code, Some(1), "{asked:?}");
+        assert!(asked.stderr.contains(shown_then), "{asked:?}");
+        save(&server, "app.py", &good);
+        until_version(&server, 1);
+        assert_eq!(server.cli(["reload"]).code, Some(0));
+        let warned = |line: &&serde_json::Value| {
+            let message = line["message"].as_str().unwrap_or_default();
+            message.contains("`app.reload_on_change` is for development")
+        };
+        let lines = server.log.since(Mark::START);
+        assert_eq!(lines.iter().filter(warned).count(), 1);
+    }
+}
+
+#[test]
 fn what_the_interpreter_writes_is_no_change() {
     let server = watched(setup().set("app.env.PYTHONDONTWRITEBYTECODE", ""));
     let written = |server: &Server| {

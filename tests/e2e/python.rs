@@ -197,8 +197,14 @@ fn an_interpreter_that_cannot_be_used_is_told_before_anything_starts() {
 }
 
 #[test]
-fn a_reload_with_a_broken_application_changes_nothing() {
-    let server = python::setup().start();
+fn a_reload_with_a_broken_application_changes_nothing_and_tells_where() {
+    for preload in ["auto", "false"] {
+        broken_application_changes_nothing(python::setup().env("DESTRIER_APP__PRELOAD", preload));
+    }
+}
+
+fn broken_application_changes_nothing(setup: Setup) {
+    let server = setup.start();
     let before = server.pids();
     let app = server.folder().join("app.py");
     let good = fs::read_to_string(&app).unwrap();
@@ -212,6 +218,17 @@ fn a_reload_with_a_broken_application_changes_nothing() {
         outcome.stderr.contains("No module named 'nosuchpackage'"),
         "{outcome:?}"
     );
+    let traceback = "\nTraceback (most recent call last):\n  File \"";
+    assert!(outcome.stderr.contains(traceback), "{outcome:?}");
+    let place = format!("  File \"{}\", line ", app.display());
+    assert!(outcome.stderr.contains(&place), "{outcome:?}");
+    let end = "\nModuleNotFoundError: No module named 'nosuchpackage'\n";
+    assert!(outcome.stderr.ends_with(end), "{outcome:?}");
+    let status = server.status().last_reload.unwrap().error.unwrap();
+    assert!(!status.contains("Traceback"), "{status}");
+    // What is refused for another reason is not taken for it.
+    let paused = server.cli(["scale", "0"]);
+    assert!(!paused.stderr.contains("Traceback"), "{paused:?}");
     assert_eq!(server.pids(), before);
     fs::write(&app, good.replace("VERSION = 1", "VERSION = 2")).unwrap();
     server.reload();

@@ -284,3 +284,33 @@ fn nobody_is_blamed_for_the_end_of_a_worker_that_cannot_boot() {
         ("unknown", true)
     );
 }
+
+#[test]
+fn a_worker_that_is_killed_for_memory_is_told_from_one_that_is_killed() {
+    const IN_GROUP: &str = "echo $$ >\"$GROUP\"; exec \"$@\"";
+    let Some(group) = os::MemoryGroup::new() else {
+        return;
+    };
+    let server = setup()
+        .under(&["sh", "-c", IN_GROUP, "sh"])
+        .env("GROUP", group.processes().to_str().unwrap())
+        .start();
+    let template = |server: &Server| server.status().templates[0].pid;
+    let (before, of_before) = (template(&server), server.pids()[0]);
+    group.leave(64 << 20);
+    let lost = client::get(&server.address(), "/eat");
+    assert!(lost.is_err(), "{lost:?}");
+    let killed = death(&server, 1);
+    assert_eq!(killed.pid, of_before);
+    assert_eq!(killed.out_of_memory, "yes", "{killed:?}");
+    assert_eq!(killed.signal.as_deref(), Some("SIGKILL"));
+    assert_eq!(path(&killed.others_in_flight[0]), "/eat", "{killed:?}");
+    let line = server.wait_for_log(Mark::START, "worker died");
+    assert_eq!(line["out_of_memory"], "yes", "{line}");
+    // The next one comes from the template, which nobody has killed; and of its death memory is not the cause.
+    client::get(&server.address(), "/pid").unwrap();
+    assert_eq!(template(&server), before);
+    assert!(client::get(&server.address(), "/kill").is_err());
+    let killed = death(&server, 2);
+    assert_eq!(killed.out_of_memory, "no", "{killed:?}");
+}

@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
+use crate::support::client::Address;
 use crate::support::kit::Kit;
 use crate::support::server::{Server, Setup};
+use crate::support::tls::Authority;
 use crate::support::{PATIENCE, eventually, os, timed};
+use crate::tls::setup_of;
 
 const GET: &[u8] = b"GET /hello HTTP/1.1\r\nhost: test\r\n\r\n";
 
@@ -375,4 +378,56 @@ fn a_peer_that_vanished_is_looked_for_by_the_kernel() {
         })
     });
     assert!(u64::from_str_radix(&ticks, 16).unwrap() <= 1_500, "{ticks}");
+}
+
+/// Sends a hundred MB though nobody wants them, with a length or in chunks, and says what came back.
+fn answer_to_a_hundred_megabytes(mut stream: impl Read + Write, is_chunked: bool) -> String {
+    const SIZE: usize = 100 << 20;
+    let piece = vec![b'x'; 1 << 16];
+    let (field, piece) = if is_chunked {
+        let chunk = [b"10000\r\n", piece.as_slice(), b"\r\n"].concat();
+        ("transfer-encoding: chunked".to_owned(), chunk)
+    } else {
+        (format!("content-length: {SIZE}"), piece)
+    };
+    let head = format!("POST /hello HTTP/1.1\r\nhost: test\r\n{field}\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    // The server may stop taking them when it has answered.
+    let _closed = (0..SIZE >> 16).try_for_each(|_| stream.write_all(&piece));
+    let mut answer = vec![0; b"HTTP/1.1 200 ".len()];
+    stream.read_exact(&mut answer).unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+#[test]
+fn who_sends_a_hundred_megabytes_that_the_application_ignores_gets_its_answer() {
+    Kit::each(&Kit::ALL, |kit| {
+        let authority = Authority::new();
+        let setup = setup_of(kit, &authority)
+            .set("http.max_body", "200MiB")
+            .set("server.bind", "127.0.0.2:0")
+            .set("workers.count", 1);
+        let server = setup.start();
+        let addresses = server.addresses();
+        let [Address::Tcp(plain), Address::Tcp(secure)] = addresses.as_slice() else {
+            panic!("{addresses:?}");
+        };
+        let worker = server.pids()[0];
+        for is_chunked in [false, true] {
+            let stream = TcpStream::connect(plain).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let answer = answer_to_a_hundred_megabytes(stream, is_chunked);
+            assert_eq!(answer, "HTTP/1.1 200 ", "{kit:?}");
+            let connection = authority.client().connect(*secure).unwrap();
+            let answer = answer_to_a_hundred_megabytes(connection.0, is_chunked);
+            assert_eq!(answer, "HTTP/1.1 200 ", "{kit:?} over TLS");
+        }
+        let none_left = || (server.connections() == 0).then_some(());
+        eventually("all connections have ended", none_left);
+        authority.client().get(*secure, "/hello").unwrap();
+        assert_eq!(server.pids(), [worker]);
+        // None of it was kept.
+        let memory = server.status().workers[0].memory.clone().unwrap().rss;
+        assert!(memory < 200 << 20, "{kit:?}: {memory}");
+    });
 }

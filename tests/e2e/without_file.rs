@@ -56,6 +56,10 @@ fn commands_find_a_server_that_was_started_here_without_a_file() {
     let told: Value = serde_json::from_str(&status.stdout).unwrap();
     assert_eq!(told["pid"], named.master.id(), "{status:?}");
     assert_eq!(told["control_socket"], named.control.as_str());
+    assert_eq!(told["config"], "");
+    let shown = here(&["status"]).stdout;
+    let none = "config     none, the application was named on the command line";
+    assert!(shown.contains(none), "{shown}");
     write(&setup, 2);
     let reloaded = here(&["reload"]);
     assert_eq!(reloaded.code, Some(0), "{reloaded:?}");

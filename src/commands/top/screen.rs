@@ -64,7 +64,7 @@ fn header<'a>(view: &'a View, status: &'a Status) -> Vec<Line<'a>> {
     ]);
     let second = match &view.problem {
         Some(problem) => Line::from(problem.as_str()).style(Color::Red),
-        None => Line::from(status.config.as_str()).style(Modifier::DIM),
+        None => Line::from(super::super::status::config(status)).style(Modifier::DIM),
     };
     let figures = &view.figures;
     let in_flight: u64 = status.workers.iter().map(|worker| worker.in_flight).sum();

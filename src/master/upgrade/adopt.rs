@@ -196,6 +196,7 @@ impl Master {
             systemd: systemd_of(manager),
             processors,
             last_reload,
+            traceback: None,
             stop_callers,
             pid_file,
             exit: None,

@@ -59,6 +59,8 @@ impl Master {
             // Told before, or not at all.
             happenings: _,
             // The agent that waits ends with this program, and says so to whoever gave them.
+            // It was told with the outcome that it belongs to.
+            traceback: _,
             orders: _,
         } = self;
         let seats: Vec<usize> = crew.iter().map(|(_, hand)| hand.seat).collect();

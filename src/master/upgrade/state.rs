@@ -313,6 +313,7 @@ mod tests {
             backoff_max: SECOND,
             backoff_reset: SECOND,
             lifetime: None,
+            wants_stand_in: false,
         };
         let mut supervisor = Supervisor::new(policy, 7);
         for event in [
@@ -516,7 +517,7 @@ mod tests {
         program {"path":{"Unix":[47,117,115,114,47,98,105,110,47,100,101,115,116,114,105,101,114]},"arguments":[{"Unix":[100,101,115,116,114,105,101,114]},{"Unix":[114,117,110]}]}
         descriptors [5,6,7,8,9,10,11,12]
         started 1
-        supervisor {"serving":{"generation":1,"policy":{"workers":1,"strategy":"BlueGreen","boot_timeout":1,"graceful_timeout":1,"drain_delay":1,"backoff_initial":1,"backoff_max":1,"backoff_reset":1,"lifetime":null},"wanted":1,"paused":false},"candidate":null,"workers":{"2":{"id":2,"slot":0,"generation":1,"spawned":1,"graceful_timeout":1,"state":{"Booting":{"until":2}},"is_outgoing":false,"is_unwell":false,"lifetime":null,"outlived":null}},"crashes":{"0":{"failures":1,"not_before":1}},"boots":{"failures":0,"not_before":0},"degraded":false,"reload_waiting":null,"preparing":null,"upgrade":{"Preflight":{"callers":[1]}},"scaling":[],"stopping":null,"known":[1],"last_worker":2,"last_generation":1,"seed":7,"exited":false}
+        supervisor {"serving":{"generation":1,"policy":{"workers":1,"strategy":"BlueGreen","boot_timeout":1,"graceful_timeout":1,"drain_delay":1,"backoff_initial":1,"backoff_max":1,"backoff_reset":1,"lifetime":null,"wants_stand_in":false},"wanted":1,"paused":false},"candidate":null,"workers":{"2":{"id":2,"slot":0,"generation":1,"spawned":1,"graceful_timeout":1,"state":{"Booting":{"until":2}},"is_outgoing":false,"is_unwell":false,"lifetime":null,"outlived":null}},"crashes":{"0":{"failures":1,"not_before":1}},"boots":{"failures":0,"not_before":0},"degraded":false,"reload_waiting":null,"preparing":null,"upgrade":{"Preflight":{"callers":[1]}},"scaling":[],"stopping":null,"known":[1],"last_worker":2,"last_generation":1,"seed":7,"exited":false}
         generations {"1":{"file":"/etc/destrier.toml","text":"workers.count = 1"}}
         listeners {"open":[{"bind":{"Tcp":"127.0.0.1:8000"},"kind":{"PerSlot":{"address":"127.0.0.1:8000","v6_only":false,"backlog":2048,"sockets":[{"slot":0,"socket":5,"emptied_by":null}],"serving":[0]}}},{"bind":{"Unix":"/run/app.sock"},"kind":{"Shared":{"socket":6,"address":null,"path":{"path":"/run/app.sock","made":[1,2],"lock":7},"inherited":false,"is_leaving":false,"emptied_by":[9]}}}],"inherited":[{"name":"http","number":3,"socket":8}],"serving":[[{"Tcp":"127.0.0.1:8000"},[0]]],"heirs":[[{"Tcp":"127.0.0.1:8000"},1,2]],"cannot_steer":false}
         admin [{"bind":{"Unix":"/run/control.admin.sock"},"socket":6,"path":{"path":"/run/control.admin.sock","made":[1,2],"lock":7}}]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 
 use super::client::Address;
+use super::pause;
 
 /// Sends `signal`; whether there was a process to take it.
 pub(crate) fn send(pid: u32, signal: Signal) -> bool {
@@ -108,4 +110,75 @@ pub(crate) fn sockets_open_on_exec(pid: u32) -> Vec<String> {
         (is_one && flags & CLOSED_ON_EXEC == 0).then(|| format!("{number}: {target}"))
     });
     open.collect()
+}
+
+/// A group of processes of its own (cgroup v1 or v2) whose memory can be bounded, removed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct MemoryGroup {
+    folder: PathBuf,
+    used: &'static str,
+    limit: &'static str,
+}
+
+impl MemoryGroup {
+    /// None where this user, or this machine, has no such groups.
+    pub(crate) fn new() -> Option<Self> {
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+        let path_after = |start: &str| {
+            let mut lines = own.lines().filter_map(|line| line.split_once(start));
+            lines.next().map(|(_, path)| path.to_owned())
+        };
+        let kinds = [
+            (
+                "/sys/fs/cgroup/memory",
+                path_after(":memory:"),
+                "memory.usage_in_bytes",
+                "memory.limit_in_bytes",
+            ),
+            (
+                "/sys/fs/cgroup",
+                path_after("0::"),
+                "memory.current",
+                "memory.max",
+            ),
+        ];
+        kinds.into_iter().find_map(|(root, path, used, limit)| {
+            let name = format!("destrier-{}", fastrand::u64(..));
+            let folder = Path::new(root).join(path?.trim_start_matches('/'));
+            let folder = folder.join(name);
+            fs::create_dir(&folder).ok()?;
+            let group = Self {
+                folder,
+                used,
+                limit,
+            };
+            let works = group.folder.join(limit).exists();
+            works.then_some(group)
+        })
+    }
+
+    /// Where a process that is to be in it writes its number.
+    pub(crate) fn processes(&self) -> PathBuf {
+        self.folder.join("cgroup.procs")
+    }
+
+    /// So many bytes more than it has now are too many. Not everywhere is there swap that could be forbidden.
+    pub(crate) fn leave(&self, bytes: u64) {
+        let used = fs::read_to_string(self.folder.join(self.used)).unwrap();
+        let limit = used.trim().parse::<u64>().unwrap() + bytes;
+        fs::write(self.folder.join(self.limit), limit.to_string()).unwrap();
+        let _no_swap = fs::write(self.folder.join("memory.swap.max"), "0");
+    }
+}
+
+impl Drop for MemoryGroup {
+    fn drop(&mut self) {
+        // Processes that have just ended are in it for a moment yet.
+        for _ in 0..500 {
+            if fs::remove_dir(&self.folder).is_ok() {
+                return;
+            }
+            pause(Duration::from_millis(10));
+        }
+    }
 }
