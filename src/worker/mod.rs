@@ -42,7 +42,6 @@ use crate::auth::Guard;
 use crate::channel::{ToMaster, ToWorker};
 use crate::config::Config;
 use crate::http::fresh_keys::FreshKeys;
-
 use crate::log_writer;
 use crate::logging;
 use crate::rate_limit::RateTable;
