@@ -16,6 +16,21 @@ pub(crate) fn to_dict<'py>(
     Ok(dict)
 }
 
+/// Another one of the same claims, of which `dict` has just been made.
+pub(crate) fn another<'py>(
+    dict: &Bound<'py, PyDict>,
+    members: &Map<String, Value>,
+) -> PyResult<Bound<'py, PyDict>> {
+    // What cannot be changed may be in both.
+    if members
+        .values()
+        .any(|value| value.is_array() || value.is_object())
+    {
+        return to_dict(dict.py(), members);
+    }
+    dict.copy()
+}
+
 fn to_object<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
     Ok(match value {
         Value::Null => py.None().into_bound(py),

@@ -367,7 +367,12 @@ mod tests {
         assert!(leaves(&first) && !leaves(&second));
         show(&second, 2);
         assert!(!leaves(&first), "nobody has, in its generation");
+        show(&first, 1);
+        first.show_queue(3, Some(now));
+        assert!(!leaves(&first), "nor is a thread to spare in the other");
         show(&second, 1);
+        assert!(first.threads_are_busy() && !second.threads_are_busy());
+        assert!(leaves(&first), "what waits is not for its others");
         second.set_accepting(false);
         assert!(!leaves(&first), "it would not take one");
     }

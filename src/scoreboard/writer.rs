@@ -176,12 +176,13 @@ impl SeatWriter {
         figure(Figure::QueuedSince).store(oldest.map_or(0, nanoseconds), Relaxed);
     }
 
-    /// Whether the application has threads, and all are busy here.
+    /// Whether the application has threads, and none to spare here: all are busy, or requests wait for one that is, where others would
+    /// not be of use to them.
     pub fn threads_are_busy(&self) -> bool {
         let read = |figure| self.scoreboard.figure(self.seat, figure).load(Relaxed);
         // An application without threads has no busy ones: one load.
         let busy = read(Figure::ThreadsBusy);
-        busy > 0 && busy >= read(Figure::Threads)
+        busy > 0 && (busy >= read(Figure::Threads) || read(Figure::Queued) > 0)
     }
 
     /// Whether another worker of the generation that accepts has a thread of the application sooner than this one, at `now`,
@@ -193,7 +194,7 @@ impl SeatWriter {
 
     fn thread_wait(&self, seat: usize, now: Duration) -> ThreadWait {
         let read = |figure| self.scoreboard.figure(seat, figure).load(Relaxed);
-        if read(Figure::ThreadsBusy) < read(Figure::Threads) {
+        if read(Figure::ThreadsBusy) < read(Figure::Threads) && read(Figure::Queued) == 0 {
             return ThreadWait::None;
         }
         let took = Duration::from_nanos(read(Figure::ThreadTook));

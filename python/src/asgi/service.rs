@@ -48,30 +48,34 @@ impl AsgiService {
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
     {
         let shared = Arc::clone(&self.0.0);
+        begin(&shared, request.extensions().get::<Draining>());
+        let (mut head, body) = request.into_parts();
+        if let Some(upgrade) = head.extensions.remove::<OnUpgrade>() {
+            drop(body);
+            return Box::pin(async move { websocket::open(&shared, head, upgrade).await });
+        }
+        let has_content = !body.is_end_stream();
+        let is_optional = head.headers.contains_key(EXPECT);
+        let exchange = Arc::new(Exchange::new(&shared, head, has_content));
+        let (asked, left) = (Arc::clone(&exchange), Arc::clone(&exchange));
+        let outcome = outcome(
+            move |context| asked.poll_outcome(context),
+            move || left.leave(),
+        );
+        shared.push(Event::Call(Arc::clone(&exchange)));
+        if !has_content {
+            // Most have none, and what waits for the answer to such a one is small.
+            drop(body);
+            return Box::pin(async move { outcome.await.map_err(Failure::into_error) });
+        }
+        let bringing: Bringing = Box::pin(body::bring(body, Arc::clone(&exchange), is_optional));
         Box::pin(async move {
-            begin(&shared, request.extensions().get::<Draining>());
-            let (mut head, body) = request.into_parts();
-            if let Some(upgrade) = head.extensions.remove::<OnUpgrade>() {
-                drop(body);
-                return websocket::open(&shared, head, upgrade).await;
-            }
-            let has_content = !body.is_end_stream();
-            let is_optional = head.headers.contains_key(EXPECT);
-            let exchange = Arc::new(Exchange::new(&shared, head, has_content));
-            let bringing = has_content.then(|| -> Bringing {
-                Box::pin(body::bring(body, Arc::clone(&exchange), is_optional))
-            });
-            shared.push(Event::Call(Arc::clone(&exchange)));
-            let outcome = outcome(
-                |context| exchange.poll_outcome(context),
-                || exchange.leave(),
-            );
             // A client that was not asked for it by then need not send it (RFC 9110 section 10.1.1).
             let is_wanted = |outcome: &Outcome| {
                 let answer = outcome.as_ref().map(Response::body);
                 matches!(answer, Ok(AnswerBody::Streamed(_))) && exchange.wants(is_optional)
             };
-            let outcome = beside(bringing, outcome, is_wanted).await;
+            let outcome = beside(Some(bringing), outcome, is_wanted).await;
             outcome.map_err(Failure::into_error)
         })
     }
@@ -84,18 +88,26 @@ impl Drop for Entrance {
 }
 
 /// What `poll` comes to. Where this is dropped before, nobody waits for it any more, and `leave` is called.
-pub(super) async fn outcome<T>(
+pub(super) fn outcome<T>(
     mut poll: impl FnMut(&Context<'_>) -> Poll<T>,
     leave: impl FnOnce(),
-) -> T {
+) -> impl Future<Output = T> {
     let mut waiting = Waiting(Some(leave));
-    let outcome = poll_fn(|context| poll(context)).await;
-    waiting.0 = None;
-    outcome
+    async move {
+        let outcome = poll_fn(|context| poll(context)).await;
+        waiting.end();
+        outcome
+    }
 }
 
 /// Calls it when dropped.
 struct Waiting<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> Waiting<F> {
+    fn end(&mut self) {
+        self.0 = None;
+    }
+}
 
 impl<F: FnOnce()> Drop for Waiting<F> {
     fn drop(&mut self) {

@@ -26,6 +26,11 @@ pub(super) enum Source {
 }
 
 impl Source {
+    /// Of a request without a body.
+    pub(super) fn none() -> Self {
+        Self::Whole(Bytes::new())
+    }
+
     /// How long it is, where that is known.
     pub(super) fn length(&self) -> Option<usize> {
         match self {

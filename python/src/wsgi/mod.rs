@@ -13,6 +13,7 @@ mod file_wrapper;
 mod input;
 mod queue;
 mod service;
+mod sharing;
 mod start_response;
 mod thread;
 
@@ -143,13 +144,12 @@ impl Engine {
         let mut thread = Thread::new(py, &self.0)?;
         let seat = Arc::clone(thread.seat());
         self.0.witness.join(&seat);
-        self.0.queue.join();
-        let mut is_busy = false;
+        let mut place = self.0.queue.join();
         loop {
-            let Some(popped) = self.0.queue.pop(&mut is_busy) else {
+            let Some(popped) = self.0.queue.pop(&mut place) else {
                 self.0.completions.announce();
                 // Nothing of Rust is locked while this thread waits for the interpreter again.
-                if py.detach(|| self.0.queue.wait()) {
+                if py.detach(|| self.0.queue.wait(&mut place)) {
                     continue;
                 }
                 break;

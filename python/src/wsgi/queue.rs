@@ -3,6 +3,9 @@
 //! A thread that holds the interpreter takes one request after the other; waking a second one for each would cost two context
 //! switches and win nothing. So a sleeper is woken only when no thread is awake, or when those that are have not come back for a
 //! while: then they wait for something, and do not hold the interpreter.
+//!
+//! Where the application computes ([`Sharing::One`]) it is the same thread that goes on. Who comes back from a longer call finds that
+//! another one takes the requests, and sleeps.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,8 +15,15 @@ use destrier::Overloaded;
 use destrier::scoreboard::{SeatWriter, ThreadFigures};
 use destrier::sys::clock;
 
-/// A thread that has not come back for so long does not hold the interpreter, or is worth a rival.
+use super::sharing::{Load, Sharing};
+
+/// A thread that has not come back for so long does not hold the interpreter, or is worth a rival: where the application waits for
+/// something, and where it computes.
 const PATIENCE: Duration = Duration::from_micros(200);
+const PATIENCE_WITH_ONE: Duration = Duration::from_millis(1);
+
+/// Where no request was taken for so long and nobody can be woken, nothing is to be seen before a thread comes back by itself.
+const NO_USE: Duration = Duration::from_millis(20);
 
 /// How many requests may wait while all threads call the application, and for how long.
 #[derive(Debug, Clone, Copy)]
@@ -38,16 +48,23 @@ struct State<T> {
     threads: usize,
     jobs: VecDeque<Entry<T>>,
     is_closed: bool,
+    /// Threads that have joined.
+    joined: usize,
     /// Threads that wait for a request.
     sleeping: usize,
-    /// Of those, how many were woken and have not come yet.
-    waking: usize,
+    /// Of those, how many were woken and have not seen it.
+    called: usize,
+    /// How many were woken and have not come for a request: until then they want the interpreter.
+    coming: usize,
     /// Threads that are awake.
     awake: usize,
     /// Of those, how many call the application.
     busy: usize,
     /// When a request was taken last, monotonic.
     last_pop: Duration,
+    /// Who has taken it and has not come back.
+    taker: Option<usize>,
+    load: Load,
     /// Whether somebody looks again soon.
     is_watched: bool,
     /// Whether somebody sees to it that nobody waits too long.
@@ -63,6 +80,16 @@ struct Entry<T> {
     since: Duration,
     /// All threads were busy when it came.
     waits: bool,
+}
+
+/// A thread that takes requests, as the queue knows it.
+#[derive(Debug)]
+pub(super) struct Place {
+    number: usize,
+    /// It is among those that call the application.
+    is_busy: bool,
+    /// It was woken and has not come yet.
+    is_coming: bool,
 }
 
 /// A request that was taken.
@@ -104,11 +131,15 @@ impl<T> Queue<T> {
                 threads,
                 jobs: VecDeque::new(),
                 is_closed: false,
+                joined: 0,
                 sleeping: 0,
-                waking: 0,
+                called: 0,
+                coming: 0,
                 awake: 0,
                 busy: 0,
                 last_pop: Duration::ZERO,
+                taker: None,
+                load: Load::new(),
                 is_watched: false,
                 is_timed: false,
                 seat,
@@ -120,9 +151,17 @@ impl<T> Queue<T> {
         queue
     }
 
-    /// A thread takes requests from now on.
-    pub(super) fn join(&self) {
-        self.state().awake += 1;
+    /// This thread takes requests from now on.
+    pub(super) fn join(&self) -> Place {
+        let mut state = self.state();
+        state.awake += 1;
+        state.joined += 1;
+        state.load.join();
+        Place {
+            number: state.joined,
+            is_busy: false,
+            is_coming: false,
+        }
     }
 
     /// It does not any more.
@@ -143,7 +182,8 @@ impl<T> Queue<T> {
             return Err(Refused::Overloaded(Overloaded::QueueFull));
         }
         let since = clock::monotonic();
-        let waits = free == 0;
+        // Others may sleep, but it is not for them.
+        let waits = free == 0 || (state.busy > 0 && state.load.sharing() == Sharing::One);
         state.jobs.push_back(Entry { job, since, waits });
         state.show_queue();
         let time = waits && !state.is_timed;
@@ -153,8 +193,9 @@ impl<T> Queue<T> {
             self.available.notify_one();
             return Ok(Pushed { watch: false, time });
         }
-        // Where all threads are busy each of them comes back by itself.
-        let watch = state.sleeping > state.waking && !state.is_watched;
+        // Where all threads have been busy for long each of them comes back by itself.
+        let is_of_use = state.sleeping > state.called || !state.is_late(since);
+        let watch = is_of_use && !state.is_watched;
         state.is_watched |= watch;
         Ok(Pushed { watch, time })
     }
@@ -162,11 +203,14 @@ impl<T> Queue<T> {
     /// Looks whether another thread is to be woken. Returns whether to look again soon.
     pub(super) fn look(&self) -> bool {
         let mut state = self.state();
-        if state.jobs.is_empty() || state.sleeping == 0 {
+        let now = clock::monotonic();
+        let is_anybody_left = state.sleeping > 0 && state.coming == 0;
+        let is_of_use = is_anybody_left || now.saturating_sub(state.last_pop) <= NO_USE;
+        if state.jobs.is_empty() || !is_of_use {
             state.is_watched = false;
             return false;
         }
-        if state.wakes_one(clock::monotonic()) {
+        if state.wakes_one(now) {
             drop(state);
             self.available.notify_one();
         }
@@ -193,20 +237,29 @@ impl<T> Queue<T> {
         (expired, next)
     }
 
-    /// The next request, if one waits. `is_busy` belongs to the thread: whether it is among those that call the application.
-    pub(super) fn pop(&self, is_busy: &mut bool) -> Option<Popped<T>> {
+    /// The next request, if one waits for this thread.
+    pub(super) fn pop(&self, place: &mut Place) -> Option<Popped<T>> {
         let mut state = self.state();
-        let Some(Entry { job, since, waits }) = state.jobs.pop_front() else {
-            if std::mem::take(is_busy) {
-                state.busy = state.busy.saturating_sub(1);
-                state.show();
+        let now = clock::monotonic();
+        if std::mem::take(&mut place.is_coming) {
+            state.coming = state.coming.saturating_sub(1);
+        }
+        let next = if state.is_for_another(place, now) {
+            None
+        } else {
+            state.jobs.pop_front()
+        };
+        let Some(Entry { job, since, waits }) = next else {
+            if std::mem::take(&mut place.is_busy) {
+                state.come_back(place, now);
             }
             return None;
         };
-        let now = clock::monotonic();
         state.last_pop = now;
+        state.taker = Some(place.number);
+        state.load.call(now);
         state.seat.thread_took(now);
-        if !std::mem::replace(is_busy, true) {
+        if !std::mem::replace(&mut place.is_busy, true) {
             state.busy += 1;
             state.show();
         } else {
@@ -222,20 +275,29 @@ impl<T> Queue<T> {
     }
 
     /// Waits until there may be a request; false: the queue is closed and empty.
-    pub(super) fn wait(&self) -> bool {
+    pub(super) fn wait(&self, place: &mut Place) -> bool {
         let mut state = self.state();
         state.awake = state.awake.saturating_sub(1);
         state.sleeping += 1;
-        while state.jobs.is_empty() && !state.is_closed {
+        loop {
+            if state.called > 0 {
+                state.called -= 1;
+                place.is_coming = true;
+                break;
+            }
+            let is_wanted =
+                !state.jobs.is_empty() && !state.is_for_another(place, clock::monotonic());
+            if is_wanted || state.is_closed {
+                break;
+            }
             state = self
                 .available
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
-            state.waking = state.waking.saturating_sub(1);
         }
         state.sleeping = state.sleeping.saturating_sub(1);
         state.awake += 1;
-        !state.jobs.is_empty()
+        !state.is_closed || !state.jobs.is_empty()
     }
 
     pub(super) fn close(&self) {
@@ -255,14 +317,45 @@ impl<T> Queue<T> {
 impl<T> State<T> {
     /// Decides whether to wake one, and notes it.
     fn wakes_one(&mut self, now: Duration) -> bool {
-        if self.sleeping == 0 || self.waking > 0 {
+        // One that has been woken wants the interpreter: another would have to wait for it too.
+        if self.sleeping == 0 || self.coming > 0 {
             return false;
         }
-        let is_due = self.awake == 0 || now.saturating_sub(self.last_pop) > PATIENCE;
+        let is_due = self.awake == 0 || self.is_late(now);
         if is_due {
-            self.waking += 1;
+            self.called += 1;
+            self.coming += 1;
         }
         is_due
+    }
+
+    /// Whether nobody has come for a request for longer than a thread that computes would take.
+    fn is_late(&self, now: Duration) -> bool {
+        let patience = match self.load.sharing() {
+            Sharing::One => PATIENCE_WITH_ONE,
+            Sharing::All => PATIENCE,
+        };
+        now.saturating_sub(self.last_pop) > patience
+    }
+
+    /// Whether what waits is for another thread than this one. Only while somebody sees to it that this is mended.
+    fn is_for_another(&self, place: &Place, now: Duration) -> bool {
+        let is_taken = self.taker.is_some_and(|taker| taker != place.number);
+        is_taken
+            && self.is_watched
+            && !self.is_closed
+            && self.load.sharing() == Sharing::One
+            && !self.is_late(now)
+    }
+
+    /// A thread is out of the application, and takes nothing for now.
+    fn come_back(&mut self, place: &Place, now: Duration) {
+        self.busy = self.busy.saturating_sub(1);
+        self.taker.take_if(|taker| *taker == place.number);
+        if self.busy == 0 {
+            self.load.rest(now);
+        }
+        self.show();
     }
 
     fn show(&self) {

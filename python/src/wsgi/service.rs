@@ -86,20 +86,25 @@ impl WsgiService {
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
     {
         let shared = Arc::clone(&self.0.0);
-        Box::pin(async move {
-            shared.delivers.call_once(|| {
-                let shared = Arc::clone(&shared);
-                drop(tokio::spawn(async move {
-                    shared.completions.deliver_all().await;
-                }));
+        shared.delivers.call_once(|| {
+            let shared = Arc::clone(&shared);
+            drop(tokio::spawn(async move {
+                shared.completions.deliver_all().await;
+            }));
+        });
+        let (head, body) = request.into_parts();
+        if body.is_end_stream() {
+            // Most have none, and what waits for the answer to such a one is small.
+            drop(body);
+            let begun = begin(&shared, head, Source::none());
+            return Box::pin(async move {
+                let (_waiting, answered) = begun?;
+                answer_of(answered.await)
             });
-            let (head, body) = request.into_parts();
+        }
+        Box::pin(async move {
             let (body, bringing) = body::take_in(body).await?;
-            let (answer, answered) = oneshot::channel();
-            let job = Job { head, body, answer };
-            let job = Arc::new(Mutex::new(Some(job)));
-            let _waiting = Waiting(Ticket(Arc::clone(&job)));
-            put_in(&shared, Ticket(job)).map_err(Failure::into_error)?;
+            let (_waiting, answered) = begin(&shared, head, body)?;
             let is_wanted = |outcome: &Result<Outcome, _>| {
                 let answer = outcome
                     .as_ref()
@@ -107,11 +112,29 @@ impl WsgiService {
                     .and_then(|outcome| outcome.as_ref().ok());
                 answer.is_some_and(|answer| matches!(answer.body(), AnswerBody::Pieces { .. }))
             };
-            match beside(bringing, answered, is_wanted).await {
-                Ok(outcome) => outcome.map_err(Failure::into_error),
-                Err(_) => Err(Failure::new("the call ended without an answer").into()),
-            }
+            answer_of(beside(bringing, answered, is_wanted).await)
         })
+    }
+}
+
+/// Puts a request into the queue. It is worked on as long as what is returned first is kept.
+fn begin(
+    shared: &Arc<Shared>,
+    head: request::Parts,
+    body: Source,
+) -> Result<(Waiting, oneshot::Receiver<Outcome>), BoxError> {
+    let (answer, answered) = oneshot::channel();
+    let job = Job { head, body, answer };
+    let job = Arc::new(Mutex::new(Some(job)));
+    let waiting = Waiting(Ticket(Arc::clone(&job)));
+    put_in(shared, Ticket(job)).map_err(Failure::into_error)?;
+    Ok((waiting, answered))
+}
+
+fn answer_of<E>(outcome: Result<Outcome, E>) -> Result<Response<AnswerBody>, BoxError> {
+    match outcome {
+        Ok(outcome) => outcome.map_err(Failure::into_error),
+        Err(_) => Err(Failure::new("the call ended without an answer").into()),
     }
 }
 
