@@ -12,6 +12,7 @@ mod intake;
 mod linger;
 mod memory;
 mod orders;
+mod parked;
 mod probing;
 mod proxy_header;
 mod proxy_protocol;
@@ -41,7 +42,6 @@ use crate::auth::Guard;
 use crate::channel::{ToMaster, ToWorker};
 use crate::config::Config;
 use crate::http::fresh_keys::FreshKeys;
-
 use crate::log_writer;
 use crate::logging;
 use crate::rate_limit::RateTable;
