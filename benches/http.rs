@@ -2,7 +2,8 @@
 //!
 //! `cargo bench --bench http` needs `wrk`. Each server has two processes with one thread each; of bare hyper and of the other one this
 //! program starts itself. They take turns in each round, for the machine has moods; what is told is the CPU time of the server a request,
-//! medians of rounds, and how they relate to bare hyper in the same round. It takes about two minutes.
+//! medians of rounds, and how they relate to bare hyper in the same round. Then it is told what a kept connection costs in memory
+//! on which nothing is asked. It takes about four minutes.
 //!
 //! `cargo bench --bench http -- PROGRAM` puts another build of destrier beside it, such as that of another commit.
 #![expect(
@@ -20,11 +21,13 @@
 mod support;
 
 use std::convert::Infallible;
-use std::net::{SocketAddr, TcpListener};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::routing::get;
 use axum::{Json, Router};
@@ -50,6 +53,10 @@ const PHASE: &str = "1s";
 const CONNECTIONS: &str = "32";
 /// What makes this program one of the servers, and where it listens.
 const SERVE: &str = "BENCH_SERVE";
+/// So many connections come at once, so often, with so long between two times.
+const IDLE_BATCH: usize = 100;
+const IDLE_BATCHES: usize = 20;
+const IDLE_PAUSE: Duration = Duration::from_millis(1200);
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 fn main() {
@@ -95,6 +102,16 @@ fn main() {
         }
         println!("{table}\n");
     }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["idle connections", "memory of each"]);
+    for subject in subjects.iter().filter(|it| it.keeps_idle) {
+        table.add_row([
+            subject.name.to_owned(),
+            format!("{:.1} KiB", subject.idle()),
+        ]);
+    }
+    println!("{table}");
 }
 
 /// A server, and how it is asked.
@@ -104,6 +121,8 @@ struct Subject {
     scheme: &'static str,
     address: SocketAddr,
     token: Option<String>,
+    /// Whether it is asked what an idle connection costs.
+    keeps_idle: bool,
 }
 
 enum Running {
@@ -162,6 +181,53 @@ impl Subject {
         (self.used() - before) as f64 / 1e3 / requests
     }
 
+    /// What a connection costs its processes in memory on which one request was answered, in KiB. They come a few at a time, as clients do.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the figure is of clients that come over some time"
+    )]
+    fn idle(&self) -> f64 {
+        let before = self.memory();
+        let mut kept = Vec::new();
+        for _ in 0..IDLE_BATCHES {
+            kept.extend((0..IDLE_BATCH).map(|_| self.ask()));
+            std::thread::sleep(IDLE_PAUSE);
+        }
+        (self.memory() - before) / kept.len() as f64
+    }
+
+    /// A connection on which a request was answered.
+    fn ask(&self) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        let token = self.token.as_deref().unwrap_or_default();
+        write!(
+            stream,
+            "GET /hello HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {token}\r\n\r\n"
+        )
+        .unwrap();
+        let (mut answer, mut piece) = (Vec::new(), [0; 1024]);
+        while !answer.ends_with(b"}") {
+            let count = stream.read(&mut piece).unwrap();
+            assert!(count > 0, "{}: no answer", self.name);
+            answer.extend_from_slice(&piece[..count]);
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", self.name);
+        stream
+    }
+
+    /// KiB that its processes have for themselves.
+    fn memory(&self) -> f64 {
+        let of = |pid: u32| {
+            let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+            let dirty = rollup
+                .lines()
+                .find_map(|line| line.strip_prefix("Private_Dirty:"));
+            let kibibytes = dirty.unwrap().trim().trim_end_matches(" kB");
+            kibibytes.parse::<f64>().unwrap()
+        };
+        self.running.pids().into_iter().map(of).sum()
+    }
+
     /// Nanoseconds on a processor; each process has one thread.
     fn used(&self) -> u64 {
         let of = |pid: u32| {
@@ -212,6 +278,7 @@ fn subjects(folder: &Path) -> Vec<Subject> {
         scheme,
         address,
         token,
+        keeps_idle: name == "destrier, HS256",
     };
     let hs256 = token("hs256");
     let mut subjects = vec![
@@ -237,6 +304,7 @@ fn subjects(folder: &Path) -> Vec<Subject> {
                 scheme,
                 address,
                 token: hs256.clone(),
+                keeps_idle: scheme == "http",
             }),
         );
     }
@@ -312,6 +380,7 @@ fn own(name: &'static str, kind: &str, token: Option<String>) -> Subject {
         scheme: "http",
         address,
         token,
+        keeps_idle: true,
     }
 }
 

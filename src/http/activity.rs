@@ -38,6 +38,8 @@ pub struct Activity {
     read_to_end: Arc<AtomicU64>,
     /// Bytes of a request wait for the answer to the one before.
     holds: AtomicBool,
+    /// It waits without hyper.
+    is_parked: AtomicBool,
     /// What was wrong on it; nothing is read after that.
     malformed: OnceLock<Malformed>,
     /// Its socket; none where there is none.
@@ -80,11 +82,16 @@ pub struct Limits {
 /// How often a connection is looked at whose client reads its last answer while the worker drains.
 const BLOCKED_STEP: Duration = Duration::from_millis(50);
 
+/// A connection that is idle for so long is parked. Its client may be in the middle of a page, whose requests follow one another faster.
+const PARKED_AFTER: Duration = Duration::from_secs(1);
+
 /// What a connection's timer shall do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Judgement {
     /// Look again then (monotonic).
     Wait(Duration),
+    /// Have it wait for its next request without hyper, whose buffers are most of what it costs.
+    Park,
     /// End it; nothing is lost.
     Close,
     /// End it; its client reads no answers, or begins requests that it does not finish.
@@ -110,6 +117,7 @@ impl Activity {
             answered: AtomicU64::new(0),
             read_to_end: Arc::default(),
             holds: AtomicBool::new(false),
+            is_parked: AtomicBool::new(false),
             malformed: OnceLock::new(),
             socket: OnceLock::new(),
         };
@@ -143,6 +151,20 @@ impl Activity {
             is_fresh,
             since: self.since.load(Relaxed),
         })
+    }
+
+    /// Whether it waits for a request without hyper.
+    pub fn set_parked(&self, is_parked: bool) {
+        self.is_parked.store(is_parked, Relaxed);
+    }
+
+    /// When it is to be parked; none where it is already, or cannot be. HTTP/2 has a state that only its codec knows.
+    fn parked_at(&self) -> Option<Duration> {
+        if self.is_parked.load(Relaxed) || self.is_http2() {
+            return None;
+        }
+        let between = self.between_requests().filter(|it| !it.is_fresh)?;
+        Some(Duration::from_nanos(between.since) + PARKED_AFTER)
     }
 
     /// It is a connection on this socket, which is open as long as any request on it is answered.
@@ -307,6 +329,12 @@ impl Activity {
     /// When it must be looked at, as it is now; `None`: not before something happens. `linger_until` is there while
     /// the worker drains.
     pub fn due(&self, limits: &Limits, linger_until: Option<Duration>) -> Option<Duration> {
+        let over = self.over_at(limits, linger_until)?;
+        Some(earlier(over, self.parked_at()))
+    }
+
+    /// When it has lasted long enough, as it is now.
+    fn over_at(&self, limits: &Limits, linger_until: Option<Duration>) -> Option<Duration> {
         let since = Duration::from_nanos(self.since.load(Relaxed));
         let stalled = self
             .blocked_since()
@@ -328,12 +356,16 @@ impl Activity {
         limits: &Limits,
         linger_until: Option<Duration>,
     ) -> Judgement {
-        match self.due(limits, linger_until) {
+        let over = self.over_at(limits, linger_until);
+        match over {
+            Some(over) if over > now && self.parked_at().is_some_and(|at| at <= now) => {
+                Judgement::Park
+            }
             // The client reads the last answer; nobody tells when it is done, and a drain waits for that.
             Some(due) if due > now && self.blocked_since().is_some() && linger_until.is_some() => {
                 Judgement::Wait(earlier(due, Some(now + BLOCKED_STEP)))
             }
-            Some(due) if due > now => Judgement::Wait(due),
+            Some(due) if due > now => Judgement::Wait(earlier(due, self.parked_at())),
             // In the middle of an answer there is no place for another one.
             Some(_) if self.blocked_since().is_some() => Judgement::Cut,
             Some(_) if self.phase() == Phase::Head => Judgement::TimedOut,
@@ -409,6 +441,7 @@ mod tests {
         let activity = Activity::new();
         activity.begin_request(false);
         activity.end_request();
+        activity.set_parked(true);
         assert!(matches!(
             activity.judge(after(74), &LIMITS, None),
             Judgement::Wait(_)
@@ -443,7 +476,7 @@ mod tests {
         assert!(matches!(judge(59, Some(after(0))), Judgement::Wait(_)));
         assert_eq!(judge(61, None), Judgement::Cut);
         activity.set_write_blocked(false);
-        assert!(matches!(judge(61, None), Judgement::Wait(_)));
+        assert_eq!(judge(61, None), Judgement::Park);
     }
 
     #[test]
@@ -458,6 +491,38 @@ mod tests {
         assert_eq!(activity.phase(), Phase::Busy);
         activity.end_request();
         assert_eq!(activity.phase(), Phase::Idle);
+    }
+
+    #[test]
+    fn an_idle_connection_is_parked_once_and_none_that_is_not_idle() {
+        let activity = Activity::new();
+        let judged = |seconds| activity.judge(after(seconds), &LIMITS, None);
+        activity.begin_request(true);
+        let body = activity.body_end(true);
+        assert_ne!(judged(2), Judgement::Park);
+        activity.end_request();
+        assert_ne!(judged(2), Judgement::Park, "its body still arrives");
+        let over = activity.due(&LIMITS, None);
+        body.read_to_end.fetch_max(body.request, Relaxed);
+        assert!(activity.due(&LIMITS, None) < over);
+        assert_ne!(judged(0), Judgement::Park);
+        assert_eq!(judged(2), Judgement::Park);
+        activity.set_parked(true);
+        assert_eq!(activity.due(&LIMITS, None), over);
+        assert!(matches!(judged(2), Judgement::Wait(_)));
+        assert_eq!(judged(76), Judgement::Close);
+    }
+
+    #[test]
+    fn a_connection_of_http2_is_not_parked() {
+        let activity = Activity::new();
+        activity.set_http2();
+        activity.begin_request(false);
+        activity.end_request();
+        assert!(matches!(
+            activity.judge(after(2), &LIMITS, None),
+            Judgement::Wait(_)
+        ));
     }
 
     #[test]
@@ -483,6 +548,7 @@ mod tests {
         let activity = Activity::new();
         activity.begin_request(false);
         activity.end_request();
+        activity.set_parked(true);
         let idle = activity.due(&LIMITS, None);
         activity.read_some();
         assert!(activity.due(&LIMITS, None) < idle);

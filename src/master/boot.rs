@@ -144,7 +144,7 @@ impl Master {
         }
         tracing::info!(
             pid = ProcessId::own().number(),
-            config = pinned.loaded.file().as_deref().unwrap_or("none"),
+            config = %pinned.loaded.file().as_deref().unwrap_or("none"),
             control = %socket_of(config).display(),
             workers = policy.workers,
             version = env!("CARGO_PKG_VERSION"),

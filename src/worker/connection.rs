@@ -18,6 +18,7 @@ use super::drain::Open;
 use super::heir::Heir;
 use super::http2;
 use super::limited::Limited;
+use super::parked::{Served, Turn};
 use super::proxy_header::{Announced, Source};
 use super::proxy_protocol::ProxyListeners;
 use super::tls::{self, Agreed, SecureListeners, SecureStream};
@@ -65,18 +66,6 @@ pub(super) struct Serving<S> {
     /// What the master shall know of accept queues.
     pub(super) words: mpsc::UnboundedSender<ToMaster>,
     pub(super) seat: SeatWriter,
-}
-
-impl<S> Serving<S> {
-    /// Another connection of `source`, which `listener` has accepted; none where it has enough.
-    pub(super) fn enter_at(&self, listener: &str, source: Option<SocketAddr>) -> Option<Counted> {
-        let counted = self.addresses.enter(source);
-        if counted.is_none() {
-            let limit = ConnectionLimit::ConnectionsPerAddress;
-            self.limited.ended(limit, listener, source);
-        }
-        counted
-    }
 }
 
 /// Who is at the other end, and where it was accepted.
@@ -261,11 +250,6 @@ async fn serve<S: AppService>(
 ) {
     let activity = Arc::clone(&stream.activity);
     let origin = Arc::new(client.origin(&activity, &serving.proxies));
-    let (pipeline, of_requests) = (Arc::clone(serving), Arc::clone(&origin));
-    let service = service_fn(move |request| {
-        let (pipeline, origin) = (Arc::clone(&pipeline), Arc::clone(&of_requests));
-        async move { pipeline.pipeline.handle(request, &origin).await }
-    });
     // hyper's own limit on the head would also count the time in which a connection is idle.
     let mut builder = http1::Builder::new();
     builder.header_read_timeout(None);
@@ -273,10 +257,17 @@ async fn serve<S: AppService>(
     if serving.bounds.headers > HEADERS_OF_HYPER {
         builder.max_headers(serving.bounds.headers);
     }
-    let stream = Upgradable::new(stream, serving.limits.write_timeout);
-    let mut connection = builder
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
+    let connect = |stream| {
+        let (pipeline, origin) = (Arc::clone(serving), Arc::clone(&origin));
+        let service = service_fn(move |request| {
+            let (pipeline, origin) = (Arc::clone(&pipeline), Arc::clone(&origin));
+            async move { pipeline.pipeline.handle(request, &origin).await }
+        });
+        let stream = Upgradable::new(stream, serving.limits.write_timeout);
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        connection.with_upgrades()
+    };
+    let mut served = Served::new(stream, connect);
     let mut timer = Timer::new(clock::monotonic() + serving.limits.header_timeout);
     let draining = serving.pipeline.draining();
     let mut drain_begun = pin!(drain_begun(draining));
@@ -295,41 +286,54 @@ async fn serve<S: AppService>(
                 if serving.heir_of(&client).is_some() {
                     activity.set_goes_on();
                 } else if activity.phase() == Phase::Busy {
-                    Pin::new(&mut connection).graceful_shutdown();
+                    served.end_after_answer();
                 }
             }
-            // An error here is the client's: it went away or spoke no HTTP, and hyper has answered what could be answered.
-            ended = &mut connection => {
-                if let Err(error) = &ended {
-                    tracing::debug!(%error, "a connection ended early");
-                }
+            turn = &mut served => {
+                let is_told = match turn {
+                    Turn::Begins => {
+                        let Some(stream) = served.take_back() else {
+                            return;
+                        };
+                        served = Served::new(stream, connect);
+                        continue;
+                    }
+                    Turn::Gone => false,
+                    // An error here is the client's: it went away or spoke no HTTP, and hyper has answered what could be answered.
+                    Turn::Ended(Err(error)) => {
+                        tracing::debug!(%error, "a connection ended early");
+                        false
+                    }
+                    // hyper has told the client that the connection ends.
+                    Turn::Ended(Ok(())) => true,
+                };
                 if let Some(rest) = activity.upgrade.open() {
                     return rest.0.await;
                 }
-                let Some(mut stream) = taken_back(connection.into_parts()) else {
+                let Some(mut stream) = served.take_back() else {
                     return;
                 };
-                if ended.is_err() {
+                if !is_told {
                     say_farewell(&mut stream.stream).await;
                 }
                 return stream.let_go().await;
             }
             malformed = malformed_in_turn(&activity) => {
-                let Some(stream) = taken_back(connection.into_parts()) else {
+                let Some(stream) = served.take_back() else {
                     return;
                 };
                 let answer = serving.pipeline.refuse_unread(malformed, stream.intake.held(), &origin);
                 return stream.say_last(&answer).await;
             }
             () = speaks_http2(&activity) => {
-                let Some(stream) = taken_back(connection.into_parts()) else {
+                let Some(stream) = served.take_back() else {
                     return;
                 };
                 // Boxed: the memory of every connection would else have room for it.
                 return Box::pin(http2::serve(stream, client, serving)).await;
             }
             between = between_requests(&activity, serving, &client), if linger_until.is_some() => {
-                let Some(stream) = taken_back(connection.into_parts()) else {
+                let Some(stream) = served.take_back() else {
                     return;
                 };
                 // Bytes that were read belong to a request, which must be answered here.
@@ -347,7 +351,7 @@ async fn serve<S: AppService>(
                 match activity.judge(now, &serving.limits, linger_until) {
                     Judgement::Wait(until) => timer.look_again_at(until),
                     Judgement::Close => {
-                        let Some(mut stream) = taken_back(connection.into_parts()) else {
+                        let Some(mut stream) = served.take_back() else {
                             return;
                         };
                         // A request that has arrived just now must be answered: take its bytes in first.
@@ -357,12 +361,18 @@ async fn serve<S: AppService>(
                         let stream = stream.again(Activity::new(), serving.bounds);
                         return serve_again(stream, client, serving).await;
                     }
+                    Judgement::Park => {
+                        let Some(stream) = served.take_back() else {
+                            return;
+                        };
+                        served = Served::new(stream, connect);
+                    }
                     Judgement::Cut => {
                         let (limit, source) = (ConnectionLimit::WriteTimeout, client.source());
                         return serving.limited.ended(limit, &client.listener, source);
                     }
                     Judgement::TimedOut => {
-                        let Some(stream) = taken_back(connection.into_parts()) else {
+                        let Some(stream) = served.take_back() else {
                             return;
                         };
                         let (late, head) = (Malformed::HeadTimeout, stream.intake.held());
@@ -373,13 +383,6 @@ async fn serve<S: AppService>(
             }
         }
     }
-}
-
-/// The stream. hyper holds nothing of it back: it gets one request at a time, and its head whole.
-fn taken_back<T: ClientStream, S>(
-    parts: Option<http1::Parts<TokioIo<Upgradable<T>>, S>>,
-) -> Option<Watched<T>> {
-    parts?.io.into_inner().into_http()
 }
 
 /// Serves a connection once more whose client spoke just when it was to be closed, or that could not be passed on.

@@ -115,6 +115,8 @@ pub(super) async fn serve<S: AppService>(
             () = timer.elapsed(&activity, &serving.limits, linger_until) => {
                 match activity.judge(clock::monotonic(), &serving.limits, linger_until) {
                     Judgement::Wait(until) => timer.look_again_at(until),
+                    // Of HTTP/1.1 only.
+                    Judgement::Park => {}
                     Judgement::Cut => return on_stall(),
                     Judgement::Close | Judgement::TimedOut => {
                         connection.as_mut().graceful_shutdown();

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::addresses::Counted;
+use super::connection::Serving;
 use crate::log_quota::LogQuota;
 use crate::scoreboard::{ConnectionLimit, SeatWriter};
 
@@ -42,5 +44,17 @@ impl Limited {
             let client = client.map(tracing::field::display);
             tracing::info!(listener, client, reason, "a connection was closed");
         }
+    }
+}
+
+impl<S> Serving<S> {
+    /// Another connection of `source`, which `listener` has accepted; none where it has enough.
+    pub(super) fn enter_at(&self, listener: &str, source: Option<SocketAddr>) -> Option<Counted> {
+        let counted = self.addresses.enter(source);
+        if counted.is_none() {
+            let limit = ConnectionLimit::ConnectionsPerAddress;
+            self.limited.ended(limit, listener, source);
+        }
+        counted
     }
 }

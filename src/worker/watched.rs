@@ -120,7 +120,7 @@ impl<T: ClientStream> Watched<T> {
     }
 
     /// Returns when it is certain how the client begins; what came until then is held back.
-    fn poll_opening(
+    pub(super) fn poll_opening(
         &mut self,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,

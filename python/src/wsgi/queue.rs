@@ -17,10 +17,11 @@ use destrier::sys::clock;
 
 use super::sharing::{Load, Sharing};
 
-/// A thread that has not come back for so long does not hold the interpreter, or is worth a rival: where the application waits for
-/// something, and where it computes.
+/// A thread that has not come back for so long does not hold the interpreter, or is worth a rival.
 const PATIENCE: Duration = Duration::from_micros(200);
-const PATIENCE_WITH_ONE: Duration = Duration::from_millis(1);
+
+/// A call that lasts for longer would hold up shorter ones: then all threads take requests, also where the application computes.
+const LONG_CALL: Duration = Duration::from_millis(1);
 
 /// Where no request was taken for so long and nobody can be woken, nothing is to be seen before a thread comes back by itself.
 const NO_USE: Duration = Duration::from_millis(20);
@@ -48,8 +49,8 @@ struct State<T> {
     threads: usize,
     jobs: VecDeque<Entry<T>>,
     is_closed: bool,
-    /// Threads that have joined.
-    joined: usize,
+    /// Since when each thread that has joined is in its call, monotonic; none: it is in none.
+    calls: Vec<Option<Duration>>,
     /// Threads that wait for a request.
     sleeping: usize,
     /// Of those, how many were woken and have not seen it.
@@ -131,7 +132,7 @@ impl<T> Queue<T> {
                 threads,
                 jobs: VecDeque::new(),
                 is_closed: false,
-                joined: 0,
+                calls: Vec::new(),
                 sleeping: 0,
                 called: 0,
                 coming: 0,
@@ -155,10 +156,10 @@ impl<T> Queue<T> {
     pub(super) fn join(&self) -> Place {
         let mut state = self.state();
         state.awake += 1;
-        state.joined += 1;
+        state.calls.push(None);
         state.load.join();
         Place {
-            number: state.joined,
+            number: state.calls.len() - 1,
             is_busy: false,
             is_coming: false,
         }
@@ -183,7 +184,7 @@ impl<T> Queue<T> {
         }
         let since = clock::monotonic();
         // Others may sleep, but it is not for them.
-        let waits = free == 0 || (state.busy > 0 && state.load.sharing() == Sharing::One);
+        let waits = free == 0 || (state.busy > 0 && state.sharing(since) == Sharing::One);
         state.jobs.push_back(Entry { job, since, waits });
         state.show_queue();
         let time = waits && !state.is_timed;
@@ -244,6 +245,7 @@ impl<T> Queue<T> {
         if std::mem::take(&mut place.is_coming) {
             state.coming = state.coming.saturating_sub(1);
         }
+        state.note_call(place, None);
         let next = if state.is_for_another(place, now) {
             None
         } else {
@@ -256,6 +258,7 @@ impl<T> Queue<T> {
             return None;
         };
         state.last_pop = now;
+        state.note_call(place, Some(now));
         state.taker = Some(place.number);
         state.load.call(now);
         state.seat.thread_took(now);
@@ -317,8 +320,12 @@ impl<T> Queue<T> {
 impl<T> State<T> {
     /// Decides whether to wake one, and notes it.
     fn wakes_one(&mut self, now: Duration) -> bool {
-        // One that has been woken wants the interpreter: another would have to wait for it too.
-        if self.sleeping == 0 || self.coming > 0 {
+        let coming = match self.sharing(now) {
+            // One that has been woken wants the interpreter: another would have to wait for it too.
+            Sharing::One => self.coming,
+            Sharing::All => self.called,
+        };
+        if self.sleeping == 0 || coming > 0 {
             return false;
         }
         let is_due = self.awake == 0 || self.is_late(now);
@@ -329,23 +336,31 @@ impl<T> State<T> {
         is_due
     }
 
-    /// Whether nobody has come for a request for longer than a thread that computes would take.
+    /// Which threads take requests now.
+    fn sharing(&self, now: Duration) -> Sharing {
+        let mut calls = self.calls.iter().flatten();
+        if calls.any(|since| now.saturating_sub(*since) > LONG_CALL) {
+            return Sharing::All;
+        }
+        self.load.sharing()
+    }
+
+    /// This thread is in a call since then, or in none.
+    fn note_call(&mut self, place: &Place, since: Option<Duration>) {
+        if let Some(call) = self.calls.get_mut(place.number) {
+            *call = since;
+        }
+    }
+
+    /// Whether nobody has come for a request for so long that another thread is of use.
     fn is_late(&self, now: Duration) -> bool {
-        let patience = match self.load.sharing() {
-            Sharing::One => PATIENCE_WITH_ONE,
-            Sharing::All => PATIENCE,
-        };
-        now.saturating_sub(self.last_pop) > patience
+        self.sharing(now) == Sharing::All && now.saturating_sub(self.last_pop) > PATIENCE
     }
 
     /// Whether what waits is for another thread than this one. Only while somebody sees to it that this is mended.
     fn is_for_another(&self, place: &Place, now: Duration) -> bool {
         let is_taken = self.taker.is_some_and(|taker| taker != place.number);
-        is_taken
-            && self.is_watched
-            && !self.is_closed
-            && self.load.sharing() == Sharing::One
-            && !self.is_late(now)
+        is_taken && self.is_watched && !self.is_closed && self.sharing(now) == Sharing::One
     }
 
     /// A thread is out of the application, and takes nothing for now.

@@ -256,7 +256,7 @@ fn an_empty_line_behind_a_request_begins_none() {
     for kit in Kit::ALL {
         let server = setup(kit)
             .set("http.header_timeout", "200ms")
-            .set("http.keep_alive", "1s")
+            .set("http.keep_alive", "3s")
             .start();
         for ends in [true, false] {
             let mut stream = TcpStream::connect(server.port()).unwrap();
