@@ -62,7 +62,8 @@ impl Intake {
     /// Whether some of that belongs to a request. An empty line does not: clients sent one behind a body (RFC 9112 section 2.2), and a
     /// connection on which nothing else has come is idle.
     pub(super) fn holds_request(&self) -> bool {
-        !(self.screen.is_between() && is_empty_line(&self.held))
+        let is_idle = self.screen.is_between() && is_empty_line(&self.held);
+        !self.held.is_empty() && !is_idle
     }
 
     /// Whether its client may still be sending something that nobody reads.
