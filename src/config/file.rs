@@ -303,11 +303,11 @@ pub(super) struct Http {
     /// How many requests a connection of HTTP/2 may have under way at once.
     pub max_streams: Whole<1, 10_000>,
     /// How long the target of a request may be, its path and query; then 414.
-    pub max_target: Size<KIBIBYTE, { 32 * KIBIBYTE }>,
+    pub max_target: Size<KIBIBYTE, { 32 * KIBIBYTE }, false>,
     /// How many header fields a request may have; then 431.
     pub max_headers: Whole<1, 1_000>,
     /// How long the head of a request may be, from its first line to its last header; then 431.
-    pub max_head: Size<KIBIBYTE, { 256 * KIBIBYTE }>,
+    pub max_head: Size<KIBIBYTE, { 256 * KIBIBYTE }, false>,
     /// How large the body of a request may be; then 413. 0: any size.
     pub max_body: Size<1, { 1 << 50 }>,
     /// How long no byte of a body may come while somebody waits for it; then 408. 0s: for ever.

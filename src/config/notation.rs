@@ -143,16 +143,17 @@ impl<const MIN: u64, const MAX: u64> JsonSchema for Period<MIN, MAX> {
     }
 }
 
-/// A size in bytes, 0 or between two bounds, both included: `"512MiB"`, or a number of bytes.
+/// A size in bytes between two bounds, both included, and with `OR_NONE` also 0: `"512MiB"`, or a number of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Size<const MIN: u64, const MAX: u64>(pub(super) u64);
+pub(super) struct Size<const MIN: u64, const MAX: u64, const OR_NONE: bool = true>(pub(super) u64);
 
-impl<const MIN: u64, const MAX: u64> Size<MIN, MAX> {
+impl<const MIN: u64, const MAX: u64, const OR_NONE: bool> Size<MIN, MAX, OR_NONE> {
     /// What is accepted, in words.
     fn expected() -> String {
         let (least, most) = (Exact(MIN), Exact(MAX));
         let example = Exact((512 * bytesize::MIB).clamp(MIN, MAX));
-        format!("0, or a size of {least} to {most}, such as \"{example}\"")
+        let none = if OR_NONE { "0, or " } else { "" };
+        format!("{none}a size of {least} to {most}, such as \"{example}\"")
     }
 }
 
@@ -175,7 +176,7 @@ impl fmt::Display for Exact {
     }
 }
 
-impl<const MIN: u64, const MAX: u64> Serialize for Size<MIN, MAX> {
+impl<const MIN: u64, const MAX: u64, const OR_NONE: bool> Serialize for Size<MIN, MAX, OR_NONE> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
             0 => serializer.serialize_u64(0),
@@ -184,20 +185,22 @@ impl<const MIN: u64, const MAX: u64> Serialize for Size<MIN, MAX> {
     }
 }
 
-impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Size<MIN, MAX> {
+impl<'de, const MIN: u64, const MAX: u64, const OR_NONE: bool> Deserialize<'de>
+    for Size<MIN, MAX, OR_NONE>
+{
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Bytes<const MIN: u64, const MAX: u64>;
-        impl<const MIN: u64, const MAX: u64> Bytes<MIN, MAX> {
+        struct Bytes<const MIN: u64, const MAX: u64, const OR_NONE: bool>;
+        impl<const MIN: u64, const MAX: u64, const OR_NONE: bool> Bytes<MIN, MAX, OR_NONE> {
             fn within<E: Error>(&self, size: Option<u64>, found: Unexpected<'_>) -> Result<u64, E> {
-                size.filter(|size| *size == 0 || (MIN..=MAX).contains(size))
+                size.filter(|size| (OR_NONE && *size == 0) || (MIN..=MAX).contains(size))
                     .ok_or_else(|| E::invalid_value(found, self))
             }
         }
-        impl<const MIN: u64, const MAX: u64> Visitor<'_> for Bytes<MIN, MAX> {
+        impl<const MIN: u64, const MAX: u64, const OR_NONE: bool> Visitor<'_> for Bytes<MIN, MAX, OR_NONE> {
             type Value = u64;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str(&Size::<MIN, MAX>::expected())
+                formatter.write_str(&Size::<MIN, MAX, OR_NONE>::expected())
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<u64, E> {
@@ -209,20 +212,23 @@ impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Size<MIN, MAX> {
                 self.within(u64::try_from(bytes).ok(), Unexpected::Signed(bytes))
             }
         }
-        deserializer.deserialize_any(Bytes::<MIN, MAX>).map(Self)
+        deserializer
+            .deserialize_any(Bytes::<MIN, MAX, OR_NONE>)
+            .map(Self)
     }
 }
 
-impl<const MIN: u64, const MAX: u64> JsonSchema for Size<MIN, MAX> {
+impl<const MIN: u64, const MAX: u64, const OR_NONE: bool> JsonSchema for Size<MIN, MAX, OR_NONE> {
     fn schema_name() -> Cow<'static, str> {
-        format!("Size{MIN}To{MAX}").into()
+        let none = if OR_NONE { "OrNone" } else { "" };
+        format!("Size{MIN}To{MAX}{none}").into()
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "anyOf": [
                 { "type": "string", "title": Self::expected() },
-                { "type": "integer", "title": "bytes", "minimum": 0, "maximum": MAX },
+                { "type": "integer", "title": "bytes", "minimum": if OR_NONE { 0 } else { MIN }, "maximum": MAX },
             ]
         })
     }

@@ -233,11 +233,8 @@ impl Check<'_> {
                 "`http.stream_grace` is longer than `workers.graceful_timeout`, which ends it";
             self.warn(&key, message.to_owned(), None);
         }
-        let [target, head] = [
-            ("max_target", http.max_target.0),
-            ("max_head", http.max_head.0),
-        ]
-        .map(|(key, size)| self.size(&KeyPath::from("http").child(key), size));
+        let [target, head] = [http.max_target.0, http.max_head.0]
+            .map(|size| usize::try_from(size).unwrap_or(usize::MAX));
         Http {
             header_timeout: http.header_timeout.0,
             request_timeout: unless_zero(http.request_timeout.0),
@@ -264,18 +261,6 @@ impl Check<'_> {
             max_queue_wait: http.max_queue_wait.0,
             static_folders: self.static_folders(&http.static_folders),
         }
-    }
-
-    /// A size of memory, which no request can do without.
-    fn size(&mut self, key: &KeyPath, size: u64) -> usize {
-        if size == 0 {
-            self.refuse(
-                key,
-                "must be more than 0: every request has a first line",
-                None,
-            );
-        }
-        usize::try_from(size).unwrap_or(usize::MAX)
     }
 
     /// The first of these keys that was given.

@@ -299,11 +299,9 @@ fn a_rule_has_the_largest_body_of_http_unless_it_has_its_own() {
 #[test]
 fn a_request_has_a_first_line_of_some_length() {
     let told = refused("http.max_target = 0\nhttp.max_head = '0B'\n[[auth.rule]]\npath = '/a'");
-    for key in ["http.max_target", "http.max_head"] {
-        assert!(
-            told.contains(&format!("`{key}` must be more than 0")),
-            "{told}"
-        );
+    for (key, most) in [("http.max_target", "32KiB"), ("http.max_head", "256KiB")] {
+        let range = format!("`{key}` must be a size of 1KiB to {most}, such as \"{most}\"");
+        assert!(told.contains(&range), "{told}");
     }
     for wrong in [
         "max_target = '1MiB'",
