@@ -4,7 +4,6 @@
 //! connection for minutes that it used for milliseconds. So one on which nothing is under way is parked: it costs what tells its
 //! client apart, and a timer.
 
-use std::error::Error as StdError;
 use std::future::Future;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
@@ -18,6 +17,7 @@ use tokio::io::ReadBuf;
 
 use super::watched::{ClientStream, Watched};
 use super::websocket::Upgradable;
+use crate::app::BoxError;
 use crate::http::http2::Opening;
 
 /// As many bytes are read of a request that ends the waiting. What is left comes when hyper reads.
@@ -43,8 +43,6 @@ pub(super) enum Turn {
     /// hyper is done with it.
     Ended(hyper::Result<()>),
 }
-
-type BoxError = Box<dyn StdError + Send + Sync>;
 
 impl<T: ClientStream, S: HttpService<Incoming>> Served<T, S>
 where
