@@ -28,6 +28,14 @@ pub(crate) struct LoadFailure {
     pub(crate) traceback: Option<String>,
 }
 
+impl LoadFailure {
+    /// Where its own code failed, as whoever waits for the outcome is told.
+    pub(crate) fn told_traceback(&self) -> Option<String> {
+        let text = self.traceback.as_deref()?;
+        Some(end_of(text).to_owned())
+    }
+}
+
 impl From<String> for LoadFailure {
     fn from(reason: String) -> Self {
         Self {
@@ -65,7 +73,7 @@ impl Failure {
 }
 
 /// What is told of a traceback.
-pub(crate) fn end_of(text: &str) -> &str {
+fn end_of(text: &str) -> &str {
     let text = text.trim_end();
     let start = text.len().saturating_sub(TRACEBACK_MAX);
     let start = text.ceil_char_boundary(start);

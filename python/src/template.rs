@@ -13,7 +13,6 @@ use pyo3::exceptions::PyOSError;
 use pyo3::ffi::c_str;
 use pyo3::prelude::*;
 
-use crate::failure::end_of;
 use crate::{application, worker};
 
 /// What is easier to see in Python.
@@ -39,8 +38,7 @@ pub(crate) fn run(py: Python<'_>, mut template: Box<Template>) -> PyResult<u8> {
         Ok(application) => application,
         Err(error) => {
             let reason = error.to_string();
-            if let Some(text) = &error.traceback {
-                let text = end_of(text).to_owned();
+            if let Some(text) = error.told_traceback() {
                 let _gone = template.say(&FromTemplate::Traceback { text });
             }
             let _gone = template.say(&FromTemplate::Failed { reason });

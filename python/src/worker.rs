@@ -16,7 +16,7 @@ use pyo3::prelude::*;
 use tokio::sync::oneshot;
 
 use crate::exit::Watcher;
-use crate::failure::{self, LoadFailure};
+use crate::failure::LoadFailure;
 use crate::fork::{self, Children};
 use crate::service::{Engine, PythonService};
 use crate::witness::Witness;
@@ -38,7 +38,7 @@ struct Imported {
     children: Mutex<Option<Children>>,
     /// Why there is no application, where something stands in for it.
     failure: OnceLock<String>,
-    /// Where the code of the application failed.
+    /// Where the code of the application failed, as it is told.
     traceback: OnceLock<String>,
 }
 
@@ -74,8 +74,8 @@ impl App for Imported {
                 self.failure.get_or_init(|| reason);
                 Ok(PythonService::StandIn(Arc::new(stand_in)))
             }
-            Err(mut failure) => {
-                if let Some(traceback) = failure.traceback.take() {
+            Err(failure) => {
+                if let Some(traceback) = failure.told_traceback() {
                     self.traceback.get_or_init(|| traceback);
                 }
                 Err(failure.into())
@@ -92,9 +92,7 @@ impl App for Imported {
     }
 
     fn traceback(&self) -> Option<String> {
-        self.traceback
-            .get()
-            .map(|text| failure::end_of(text).to_owned())
+        self.traceback.get().cloned()
     }
 }
 
