@@ -1212,14 +1212,20 @@ fn a_worker_of_a_rolling_reload_whose_probe_fails_ends_the_reload() {
     assert!(actions.contains(&rolled_back), "{actions:?}");
 }
 
-#[test]
-fn what_is_being_written_and_fails_is_followed_by_what_shows_why_and_that_by_nothing() {
-    let written = Policy {
+/// The first generation boots, of an application that is being written.
+fn written() -> Supervisor {
+    let policy = Policy {
         wants_stand_in: true,
         ..policy(1)
     };
-    let mut supervisor = Supervisor::new(written, 1);
+    let mut supervisor = Supervisor::new(policy, 1);
     let _actions = supervisor.handle(at(0), Event::DeadlinePassed);
+    supervisor
+}
+
+#[test]
+fn what_is_being_written_and_fails_is_followed_by_what_shows_why_and_that_by_nothing() {
+    let mut supervisor = written();
     let reason = "worker 1 could not boot: exit code 7";
     let actions = supervisor.handle(at(1), Event::Exited(id(1), "exit code 7".to_owned()));
     let stand_in = Action::PrepareStandIn(reason.to_owned());
@@ -1245,12 +1251,7 @@ fn what_is_being_written_and_fails_is_followed_by_what_shows_why_and_that_by_not
 
 #[test]
 fn where_nothing_can_be_prepared_that_shows_why_a_first_boot_failed_the_master_ends() {
-    let written = Policy {
-        wants_stand_in: true,
-        ..policy(1)
-    };
-    let mut supervisor = Supervisor::new(written, 1);
-    let _actions = supervisor.handle(at(0), Event::DeadlinePassed);
+    let mut supervisor = written();
     let _actions = supervisor.handle(at(1), Event::Exited(id(1), "exit code 7".to_owned()));
     let actions = supervisor.handle(at(1), Event::Refused("unknown key".to_owned()));
     let ended = Action::Exit(ExitReason::BootFailed("unknown key".to_owned()));
