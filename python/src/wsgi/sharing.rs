@@ -98,7 +98,8 @@ impl Load {
     }
 }
 
-/// How long a thread has run, or would have if other threads of the machine had not kept it from a processor (`proc_pid_schedstat(5)`):
+/// How long a thread has run, or would have if other threads of the machine had not kept it from a processor (`/proc/PID/schedstat`, `sched-stats` in
+/// the documentation of Linux):
 /// its processor time alone would say of a busy machine that the application waits.
 #[derive(Debug)]
 struct RunTime(File);
