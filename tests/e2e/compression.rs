@@ -189,11 +189,7 @@ fn a_client_that_reads_nothing_of_an_endless_compressed_answer_costs_bounded_mem
         .set("http.write_timeout", "60s")
         .start();
     let worker = server.pids()[0];
-    let kilobytes = || {
-        let line = os::status_line(worker, "VmRSS");
-        let number: String = line.chars().filter(char::is_ascii_digit).collect();
-        number.parse::<u64>().unwrap()
-    };
+    let kilobytes = || os::status_size(worker, "VmRSS") >> 10;
     ask(
         &server,
         "GET /stream?n=100&size=10000",

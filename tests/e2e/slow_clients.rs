@@ -309,29 +309,23 @@ fn five_thousand_idle_connections_are_no_burden() {
     watched.assert_as_before();
 }
 
-/// Bytes that a process has for itself.
-fn memory(pid: u32) -> usize {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|it| it.strip_prefix("RssAnon:"));
-    let kibibytes = line.unwrap().trim().trim_end_matches(" kB");
-    kibibytes.parse::<usize>().unwrap() * 1024
-}
-
 #[test]
 fn connections_that_are_idle_leave_their_buffers_to_others() {
-    const BATCH: usize = 500;
+    const BATCH: u64 = 500;
     let server = Setup::new().set("workers.count", 1).start();
     let worker = server.pids()[0];
     let mut streams = Vec::new();
+    // Of what it has for itself.
+    let memory = || os::status_size(worker, "RssAnon");
     let growth = |streams: &mut Vec<TcpStream>| {
-        let before = memory(worker);
+        let before = memory();
         for _ in 0..BATCH {
             let mut stream = server.connect();
             stream.write_all(GET).unwrap();
             answer(&mut stream);
             streams.push(stream);
         }
-        memory(worker).saturating_sub(before) / BATCH
+        memory().saturating_sub(before) / BATCH
     };
     // Those that came before are parked sooner or later, and then there is memory for those who come: with hyper they would take 17 KiB each.
     let is_small = (0..30).any(|_| growth(&mut streams) < 4096);

@@ -73,6 +73,14 @@ pub(crate) fn status_line(pid: u32, name: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
+/// A size in such a line, in bytes.
+#[track_caller]
+pub(crate) fn status_size(pid: u32, name: &str) -> u64 {
+    let line = status_line(pid, name);
+    let kibibytes = line.strip_suffix(" kB").unwrap();
+    kibibytes.parse::<u64>().unwrap() << 10
+}
+
 /// Whether somebody listens there.
 pub(crate) fn is_open(address: SocketAddr) -> bool {
     TcpStream::connect(address).is_ok()
