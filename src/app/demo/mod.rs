@@ -15,6 +15,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use answers::Body;
+use futures_util::future::Either;
 use http::{Method, Request, Response, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -111,7 +112,7 @@ fn routes(boot: &Boot) -> Result<matchit::Router<Route>, BoxError> {
 impl tower_service::Service<Request<RequestBody>> for Demo {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+    type Future = Answering;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -125,28 +126,36 @@ impl tower_service::Service<Request<RequestBody>> for Demo {
             ),
             Err(_) => (None, None),
         };
-        Box::pin(async move {
-            let answer = match route {
-                Some(route) => answer(route, code.as_deref(), request).await,
-                None => answers::not_found(),
-            };
-            Ok(answer)
-        })
+        match route {
+            Some(route) => answer(route, code.as_deref(), request),
+            None => at_once(answers::not_found()),
+        }
     }
 }
 
-async fn answer(route: Route, code: Option<&str>, request: Request<RequestBody>) -> Response<Body> {
+/// An answer that is there, or one that takes time: memory is for the second.
+type Answering = Either<Ready<Answered>, Pin<Box<dyn Future<Output = Answered> + Send>>>;
+type Answered = Result<Response<Body>, Infallible>;
+
+fn at_once(answer: Response<Body>) -> Answering {
+    Either::Left(ready(Ok(answer)))
+}
+
+fn in_time(answer: impl Future<Output = Response<Body>> + Send + 'static) -> Answering {
+    Either::Right(Box::pin(async { Ok(answer.await) }))
+}
+
+fn answer(route: Route, code: Option<&str>, request: Request<RequestBody>) -> Answering {
     if !allows(route, request.method()) {
-        return answers::method_not_allowed();
+        return at_once(answers::method_not_allowed());
     }
-    match route {
+    at_once(match route {
         Route::Home => answers::home(),
         Route::Hello => answers::hello(),
         Route::Me => answers::me(&request),
         Route::Admin => answers::admin(&request),
-        // Boxed: every request would else take memory for it.
-        Route::Echo => Box::pin(answers::echo(request)).await,
-        Route::Count => Box::pin(answers::count(request)).await,
+        Route::Echo => return in_time(answers::echo(request)),
+        Route::Count => return in_time(answers::count(request)),
         Route::Headers => answers::headers(&request),
         Route::Status => match code
             .and_then(|code| code.parse().ok())
@@ -164,11 +173,13 @@ async fn answer(route: Route, code: Option<&str>, request: Request<RequestBody>)
         }),
         Route::Big => with_query(&request, |query: Big| answers::big(query.n)),
         Route::Slow => match query(&request) {
-            Ok(Slow { ms }) => answers::slow(ms).await,
+            Ok(Slow { ms }) => return in_time(answers::slow(ms)),
             Err(refused) => refused,
         },
         Route::Hints => match query(&request) {
-            Ok(Slow { ms }) => answers::hints(&request, ms).await,
+            Ok(Slow { ms }) => {
+                return in_time(async move { answers::hints(&request, ms).await });
+            }
             Err(refused) => refused,
         },
         Route::Pid => answers::pid(),
@@ -198,10 +209,10 @@ async fn answer(route: Route, code: Option<&str>, request: Request<RequestBody>)
         Route::Leak => with_query(&request, |query: Leak| faults::leak(query.mb)),
         Route::Exit => with_query(&request, |query: Exit| faults::exit(query.code)),
         Route::Stuck => match query(&request) {
-            Ok(Stuck { ms }) => Box::pin(faults::stuck(request, ms)).await,
+            Ok(Stuck { ms }) => return in_time(faults::stuck(request, ms)),
             Err(refused) => refused,
         },
-    }
+    })
 }
 
 /// How often something is said, and what tells the end; nothing does where it shall be deaf.
