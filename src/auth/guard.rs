@@ -360,7 +360,7 @@ impl Guard {
     }
 
     fn find(&self, request: &RequestView<'_>, path: &str) -> Option<(usize, &Rule)> {
-        rules::find(&self.rules, request.method, path, request.host())
+        rules::find(&self.rules, request.method, path, || request.host())
     }
 
     /// The verdict, and what came out besides.

@@ -109,7 +109,7 @@ impl Rule {
         }
     }
 
-    fn is_for(&self, method: &str, path: &str, host: Option<&str>) -> bool {
+    fn is_for<'h>(&self, method: &str, path: &str, host: impl FnOnce() -> Option<&'h str>) -> bool {
         // RFC 9110 section 9.3.2: HEAD is GET without the content, so whoever may GET may HEAD.
         let fits = |each: &String| each == method || (method == "HEAD" && each == "GET");
         (self.methods.is_empty() || self.methods.iter().any(fits))
@@ -117,22 +117,22 @@ impl Rule {
             && self.is_for_host(host)
     }
 
-    fn is_for_host(&self, host: Option<&str>) -> bool {
+    fn is_for_host<'h>(&self, host: impl FnOnce() -> Option<&'h str>) -> bool {
         let fits = |field: &str| self.hosts.iter().any(|pattern| host::fits(pattern, field));
-        self.hosts.is_empty() || host.is_some_and(fits)
+        self.hosts.is_empty() || host().is_some_and(fits)
     }
 }
 
-/// The first fitting rule with its place, from 0; `None` when there is none. The path must be normalised, `host` is the
-/// Host field.
-pub(super) fn find<'a>(
+/// The first fitting rule with its place, from 0; `None` when there is none. The path must be normalised, `host` is what the
+/// Host field says, which few rules ask for.
+pub(super) fn find<'a, 'h>(
     rules: &'a [Rule],
     method: &str,
     path: &str,
-    host: Option<&str>,
+    host: impl Fn() -> Option<&'h str>,
 ) -> Option<(usize, &'a Rule)> {
     let mut numbered = rules.iter().enumerate();
-    numbered.find(|(_, rule)| rule.is_for(method, path, host))
+    numbered.find(|(_, rule)| rule.is_for(method, path, &host))
 }
 
 #[cfg(test)]
@@ -144,14 +144,14 @@ mod tests {
     #[test]
     fn get_covers_head_and_nothing_else() {
         let get = Rule::new(&rule("/a", &["GET"], Access::Public)).unwrap();
-        assert!(get.is_for("GET", "/a", None) && get.is_for("HEAD", "/a", None));
+        assert!(get.is_for("GET", "/a", || None) && get.is_for("HEAD", "/a", || None));
         for method in ["POST", "get", "OPTIONS", "CONNECT", ""] {
-            assert!(!get.is_for(method, "/a", None), "{method}");
+            assert!(!get.is_for(method, "/a", || None), "{method}");
         }
         let head = Rule::new(&rule("/a", &["HEAD"], Access::Public)).unwrap();
-        assert!(!head.is_for("GET", "/a", None));
+        assert!(!head.is_for("GET", "/a", || None));
         let any = Rule::new(&rule("/a", &[], Access::Public)).unwrap();
-        assert!(any.is_for("BREW", "/a", None));
+        assert!(any.is_for("BREW", "/a", || None));
     }
 
     #[test]
@@ -161,7 +161,7 @@ mod tests {
             Rule::new(&rule("/a/**", &[], Access::Optional)).unwrap(),
             Rule::new(&rule("/a/b", &[], Access::Token)).unwrap(),
         ];
-        let decides = |method, path| find(&rules, method, path, None).map(|(index, _)| index);
+        let decides = |method, path| find(&rules, method, path, || None).map(|(index, _)| index);
         assert_eq!(decides("GET", "/a/b"), Some(0));
         assert_eq!(decides("POST", "/a/b"), Some(1));
         assert_eq!(decides("GET", "/b"), None);
@@ -182,10 +182,10 @@ mod tests {
         api.hosts = vec!["api.example".to_owned(), "*.int.example".to_owned()];
         let api = Rule::new(&api).unwrap();
         for host in ["api.example", "API.example:8000", "x.int.example"] {
-            assert!(api.is_for("GET", "/a", Some(host)), "{host}");
+            assert!(api.is_for("GET", "/a", || Some(host)), "{host}");
         }
         for host in [None, Some(""), Some("int.example"), Some("example")] {
-            assert!(!api.is_for("GET", "/a", host), "{host:?}");
+            assert!(!api.is_for("GET", "/a", || host), "{host:?}");
         }
     }
 }

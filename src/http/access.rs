@@ -38,6 +38,8 @@ pub(super) struct Access {
     bytes: u64,
     /// As the head of the answer says.
     length: Option<u64>,
+    /// When the application was called, monotonic, and how long it took to begin its answer.
+    app_called: Duration,
     app: Duration,
     is_whole: bool,
 }
@@ -129,6 +131,7 @@ impl Access {
             status: CLIENT_GONE,
             bytes: 0,
             length: None,
+            app_called: Duration::ZERO,
             app: Duration::ZERO,
             is_whole: false,
         }))
@@ -142,8 +145,14 @@ impl Access {
         self.claims = Some(Arc::clone(claims));
     }
 
-    pub(super) fn app_took(&mut self, took: Duration) {
-        self.app = took;
+    /// The application is called.
+    pub(super) fn app_begins(&mut self) {
+        self.app_called = clock::monotonic();
+    }
+
+    /// It has begun its answer, or has not in time.
+    pub(super) fn app_ends(&mut self) {
+        self.app = clock::monotonic().saturating_sub(self.app_called);
     }
 
     /// The head of the answer is known.

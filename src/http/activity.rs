@@ -385,9 +385,9 @@ fn earlier(due: Duration, other: Option<Duration>) -> Duration {
     other.map_or(due, |other| due.min(other))
 }
 
-/// Now, monotonic.
+/// Now, monotonic. What lasts is judged by seconds: the clock that costs less is good enough.
 fn nanoseconds() -> u64 {
-    u64::try_from(clock::monotonic().as_nanos()).unwrap_or(u64::MAX)
+    u64::try_from(clock::monotonic_coarse().as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl Default for Activity {

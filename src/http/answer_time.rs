@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use crate::app::{Awaited, BodyEnd};
+use crate::sys::clock;
 
 /// What `answering` comes to, unless it takes longer than `limit`, not counting how long it waits for the body; then it is dropped.
 pub(super) async fn within<T>(
@@ -18,13 +19,23 @@ pub(super) async fn within<T>(
     let Some(limit) = limit else {
         return Some(answering.await);
     };
-    let begun = Instant::now();
+    let called = clock::monotonic_coarse();
     let mut answering = pin!(answering);
-    let mut timer = pin!(sleep_until(begun + limit));
+    let (mut begun, mut timer) = (None, pin!(None));
     poll_fn(|context| {
         if let Poll::Ready(answer) = answering.as_mut().poll(context) {
             return Poll::Ready(Some(answer));
         }
+        // Only now: many answers are there at once, and need no timer.
+        let begun = *begun.get_or_insert_with(|| {
+            Instant::now() - clock::monotonic_coarse().saturating_sub(called)
+        });
+        if timer.is_none() {
+            timer.set(Some(sleep_until(begun + limit)));
+        }
+        let Some(mut timer) = timer.as_mut().as_pin_mut() else {
+            return Poll::Pending;
+        };
         loop {
             ready!(timer.as_mut().poll(context));
             // While the body is waited for no timer runs here: there is one for that.

@@ -15,16 +15,14 @@ use super::answer_time::within;
 use super::executed::Executed;
 use super::in_progress::Overdue;
 use super::malformed::Malformed;
-use super::places::is_lasting;
 use super::track::Track;
 use super::{Pipeline, reply};
 use crate::app::{AppService, BodyEnd, BoxError, Fault, Overloaded, RequestBody};
 use crate::scoreboard::RequestId;
-use crate::sys::clock;
 
 /// A request that the application is called for.
 pub(super) struct Called<'a> {
-    pub(super) id: RequestId,
+    pub(super) id: &'a RequestId,
     /// How long the answer may take.
     pub(super) limit: Option<Duration>,
     /// The place of the rule that let it pass.
@@ -63,7 +61,7 @@ impl<S: AppService> Pipeline<S> {
         } = called;
         self.enter(id, called.activity, track).await?;
         let named = (request.method().clone(), request.uri().clone());
-        let began = clock::monotonic();
+        track.app_begins();
         let answering = async {
             let mut app = self.app.clone();
             poll_fn(|context| app.poll_ready(context)).await?;
@@ -86,13 +84,13 @@ impl<S: AppService> Pipeline<S> {
             }
             outcome
         };
-        track.app_took_since(began);
+        track.app_ends();
         let Some(outcome) = outcome else {
             let (method, uri) = named;
             let (started, working) = track.give_up();
             self.give_up(Overdue {
                 worker: self.settings.worker,
-                id,
+                id: *id,
                 method,
                 uri,
                 rule,
@@ -102,12 +100,7 @@ impl<S: AppService> Pipeline<S> {
             return Err(reply::request_timed_out());
         };
         match outcome {
-            Ok(Ok(response)) => {
-                if is_lasting(&response) {
-                    track.leave_place();
-                }
-                Ok(response)
-            }
+            Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => {
                 let error: BoxError = error.into();
                 if let Some(overloaded) = error.downcast_ref::<Overloaded>() {

@@ -74,7 +74,7 @@ mod tests {
         let executing = seat.crash_note().executing;
         let id = RequestId::new(0, 1);
         let began = Duration::from_secs(1);
-        let in_flight = seat.begin(id, "GET", "/", began);
+        let in_flight = seat.begin(&id, "GET", "/", began);
         let asked = Asked::default();
         let track = Track::begin(
             id,

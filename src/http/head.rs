@@ -129,7 +129,7 @@ pub(super) fn is_host(value: &[u8]) -> bool {
 fn is_plain_host(value: &[u8]) -> bool {
     // No name of a host is longer (RFC 1035 section 2.3.4).
     const NAME_MAX: usize = 255;
-    let is_in_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._".contains(byte);
+    let is_in_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
     let end = value.iter().position(|byte| !is_in_name(byte));
     let (name, port) = value.split_at(end.unwrap_or(value.len()));
     let is_port = match port {

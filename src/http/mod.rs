@@ -40,6 +40,7 @@ pub mod websocket;
 pub mod wire;
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -238,7 +239,7 @@ impl<S: AppService> Pipeline<S> {
         let (client, id) = forwarding.take(request.headers_mut(), origin, id);
         let tracing = (self.settings.trace_context, self.settings.recorder.as_ref());
         let id = trace_context::begin(&mut request, id, tracing, origin.is_proxy);
-        let mut track = self.track(id, &request, origin, client);
+        let mut track = self.track(&id, &request, origin, client);
         let (mut head, body) = request.into_parts();
         let body_end = origin.activity.body_end(has_body);
         let is_optional = has_body
@@ -249,9 +250,9 @@ impl<S: AppService> Pipeline<S> {
         let pace = self.settings.body_pace;
         let body = RequestBody::new(body, body_end.clone(), is_optional, pace);
         let mut body = body.counted_by(&self.seat);
-        if let Some(answer) = self.answer_without_rule(&head, id) {
+        if let Some(answer) = self.answer_without_rule(&head, &id) {
             drop(body);
-            return Ok(self.answer(Err(answer), track, id, &body_end));
+            return Ok(self.answer(Err(answer), track, &id, &body_end));
         }
         // The service's own routes are judged by no rule; without a service this is one comparison.
         if let Some(tokens) = &self.tokens
@@ -265,12 +266,12 @@ impl<S: AppService> Pipeline<S> {
             };
             // Boxed: the memory of every connection would else have room for a login.
             let response = Box::pin(token_service::answer(tokens, asked, body)).await;
-            return Ok(self.answer(Err(response), track, id, &body_end));
+            return Ok(self.answer(Err(response), track, &id, &body_end));
         }
         let answer = match self.admit(&mut head, (origin, client), &mut track).await {
             Err(refusal) => {
                 drop(body);
-                Err(self.refuse(&refusal, head.method.as_str(), head.uri.path(), id))
+                Err(self.refuse(&refusal, head.method.as_str(), head.uri.path(), &id))
             }
             Ok(Passed {
                 claims,
@@ -282,11 +283,11 @@ impl<S: AppService> Pipeline<S> {
             }) => {
                 body.set_limit(max_body.unwrap_or(self.settings.max_body));
                 if let Some(refusal) = audited {
-                    self.note_audit(&refusal, &head, id);
+                    self.note_audit(&refusal, &head, &id);
                 }
-                let throttled = self.throttled(rule, claims.as_deref(), &head, client, id);
+                let throttled = self.throttled(rule, claims.as_deref(), &head, client, &id);
                 let blocked =
-                    throttled.or_else(|| self.blocked(&head, claims.as_deref(), &track, id));
+                    throttled.or_else(|| self.blocked(&head, claims.as_deref(), &track, &id));
                 if let Some(claims) = &claims {
                     track.asked.is_authenticated = true;
                     track.claims(claims);
@@ -297,11 +298,11 @@ impl<S: AppService> Pipeline<S> {
                 } else if body.is_too_large() {
                     drop(body);
                     let (method, path) = (head.method.as_str(), head.uri.path());
-                    Err(self.refuse_malformed(Malformed::BodyTooLarge, method, path, id))
+                    Err(self.refuse_malformed(Malformed::BodyTooLarge, method, path, &id))
                 } else {
-                    if let Some(file) = self.file(&head, request_timeout, id).await {
+                    if let Some(file) = self.file(&head, request_timeout, &id).await {
                         drop(body);
-                        return Ok(self.answer_with_file(file, track, id, &body_end));
+                        return Ok(self.answer_with_file(file, track, &id, &body_end));
                     }
                     self.told.begin(&mut head.extensions);
                     if let Some(claims) = claims {
@@ -318,24 +319,25 @@ impl<S: AppService> Pipeline<S> {
                     }
                     let request = Request::from_parts(head, body);
                     let called = Called {
-                        id,
+                        id: &id,
                         limit: request_timeout,
                         rule,
                         activity: &origin.activity,
                         body_end: &body_end,
                     };
-                    self.call(request, called, &mut track).await
+                    // Pinned where it is made: to be awaited it would be moved once more.
+                    pin!(self.call(request, called, &mut track)).await
                 }
             }
         };
-        Ok(self.answer(answer, track, id, &body_end))
+        Ok(self.answer(answer, track, &id, &body_end))
     }
 
     /// The answer to what is malformed, and to what neither a rule nor the application decides about.
     fn answer_without_rule(
         &self,
         head: &http::request::Parts,
-        id: RequestId,
+        id: &RequestId,
     ) -> Option<Response<Bytes>> {
         let (method, path) = (&head.method, head.uri.path());
         if let Err(malformed) = head::check(head, &self.settings.bounds) {
@@ -356,7 +358,7 @@ impl<S: AppService> Pipeline<S> {
         &self,
         answer: Result<Response<S::Body>, Response<Bytes>>,
         mut track: Track,
-        id: RequestId,
+        id: &RequestId,
         body_end: &BodyEnd,
     ) -> Response<ResponseBody<S::Body>> {
         let answer = self.answer_upgrade(answer, track.upgrade(), id);
@@ -371,6 +373,10 @@ impl<S: AppService> Pipeline<S> {
                 track.answered(&response);
                 let end = stream::is_event_stream(response.headers())
                     .then(|| StreamEnd::new(&self.draining, self.settings.stream_grace));
+                // It has begun when its head is out: it may last for ever, and costs the application next to nothing.
+                if end.is_some() || response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    track.leave_place();
+                }
                 response.map(|body| ResponseBody::of_app(body, end, track))
             }
             Err(response) => {
@@ -390,7 +396,7 @@ impl<S: AppService> Pipeline<S> {
 
     fn track(
         &self,
-        id: RequestId,
+        id: &RequestId,
         request: &Request<Incoming>,
         origin: &Origin,
         client: Client,
@@ -402,13 +408,13 @@ impl<S: AppService> Pipeline<S> {
         let asked = Asked::of(request, (origin, client), &self.settings.compression);
         let span = OpenSpan::begin(self.settings.recorder.as_ref(), request, client);
         let activity = Arc::clone(&origin.activity);
-        Track::begin(id, started, activity, in_flight, (access, span), asked)
+        Track::begin(*id, started, activity, in_flight, (access, span), asked)
     }
 
     fn finish(
         &self,
         response: Response<ResponseBody<S::Body>>,
-        id: RequestId,
+        id: &RequestId,
         closes: bool,
         asked: Asked,
     ) -> Response<ResponseBody<S::Body>> {

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::Response;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::access::Refused;
 use super::activity::Activity;
 use super::track::Track;
-use super::{Pipeline, reply, stream};
+use super::{Pipeline, reply};
 use crate::app::AppService;
 use crate::scoreboard::{RequestId, SeatWriter};
 use crate::sys::clock;
@@ -107,7 +107,7 @@ impl<S: AppService> Pipeline<S> {
     /// Waits until the application may work on a request; or what its client is told instead.
     pub(super) async fn enter(
         &self,
-        id: RequestId,
+        id: &RequestId,
         client: &Activity,
         track: &mut Track,
     ) -> Result<(), Response<Bytes>> {
@@ -130,19 +130,13 @@ impl<S: AppService> Pipeline<S> {
     }
 
     /// What a client is told for whom there is no place.
-    pub(super) fn overloaded(&self, reason: &'static str, id: RequestId) -> Response<Bytes> {
+    pub(super) fn overloaded(&self, reason: &'static str, id: &RequestId) -> Response<Bytes> {
         self.seat.overloaded();
         self.unserved.overloaded(reason, id);
         self.with_reason(reply::overloaded(), || {
             Refused::for_reason("overloaded", reason)
         })
     }
-}
-
-/// Whether the answer has begun when its head is out: it may last for ever, and costs the application next to nothing.
-pub(super) fn is_lasting<B>(response: &Response<B>) -> bool {
-    response.status() == StatusCode::SWITCHING_PROTOCOLS
-        || stream::is_event_stream(response.headers())
 }
 
 #[cfg(test)]

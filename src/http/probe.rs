@@ -10,9 +10,8 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body::Body;
 
-use super::Pipeline;
 use super::call::poll_app;
-use super::places::is_lasting;
+use super::{Pipeline, stream};
 use crate::app::{AppService, BoxError, Client, Overloaded, RequestBody};
 use crate::config;
 use crate::scoreboard::RequestId;
@@ -131,7 +130,10 @@ where
     let status = response.status();
     let may_be_told = is_plain(response.headers());
     let mut start = Vec::new();
-    if !is_lasting(&response) {
+    // Such an answer has begun when its head is out, and may last for ever.
+    let is_lasting =
+        status == StatusCode::SWITCHING_PROTOCOLS || stream::is_event_stream(response.headers());
+    if !is_lasting {
         let mut body = pin!(response.into_body());
         while start.len() < BODY_MAX
             && let Some(frame) = poll_fn(|context| body.as_mut().poll_frame(context)).await

@@ -32,7 +32,7 @@ impl<S: AppService> Pipeline<S> {
         refusal: &Refusal,
         method: &str,
         path: &str,
-        id: RequestId,
+        id: &RequestId,
     ) -> Response<Bytes> {
         self.refuse_with(reply::refusal(refusal), refusal, (method, path), id)
     }
@@ -43,7 +43,7 @@ impl<S: AppService> Pipeline<S> {
         answer: Response<Bytes>,
         refusal: &Refusal,
         (method, path): (&str, &str),
-        id: RequestId,
+        id: &RequestId,
     ) -> Response<Bytes> {
         self.seat.refused(refusal.class);
         self.unserved.refused(refusal, (method, path), id);
@@ -68,7 +68,7 @@ impl<S: AppService> Pipeline<S> {
         malformed: Malformed,
         method: &str,
         path: &str,
-        id: RequestId,
+        id: &RequestId,
     ) -> Response<Bytes> {
         reply::closing(self.refuse(&malformed.into(), method, path, id))
     }
@@ -78,7 +78,7 @@ impl<S: AppService> Pipeline<S> {
     pub fn refuse_unread(&self, malformed: Malformed, head: &[u8], origin: &Origin) -> Vec<u8> {
         let (id, started) = (self.next_id(), clock::monotonic());
         let (method, path) = &named(head);
-        let answer = self.refuse_malformed(malformed, method, path, id);
+        let answer = self.refuse_malformed(malformed, method, path, &id);
         self.seat.answered(answer.status().as_u16());
         if let Some(log) = &self.settings.access_log {
             Unread {
@@ -95,7 +95,7 @@ impl<S: AppService> Pipeline<S> {
     }
 
     /// What a rule would have refused, were it not an audit.
-    pub(super) fn note_audit(&self, refusal: &Refusal, head: &Parts, id: RequestId) {
+    pub(super) fn note_audit(&self, refusal: &Refusal, head: &Parts, id: &RequestId) {
         self.seat.audited();
         self.unserved.audited(refusal, head, id);
     }
@@ -106,7 +106,7 @@ impl<S: AppService> Pipeline<S> {
         head: &Parts,
         claims: Option<&Claims>,
         track: &Track,
-        id: RequestId,
+        id: &RequestId,
     ) -> Option<Response<Bytes>> {
         if !self.settings.poison_guard {
             return None;

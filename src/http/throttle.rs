@@ -20,7 +20,7 @@ impl<S: AppService> Pipeline<S> {
         claims: Option<&Claims>,
         head: &Parts,
         client: Client,
-        id: RequestId,
+        id: &RequestId,
     ) -> Option<Response<Bytes>> {
         let (rates, rule) = (self.rates.as_ref()?, rule?);
         let subject = claims.and_then(|claims| Some((claims.issuer(), claims.subject()?)));

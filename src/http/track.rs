@@ -128,10 +128,17 @@ impl Track {
         }
     }
 
-    /// The application was called at `began`, monotonic, and has begun its answer now, or has not in time.
-    pub(super) fn app_took_since(&mut self, began: Duration) {
+    /// The application is called.
+    pub(super) fn app_begins(&mut self) {
         if let Some(access) = &mut self.access {
-            access.app_took(clock::monotonic().saturating_sub(began));
+            access.app_begins();
+        }
+    }
+
+    /// It has begun its answer, or has not in time.
+    pub(super) fn app_ends(&mut self) {
+        if let Some(access) = &mut self.access {
+            access.app_ends();
         }
     }
 

@@ -20,7 +20,7 @@ impl Unserved {
     }
 
     /// The request was refused; of one that is malformed, method and path are what could be told of them.
-    pub(super) fn refused(&self, refusal: &Refusal, (method, path): (&str, &str), id: RequestId) {
+    pub(super) fn refused(&self, refusal: &Refusal, (method, path): (&str, &str), id: &RequestId) {
         if self.0.admits(("refused", refusal.code), &refusal.reason) {
             tracing::info!(
                 request = %id,
@@ -47,7 +47,7 @@ impl Unserved {
     }
 
     /// The request passed, but would have been refused, were the rule no audit.
-    pub(super) fn audited(&self, refusal: &Refusal, head: &Parts, id: RequestId) {
+    pub(super) fn audited(&self, refusal: &Refusal, head: &Parts, id: &RequestId) {
         if self.0.admits(("audit", refusal.code), &refusal.reason) {
             tracing::info!(
                 request = %id,
@@ -62,7 +62,7 @@ impl Unserved {
     }
 
     /// A file is there, but cannot be read.
-    pub(super) fn unreadable(&self, path: &str, error: &std::io::Error, id: RequestId) {
+    pub(super) fn unreadable(&self, path: &str, error: &std::io::Error, id: &RequestId) {
         if self.0.admits(("unreadable", "file"), error.raw_os_error()) {
             let trace_id = id.trace_id();
             tracing::warn!(request = %id, trace_id, path = cut(path), %error, "a file cannot be read");
@@ -70,7 +70,7 @@ impl Unserved {
     }
 
     /// The application had no time for the request, and whoever waited has waited long enough.
-    pub(super) fn overloaded(&self, reason: &'static str, id: RequestId) {
+    pub(super) fn overloaded(&self, reason: &'static str, id: &RequestId) {
         if self.0.admits(("overloaded", ""), reason) {
             tracing::warn!(
                 request = %id,
@@ -83,7 +83,7 @@ impl Unserved {
     }
 
     /// Workers died of the request, so that it is not tried.
-    pub(super) fn blocked(&self, fingerprint: u64, head: &Parts, id: RequestId) {
+    pub(super) fn blocked(&self, fingerprint: u64, head: &Parts, id: &RequestId) {
         if self.0.admits(("blocked", "poison_guard"), fingerprint) {
             tracing::info!(
                 request = %id,

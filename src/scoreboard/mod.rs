@@ -189,7 +189,7 @@ mod tests {
         let scoreboard = Scoreboard::new().expect("memory");
         scoreboard.open_seat(3, 42, 1, 5);
         let writer = scoreboard.writer(3);
-        let request = writer.begin(ID, "DELETE", "/users/1", Duration::from_secs(2));
+        let request = writer.begin(&ID, "DELETE", "/users/1", Duration::from_secs(2));
         let seat = scoreboard.view(3);
         assert_eq!(
             (seat.pid, seat.slot, seat.generation, seat.in_flight),
@@ -240,7 +240,12 @@ mod tests {
     fn a_long_path_is_cut_and_a_long_method_too() {
         let scoreboard = Scoreboard::new().expect("memory");
         let writer = scoreboard.writer(0);
-        let _request = writer.begin(ID, "PROPPATCHES", &"/é".repeat(200), Duration::from_secs(1));
+        let _request = writer.begin(
+            &ID,
+            "PROPPATCHES",
+            &"/é".repeat(200),
+            Duration::from_secs(1),
+        );
         let seat = scoreboard.view(0);
         assert_eq!(seat.requests[0].method, "PROPPATC");
         assert_eq!(seat.requests[0].path, "/é".repeat(PATH_MAX / 3));
@@ -250,7 +255,7 @@ mod tests {
     fn more_requests_than_can_be_named_are_still_counted() {
         let scoreboard = Scoreboard::new().expect("memory");
         let writer = scoreboard.writer(0);
-        let begin = || writer.begin(ID, "GET", "/", Duration::from_secs(1));
+        let begin = || writer.begin(&ID, "GET", "/", Duration::from_secs(1));
         let mut requests: Vec<_> = (0..REQUESTS_NAMED + 5).map(|_| begin()).collect();
         let seat = scoreboard.view(0);
         assert_eq!(
@@ -276,7 +281,7 @@ mod tests {
         };
         assert_eq!(scoreboard.view(0).cause, None, "it has not died");
         assert_eq!(died(), Some(Cause::NoRequest));
-        let begin = |path| writer.begin(ID, "GET", path, Duration::from_secs(1));
+        let begin = |path| writer.begin(&ID, "GET", path, Duration::from_secs(1));
         let (first, second) = (begin("/a"), begin("/b"));
         second.set_fingerprint(77);
         let path = |cause| match cause {
@@ -315,7 +320,7 @@ mod tests {
     fn an_entry_that_is_taken_again_has_no_fingerprint_of_the_request_before() {
         let scoreboard = Scoreboard::new().expect("memory");
         let writer = scoreboard.writer(0);
-        let begin = || writer.begin(ID, "GET", "/", Duration::from_secs(1));
+        let begin = || writer.begin(&ID, "GET", "/", Duration::from_secs(1));
         begin().set_fingerprint(77);
         let _request = begin();
         assert_eq!(scoreboard.view(0).requests[0].fingerprint, None);
@@ -450,7 +455,7 @@ mod tests {
         for seat in [1, 4] {
             scoreboard.open_seat(seat, 42, 0, 1);
             let writer = scoreboard.writer(seat);
-            let request = writer.begin(ID, "GET", "/", Duration::from_secs(1));
+            let request = writer.begin(&ID, "GET", "/", Duration::from_secs(1));
             request.answered_within(Duration::from_micros(100), 7);
             writer.answered(200);
             writer.refused(RefusalClass::Expired);

@@ -86,7 +86,7 @@ impl SeatWriter {
     }
 
     /// A request has begun: `path` without its query, which may hold secrets; `now` is monotonic.
-    pub fn begin(&self, id: RequestId, method: &str, path: &str, now: Duration) -> InFlight {
+    pub fn begin(&self, id: &RequestId, method: &str, path: &str, now: Duration) -> InFlight {
         self.add(Figure::InFlight);
         let entry = self.take_entry();
         if let Some(entry) = entry {
@@ -294,7 +294,7 @@ impl SeatWriter {
         })
     }
 
-    fn name(&self, entry: usize, id: RequestId, method: &str, path: &str, now: Duration) {
+    fn name(&self, entry: usize, id: &RequestId, method: &str, path: &str, now: Duration) {
         let start = layout::named(self.seat, entry);
         let words = self.scoreboard.words(start, layout::NAMED);
         let set = |index: usize, value: u64| {

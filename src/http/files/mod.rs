@@ -197,7 +197,7 @@ impl<S: AppService> Pipeline<S> {
         &self,
         head: &Parts,
         limit: Option<Duration>,
-        id: RequestId,
+        id: &RequestId,
     ) -> Option<Response<Given>> {
         let folder = self.settings.folders.find(&head.method, head.uri.path())?;
         let mut response = if is_read(&head.method) {
@@ -218,7 +218,7 @@ impl<S: AppService> Pipeline<S> {
         folder: &Folder,
         head: &Parts,
         limit: Option<Duration>,
-        id: RequestId,
+        id: &RequestId,
     ) -> Option<Response<Given>> {
         // Boxed: the memory of every connection would else have room for it.
         let looking = Box::pin(folder.look(head));
@@ -249,7 +249,7 @@ impl<S: AppService> Pipeline<S> {
         &self,
         response: Response<Given>,
         mut track: Track,
-        id: RequestId,
+        id: &RequestId,
         body_end: &BodyEnd,
     ) -> Response<ResponseBody<S::Body>> {
         let (closes, asked) = (self.closes(&track, body_end), track.asked);

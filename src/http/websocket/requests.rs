@@ -32,7 +32,7 @@ impl<S: AppService> Pipeline<S> {
         &self,
         answer: Result<Response<S::Body>, Response<Bytes>>,
         upgrade: &Upgrade,
-        id: RequestId,
+        id: &RequestId,
     ) -> Result<Response<S::Body>, Response<Bytes>> {
         let asked = upgrade.take_asked();
         let response = answer?;
@@ -46,7 +46,7 @@ impl<S: AppService> Pipeline<S> {
             Ok(may_compress) => {
                 let in_hand = response.extensions().get::<InHand>().cloned();
                 upgrade.accept(Terms {
-                    id,
+                    id: *id,
                     max_message: self.settings.max_message,
                     may_compress,
                     draining: self.draining.clone(),

@@ -117,12 +117,13 @@ fn empty_line(bytes: &[u8]) -> Result<usize, Malformed> {
 
 /// Every line ends with CR LF: a recipient may take LF alone for it (RFC 9112 section 2.2), so others may not.
 fn lines(section: &[u8]) -> Result<(), Malformed> {
-    let mut ends = memchr::memchr_iter(b'\n', section);
-    let has_return = |end: usize| end.checked_sub(1).and_then(|at| section.get(at)) == Some(&b'\r');
-    if ends.all(has_return) {
-        Ok(())
-    } else {
+    // Looked through to its end, which the compiler does for many bytes at once: lines are short, and one without CR is rare.
+    let rest = section.get(1..).unwrap_or_default();
+    let is_bare = |found, (before, byte): (&u8, &u8)| found | (*byte == b'\n' && *before != b'\r');
+    if section.first() == Some(&b'\n') || section.iter().zip(rest).fold(false, is_bare) {
         Err(Malformed::LineEnd)
+    } else {
+        Ok(())
     }
 }
 
