@@ -11,7 +11,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, Sleep};
+use tokio::task::yield_now;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::addresses::{Addresses, Counted};
 use super::drain::Open;
@@ -446,27 +447,32 @@ fn malformed_in_turn(activity: &Activity) -> impl Future<Output = Malformed> {
 }
 
 /// One timer a connection. It is moved when it fires, and before that only to an earlier time, so that a busy connection
-/// pays for it once in a time-out.
+/// pays for it once in a time-out; and one that is over as soon as it has begun not at all.
 pub(super) struct Timer {
     at: Duration,
-    sleep: Pin<Box<Sleep>>,
+    /// There since it was needed.
+    sleep: Option<Pin<Box<Sleep>>>,
     /// It wakes the task when its time has come, and need not be asked before.
     is_armed: bool,
+    /// Nobody has asked yet.
+    is_new: bool,
 }
 
 impl Timer {
     pub(super) fn new(at: Duration) -> Self {
-        let sleep = Box::pin(tokio::time::sleep_until(instant(at)));
         Self {
             at,
-            sleep,
+            sleep: None,
             is_armed: false,
+            is_new: true,
         }
     }
 
     pub(super) fn look_again_at(&mut self, at: Duration) {
         self.at = at;
-        self.sleep.as_mut().reset(instant(at));
+        if let Some(sleep) = &mut self.sleep {
+            sleep.as_mut().reset(instant(at));
+        }
         self.is_armed = false;
     }
 
@@ -478,15 +484,23 @@ impl Timer {
         linger_until: Option<Duration>,
     ) -> impl Future<Output = ()> {
         poll_fn(move |context| {
+            if std::mem::take(&mut self.is_new) {
+                // Asked again when the system was asked for news: nearly always the first request has come by then, and often it
+                // is the last. A timer that is to fire before all others costs a system call.
+                return pin!(yield_now()).poll(context);
+            }
             if let Some(due) = activity.due(limits, linger_until)
                 && due < self.at
             {
                 self.look_again_at(due);
             }
-            if std::mem::replace(&mut self.is_armed, true) && !self.sleep.is_elapsed() {
+            let sleep = self
+                .sleep
+                .get_or_insert_with(|| Box::pin(sleep_until(instant(self.at))));
+            if std::mem::replace(&mut self.is_armed, true) && !sleep.is_elapsed() {
                 return Poll::Pending;
             }
-            self.sleep.as_mut().poll(context)
+            sleep.as_mut().poll(context)
         })
     }
 }
