@@ -63,10 +63,11 @@ fn recover(
     let errors = match (&values, errors.as_slice()) {
         (Ok(_), []) => Vec::new(),
         // A number is the only thing that TOML's grammar allows and its values have no room for.
-        (Err(error), []) => vec![(
-            error.span().unwrap_or_default(),
-            "number out of range".to_owned(),
-        )],
+        (Err(error), []) => {
+            let span = error.span().unwrap_or_default();
+            let message = out_of_range(&lines.origin(&span), &places);
+            vec![(span, message)]
+        }
         (_, errors) => errors
             .iter()
             .map(|error| lines.syntax_error(error))
@@ -81,6 +82,18 @@ fn recover(
         overridden: BTreeMap::new(),
     };
     (document, errors)
+}
+
+/// The number at `origin` is one for which TOML's values have no room.
+fn out_of_range(origin: &Origin, places: &BTreeMap<KeyPath, Place>) -> String {
+    let mut at = places.iter().filter(|(_, place)| place.value == *origin);
+    let key = at.next_back().map(|(path, _)| format!("`{path}` has a "));
+    let key = key.unwrap_or_default();
+    format!(
+        "{key}number out of range, which is {} to {}",
+        i64::MIN,
+        i64::MAX
+    )
 }
 
 impl Document {

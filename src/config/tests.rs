@@ -13,6 +13,7 @@ mod app;
 mod auth;
 mod database;
 mod differences;
+mod every_key;
 mod fetched_keys;
 mod identity_fields;
 mod laws;
@@ -199,7 +200,7 @@ fn syntax_errors_have_a_place() {
     config: /srv/app.toml:2:9: a string must stand in quotes
     config: /srv/app.toml:3:10: invalid basic string, expected `"`
     "#);
-    assert_snapshot!(refused("[server]\nbacklog = 99999999999999999999"), @r#"config: /srv/app.toml:2:11: number out of range"#);
+    assert_snapshot!(refused("[server]\nbacklog = 99999999999999999999"), @r#"config: /srv/app.toml:2:11: `server.backlog` has a number out of range, which is -9223372036854775808 to 9223372036854775807"#);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Version};
 
+use super::http2;
 use super::websocket::handshake;
 use super::wire::{Bounds, METHOD_MAX, Malformed};
 use crate::auth;
@@ -26,6 +27,9 @@ pub(super) fn check(head: &Parts, bounds: &Bounds) -> Result<(), Malformed> {
     }
     if head.headers.len() > bounds.headers {
         return Err(Malformed::TooManyFields);
+    }
+    if head.version == Version::HTTP_2 && http2::head_size(head) > bounds.head {
+        return Err(Malformed::HeadTooLarge);
     }
     if head.method == Method::CONNECT {
         return Err(Malformed::Connect);

@@ -13,6 +13,9 @@ use crate::tls::{CLIENT_LIST, Clients, Identity, OCSP_RESPONSE, TicketSecret, Tl
 /// The largest file with revocation lists that is read, in bytes: each worker holds them.
 const LISTS_MAX: u64 = 8 * 1024 * 1024;
 
+const MAKE_PAIR: &str =
+    "for development, `destrier tls self-signed` makes a certificate and its key";
+
 /// What `[tls]` has come to.
 #[derive(Debug)]
 pub(crate) struct LoadedTls {
@@ -96,8 +99,8 @@ pub(super) fn read_certificate(
     disk: &Files,
     files: &TlsCertificate,
 ) -> Result<(FeedContent, Identity), String> {
-    let certificate = public(disk, &files.certificate_file, None)?;
-    let key = existing(disk, &files.key_file, None)?;
+    let certificate = public(disk, &files.certificate_file, None, MAKE_PAIR)?;
+    let key = existing(disk, &files.key_file, None, MAKE_PAIR)?;
     // That anybody can read it is not what is wrong with a file without a key, so what it holds is judged first.
     let mut blocks = blocks(&files.certificate_file, &certificate, |tag| {
         tag == "CERTIFICATE"
@@ -106,7 +109,7 @@ pub(super) fn read_certificate(
         tag.ends_with("PRIVATE KEY")
     })?);
     if let Some(file) = &files.ocsp_file {
-        let response = public(disk, file, None)?;
+        let response = public(disk, file, None, "correct `ocsp_file`, or leave it out")?;
         blocks.push(Pem::new(OCSP_RESPONSE, response.bytes()));
     }
     let text = bundle(&blocks);
@@ -133,10 +136,15 @@ pub(super) fn read_clients(
     disk: &Files,
     clients: &ClientAuth,
 ) -> Result<(FeedContent, Clients), String> {
-    let authorities = public(disk, &clients.ca_file, None)?;
+    let authorities = public(disk, &clients.ca_file, None, "correct `tls.client_ca_file`")?;
     let mut blocks = blocks(&clients.ca_file, &authorities, |tag| tag == "CERTIFICATE")?;
     if let Some(file) = &clients.crl_file {
-        let lists = public(disk, file, Some(LISTS_MAX))?;
+        let lists = public(
+            disk,
+            file,
+            Some(LISTS_MAX),
+            "correct `tls.client_crl_file`, or leave it out",
+        )?;
         let found = self::blocks(file, &lists, |tag| tag == CLIENT_LIST)?;
         if found.is_empty() {
             return Err(format!(
@@ -165,19 +173,27 @@ fn content(bytes: Vec<u8>, warning: Option<String>) -> FeedContent {
     }
 }
 
-fn public<'a>(disk: &Files, file: &'a Path, most: Option<u64>) -> Result<KeyFile<'a>, String> {
-    let read = existing(disk, file, most)?;
+fn public<'a>(
+    disk: &Files,
+    file: &'a Path,
+    most: Option<u64>,
+    fix: &str,
+) -> Result<KeyFile<'a>, String> {
+    let read = existing(disk, file, most, fix)?;
     read.judge(Secrecy::Public)
         .map_err(|error| format!("tls: {error}"))?;
     Ok(read)
 }
 
-fn existing<'a>(disk: &Files, file: &'a Path, most: Option<u64>) -> Result<KeyFile<'a>, String> {
+/// `fix` is what can be done where there is none.
+fn existing<'a>(
+    disk: &Files,
+    file: &'a Path,
+    most: Option<u64>,
+    fix: &str,
+) -> Result<KeyFile<'a>, String> {
     if disk.is_missing(file) {
-        let shown = file.display();
-        return Err(format!(
-            "tls: `{shown}` does not exist; for development, `destrier tls self-signed` makes a certificate and its key"
-        ));
+        return Err(format!("tls: `{}` does not exist; {fix}", file.display()));
     }
     let read = match most {
         Some(most) => disk.read_up_to(most, file),

@@ -309,7 +309,10 @@ async fn serve<S: AppService>(
                     Turn::Ended(Ok(())) => true,
                 };
                 if let Some(rest) = activity.upgrade.open() {
-                    return rest.0.await;
+                    if rest.0.await {
+                        serving.limited.count(ConnectionLimit::WriteTimeout);
+                    }
+                    return;
                 }
                 let Some(mut stream) = served.take_back() else {
                     return;

@@ -35,6 +35,10 @@ const LINGER_MAX: usize = 1 << 20;
 /// So much of all bodies of a connection.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
+/// The codec takes in heads of so many times `http.max_head`: what it refuses itself is neither logged nor counted, and most heads that
+/// are too large are so by little.
+const CODEC_HEADS: usize = 2;
+
 /// How HTTP/2 is spoken.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Settings {
@@ -53,8 +57,8 @@ pub(super) async fn serve<S: AppService>(
     let Some(settings) = serving.http2 else {
         return;
     };
-    // In bytes as RFC 9113 section 6.5.2 counts them.
-    let head_max = u32::try_from(serving.bounds.head).unwrap_or(u32::MAX);
+    let head_max = serving.bounds.head.saturating_mul(CODEC_HEADS);
+    let head_max = u32::try_from(head_max).unwrap_or(u32::MAX);
     let stream = Framed::new(stream);
     let activity = Arc::clone(&stream.watched.activity);
     let origin = client.origin(&activity, &serving.proxies);

@@ -26,7 +26,7 @@ impl Limited {
 
     /// A connection that came from `listener`, and is that of `client`, is ended by `limit`. In a flood such lines are summed up.
     pub(super) fn ended(&self, limit: ConnectionLimit, listener: &str, client: Option<SocketAddr>) {
-        self.seat.limited(limit);
+        self.count(limit);
         let reason = match limit {
             ConnectionLimit::ConnectionsPerAddress => {
                 "its address has `http.max_connections_per_address`"
@@ -44,6 +44,11 @@ impl Limited {
             let client = client.map(tracing::field::display);
             tracing::info!(listener, client, reason, "a connection was closed");
         }
+    }
+
+    /// A connection is ended by `limit`, and the log was told by whoever knows more of it.
+    pub(super) fn count(&self, limit: ConnectionLimit) {
+        self.seat.limited(limit);
     }
 }
 

@@ -109,6 +109,19 @@ fn check_finds_what_is_wrong_with_certificates_and_keys() {
 }
 
 #[test]
+fn check_says_which_key_names_a_stapled_response_that_is_not_there() {
+    let place = place();
+    let pair = Authority::new().certify(&["a.example"]);
+    put(&place, &pair.certificate_pem(), &pair.key_pem());
+    place.write("app.toml", format!("{TLS}ocsp_file = \"ocsp.der\"\n{RULE}"));
+    assert_snapshot!(place.run("check -c app.toml"), @r#"
+    exit 2
+    --- stderr
+    config: tls: `/srv/ocsp.der` does not exist; correct `ocsp_file`, or leave it out
+    "#);
+}
+
+#[test]
 fn check_finds_what_is_wrong_with_authorities_and_lists() {
     let place = place();
     let authority = Authority::new();
@@ -117,7 +130,17 @@ fn check_finds_what_is_wrong_with_authorities_and_lists() {
     let clients =
         "client_auth = \"require\"\nclient_ca_file = \"ca.pem\"\nclient_crl_file = \"crl.pem\"\n";
     place.write("app.toml", format!("{TLS}{clients}{RULE}"));
+    assert_snapshot!(place.run("check -c app.toml"), @r#"
+    exit 2
+    --- stderr
+    config: tls: `/srv/ca.pem` does not exist; correct `tls.client_ca_file`
+    "#);
     place.write("ca.pem", "nothing\n");
+    assert_snapshot!(place.run("check -c app.toml"), @r#"
+    exit 2
+    --- stderr
+    config: tls: `/srv/crl.pem` does not exist; correct `tls.client_crl_file`, or leave it out
+    "#);
     place.write("crl.pem", authority.pem());
     assert_snapshot!(place.run("check -c app.toml"), @r#"
     exit 2

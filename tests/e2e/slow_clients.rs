@@ -48,7 +48,7 @@ fn rest(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn descriptors(pid: u32) -> usize {
+pub(crate) fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
 }
 
@@ -218,6 +218,28 @@ fn a_client_that_takes_nothing_is_told_of_and_counted() {
         let name = "destrier_connections_limited_total{limit=\"http.write_timeout\"}";
         assert_eq!(scrape(&server)[name], 1);
     }
+}
+
+#[test]
+fn a_websocket_whose_client_takes_nothing_is_counted() {
+    let server = Setup::new()
+        .set("workers.count", 1)
+        .set("admin.bind", "127.0.0.1:0")
+        .set("http.write_timeout", "200ms")
+        .start();
+    let mark = server.log.mark();
+    let name = "destrier_connections_limited_total{limit=\"http.write_timeout\"}";
+    let _deaf = crate::websocket::wire::Wire::open(&server, "/ws/big?n=60000000");
+    server.wait_for_log(mark, "a WebSocket is ended");
+    eventually("it is cut", || (server.connections() == 0).then_some(()));
+    assert_eq!(scrape(&server)[name], 1);
+    // One that ends as it should is not.
+    let mut polite =
+        crate::websocket::wire::Wire::open(&server, "/ws/close?code=4001&reason=enough");
+    polite.until_close();
+    drop(polite);
+    eventually("it is gone", || (server.connections() == 0).then_some(()));
+    assert_eq!(scrape(&server)[name], 1);
 }
 
 fn rest_of_one(stream: &mut TcpStream) -> String {

@@ -71,6 +71,23 @@ pub(super) fn take(head: &mut Parts) -> Result<(), Malformed> {
     Ok(())
 }
 
+/// The size of a head that was [taken](take), as RFC 9113 section 6.5.2 counts it.
+pub(in crate::http) fn size(head: &Parts) -> usize {
+    const OVERHEAD: usize = 32;
+    let target = head.uri.path_and_query().map_or(0, |it| it.as_str().len());
+    let scheme = head.uri.scheme_str().map_or(0, str::len);
+    let pseudo = [
+        (":method", head.method.as_str().len()),
+        (":scheme", scheme),
+        (":path", target),
+    ];
+    let pseudo = pseudo.map(|(name, value)| name.len() + value + OVERHEAD);
+    // The authority is the Host field by now.
+    let fields = head.headers.iter();
+    let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + OVERHEAD);
+    pseudo.into_iter().chain(fields).sum()
+}
+
 fn take_host(head: &mut Parts) -> Result<(), Malformed> {
     let Some(authority) = head.uri.authority() else {
         let host = head.headers.get(HOST).ok_or(Malformed::NoHost)?;

@@ -9,4 +9,5 @@ mod requests;
 
 pub use flow::{Flow, Paced, Stalling};
 pub use frames::{Frames, Offence, POISON};
+pub(super) use head::size as head_size;
 pub use preface::{Opening, PREFACE};

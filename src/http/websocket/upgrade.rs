@@ -49,8 +49,9 @@ pub struct Terms {
     pub in_hand: InHand,
 }
 
-/// What is left to be done on a connection that became a WebSocket.
-pub struct Rest(pub Pin<Box<dyn Future<Output = ()> + Send>>);
+/// What is left to be done on a connection that became a WebSocket. In the end it is known whether its client was cut off, for it took
+/// nothing within `http.write_timeout`.
+pub struct Rest(pub Pin<Box<dyn Future<Output = bool> + Send>>);
 
 impl fmt::Debug for Rest {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -124,8 +124,8 @@ impl<T: ClientStream> WebSocket<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until it is to end, and ends it. Returns when the connection is closed.
-    pub(super) async fn serve(self: Arc<Self>, terms: Box<Terms>, write_timeout: Duration) {
+    /// Waits until it is to end, and ends it. Returns when the connection is closed: whether that is for its client took nothing.
+    pub(super) async fn serve(self: Arc<Self>, terms: Box<Terms>, write_timeout: Duration) -> bool {
         let end = self.end(&terms, write_timeout).await;
         let (id, trace_id) = (terms.id, terms.id.trace_id());
         if end == End::Stalled {
@@ -144,6 +144,7 @@ impl<T: ClientStream> WebSocket<T> {
             let _gone = timeout(LAST_WORDS, ending.say_farewell(code, is_offender)).await;
         }
         self.lock().end();
+        end == End::Stalled
     }
 
     async fn end(&self, terms: &Terms, write_timeout: Duration) -> End {

@@ -18,10 +18,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
 use wire::{
-    END_HEADERS, END_STREAM, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS, WINDOW_UPDATE, Wire,
-    block, frame,
+    END_HEADERS, END_STREAM, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS, Seen, WINDOW_UPDATE,
+    Wire, block, field, frame,
 };
 
+use crate::admin::scrape;
 use crate::support::kit::Kit;
 use crate::support::server::{Server, Setup};
 use crate::support::timed;
@@ -133,6 +134,45 @@ fn rules_judge_the_authority_as_the_host() {
     let host = |host| [&["--header", host], &code[..]].concat();
     assert_eq!(curl(&server, "/hello", &host("host: a.example")), "200");
     assert_eq!(curl(&server, "/hello", &host("host: b.example")), "403");
+}
+
+/// As RFC 9113 section 6.5.2 counts it; it is refused as one of HTTP/1.1 is, so the log says why.
+#[test]
+fn a_head_that_is_too_large_is_refused_logged_and_counted() {
+    const MAX: u32 = 8192;
+    let server = Setup::new()
+        .set("workers.count", 1)
+        .set("admin.bind", "127.0.0.1:0")
+        .set("http.max_head", MAX)
+        .start();
+    let with = |stream, value: &str| {
+        let fields = [
+            (":method", "GET"),
+            (":scheme", "http"),
+            (":path", "/hello"),
+            (":authority", "a.example"),
+            ("x", value),
+        ];
+        frame(HEADERS, END_HEADERS | END_STREAM, stream, &block(&fields))
+    };
+    // The rest of it: the authority counts as the Host field that it is for the application.
+    let others = ":methodGET:schemehttp:path/hellohosta.examplex".len() + 5 * 32;
+    let mark = server.log.mark();
+    let mut wire = Wire::open(&server);
+    let room = usize::try_from(MAX).unwrap() - others;
+    wire.send(&with(1, &"y".repeat(room)));
+    wire.send(&with(3, &"y".repeat(room + 1)));
+    let seen = wire.until(|seen| seen.answers.len() == 2);
+    assert!(seen.says(1, &field(b":status", b"200")) || seen.says(1, &[0x88]));
+    let refused = server.wait_for_log(mark, "refused");
+    let reason = refused["reason"].as_str().unwrap();
+    assert!(reason.contains("`http.max_head`"), "{refused}");
+    assert_eq!(server.count_log(mark, "refused"), 1);
+    let name = "destrier_requests_refused_total{reason=\"request\"}";
+    let figures = scrape(&server);
+    assert_eq!(figures.get(name), Some(&1), "{figures:?}");
+    wire.mark();
+    assert!(wire.until(Seen::is_alive).is_alive(), "the others go on");
 }
 
 #[test]
@@ -249,7 +289,7 @@ fn a_drain_says_goaway_twice_and_answers_what_was_asked() {
         let mut wire = Wire::open(&server);
         wire.send(&get(1, "/slow?ms=1500"));
         wire.mark();
-        wire.until(wire::Seen::is_alive);
+        wire.until(Seen::is_alive);
         let mut rude = Wire::open(&server);
         rude.answers_pings = false;
         rude.send(&get(1, "/hello"));
