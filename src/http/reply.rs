@@ -145,10 +145,11 @@ pub(super) fn not_found() -> Response<Bytes> {
     unreadable(StatusCode::NOT_FOUND)
 }
 
-/// The answer where a file cannot be read: 404 or 500.
+/// The answer where a file cannot be read: 404, 500, or 503 where that will pass.
 pub(super) fn unreadable(status: StatusCode) -> Response<Bytes> {
     match status {
         StatusCode::NOT_FOUND => json(status, "Not found.", "not_found"),
+        StatusCode::SERVICE_UNAVAILABLE => overloaded(),
         _ => json(status, "The file could not be read.", "error"),
     }
 }

@@ -299,6 +299,45 @@ fn without_descriptors_connections_wait_and_nothing_spins() {
 }
 
 #[test]
+fn without_descriptors_who_is_there_is_served_and_tls_waits_too() {
+    let authority = Authority::new();
+    let server = setup_of(Kit::Demo, &authority)
+        .set("server.bind", "127.0.0.2:0")
+        .set("workers.count", 1)
+        .under(&["prlimit", "--nofile=60"])
+        .start();
+    let addresses = server.addresses();
+    let [Address::Tcp(plain), Address::Tcp(secure)] = addresses.as_slice() else {
+        panic!("{addresses:?}");
+    };
+    let mark = server.log.mark();
+    let connect = |address| {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    };
+    let mut kept = connect(plain);
+    kept.write_all(GET).unwrap();
+    answer(&mut kept);
+    let mut encrypted = authority.client().connect(*secure).unwrap();
+    let ask = "GET /hello HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    encrypted.send(ask).unwrap();
+    encrypted.until("{\"message\":\"hello\"}").unwrap();
+    let waiting: Vec<_> = (0..80).map(|_| connect(secure)).collect();
+    let line = server.wait_for_log(mark, "new connections wait");
+    assert_eq!(line["listener"], "127.0.0.1:0", "{line}");
+    kept.write_all(GET).unwrap();
+    answer(&mut kept);
+    encrypted.send(ask).unwrap();
+    encrypted.until("{\"message\":\"hello\"}").unwrap();
+    drop(waiting);
+    server.wait_for_log(mark, "new connections are taken again");
+    authority.client().get(*secure, "/hello").unwrap();
+    kept.write_all(GET).unwrap();
+    answer(&mut kept);
+}
+
+#[test]
 fn heads_that_do_not_end_disturb_nobody_and_are_cut() {
     let watched = Watched::start(Setup::new().set("http.header_timeout", "2s"));
     // Each speaks at once: one that had said nothing in time would get no answer.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
@@ -440,4 +441,41 @@ fn a_long_download_outlives_the_request_timeout_and_a_stalled_one_is_cut() {
     let mut rest = Vec::new();
     let _reset = stalled.read_to_end(&mut rest);
     assert!(rest.len() < size, "{}", rest.len());
+}
+
+/// As it is with the application: whoever asks again in a moment may have more luck.
+#[test]
+fn a_file_for_which_no_descriptor_is_left_is_a_503() {
+    let server = serving(vec![folder("/assets/", "site", "")])
+        .set("workers.count", 1)
+        .under(&["prlimit", "--nofile=60"])
+        .start();
+    let mark = server.log.mark();
+    let mut streams: Vec<_> = (0..80).map(|_| server.connect()).collect();
+    server.wait_for_log(mark, "new connections wait");
+    let ask = |stream: &mut TcpStream| {
+        stream
+            .write_all(b"GET /assets/a.txt HTTP/1.1\r\nhost: test\r\n\r\n")
+            .unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"}") && !answer.ends_with(b"0123456789") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            answer.push(byte[0]);
+        }
+        String::from_utf8(answer).unwrap()
+    };
+    let mut first = streams.remove(0);
+    let answer = ask(&mut first);
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(answer.contains("\r\nretry-after: 1\r\n"), "{answer}");
+    let line = server.wait_for_log(mark, "a file cannot be read");
+    assert!(
+        line["error"].as_str().unwrap().contains("Too many open"),
+        "{line}"
+    );
+    drop(streams);
+    eventually("it is read", || {
+        ask(&mut first).starts_with("HTTP/1.1 200 ").then_some(())
+    });
 }

@@ -25,6 +25,7 @@ use crate::app::{AppService, BodyEnd};
 use crate::auth;
 use crate::config::{CompressionAlgorithm, StaticFolder};
 use crate::scoreboard::RequestId;
+use crate::sys::listener;
 pub(super) use body::FileBody;
 use disk::Disk;
 
@@ -303,6 +304,8 @@ fn failure(error: io::Error) -> Failure {
     } else if kind == PermissionDenied {
         // Whether it is there is nobody's business.
         Failure::Unreadable(error, StatusCode::NOT_FOUND)
+    } else if listener::is_exhausted(&error) {
+        Failure::Unreadable(error, StatusCode::SERVICE_UNAVAILABLE)
     } else {
         Failure::Unreadable(error, StatusCode::INTERNAL_SERVER_ERROR)
     }
