@@ -11,8 +11,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::sync::mpsc;
-use tokio::task::yield_now;
-use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::addresses::{Addresses, Counted};
 use super::drain::Open;
@@ -22,6 +20,7 @@ use super::limited::Limited;
 use super::parked::{Served, Turn};
 use super::proxy_header::{Announced, Source};
 use super::proxy_protocol::ProxyListeners;
+use super::timer::Timer;
 use super::tls::{self, Agreed, SecureListeners, SecureStream};
 use super::watched::{ClientStream, Watched, say_farewell};
 use super::websocket::Upgradable;
@@ -150,10 +149,10 @@ pub(super) fn start<S: AppService>(
             Some((stream, client))
         };
         match announced {
-            Some((stream, client)) if is_secure => serve_secure(stream, client, &serving).await,
+            Some((stream, client)) if is_secure => serve_secure(stream, client, serving).await,
             Some((stream, client)) => {
                 let stream = plain(stream, Activity::new(), &serving);
-                serve(stream, client, &serving).await;
+                serve(stream, client, serving, ()).await;
             }
             None => {}
         }
@@ -178,9 +177,9 @@ async fn announce<T: ClientStream, S: AppService>(
 async fn serve_secure<S: AppService>(
     stream: impl ClientStream,
     client: Client,
-    serving: &Arc<Serving<S>>,
+    serving: Arc<Serving<S>>,
 ) {
-    let Some((stream, agreed)) = secure(stream, &client, serving).await else {
+    let Some((stream, agreed)) = secure(stream, &client, &serving).await else {
         return;
     };
     let protocol = agreed.protocol;
@@ -190,11 +189,11 @@ async fn serve_secure<S: AppService>(
     };
     let stream = Watched::new(stream, Activity::new(), serving.bounds);
     match protocol {
-        Protocol::Http1 => serve(stream, client, serving).await,
+        Protocol::Http1 => serve(stream, client, serving, ()).await,
         Protocol::Http2 => {
             stream.activity.set_http2();
             // Boxed: the memory of every connection would else have room for it.
-            Box::pin(http2::serve(stream, client, serving)).await;
+            Box::pin(http2::serve(stream, client, &serving)).await;
         }
     }
 }
@@ -238,164 +237,188 @@ fn begin<S: AppService>(
 ) {
     // Counted before the task runs, so that a drain that begins now waits for it.
     let open = serving.open.enter();
-    tokio::spawn(async move {
-        serve(stream, client, &serving).await;
-        drop((open, counted));
-    });
+    tokio::spawn(serve(stream, client, serving, (open, counted)));
 }
 
-async fn serve<S: AppService>(
-    stream: Watched<impl ClientStream>,
+/// Serves a connection to its end, and keeps what is `kept` until then. No `async fn`, and none around it: such a one has room for
+/// what it is given and for where that goes, and a connection that is idle would have all of it twice; and nothing is awaited in it but
+/// what happens and what is done last, which is boxed.
+fn serve<T: ClientStream, S: AppService>(
+    stream: Watched<T>,
     client: Client,
-    serving: &Arc<Serving<S>>,
-) {
+    serving: Arc<Serving<S>>,
+    kept: impl Send,
+) -> impl Future<Output = ()> + Send {
     let activity = Arc::clone(&stream.activity);
     let origin = Arc::new(client.origin(&activity, &serving.proxies));
-    // hyper's own limit on the head would also count the time in which a connection is idle.
-    let mut builder = http1::Builder::new();
-    builder.header_read_timeout(None);
-    // Its own bounds are never reached: what is larger does not get to it. As it is it needs no memory for fields.
-    if serving.bounds.headers > HEADERS_OF_HYPER {
-        builder.max_headers(serving.bounds.headers);
-    }
-    let connect = |stream| {
-        let (pipeline, origin) = (Arc::clone(serving), Arc::clone(&origin));
+    let server = (Arc::clone(&serving), Arc::clone(&origin));
+    let connect = move |stream| {
+        let (serving, origin) = (Arc::clone(&server.0), Arc::clone(&server.1));
+        let (limit, bounds) = (serving.limits.write_timeout, serving.bounds);
         let service = service_fn(move |request| {
-            let (pipeline, origin) = (Arc::clone(&pipeline), Arc::clone(&origin));
-            async move { pipeline.pipeline.handle(request, &origin).await }
+            let (serving, origin) = (Arc::clone(&serving), Arc::clone(&origin));
+            async move { serving.pipeline.handle(request, &origin).await }
         });
-        let stream = Upgradable::new(stream, serving.limits.write_timeout);
-        let connection = builder.serve_connection(TokioIo::new(stream), service);
-        connection.with_upgrades()
+        let stream = TokioIo::new(Upgradable::new(stream, limit));
+        hyper_for(bounds)
+            .serve_connection(stream, service)
+            .with_upgrades()
     };
-    let mut served = Served::new(stream, connect);
+    let mut served = Served::new(stream, &connect);
     let mut timer = Timer::new(clock::monotonic() + serving.limits.header_timeout);
-    let draining = serving.pipeline.draining();
-    let mut drain_begun = pin!(drain_begun(draining));
-    let mut linger_until = draining
-        .is_draining()
-        .then(|| clock::monotonic() + serving.linger);
-    loop {
-        tokio::select! {
-            biased;
-            // Before a request that has just arrived is answered: its answer says whether the connection goes on.
-            () = &mut drain_begun, if linger_until.is_none() => {
-                linger_until = Some(clock::monotonic() + serving.linger);
-                timer.look_again_at(clock::monotonic());
-                // An answer whose head has gone out cannot say `Connection: close` any more; hyper ends the connection
-                // after it all the same. One that is idle would be ended at once, without its linger.
-                if serving.heir_of(&client).is_some() {
-                    activity.set_goes_on();
-                } else if activity.phase() == Phase::Busy {
-                    served.end_after_answer();
-                }
-            }
-            turn = &mut served => {
-                let is_told = match turn {
-                    Turn::Begins => {
-                        let Some(stream) = served.take_back() else {
-                            return;
-                        };
-                        served = Served::new(stream, connect);
-                        continue;
+    async move {
+        let _kept = kept;
+        let draining = serving.pipeline.draining();
+        let mut drain_begun = pin!(drain_begun(draining));
+        let mut linger_until = draining
+            .is_draining()
+            .then(|| clock::monotonic() + serving.linger);
+        let last: Pin<Box<dyn Future<Output = ()> + Send>> = loop {
+            tokio::select! {
+                biased;
+                // Before a request that has just arrived is answered: its answer says whether the connection goes on.
+                () = &mut drain_begun, if linger_until.is_none() => {
+                    linger_until = Some(clock::monotonic() + serving.linger);
+                    timer.look_again_at(clock::monotonic());
+                    // An answer whose head has gone out cannot say `Connection: close` any more; hyper ends the connection
+                    // after it all the same. One that is idle would be ended at once, without its linger.
+                    if serving.heir_of(&client).is_some() {
+                        activity.set_goes_on();
+                    } else if activity.phase() == Phase::Busy {
+                        served.end_after_answer();
                     }
-                    Turn::Gone => false,
-                    // An error here is the client's: it went away or spoke no HTTP, and hyper has answered what could be answered.
-                    Turn::Ended(Err(error)) => {
-                        tracing::debug!(%error, "a connection ended early");
-                        false
-                    }
-                    // hyper has told the client that the connection ends.
-                    Turn::Ended(Ok(())) => true,
-                };
-                if let Some(rest) = activity.upgrade.open() {
-                    if rest.0.await {
-                        serving.limited.count(ConnectionLimit::WriteTimeout);
-                    }
-                    return;
                 }
-                let Some(mut stream) = served.take_back() else {
-                    return;
-                };
-                if !is_told {
-                    say_farewell(&mut stream.stream).await;
-                }
-                return stream.let_go().await;
-            }
-            malformed = malformed_in_turn(&activity) => {
-                let Some(stream) = served.take_back() else {
-                    return;
-                };
-                let answer = serving.pipeline.refuse_unread(malformed, stream.intake.held(), &origin);
-                return stream.say_last(&answer).await;
-            }
-            () = speaks_http2(&activity) => {
-                let Some(stream) = served.take_back() else {
-                    return;
-                };
-                // Boxed: the memory of every connection would else have room for it.
-                return Box::pin(http2::serve(stream, client, serving)).await;
-            }
-            between = between_requests(&activity, serving, &client), if linger_until.is_some() => {
-                let Some(stream) = served.take_back() else {
-                    return;
-                };
-                // Bytes that were read belong to a request, which must be answered here.
-                if !stream.intake.holds_request()
-                    && let Some(heir) = serving.heir_of(&client)
-                    && heir.pass(&stream.stream, &client, between).await
-                {
-                    return;
-                }
-                let stream = stream.again(Activity::resumed(between), serving.bounds);
-                return serve_again(stream, client, serving).await;
-            }
-            () = timer.elapsed(&activity, &serving.limits, linger_until) => {
-                let now = clock::monotonic();
-                match activity.judge(now, &serving.limits, linger_until) {
-                    Judgement::Wait(until) => timer.look_again_at(until),
-                    Judgement::Close => {
-                        let Some(mut stream) = served.take_back() else {
-                            return;
-                        };
-                        // A request that has arrived just now must be answered: take its bytes in first.
-                        if !stream.intake.holds_request() && !stream.stream.has_unread() {
-                            return say_farewell(&mut stream.stream).await;
+                turn = &mut served => {
+                    let is_told = match turn {
+                        Turn::Begins => {
+                            let Some(stream) = served.take_back() else {
+                                return;
+                            };
+                            served = Served::new(stream, &connect);
+                            continue;
                         }
-                        let stream = stream.again(Activity::new(), serving.bounds);
-                        return serve_again(stream, client, serving).await;
+                        Turn::Gone => false,
+                        // An error here is the client's: it went away or spoke no HTTP, and hyper has answered what could be answered.
+                        Turn::Ended(Err(error)) => {
+                            tracing::debug!(%error, "a connection ended early");
+                            false
+                        }
+                        // hyper has told the client that the connection ends.
+                        Turn::Ended(Ok(())) => true,
+                    };
+                    if let Some(rest) = activity.upgrade.open() {
+                        let serving = Arc::clone(&serving);
+                        break Box::pin(async move {
+                            if rest.0.await {
+                                serving.limited.count(ConnectionLimit::WriteTimeout);
+                            }
+                        });
                     }
-                    Judgement::Park => {
-                        let Some(stream) = served.take_back() else {
-                            return;
-                        };
-                        served = Served::new(stream, connect);
+                    let Some(mut stream) = served.take_back() else {
+                        return;
+                    };
+                    if T::SAYS_FAREWELL && !is_told {
+                        break Box::pin(async move {
+                            say_farewell(&mut stream.stream).await;
+                            stream.let_go().await;
+                        });
                     }
-                    Judgement::Cut => {
-                        let (limit, source) = (ConnectionLimit::WriteTimeout, client.source());
-                        return serving.limited.ended(limit, &client.listener, source);
+                    if !stream.is_listened_to() {
+                        return;
                     }
-                    Judgement::TimedOut => {
-                        let Some(stream) = served.take_back() else {
-                            return;
-                        };
-                        let (late, head) = (Malformed::HeadTimeout, stream.intake.held());
-                        let answer = serving.pipeline.refuse_unread(late, head, &origin);
-                        return stream.say_last(&answer).await;
+                    break Box::pin(async move { stream.let_go().await });
+                }
+                malformed = malformed_in_turn(&activity) => {
+                    let Some(stream) = served.take_back() else {
+                        return;
+                    };
+                    let answer = serving.pipeline.refuse_unread(malformed, stream.intake.held(), &origin);
+                    break Box::pin(async move { stream.say_last(&answer).await });
+                }
+                () = speaks_http2(&activity) => {
+                    let Some(stream) = served.take_back() else {
+                        return;
+                    };
+                    let serving = Arc::clone(&serving);
+                    break Box::pin(async move { http2::serve(stream, client, &serving).await });
+                }
+                between = between_requests(&activity, &serving, &client), if linger_until.is_some() => {
+                    let Some(stream) = served.take_back() else {
+                        return;
+                    };
+                    break pass_on(stream, client, between, Arc::clone(&serving));
+                }
+                () = timer.elapsed(&activity, &serving.limits, linger_until) => {
+                    let now = clock::monotonic();
+                    match activity.judge(now, &serving.limits, linger_until) {
+                        Judgement::Wait(until) => timer.look_again_at(until),
+                        Judgement::Close => {
+                            let Some(mut stream) = served.take_back() else {
+                                return;
+                            };
+                            // A request that has arrived just now must be answered: take its bytes in first.
+                            if !stream.intake.holds_request() && !stream.stream.has_unread() {
+                                break Box::pin(async move { say_farewell(&mut stream.stream).await });
+                            }
+                            let stream = stream.again(Activity::new(), serving.bounds);
+                            break Box::pin(serve(stream, client, Arc::clone(&serving), ()));
+                        }
+                        Judgement::Park => {
+                            let Some(stream) = served.take_back() else {
+                                return;
+                            };
+                            served = Served::new(stream, &connect);
+                        }
+                        Judgement::Cut => {
+                            let (limit, source) = (ConnectionLimit::WriteTimeout, client.source());
+                            return serving.limited.ended(limit, &client.listener, source);
+                        }
+                        Judgement::TimedOut => {
+                            let Some(stream) = served.take_back() else {
+                                return;
+                            };
+                            let (late, head) = (Malformed::HeadTimeout, stream.intake.held());
+                            let answer = serving.pipeline.refuse_unread(late, head, &origin);
+                            break Box::pin(async move { stream.say_last(&answer).await });
+                        }
                     }
                 }
             }
-        }
+        };
+        last.await;
     }
 }
 
-/// Serves a connection once more whose client spoke just when it was to be closed, or that could not be passed on.
-fn serve_again<'a, S: AppService>(
+/// hyper's settings for HTTP/1.1.
+fn hyper_for(bounds: Bounds) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    // Its limit on the head would also count the time in which a connection is idle.
+    builder.header_read_timeout(None);
+    // Its bounds are never reached: what is larger does not get to it. As it is it needs no memory for fields.
+    if bounds.headers > HEADERS_OF_HYPER {
+        builder.max_headers(bounds.headers);
+    }
+    builder
+}
+
+/// Has the heir go on with a connection, or serves it once more where that is not possible.
+fn pass_on<S: AppService>(
     stream: Watched<impl ClientStream>,
     client: Client,
-    serving: &'a Arc<Serving<S>>,
-) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
-    Box::pin(serve(stream, client, serving))
+    between: BetweenRequests,
+    serving: Arc<Serving<S>>,
+) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(async move {
+        // Bytes that were read belong to a request, which must be answered here.
+        if !stream.intake.holds_request()
+            && let Some(heir) = serving.heir_of(&client)
+            && heir.pass(&stream.stream, &client, between).await
+        {
+            return;
+        }
+        let stream = stream.again(Activity::resumed(between), serving.bounds);
+        serve(stream, client, serving, ()).await;
+    })
 }
 
 /// Returns when nothing is under way on a connection that another worker goes on with. Nobody need wake it: what makes it
@@ -447,67 +470,4 @@ fn malformed_in_turn(activity: &Activity) -> impl Future<Output = Malformed> {
         let malformed = activity.malformed_in_turn();
         malformed.map_or(Poll::Pending, Poll::Ready)
     })
-}
-
-/// One timer a connection. It is moved when it fires, and before that only to an earlier time, so that a busy connection
-/// pays for it once in a time-out; and one that is over as soon as it has begun not at all.
-pub(super) struct Timer {
-    at: Duration,
-    /// There since it was needed.
-    sleep: Option<Pin<Box<Sleep>>>,
-    /// It wakes the task when its time has come, and need not be asked before.
-    is_armed: bool,
-    /// Nobody has asked yet.
-    is_new: bool,
-}
-
-impl Timer {
-    pub(super) fn new(at: Duration) -> Self {
-        Self {
-            at,
-            sleep: None,
-            is_armed: false,
-            is_new: true,
-        }
-    }
-
-    pub(super) fn look_again_at(&mut self, at: Duration) {
-        self.at = at;
-        if let Some(sleep) = &mut self.sleep {
-            sleep.as_mut().reset(instant(at));
-        }
-        self.is_armed = false;
-    }
-
-    /// Waits for its time, or for the one at which `activity` is due as the connection has just left it; always in the same task.
-    pub(super) fn elapsed(
-        &mut self,
-        activity: &Activity,
-        limits: &Limits,
-        linger_until: Option<Duration>,
-    ) -> impl Future<Output = ()> {
-        poll_fn(move |context| {
-            if std::mem::take(&mut self.is_new) {
-                // Asked again when the system was asked for news: nearly always the first request has come by then, and often it
-                // is the last. A timer that is to fire before all others costs a system call.
-                return pin!(yield_now()).poll(context);
-            }
-            if let Some(due) = activity.due(limits, linger_until)
-                && due < self.at
-            {
-                self.look_again_at(due);
-            }
-            let sleep = self
-                .sleep
-                .get_or_insert_with(|| Box::pin(sleep_until(instant(self.at))));
-            if std::mem::replace(&mut self.is_armed, true) && !sleep.is_elapsed() {
-                return Poll::Pending;
-            }
-            sleep.as_mut().poll(context)
-        })
-    }
-}
-
-fn instant(at: Duration) -> Instant {
-    Instant::now() + at.saturating_sub(clock::monotonic())
 }

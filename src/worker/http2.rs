@@ -13,8 +13,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::connection::{Client, Serving, Timer};
+use super::connection::{Client, Serving};
 use super::linger::Linger;
+use super::timer::Timer;
 use super::watched::{ClientStream, LAST_WORDS, Watched};
 use crate::app::AppService;
 use crate::http::activity::{Activity, Judgement, Phase};

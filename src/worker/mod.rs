@@ -19,6 +19,7 @@ mod proxy_header;
 mod proxy_protocol;
 mod spans;
 mod stacks;
+mod timer;
 mod tls;
 mod watched;
 mod websocket;

@@ -149,9 +149,14 @@ impl<T: ClientStream> Watched<T> {
         linger(&mut self.stream).await;
     }
 
+    /// Whether its client may still be sending something, which is taken in before the connection ends.
+    pub(super) fn is_listened_to(&self) -> bool {
+        self.intake.is_unfinished() || self.stream.has_unread()
+    }
+
     /// Ends the connection after its last answer, which its client shall get although it still sends.
     pub(super) async fn let_go(mut self) {
-        if self.intake.is_unfinished() || self.stream.has_unread() {
+        if self.is_listened_to() {
             linger(&mut self.stream).await;
         }
     }
