@@ -8,7 +8,9 @@ use pem::Pem;
 use super::{Digest, Files, KeyFile, Secrecy};
 use crate::config::{self, ClientAuth, Config, FeedContent, TlsCertificate};
 use crate::sys::clock;
-use crate::tls::{CLIENT_LIST, Clients, Identity, OCSP_RESPONSE, TicketSecret, Tls, bundle};
+use crate::tls::{
+    CLIENT_LIST, Clients, Identity, OCSP_RESPONSE, TicketSecret, Tls, bundle, end_of_list,
+};
 
 /// The largest file with revocation lists that is read, in bytes: each worker holds them.
 const LISTS_MAX: u64 = 8 * 1024 * 1024;
@@ -151,6 +153,10 @@ pub(super) fn read_clients(
                 "tls: `{}`: no revocation list is in it, as `-----BEGIN X509 CRL-----`",
                 file.display()
             ));
+        }
+        for list in &found {
+            end_of_list(list.contents())
+                .map_err(|error| format!("tls: `{}`: {error}", file.display()))?;
         }
         blocks.extend(found);
     }

@@ -35,9 +35,7 @@ impl Clients {
         let mut ends = Vec::new();
         for block in blocks.iter().filter(|block| block.tag() == CLIENT_LIST) {
             let der = block.contents();
-            let (_, list) = CertificateRevocationList::from_der(der)
-                .map_err(|error| format!("the revocation list cannot be read: {error}"))?;
-            ends.extend(list.next_update().map(|end| end.timestamp()));
+            ends.extend(end_of_list(der)?);
             lists.push(der.to_vec().into());
         }
         // With lists, every certificate below its root must be known to one that has not expired: who is not known not to be
@@ -83,6 +81,22 @@ impl Clients {
         Arc::clone(&self.verifier)
     }
 }
+
+/// When a revocation list in DER ends, where it says so, in seconds since 1970.
+///
+/// # Errors
+/// It is none by which clients can be judged; fit for a log.
+pub fn end_of_list(der: &[u8]) -> Result<Option<i64>, String> {
+    let (_, list) = CertificateRevocationList::from_der(der)
+        .map_err(|error| format!("the revocation list cannot be read: {error}"))?;
+    // The verifier would say that it cannot be parsed, and such a list is what `openssl ca` makes by default.
+    if list.version().is_none() {
+        let message = "the revocation list is of version 1, and only those of version 2 are read (RFC 5280 section 5.1.2.1): `openssl ca` makes them with `crlnumber` in its configuration";
+        return Err(message.to_owned());
+    }
+    Ok(list.next_update().map(|end| end.timestamp()))
+}
+
 /// Authorities that certificates may come from, each tried: the certificates of a text of PEM.
 ///
 /// # Errors

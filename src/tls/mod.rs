@@ -20,7 +20,7 @@ pub use bundle::{CLIENT_LIST, OCSP_RESPONSE, bundle};
 pub(crate) use bundle::{armoured_certificate, armoured_key};
 use chooser::Chooser;
 pub use client_certificate::ClientCertificate;
-pub use clients::{Clients, authorities};
+pub use clients::{Clients, authorities, end_of_list};
 pub use identity::{EXPIRES_SOON, Identity, Validity};
 pub use tickets::TicketSecret;
 use tickets::Tickets;

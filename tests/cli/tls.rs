@@ -9,6 +9,9 @@ const RULE: &str = "[[auth.rule]]\npath = \"/**\"\naccess = \"public\"\n";
 const TLS: &str =
     "[tls]\nbind = \"127.0.0.1:8443\"\ncertificate_file = \"web.crt\"\nkey_file = \"web.key\"\n";
 
+/// As `openssl ca -gencrl` makes it by default.
+const CRL_OF_VERSION_1: &str = include_str!("../data/crl_of_version_1.pem");
+
 /// A place with a configuration that names `web.crt` and `web.key`.
 fn place() -> Place {
     let place = Place::new();
@@ -146,6 +149,12 @@ fn check_finds_what_is_wrong_with_authorities_and_lists() {
     exit 2
     --- stderr
     config: tls: `/srv/crl.pem`: no revocation list is in it, as `-----BEGIN X509 CRL-----`
+    "#);
+    place.write("crl.pem", CRL_OF_VERSION_1);
+    assert_snapshot!(place.run("check -c app.toml"), @r#"
+    exit 2
+    --- stderr
+    config: tls: `/srv/crl.pem`: the revocation list is of version 1, and only those of version 2 are read (RFC 5280 section 5.1.2.1): `openssl ca` makes them with `crlnumber` in its configuration
     "#);
     place.write("crl.pem", authority.revoke(&[]));
     assert_snapshot!(place.run("check -c app.toml"), @r#"

@@ -56,6 +56,7 @@ mod reload;
 mod remote_keys;
 mod request_timeout;
 mod requests;
+mod rude_clients;
 mod scale;
 mod serve;
 mod signals;
