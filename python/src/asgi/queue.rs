@@ -1,8 +1,15 @@
 //! What the event loop of Python is told by the I/O thread, in groups: one wake-up for many.
+//!
+//! Whoever puts something in has the I/O thread do first what it can do at once, which puts in more: a [`Waker`] wakes the event loop
+//! after that. One that is awake is not woken: at the end of its turn it looks whether there is more.
 
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use destrier::sys::wakeup::Wakeup;
+use tokio::sync::Notify;
+
+use super::Shared;
 
 use super::exchange::Exchange;
 use super::websocket::Conversation;
@@ -31,6 +38,9 @@ pub(super) enum Event {
 pub(super) struct Queue {
     state: Mutex<State>,
     wakeup: Wakeup,
+    /// For the [`Waker`], while there is one.
+    wanted: Notify,
+    has_waker: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -38,7 +48,7 @@ struct State {
     events: Vec<Event>,
     /// The event loop was woken and has not come.
     is_woken: bool,
-    /// It has come, and what it was told of has not been done.
+    /// It has come, and what it was told of has not been done. It looks again when that is so.
     is_turning: bool,
     /// So often it has done all it was told.
     turns: u64,
@@ -68,6 +78,8 @@ impl Queue {
         Self {
             state: Mutex::default(),
             wakeup,
+            wanted: Notify::new(),
+            has_waker: AtomicBool::new(false),
         }
     }
 
@@ -77,34 +89,55 @@ impl Queue {
     }
 
     pub(super) fn push(&self, event: Event) -> Pushed {
-        let (wakes, watches) = {
+        let (is_first, watches) = {
             let mut state = self.state();
+            let is_first = state.events.is_empty();
             state.events.push(event);
-            let wakes = !std::mem::replace(&mut state.is_woken, true);
-            let watches = !std::mem::replace(&mut state.is_watched, true);
-            (wakes, watches)
+            (is_first, !std::mem::replace(&mut state.is_watched, true))
         };
-        if wakes {
-            self.wakeup.wake();
+        if is_first {
+            if self.has_waker.load(SeqCst) {
+                self.wanted.notify_one();
+            } else {
+                self.wake();
+            }
         }
         if watches { Pushed::Watch } else { Pushed::Done }
     }
 
-    /// All that waits, for the event loop, whose turn begins.
-    pub(super) fn take(&self) -> Vec<Event> {
-        // Before it looks: whoever puts something in after that wakes it again.
+    /// Wakes the event loop where something waits for it and it would not come by itself.
+    fn wake(&self) {
+        let wakes = {
+            let mut state = self.state();
+            let wakes = !state.events.is_empty() && !state.is_woken && !state.is_turning;
+            state.is_woken |= wakes;
+            wakes
+        };
+        if wakes {
+            self.wakeup.wake();
+        }
+    }
+
+    /// All that waits, for the event loop, which was woken.
+    pub(super) fn take_woken(&self) -> Vec<Event> {
+        // Before it looks: whoever puts something in after that is seen at the end of the turn.
         self.wakeup.clear();
         let mut state = self.state();
         state.is_woken = false;
-        state.is_turning = true;
-        std::mem::take(&mut state.events)
+        state.take()
     }
 
-    /// What was taken has been done, as far as it could be at once.
-    pub(super) fn turned(&self) {
+    /// The same, where it was awake.
+    pub(super) fn take(&self) -> Vec<Event> {
+        self.state().take()
+    }
+
+    /// What was taken has been done, as far as it could be at once. Returns whether more waits: then the event loop takes that next.
+    pub(super) fn turned(&self) -> bool {
         let mut state = self.state();
-        state.is_turning = false;
         state.turns = state.turns.wrapping_add(1);
+        state.is_turning = !state.events.is_empty() && !state.is_woken;
+        state.is_turning
     }
 
     /// Whether the event loop is about to say that it has turned.
@@ -115,7 +148,7 @@ impl Queue {
     /// How far it is. When it is idle nobody looks any more.
     pub(super) fn look(&self) -> Progress {
         let mut state = self.state();
-        if state.is_woken || state.is_turning {
+        if state.is_woken || state.is_turning || !state.events.is_empty() {
             return Progress::Busy(state.turns);
         }
         state.is_watched = false;
@@ -124,5 +157,41 @@ impl Queue {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn take(&mut self) -> Vec<Event> {
+        self.is_turning = true;
+        std::mem::take(&mut self.events)
+    }
+}
+
+/// What wakes the event loop when the I/O thread has done what it could do at once. While there is one nobody else does; when it is
+/// dropped, as the runtime of that thread ends, whoever puts something in wakes the event loop itself.
+#[derive(Debug)]
+pub(super) struct Waker(Arc<Shared>);
+
+impl Waker {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        shared.queue.has_waker.store(true, SeqCst);
+        Self(shared)
+    }
+
+    /// Does so each time, for ever. As a task of the I/O thread it comes after those that are ready when it is wanted.
+    pub(super) async fn wake_always(self) {
+        loop {
+            self.0.queue.wanted.notified().await;
+            self.0.queue.wake();
+        }
+    }
+}
+
+impl Drop for Waker {
+    fn drop(&mut self) {
+        let queue = &self.0.queue;
+        queue.has_waker.store(false, SeqCst);
+        // Somebody may have relied on it.
+        queue.wake();
     }
 }

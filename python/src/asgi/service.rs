@@ -15,7 +15,7 @@ use hyper::upgrade::OnUpgrade;
 use tokio::runtime::Handle;
 
 use super::exchange::{Exchange, Outcome};
-use super::queue::{Event, Progress, Pushed};
+use super::queue::{self, Event, Progress, Pushed};
 use super::{Shared, body, websocket};
 use crate::answer::{AnswerBody, Answering};
 use crate::beside::{Bringing, beside};
@@ -132,6 +132,9 @@ fn begin(shared: &Arc<Shared>, draining: Option<&Draining>) {
         drop(tokio::spawn(async move {
             completing.completions.deliver_all().await;
         }));
+        drop(tokio::spawn(
+            queue::Waker::new(Arc::clone(shared)).wake_always(),
+        ));
         if let Some(draining) = draining.cloned() {
             let told = Arc::clone(shared);
             drop(tokio::spawn(async move {

@@ -25,11 +25,16 @@ use crate::failure::Failure;
 /// What `add_reader` calls.
 #[pyclass(frozen, name = "Turn", module = "destrier_python")]
 pub(super) struct Turn {
+    work: Arc<Work>,
+    /// Called when what is ready now has had its turn.
+    turned: Py<Turned>,
+}
+
+/// What a turn is made of.
+struct Work {
     context: Arc<Context>,
     app: Py<PyAny>,
     scopes: Mutex<Scopes>,
-    /// Called when what is ready now has had its turn.
-    turned: Py<Turned>,
     /// Called when no request can come any more.
     close: Py<PyAny>,
 }
@@ -42,14 +47,24 @@ impl Turn {
         scopes: Scopes,
         close: Bound<'_, PyAny>,
     ) -> PyResult<Self> {
-        let turned = Turned(Arc::clone(context));
-        Ok(Self {
+        let work = Arc::new(Work {
             context: Arc::clone(context),
             app: app.clone().unbind(),
             scopes: Mutex::new(scopes),
-            turned: Py::new(py, turned)?,
             close: close.unbind(),
-        })
+        });
+        let turned = Py::new(py, Turned(Arc::clone(&work)))?;
+        Ok(Self { work, turned })
+    }
+}
+
+impl Work {
+    fn act_all(&self, py: Python<'_>, events: Vec<Event>) {
+        for event in events {
+            if let Err(error) = self.act(py, event) {
+                tracing::error!(%error, "the event loop of the application cannot do what it is told");
+            }
+        }
     }
 
     fn act(&self, py: Python<'_>, event: Event) -> PyResult<()> {
@@ -142,26 +157,30 @@ impl Turn {
 #[pymethods]
 impl Turn {
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
-        let events = self.context.shared.queue.take();
-        for event in events {
-            if let Err(error) = self.act(py, event) {
-                tracing::error!(%error, "the event loop of the application cannot do what it is told");
-            }
-        }
+        let context = &self.work.context;
+        self.work.act_all(py, context.shared.queue.take_woken());
         // After the first steps of the tasks that were made here.
-        self.context.tools.call_soon(self.turned.bind(py))
+        context.tools.call_soon(self.turned.bind(py))
     }
 }
 
 /// What the event loop calls when what was ready at its turn is done.
 #[pyclass(frozen, name = "Turned", module = "destrier_python")]
-struct Turned(Arc<Context>);
+struct Turned(Arc<Work>);
 
 #[pymethods]
 impl Turned {
-    fn __call__(&self) {
-        self.0.shared.queue.turned();
-        self.0.shared.completions.announce();
+    fn __call__(this: &Bound<'_, Self>) -> PyResult<()> {
+        let (work, py) = (&this.get().0, this.py());
+        let shared = &work.context.shared;
+        let more_waits = shared.queue.turned();
+        shared.completions.announce();
+        if !more_waits {
+            return Ok(());
+        }
+        // It is awake, and nobody has woken it for these. What else is ready has its turn in between.
+        work.act_all(py, shared.queue.take());
+        work.context.tools.call_soon(this)
     }
 }
 
