@@ -10,7 +10,6 @@ use destrier::sys::wakeup::Wakeup;
 use tokio::sync::Notify;
 
 use super::Shared;
-
 use super::exchange::Exchange;
 use super::websocket::Conversation;
 
