@@ -119,8 +119,11 @@ fn empty_line(bytes: &[u8]) -> Result<usize, Malformed> {
 fn lines(section: &[u8]) -> Result<(), Malformed> {
     // Looked through to its end, which the compiler does for many bytes at once: lines are short, and one without CR is rare.
     let rest = section.get(1..).unwrap_or_default();
-    let is_bare = |found, (before, byte): (&u8, &u8)| found | (*byte == b'\n' && *before != b'\r');
-    if section.first() == Some(&b'\n') || section.iter().zip(rest).fold(false, is_bare) {
+    let has_bare = |found, (before, byte): (&u8, &u8)| {
+        let is_bare = *byte == b'\n' && *before != b'\r';
+        found | is_bare
+    };
+    if section.first() == Some(&b'\n') || section.iter().zip(rest).fold(false, has_bare) {
         Err(Malformed::LineEnd)
     } else {
         Ok(())
