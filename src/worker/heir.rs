@@ -74,6 +74,18 @@ impl Heir {
     }
 }
 
+/// Notes who is at the other end of `channel`. Without an heir connections are let go.
+pub(super) fn note<S>(channel: Option<OwnedFd>, pass: Vec<String>, serving: &Serving<S>) {
+    let Some(channel) = channel else {
+        return;
+    };
+    match Heir::new(channel, pass) {
+        // A worker is told to drain once.
+        Ok(heir) => drop(serving.heir.set(heir)),
+        Err(error) => tracing::warn!(%error, "cannot pass connections on"),
+    }
+}
+
 /// Goes on with the connections that come through `channel`, until the worker at the other end is done or this one drains.
 pub(super) fn adopt<S: AppService>(channel: OwnedFd, serving: Arc<Serving<S>>) {
     let channel = match readiness::readable(channel) {

@@ -34,7 +34,6 @@ use std::time::Duration;
 use accept::{Accepting, Ending, Listener};
 use connection::Serving;
 use feeds::Feeds;
-use heir::Heir;
 use orders::Orders;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -357,7 +356,7 @@ async fn serve<S: AppService>(
             }
             Some(ToWorker::Drain { close, pass }) => {
                 if !pass.is_empty() {
-                    note_heir(orders.take_descriptor(), pass, serving);
+                    heir::note(orders.take_descriptor(), pass, serving);
                 }
                 break close;
             }
@@ -448,18 +447,6 @@ fn take_over<S: AppService>(
     match Listener::new(socket, serving.dead_peer_timeout) {
         Ok(listener) => accept::take_over(listener, slot, Arc::clone(serving)),
         Err(error) => tracing::warn!(%error, "cannot serve what waits for a worker that has died"),
-    }
-}
-
-/// Without an heir connections are let go.
-fn note_heir<S>(channel: Option<OwnedFd>, pass: Vec<String>, serving: &Serving<S>) {
-    let Some(channel) = channel else {
-        return;
-    };
-    match Heir::new(channel, pass) {
-        // A worker is told to drain once.
-        Ok(heir) => drop(serving.heir.set(heir)),
-        Err(error) => tracing::warn!(%error, "cannot pass connections on"),
     }
 }
 
