@@ -1,9 +1,9 @@
 //! What a request costs the processor: destrier beside bare hyper, and beside a server written by hand with axum and jsonwebtoken.
 //!
-//! `cargo bench --bench http` needs `wrk`. Each server has two processes with one thread each; of bare hyper and of the other one this
-//! program starts itself. They take turns in each round, for the machine has moods; what is told is the CPU time of the server a request,
-//! medians of rounds, and how they relate to bare hyper in the same round. Then it is told what a kept connection costs in memory
-//! on which nothing is asked. It takes about four minutes.
+//! `cargo bench --bench http` needs `wrk`, and `h2load` for HTTP/2. Each server has two processes with one thread each, and then one; those of
+//! bare hyper and of the other one this program starts itself. They take turns in each round, for the machine has moods; what is told is the
+//! CPU time of the server a request, medians of rounds, and how they relate to bare hyper in the same round. Then it is told what each of
+//! 10,000 kept connections costs in memory on which nothing is asked. It takes about eight minutes.
 //!
 //! `cargo bench --bench http -- PROGRAM` puts another build of destrier beside it, such as that of another commit.
 #![expect(
@@ -21,6 +21,7 @@
 mod support;
 
 use std::convert::Infallible;
+use std::future::{Ready, ready};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
@@ -36,10 +37,11 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 use support::client::Address;
@@ -49,13 +51,15 @@ use support::server::{Server, Setup};
 
 const PROCESSES: u8 = 2;
 const ROUNDS: usize = 5;
-const PHASE: &str = "1s";
+const SECONDS: &str = "1";
 const CONNECTIONS: &str = "32";
+/// Of HTTP/2, on each connection.
+const STREAMS: &str = "8";
 /// What makes this program one of the servers, and where it listens.
 const SERVE: &str = "BENCH_SERVE";
 /// So many connections come at once, so often, with so long between two times.
-const IDLE_BATCH: usize = 100;
-const IDLE_BATCHES: usize = 20;
+const IDLE_BATCH: usize = 200;
+const IDLE_BATCHES: usize = 50;
 const IDLE_PAUSE: Duration = Duration::from_millis(1200);
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -64,44 +68,19 @@ fn main() {
         let (kind, address) = served.split_once('@').unwrap();
         return serve(kind, address.parse().unwrap());
     }
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let subjects = subjects(folder.path());
-    for (closes, title) in [
-        (false, "kept connections"),
-        (true, "a connection for each request"),
-    ] {
-        let mut rounds: Vec<Vec<f64>> = Vec::new();
-        // The first round warms up.
-        for round in 0..=ROUNDS {
-            let costs = subjects
-                .iter()
-                .map(|subject| subject.cost(closes))
-                .collect();
-            if round > 0 {
-                rounds.push(costs);
-            }
-        }
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING);
-        table.set_header([title, "CPU a request", "to bare hyper", "to HS256"]);
-        let hs256 = subjects
-            .iter()
-            .position(|it| it.name == "destrier, HS256")
-            .unwrap();
-        for (place, subject) in subjects.iter().enumerate() {
-            let of = |base: usize| median(rounds.iter().map(|round| round[place] / round[base]));
-            table.add_row([
-                subject.name.to_owned(),
-                format!("{:.2} µs", median(rounds.iter().map(|round| round[place]))),
-                format!("{:.2}", of(0)),
-                format!("{:.3}", of(hs256)),
-            ]);
-        }
-        for column in table.column_iter_mut().skip(1) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        println!("{table}\n");
-    }
+    let subjects = subjects(folder.path(), PROCESSES);
+    let few = few(folder.path());
+    compare("kept connections", &subjects, Load::Kept);
+    compare("kept connections, one process", &few, Load::Kept);
+    compare("a connection for each request", &subjects, Load::Closed);
+    let http2 = [
+        own("bare hyper, no token", "bare2", None, PROCESSES),
+        subjects[2].clone(),
+    ];
+    compare("HTTP/2", &http2, Load::Http2);
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(["idle connections", "memory of each"]);
@@ -114,7 +93,48 @@ fn main() {
     println!("{table}");
 }
 
+/// How a server is asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Load {
+    Kept,
+    Closed,
+    Http2,
+}
+
+/// Has them take turns, and tells what a request costs each of them; the first one is what the others are held against.
+fn compare(title: &str, subjects: &[Subject], load: Load) {
+    let mut rounds: Vec<Vec<f64>> = Vec::new();
+    // The first round warms up.
+    for round in 0..=ROUNDS {
+        let costs = subjects.iter().map(|subject| subject.cost(load)).collect();
+        if round > 0 {
+            rounds.push(costs);
+        }
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header([title, "CPU a request", "to bare hyper", "to HS256"]);
+    let hs256 = subjects
+        .iter()
+        .position(|it| it.name == "destrier, HS256")
+        .unwrap();
+    for (place, subject) in subjects.iter().enumerate() {
+        let of = |base: usize| median(rounds.iter().map(|round| round[place] / round[base]));
+        table.add_row([
+            subject.name.to_owned(),
+            format!("{:.2} µs", median(rounds.iter().map(|round| round[place]))),
+            format!("{:.2}", of(0)),
+            format!("{:.3}", of(hs256)),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    println!("{table}\n");
+}
+
 /// A server, and how it is asked.
+#[derive(Clone)]
 struct Subject {
     name: &'static str,
     running: Arc<Running>,
@@ -152,33 +172,43 @@ impl Drop for Running {
 
 impl Subject {
     /// Microseconds of the server's processors for one request.
-    fn cost(&self, closes: bool) -> f64 {
-        let before = self.used();
-        let mut wrk = Command::new("wrk");
-        wrk.args([
-            "--threads",
-            "1",
-            "--connections",
-            CONNECTIONS,
-            "--duration",
-            PHASE,
-        ]);
+    fn cost(&self, load: Load) -> f64 {
+        let mut client = match load {
+            Load::Kept | Load::Closed => {
+                let mut wrk = Command::new("wrk");
+                wrk.args(["-t1", "-c", CONNECTIONS, "-d", SECONDS]);
+                wrk
+            }
+            Load::Http2 => {
+                let mut h2load = Command::new("h2load");
+                h2load.args(["-c", CONNECTIONS, "-m", STREAMS, "-D", SECONDS]);
+                h2load
+            }
+        };
         if let Some(token) = &self.token {
-            wrk.args(["--header", &format!("Authorization: Bearer {token}")]);
+            client.args(["-H", &format!("Authorization: Bearer {token}")]);
         }
-        if closes {
-            wrk.args(["--header", "Connection: close"]);
+        if load == Load::Closed {
+            client.args(["-H", "Connection: close"]);
         }
-        let output = wrk
-            .arg(format!("{}://{}/hello", self.scheme, self.address))
-            .output();
-        let told = String::from_utf8(output.expect("`wrk` is installed").stdout).unwrap();
-        assert!(!told.contains("Non-2xx"), "{}: {told}", self.name);
-        let requests = told
-            .lines()
-            .find_map(|line| line.trim().split_once(" requests in "));
-        let requests: f64 = requests.unwrap().0.parse().unwrap();
-        (self.used() - before) as f64 / 1e3 / requests
+        client.arg(format!("{}://{}/hello", self.scheme, self.address));
+        let before = self.used();
+        let output = client.output().expect("`wrk` and `h2load` are installed");
+        let used = self.used() - before;
+        let told = String::from_utf8(output.stdout).unwrap();
+        let line = |mark: &str| told.lines().find_map(|line| line.trim().split_once(mark));
+        let requests = match load {
+            Load::Kept | Load::Closed => {
+                assert!(!told.contains("Non-2xx"), "{}: {told}", self.name);
+                line(" requests in ").unwrap().0
+            }
+            Load::Http2 => {
+                let codes = line("status codes: ").unwrap().1;
+                assert!(codes.contains(" 0 4xx, 0 5xx"), "{}: {told}", self.name);
+                codes.split_once(" 2xx").unwrap().0
+            }
+        };
+        used as f64 / 1e3 / requests.parse::<f64>().unwrap()
     }
 
     /// What a connection costs its processes in memory on which one request was answered, in KiB. They come a few at a time, as clients do.
@@ -242,7 +272,16 @@ impl Subject {
     }
 }
 
-fn subjects(folder: &Path) -> Vec<Subject> {
+/// Those that matter, with a process each.
+fn few(folder: &Path) -> Vec<Subject> {
+    let folder = folder.join("few");
+    std::fs::create_dir(&folder).unwrap();
+    let mut few = subjects(&folder, 1);
+    few.truncate(3);
+    few
+}
+
+fn subjects(folder: &Path, processes: u8) -> Vec<Subject> {
     write_secret(&folder.join("hs256"));
     let issuer = |name: &str, keys: &str| {
         format!("[[auth.issuer]]\nname = \"{name}\"\nissuer = \"{name}\"\n{keys}\n")
@@ -266,7 +305,8 @@ fn subjects(folder: &Path) -> Vec<Subject> {
     make.arg(&certificate).arg("--out-key").arg(&key);
     assert_eq!(command::run(make).code, Some(0));
     let auth = format!("{issuers}[[auth.rule]]\npath = \"/**\"\n");
-    let (running, plain, secure) = start(command::destrier(), &auth, (&certificate, &key));
+    let tls = (&*certificate, &*key);
+    let (running, plain, secure) = start(command::destrier(), processes, &auth, tls);
     let token = |name: &str| {
         let file = if name == "hs256" { "hs256" } else { name };
         let key = folder.join(file);
@@ -282,8 +322,13 @@ fn subjects(folder: &Path) -> Vec<Subject> {
     };
     let hs256 = token("hs256");
     let mut subjects = vec![
-        own("bare hyper, no token", "bare", None),
-        own("axum and jsonwebtoken, HS256", "axum", hs256.clone()),
+        own("bare hyper, no token", "bare", None, processes),
+        own(
+            "axum and jsonwebtoken, HS256",
+            "axum",
+            hs256.clone(),
+            processes,
+        ),
         ours("destrier, HS256", "http", plain, hs256.clone()),
         ours("destrier, RS256", "http", plain, token("RS256")),
         ours("destrier, ES256", "http", plain, token("ES256")),
@@ -292,7 +337,7 @@ fn subjects(folder: &Path) -> Vec<Subject> {
     ];
     // Cargo adds `--bench`.
     for program in std::env::args().skip(1).filter(|it| !it.starts_with("--")) {
-        let (running, plain, secure) = start(program.into(), &auth, (&certificate, &key));
+        let (running, plain, secure) = start(program.into(), processes, &auth, tls);
         subjects.extend(
             [
                 ("the other program, HS256", "http", plain),
@@ -314,12 +359,13 @@ fn subjects(folder: &Path) -> Vec<Subject> {
 /// destrier, and where it listens without and with TLS.
 fn start(
     program: PathBuf,
+    processes: u8,
     auth: &str,
     (certificate, key): (&Path, &Path),
 ) -> (Arc<Running>, SocketAddr, SocketAddr) {
     let mut setup = Setup::new()
         .program(program)
-        .set("workers.count", i64::from(PROCESSES))
+        .set("workers.count", i64::from(processes))
         .set("access_log.enabled", false)
         .set("tls.bind", "127.0.0.2:0")
         .set("tls.certificate_file", certificate.to_str().unwrap())
@@ -357,7 +403,7 @@ fn issue(issuer: &str, key: &Path) -> String {
 }
 
 /// A server that this program is.
-fn own(name: &'static str, kind: &str, token: Option<String>) -> Subject {
+fn own(name: &'static str, kind: &str, token: Option<String>, processes: u8) -> Subject {
     let address = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -369,10 +415,10 @@ fn own(name: &'static str, kind: &str, token: Option<String>) -> Subject {
             .stdout(Stdio::null());
         command.spawn().unwrap()
     };
-    let children = (0..PROCESSES).map(start).collect();
+    let children = (0..processes).map(start).collect();
     let of = Address::Tcp(address);
-    eventually("both listen", || {
-        (support::os::listening_sockets(&of) == usize::from(PROCESSES)).then_some(())
+    eventually("all listen", || {
+        (support::os::listening_sockets(&of) == usize::from(processes)).then_some(())
     });
     Subject {
         name,
@@ -398,25 +444,35 @@ fn serve(kind: &str, address: SocketAddr) {
         let listener = tokio::net::TcpListener::from_std(socket.into()).unwrap();
         match kind {
             "bare" => serve_bare(listener).await,
+            "bare2" => serve_bare_http2(listener).await,
             _ => serve_axum(listener).await,
         }
     });
 }
 
+fn hello() -> Ready<Result<Response<Full<Bytes>>, Infallible>> {
+    let mut response = Response::new(Full::new(Bytes::from_static(b"{\"message\":\"hello\"}")));
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    ready(Ok(response))
+}
+
 async fn serve_bare(listener: tokio::net::TcpListener) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
-        let service = service_fn(|_| async {
-            let mut response =
-                Response::new(Full::new(Bytes::from_static(b"{\"message\":\"hello\"}")));
-            let json = HeaderValue::from_static("application/json");
-            response.headers_mut().insert(CONTENT_TYPE, json);
-            Ok::<_, Infallible>(response)
-        });
         let mut builder = http1::Builder::new();
         let connection = builder
             .timer(TokioTimer::new())
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(stream), service_fn(|_| hello()));
+        tokio::spawn(connection);
+    }
+}
+
+async fn serve_bare_http2(listener: tokio::net::TcpListener) {
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let connection = http2::Builder::new(TokioExecutor::new())
+            .serve_connection(TokioIo::new(stream), service_fn(|_| hello()));
         tokio::spawn(connection);
     }
 }

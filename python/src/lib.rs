@@ -20,10 +20,6 @@ mod wsgi;
 
 use pyo3::prelude::*;
 
-/// As the program's. What Python makes is not concerned.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 #[pymodule(name = "destrier_python")]
 mod module {
     #[pymodule_export]
