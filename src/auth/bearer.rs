@@ -38,7 +38,7 @@ pub(super) fn token(field: &[u8]) -> Result<Option<(Scheme, &[u8])>, Malformed> 
 
 /// RFC 9110 section 5.6.2.
 fn is_token(byte: u8) -> bool {
-    matches!(byte, b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z')
+    byte.is_ascii_alphanumeric()
         || matches!(
             byte,
             b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
