@@ -371,12 +371,12 @@ impl<S: AppService> Pipeline<S> {
             }
             Ok(response) => {
                 track.answered(&response);
-                let end = stream::is_event_stream(response.headers())
-                    .then(|| StreamEnd::new(&self.draining, self.settings.stream_grace));
-                // It has begun when its head is out: it may last for ever, and costs the application next to nothing.
-                if end.is_some() || response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                let is_event_stream = stream::is_event_stream(response.headers());
+                if stream::is_lasting(response.status(), is_event_stream) {
                     track.leave_place();
                 }
+                let end = is_event_stream
+                    .then(|| StreamEnd::new(&self.draining, self.settings.stream_grace));
                 response.map(|body| ResponseBody::of_app(body, end, track))
             }
             Err(response) => {

@@ -130,10 +130,7 @@ where
     let status = response.status();
     let may_be_told = is_plain(response.headers());
     let mut start = Vec::new();
-    // Such an answer has begun when its head is out, and may last for ever.
-    let is_lasting =
-        status == StatusCode::SWITCHING_PROTOCOLS || stream::is_event_stream(response.headers());
-    if !is_lasting {
+    if !stream::is_lasting(status, stream::is_event_stream(response.headers())) {
         let mut body = pin!(response.into_body());
         while start.len() < BODY_MAX
             && let Some(frame) = poll_fn(|context| body.as_mut().poll_frame(context)).await

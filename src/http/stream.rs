@@ -6,8 +6,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::HeaderMap;
 use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
 
 use crate::app::Draining;
 use crate::sys::clock;
@@ -36,6 +36,11 @@ impl fmt::Debug for StreamEnd {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("StreamEnd")
     }
+}
+
+/// Whether an answer has begun when its head is out: it may last for ever, and costs the application next to nothing.
+pub(super) fn is_lasting(status: StatusCode, is_event_stream: bool) -> bool {
+    is_event_stream || status == StatusCode::SWITCHING_PROTOCOLS
 }
 
 /// Whether an answer is an event stream, by its content type (HTML Standard, section 9.2).
