@@ -317,16 +317,16 @@ fn serve<T: ClientStream, S: AppService>(
                     let Some(mut stream) = served.take_back() else {
                         return;
                     };
-                    if T::SAYS_FAREWELL && !is_told {
-                        break Box::pin(async move {
-                            say_farewell(&mut stream.stream).await;
-                            stream.let_go().await;
-                        });
-                    }
-                    if !stream.is_listened_to() {
+                    let says_farewell = T::SAYS_FAREWELL && !is_told;
+                    if !says_farewell && !stream.is_listened_to() {
                         return;
                     }
-                    break Box::pin(async move { stream.let_go().await });
+                    break Box::pin(async move {
+                        if says_farewell {
+                            say_farewell(&mut stream.stream).await;
+                        }
+                        stream.let_go().await;
+                    });
                 }
                 malformed = malformed_in_turn(&activity) => {
                     let Some(stream) = served.take_back() else {
