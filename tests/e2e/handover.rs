@@ -1,7 +1,6 @@
 //! Idle connections are passed on to the worker that takes the place of theirs: a reload closes none.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
@@ -67,10 +66,6 @@ fn replaced(server: &Server, workers: usize, before: &[u32]) -> Vec<u32> {
     })
 }
 
-fn descriptors(pid: u32) -> usize {
-    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
-}
-
 fn idle_connections_outlive_reloads(balance: &str, count: usize) {
     let server = setup().set("server.balance", balance).start();
     let address = server.address();
@@ -87,8 +82,8 @@ fn idle_connections_outlive_reloads(balance: &str, count: usize) {
         (answering.len() == pids.len()).then_some(())
     });
     let count = clients.len();
-    let of_master = descriptors(server.pid);
-    let of_workers = || -> usize { server.pids().into_iter().map(descriptors).sum() };
+    let of_master = os::descriptors(server.pid);
+    let of_workers = || -> usize { server.pids().into_iter().map(os::descriptors).sum() };
     let held = of_workers();
     for _ in 0..5 {
         server.reload();
@@ -105,7 +100,7 @@ fn idle_connections_outlive_reloads(balance: &str, count: usize) {
     }
     assert_eq!(of_workers(), held);
     // One more is the connection of the status that was just asked for.
-    assert!(descriptors(server.pid) <= of_master + 1);
+    assert!(os::descriptors(server.pid) <= of_master + 1);
     assert_eq!(server.status().totals.connections, count as u64);
 }
 

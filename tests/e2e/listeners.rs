@@ -238,16 +238,18 @@ fn the_pid_file_goes_with_the_master_and_its_control_socket_is_for_its_owner_onl
 #[test]
 fn descriptors_do_not_pile_up_over_reloads() {
     let server = Setup::new().start();
-    let count = |pid: u32| fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
-    let of_worker = server.pids().into_iter().map(count).max();
-    let of_master = count(server.pid);
+    let of_worker = server.pids().into_iter().map(os::descriptors).max();
+    let of_master = os::descriptors(server.pid);
     for _ in 0..5 {
         server.reload();
         server.until_workers(2);
     }
-    assert_eq!(server.pids().into_iter().map(count).max(), of_worker);
+    assert_eq!(
+        server.pids().into_iter().map(os::descriptors).max(),
+        of_worker
+    );
     // One more is the connection of the status that was just asked for.
-    assert!(count(server.pid) <= of_master + 1);
+    assert!(os::descriptors(server.pid) <= of_master + 1);
 }
 
 #[test]

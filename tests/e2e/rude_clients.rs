@@ -3,23 +3,18 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
 
 use fastrand::Rng;
-use socket2::SockRef;
 
 use crate::http2::wire::{
-    END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, WINDOW_UPDATE, block, frame,
+    DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, WINDOW_UPDATE, block, frame,
 };
-use crate::slow_clients::descriptors;
 use crate::support::client::Address;
 use crate::support::kit::Kit;
 use crate::support::server::Server;
 use crate::support::tls::{Authority, Client};
 use crate::support::{PATIENCE, eventually, os};
 use crate::tls::setup_of;
-
-const DATA: u8 = 0;
 
 /// A server with one worker, which speaks TLS on one address and on another one does not.
 struct Watched {
@@ -57,7 +52,7 @@ impl Watched {
         let none_left = || (server.connections() == 0).then_some(());
         eventually("the connection has ended", none_left);
         Self {
-            descriptors: descriptors(worker),
+            descriptors: os::descriptors(worker),
             server,
             worker,
             plain,
@@ -82,13 +77,13 @@ impl Watched {
             stream.set_read_timeout(Some(PATIENCE)).unwrap();
             stream.write_all(bytes).unwrap();
             stream.read_exact(&mut answer).unwrap();
-            reset(&stream);
+            os::reset_at_end(&stream);
         } else {
             let mut connection = client.connect(self.secure).unwrap();
             connection.0.write_all(bytes).unwrap();
             connection.0.flush().unwrap();
             connection.0.read_exact(&mut answer).unwrap();
-            reset(&connection.0.sock);
+            os::reset_at_end(&connection.0.sock);
         }
     }
 
@@ -98,7 +93,7 @@ impl Watched {
         let answer = self.authority.client().get(self.secure, "/hello").unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         eventually("all descriptors are free again", || {
-            (descriptors(self.worker) <= self.descriptors).then_some(())
+            (os::descriptors(self.worker) <= self.descriptors).then_some(())
         });
         self.server.until("nothing is under way", |status| {
             let worker = &status.workers[0];
@@ -106,12 +101,6 @@ impl Watched {
         });
         assert_eq!(self.server.pids(), [self.worker]);
     }
-}
-
-/// What ends a connection from now on is RST (`SO_LINGER`, socket(7)).
-fn reset(stream: &TcpStream) {
-    let stream = SockRef::from(stream);
-    stream.set_linger(Some(Duration::ZERO)).unwrap();
 }
 
 /// The head of a request, and whether something of a body follows.
@@ -236,7 +225,7 @@ fn ten_thousand_connections_of_garbage_in_frames_and_before_a_handshake_leave_no
         let mut stream = TcpStream::connect(address).unwrap();
         let _closed = stream.write_all(&make(&mut random));
         if random.bool() {
-            reset(&stream);
+            os::reset_at_end(&stream);
         }
     };
     for _ in 0..5_000 {

@@ -15,6 +15,7 @@ use crate::support::server::{Server, Setup};
 use crate::support::tls::Authority;
 use crate::support::{PATIENCE, eventually, os, timed};
 use crate::tls::setup_of;
+use crate::websocket::wire;
 
 const GET: &[u8] = b"GET /hello HTTP/1.1\r\nhost: test\r\n\r\n";
 
@@ -48,10 +49,6 @@ fn rest(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-pub(crate) fn descriptors(pid: u32) -> usize {
-    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
-}
-
 /// One worker, what it holds, and what becomes of that.
 struct Watched {
     server: Server,
@@ -66,7 +63,7 @@ impl Watched {
         let worker = server.pids()[0];
         let none_left = || (server.connections() == 0).then_some(());
         eventually("the connection has ended", none_left);
-        let descriptors = descriptors(worker);
+        let descriptors = os::descriptors(worker);
         Self {
             server,
             worker,
@@ -79,17 +76,15 @@ impl Watched {
     fn assert_as_before(&self) {
         assert_answers(&self.server);
         eventually("all descriptors are free again", || {
-            (descriptors(self.worker) <= self.descriptors).then_some(())
+            (os::descriptors(self.worker) <= self.descriptors).then_some(())
         });
         assert_eq!(self.server.pids(), [self.worker]);
     }
 }
 
-/// Ends a connection with RST (`SO_LINGER`, socket(7)).
+/// Ends a connection with RST.
 fn reset(stream: TcpStream) {
-    SockRef::from(&stream)
-        .set_linger(Some(Duration::ZERO))
-        .unwrap();
+    os::reset_at_end(&stream);
     drop(stream);
 }
 
@@ -184,14 +179,23 @@ fn what_limits_do_to_connections_is_told_and_counted() {
     assert_eq!(limited("http.write_timeout"), 0);
 }
 
+/// A server that cuts those who take nothing, and counts them.
+fn impatient() -> Setup {
+    Setup::new()
+        .set("workers.count", 1)
+        .set("admin.bind", "127.0.0.1:0")
+        .set("http.write_timeout", "200ms")
+}
+
+/// How many it has cut.
+fn cut(server: &Server) -> u64 {
+    scrape(server)["destrier_connections_limited_total{limit=\"http.write_timeout\"}"]
+}
+
 #[test]
 fn a_client_that_takes_nothing_is_told_of_and_counted() {
     for http2 in [false, true] {
-        let server = Setup::new()
-            .set("workers.count", 1)
-            .set("admin.bind", "127.0.0.1:0")
-            .set("http.write_timeout", "200ms")
-            .start();
+        let server = impatient().start();
         let mark = server.log.mark();
         if http2 {
             let mut wire = Wire::open(&server);
@@ -215,31 +219,24 @@ fn a_client_that_takes_nothing_is_told_of_and_counted() {
         let line = server.wait_for_log(mark, "a connection was closed");
         let reason = line["reason"].as_str().unwrap();
         assert!(reason.contains("`http.write_timeout`"), "{reason}");
-        let name = "destrier_connections_limited_total{limit=\"http.write_timeout\"}";
-        assert_eq!(scrape(&server)[name], 1);
+        assert_eq!(cut(&server), 1);
     }
 }
 
 #[test]
 fn a_websocket_whose_client_takes_nothing_is_counted() {
-    let server = Setup::new()
-        .set("workers.count", 1)
-        .set("admin.bind", "127.0.0.1:0")
-        .set("http.write_timeout", "200ms")
-        .start();
+    let server = impatient().start();
     let mark = server.log.mark();
-    let name = "destrier_connections_limited_total{limit=\"http.write_timeout\"}";
-    let _deaf = crate::websocket::wire::Wire::open(&server, "/ws/big?n=60000000");
+    let _deaf = wire::Wire::open(&server, "/ws/big?n=60000000");
     server.wait_for_log(mark, "a WebSocket is ended");
     eventually("it is cut", || (server.connections() == 0).then_some(()));
-    assert_eq!(scrape(&server)[name], 1);
+    assert_eq!(cut(&server), 1);
     // One that ends as it should is not.
-    let mut polite =
-        crate::websocket::wire::Wire::open(&server, "/ws/close?code=4001&reason=enough");
+    let mut polite = wire::Wire::open(&server, "/ws/close?code=4001&reason=enough");
     polite.until_close();
     drop(polite);
     eventually("it is gone", || (server.connections() == 0).then_some(()));
-    assert_eq!(scrape(&server)[name], 1);
+    assert_eq!(cut(&server), 1);
 }
 
 fn rest_of_one(stream: &mut TcpStream) -> String {

@@ -12,7 +12,7 @@ use nix::unistd::mkfifo;
 
 use crate::support::plain::{ask, head};
 use crate::support::server::{Server, Setup};
-use crate::support::{eventually, timed};
+use crate::support::{eventually, os, timed};
 
 /// What `site/` has in it, and what is beside it.
 fn site(folder: &Path) -> PathBuf {
@@ -406,7 +406,7 @@ fn a_long_download_outlives_the_request_timeout_and_a_stalled_one_is_cut() {
     fs::write(setup.folder().join("site/large.bin"), vec![7; size]).unwrap();
     let server = setup.start();
     let worker = server.pids()[0];
-    let open = || fs::read_dir(format!("/proc/{worker}/fd")).unwrap().count();
+    let open = || os::descriptors(worker);
     ask(&server, "GET /assets/a.txt", &[]);
     let before = open();
     let mut slow = server.connect();

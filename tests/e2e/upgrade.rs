@@ -502,15 +502,17 @@ fn lines_that_nobody_has_read_are_written_by_the_new_program() {
 #[test]
 fn descriptors_do_not_pile_up_over_upgrades() {
     let server = Setup::new().start();
-    let count = |pid: u32| fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
-    let of_worker = server.pids().into_iter().map(count).max();
-    let of_master = count(server.pid);
+    let of_worker = server.pids().into_iter().map(os::descriptors).max();
+    let of_master = os::descriptors(server.pid);
     for _ in 0..3 {
         server.upgrade();
         server.until_workers(2);
     }
-    assert_eq!(server.pids().into_iter().map(count).max(), of_worker);
-    assert!(count(server.pid) <= of_master + 1);
+    assert_eq!(
+        server.pids().into_iter().map(os::descriptors).max(),
+        of_worker
+    );
+    assert!(os::descriptors(server.pid) <= of_master + 1);
     assert_eq!(os::sockets_open_on_exec(server.pid), [""; 0]);
 }
 

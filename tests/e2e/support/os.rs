@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
+use socket2::SockRef;
 
 use super::client::Address;
 use super::pause;
@@ -100,6 +101,19 @@ pub(crate) fn listening_sockets(address: &Address) -> usize {
         fields[1].ends_with(&port) && fields[3] == LISTEN
     };
     table.lines().skip(1).filter(listens).count()
+}
+
+/// How many descriptors a process has.
+#[track_caller]
+pub(crate) fn descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
+/// What ends a connection from now on is RST (`SO_LINGER`, socket(7)).
+#[track_caller]
+pub(crate) fn reset_at_end(stream: &TcpStream) {
+    let stream = SockRef::from(stream);
+    stream.set_linger(Some(Duration::ZERO)).unwrap();
 }
 
 /// The sockets and files in memory of the process that a program which it becomes or starts would have.
