@@ -5,6 +5,7 @@ pub mod demo;
 mod draining;
 mod early_hints;
 mod in_hand;
+mod loan;
 mod overloaded;
 mod pace;
 mod request_body;
@@ -26,6 +27,7 @@ pub use draining::Draining;
 pub(crate) use early_hints::Ahead;
 pub use early_hints::{EarlyHints, EarlyHintsError};
 pub use in_hand::InHand;
+pub use loan::{CallPace, Counted, Density, Loan, ReadyTasks, counted};
 pub use overloaded::Overloaded;
 pub use pace::Pace as BodyPace;
 pub use request_body::RequestBody;
@@ -63,6 +65,11 @@ pub trait App: 'static {
 
     /// Who knows what its threads do, where it runs on threads of its own. Asked once, before the boot.
     fn witness(&self) -> Option<Arc<dyn Witness>> {
+        None
+    }
+
+    /// Where a thread of the application may turn the event loop of its worker; none: it never does.
+    fn loan(&self) -> Option<Loan> {
         None
     }
 

@@ -1,7 +1,7 @@
 //! A descriptor that becomes readable when another thread says so (eventfd(2)).
 
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -34,6 +34,12 @@ impl Wakeup {
     /// For a library of another language, which must not close it, nor use it when this is gone.
     pub fn number(&self) -> i32 {
         self.0.as_fd().as_raw_fd()
+    }
+}
+
+impl AsFd for Wakeup {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::connection::{self, Client, Serving};
-use crate::app::AppService;
+use crate::app::{self, AppService};
 use crate::channel::ToMaster;
 use crate::scoreboard::{ConnectionLimit, SeatWriter};
 use crate::sys::clock;
@@ -78,7 +78,9 @@ impl Accepting {
     pub(super) fn start<S: AppService>(listener: Listener, serving: Arc<Serving<S>>) -> Self {
         let (name, is_inherited) = (Arc::clone(&listener.name), listener.is_inherited);
         let (ending, told) = oneshot::channel();
-        let task = tokio::spawn(take_connections(listener, serving, told));
+        let ready = serving.ready.clone();
+        let take = take_connections(listener, serving, told);
+        let task = tokio::spawn(app::counted(take, ready.as_ref()));
         Self {
             name,
             is_inherited,

@@ -12,7 +12,7 @@ use super::proxy_protocol::ProxyListeners;
 use super::tls::SecureListeners;
 use super::{Task, drain, http2};
 use crate::access_log::AccessLog;
-use crate::app::{AppService, BodyPace, Witness};
+use crate::app::{AppService, BodyPace, Loan, Witness};
 use crate::channel::ToMaster;
 use crate::http::activity::Limits;
 use crate::http::fresh_keys::FreshKeys;
@@ -36,7 +36,7 @@ pub(super) fn serving<S: AppService>(
     fresh_keys: Arc<FreshKeys>,
     (service, tokens): (S, Option<Box<tokens::Service>>),
     (witness, recorder): Watchers,
-    words: mpsc::UnboundedSender<ToMaster>,
+    (words, loan): (mpsc::UnboundedSender<ToMaster>, Option<Loan>),
 ) -> Serving<S> {
     let config = &task.config;
     let guard = Arc::clone(&task.guard);
@@ -78,6 +78,7 @@ pub(super) fn serving<S: AppService>(
         heir: OnceLock::new(),
         words,
         seat: task.seat.clone(),
+        ready: loan.map(|loan| loan.ready().clone()),
     }
 }
 

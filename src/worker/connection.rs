@@ -24,7 +24,7 @@ use super::timer::Timer;
 use super::tls::{self, Agreed, SecureListeners, SecureStream};
 use super::watched::{ClientStream, Watched, say_farewell};
 use super::websocket::Upgradable;
-use crate::app::{AppService, Draining};
+use crate::app::{self, AppService, Draining, ReadyTasks};
 use crate::channel::ToMaster;
 use crate::config::TrustedProxies;
 use crate::http::activity::{Activity, BetweenRequests, Judgement, Limits, Phase};
@@ -66,6 +66,8 @@ pub(super) struct Serving<S> {
     /// What the master shall know of accept queues.
     pub(super) words: mpsc::UnboundedSender<ToMaster>,
     pub(super) seat: SeatWriter,
+    /// Who counts tasks that are ready; none where nobody asks.
+    pub(super) ready: Option<ReadyTasks>,
 }
 
 /// Who is at the other end, and where it was accepted.
@@ -141,7 +143,8 @@ pub(super) fn start<S: AppService>(
     }
     // As for a plain one: a drain waits for what was accepted, and so for its handshake.
     let open = serving.open.enter();
-    tokio::spawn(async move {
+    let ready = serving.ready.clone();
+    let serve = async move {
         let announced = if is_announced {
             // Boxed, as below.
             Box::pin(announce(stream, client, &serving)).await
@@ -157,7 +160,8 @@ pub(super) fn start<S: AppService>(
             None => {}
         }
         drop((open, counted));
-    });
+    };
+    tokio::spawn(app::counted(serve, ready.as_ref()));
 }
 
 /// Learns from its PROXY header whose connection it is; none where there is none, or its client has enough.
@@ -237,7 +241,9 @@ fn begin<S: AppService>(
 ) {
     // Counted before the task runs, so that a drain that begins now waits for it.
     let open = serving.open.enter();
-    tokio::spawn(serve(stream, client, serving, (open, counted)));
+    let ready = serving.ready.clone();
+    let serve = serve(stream, client, serving, (open, counted));
+    tokio::spawn(app::counted(serve, ready.as_ref()));
 }
 
 /// Serves a connection to its end, and keeps what is `kept` until then. No `async fn`, and none around it: such a one has room for

@@ -5,6 +5,7 @@ mod addresses;
 mod assembly;
 mod connection;
 mod drain;
+mod event_loop;
 mod feeds;
 mod heir;
 mod http2;
@@ -48,10 +49,10 @@ use crate::logging;
 use crate::rate_limit::RateTable;
 use crate::replay::ReplayCache;
 use crate::scoreboard::SeatWriter;
+use crate::sys::crash;
 use crate::sys::identity::Identity;
 use crate::sys::listener::ListeningSocket;
 use crate::sys::process::{self, ProcessId};
-use crate::sys::{clock, crash};
 use crate::telemetry::CollectorAccess;
 use crate::tls::Tls;
 use crate::tokens::{self, Signer};
@@ -129,13 +130,9 @@ pub fn run<A: App>(task: Task, app: &A) -> WorkerExit {
     if let Err(error) = crash::watch(task.master, task.seat.crash_note()) {
         tracing::warn!(worker, %error, "cannot watch for crashes, death reports will not know their cause");
     }
-    let exit = match event_loop(&task.seat) {
-        Ok(runtime) => {
-            let exit = runtime.block_on(live(task, app));
-            // What the application does on threads of its own could go on for ever.
-            runtime.shutdown_background();
-            exit
-        }
+    let seat = task.seat.clone();
+    let exit = match event_loop::turned(&seat, app.loan(), live(task, app)) {
+        Ok(exit) => exit,
         Err(error) => {
             // Without a runtime there is no way to tell the master but the exit itself.
             tracing::error!(worker, %error, "cannot start the event loop");
@@ -156,21 +153,6 @@ pub(crate) fn change_logs(config: &Config, worker: Option<u64>) {
     if let Err(error) = logging::change_access(config.access_log.as_ref()) {
         tracing::error!(worker, %error, "cannot open the access log, the old one stays in use");
     }
-}
-
-/// The event loop. It notes when it begins to wait and when it has something to do again, so that the master sees one that
-/// does not turn any more without ever waking one that waits.
-fn event_loop(seat: &SeatWriter) -> io::Result<tokio::runtime::Runtime> {
-    let (waits, turns) = (seat.clone(), seat.clone());
-    seat.turns(clock::monotonic_coarse());
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .on_thread_park(move || {
-            logging::access_waits();
-            waits.waits();
-        })
-        .on_thread_unpark(move || turns.turns(clock::monotonic_coarse()))
-        .build()
 }
 
 async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
@@ -213,7 +195,7 @@ async fn live<A: App>(mut task: Task, app: &A) -> WorkerExit {
         fresh_keys,
         (service, tokens),
         (witness, recorder.clone()),
-        words,
+        (words, app.loan()),
     ));
     if let Some(reason) = app.stands_in() {
         orders.say(&ToMaster::StandsIn { reason }).await;
