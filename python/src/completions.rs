@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use destrier::app::Loan;
 use tokio::sync::Notify;
 
 /// A group of so many is announced at once.
@@ -19,13 +20,16 @@ pub(crate) trait Completion {
 pub(crate) struct Completions<T> {
     waiting: Mutex<Vec<T>>,
     announced: Notify,
+    /// Where the thread of the application may have the event loop, which delivers them itself then.
+    loan: Option<Loan>,
 }
 
 impl<T: Completion> Completions<T> {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(loan: Option<Loan>) -> Self {
         Self {
             waiting: Mutex::default(),
             announced: Notify::new(),
+            loan,
         }
     }
 
@@ -37,13 +41,19 @@ impl<T: Completion> Completions<T> {
             waiting.len()
         };
         if waiting >= GROUP {
-            self.announced.notify_one();
+            self.tell();
         }
     }
 
     /// Tells the I/O thread, if any waits.
     pub(crate) fn announce(&self) {
         if !self.waiting().is_empty() {
+            self.tell();
+        }
+    }
+
+    fn tell(&self) {
+        if !self.loan.as_ref().is_some_and(Loan::is_seen_to) {
             self.announced.notify_one();
         }
     }

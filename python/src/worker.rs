@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use destrier::app::{self, StandIn};
+use destrier::app::{self, Loan, StandIn};
 use destrier::config::{self, Interface};
 use destrier::interpreter::{self, Received};
 use destrier::scoreboard::SeatWriter;
@@ -34,6 +34,7 @@ struct Load {
 struct Imported {
     main: mpsc::Sender<Load>,
     witness: Witness,
+    loan: Loan,
     /// Until they are listened to.
     children: Mutex<Option<Children>>,
     /// Why there is no application, where something stands in for it.
@@ -87,6 +88,10 @@ impl App for Imported {
         Some(Arc::new(self.witness.clone()))
     }
 
+    fn loan(&self) -> Option<Loan> {
+        Some(self.loan.clone())
+    }
+
     fn stands_in(&self) -> Option<String> {
         self.failure.get().cloned()
     }
@@ -121,9 +126,11 @@ pub(crate) fn run(py: Python<'_>, task: Task, mut preloaded: Option<Py<PyAny>>) 
     let (main, mut asked) = mpsc::channel();
     // Before the worker watches over its own end, so that it sees a signal first.
     let witness = Witness::new(py)?;
+    let loan = Loan::default();
     let imported = Imported {
         main,
         witness: witness.clone(),
+        loan: loan.clone(),
         children: Mutex::new(Some(fork::watch(py)?)),
         failure: task
             .failure
@@ -164,7 +171,7 @@ pub(crate) fn run(py: Python<'_>, task: Task, mut preloaded: Option<Py<PyAny>>) 
                 continue;
             }
         };
-        let engine = engine_of(&load, address.clone(), workers, &witness, &shown)?;
+        let engine = engine_of(&load, (address.clone(), workers), (&witness, &loan), &shown)?;
         // Asked once in a worker.
         let engine = started.get_or_init(|| engine);
         let (service, application) = (engine.service(), application.bind(py));
@@ -187,9 +194,8 @@ pub(crate) fn run(py: Python<'_>, task: Task, mut preloaded: Option<Py<PyAny>>) 
 /// What runs the application.
 fn engine_of(
     load: &Load,
-    (server_name, server_port): (String, u16),
-    workers: u16,
-    witness: &Witness,
+    ((server_name, server_port), workers): ((String, u16), u16),
+    (witness, loan): (&Witness, &Loan),
     (seat, http): &(SeatWriter, config::Http),
 ) -> PyResult<Engine> {
     match load.python.interface {
@@ -208,7 +214,7 @@ fn engine_of(
                 server_name,
                 server_port,
             };
-            let engine = wsgi::Engine::new(settings, witness.clone(), seat.clone());
+            let engine = wsgi::Engine::new(settings, witness.clone(), seat.clone(), loan.clone());
             Ok(Engine::Wsgi(engine))
         }
         Interface::Asgi => {
@@ -218,7 +224,11 @@ fn engine_of(
                 server_port,
                 graceful_timeout: load.graceful_timeout,
             };
-            Ok(Engine::Asgi(asgi::Engine::new(settings, witness.clone())?))
+            Ok(Engine::Asgi(asgi::Engine::new(
+                settings,
+                witness.clone(),
+                loan.clone(),
+            )?))
         }
     }
 }

@@ -20,6 +20,7 @@ mod crash;
 mod dashboard;
 mod development;
 mod early_hints;
+mod event_loop;
 mod forensics;
 mod guard;
 mod handover;

@@ -9,6 +9,7 @@ mod awaitable;
 mod body;
 mod call;
 mod exchange;
+mod leading;
 mod messages;
 mod path_send;
 mod queue;
@@ -32,6 +33,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::Duration;
 
+use destrier::app::Loan;
 use destrier::sys::clock;
 use destrier::sys::wakeup::Wakeup;
 use pyo3::ffi::c_str;
@@ -79,6 +81,8 @@ struct Shared {
     /// Who is asked what the event loop does when it stands still.
     witness: Witness,
     queue: Queue,
+    /// The event loop of the worker.
+    loan: Loan,
     /// Tasks of the I/O thread that can go on.
     completions: Completions<Waker>,
     /// That of the I/O thread, with the first request.
@@ -109,12 +113,13 @@ impl Engine {
     ///
     /// # Errors
     /// There is no descriptor left.
-    pub(crate) fn new(settings: Settings, witness: Witness) -> io::Result<Self> {
+    pub(crate) fn new(settings: Settings, witness: Witness, loan: Loan) -> io::Result<Self> {
         Ok(Self(Arc::new(Shared {
             settings,
             witness,
             queue: Queue::new(Wakeup::new()?),
-            completions: Completions::new(),
+            loan,
+            completions: Completions::new(None),
             begun: OnceLock::new(),
             drains_since: OnceLock::new(),
             active: AtomicUsize::new(0),
@@ -166,11 +171,13 @@ impl Engine {
         let state = runner.getattr("state")?.cast_into::<PyDict>()?;
         let scopes = Scopes::new(py, &self.0.settings, state)?;
         let turn = Turn::new(py, &context, app, scopes, runner.getattr("close")?)?;
+        let turn = Bound::new(py, turn)?;
         let descriptor = self.0.queue.wakeup().number();
         // It is of no request: many are under way on it.
         let seat = Arc::new(Seat::of_this_thread(py)?);
         self.0.witness.join(&seat);
-        runner.call_method1("run", (descriptor, turn))?;
+        runner.call_method1("run", (descriptor, &turn))?;
+        turn.get().end(py)?;
         self.0.witness.leave(&seat);
         let patience = self.0.time_left().as_secs_f64();
         let problem: Option<String> = runner.call_method1("end", (patience,))?.extract()?;

@@ -3,6 +3,7 @@
 //! Whoever puts something in has the I/O thread do first what it can do at once, which puts in more: a [`Waker`] wakes the event loop
 //! after that. One that is awake is not woken: at the end of its turn it looks whether there is more.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -44,7 +45,7 @@ pub(super) struct Queue {
 
 #[derive(Debug, Default)]
 struct State {
-    events: Vec<Event>,
+    events: VecDeque<Event>,
     /// The event loop was woken and has not come.
     is_woken: bool,
     /// It has come, and what it was told of has not been done. It looks again when that is so.
@@ -91,7 +92,7 @@ impl Queue {
         let (is_first, watches) = {
             let mut state = self.state();
             let is_first = state.events.is_empty();
-            state.events.push(event);
+            state.events.push_back(event);
             (is_first, !std::mem::replace(&mut state.is_watched, true))
         };
         if is_first {
@@ -105,7 +106,7 @@ impl Queue {
     }
 
     /// Wakes the event loop where something waits for it and it would not come by itself.
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         let wakes = {
             let mut state = self.state();
             let wakes = !state.events.is_empty() && !state.is_woken && !state.is_turning;
@@ -118,7 +119,7 @@ impl Queue {
     }
 
     /// All that waits, for the event loop, which was woken.
-    pub(super) fn take_woken(&self) -> Vec<Event> {
+    pub(super) fn take_woken(&self) -> VecDeque<Event> {
         // Before it looks: whoever puts something in after that is seen at the end of the turn.
         self.wakeup.clear();
         let mut state = self.state();
@@ -127,8 +128,22 @@ impl Queue {
     }
 
     /// The same, where it was awake.
-    pub(super) fn take(&self) -> Vec<Event> {
+    pub(super) fn take(&self) -> VecDeque<Event> {
         self.state().take()
+    }
+
+    /// As much as `most` of it. The event loop has come by itself, and looks again when it has done that.
+    pub(super) fn take_some(&self, most: usize) -> VecDeque<Event> {
+        let mut state = self.state();
+        state.is_turning = true;
+        let rest = state.events.len().min(most);
+        let rest = state.events.split_off(rest);
+        std::mem::replace(&mut state.events, rest)
+    }
+
+    /// The event loop has come by itself, and looks what waits before it goes.
+    pub(super) fn begin(&self) {
+        self.state().is_turning = true;
     }
 
     /// What was taken has been done, as far as it could be at once. Returns whether more waits: then the event loop takes that next.
@@ -160,7 +175,7 @@ impl Queue {
 }
 
 impl State {
-    fn take(&mut self) -> Vec<Event> {
+    fn take(&mut self) -> VecDeque<Event> {
         self.is_turning = true;
         std::mem::take(&mut self.events)
     }

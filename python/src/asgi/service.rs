@@ -135,6 +135,14 @@ fn begin(shared: &Arc<Shared>, draining: Option<&Draining>) {
         drop(tokio::spawn(
             queue::Waker::new(Arc::clone(shared)).wake_always(),
         ));
+        let left = Arc::clone(shared);
+        drop(tokio::spawn(async move {
+            loop {
+                left.loan.taken_back().await;
+                left.completions.deliver();
+                left.queue.wake();
+            }
+        }));
         if let Some(draining) = draining.cloned() {
             let told = Arc::clone(shared);
             drop(tokio::spawn(async move {

@@ -43,6 +43,21 @@ impl Tools {
         Ok(())
     }
 
+    /// Calls `function` whenever `descriptor` is readable.
+    pub(super) fn add_reader(&self, descriptor: i32, function: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = function.py();
+        let event_loop = self.event_loop.bind(py);
+        event_loop.call_method1(intern!(py, "add_reader"), (descriptor, function))?;
+        Ok(())
+    }
+
+    /// Calls nothing then any more.
+    pub(super) fn remove_reader(&self, py: Python<'_>, descriptor: i32) -> PyResult<()> {
+        let event_loop = self.event_loop.bind(py);
+        event_loop.call_method1(intern!(py, "remove_reader"), (descriptor,))?;
+        Ok(())
+    }
+
     pub(super) fn done(&self, py: Python<'_>) -> Py<PyAny> {
         self.done.clone_ref(py).into_any()
     }

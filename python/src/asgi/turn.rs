@@ -1,5 +1,7 @@
-//! A turn of the event loop of Python: what it does when the I/O thread has woken it.
+//! A turn of the event loop of Python: what it does when the I/O thread has woken it, or, where it turns the event loop of the worker too,
+//! when there is something to do in that.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{
     AtomicBool,
     Ordering::{Relaxed, SeqCst},
@@ -14,6 +16,7 @@ use pyo3::types::PyDict;
 
 use super::call::Call;
 use super::exchange::Exchange;
+use super::leading::Leading;
 use super::queue::Event;
 use super::running::{Ending, Running};
 use super::scope::Scopes;
@@ -37,6 +40,7 @@ struct Work {
     scopes: Mutex<Scopes>,
     /// Called when no request can come any more.
     close: Py<PyAny>,
+    leading: Leading,
 }
 
 impl Turn {
@@ -52,14 +56,25 @@ impl Turn {
             app: app.clone().unbind(),
             scopes: Mutex::new(scopes),
             close: close.unbind(),
+            leading: Leading::new(context),
         });
         let turned = Py::new(py, Turned(Arc::clone(&work)))?;
+        let led = Led {
+            work: Arc::clone(&work),
+            turned: turned.clone_ref(py),
+        };
+        work.leading.begin(Py::new(py, led)?.into_any());
         Ok(Self { work, turned })
+    }
+
+    /// The event loop has come to its end.
+    pub(super) fn end(&self, py: Python<'_>) -> PyResult<()> {
+        self.work.leading.end(py)
     }
 }
 
 impl Work {
-    fn act_all(&self, py: Python<'_>, events: Vec<Event>) {
+    fn act_all(&self, py: Python<'_>, events: VecDeque<Event>) {
         for event in events {
             if let Err(error) = self.act(py, event) {
                 tracing::error!(%error, "the event loop of the application cannot do what it is told");
@@ -158,7 +173,10 @@ impl Work {
 impl Turn {
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
         let context = &self.work.context;
-        self.work.act_all(py, context.shared.queue.take_woken());
+        self.work.leading.still_leads(py)?;
+        let events = context.shared.queue.take_woken();
+        self.work.leading.note(events.len());
+        self.work.act_all(py, events);
         // After the first steps of the tasks that were made here.
         context.tools.call_soon(self.turned.bind(py))
     }
@@ -173,14 +191,55 @@ impl Turned {
     fn __call__(this: &Bound<'_, Self>) -> PyResult<()> {
         let (work, py) = (&this.get().0, this.py());
         let shared = &work.context.shared;
-        let more_waits = shared.queue.turned();
-        shared.completions.announce();
-        if !more_waits {
+        let events = if work.leading.leads(py)? {
+            // The answers go out, and what has come is read.
+            work.leading.turn(py, &shared.queue)
+        } else {
+            VecDeque::new()
+        };
+        let events = if events.is_empty() {
+            let more_waits = shared.queue.turned();
+            shared.completions.announce();
+            if !more_waits {
+                return Ok(());
+            }
+            // It is awake, and nobody has woken it for these. What else is ready has its turn in between.
+            shared.queue.take()
+        } else {
+            events
+        };
+        work.leading.note(events.len());
+        work.act_all(py, events);
+        work.context.tools.call_soon(this)
+    }
+}
+
+/// What the event loop calls where there is something to do in that of the worker, which it turns too.
+#[pyclass(frozen, name = "Led", module = "destrier_python")]
+struct Led {
+    work: Arc<Work>,
+    turned: Py<Turned>,
+}
+
+#[pymethods]
+impl Led {
+    fn __call__(&self, py: Python<'_>) -> PyResult<()> {
+        let (leading, context) = (&self.work.leading, &self.work.context);
+        let queue = &context.shared.queue;
+        if !leading.still_leads(py)? {
             return Ok(());
         }
-        // It is awake, and nobody has woken it for these. What else is ready has its turn in between.
-        work.act_all(py, shared.queue.take());
-        work.context.tools.call_soon(this)
+        queue.begin();
+        let mut events = leading.turn(py, queue);
+        if events.is_empty() && queue.turned() {
+            events = queue.take();
+        }
+        if events.is_empty() {
+            return Ok(());
+        }
+        leading.note(events.len());
+        self.work.act_all(py, events);
+        context.tools.call_soon(self.turned.bind(py))
     }
 }
 

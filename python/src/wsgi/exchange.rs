@@ -198,6 +198,8 @@ impl Exchange {
         state.phase = Phase::Sending(pieces, left.map(|left| left.saturating_sub(allowed)));
         drop(state);
         if began {
+            // Somebody has to bring what follows, while this thread makes it.
+            self.shared.loan.give_back();
             self.shared.completions.announce();
         }
         let allowed = usize::try_from(allowed).unwrap_or(usize::MAX);

@@ -11,6 +11,7 @@ mod errors;
 mod exchange;
 mod file_wrapper;
 mod input;
+mod leading;
 mod queue;
 mod service;
 mod sharing;
@@ -19,10 +20,12 @@ mod thread;
 
 use std::sync::{Arc, Once};
 
+use destrier::app::Loan;
 use destrier::scoreboard::SeatWriter;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use leading::Leading;
 pub(crate) use queue::Limits;
 use queue::Queue;
 pub(crate) use service::WsgiService;
@@ -58,18 +61,21 @@ struct Shared {
     completions: Completions<Answered>,
     /// Whether answers are brought back yet.
     delivers: Once,
+    /// The event loop, which the thread that takes requests turns where it is worth it.
+    loan: Loan,
     /// Who is asked what its threads do.
     witness: Witness,
 }
 
 impl Engine {
     /// Of a worker that has not begun to serve.
-    pub(crate) fn new(settings: Settings, witness: Witness, seat: SeatWriter) -> Self {
+    pub(crate) fn new(settings: Settings, witness: Witness, seat: SeatWriter, loan: Loan) -> Self {
         Self(Arc::new(Shared {
             queue: Queue::new(settings.threads, settings.limits, seat),
             settings,
-            completions: Completions::new(),
+            completions: Completions::new(Some(loan.clone())),
             delivers: Once::new(),
+            loan,
             witness,
         }))
     }
@@ -145,8 +151,12 @@ impl Engine {
         let seat = Arc::clone(thread.seat());
         self.0.witness.join(&seat);
         let mut place = self.0.queue.join();
+        let mut leading = Leading::new(&self.0);
         loop {
             let Some(popped) = self.0.queue.pop(&mut place) else {
+                if leading.turn(py) {
+                    continue;
+                }
                 self.0.completions.announce();
                 // Nothing of Rust is locked while this thread waits for the interpreter again.
                 if py.detach(|| self.0.queue.wait(&mut place)) {
@@ -159,9 +169,11 @@ impl Engine {
             if popped.is_last || !popped.is_watched {
                 self.0.completions.announce();
             }
+            leading.begin_call();
             if let Some(job) = popped.job.take() {
                 thread.serve(py, app, job, (popped.at, popped.waited));
             }
+            leading.end_call(py, popped.at);
         }
         self.0.queue.leave();
         self.0.witness.leave(&seat);

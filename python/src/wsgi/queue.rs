@@ -2,7 +2,7 @@
 //!
 //! A thread that holds the interpreter takes one request after the other; waking a second one for each would cost two context
 //! switches and win nothing. So a sleeper is woken only when no thread is awake, or when those that are have not come back for a
-//! while: then they wait for something, and do not hold the interpreter.
+//! while, or are in long calls: then they wait for something, and do not hold the interpreter, or do so for too long.
 //!
 //! Where the application computes ([`Sharing::One`]) it is the same thread that goes on. Who comes back from a longer call finds that
 //! another one takes the requests, and sleeps.
@@ -12,8 +12,10 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use destrier::Overloaded;
+use destrier::app::CallPace;
 use destrier::scoreboard::{SeatWriter, ThreadFigures};
 use destrier::sys::clock;
+use tokio::sync::Notify;
 
 use super::sharing::{Load, Sharing};
 
@@ -25,6 +27,9 @@ const LONG_CALL: Duration = Duration::from_millis(1);
 
 /// Where no request was taken for so long and nobody can be woken, nothing is to be seen before a thread comes back by itself.
 const NO_USE: Duration = Duration::from_millis(20);
+
+/// So many may come at once where the thread that would take them is busy with what brings them.
+const BURST: usize = 64;
 
 /// How many requests may wait while all threads call the application, and for how long.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +45,8 @@ pub(crate) struct Limits {
 pub(super) struct Queue<T> {
     state: Mutex<State<T>>,
     available: Condvar,
+    /// For a thread that turns the event loop meanwhile.
+    came: Notify,
     limits: Limits,
 }
 
@@ -66,6 +73,7 @@ struct State<T> {
     /// Who has taken it and has not come back.
     taker: Option<usize>,
     load: Load,
+    pace: CallPace,
     /// Whether somebody looks again soon.
     is_watched: bool,
     /// Whether somebody sees to it that nobody waits too long.
@@ -108,7 +116,7 @@ pub(super) struct Popped<T> {
 }
 
 /// What is to be done after a request was put in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Pushed {
     /// Whoever pushed looks again soon, with [`Queue::look`], until that says otherwise.
     pub(super) watch: bool,
@@ -141,11 +149,13 @@ impl<T> Queue<T> {
                 last_pop: Duration::ZERO,
                 taker: None,
                 load: Load::new(),
+                pace: CallPace::default(),
                 is_watched: false,
                 is_timed: false,
                 seat,
             }),
             available: Condvar::new(),
+            came: Notify::new(),
             limits,
         };
         queue.state().show();
@@ -171,9 +181,11 @@ impl<T> Queue<T> {
         state.awake = state.awake.saturating_sub(1);
     }
 
+    /// `is_led`: the thread that takes requests turns the event loop too, so it comes for this one by itself.
+    ///
     /// # Errors
     /// The queue takes no more, and `job` is lost.
-    pub(super) fn push(&self, job: T) -> Result<Pushed, Refused> {
+    pub(super) fn push(&self, job: T, is_led: bool) -> Result<Pushed, Refused> {
         let mut state = self.state();
         if state.is_closed {
             return Err(Refused::Closed);
@@ -187,6 +199,14 @@ impl<T> Queue<T> {
         let waits = free == 0 || (state.busy > 0 && state.sharing(since) == Sharing::One);
         state.jobs.push_back(Entry { job, since, waits });
         state.show_queue();
+        if is_led {
+            let is_first = state.jobs.len() == 1;
+            drop(state);
+            if is_first {
+                self.came.notify_one();
+            }
+            return Ok(Pushed::default());
+        }
         let time = waits && !state.is_timed;
         state.is_timed |= time;
         if state.wakes_one(since) {
@@ -199,6 +219,46 @@ impl<T> Queue<T> {
         let watch = is_of_use && !state.is_watched;
         state.is_watched |= watch;
         Ok(Pushed { watch, time })
+    }
+
+    /// Whether this thread, for which no request waits, may turn the event loop: it is the only one that is awake or of use, and calls
+    /// are short.
+    pub(super) fn may_be_led(&self) -> bool {
+        let state = self.state();
+        let is_alone = state.awake == 1 && state.called == 0;
+        let is_enough = state.threads == 1 || state.load.sharing() == Sharing::One;
+        let comes_soon = state.pace.is_short() && self.limits.waiting >= BURST;
+        is_alone && is_enough && comes_soon && !state.is_closed
+    }
+
+    /// The last call was in the way of the event loop.
+    pub(super) fn note_hindrance(&self) {
+        self.state().pace.note_hindrance();
+    }
+
+    /// Returns when a request waits, or none can come, on the thread that takes them.
+    pub(super) async fn comes(&self) {
+        loop {
+            {
+                let state = self.state();
+                if !state.jobs.is_empty() || state.is_closed {
+                    return;
+                }
+            }
+            self.came.notified().await;
+        }
+    }
+
+    /// The thread that takes requests no longer turns the event loop: what is to be done for those that wait.
+    pub(super) fn hand_over(&self) -> Pushed {
+        let mut state = self.state();
+        if state.jobs.is_empty() {
+            return Pushed::default();
+        }
+        Pushed {
+            watch: !std::mem::replace(&mut state.is_watched, true),
+            time: !std::mem::replace(&mut state.is_timed, true),
+        }
     }
 
     /// Looks whether another thread is to be woken. Returns whether to look again soon.
@@ -245,7 +305,9 @@ impl<T> Queue<T> {
         if std::mem::take(&mut place.is_coming) {
             state.coming = state.coming.saturating_sub(1);
         }
-        state.note_call(place, None);
+        if let Some(call) = state.note_call(place, None) {
+            state.pace.note(now.saturating_sub(call));
+        }
         let next = if state.is_for_another(place, now) {
             None
         } else {
@@ -306,6 +368,7 @@ impl<T> Queue<T> {
     pub(super) fn close(&self) {
         self.state().is_closed = true;
         self.available.notify_all();
+        self.came.notify_one();
     }
 
     pub(super) fn depth(&self) -> usize {
@@ -320,15 +383,21 @@ impl<T> Queue<T> {
 impl<T> State<T> {
     /// Decides whether to wake one, and notes it.
     fn wakes_one(&mut self, now: Duration) -> bool {
-        let coming = match self.sharing(now) {
-            // One that has been woken wants the interpreter: another would have to wait for it too.
-            Sharing::One => self.coming,
-            Sharing::All => self.called,
-        };
-        if self.sleeping == 0 || coming > 0 {
+        if self.sleeping <= self.called {
             return false;
         }
-        let is_due = self.awake == 0 || self.is_late(now);
+        let is_due = match self.load.sharing() {
+            // Who is in a call waits for something.
+            Sharing::All => {
+                let in_calls = self.calls.iter().flatten().count();
+                let available = self.awake.saturating_sub(in_calls) + self.called;
+                self.jobs.len() > available
+            }
+            // One that has been woken wants the interpreter: another would have to wait for it too. Who is in a long call does not come soon.
+            Sharing::One => {
+                self.coming == 0 && (self.awake == self.long_calls(now) || self.is_late(now))
+            }
+        };
         if is_due {
             self.called += 1;
             self.coming += 1;
@@ -338,18 +407,24 @@ impl<T> State<T> {
 
     /// Which threads take requests now.
     fn sharing(&self, now: Duration) -> Sharing {
-        let mut calls = self.calls.iter().flatten();
-        if calls.any(|since| now.saturating_sub(*since) > LONG_CALL) {
+        if self.long_calls(now) > 0 {
             return Sharing::All;
         }
         self.load.sharing()
     }
 
-    /// This thread is in a call since then, or in none.
-    fn note_call(&mut self, place: &Place, since: Option<Duration>) {
-        if let Some(call) = self.calls.get_mut(place.number) {
-            *call = since;
-        }
+    /// How many threads are in a call that holds up shorter ones.
+    fn long_calls(&self, now: Duration) -> usize {
+        let calls = self.calls.iter().flatten();
+        calls
+            .filter(|since| now.saturating_sub(**since) > LONG_CALL)
+            .count()
+    }
+
+    /// This thread is in a call since then, or in none. Returns since when it was in one.
+    fn note_call(&mut self, place: &Place, since: Option<Duration>) -> Option<Duration> {
+        let call = self.calls.get_mut(place.number)?;
+        std::mem::replace(call, since)
     }
 
     /// Whether nobody has come for a request for so long that another thread is of use.

@@ -87,9 +87,17 @@ impl WsgiService {
     {
         let shared = Arc::clone(&self.0.0);
         shared.delivers.call_once(|| {
+            let delivering = Arc::clone(&shared);
+            drop(tokio::spawn(async move {
+                delivering.completions.deliver_all().await;
+            }));
             let shared = Arc::clone(&shared);
             drop(tokio::spawn(async move {
-                shared.completions.deliver_all().await;
+                loop {
+                    shared.loan.taken_back().await;
+                    shared.completions.deliver();
+                    see_to(&shared, shared.queue.hand_over());
+                }
             }));
         });
         let (head, body) = request.into_parts();
@@ -145,11 +153,17 @@ impl Drop for Entrance {
 }
 
 fn put_in(shared: &Arc<Shared>, job: Ticket) -> Result<(), Failure> {
-    let pushed = shared.queue.push(job);
-    let Pushed { watch, time } = pushed.map_err(|refused| match refused {
+    let pushed = shared.queue.push(job, shared.loan.is_lent());
+    let pushed = pushed.map_err(|refused| match refused {
         Refused::Closed => Failure::new("the worker is about to exit"),
         Refused::Overloaded(overloaded) => Failure::Overloaded(overloaded),
     })?;
+    see_to(shared, pushed);
+    Ok(())
+}
+
+/// Does what is to be done for requests that wait.
+fn see_to(shared: &Arc<Shared>, Pushed { watch, time }: Pushed) {
     if watch {
         let shared = Arc::clone(shared);
         drop(tokio::spawn(async move { look_after(&shared).await }));
@@ -158,7 +172,6 @@ fn put_in(shared: &Arc<Shared>, job: Ticket) -> Result<(), Failure> {
         let shared = Arc::clone(shared);
         drop(tokio::spawn(async move { turn_away(&shared).await }));
     }
-    Ok(())
 }
 
 /// Answers requests that have waited too long, until none waits.

@@ -80,6 +80,10 @@ impl Thread {
         let exchange = start_response.get().exchange();
         exchange.begin(id, head.method == Method::HEAD, answer);
         let length = body.length();
+        if length.is_none() {
+            // Somebody has to bring it, while it is read here.
+            self.shared.loan.give_back();
+        }
         let input = match Bound::new(py, Input::new(body)) {
             Ok(input) => input,
             Err(exception) => return exchange.fail(Failure::of_exception(py, &exception)),

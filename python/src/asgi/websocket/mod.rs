@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use destrier::BoxError;
+use destrier::app::counted;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_PROTOCOL, UPGRADE,
@@ -45,7 +46,8 @@ pub(super) async fn open(
             let mut response = accepted(accept, key.as_ref())?;
             let in_hand = conversation.in_hand().clone();
             response.extensions_mut().insert(in_hand);
-            drop(tokio::spawn(talk::talk(upgrade, Arc::clone(&conversation))));
+            let talk = talk::talk(upgrade, Arc::clone(&conversation));
+            drop(tokio::spawn(counted(talk, Some(shared.loan.ready()))));
             Ok(response)
         }
         Answer::Deny(head, content) => Ok(head.with(AnswerBody::Whole(content))),

@@ -1,0 +1,128 @@
+//! Where requests come close to each other the event loop of Python turns that of the worker too, so that nobody is woken for what comes and
+//! for what goes.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use destrier::app::{Density, Loan};
+use pyo3::prelude::*;
+
+use super::queue::{Event, Queue};
+use super::{Context, Shared};
+
+/// So much is begun before the event loop of the worker has its turn again.
+const BATCH: usize = 32;
+
+/// Where it had to wait for so long the thread that it belongs to does better.
+const LONG_TURN: Duration = Duration::from_millis(1);
+
+/// How it stands.
+#[derive(Debug)]
+pub(super) struct Leading {
+    context: Arc<Context>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What the event loop calls where there is something to do in that of the worker; none before the begin and after the end.
+    led: Option<Py<PyAny>>,
+    density: Density,
+    /// Events came close to each other.
+    is_dense: bool,
+    /// What is waited for meanwhile.
+    descriptor: Option<i32>,
+    /// When the event loop of the worker was turned last, monotonic.
+    turned: Duration,
+}
+
+impl Leading {
+    pub(super) fn new(context: &Arc<Context>) -> Self {
+        Self {
+            context: Arc::clone(context),
+            state: Mutex::default(),
+        }
+    }
+
+    pub(super) fn begin(&self, led: Py<PyAny>) {
+        self.state().led = Some(led);
+    }
+
+    /// The event loop of Python has come to its end.
+    pub(super) fn end(&self, py: Python<'_>) -> PyResult<()> {
+        let _it_holds_this = self.state().led.take();
+        self.leave(py)
+    }
+
+    /// So many events were taken.
+    pub(super) fn note(&self, events: usize) {
+        let mut state = self.state();
+        state.is_dense = state.density.note(events, Shared::now());
+    }
+
+    /// At the end of a turn: whether the event loop of the worker is turned here, from now on where that is worth it.
+    pub(super) fn leads(&self, py: Python<'_>) -> PyResult<bool> {
+        let mut state = self.state();
+        if state.descriptor.is_some() {
+            let now = Shared::now();
+            let is_late = now.saturating_sub(state.turned) > LONG_TURN;
+            if self.loan().is_lent() && !is_late {
+                return Ok(true);
+            }
+            // It was taken back in this turn, or soon would be.
+            state.density.note_hindrance(now);
+            drop(state);
+            self.leave(py)?;
+            return Ok(false);
+        }
+        if !state.is_dense {
+            return Ok(false);
+        }
+        let led = state.led.as_ref().map(|led| led.bind(py).clone());
+        drop(state);
+        let (Some(descriptor), Some(led)) = (self.loan().descriptor(), led) else {
+            return Ok(false);
+        };
+        self.context.tools.add_reader(descriptor, &led)?;
+        self.state().descriptor = Some(descriptor);
+        Ok(true)
+    }
+
+    /// Whether it still is, at the begin of a turn.
+    pub(super) fn still_leads(&self, py: Python<'_>) -> PyResult<bool> {
+        if self.state().descriptor.is_some() && self.loan().is_lent() {
+            return Ok(true);
+        }
+        // Nothing has come for a while.
+        self.leave(py)?;
+        Ok(false)
+    }
+
+    /// Turns it, and returns what is to be done now.
+    pub(super) fn turn(&self, py: Python<'_>, queue: &Queue) -> VecDeque<Event> {
+        let shared = &self.context.shared;
+        // Without the interpreter: what is dropped there may be the application's.
+        let _wanted_back = py.detach(|| self.loan().turn_briefly(|| shared.completions.deliver()));
+        self.state().turned = Shared::now();
+        queue.take_some(BATCH)
+    }
+
+    /// It is not any more.
+    pub(super) fn leave(&self, py: Python<'_>) -> PyResult<()> {
+        let descriptor = self.state().descriptor.take();
+        let Some(descriptor) = descriptor else {
+            return Ok(());
+        };
+        self.loan().give_back();
+        self.context.tools.remove_reader(py, descriptor)
+    }
+
+    fn loan(&self) -> &Loan {
+        &self.context.shared.loan
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
