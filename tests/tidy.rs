@@ -108,8 +108,12 @@ const MAY_USE: &[(&str, &[&str], &[&str])] = &[
     // std, a limiter and the timer that sums up. Used by who answers requests, and `logging`, which the master uses too, has no timer.
     ("log_quota", &[], &["nix", "hyper", "serde"]),
     // `config`: what an application may know when it boots. `auth`, `tls`: the claims and the certificate that the demo shows. `scoreboard`: what a
-    // request is called about which a witness is asked, and where the bytes of its body are counted.
-    ("app", &["auth", "config", "scoreboard", "tls"], &["nix"]),
+    // request is called about which a witness is asked, and where the bytes of its body are counted. `sys`: the clock, by which a loan is taken back.
+    (
+        "app",
+        &["auth", "config", "scoreboard", "sys", "tls"],
+        &["nix"],
+    ),
     // `access_log`: the line of a request. `auth`: the verdict. `app`: what is called. `config`: which proxy may say what certificate a client has. `log_quota`: how many
     // lines refusals get. `logging`: how
     // long a field may be. `rate_limit`: how many requests a client has made, of whichever worker. `refusal_class`: of which kind its own refusals are. `replay`: which proofs were shown, for `auth` remembers nothing that workers share. `scoreboard`: what

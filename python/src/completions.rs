@@ -53,7 +53,7 @@ impl<T: Completion> Completions<T> {
     }
 
     fn tell(&self) {
-        if !self.loan.as_ref().is_some_and(Loan::is_seen_to) {
+        if !self.loan.as_ref().is_some_and(Loan::is_held_here) {
             self.announced.notify_one();
         }
     }

@@ -5,11 +5,12 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use destrier::app::{Density, Loan};
+use destrier::app::{Density, Left, Loan};
 use pyo3::prelude::*;
 
 use super::queue::{Event, Queue};
 use super::{Context, Shared};
+use crate::fork;
 
 /// So much is begun before the event loop of the worker has its turn again.
 const BATCH: usize = 32;
@@ -62,50 +63,63 @@ impl Leading {
     }
 
     /// At the end of a turn: whether the event loop of the worker is turned here, from now on where that is worth it.
-    pub(super) fn leads(&self, py: Python<'_>) -> PyResult<bool> {
+    pub(super) fn leads(&self, py: Python<'_>) -> bool {
         let mut state = self.state();
         if state.descriptor.is_some() {
             let now = Shared::now();
             let is_late = now.saturating_sub(state.turned) > LONG_TURN;
             if self.loan().is_lent() && !is_late {
-                return Ok(true);
+                return true;
             }
             // It was taken back in this turn, or soon would be.
             state.density.note_hindrance(now);
+            state.is_dense = false;
             drop(state);
-            self.leave(py)?;
-            return Ok(false);
+            self.leave_or_log(py);
+            return false;
         }
         if !state.is_dense {
-            return Ok(false);
+            return false;
         }
         let led = state.led.as_ref().map(|led| led.bind(py).clone());
         drop(state);
         let (Some(descriptor), Some(led)) = (self.loan().descriptor(), led) else {
-            return Ok(false);
+            return false;
         };
-        self.context.tools.add_reader(descriptor, &led)?;
-        self.state().descriptor = Some(descriptor);
-        Ok(true)
+        match self.context.tools.add_reader(descriptor, &led) {
+            Ok(()) => {
+                self.state().descriptor = Some(descriptor);
+                true
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the event loop of Python cannot wait for that of the worker");
+                let mut state = self.state();
+                state.density.note_hindrance(Shared::now());
+                state.is_dense = false;
+                false
+            }
+        }
     }
 
     /// Whether it still is, at the begin of a turn.
-    pub(super) fn still_leads(&self, py: Python<'_>) -> PyResult<bool> {
+    pub(super) fn still_leads(&self, py: Python<'_>) -> bool {
         if self.state().descriptor.is_some() && self.loan().is_lent() {
-            return Ok(true);
+            return true;
         }
         // Nothing has come for a while.
-        self.leave(py)?;
-        Ok(false)
+        self.leave_or_log(py);
+        false
     }
 
-    /// Turns it, and returns what is to be done now.
-    pub(super) fn turn(&self, py: Python<'_>, queue: &Queue) -> VecDeque<Event> {
+    /// Turns it, and returns what is to be done now, and whether it is to be turned again after that.
+    pub(super) fn turn(&self, py: Python<'_>, queue: &Queue) -> (VecDeque<Event>, Left) {
+        // A child of the application must not take what is the worker's.
+        fork::leave_if_child(|| None);
         let shared = &self.context.shared;
         // Without the interpreter: what is dropped there may be the application's.
-        let _wanted_back = py.detach(|| self.loan().turn_briefly(|| shared.completions.deliver()));
+        let left = py.detach(|| self.loan().turn_briefly(|| shared.completions.deliver()));
         self.state().turned = Shared::now();
-        queue.take_some(BATCH)
+        (queue.take_some(BATCH), left.unwrap_or(Left::Nothing))
     }
 
     /// It is not any more.
@@ -116,6 +130,12 @@ impl Leading {
         };
         self.loan().give_back();
         self.context.tools.remove_reader(py, descriptor)
+    }
+
+    fn leave_or_log(&self, py: Python<'_>) {
+        if let Err(error) = self.leave(py) {
+            tracing::error!(%error, "the event loop of Python waits for that of the worker for ever");
+        }
     }
 
     fn loan(&self) -> &Loan {

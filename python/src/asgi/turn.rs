@@ -9,6 +9,7 @@ use std::sync::atomic::{
 use std::sync::{Arc, Mutex, PoisonError};
 
 use destrier::EarlyHints;
+use destrier::app::Left;
 use pyo3::PyClass;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -173,7 +174,7 @@ impl Work {
 impl Turn {
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
         let context = &self.work.context;
-        self.work.leading.still_leads(py)?;
+        self.work.leading.still_leads(py);
         let events = context.shared.queue.take_woken();
         self.work.leading.note(events.len());
         self.work.act_all(py, events);
@@ -191,13 +192,13 @@ impl Turned {
     fn __call__(this: &Bound<'_, Self>) -> PyResult<()> {
         let (work, py) = (&this.get().0, this.py());
         let shared = &work.context.shared;
-        let events = if work.leading.leads(py)? {
+        let (events, left) = if work.leading.leads(py) {
             // The answers go out, and what has come is read.
             work.leading.turn(py, &shared.queue)
         } else {
-            VecDeque::new()
+            (VecDeque::new(), Left::Nothing)
         };
-        let events = if events.is_empty() {
+        let events = if events.is_empty() && left == Left::Nothing {
             let more_waits = shared.queue.turned();
             shared.completions.announce();
             if !more_waits {
@@ -226,16 +227,18 @@ impl Led {
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
         let (leading, context) = (&self.work.leading, &self.work.context);
         let queue = &context.shared.queue;
-        if !leading.still_leads(py)? {
+        if !leading.still_leads(py) {
             return Ok(());
         }
         queue.begin();
-        let mut events = leading.turn(py, queue);
-        if events.is_empty() && queue.turned() {
-            events = queue.take();
-        }
-        if events.is_empty() {
-            return Ok(());
+        let (mut events, left) = leading.turn(py, queue);
+        if left == Left::Nothing {
+            if events.is_empty() && queue.turned() {
+                events = queue.take();
+            }
+            if events.is_empty() {
+                return Ok(());
+            }
         }
         leading.note(events.len());
         self.work.act_all(py, events);

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use destrier::sys::clock;
 use pyo3::prelude::*;
+use tokio::task::yield_now;
 
 use super::Shared;
+use crate::fork;
 
 /// After so much time with calls the event loop has its turn again.
 const BATCH: Duration = Duration::from_micros(500);
@@ -32,7 +34,7 @@ impl<'a> Leading<'a> {
 
     /// No request waits: turns the event loop until one does, where that is worth it. Returns whether it was.
     pub(super) fn turn(&mut self, py: Python<'_>) -> bool {
-        if self.shared.queue.may_be_led() && self.turn_now(py).is_some() {
+        if self.shared.queue.may_be_led() && self.turn_until_one_comes(py).is_some() {
             return true;
         }
         self.shared.loan.give_back();
@@ -41,7 +43,7 @@ impl<'a> Leading<'a> {
 
     /// The application is about to be called.
     pub(super) fn begin_call(&mut self) {
-        self.had_it = self.shared.loan.is_lent();
+        self.had_it = self.shared.loan.is_held_here();
     }
 
     /// It has returned from a call that began at this time, monotonic.
@@ -49,30 +51,43 @@ impl<'a> Leading<'a> {
         if !self.had_it {
             return;
         }
-        if !self.shared.loan.is_lent() {
-            self.shared.queue.note_hindrance();
-        } else if since.saturating_sub(self.turned) > BATCH {
-            // Others wait for their answers, and for being read.
-            self.turn_now(py);
+        let Shared { loan, queue, .. } = self.shared;
+        if !loan.is_held_here() {
+            queue.note_hindrance();
+        } else if since.saturating_sub(self.turned) > BATCH && queue.depth() > 0 {
+            if queue.may_be_led() {
+                self.turn_between(py);
+            } else {
+                loan.give_back();
+            }
         }
     }
 
     /// None: it is wanted back.
-    fn turn_now(&mut self, py: Python<'_>) -> Option<()> {
+    fn turn_until_one_comes(&mut self, py: Python<'_>) -> Option<()> {
+        self.turn_until(py, self.shared.queue.comes())
+    }
+
+    /// Others wait for their answers, and for being read.
+    fn turn_between(&mut self, py: Python<'_>) {
+        let done = async {
+            // The answers go out, and the system is asked for news; those are read.
+            yield_now().await;
+            yield_now().await;
+        };
+        let _wanted_back = self.turn_until(py, done);
+    }
+
+    fn turn_until(&mut self, py: Python<'_>, done: impl Future<Output = ()> + Send) -> Option<()> {
+        // A child of the application must not take what is the worker's.
+        fork::leave_if_child(|| None);
         let Shared {
-            loan,
-            completions,
-            queue,
-            ..
+            loan, completions, ..
         } = self.shared;
         let turned = py.detach(|| {
             loan.turn(async {
                 completions.deliver();
-                if queue.depth() > 0 {
-                    // What waits goes out first, and what has come is read.
-                    tokio::task::yield_now().await;
-                }
-                queue.comes().await;
+                done.await;
             })
         });
         self.turned = clock::monotonic();

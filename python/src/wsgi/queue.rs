@@ -197,18 +197,20 @@ impl<T> Queue<T> {
         let since = clock::monotonic();
         // Others may sleep, but it is not for them.
         let waits = free == 0 || (state.busy > 0 && state.sharing(since) == Sharing::One);
+        // As do those behind others, whoever takes them.
+        let waits = waits || (is_led && state.jobs.len() >= free);
         state.jobs.push_back(Entry { job, since, waits });
         state.show_queue();
+        let time = waits && !state.is_timed;
+        state.is_timed |= time;
         if is_led {
             let is_first = state.jobs.len() == 1;
             drop(state);
             if is_first {
                 self.came.notify_one();
             }
-            return Ok(Pushed::default());
+            return Ok(Pushed { watch: false, time });
         }
-        let time = waits && !state.is_timed;
-        state.is_timed |= time;
         if state.wakes_one(since) {
             drop(state);
             self.available.notify_one();

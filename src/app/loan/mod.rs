@@ -12,10 +12,13 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
+
+use crate::sys::clock;
 
 pub use density::Density;
 pub use pace::CallPace;
@@ -23,6 +26,18 @@ pub use ready::{Counted, ReadyTasks, counted};
 
 /// How often the owner looks how far the borrower is, as long as that has something to do.
 const TICK: Duration = Duration::from_millis(2);
+
+/// So often the system is asked for news before the application has its turn.
+const ROUNDS: u32 = 4;
+
+/// What is left of what there was to do at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// All tasks that are [`counted`] wait for something.
+    Nothing,
+    /// Some are ready: nothing will say so, it is to be turned once more.
+    More,
+}
 
 /// An event loop that can be lent, and who has it.
 #[derive(Debug, Clone, Default)]
@@ -53,6 +68,8 @@ struct State {
     /// What it waits with.
     descriptor: Option<OwnedFd>,
     holder: Holder,
+    /// Who has asked for it; none where the owner has it.
+    borrower: Option<ThreadId>,
     /// The borrower turns it; else it is in the application.
     is_inside: bool,
     /// How often the borrower has come.
@@ -92,6 +109,8 @@ impl Loan {
             waker: Waker::from(Arc::clone(&self.0)),
             future: pin!(life),
         };
+        // Also where it panics.
+        let ending = Ending(&self.0);
         let outcome = loop {
             if let Some(outcome) = self.0.own(&runtime, &mut life) {
                 break outcome;
@@ -101,7 +120,7 @@ impl Loan {
                 break outcome;
             }
         };
-        self.0.end();
+        drop(ending);
         if let Some(runtime) = Arc::into_inner(runtime) {
             // What the application does on threads of its own could go on for ever.
             runtime.shutdown_background();
@@ -109,14 +128,18 @@ impl Loan {
         outcome
     }
 
-    /// Turns the event loop on this thread until `until` is over; none: it is wanted back, or there is none any more.
+    /// Turns the event loop on this thread until `until` is over; none: it is wanted back, another thread has it, or there is none any more.
     pub fn turn<T>(&self, until: impl Future<Output = T>) -> Option<T> {
         let runtime = {
             let mut state = self.0.state();
             if state.holder == Holder::Owner && state.runtime.is_some() {
                 state.holder = Holder::Asked;
+                state.borrower = Some(thread::current().id());
                 self.0.is_lent.store(true, SeqCst);
                 self.0.called.notify_one();
+            }
+            if !state.is_of_this_thread() {
+                return None;
             }
             while state.holder == Holder::Asked && state.runtime.is_some() {
                 let waited = self.0.handed_over.wait(state);
@@ -140,16 +163,21 @@ impl Loan {
         turned
     }
 
-    /// Does `first` in the event loop, and turns it on this thread as long as there is something to do at once: afterwards all tasks that are
-    /// [`counted`] wait for something. None: it is wanted back, or there is none any more.
-    pub fn turn_briefly(&self, first: impl FnOnce()) -> Option<()> {
+    /// Does `first` in the event loop, and turns it on this thread as long as there is something to do at once, or for some rounds: there could be
+    /// for ever. None: as above.
+    pub fn turn_briefly(&self, first: impl FnOnce()) -> Option<Left> {
         let mut first = Some(first);
+        let mut rounds = 0;
         self.turn(poll_fn(move |context| {
             // The system is asked for news before this is called again, so what that has made ready must have its turn too.
             let is_first = first.take().map(|first| first()).is_some();
             if !is_first && self.0.ready.are_none() {
-                return Poll::Ready(());
+                return Poll::Ready(Left::Nothing);
             }
+            if rounds == ROUNDS {
+                return Poll::Ready(Left::More);
+            }
+            rounds += 1;
             context.waker().wake_by_ref();
             Poll::Pending
         }))
@@ -169,13 +197,13 @@ impl Loan {
         &self.0.ready
     }
 
-    /// The borrower gives it back, before a call that lasts.
+    /// This thread gives it back, before a call that lasts, where it has it.
     pub fn give_back(&self) {
         if !self.is_lent() {
             return;
         }
         let mut state = self.0.state();
-        if !state.is_inside {
+        if state.is_of_this_thread() && !state.is_inside {
             self.0.belongs_to_owner(&mut state);
             drop(state);
             self.0.changed.notify_one();
@@ -188,10 +216,14 @@ impl Loan {
         self.0.is_lent.load(SeqCst)
     }
 
-    /// Whether the borrower is in the application: it sees what there is to do when it comes back, or the owner does.
+    /// Whether this thread has it and is in the application: it sees what there is to do when it comes back, or the owner does.
     #[must_use]
-    pub fn is_seen_to(&self) -> bool {
-        self.is_lent() && !self.0.state().is_inside
+    pub fn is_held_here(&self) -> bool {
+        if !self.is_lent() {
+            return false;
+        }
+        let state = self.0.state();
+        state.is_of_this_thread() && !state.is_inside
     }
 
     /// Returns when the owner has it again, since this returned last.
@@ -226,11 +258,12 @@ impl Shared {
 
     /// The owner does not turn it any more.
     fn hand_over(&self) {
-        let mut state = self.state();
-        state.holder = Holder::Borrower;
-        // That may take until it has a processor.
-        state.is_inside = true;
-        drop(state);
+        {
+            let mut state = self.state();
+            state.holder = Holder::Borrower;
+            // It may take until that has a processor.
+            state.is_inside = true;
+        }
         self.handed_over.notify_one();
     }
 
@@ -241,7 +274,7 @@ impl Shared {
         life: &mut Life<'_, impl Future<Output = T>>,
     ) -> Option<T> {
         let _context = runtime.enter();
-        let mut seen = None;
+        let mut seen = (None, clock::monotonic());
         loop {
             if let Poll::Ready(outcome) = self.live_on(life) {
                 return Some(outcome);
@@ -253,17 +286,16 @@ impl Shared {
             if state.holder == Holder::Owner {
                 return None;
             }
-            let now = (state.is_inside, state.visits);
-            if seen != Some(now) {
-                let waited = self.changed.wait_timeout(state, TICK);
-                let (_state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
-                if waited.timed_out() {
-                    seen = Some(now);
-                }
+            let now = Some((state.is_inside, state.visits));
+            if seen.0 != now {
+                seen = (now, clock::monotonic());
+            }
+            let left = TICK.saturating_sub(clock::monotonic().saturating_sub(seen.1));
+            if !left.is_zero() {
+                drop(self.changed.wait_timeout(state, left));
                 continue;
             }
-            let (is_inside, _) = now;
-            if !is_inside {
+            if !state.is_inside {
                 self.belongs_to_owner(&mut state);
                 return None;
             }
@@ -274,12 +306,13 @@ impl Shared {
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
             state.owner_sleeps = false;
-            seen = None;
+            seen.0 = None;
         }
     }
 
     fn belongs_to_owner(&self, state: &mut State) {
         state.holder = Holder::Owner;
+        state.borrower = None;
         self.is_lent.store(false, SeqCst);
         self.taken_back.notify_one();
     }
@@ -305,6 +338,21 @@ impl Shared {
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
         }
+    }
+}
+
+impl State {
+    fn is_of_this_thread(&self) -> bool {
+        self.borrower == Some(thread::current().id())
+    }
+}
+
+/// The event loop is not lent any more when this is dropped.
+struct Ending<'a>(&'a Shared);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 
@@ -352,7 +400,6 @@ impl Wake for Shared {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
-    use std::thread::{self, ThreadId};
 
     use tokio::runtime::Handle;
     use tokio::sync::oneshot;
@@ -414,12 +461,30 @@ mod tests {
         assert_eq!(owned.asks().blocking_recv().unwrap(), owned.owner());
         let borrower = thread::current().id();
         let turned = owned.loan.turn(async {
-            assert!(owned.loan.is_lent() && !owned.loan.is_seen_to());
+            assert!(owned.loan.is_lent() && !owned.loan.is_held_here());
             owned.asks().await
         });
         assert_eq!(turned, Some(Ok(borrower)));
         owned.loan.give_back();
         assert_eq!(owned.asks().blocking_recv().unwrap(), owned.owner());
+        owned.end();
+    }
+
+    #[test]
+    fn nobody_else_can_turn_it_or_give_it_back_meanwhile() {
+        let owned = Owned::new();
+        let loan = &owned.loan;
+        loan.turn(async {
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    loan.give_back();
+                    assert!(loan.is_lent() && !loan.is_held_here());
+                    assert_eq!(loan.turn(std::future::ready(())), None);
+                });
+            });
+        });
+        loan.give_back();
+        assert!(!loan.is_lent());
         owned.end();
     }
 
@@ -464,8 +529,24 @@ mod tests {
             };
             drop(tokio::spawn(counted(task, Some(&ready))));
         });
-        assert_eq!(turned, Some(()));
+        assert_eq!(turned, Some(Left::Nothing));
         assert_eq!(told.try_recv(), Ok(thread::current().id()));
+        owned.loan.give_back();
+        owned.end();
+    }
+
+    #[test]
+    fn what_is_always_ready_does_not_keep_one_that_turns_it_briefly() {
+        let owned = Owned::new();
+        let ready = owned.loan.ready().clone();
+        let turned = owned.loan.turn_briefly(|| {
+            let task = poll_fn::<(), _>(|context| {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            });
+            drop(tokio::spawn(counted(task, Some(&ready))));
+        });
+        assert_eq!(turned, Some(Left::More));
         owned.loan.give_back();
         owned.end();
     }

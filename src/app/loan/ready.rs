@@ -19,11 +19,12 @@ impl ReadyTasks {
     }
 }
 
-/// `task`, which counts among `ready` from when it is woken until it runs; where nobody counts, as it is. It must be spawned like this.
+/// `task`, which counts among `ready` from now, and from when it is woken, until it runs; where nobody counts, as it is. It must be spawned like this.
 pub fn counted<F>(task: F, ready: Option<&ReadyTasks>) -> Counted<F> {
     let mark = ready.map(|ready| {
+        ready.0.fetch_add(1, Relaxed);
         Arc::new(Mark {
-            state: AtomicU8::new(WAITS),
+            state: AtomicU8::new(IS_READY),
             ready: ready.clone(),
             task: OnceLock::new(),
         })
@@ -37,7 +38,7 @@ pub fn counted<F>(task: F, ready: Option<&ReadyTasks>) -> Counted<F> {
 
 /// It waits for something, or runs.
 const WAITS: u8 = 0;
-/// It was woken.
+/// It was made, or woken.
 const IS_READY: u8 = 1;
 /// It is over.
 const IS_OVER: u8 = 2;
