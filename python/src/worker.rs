@@ -126,7 +126,11 @@ pub(crate) fn run(py: Python<'_>, task: Task, mut preloaded: Option<Py<PyAny>>) 
     let (main, mut asked) = mpsc::channel();
     // Before the worker watches over its own end, so that it sees a signal first.
     let witness = Witness::new(py)?;
-    let loan = Loan::default();
+    let python = task.config.app.python.as_ref();
+    let loan = match python.map(|python| python.interface) {
+        Some(Interface::Asgi) => Loan::for_another_event_loop(),
+        Some(Interface::Wsgi) | None => Loan::default(),
+    };
     let imported = Imported {
         main,
         witness: witness.clone(),

@@ -27,7 +27,7 @@ pub use draining::Draining;
 pub(crate) use early_hints::Ahead;
 pub use early_hints::{EarlyHints, EarlyHintsError};
 pub use in_hand::InHand;
-pub use loan::{CallPace, Counted, Density, Left, Loan, ReadyTasks, counted};
+pub use loan::{CallPace, Density, Left, Loan, ReadyTasks, spawn_counted};
 pub use overloaded::Overloaded;
 pub use pace::Pace as BodyPace;
 pub use request_body::RequestBody;

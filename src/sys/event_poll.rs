@@ -2,6 +2,8 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
+use super::descriptors;
+
 /// What `make` makes, and a descriptor of its own for what that will wait with; none where it cannot be told, as while another thread
 /// makes one too.
 pub fn made_by<T>(make: impl FnOnce() -> T) -> (T, Option<OwnedFd>) {
@@ -23,14 +25,11 @@ pub fn made_by<T>(make: impl FnOnce() -> T) -> (T, Option<OwnedFd>) {
 
 /// All of this process, in order; none without `/proc`.
 fn all() -> Option<Vec<RawFd>> {
-    let entries = std::fs::read_dir("/proc/self/fd").ok()?;
-    let numbers = entries.filter_map(|entry| {
-        let entry = entry.ok()?;
-        let what = std::fs::read_link(entry.path()).ok()?;
-        let is_one = what.as_os_str() == "anon_inode:[eventpoll]";
-        entry.file_name().to_str()?.parse().ok().filter(|_| is_one)
+    let mut numbers = descriptors::open_numbers().ok()?;
+    numbers.retain(|number| {
+        let what = std::fs::read_link(format!("/proc/self/fd/{number}"));
+        what.is_ok_and(|what| what.as_os_str() == "anon_inode:[eventpoll]")
     });
-    let mut numbers: Vec<_> = numbers.collect();
     numbers.sort_unstable();
     Some(numbers)
 }

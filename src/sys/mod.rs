@@ -5,6 +5,7 @@ pub mod adoption;
 pub mod child;
 pub mod clock;
 pub mod crash;
+mod descriptors;
 pub mod event_poll;
 pub mod executor;
 pub mod fault_dump;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
-use super::{clock, listener};
+use super::{clock, descriptors, listener};
 
 /// The first descriptor that is passed (`sd_listen_fds(3)`).
 const FIRST: RawFd = 3;
@@ -116,13 +116,10 @@ pub fn take_inherited_sockets(
 /// it opens anything itself: its own descriptors would be taken for passed ones.
 pub fn take_other_sockets(taken: &[InheritedSocket]) -> Vec<InheritedSocket> {
     // Without /proc (a bare chroot) only what systemd announces can be known.
-    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else {
-        return Vec::new();
-    };
-    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    let numbers: Vec<RawFd> = numbers.filter(|number| *number >= FIRST).collect();
+    let numbers = descriptors::open_numbers().unwrap_or_default();
     numbers
         .into_iter()
+        .filter(|number| *number >= FIRST)
         .filter(|number| {
             !taken
                 .iter()

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::connection::{self, Client, Serving};
-use crate::app::{self, AppService};
+use crate::app::{AppService, spawn_counted};
 use crate::channel::ToMaster;
 use crate::scoreboard::{ConnectionLimit, SeatWriter};
 use crate::sys::clock;
@@ -80,7 +80,7 @@ impl Accepting {
         let (ending, told) = oneshot::channel();
         let ready = serving.ready.clone();
         let take = take_connections(listener, serving, told);
-        let task = tokio::spawn(app::counted(take, ready.as_ref()));
+        let task = spawn_counted(take, ready.as_ref());
         Self {
             name,
             is_inherited,

@@ -78,7 +78,7 @@ pub(super) fn serving<S: AppService>(
         heir: OnceLock::new(),
         words,
         seat: task.seat.clone(),
-        ready: loan.map(|loan| loan.ready().clone()),
+        ready: loan.and_then(|loan| loan.ready().cloned()),
     }
 }
 

@@ -24,7 +24,7 @@ use super::timer::Timer;
 use super::tls::{self, Agreed, SecureListeners, SecureStream};
 use super::watched::{ClientStream, Watched, say_farewell};
 use super::websocket::Upgradable;
-use crate::app::{self, AppService, Draining, ReadyTasks};
+use crate::app::{AppService, Draining, ReadyTasks, spawn_counted};
 use crate::channel::ToMaster;
 use crate::config::TrustedProxies;
 use crate::http::activity::{Activity, BetweenRequests, Judgement, Limits, Phase};
@@ -161,7 +161,7 @@ pub(super) fn start<S: AppService>(
         }
         drop((open, counted));
     };
-    tokio::spawn(app::counted(serve, ready.as_ref()));
+    spawn_counted(serve, ready.as_ref());
 }
 
 /// Learns from its PROXY header whose connection it is; none where there is none, or its client has enough.
@@ -243,7 +243,7 @@ fn begin<S: AppService>(
     let open = serving.open.enter();
     let ready = serving.ready.clone();
     let serve = serve(stream, client, serving, (open, counted));
-    tokio::spawn(app::counted(serve, ready.as_ref()));
+    spawn_counted(serve, ready.as_ref());
 }
 
 /// Serves a connection to its end, and keeps what is `kept` until then. No `async fn`, and none around it: such a one has room for

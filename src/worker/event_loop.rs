@@ -16,7 +16,11 @@ pub(super) fn turned<T>(
     life: impl Future<Output = T>,
 ) -> io::Result<T> {
     if let Some(loan) = loan {
-        let (runtime, descriptor) = event_poll::made_by(|| new(seat));
+        let (runtime, descriptor) = match loan.ready() {
+            Some(_) => event_poll::made_by(|| new(seat)),
+            // Nothing else waits for it.
+            None => (new(seat), None),
+        };
         return Ok(loan.live((runtime?, descriptor), life));
     }
     let runtime = new(seat)?;

@@ -4,19 +4,19 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::support::client::{Blocking, get, get_meanwhile};
+use crate::support::client::{Blocking, Failure, get, get_meanwhile};
 use crate::support::python;
 use crate::support::server::{Server, Setup};
 use crate::support::within;
 
 /// The same application for both interfaces: `/hold` keeps its thread until there is a file.
 const APPLICATION: &str = r#"
-import pathlib, threading, time
+import pathlib, time
 
 def content(path):
     while path == "/hold" and not pathlib.Path("release").exists():
         time.sleep(0.001)
-    return str(threading.get_native_id()).encode()
+    return b"done"
 
 def wsgi(environ, start_response):
     said = content(environ["PATH_INFO"])
@@ -101,10 +101,7 @@ fn goes_on_while_a_call_is_held(interface: &str) {
     assert_eq!(get(&server.address(), "/ready").unwrap().status, 200);
     let answer = held.join().unwrap();
     assert!(
-        matches!(
-            answer,
-            Err(crate::support::client::Failure::NotSuccess(504))
-        ),
+        matches!(answer, Err(Failure::NotSuccess(504))),
         "{answer:?}"
     );
     fs::write(server.folder().join("release"), "").unwrap();

@@ -30,8 +30,6 @@ struct State {
     /// What the event loop calls where there is something to do in that of the worker; none before the begin and after the end.
     led: Option<Py<PyAny>>,
     density: Density,
-    /// Events came close to each other.
-    is_dense: bool,
     /// What is waited for meanwhile.
     descriptor: Option<i32>,
     /// When the event loop of the worker was turned last, monotonic.
@@ -58,27 +56,25 @@ impl Leading {
 
     /// So many events were taken.
     pub(super) fn note(&self, events: usize) {
-        let mut state = self.state();
-        state.is_dense = state.density.note(events, Shared::now());
+        self.state().density.note(events, Shared::now());
     }
 
     /// At the end of a turn: whether the event loop of the worker is turned here, from now on where that is worth it.
     pub(super) fn leads(&self, py: Python<'_>) -> bool {
+        let now = Shared::now();
         let mut state = self.state();
         if state.descriptor.is_some() {
-            let now = Shared::now();
             let is_late = now.saturating_sub(state.turned) > LONG_TURN;
             if self.loan().is_lent() && !is_late {
                 return true;
             }
             // It was taken back in this turn, or soon would be.
             state.density.note_hindrance(now);
-            state.is_dense = false;
             drop(state);
             self.leave_or_log(py);
             return false;
         }
-        if !state.is_dense {
+        if !state.density.is_close(now) {
             return false;
         }
         let led = state.led.as_ref().map(|led| led.bind(py).clone());
@@ -93,9 +89,7 @@ impl Leading {
             }
             Err(error) => {
                 tracing::debug!(%error, "the event loop of Python cannot wait for that of the worker");
-                let mut state = self.state();
-                state.density.note_hindrance(Shared::now());
-                state.is_dense = false;
+                self.state().density.note_hindrance(now);
                 false
             }
         }
@@ -119,11 +113,11 @@ impl Leading {
         // Without the interpreter: what is dropped there may be the application's.
         let left = py.detach(|| self.loan().turn_briefly(|| shared.completions.deliver()));
         self.state().turned = Shared::now();
-        (queue.take_some(BATCH), left.unwrap_or(Left::Nothing))
+        (queue.take(BATCH), left.unwrap_or(Left::Nothing))
     }
 
     /// It is not any more.
-    pub(super) fn leave(&self, py: Python<'_>) -> PyResult<()> {
+    fn leave(&self, py: Python<'_>) -> PyResult<()> {
         let descriptor = self.state().descriptor.take();
         let Some(descriptor) = descriptor else {
             return Ok(());

@@ -124,21 +124,12 @@ impl Queue {
         self.wakeup.clear();
         let mut state = self.state();
         state.is_woken = false;
-        state.take()
+        state.take(usize::MAX)
     }
 
-    /// The same, where it was awake.
-    pub(super) fn take(&self) -> VecDeque<Event> {
-        self.state().take()
-    }
-
-    /// As much as `most` of it. The event loop has come by itself, and looks again when it has done that.
-    pub(super) fn take_some(&self, most: usize) -> VecDeque<Event> {
-        let mut state = self.state();
-        state.is_turning = true;
-        let rest = state.events.len().min(most);
-        let rest = state.events.split_off(rest);
-        std::mem::replace(&mut state.events, rest)
+    /// The first of it, `most` at the most, where it was awake.
+    pub(super) fn take(&self, most: usize) -> VecDeque<Event> {
+        self.state().take(most)
     }
 
     /// The event loop has come by itself, and looks what waits before it goes.
@@ -175,9 +166,10 @@ impl Queue {
 }
 
 impl State {
-    fn take(&mut self) -> VecDeque<Event> {
+    fn take(&mut self, most: usize) -> VecDeque<Event> {
         self.is_turning = true;
-        std::mem::take(&mut self.events)
+        let rest = self.events.split_off(self.events.len().min(most));
+        std::mem::replace(&mut self.events, rest)
     }
 }
 

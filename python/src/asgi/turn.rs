@@ -83,6 +83,29 @@ impl Work {
         }
     }
 
+    /// Where this leads it turns the event loop of the worker; then it does what waits. `turned` is called after that, if there was anything.
+    fn go_on(&self, turned: &Bound<'_, Turned>, leads: bool) -> PyResult<()> {
+        let (py, shared) = (turned.py(), &self.context.shared);
+        let (mut events, left) = if leads {
+            // The answers go out, and what has come is read.
+            self.leading.turn(py, &shared.queue)
+        } else {
+            (VecDeque::new(), Left::Nothing)
+        };
+        if events.is_empty() && left == Left::Nothing {
+            let more_waits = shared.queue.turned();
+            shared.completions.announce();
+            if !more_waits {
+                return Ok(());
+            }
+            // It is awake, and nobody has woken it for these. What else is ready has its turn in between.
+            events = shared.queue.take(usize::MAX);
+        }
+        self.leading.note(events.len());
+        self.act_all(py, events);
+        self.context.tools.call_soon(turned)
+    }
+
     fn act(&self, py: Python<'_>, event: Event) -> PyResult<()> {
         match event {
             Event::Call(exchange) => {
@@ -191,27 +214,8 @@ struct Turned(Arc<Work>);
 impl Turned {
     fn __call__(this: &Bound<'_, Self>) -> PyResult<()> {
         let (work, py) = (&this.get().0, this.py());
-        let shared = &work.context.shared;
-        let (events, left) = if work.leading.leads(py) {
-            // The answers go out, and what has come is read.
-            work.leading.turn(py, &shared.queue)
-        } else {
-            (VecDeque::new(), Left::Nothing)
-        };
-        let events = if events.is_empty() && left == Left::Nothing {
-            let more_waits = shared.queue.turned();
-            shared.completions.announce();
-            if !more_waits {
-                return Ok(());
-            }
-            // It is awake, and nobody has woken it for these. What else is ready has its turn in between.
-            shared.queue.take()
-        } else {
-            events
-        };
-        work.leading.note(events.len());
-        work.act_all(py, events);
-        work.context.tools.call_soon(this)
+        let leads = work.leading.leads(py);
+        work.go_on(this, leads)
     }
 }
 
@@ -225,24 +229,11 @@ struct Led {
 #[pymethods]
 impl Led {
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
-        let (leading, context) = (&self.work.leading, &self.work.context);
-        let queue = &context.shared.queue;
-        if !leading.still_leads(py) {
+        if !self.work.leading.still_leads(py) {
             return Ok(());
         }
-        queue.begin();
-        let (mut events, left) = leading.turn(py, queue);
-        if left == Left::Nothing {
-            if events.is_empty() && queue.turned() {
-                events = queue.take();
-            }
-            if events.is_empty() {
-                return Ok(());
-            }
-        }
-        leading.note(events.len());
-        self.work.act_all(py, events);
-        context.tools.call_soon(self.turned.bind(py))
+        self.work.context.shared.queue.begin();
+        self.work.go_on(self.turned.bind(py), true)
     }
 }
 

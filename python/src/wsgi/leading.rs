@@ -19,8 +19,6 @@ pub(super) struct Leading<'a> {
     shared: &'a Shared,
     /// When it has turned the event loop last, monotonic.
     turned: Duration,
-    /// It had it when the call began.
-    had_it: bool,
 }
 
 impl<'a> Leading<'a> {
@@ -28,30 +26,28 @@ impl<'a> Leading<'a> {
         Self {
             shared,
             turned: Duration::ZERO,
-            had_it: false,
         }
     }
 
     /// No request waits: turns the event loop until one does, where that is worth it. Returns whether it was.
     pub(super) fn turn(&mut self, py: Python<'_>) -> bool {
-        if self.shared.queue.may_be_led() && self.turn_until_one_comes(py).is_some() {
+        if self.shared.queue.may_be_led()
+            && self.turn_until(py, self.shared.queue.comes()).is_some()
+        {
             return true;
         }
         self.shared.loan.give_back();
         false
     }
 
-    /// The application is about to be called.
-    pub(super) fn begin_call(&mut self) {
-        self.had_it = self.shared.loan.is_held_here();
-    }
-
-    /// It has returned from a call that began at this time, monotonic.
-    pub(super) fn end_call(&mut self, py: Python<'_>, since: Duration) {
-        if !self.had_it {
+    /// Calls the application, at this time, monotonic, and sees afterwards to the event loop where this thread has had it.
+    pub(super) fn call(&mut self, py: Python<'_>, since: Duration, call: impl FnOnce()) {
+        let Shared { loan, queue, .. } = self.shared;
+        let had_it = loan.is_held_here();
+        call();
+        if !had_it {
             return;
         }
-        let Shared { loan, queue, .. } = self.shared;
         if !loan.is_held_here() {
             queue.note_hindrance();
         } else if since.saturating_sub(self.turned) > BATCH && queue.depth() > 0 {
@@ -61,11 +57,6 @@ impl<'a> Leading<'a> {
                 loan.give_back();
             }
         }
-    }
-
-    /// None: it is wanted back.
-    fn turn_until_one_comes(&mut self, py: Python<'_>) -> Option<()> {
-        self.turn_until(py, self.shared.queue.comes())
     }
 
     /// Others wait for their answers, and for being read.
@@ -78,6 +69,7 @@ impl<'a> Leading<'a> {
         let _wanted_back = self.turn_until(py, done);
     }
 
+    /// None: it is wanted back.
     fn turn_until(&mut self, py: Python<'_>, done: impl Future<Output = ()> + Send) -> Option<()> {
         // A child of the application must not take what is the worker's.
         fork::leave_if_child(|| None);

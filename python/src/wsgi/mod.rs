@@ -169,11 +169,10 @@ impl Engine {
             if popped.is_last || !popped.is_watched {
                 self.0.completions.announce();
             }
-            leading.begin_call();
             if let Some(job) = popped.job.take() {
-                thread.serve(py, app, job, (popped.at, popped.waited));
+                let call = || thread.serve(py, app, job, (popped.at, popped.waited));
+                leading.call(py, popped.at, call);
             }
-            leading.end_call(py, popped.at);
         }
         self.0.queue.leave();
         self.0.witness.leave(&seat);

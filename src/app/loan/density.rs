@@ -20,13 +20,18 @@ pub struct Density {
 }
 
 impl Density {
-    /// So many have come. Returns whether they are close.
-    pub fn note(&mut self, events: usize, now: Duration) -> bool {
+    /// So many have come.
+    pub fn note(&mut self, events: usize, now: Duration) {
         if now.saturating_sub(self.since) > SPAN {
             self.since = now;
             self.events = 0;
         }
         self.events = self.events.saturating_add(events);
+    }
+
+    /// Whether those that came last came close to each other.
+    #[must_use]
+    pub fn is_close(&self, now: Duration) -> bool {
         self.events >= EVENTS && now >= self.not_before
     }
 
@@ -42,24 +47,33 @@ mod tests {
 
     const MILLISECOND: Duration = Duration::from_millis(1);
 
+    fn is_close_after(density: &mut Density, events: usize, now: Duration) -> bool {
+        density.note(events, now);
+        density.is_close(now)
+    }
+
     #[test]
     fn so_many_within_a_span_are_close() {
         let mut density = Density::default();
-        let all = (100..).map(|time| density.note(1, time * MILLISECOND / 2));
+        let all = (100..).map(|time| is_close_after(&mut density, 1, time * MILLISECOND / 2));
         assert_eq!(
             Some(EVENTS - 1),
             all.take(100).position(|is_close| is_close)
         );
         let mut density = Density::default();
-        assert!((100..200).all(|time| !density.note(1, time * MILLISECOND)));
+        assert!((100..200).all(|time| !is_close_after(&mut density, 1, time * MILLISECOND)));
     }
 
     #[test]
     fn what_was_in_the_way_is_not_tried_again_soon() {
         let mut density = Density::default();
         density.note_hindrance(MILLISECOND);
-        assert!(!density.note(EVENTS, 2 * MILLISECOND));
-        assert!(!density.note(EVENTS, HINDRANCE));
-        assert!(density.note(EVENTS, HINDRANCE + MILLISECOND));
+        assert!(!is_close_after(&mut density, EVENTS, 2 * MILLISECOND));
+        assert!(!is_close_after(&mut density, EVENTS, HINDRANCE));
+        assert!(is_close_after(
+            &mut density,
+            EVENTS,
+            HINDRANCE + MILLISECOND
+        ));
     }
 }

@@ -22,7 +22,7 @@ use crate::sys::clock;
 
 pub use density::Density;
 pub use pace::CallPace;
-pub use ready::{Counted, ReadyTasks, counted};
+pub use ready::{ReadyTasks, spawn_counted};
 
 /// How often the owner looks how far the borrower is, as long as that has something to do.
 const TICK: Duration = Duration::from_millis(2);
@@ -33,7 +33,7 @@ const ROUNDS: u32 = 4;
 /// What is left of what there was to do at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Left {
-    /// All tasks that are [`counted`] wait for something.
+    /// All tasks that are [counted](spawn_counted) wait for something.
     Nothing,
     /// Some are ready: nothing will say so, it is to be turned once more.
     More,
@@ -57,8 +57,8 @@ struct Shared {
     taken_back: Notify,
     /// What the state says too.
     is_lent: AtomicBool,
-    /// Those that must have had their turn when the borrower leaves.
-    ready: ReadyTasks,
+    /// Those that must have had their turn when the borrower leaves; none where it turns the event loop until something comes.
+    ready: Option<ReadyTasks>,
 }
 
 #[derive(Debug, Default)]
@@ -90,6 +90,15 @@ enum Holder {
 }
 
 impl Loan {
+    /// One that can be [turned briefly](Self::turn_briefly) too.
+    #[must_use]
+    pub fn for_another_event_loop() -> Self {
+        Self(Arc::new(Shared {
+            ready: Some(ReadyTasks::default()),
+            ..Shared::default()
+        }))
+    }
+
     /// Turns `runtime` on this thread, which owns it, or has it turned by another, until `life` is over, which runs on this thread always.
     /// `descriptor` is what that waits with.
     pub(crate) fn live<T>(
@@ -171,7 +180,7 @@ impl Loan {
         self.turn(poll_fn(move |context| {
             // The system is asked for news before this is called again, so what that has made ready must have its turn too.
             let is_first = first.take().map(|first| first()).is_some();
-            if !is_first && self.0.ready.are_none() {
+            if !is_first && self.ready().is_none_or(ReadyTasks::are_none) {
                 return Poll::Ready(Left::Nothing);
             }
             if rounds == ROUNDS {
@@ -191,10 +200,10 @@ impl Loan {
         state.descriptor.as_ref().map(AsRawFd::as_raw_fd)
     }
 
-    /// Who counts tasks.
+    /// Who counts tasks; none where nobody has to.
     #[must_use]
-    pub fn ready(&self) -> &ReadyTasks {
-        &self.0.ready
+    pub fn ready(&self) -> Option<&ReadyTasks> {
+        self.0.ready.as_ref()
     }
 
     /// This thread gives it back, before a call that lasts, where it has it.
@@ -416,7 +425,7 @@ mod tests {
 
     impl Owned {
         fn new() -> Self {
-            let loan = Loan::default();
+            let loan = Loan::for_another_event_loop();
             let (end, ended) = oneshot::channel();
             let (tell, told) = mpsc::channel();
             let lent = loan.clone();
@@ -519,7 +528,7 @@ mod tests {
     #[test]
     fn one_that_turns_it_briefly_leaves_when_what_is_ready_had_its_turn() {
         let owned = Owned::new();
-        let ready = owned.loan.ready().clone();
+        let ready = owned.loan.ready().cloned();
         let (tell, told) = mpsc::channel();
         let turned = owned.loan.turn_briefly(|| {
             let task = async move {
@@ -527,7 +536,7 @@ mod tests {
                 tokio::task::yield_now().await;
                 tell.send(thread::current().id()).unwrap();
             };
-            drop(tokio::spawn(counted(task, Some(&ready))));
+            drop(spawn_counted(task, ready.as_ref()));
         });
         assert_eq!(turned, Some(Left::Nothing));
         assert_eq!(told.try_recv(), Ok(thread::current().id()));
@@ -538,13 +547,13 @@ mod tests {
     #[test]
     fn what_is_always_ready_does_not_keep_one_that_turns_it_briefly() {
         let owned = Owned::new();
-        let ready = owned.loan.ready().clone();
+        let ready = owned.loan.ready().cloned();
         let turned = owned.loan.turn_briefly(|| {
             let task = poll_fn::<(), _>(|context| {
                 context.waker().wake_by_ref();
                 Poll::Pending
             });
-            drop(tokio::spawn(counted(task, Some(&ready))));
+            drop(spawn_counted(task, ready.as_ref()));
         });
         assert_eq!(turned, Some(Left::More));
         owned.loan.give_back();

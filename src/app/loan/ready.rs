@@ -9,6 +9,8 @@ use std::sync::atomic::{
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 
+use tokio::task::JoinHandle;
+
 /// How many there are.
 #[derive(Debug, Clone, Default)]
 pub struct ReadyTasks(Arc<AtomicUsize>);
@@ -19,8 +21,11 @@ impl ReadyTasks {
     }
 }
 
-/// `task`, which counts among `ready` from now, and from when it is woken, until it runs; where nobody counts, as it is. It must be spawned like this.
-pub fn counted<F>(task: F, ready: Option<&ReadyTasks>) -> Counted<F> {
+/// Spawns `task`, which counts among `ready` from now, and from when it is woken, until it runs; where nobody counts, as it is.
+pub fn spawn_counted<F>(task: F, ready: Option<&ReadyTasks>) -> JoinHandle<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
     let mark = ready.map(|ready| {
         ready.0.fetch_add(1, Relaxed);
         Arc::new(Mark {
@@ -29,11 +34,11 @@ pub fn counted<F>(task: F, ready: Option<&ReadyTasks>) -> Counted<F> {
             task: OnceLock::new(),
         })
     });
-    Counted {
+    tokio::spawn(Counted {
         waker: mark.as_ref().map(|mark| Waker::from(Arc::clone(mark))),
         mark: Over(mark),
         task,
-    }
+    })
 }
 
 /// It waits for something, or runs.
@@ -82,7 +87,7 @@ impl Wake for Mark {
 
 pin_project_lite::pin_project! {
     /// A task that is counted while it is ready.
-    pub struct Counted<F> {
+    struct Counted<F> {
         mark: Over,
         waker: Option<Waker>,
         #[pin]
@@ -121,6 +126,8 @@ mod tests {
     use std::future::poll_fn;
     use std::sync::Mutex;
 
+    use tokio::runtime::{Builder, Runtime};
+
     use super::*;
 
     /// Where a task leaves what wakes it.
@@ -135,13 +142,20 @@ mod tests {
         })
     }
 
+    fn runtime() -> Runtime {
+        Builder::new_current_thread().build().unwrap()
+    }
+
+    fn spawned(runtime: &Runtime, place: &Place, ready: &ReadyTasks) -> JoinHandle<()> {
+        let _context = runtime.enter();
+        spawn_counted(waits(place), Some(ready))
+    }
+
     #[test]
     fn a_task_is_ready_from_when_it_is_woken_until_it_runs() {
         let (ready, place) = (ReadyTasks::default(), Place::default());
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .unwrap();
-        let task = runtime.spawn(counted(waits(&place), Some(&ready)));
+        let runtime = runtime();
+        let task = spawned(&runtime, &place, &ready);
         runtime.block_on(tokio::task::yield_now());
         let waker = place.lock().unwrap().clone().unwrap();
         assert!(ready.are_none());
@@ -157,10 +171,8 @@ mod tests {
     #[test]
     fn a_task_that_is_dropped_is_not_ready() {
         let (ready, place) = (ReadyTasks::default(), Place::default());
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .unwrap();
-        drop(runtime.spawn(counted(waits(&place), Some(&ready))));
+        let runtime = runtime();
+        drop(spawned(&runtime, &place, &ready));
         runtime.block_on(tokio::task::yield_now());
         place.lock().unwrap().take().unwrap().wake();
         assert!(!ready.are_none());

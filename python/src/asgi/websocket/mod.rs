@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use destrier::BoxError;
-use destrier::app::counted;
+use destrier::app::spawn_counted;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_PROTOCOL, UPGRADE,
@@ -47,7 +47,7 @@ pub(super) async fn open(
             let in_hand = conversation.in_hand().clone();
             response.extensions_mut().insert(in_hand);
             let talk = talk::talk(upgrade, Arc::clone(&conversation));
-            drop(tokio::spawn(counted(talk, Some(shared.loan.ready()))));
+            drop(spawn_counted(talk, shared.loan.ready()));
             Ok(response)
         }
         Answer::Deny(head, content) => Ok(head.with(AnswerBody::Whole(content))),
