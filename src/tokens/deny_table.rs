@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::rotation::Millis;
 use super::service::open;
-use super::store::{Password, Store};
+use super::store::{ONE_CONNECTION, Password, Store};
 use crate::auth::{DenyListText, Revoked};
 use crate::config;
 use crate::sys::clock;
@@ -53,7 +53,7 @@ impl DenyTable {
     /// The database cannot be written; in words, for the operator.
     pub fn add(&self, entry: &Revoked) -> Result<(), String> {
         runtime()?.block_on(async {
-            let store = open(&self.tokens, self.password.as_ref()).await?;
+            let store = open(&self.tokens, self.password.as_ref(), ONE_CONNECTION).await?;
             let added = store.deny(entry, now()).await;
             // What was written shall stand in the file and not beside it.
             store.close().await;
@@ -94,7 +94,7 @@ async fn list(
 ) -> Result<Vec<u8>, String> {
     let opened = match store.take() {
         Some(store) => store,
-        None => open(tokens, password).await?,
+        None => open(tokens, password, ONE_CONNECTION).await?,
     };
     let revoked = store.insert(opened).revoked(now()).await;
     let revoked = revoked.map_err(|error| error.to_string())?;

@@ -2,7 +2,7 @@
 
 use super::deny_table::{now, runtime};
 use super::service::open;
-use super::store::Password;
+use super::store::{ONE_CONNECTION, Password};
 use crate::config;
 
 /// The database of a token service, of which rows are taken out.
@@ -28,7 +28,7 @@ impl Flush {
         // What waits for the database waits there, on an event loop of its own.
         let flushing = tokio::task::spawn_blocking(move || {
             runtime()?.block_on(async {
-                let store = open(&tokens, password.as_ref()).await?;
+                let store = open(&tokens, password.as_ref(), ONE_CONNECTION).await?;
                 let flushed = store.flush(now()).await;
                 store.close().await;
                 flushed.map_err(|error| error.to_string())

@@ -19,7 +19,7 @@ use super::failure::{self, BLACKLISTED, Failure};
 use super::passwords::{Busy, Policy, Pool};
 use super::rotation::{Decision, Millis, Mode, Successor};
 use super::signer::Signer;
-use super::store::{Password, Refresh, Refreshed, Store, Token, User};
+use super::store::{CONNECTIONS_OF_A_WORKER, Password, Refresh, Refreshed, Store, Token, User};
 use super::throttle::{Throttle, Throttled};
 use super::{fields, negotiation};
 use crate::auth::{Guard, UnixTime, challenge};
@@ -75,10 +75,11 @@ pub struct Call<'a> {
     pub client: Option<IpAddr>,
 }
 
-/// Opens the database of a configuration.
+/// Opens the database of a configuration, with so many connections at most.
 pub(super) async fn open(
     tokens: &config::Tokens,
     password: Option<&Password>,
+    connections: u32,
 ) -> Result<Store, String> {
     let hint = match tokens.database {
         Database::Sqlite(_) => {
@@ -86,7 +87,8 @@ pub(super) async fn open(
         }
         Database::Postgres { .. } => "",
     };
-    Store::open(tokens, password).await.map_err(|error| {
+    let opened = Store::open(tokens, password, connections).await;
+    opened.map_err(|error| {
         format!(
             "cannot open the database {}: {error}{hint}",
             tokens.database
@@ -127,7 +129,7 @@ impl Service {
         else {
             return Ok(None);
         };
-        let store = open(tokens, password).await?;
+        let store = open(tokens, password, CONNECTIONS_OF_A_WORKER).await?;
         let policy = policy(&store, &tokens.schema).await?;
         let mode = match (
             tokens.rotate_refresh_tokens,

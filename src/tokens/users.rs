@@ -7,7 +7,7 @@ use super::claims::Style;
 use super::passwords;
 use super::rotation::Millis;
 use super::service::open;
-use super::store::{Listed, Password, Store};
+use super::store::{Listed, ONE_CONNECTION, Password, Store};
 use crate::config::{self, Schema};
 use crate::sys::clock;
 
@@ -36,7 +36,7 @@ impl Users {
             .enable_all()
             .build()
             .map_err(|error| error.to_string())?;
-        let store = runtime.block_on(open(tokens, password))?;
+        let store = runtime.block_on(open(tokens, password, ONE_CONNECTION))?;
         let style = Style::new(tokens, issuer);
         Ok(Self {
             runtime,

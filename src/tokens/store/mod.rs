@@ -153,6 +153,12 @@ const BATCHES_MAX: u32 = 1000;
 /// From one to the next.
 const BETWEEN_BATCHES: Duration = Duration::from_millis(20);
 
+/// Of a worker: readers beside one writer. Nearly all the time of a login is spent on its password, so that a few serve many.
+pub(super) const CONNECTIONS_OF_A_WORKER: u32 = 4;
+/// Of whoever opens the database, does one thing and closes it. With two, each of which ends while the other is not quite gone,
+/// `SQLite` leaves its journal beside the file.
+pub(super) const ONE_CONNECTION: u32 = 1;
+
 /// Users and refresh tokens.
 #[derive(Debug, Clone)]
 pub(super) struct Store {
@@ -161,24 +167,29 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// Opens the database; makes what is missing of it, where it is destrier's own.
-    pub(super) async fn open(tokens: &config::Tokens, password: Option<&Password>) -> Result<Self> {
+    /// Opens the database with so many connections at most; makes what is missing of it, where it is destrier's own.
+    pub(super) async fn open(
+        tokens: &config::Tokens,
+        password: Option<&Password>,
+        connections: u32,
+    ) -> Result<Self> {
         let (database, schema) = match (&tokens.database, &tokens.schema) {
-            (config::Database::Sqlite(path), config::Schema::Destrier) => {
-                (Database::Sqlite(sqlite::open(path).await?), Schema::Own)
-            }
+            (config::Database::Sqlite(path), config::Schema::Destrier) => (
+                Database::Sqlite(sqlite::open(path, connections).await?),
+                Schema::Own,
+            ),
             (config::Database::Postgres { url, .. }, config::Schema::Destrier) => {
-                let pool = postgres::open(url, password).await?;
+                let pool = postgres::open(url, password, connections).await?;
                 (Database::Postgres(pool), Schema::Own)
             }
             (database, config::Schema::Django { groups_claim, .. }) => {
                 let database = match database {
                     config::Database::Sqlite(path) => {
-                        Database::Sqlite(sqlite::open_existing(path).await?)
+                        Database::Sqlite(sqlite::open_existing(path, connections).await?)
                     }
-                    config::Database::Postgres { url, .. } => {
-                        Database::Postgres(postgres::open_existing(url, password).await?)
-                    }
+                    config::Database::Postgres { url, .. } => Database::Postgres(
+                        postgres::open_existing(url, password, connections).await?,
+                    ),
                 };
                 let needs_blacklist = tokens.blacklist_after_rotation;
                 let preparing =

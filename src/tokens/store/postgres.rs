@@ -17,11 +17,13 @@ use super::{Password, Result, StoreError, migration};
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a boot may take to connect and to make the tables, which may mean to wait for other workers that do so.
 const BOOT_TIMEOUT: Duration = Duration::from_secs(15);
-/// Of one worker. Nearly all the time of a login is spent on its password, so that a few serve many.
-const CONNECTIONS_MAX: u32 = 4;
 
 /// Connects, and makes the tables when they are missing.
-pub(super) async fn open(url: &str, password: Option<&Password>) -> Result<PgPool> {
+pub(super) async fn open(
+    url: &str,
+    password: Option<&Password>,
+    connections: u32,
+) -> Result<PgPool> {
     let options = options(url, password)?;
     let mut connection = first_connection(&options).await?;
     let migrating = timeout(BOOT_TIMEOUT, migrate(&mut connection));
@@ -30,7 +32,7 @@ pub(super) async fn open(url: &str, password: Option<&Password>) -> Result<PgPoo
         .map_err(|_| StoreError::TooSlow(BOOT_TIMEOUT))??;
     // What was asked for is done, whatever the end of the connection is.
     drop(connection.close().await);
-    Ok(pool(options))
+    Ok(pool(options, connections))
 }
 
 /// Makes the tables, unless they are there: `CREATE TABLE IF NOT EXISTS` needs the right to make tables also where it makes none.
@@ -54,10 +56,14 @@ async fn migrate(connection: &mut PgConnection) -> Result<()> {
 }
 
 /// Connects to a database that belongs to somebody else: nothing is made.
-pub(super) async fn open_existing(url: &str, password: Option<&Password>) -> Result<PgPool> {
+pub(super) async fn open_existing(
+    url: &str,
+    password: Option<&Password>,
+    connections: u32,
+) -> Result<PgPool> {
     let options = options(url, password)?;
     drop(first_connection(&options).await?.close().await);
-    Ok(pool(options))
+    Ok(pool(options, connections))
 }
 
 fn options(url: &str, password: Option<&Password>) -> Result<PgConnectOptions> {
@@ -84,9 +90,9 @@ async fn first_connection(options: &PgConnectOptions) -> Result<PgConnection> {
     Ok(connection)
 }
 
-fn pool(options: PgConnectOptions) -> PgPool {
+fn pool(options: PgConnectOptions, connections: u32) -> PgPool {
     PgPoolOptions::new()
-        .max_connections(CONNECTIONS_MAX)
+        .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         // No timers: an idle worker sleeps.
         .idle_timeout(None)

@@ -16,11 +16,9 @@ use super::{Result, StoreError, migration};
 
 /// How long a writer waits for the others.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Readers beside one writer.
-const CONNECTIONS_MAX: u32 = 4;
 
 /// Opens the file; makes it, and its tables, when they are missing.
-pub(super) async fn open(path: &Path) -> Result<SqlitePool> {
+pub(super) async fn open(path: &Path, connections: u32) -> Result<SqlitePool> {
     make_private(path)?;
     let options = SqliteConnectOptions::new()
         .filename(path)
@@ -28,25 +26,25 @@ pub(super) async fn open(path: &Path) -> Result<SqlitePool> {
         .foreign_keys(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Normal);
-    let pool = pool(options);
+    let pool = pool(options, connections);
     migrate(&pool).await?;
     Ok(pool)
 }
 
 /// Opens a file that belongs to somebody else: nothing is made, and its journal stays what it is.
-pub(super) async fn open_existing(path: &Path) -> Result<SqlitePool> {
+pub(super) async fn open_existing(path: &Path, connections: u32) -> Result<SqlitePool> {
     let options = SqliteConnectOptions::new()
         .filename(path)
         .busy_timeout(BUSY_TIMEOUT)
         .foreign_keys(true);
-    let pool = pool(options);
+    let pool = pool(options, connections);
     drop(pool.acquire().await?);
     Ok(pool)
 }
 
-fn pool(options: SqliteConnectOptions) -> SqlitePool {
+fn pool(options: SqliteConnectOptions, connections: u32) -> SqlitePool {
     SqlitePoolOptions::new()
-        .max_connections(CONNECTIONS_MAX)
+        .max_connections(connections)
         .acquire_timeout(BUSY_TIMEOUT * 2)
         // No timers: an idle worker sleeps.
         .idle_timeout(None)
