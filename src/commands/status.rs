@@ -166,7 +166,28 @@ fn shown(status: &Status) -> String {
     } else {
         format!("\n{}\n", deaths(&status.deaths).join("\n"))
     };
-    format!("{}\n\n{}\n{deaths}", lines.join("\n"), workers(status))
+    let notes: String = status.workers.iter().filter_map(notes).collect();
+    format!(
+        "{}\n\n{}\n{notes}{deaths}",
+        lines.join("\n"),
+        workers(status)
+    )
+}
+
+/// What is not as it should be with a worker, and no column tells.
+fn notes(worker: &WorkerStatus) -> Option<String> {
+    let waits = worker.connections_wait.as_ref();
+    let fails = worker.probe_failure.as_ref();
+    let replaced = worker.replaced_for.as_ref();
+    let notes: Vec<_> = [
+        waits.map(|limit| format!("new connections wait ({limit})")),
+        fails.map(|failure| format!("its probe fails: {failure}")),
+        replaced.map(|reason| format!("another one shall take its place ({reason})")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    (!notes.is_empty()).then(|| format!("\nworker {}: {}\n", worker.worker, notes.join("; ")))
 }
 
 fn agent(agent: &AgentStatus) -> String {

@@ -308,6 +308,7 @@ mod tests {
                 slot: 1,
                 generation: 2,
                 connections: 7,
+                connections_wait: None,
                 in_flight: requests.len() as u64,
                 queued: 0,
                 queued_since: None,

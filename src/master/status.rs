@@ -216,6 +216,9 @@ pub struct WorkerStatus {
     pub uptime: f64,
     /// Open connections.
     pub connections: u64,
+    /// What has new ones wait, where they do: `http.max_connections` or `descriptors`.
+    #[serde(default)]
+    pub connections_wait: Option<String>,
     /// Requests in flight.
     pub in_flight: u64,
     /// Of those: wait until the application has a place for them.
@@ -428,6 +431,7 @@ impl Master {
             state: worker.state.word().to_owned(),
             uptime: self.now().saturating_sub(worker.spawned).as_secs_f64(),
             connections: seat.connections,
+            connections_wait: seat.connections_wait.map(|limit| limit.word().to_owned()),
             in_flight: seat.in_flight,
             queued: seat.queued,
             queued_for: seat

@@ -22,6 +22,18 @@ impl ConnectionLimit {
         Self::WriteTimeout,
     ];
 
+    /// As a word of the scoreboard, which is 0 where there is none.
+    pub(super) fn to_number(limit: Option<Self>) -> u64 {
+        limit.map_or(0, |limit| limit as u64 + 1)
+    }
+
+    /// The other way round.
+    pub(super) fn of_number(number: u64) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|it| Self::to_number(Some(*it)) == number)
+    }
+
     /// What monitoring calls it: its key, where it has one.
     pub const fn word(self) -> &'static str {
         match self {

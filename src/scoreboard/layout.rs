@@ -74,6 +74,8 @@ pub(super) enum Figure {
     Queued,
     /// 1 while the worker takes connections.
     Accepting,
+    /// Which limit has new connections wait, counted from 1 in the order of [`ConnectionLimit`]; 0: none does.
+    ConnectionsWait,
     /// Since when the event loop has not been seen to turn, in monotonic nanoseconds; 0 while it waits for something to do.
     BusySince,
     /// The request that the event loop is executing just now: see [`executing`].

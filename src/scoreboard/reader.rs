@@ -22,6 +22,8 @@ pub struct SeatView {
     pub generation: u64,
     /// Connections that are open.
     pub connections: u64,
+    /// What has new ones wait.
+    pub connections_wait: Option<ConnectionLimit>,
     /// Requests that have begun and not ended.
     pub in_flight: u64,
     /// Of those: wait until the application has a place for them.
@@ -164,6 +166,7 @@ impl Scoreboard {
             slot: u16::try_from(read(Figure::Slot)).unwrap_or(0),
             generation: read(Figure::Generation),
             connections: read(Figure::Connections),
+            connections_wait: ConnectionLimit::of_number(read(Figure::ConnectionsWait)),
             in_flight: read(Figure::InFlight),
             queued: read(Figure::Queued),
             queued_since: stamped(read(Figure::QueuedSince)),

@@ -253,6 +253,12 @@ impl SeatWriter {
         figure.store(accepting.into(), Relaxed);
     }
 
+    /// Says what has new connections wait, if anything.
+    pub fn have_connections_wait(&self, limit: Option<ConnectionLimit>) {
+        let figure = self.scoreboard.figure(self.seat, Figure::ConnectionsWait);
+        figure.store(ConnectionLimit::to_number(limit), Relaxed);
+    }
+
     /// The event loop turns: it has something to do, or was seen to turn while it has, at `now`, monotonic.
     pub fn turns(&self, now: Duration) {
         self.stamp(nanoseconds(now).max(1));

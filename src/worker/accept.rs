@@ -212,6 +212,7 @@ async fn take_connections<S: AppService>(
                 let reason = "the worker has `http.max_connections`";
                 pause.begin(&listener.name, (limit, &reason), &serving.seat);
                 serving.open.room().await;
+                serving.seat.have_connections_wait(None);
             }
             listener.accept_in_turn(&serving.seat).await
         };
@@ -226,7 +227,7 @@ async fn take_connections<S: AppService>(
                 }
                 accepted => {
                     if accepted.is_ok() {
-                        pause.end(&listener.name);
+                        pause.end(&listener.name, &serving.seat);
                     }
                     if take(&listener, accepted, &serving).await.is_err() {
                         return;
@@ -262,6 +263,7 @@ impl Pause {
         if !std::mem::replace(&mut self.has_begun, true) {
             seat.limited(limit);
         }
+        seat.have_connections_wait(Some(limit));
         let now = clock::monotonic();
         if self.is_told || self.told_at.is_some_and(|at| now < at + SELDOM) {
             return;
@@ -271,8 +273,10 @@ impl Pause {
     }
 
     /// One was taken.
-    fn end(&mut self, listener: &str) {
-        self.has_begun = false;
+    fn end(&mut self, listener: &str, seat: &SeatWriter) {
+        if std::mem::take(&mut self.has_begun) {
+            seat.have_connections_wait(None);
+        }
         if std::mem::take(&mut self.is_told) {
             tracing::info!(listener, "new connections are taken again");
         }

@@ -170,7 +170,7 @@ fn status_is_json_for_programs() {
         fields.cloned().collect::<Vec<_>>().join(" ")
     };
     assert_snapshot!(fields(&status), @"schema_version version pid uptime memory state stop generation generation_age config control_socket workers_wanted workers_because listeners admin last_reload totals latency worker_ends reloads upgrades agent feeds workers deaths events");
-    assert_snapshot!(fields(&status["workers"][0]), @"worker pid slot generation state uptime connections in_flight queued requests replaced_for probe_failure memory requests_in_flight");
+    assert_snapshot!(fields(&status["workers"][0]), @"worker pid slot generation state uptime connections connections_wait in_flight queued requests replaced_for probe_failure memory requests_in_flight");
     assert_snapshot!(fields(&status["listeners"][0]), @"bind address");
     assert_snapshot!(fields(&status["latency"]), @"bounds counts sum");
     assert_snapshot!(fields(&status["events"][0]), @"number at kind reason worker slot generation message");

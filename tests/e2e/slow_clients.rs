@@ -110,10 +110,22 @@ fn connections_beyond_the_limit_wait_and_none_is_dropped() {
     assert_eq!(server.connections(), 2);
     let name = "destrier_connections_limited_total{limit=\"http.max_connections\"}";
     assert_eq!(scrape(&server)[name], 1);
+    let said = server.cli(["status"]).stdout;
+    let note = "worker 1: new connections wait (http.max_connections)\n";
+    assert!(said.contains(note), "{said}");
     drop(first);
     assert!(answer(&mut third).starts_with("HTTP/1.1 200 "));
     second.write_all(GET).unwrap();
     answer(&mut second);
+    drop(second);
+    until_connections_are_taken(&server);
+}
+
+fn until_connections_are_taken(server: &Server) {
+    server.until("connections are taken", |status| {
+        let worker = status.workers.first()?;
+        worker.connections_wait.is_none().then_some(())
+    });
 }
 
 #[test]
@@ -285,6 +297,10 @@ fn without_descriptors_connections_wait_and_nothing_spins() {
     last.write_all(GET).unwrap();
     last.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
     assert!(last.read(&mut [0]).is_err());
+    assert_eq!(
+        server.status().workers[0].connections_wait.as_deref(),
+        Some("descriptors")
+    );
     let used = os::processor_time(worker).saturating_sub(before);
     assert!(used < Duration::from_millis(300), "{used:?}");
     drop(streams);
@@ -292,6 +308,7 @@ fn without_descriptors_connections_wait_and_nothing_spins() {
     assert!(answer(&mut last).starts_with("HTTP/1.1 200 "));
     server.wait_for_log(mark, "new connections are taken again");
     assert_eq!(server.count_log(mark, "new connections wait"), 1);
+    until_connections_are_taken(&server);
     assert_answers(&server);
 }
 
