@@ -1,11 +1,29 @@
 //! The verified claims as Python objects.
 
+use destrier::Claims;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString};
 use serde_json::{Map, Value};
 
 /// A dictionary of the application's own: what it does to it nobody else sees.
-pub(crate) fn to_dict<'py>(
+pub(crate) fn to_dict<'py>(py: Python<'py>, claims: &Claims) -> PyResult<Bound<'py, PyDict>> {
+    let members = claims.as_map();
+    // Made once for a token, and shown to nobody.
+    let kept = claims.derived(|| members_to_dict(py, members).map(Bound::unbind));
+    let Ok(kept) = &*kept else {
+        return members_to_dict(py, members);
+    };
+    let dict = kept.bind(py).copy()?;
+    // What can be changed is in one of them only.
+    for (name, value) in members {
+        if value.is_array() || value.is_object() {
+            dict.set_item(name, to_object(py, value)?)?;
+        }
+    }
+    Ok(dict)
+}
+
+fn members_to_dict<'py>(
     py: Python<'py>,
     members: &Map<String, Value>,
 ) -> PyResult<Bound<'py, PyDict>> {
@@ -14,21 +32,6 @@ pub(crate) fn to_dict<'py>(
         dict.set_item(name, to_object(py, value)?)?;
     }
     Ok(dict)
-}
-
-/// Another one of the same claims, of which `dict` has just been made.
-pub(crate) fn another<'py>(
-    dict: &Bound<'py, PyDict>,
-    members: &Map<String, Value>,
-) -> PyResult<Bound<'py, PyDict>> {
-    // What cannot be changed may be in both.
-    if members
-        .values()
-        .any(|value| value.is_array() || value.is_object())
-    {
-        return to_dict(dict.py(), members);
-    }
-    dict.copy()
 }
 
 fn to_object<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
@@ -52,6 +55,6 @@ fn to_object<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>>
             }
             list.into_any()
         }
-        Value::Object(members) => to_dict(py, members)?.into_any(),
+        Value::Object(members) => members_to_dict(py, members)?.into_any(),
     })
 }

@@ -1,7 +1,11 @@
 //! The payload of a token: what an issuer's policy demands of it (RFC 7519 section 4.1), and how it is read afterwards.
 
+mod derived;
+
+use std::any::Any;
 use std::sync::Arc;
 
+use derived::Derived;
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
 
@@ -23,6 +27,8 @@ pub struct Claims {
     /// Whether there is `cnf`: asked with every request, and nearly all tokens have none.
     #[serde(skip)]
     has_confirmation: bool,
+    #[serde(skip)]
+    derived: Derived,
 }
 
 impl Claims {
@@ -33,6 +39,7 @@ impl Claims {
             members,
             verified_by: None,
             fields: Ok(Vec::new()),
+            derived: Derived::default(),
         }
     }
 
@@ -114,6 +121,12 @@ impl Claims {
             return None;
         }
         confirmation(&self.members, name).and_then(Value::as_str)
+    }
+
+    /// What `make` makes of them, once for all requests with the same token: claims are kept as long as their token is recognised. One
+    /// type is kept for each; what is made of another one besides is made each time.
+    pub fn derived<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Arc<T> {
+        self.derived.of(make)
     }
 
     /// Every claim, in the order of the token.

@@ -141,10 +141,10 @@ impl Scopes {
         }
         if let Some(verified) = head.extensions.get::<Arc<Claims>>() {
             // Each a dictionary of its own: what is done to the one the other does not have.
-            let members = claims::to_dict(py, verified.as_map())?;
-            let others = claims::another(&members, verified.as_map())?;
-            state.set_item(intern!(py, "claims"), others)?;
-            scope.set_item(intern!(py, "destrier.claims"), members)?;
+            let state_claims = claims::to_dict(py, verified)?;
+            state.set_item(intern!(py, "claims"), state_claims)?;
+            let scope_claims = claims::to_dict(py, verified)?;
+            scope.set_item(intern!(py, "destrier.claims"), scope_claims)?;
             scope.set_item(intern!(py, "destrier.issuer"), verified.issuer_name())?;
         }
         scope.set_item(intern!(py, "state"), state)

@@ -257,7 +257,7 @@ fn add_identity(
         environ.set_item(intern!(py, "destrier.request_id"), id)?;
     }
     if let Some(verified) = head.extensions.get::<Arc<Claims>>() {
-        let members = claims::to_dict(py, verified.as_map())?;
+        let members = claims::to_dict(py, verified)?;
         environ.set_item(intern!(py, "destrier.claims"), members)?;
         environ.set_item(intern!(py, "destrier.issuer"), verified.issuer_name())?;
         if let Some(subject) = verified.subject() {
