@@ -183,7 +183,8 @@ async fn serve_secure<S: AppService>(
     client: Client,
     serving: Arc<Serving<S>>,
 ) {
-    let Some((stream, agreed)) = secure(stream, &client, &serving).await else {
+    // Boxed: the memory of every connection would else have room for a handshake.
+    let Some((stream, agreed)) = Box::pin(secure(stream, &client, &serving)).await else {
         return;
     };
     let protocol = agreed.protocol;

@@ -77,10 +77,11 @@ pub(super) async fn serve<S: AppService>(
     let service = service_fn(move |request| {
         let (pipeline, origin) = (Arc::clone(&pipeline), origin.clone());
         let flow = begun.begin();
-        async move {
+        // Boxed: hyper and the runtime pass it on, and move it each time.
+        Box::pin(async move {
             let answer = pipeline.pipeline.handle_http2(request, &origin).await;
             answer.map(|answer| answer.map(|body| Paced::new(body, flow)))
-        }
+        })
     });
     let mut connection = pin!(
         http2::Builder::new(streams)
