@@ -84,12 +84,16 @@ impl Leading {
         };
         match self.context.tools.add_reader(descriptor, &led) {
             Ok(()) => {
-                self.state().descriptor = Some(descriptor);
+                let mut state = self.state();
+                state.descriptor = Some(descriptor);
+                state.density.note_begin(now);
                 true
             }
             Err(error) => {
                 tracing::debug!(%error, "the event loop of Python cannot wait for that of the worker");
-                self.state().density.note_hindrance(now);
+                let mut state = self.state();
+                state.density.note_begin(now);
+                state.density.note_hindrance(now);
                 false
             }
         }

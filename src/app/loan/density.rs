@@ -8,7 +8,7 @@ const SPAN: Duration = Duration::from_millis(10);
 /// so many of them.
 const EVENTS: usize = 16;
 
-/// So long it is not tried again where it was in the way.
+/// From one time that it was begun to the next it is at least so long, where it was in the way.
 const HINDRANCE: Duration = Duration::from_secs(1);
 
 /// What is known of them. All times are monotonic.
@@ -16,6 +16,7 @@ const HINDRANCE: Duration = Duration::from_secs(1);
 pub struct Density {
     since: Duration,
     events: usize,
+    began: Duration,
     not_before: Duration,
 }
 
@@ -35,9 +36,14 @@ impl Density {
         self.events >= EVENTS && now >= self.not_before
     }
 
-    /// The event loop of the worker has waited for the application.
+    /// The application begins to turn the event loop of the worker.
+    pub fn note_begin(&mut self, now: Duration) {
+        self.began = now;
+    }
+
+    /// That has waited for the application. Where it went well for long before, that will have been an accident.
     pub fn note_hindrance(&mut self, now: Duration) {
-        self.not_before = now + HINDRANCE;
+        self.not_before = now.max(self.began + HINDRANCE);
     }
 }
 
@@ -67,13 +73,23 @@ mod tests {
     #[test]
     fn what_was_in_the_way_is_not_tried_again_soon() {
         let mut density = Density::default();
-        density.note_hindrance(MILLISECOND);
-        assert!(!is_close_after(&mut density, EVENTS, 2 * MILLISECOND));
+        density.note_begin(MILLISECOND);
+        density.note_hindrance(3 * MILLISECOND);
+        assert!(!is_close_after(&mut density, EVENTS, 4 * MILLISECOND));
         assert!(!is_close_after(&mut density, EVENTS, HINDRANCE));
         assert!(is_close_after(
             &mut density,
             EVENTS,
             HINDRANCE + MILLISECOND
         ));
+    }
+
+    #[test]
+    fn what_was_in_the_way_after_a_long_time_is_tried_again_at_once() {
+        let mut density = Density::default();
+        density.note_begin(MILLISECOND);
+        let now = 2 * HINDRANCE;
+        density.note_hindrance(now);
+        assert!(is_close_after(&mut density, EVENTS, now));
     }
 }
