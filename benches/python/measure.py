@@ -15,8 +15,9 @@ SCALE = {"us": 1e-3, "ms": 1, "s": 1e3, "m": 60e3}
 class Running:
     """Serves while the block is executed."""
 
-    def __init__(self, server):
-        self.server = server
+    def __init__(self, server, path="/", begins=b"Hello"):
+        """It serves when what it answers at `path` begins so."""
+        self.server, self.path, self.begins = server, path, begins
 
     def __enter__(self):
         self.process = subprocess.Popen(
@@ -40,11 +41,11 @@ class Running:
                 raise RuntimeError(f"it ends: {self.process.stderr.read().decode(errors='replace')[-2000:]}")
             try:
                 connection = http.client.HTTPConnection(*self.server.place, timeout=5)
-                connection.request("GET", "/", headers=self.server.headers)
+                connection.request("GET", self.path, headers=self.server.headers)
                 answer = connection.getresponse()
                 last = answer.status, answer.read()
                 connection.close()
-                if last[0] == 200 and last[1].startswith(b"Hello"):
+                if last[0] == 200 and last[1].startswith(self.begins):
                     return
             except (OSError, http.client.HTTPException) as error:
                 last = error
