@@ -33,7 +33,7 @@ pub use pace::Pace as BodyPace;
 pub use request_body::RequestBody;
 pub(crate) use request_body::{Awaited, BodyEnd, Fault};
 pub use stand_in::StandIn;
-pub(crate) use trailers::is_of_the_head;
+pub(crate) use trailers::{has_blanks, is_of_the_head};
 pub use witness::{Asking, Sighting, ThreadSight, Threads, Witness};
 
 /// Any error of an application.

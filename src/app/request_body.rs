@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
+use http::{HeaderName, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::runtime::Handle;
 
 use super::BoxError;
 use super::pace::Pace;
-use super::trailers::{is_of_the_head, without_content};
+use super::trailers::{has_blanks, is_of_the_head, without_content};
 use super::wait::Wait;
 use crate::scoreboard::SeatWriter;
 
@@ -319,7 +320,10 @@ impl Body for RequestBody {
             Err(frame) => return Poll::Ready(Some(Ok(frame))),
         };
         // Of HTTP/1.1 the connection was refused before.
-        if trailers.keys().any(|name| is_of_the_head(name.as_str())) {
+        let is_bad = |(name, value): (&HeaderName, &HeaderValue)| {
+            is_of_the_head(name.as_str()) || has_blanks(value)
+        };
+        if trailers.iter().any(is_bad) {
             this.end.note(|fate| &fate.has_bad_trailer);
             this.give_up();
             return Poll::Ready(Some(Err(BodyError::Trailer.into())));

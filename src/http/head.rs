@@ -2,9 +2,9 @@
 
 use std::net::Ipv6Addr;
 
-use http::header::{CONTENT_TYPE, EXPECT, HOST};
+use http::header::{CONNECTION, CONTENT_TYPE, EXPECT, HOST};
 use http::request::Parts;
-use http::uri::Authority;
+use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Version};
 
 use super::http2;
@@ -12,8 +12,8 @@ use super::websocket::handshake;
 use super::wire::{Bounds, METHOD_MAX, Malformed};
 use crate::auth;
 
-/// Whether the head is one that an origin server serves.
-pub(super) fn check(head: &Parts, bounds: &Bounds) -> Result<(), Malformed> {
+/// Whether the head is one that an origin server serves; `is_secure` where its client's connection is, or a proxy answers for that.
+pub(super) fn check(head: &Parts, bounds: &Bounds, is_secure: bool) -> Result<(), Malformed> {
     // Of HTTP/1.1 the screen has seen to that.
     let target = head
         .uri
@@ -41,12 +41,21 @@ pub(super) fn check(head: &Parts, bounds: &Bounds) -> Result<(), Malformed> {
     if head.uri.path() == "*" && head.method != Method::OPTIONS {
         return Err(Malformed::TargetForm);
     }
+    // Of HTTP/2 it is what a proxy before this one was asked for, which need not say so otherwise.
+    let is_https = head.uri.scheme() == Some(&Scheme::HTTPS);
+    if is_https && !is_secure && head.version < Version::HTTP_2 {
+        return Err(Malformed::TargetNotSecure);
+    }
     let Fields {
         hosts,
         has_several_types,
         expects_other,
+        has_unreadable_options,
         has_handshake,
     } = Fields::of(&head.headers);
+    if has_unreadable_options {
+        return Err(Malformed::Connection);
+    }
     if has_several_types {
         return Err(Malformed::SeveralContentTypes);
     }
@@ -69,6 +78,8 @@ struct Fields<'a> {
     has_several_types: bool,
     /// Something else than to go on.
     expects_other: bool,
+    /// Connection is no text: hyper would look for no `close` in it.
+    has_unreadable_options: bool,
     /// Some may be of the handshake of a WebSocket.
     has_handshake: bool,
 }
@@ -87,6 +98,8 @@ impl<'a> Fields<'a> {
                 has_type = true;
             } else if *name == EXPECT {
                 fields.expects_other |= !is_continue(value);
+            } else if *name == CONNECTION && value.to_str().is_err() {
+                fields.has_unreadable_options = true;
             } else if handshake::is_of_it(name) {
                 fields.has_handshake = true;
             }
@@ -184,7 +197,7 @@ mod tests {
     };
 
     fn check_it(head: &Parts) -> Result<(), Malformed> {
-        check(head, &BOUNDS)
+        check(head, &BOUNDS, false)
     }
 
     fn checked(

@@ -24,6 +24,9 @@ pub enum Malformed {
     TargetCharacter,
     #[error("the target is neither a path nor an http address")]
     TargetForm,
+    // RFC 9110 section 7.4.
+    #[error("an https address as target, on a connection that is not encrypted")]
+    TargetNotSecure,
     #[error("the version is not written as HTTP/1.1 is")]
     VersionSyntax,
     #[error("the version is neither HTTP/1.1 nor HTTP/1.0")]
@@ -65,11 +68,15 @@ pub enum Malformed {
     ChunkSize,
     #[error("a chunk is larger than any body may be")]
     ChunkTooLarge,
-    #[error("a chunk extension has a control character, or the extensions are too long")]
+    #[error(
+        "a chunk extension is not a name with or without a value, or the extensions are too long"
+    )]
     ChunkExtension,
     #[error("a chunk is not as long as it said")]
     ChunkEnd,
-    #[error("a trailer field that only the head may have")]
+    #[error(
+        "a trailer field that only the head may have, or whose value begins or ends with a blank"
+    )]
     TrailerField,
     // What the head says (RFC 9110 sections 7.2 and 10.1.1).
     #[error("no Host field, though HTTP/1.1 or a target with a host needs one")]
@@ -80,6 +87,8 @@ pub enum Malformed {
     Host,
     #[error("the Host field is not the host of the target")]
     OtherHost,
+    #[error("the Connection field is not a list of names")]
+    Connection,
     #[error("more than one Content-Type")]
     SeveralContentTypes,
     #[error("an expectation other than `100-continue`")]
@@ -119,6 +128,11 @@ impl Malformed {
                 "The request did not arrive in time.",
                 "request_timeout",
             ),
+            Self::TargetNotSecure => (
+                421,
+                "The request needs an encrypted connection.",
+                "misdirected_request",
+            ),
             Self::Expectation => (417, "The expectation cannot be met.", "expectation_failed"),
             // RFC 9112 section 3 and section 6.1; RFC 9110 section 9.1.
             Self::MethodTooLong | Self::UnknownCoding | Self::Connect | Self::Trace => {
@@ -156,6 +170,7 @@ impl Malformed {
             | Self::SeveralHosts
             | Self::Host
             | Self::OtherHost
+            | Self::Connection
             | Self::SeveralContentTypes
             | Self::Handshake(_) => (400, "The request is malformed.", "invalid_request"),
         }

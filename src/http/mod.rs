@@ -250,7 +250,9 @@ impl<S: AppService> Pipeline<S> {
         let pace = self.settings.body_pace;
         let body = RequestBody::new(body, body_end.clone(), is_optional, pace);
         let mut body = body.counted_by(&self.seat);
-        if let Some(answer) = self.answer_without_rule(&head, &id) {
+        if let Some(answer) =
+            self.answer_without_rule(&head, &id, client.is_https || origin.is_proxy)
+        {
             drop(body);
             return Ok(self.answer(Err(answer), track, &id, &body_end));
         }
@@ -338,9 +340,10 @@ impl<S: AppService> Pipeline<S> {
         &self,
         head: &http::request::Parts,
         id: &RequestId,
+        is_secure: bool,
     ) -> Option<Response<Bytes>> {
         let (method, path) = (&head.method, head.uri.path());
-        if let Err(malformed) = head::check(head, &self.settings.bounds) {
+        if let Err(malformed) = head::check(head, &self.settings.bounds, is_secure) {
             return Some(self.refuse_malformed(malformed, method.as_str(), path, id));
         }
         if path == "*" {

@@ -23,9 +23,13 @@ use crate::http::http2::{Flow, Frames, POISON, Paced, Stalling};
 use crate::scoreboard::ConnectionLimit;
 use crate::sys::clock;
 
-/// So many requests that a client takes back may wait to be noticed, and so many streams of a connection may the codec reset, before it
-/// ends: to make work and take it back is an attack (CVE-2023-44487).
+/// So many requests that a client takes back may wait to be noticed before its connection ends: to make work and take it back is an attack
+/// (CVE-2023-44487).
 const RESETS_MAX: usize = 64;
+
+/// So many streams may the codec reset in the life of a connection: to have it do so is one as well (CVE-2025-8671). What still comes of
+/// uploads that were refused a while ago counts too, and a proxy makes the requests of many.
+const RESETS_BY_CODEC_MAX: usize = 1024;
 
 /// So much of a body may be on its way to an application that does not read it.
 const WINDOW: u32 = 256 * 1024;
@@ -88,7 +92,7 @@ pub(super) async fn serve<S: AppService>(
             .max_concurrent_streams(settings.max_streams)
             .max_header_list_size(head_max)
             .max_pending_accept_reset_streams(RESETS_MAX)
-            .max_local_error_reset_streams(RESETS_MAX)
+            .max_local_error_reset_streams(RESETS_BY_CODEC_MAX)
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .serve_connection(TokioIo::new(stream), service)

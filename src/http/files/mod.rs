@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MATCH,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_MATCH,
     IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE, VARY,
     X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Empty;
 use tower_http::services::ServeDir;
 use tower_http::services::fs::DefaultServeDirFallback;
@@ -30,13 +30,17 @@ pub(super) use body::FileBody;
 use disk::Disk;
 
 /// What a request says of the file that it wants; nothing else of it is looked at but its range.
-const LOOKED_AT: [http::HeaderName; 5] = [
+const LOOKED_AT: [HeaderName; 5] = [
     ACCEPT_ENCODING,
     IF_MATCH,
     IF_MODIFIED_SINCE,
     IF_NONE_MATCH,
     IF_UNMODIFIED_SINCE,
 ];
+
+/// All of a file that has something in it, and what is said of the length of one that has nothing.
+const ALL: HeaderValue = HeaderValue::from_static("bytes=0-");
+const EMPTY: HeaderValue = HeaderValue::from_static("bytes */0");
 
 /// The folders of a worker, that with the longest prefix first.
 #[derive(Debug, Clone, Default)]
@@ -132,8 +136,8 @@ impl Folder {
         let inner = self.inner(head).ok_or(Failure::NotFound)?;
         let mut fields = HeaderMap::new();
         for name in LOOKED_AT {
-            for value in head.headers.get_all(&name) {
-                fields.append(&name, value.clone());
+            if let Some(value) = whole(&head.headers, &name) {
+                fields.insert(name, value);
             }
         }
         let range = range(head);
@@ -147,6 +151,17 @@ impl Folder {
             .get(CONTENT_LENGTH)
             .is_some_and(|length| length == "0");
         let is_still = is_still(head.headers.get(IF_RANGE), response.headers());
+        // The last bytes of a file that has fewer are all of it (RFC 9110 section 14.1.2).
+        if range.as_ref().is_some_and(is_suffix)
+            && response.status() == StatusCode::RANGE_NOT_SATISFIABLE
+            && is_still
+        {
+            let is_empty = response.headers().get(CONTENT_RANGE) == Some(&EMPTY);
+            let all = (!is_empty).then_some(ALL);
+            fields.remove(RANGE);
+            fields.extend(all.map(|all| (RANGE, all)));
+            return self.call(head, inner, &fields).await;
+        }
         if range.is_some() && (!is_still || is_empty) {
             fields.remove(RANGE);
             return self.call(head, inner, &fields).await;
@@ -276,7 +291,48 @@ fn range(head: &Parts) -> Option<HeaderValue> {
         .filter(|_| head.method == Method::GET)?;
     let (unit, ranges) = written.to_str().ok()?.split_once('=')?;
     let is_known = unit.eq_ignore_ascii_case("bytes");
+    // Empty elements of a list are nothing (RFC 9110 section 5.6.1.2), and an end that no file has is that of the file.
+    let elements = ranges
+        .split(',')
+        .map(|range| range.trim_matches([' ', '\t']));
+    let ranges =
+        elements
+            .filter(|range| !range.is_empty())
+            .map(|range| match range.split_once('-') {
+                Some((first, last)) if !first.is_empty() && is_beyond(last) => format!("{first}-"),
+                _ => range.to_owned(),
+            });
+    let ranges = ranges.collect::<Vec<_>>().join(",");
     is_known.then(|| HeaderValue::try_from(format!("bytes={ranges}")).ok())?
+}
+
+/// A number that is too large for any length.
+fn is_beyond(number: &str) -> bool {
+    number.bytes().all(|byte| byte.is_ascii_digit())
+        && !number.is_empty()
+        && number.parse::<u64>().is_err()
+}
+
+/// Whether so many bytes from the end are asked for, at least one.
+fn is_suffix(range: &HeaderValue) -> bool {
+    let length = range.as_bytes().strip_prefix(b"bytes=-");
+    length.is_some_and(|length| {
+        length.iter().all(u8::is_ascii_digit) && length.iter().any(|digit| *digit != b'0')
+    })
+}
+
+/// The value of a field, over all its lines: a list goes on in each, and of several dates none counts (RFC 9110 sections 5.3, 13.1.3 and
+/// 13.1.4).
+fn whole(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
+    let mut lines = headers.get_all(name).iter();
+    let first = lines.next()?;
+    if lines.next().is_none() {
+        return Some(first.clone());
+    }
+    let is_date = [IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE].contains(name);
+    let lines = headers.get_all(name).iter().map(HeaderValue::as_bytes);
+    let list = lines.collect::<Vec<_>>().join(&b", "[..]);
+    (!is_date).then(|| HeaderValue::from_bytes(&list).ok())?
 }
 
 /// Whether the file is the one that the client has a part of already (RFC 9110 section 13.1.5): by a strong validator, which a date is

@@ -7,6 +7,7 @@ use http::{HeaderValue, Method};
 
 use super::super::head::is_host;
 use super::super::wire::is_target;
+use crate::app::has_blanks;
 
 /// Why a head is malformed (RFC 9113 section 8.1.1), beyond what the codec knows: its stream is reset, and nobody is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +18,9 @@ pub(super) enum Malformed {
     /// RFC 9113 section 8.3.1.
     #[error("the Host field differs from `:authority`")]
     OtherHost,
+    /// RFC 9110 section 7.2, as of HTTP/1.1.
+    #[error("more than one Host field")]
+    SeveralHosts,
     /// RFC 9113 section 8.3.1.
     #[error("neither `:authority` nor a Host field")]
     NoHost,
@@ -42,21 +46,16 @@ pub(super) enum Malformed {
 /// # Errors
 /// It is malformed.
 pub(super) fn take(head: &mut Parts) -> Result<(), Malformed> {
-    let is_blank = |byte: Option<&u8>| byte.is_some_and(|byte| matches!(byte, b' ' | b'\t'));
-    let has_blanks = |value: &HeaderValue| {
-        let value = value.as_bytes();
-        is_blank(value.first()) || is_blank(value.last())
-    };
     if head.headers.values().any(has_blanks) {
         return Err(Malformed::Blank);
     }
-    let path = head.uri.path();
-    let is_whole_server = head.method == Method::OPTIONS && path == "*";
+    // As it was sent: an empty path before a query would be `/` elsewhere.
+    let target = head.uri.path_and_query().map_or("", PathAndQuery::as_str);
+    let is_whole_server = head.method == Method::OPTIONS && target == "*";
     // CONNECT has no path, and is refused like everywhere.
-    if head.method != Method::CONNECT && !path.starts_with('/') && !is_whole_server {
+    if head.method != Method::CONNECT && !target.starts_with('/') && !is_whole_server {
         return Err(Malformed::Path);
     }
-    let target = head.uri.path_and_query().map_or("", PathAndQuery::as_str);
     if !is_target(target) {
         return Err(Malformed::PathCharacter);
     }
@@ -104,8 +103,12 @@ fn take_host(head: &mut Parts) -> Result<(), Malformed> {
         let host = Authority::try_from(host.as_bytes());
         host.map_or(true, |host| host != *authority)
     };
-    if head.headers.get_all(HOST).iter().any(differs) {
+    let hosts = head.headers.get_all(HOST);
+    if hosts.iter().any(differs) {
         return Err(Malformed::OtherHost);
+    }
+    if hosts.iter().count() > 1 {
+        return Err(Malformed::SeveralHosts);
     }
     let host = HeaderValue::try_from(authority.as_str()).map_err(|_| Malformed::Authority)?;
     head.headers.insert(HOST, host);

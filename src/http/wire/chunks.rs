@@ -26,7 +26,18 @@ enum Place {
     Size,
     /// A blank after the size: an extension must follow.
     Blank,
+    /// Before the name of an extension, in it, and behind a blank after it.
     Extension,
+    Name,
+    NameEnd,
+    /// Before the value of an extension, and in it.
+    Value,
+    Token,
+    Quoted,
+    QuotedPair,
+    QuotedEnd,
+    /// Behind a blank after it.
+    ValueEnd,
     SizeLf,
     Data,
     DataCr,
@@ -64,6 +75,14 @@ impl Chunks {
                 Place::Size
                 | Place::Blank
                 | Place::Extension
+                | Place::Name
+                | Place::NameEnd
+                | Place::Value
+                | Place::Token
+                | Place::Quoted
+                | Place::QuotedPair
+                | Place::QuotedEnd
+                | Place::ValueEnd
                 | Place::SizeLf
                 | Place::DataCr
                 | Place::DataLf => {
@@ -94,9 +113,22 @@ impl Chunks {
             (Place::Blank, b' ' | b'\t') => self.extension(Place::Blank)?,
             (Place::Blank, b';') => self.extension(Place::Extension)?,
             (Place::Size | Place::Blank, _) => return Err(Malformed::ChunkSize),
-            (Place::Extension, b'\r') => Place::SizeLf,
-            (Place::Extension, b'\t' | b' '..=b'~' | 0x80..) => self.extension(Place::Extension)?,
-            (Place::Extension, _) => return Err(Malformed::ChunkExtension),
+            (Place::Name | Place::Token | Place::QuotedEnd, b'\r') => Place::SizeLf,
+            (
+                Place::Extension
+                | Place::Name
+                | Place::NameEnd
+                | Place::Value
+                | Place::Token
+                | Place::Quoted
+                | Place::QuotedPair
+                | Place::QuotedEnd
+                | Place::ValueEnd,
+                _,
+            ) => {
+                let place = within_extension(self.place, byte);
+                self.extension(place.ok_or(Malformed::ChunkExtension)?)?
+            }
             (Place::SizeLf, b'\n') => {
                 self.digits = 0;
                 match self.size {
@@ -114,6 +146,7 @@ impl Chunks {
         Ok(place)
     }
 
+    /// Another byte of one.
     fn extension(&mut self, place: Place) -> Result<Place, Malformed> {
         self.extensions += 1;
         if self.extensions > EXTENSIONS_MAX {
@@ -121,4 +154,29 @@ impl Chunks {
         }
         Ok(place)
     }
+}
+
+/// Where `byte` leads within extensions (RFC 9112 section 7.1.1); none where there can be no such byte.
+fn within_extension(place: Place, byte: u8) -> Option<Place> {
+    let is_blank = matches!(byte, b' ' | b'\t');
+    // `qdtext`, but for the quote and the backslash, and what a backslash may stand before (RFC 9110 section 5.6.4).
+    let is_text = matches!(byte, b'\t' | b' '..=b'~' | 0x80..);
+    Some(match (place, byte) {
+        (Place::Extension, _) if is_blank => Place::Extension,
+        (Place::Extension | Place::Name, _) if head::is_in_token(byte) => Place::Name,
+        (Place::Name | Place::NameEnd, _) if is_blank => Place::NameEnd,
+        (Place::Name | Place::NameEnd, b'=') => Place::Value,
+        (Place::Value, _) if is_blank => Place::Value,
+        (Place::Value | Place::Token, _) if head::is_in_token(byte) => Place::Token,
+        (Place::Value, b'"') => Place::Quoted,
+        (Place::Quoted, b'"') => Place::QuotedEnd,
+        (Place::Quoted, b'\\') => Place::QuotedPair,
+        (Place::Quoted | Place::QuotedPair, _) if is_text => Place::Quoted,
+        (Place::Token | Place::QuotedEnd | Place::ValueEnd, _) if is_blank => Place::ValueEnd,
+        (
+            Place::Name | Place::NameEnd | Place::Token | Place::QuotedEnd | Place::ValueEnd,
+            b';',
+        ) => Place::Extension,
+        _ => return None,
+    })
 }

@@ -133,7 +133,7 @@ fn lines(section: &[u8]) -> Result<(), Malformed> {
 /// What is known of the request line, which may be incomplete or wrong.
 fn request_line(request: &Request<'_, '_>, head: &[u8], bounds: &Bounds) -> Result<(), Malformed> {
     let Some(method) = request.method else {
-        return if length_until(head, |byte| !is_in_method(byte)) > METHOD_MAX {
+        return if length_until(head, |byte| !is_in_token(byte)) > METHOD_MAX {
             Err(Malformed::MethodTooLong)
         } else {
             Ok(())
@@ -168,7 +168,7 @@ fn length_until(bytes: &[u8], is_end: impl Fn(u8) -> bool) -> usize {
 }
 
 /// `tchar` (RFC 9110 section 5.6.2).
-fn is_in_method(byte: u8) -> bool {
+pub(super) fn is_in_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 

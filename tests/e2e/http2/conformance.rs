@@ -464,6 +464,16 @@ fn states() -> Vec<Case> {
             Resets(&[PROTOCOL_ERROR]),
         ),
         (
+            "8.2.1 a trailer whose value begins with a blank",
+            trailers(&[("x", " y")]),
+            Says(BAD_REQUEST),
+        ),
+        (
+            "8.2.1 a trailer whose value ends with a blank",
+            trailers(&[("x", "y\t")]),
+            Says(BAD_REQUEST),
+        ),
+        (
             "8.1 trailers",
             vec![
                 post(),
@@ -857,6 +867,11 @@ fn messages() -> Vec<Case> {
             malformed,
         ),
         (
+            "9110 7.2 the same host twice",
+            vec![get_with(&[("host", "a.example"), ("host", "a.example")])],
+            malformed,
+        ),
+        (
             "8.3.1 an empty authority",
             vec![instead(":authority", "")],
             malformed,
@@ -882,6 +897,11 @@ fn messages() -> Vec<Case> {
             malformed,
         ),
         ("8.3.1 an empty path", vec![instead(":path", "")], malformed),
+        (
+            "8.3.1 a query without a path",
+            vec![instead(":path", "?x=y")],
+            malformed,
+        ),
         (
             "8.3.1 a path without a slash",
             vec![instead(":path", "hello")],

@@ -167,7 +167,11 @@ fn extensions() -> Vec<Case> {
         "; some; parameters=stuff",
         ";a=\"b;c\"",
         ";a=\tb",
-        ";a=é",
+        ";a=\"é\"",
+        ";a=\"b\\\"c\"",
+        ";a=\"\"",
+        ";a=b ;c",
+        ";a=b; c=\"d\" ; e",
     ]
     .into_iter()
     .map(|extension| {
@@ -190,6 +194,24 @@ fn extensions() -> Vec<Case> {
             " a",
             " a;",
             ";a=\u{1b}[1m",
+            ";",
+            ";;",
+            " ;",
+            ";a;",
+            ";=",
+            ";=b",
+            ";a=",
+            ";a b",
+            ";a ",
+            ";a=b c",
+            ";a=b=c",
+            ";a=b\"c\"",
+            ";a=\"b",
+            ";a=\"b\\",
+            ";a=\"b\"c",
+            ";\"a\"",
+            ";a=é",
+            ";é",
         ]
         .map(|extension| {
             refused(

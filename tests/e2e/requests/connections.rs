@@ -54,6 +54,12 @@ fn persistence() -> Vec<Case> {
             get("connection: close\r\nconnection: keep-alive\r\n"),
         ),
         served(rule, "something like close", get("connection: closed\r\n")),
+        refused(
+            rule,
+            400,
+            "close beside bytes beyond ASCII",
+            get("connection: \u{e9}, close\r\n"),
+        ),
         last(rule, 200, "HTTP/1.0", old("")),
         served(
             rule,

@@ -374,9 +374,10 @@ fn targets() -> Vec<Case> {
             "an absolute target in capitals",
             to("HTTP://A/headers"),
         ),
-        served(
-            "9112 3.2.2",
-            "an absolute https target",
+        refused(
+            "9110 7.4",
+            421,
+            "an absolute https target on a connection that is not encrypted",
             to("https://a/headers"),
         ),
         served(
