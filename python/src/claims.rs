@@ -8,19 +8,37 @@ use serde_json::{Map, Value};
 /// A dictionary of the application's own: what it does to it nobody else sees.
 pub(crate) fn to_dict<'py>(py: Python<'py>, claims: &Claims) -> PyResult<Bound<'py, PyDict>> {
     let members = claims.as_map();
-    // Made once for a token, and shown to nobody.
-    let kept = claims.derived(|| members_to_dict(py, members).map(Bound::unbind));
+    // Made once for a token, and shown to nobody: in the order of the token, and with nothing that can be changed.
+    let kept = claims.derived(|| constants_of(py, members).map(Bound::unbind));
     let Ok(kept) = &*kept else {
         return members_to_dict(py, members);
     };
     let dict = kept.bind(py).copy()?;
-    // What can be changed is in one of them only.
-    for (name, value) in members {
-        if value.is_array() || value.is_object() {
-            dict.set_item(name, to_object(py, value)?)?;
-        }
+    for (name, value) in members.iter().filter(|(_, value)| can_change(value)) {
+        dict.set_item(name, to_object(py, value)?)?;
     }
     Ok(dict)
+}
+
+/// The members, with None in the place of what an application could change.
+fn constants_of<'py>(
+    py: Python<'py>,
+    members: &Map<String, Value>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    for (name, value) in members {
+        let value = if can_change(value) {
+            &Value::Null
+        } else {
+            value
+        };
+        dict.set_item(name, to_object(py, value)?)?;
+    }
+    Ok(dict)
+}
+
+fn can_change(value: &Value) -> bool {
+    value.is_array() || value.is_object()
 }
 
 fn members_to_dict<'py>(

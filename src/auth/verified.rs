@@ -16,7 +16,7 @@ use lru::{DefaultHasher, LruCache};
 
 use super::{Claims, UnixTime};
 
-/// Tokens that are kept; about a kilobyte each.
+/// Tokens that are kept; about a kilobyte each, and what an application makes of their claims.
 const TOKENS_MAX: NonZeroUsize = NonZeroUsize::new(1024).expect("not 0");
 
 /// See the module. The one who looks in is one thread of one worker: each has its own after the fork.

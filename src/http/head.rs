@@ -41,24 +41,16 @@ pub(super) fn check(head: &Parts, bounds: &Bounds, is_secure: bool) -> Result<()
     if head.uri.path() == "*" && head.method != Method::OPTIONS {
         return Err(Malformed::TargetForm);
     }
-    // Of HTTP/2 it is what a proxy before this one was asked for, which need not say so otherwise.
+    // Over HTTP/2 the scheme is not part of the target, and proxies that encrypt for their clients only pass it on as it came.
     let is_https = head.uri.scheme() == Some(&Scheme::HTTPS);
     if is_https && !is_secure && head.version < Version::HTTP_2 {
         return Err(Malformed::TargetNotSecure);
     }
     let Fields {
         hosts,
-        has_several_types,
         expects_other,
-        has_unreadable_options,
         has_handshake,
-    } = Fields::of(&head.headers);
-    if has_unreadable_options {
-        return Err(Malformed::Connection);
-    }
-    if has_several_types {
-        return Err(Malformed::SeveralContentTypes);
-    }
+    } = Fields::of(&head.headers)?;
     host(head, hosts)?;
     // HTTP/1.0 knows no expectations (RFC 9110 section 10.1.1).
     if head.version >= Version::HTTP_11 && expects_other {
@@ -75,17 +67,14 @@ pub(super) fn check(head: &Parts, bounds: &Bounds, is_secure: bool) -> Result<()
 struct Fields<'a> {
     /// The first two.
     hosts: (Option<&'a HeaderValue>, Option<&'a HeaderValue>),
-    has_several_types: bool,
     /// Something else than to go on.
     expects_other: bool,
-    /// Connection is no text: hyper would look for no `close` in it.
-    has_unreadable_options: bool,
     /// Some may be of the handshake of a WebSocket.
     has_handshake: bool,
 }
 
 impl<'a> Fields<'a> {
-    fn of(headers: &'a HeaderMap) -> Self {
+    fn of(headers: &'a HeaderMap) -> Result<Self, Malformed> {
         let (mut fields, mut has_type) = (Self::default(), false);
         for (name, value) in headers {
             if *name == HOST {
@@ -94,17 +83,19 @@ impl<'a> Fields<'a> {
                     (first, _) => (first, Some(value)),
                 };
             } else if *name == CONTENT_TYPE {
-                fields.has_several_types |= has_type;
-                has_type = true;
+                if std::mem::replace(&mut has_type, true) {
+                    return Err(Malformed::SeveralContentTypes);
+                }
             } else if *name == EXPECT {
                 fields.expects_other |= !is_continue(value);
             } else if *name == CONNECTION && value.to_str().is_err() {
-                fields.has_unreadable_options = true;
+                // hyper would look for no `close` in it.
+                return Err(Malformed::Connection);
             } else if handshake::is_of_it(name) {
                 fields.has_handshake = true;
             }
         }
-        fields
+        Ok(fields)
     }
 }
 
@@ -251,6 +242,15 @@ mod tests {
         }
         let user = with("http://user@a.example/", "a.example");
         assert_eq!(user, Err(Malformed::OtherHost));
+    }
+
+    #[test]
+    fn an_https_target_needs_a_connection_that_is_secure() {
+        let request = Request::get("https://a/").header(HOST, "a").body(());
+        let (head, ()) = request.unwrap().into_parts();
+        let refused = Err(Malformed::TargetNotSecure);
+        assert_eq!(check(&head, &BOUNDS, false), refused);
+        assert_eq!(check(&head, &BOUNDS, true), Ok(()));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::ConnectionLimit;
 use crate::refusal_class::RefusalClass;
 
 /// The layout's number, in the first word: a reader of another version keeps away.
-pub const VERSION: u64 = 10;
+pub const VERSION: u64 = 11;
 
 /// Workers that can exist at once: those of a generation and of the ones that still drain.
 pub const SEATS: usize = 2048;

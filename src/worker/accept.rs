@@ -224,6 +224,10 @@ async fn take_connections<S: AppService>(
                     let limit = ConnectionLimit::Descriptors;
                     pause.begin(&listener.name, (limit, &error), &serving.seat);
                     tokio::time::sleep(EXHAUSTED_PAUSE).await;
+                    // Another worker may have taken what waited.
+                    if listener.is_empty() {
+                        pause.end(&listener.name, &serving.seat);
+                    }
                 }
                 accepted => {
                     if accepted.is_ok() {
@@ -236,6 +240,7 @@ async fn take_connections<S: AppService>(
             }
         }
     };
+    serving.seat.have_connections_wait(None);
     match ending {
         Ending::Leave => {}
         Ending::Close => empty(&listener, &serving).await,

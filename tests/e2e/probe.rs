@@ -131,6 +131,13 @@ fn when_no_worker_passes_all_serve_on_until_they_do_again() {
         },
     );
     assert_eq!(server.pids(), before);
+    let said = server.cli(["status"]).stdout;
+    let notes = said.lines().filter(|line| {
+        line.starts_with("worker ")
+            && line.contains("its probe fails: ")
+            && line.ends_with("; another one shall take its place (probe)")
+    });
+    assert_eq!(notes.count(), 2, "{said}");
     let_answer(server.folder(), None, "200 ");
     server.until("workers that are well, and the server", |status| {
         let is_well = status

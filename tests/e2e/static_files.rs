@@ -258,6 +258,9 @@ fn conditions_and_ranges_are_judged_by_validators_that_the_file_has() {
         (vec![range("-11")], 206, "0123456789"),
         (vec![range("-99999999999999999999")], 206, "0123456789"),
         (vec![range("-0")], 416, ""),
+        (vec![range("-03")], 206, "789"),
+        (vec![range("00-03")], 206, "0123"),
+        (vec![range("8-099")], 206, "89"),
         (vec![range("8-99999999999999999999")], 206, "89"),
         (vec![range(",0-1, ,")], 206, "01"),
         (

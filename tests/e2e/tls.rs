@@ -75,7 +75,10 @@ fn plain_addresses_stay_beside_those_that_speak_tls() {
     };
     let answer = crate::support::client::get(plain, "/headers").unwrap();
     assert!(answer.json().get("scheme").is_none());
-    authority.client().get(*secure, "/hello").unwrap();
+    let mut encrypted = authority.client().connect(*secure).unwrap();
+    let request = "GET https://localhost/hello HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    encrypted.send(request).unwrap();
+    encrypted.until("{\"message\":\"hello\"}").unwrap();
 }
 
 #[test]

@@ -69,7 +69,7 @@ impl Leading {
                 return true;
             }
             // It was taken back in this turn, or soon would be.
-            state.density.note_hindrance(now);
+            state.density.note_hindrance();
             drop(state);
             self.leave_or_log(py);
             return false;
@@ -93,7 +93,7 @@ impl Leading {
                 tracing::debug!(%error, "the event loop of Python cannot wait for that of the worker");
                 let mut state = self.state();
                 state.density.note_begin(now);
-                state.density.note_hindrance(now);
+                state.density.note_hindrance();
                 false
             }
         }

@@ -41,9 +41,9 @@ impl Density {
         self.began = now;
     }
 
-    /// That has waited for the application. Where it went well for long before, that will have been an accident.
-    pub fn note_hindrance(&mut self, now: Duration) {
-        self.not_before = now.max(self.began + HINDRANCE);
+    /// The event loop of the worker has waited for the application. Where it went well for long before, that will have been an accident.
+    pub fn note_hindrance(&mut self) {
+        self.not_before = self.began + HINDRANCE;
     }
 }
 
@@ -74,7 +74,7 @@ mod tests {
     fn what_was_in_the_way_is_not_tried_again_soon() {
         let mut density = Density::default();
         density.note_begin(MILLISECOND);
-        density.note_hindrance(3 * MILLISECOND);
+        density.note_hindrance();
         assert!(!is_close_after(&mut density, EVENTS, 4 * MILLISECOND));
         assert!(!is_close_after(&mut density, EVENTS, HINDRANCE));
         assert!(is_close_after(
@@ -88,8 +88,7 @@ mod tests {
     fn what_was_in_the_way_after_a_long_time_is_tried_again_at_once() {
         let mut density = Density::default();
         density.note_begin(MILLISECOND);
-        let now = 2 * HINDRANCE;
-        density.note_hindrance(now);
-        assert!(is_close_after(&mut density, EVENTS, now));
+        density.note_hindrance();
+        assert!(is_close_after(&mut density, EVENTS, 2 * HINDRANCE));
     }
 }

@@ -3,6 +3,7 @@
 mod body;
 mod disk;
 
+use std::borrow::Cow;
 use std::io;
 use std::time::Duration;
 
@@ -291,7 +292,7 @@ fn range(head: &Parts) -> Option<HeaderValue> {
         .filter(|_| head.method == Method::GET)?;
     let (unit, ranges) = written.to_str().ok()?.split_once('=')?;
     let is_known = unit.eq_ignore_ascii_case("bytes");
-    // Empty elements of a list are nothing (RFC 9110 section 5.6.1.2), and an end that no file has is that of the file.
+    // Empty elements of a list are nothing (RFC 9110 section 5.6.1.2).
     let elements = ranges
         .split(',')
         .map(|range| range.trim_matches([' ', '\t']));
@@ -299,18 +300,22 @@ fn range(head: &Parts) -> Option<HeaderValue> {
         elements
             .filter(|range| !range.is_empty())
             .map(|range| match range.split_once('-') {
-                Some((first, last)) if !first.is_empty() && is_beyond(last) => format!("{first}-"),
-                _ => range.to_owned(),
+                Some((first, last)) => format!("{}-{}", number(first), number(last)),
+                None => range.to_owned(),
             });
     let ranges = ranges.collect::<Vec<_>>().join(",");
     is_known.then(|| HeaderValue::try_from(format!("bytes={ranges}")).ok())?
 }
 
-/// A number that is too large for any length.
-fn is_beyond(number: &str) -> bool {
-    number.bytes().all(|byte| byte.is_ascii_digit())
-        && !number.is_empty()
-        && number.parse::<u64>().is_err()
+/// A number as `ServeDir` reads it: without zeros before it, and none that is beyond every length.
+fn number(written: &str) -> Cow<'_, str> {
+    let is_number = !written.is_empty() && written.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number {
+        let number = written.parse().unwrap_or(u64::MAX);
+        number.to_string().into()
+    } else {
+        written.into()
+    }
 }
 
 /// Whether so many bytes from the end are asked for, at least one.
