@@ -622,7 +622,23 @@ fn control() -> Vec<Case> {
                 .collect(),
             Ends(&[ENHANCE_YOUR_CALM, PROTOCOL_ERROR]),
         ),
+        (
+            "10.5 malformed requests without end",
+            malformed_requests(1_100).collect(),
+            Ends(&[ENHANCE_YOUR_CALM]),
+        ),
+        (
+            "10.5 many malformed requests",
+            malformed_requests(1_000).collect(),
+            Resets(&[PROTOCOL_ERROR]),
+        ),
     ]
+}
+
+/// On streams from 1 on.
+fn malformed_requests(count: u32) -> impl Iterator<Item = Vec<u8>> {
+    let malformed = [GET, &[("connection", "close")]].concat();
+    (0..count).map(move |number| headers(END_HEADERS | END_STREAM, 2 * number + 1, &malformed))
 }
 
 fn messages() -> Vec<Case> {
