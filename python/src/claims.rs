@@ -3,35 +3,28 @@
 use destrier::Claims;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// A dictionary of the application's own: what it does to it nobody else sees.
 pub(crate) fn to_dict<'py>(py: Python<'py>, claims: &Claims) -> PyResult<Bound<'py, PyDict>> {
     let members = claims.as_map();
     // Made once for a token, and shown to nobody: in the order of the token, and with nothing that can be changed.
-    let kept = claims.derived(|| constants_of(py, members).map(Bound::unbind));
+    let kept = claims.derived(|| {
+        let constants = members.iter().map(|(name, value)| {
+            let constant = if can_change(value) {
+                &Value::Null
+            } else {
+                value
+            };
+            (name, constant)
+        });
+        dict_of(py, constants).map(Bound::unbind)
+    });
     let Ok(kept) = &*kept else {
-        return members_to_dict(py, members);
+        return dict_of(py, members);
     };
     let dict = kept.bind(py).copy()?;
     for (name, value) in members.iter().filter(|(_, value)| can_change(value)) {
-        dict.set_item(name, to_object(py, value)?)?;
-    }
-    Ok(dict)
-}
-
-/// The members, with None in the place of what an application could change.
-fn constants_of<'py>(
-    py: Python<'py>,
-    members: &Map<String, Value>,
-) -> PyResult<Bound<'py, PyDict>> {
-    let dict = PyDict::new(py);
-    for (name, value) in members {
-        let value = if can_change(value) {
-            &Value::Null
-        } else {
-            value
-        };
         dict.set_item(name, to_object(py, value)?)?;
     }
     Ok(dict)
@@ -41,9 +34,9 @@ fn can_change(value: &Value) -> bool {
     value.is_array() || value.is_object()
 }
 
-fn members_to_dict<'py>(
+fn dict_of<'py, 'a>(
     py: Python<'py>,
-    members: &Map<String, Value>,
+    members: impl IntoIterator<Item = (&'a String, &'a Value)>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     for (name, value) in members {
@@ -73,6 +66,6 @@ fn to_object<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>>
             }
             list.into_any()
         }
-        Value::Object(members) => members_to_dict(py, members)?.into_any(),
+        Value::Object(members) => dict_of(py, members)?.into_any(),
     })
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_MATCH,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MATCH,
     IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE, VARY,
     X_CONTENT_TYPE_OPTIONS,
 };
@@ -39,9 +39,8 @@ const LOOKED_AT: [HeaderName; 5] = [
     IF_UNMODIFIED_SINCE,
 ];
 
-/// All of a file that has something in it, and what is said of the length of one that has nothing.
+/// All of a file that has something in it.
 const ALL: HeaderValue = HeaderValue::from_static("bytes=0-");
-const EMPTY: HeaderValue = HeaderValue::from_static("bytes */0");
 
 /// The folders of a worker, that with the longest prefix first.
 #[derive(Debug, Clone, Default)]
@@ -145,24 +144,19 @@ impl Folder {
         if let Some(range) = &range {
             fields.insert(RANGE, range.clone());
         }
-        let response = self.call(head, inner, &fields).await?;
+        let mut response = self.call(head, inner, &fields).await?;
+        // The last bytes of a file that has fewer are all of it (RFC 9110 section 14.1.2).
+        let is_refused = response.status() == StatusCode::RANGE_NOT_SATISFIABLE;
+        if is_refused && range.as_ref().is_some_and(is_suffix) {
+            fields.insert(RANGE, ALL);
+            response = self.call(head, inner, &fields).await?;
+        }
         // Nothing is a part of an empty file, which has no range to name.
         let is_empty = response
             .headers()
             .get(CONTENT_LENGTH)
             .is_some_and(|length| length == "0");
         let is_still = is_still(head.headers.get(IF_RANGE), response.headers());
-        // The last bytes of a file that has fewer are all of it (RFC 9110 section 14.1.2).
-        if range.as_ref().is_some_and(is_suffix)
-            && response.status() == StatusCode::RANGE_NOT_SATISFIABLE
-            && is_still
-        {
-            let is_empty = response.headers().get(CONTENT_RANGE) == Some(&EMPTY);
-            let all = (!is_empty).then_some(ALL);
-            fields.remove(RANGE);
-            fields.extend(all.map(|all| (RANGE, all)));
-            return self.call(head, inner, &fields).await;
-        }
         if range.is_some() && (!is_still || is_empty) {
             fields.remove(RANGE);
             return self.call(head, inner, &fields).await;

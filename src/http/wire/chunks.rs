@@ -1,5 +1,6 @@
 //! The chunked coding (RFC 9112 section 7.1), followed and not decoded: hyper decodes what was found to be in order.
 
+use super::extension::Extension;
 use super::{Bounds, Malformed, head};
 
 /// Digits of a size, with zeros before it.
@@ -26,18 +27,7 @@ enum Place {
     Size,
     /// A blank after the size: an extension must follow.
     Blank,
-    /// Before the name of an extension, in it, and behind a blank after it.
-    Extension,
-    Name,
-    NameEnd,
-    /// Before the value of an extension, and in it.
-    Value,
-    Token,
-    Quoted,
-    QuotedPair,
-    QuotedEnd,
-    /// Behind a blank after it.
-    ValueEnd,
+    Extension(Extension),
     SizeLf,
     Data,
     DataCr,
@@ -74,15 +64,7 @@ impl Chunks {
                 }
                 Place::Size
                 | Place::Blank
-                | Place::Extension
-                | Place::Name
-                | Place::NameEnd
-                | Place::Value
-                | Place::Token
-                | Place::Quoted
-                | Place::QuotedPair
-                | Place::QuotedEnd
-                | Place::ValueEnd
+                | Place::Extension(_)
                 | Place::SizeLf
                 | Place::DataCr
                 | Place::DataLf => {
@@ -109,25 +91,16 @@ impl Chunks {
             }
             (Place::Size, b'\r') if self.digits > 0 => Place::SizeLf,
             (Place::Size, b' ' | b'\t') if self.digits > 0 => self.extension(Place::Blank)?,
-            (Place::Size, b';') if self.digits > 0 => self.extension(Place::Extension)?,
+            (Place::Size, b';') if self.digits > 0 => {
+                self.extension(Place::Extension(Extension::default()))?
+            }
             (Place::Blank, b' ' | b'\t') => self.extension(Place::Blank)?,
-            (Place::Blank, b';') => self.extension(Place::Extension)?,
+            (Place::Blank, b';') => self.extension(Place::Extension(Extension::default()))?,
             (Place::Size | Place::Blank, _) => return Err(Malformed::ChunkSize),
-            (Place::Name | Place::Token | Place::QuotedEnd, b'\r') => Place::SizeLf,
-            (
-                Place::Extension
-                | Place::Name
-                | Place::NameEnd
-                | Place::Value
-                | Place::Token
-                | Place::Quoted
-                | Place::QuotedPair
-                | Place::QuotedEnd
-                | Place::ValueEnd,
-                _,
-            ) => {
-                let place = within_extension(self.place, byte);
-                self.extension(place.ok_or(Malformed::ChunkExtension)?)?
+            (Place::Extension(extension), b'\r') if extension.may_end() => Place::SizeLf,
+            (Place::Extension(extension), _) => {
+                let next = extension.next(byte).ok_or(Malformed::ChunkExtension)?;
+                self.extension(Place::Extension(next))?
             }
             (Place::SizeLf, b'\n') => {
                 self.digits = 0;
@@ -154,29 +127,4 @@ impl Chunks {
         }
         Ok(place)
     }
-}
-
-/// Where `byte` leads within extensions (RFC 9112 section 7.1.1); none where there can be no such byte.
-fn within_extension(place: Place, byte: u8) -> Option<Place> {
-    let is_blank = matches!(byte, b' ' | b'\t');
-    // `qdtext`, but for the quote and the backslash, and what a backslash may stand before (RFC 9110 section 5.6.4).
-    let is_text = matches!(byte, b'\t' | b' '..=b'~' | 0x80..);
-    Some(match (place, byte) {
-        (Place::Extension, _) if is_blank => Place::Extension,
-        (Place::Extension | Place::Name, _) if head::is_in_token(byte) => Place::Name,
-        (Place::Name | Place::NameEnd, _) if is_blank => Place::NameEnd,
-        (Place::Name | Place::NameEnd, b'=') => Place::Value,
-        (Place::Value, _) if is_blank => Place::Value,
-        (Place::Value | Place::Token, _) if head::is_in_token(byte) => Place::Token,
-        (Place::Value, b'"') => Place::Quoted,
-        (Place::Quoted, b'"') => Place::QuotedEnd,
-        (Place::Quoted, b'\\') => Place::QuotedPair,
-        (Place::Quoted | Place::QuotedPair, _) if is_text => Place::Quoted,
-        (Place::Token | Place::QuotedEnd | Place::ValueEnd, _) if is_blank => Place::ValueEnd,
-        (
-            Place::Name | Place::NameEnd | Place::Token | Place::QuotedEnd | Place::ValueEnd,
-            b';',
-        ) => Place::Extension,
-        _ => return None,
-    })
 }

@@ -6,6 +6,7 @@
 //! mistake. It reads a head with hyper's own parser, so that both find the same fields in it.
 
 mod chunks;
+mod extension;
 mod head;
 
 use chunks::Chunks;
