@@ -28,7 +28,9 @@ pub(super) async fn within<T>(
         }
         // Only now: many answers are there at once, and need no timer.
         let begun = *begun.get_or_insert_with(|| {
-            Instant::now() - clock::monotonic_coarse().saturating_sub(called)
+            let ticked = clock::monotonic_coarse().saturating_sub(called);
+            // A tick says nothing of how long ago it was called: its time must not be over too early.
+            Instant::now() - ticked.saturating_sub(clock::TICK_MAX)
         });
         if timer.is_none() {
             timer.set(Some(sleep_until(begun + limit)));

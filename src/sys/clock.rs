@@ -12,7 +12,10 @@ pub fn monotonic() -> Duration {
         .into()
 }
 
-/// The same clock as of its last tick, at most some 10 ms ago. Costs no system call even where [`monotonic`] does.
+/// The longest time between two ticks (`CONFIG_HZ` is 100 at least).
+pub const TICK_MAX: Duration = Duration::from_millis(10);
+
+/// The same clock as of its last tick, at most [`TICK_MAX`] ago. Costs no system call even where [`monotonic`] does.
 #[expect(clippy::expect_used, reason = "the clock exists on every Linux")]
 pub fn monotonic_coarse() -> Duration {
     clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE)
