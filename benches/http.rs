@@ -478,7 +478,7 @@ async fn serve_bare_http2(listener: tokio::net::TcpListener) {
 }
 
 async fn serve_axum(listener: tokio::net::TcpListener) {
-    let key = DecodingKey::from_secret(SECRET.as_bytes());
+    let key = DecodingKey::from_secret(SECRET.as_bytes()).unwrap();
     let mut validation = Validation::new(Algorithm::HS256);
     validation.set_issuer(&["hs256"]);
     let checks = Arc::new((key, validation));

@@ -194,7 +194,7 @@ fn scrape(admin: SocketAddr) {
 fn token() -> String {
     let expires = clock::unix().as_secs() + 3600;
     let claims = json!({ "sub": "bench", "exp": expires });
-    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    let key = EncodingKey::from_secret(SECRET.as_bytes()).unwrap();
     encode(&Header::default(), &claims, &key).unwrap()
 }
 

@@ -102,8 +102,8 @@ fn subjects() -> Vec<Subject> {
         Subject::new(
             Algorithm::HS256,
             IssuerKeys::from_secret(&secret, &[]).unwrap(),
-            &EncodingKey::from_secret(&secret),
-            DecodingKey::from_secret(&secret),
+            &EncodingKey::from_secret(&secret).unwrap(),
+            DecodingKey::from_secret(&secret).unwrap(),
         ),
         Subject::new(
             Algorithm::RS256,

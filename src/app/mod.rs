@@ -1,10 +1,12 @@
 //! What is served: any tower service, built in each worker after the fork.
 
+mod arriving;
 mod client;
 pub mod demo;
 mod draining;
 mod early_hints;
 mod in_hand;
+mod interim;
 mod loan;
 mod overloaded;
 mod pace;
@@ -22,11 +24,13 @@ use bytes::Bytes;
 use http::{Request, Response};
 
 use crate::config::Config;
+pub use arriving::{Arriving, StreamBody};
 pub use client::Client;
 pub use draining::Draining;
 pub(crate) use early_hints::Ahead;
 pub use early_hints::{EarlyHints, EarlyHintsError};
 pub use in_hand::InHand;
+pub(crate) use interim::Interim;
 pub use loan::{CallPace, Density, Left, Loan, ReadyTasks, spawn_counted};
 pub use overloaded::Overloaded;
 pub use pace::Pace as BodyPace;

@@ -13,10 +13,10 @@ use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use http::{HeaderName, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::runtime::Handle;
 
 use super::BoxError;
+use super::arriving::Arriving;
 use super::pace::Pace;
 use super::trailers::{has_blanks, is_of_the_head, without_content};
 use super::wait::Wait;
@@ -32,7 +32,7 @@ const UNREAD_TIME: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct RequestBody {
     /// There until it is let go of.
-    incoming: Option<Incoming>,
+    incoming: Option<Arriving>,
     end: BodyEnd,
     /// So many bytes may still come.
     left: u64,
@@ -188,7 +188,7 @@ enum BodyError {
 impl RequestBody {
     /// Of any size, until [`Self::set_limit`]. `is_optional`: when nobody has begun to read it nobody need, for its client waits until it is
     /// asked to go on (RFC 9110 section 10.1.1), or for the requests after it that makes no difference (RFC 9113 section 8.1).
-    pub(crate) fn new(incoming: Incoming, end: BodyEnd, is_optional: bool, pace: Pace) -> Self {
+    pub(crate) fn new(incoming: Arriving, end: BodyEnd, is_optional: bool, pace: Pace) -> Self {
         let runtime = end.fate.is_some().then(Handle::try_current);
         Self {
             incoming: Some(incoming),
@@ -307,7 +307,7 @@ impl Body for RequestBody {
         this.end_wait(length);
         count(this.seat.as_ref(), length);
         let Some(Ok(frame)) = polled else {
-            return Poll::Ready(polled.map(|frame| frame.map_err(Into::into)));
+            return Poll::Ready(polled);
         };
         let Some(left) = this.left.checked_sub(length) else {
             this.end.note(|fate| &fate.is_too_large);
@@ -371,7 +371,7 @@ fn count(seat: Option<&SeatWriter>, bytes: u64) {
 }
 
 /// Reads what nobody wants, within bounds.
-async fn take_in(mut incoming: Incoming, end: BodyEnd, seat: Option<SeatWriter>) {
+async fn take_in(mut incoming: Arriving, end: BodyEnd, seat: Option<SeatWriter>) {
     let reading = async {
         let mut left = UNREAD_MAX;
         loop {

@@ -174,7 +174,7 @@ pub(super) fn sign(key: &EncodingKey, header: &Value, payload: &Value) -> String
 
 /// Signed with [`SECRET`].
 pub(super) fn hs256(payload: &Value) -> String {
-    let key = EncodingKey::from_secret(SECRET);
+    let key = EncodingKey::from_secret(SECRET).unwrap();
     sign(&key, &json!({"alg": "HS256", "typ": "JWT"}), payload)
 }
 

@@ -204,7 +204,7 @@ impl Activity {
 
     /// For the request that has begun last.
     pub(crate) fn early_hints(&self) -> EarlyHints {
-        EarlyHints::new(&self.ahead, self.requests())
+        EarlyHints::on_connection(&self.ahead, self.requests())
     }
 
     /// The answer to the request that has begun last begins.

@@ -10,6 +10,7 @@ mod body;
 mod call;
 mod client_certificate;
 mod compression;
+mod date;
 mod dress;
 mod executed;
 mod files;
@@ -57,7 +58,7 @@ pub use forwarded::Forwarding;
 use fresh_keys::FreshKeys;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version};
-use hyper::body::{Body as _, Incoming};
+use http_body::Body as _;
 pub use in_progress::InProgress;
 pub use origin::Origin;
 use places::Places;
@@ -72,7 +73,7 @@ use track::Track;
 use unserved::Unserved;
 
 use crate::access_log::AccessLog;
-use crate::app::{AppService, BodyEnd, BodyPace, Client, Draining, RequestBody, Witness};
+use crate::app::{AppService, Arriving, BodyEnd, BodyPace, Client, Draining, RequestBody, Witness};
 use crate::auth::{Guard, Passed};
 use crate::config::{Headers, TraceContexts};
 use crate::rate_limit::RateLimits;
@@ -229,7 +230,7 @@ impl<S: AppService> Pipeline<S> {
     /// None; the type is what hyper asks for.
     pub async fn handle(
         &self,
-        mut request: Request<Incoming>,
+        mut request: Request<Arriving>,
         origin: &Origin,
     ) -> Result<Response<ResponseBody<S::Body>>, Infallible> {
         let id = self.next_id();
@@ -400,7 +401,7 @@ impl<S: AppService> Pipeline<S> {
     fn track(
         &self,
         id: &RequestId,
-        request: &Request<Incoming>,
+        request: &Request<Arriving>,
         origin: &Origin,
         client: Client,
     ) -> Track {

@@ -24,7 +24,7 @@ use super::timer::Timer;
 use super::tls::{self, Agreed, SecureListeners, SecureStream};
 use super::watched::{ClientStream, Watched, say_farewell};
 use super::websocket::Upgradable;
-use crate::app::{AppService, Draining, ReadyTasks, spawn_counted};
+use crate::app::{AppService, Arriving, Draining, ReadyTasks, spawn_counted};
 use crate::channel::ToMaster;
 use crate::config::TrustedProxies;
 use crate::http::activity::{Activity, BetweenRequests, Judgement, Limits, Phase};
@@ -264,6 +264,7 @@ fn serve<T: ClientStream, S: AppService>(
         let (limit, bounds) = (serving.limits.write_timeout, serving.bounds);
         let service = service_fn(move |request| {
             let (serving, origin) = (Arc::clone(&serving), Arc::clone(&origin));
+            let request = request.map(Arriving::Connection);
             async move { serving.pipeline.handle(request, &origin).await }
         });
         let stream = TokioIo::new(Upgradable::new(stream, limit));

@@ -93,7 +93,7 @@ fn get(server: &Server, target: &str, fields: &str) -> String {
 fn token() -> String {
     let claims =
         json!({"iss": "https://id.example", "sub": "alice", "exp": clock::unix().as_secs() + 600});
-    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    let key = EncodingKey::from_secret(SECRET.as_bytes()).unwrap();
     encode(&Header::default(), &claims, &key).unwrap()
 }
 

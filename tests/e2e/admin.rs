@@ -394,7 +394,7 @@ fn why_tokens_are_refused_and_how_many_are_recognised_is_counted() {
 pub(crate) const SECRET: &str = "a secret of thirty-two octets!!!";
 
 pub(crate) fn token(secret: &str, claims: &serde_json::Value) -> String {
-    let key = EncodingKey::from_secret(secret.as_bytes());
+    let key = EncodingKey::from_secret(secret.as_bytes()).unwrap();
     encode(&Header::default(), claims, &key).unwrap()
 }
 

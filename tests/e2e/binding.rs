@@ -39,7 +39,7 @@ fn setup(binding: &str, workers: i64) -> Setup {
 fn token(cnf: &Value) -> String {
     let now = clock::unix().as_secs();
     let claims = json!({"sub": "alice", "iat": now, "exp": now + 300, "cnf": cnf});
-    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    let key = EncodingKey::from_secret(SECRET.as_bytes()).unwrap();
     encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap()
 }
 

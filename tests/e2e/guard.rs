@@ -92,7 +92,7 @@ fn by_secret(claims: &Value) -> String {
     signed(
         &Header::new(Algorithm::HS256),
         claims,
-        &EncodingKey::from_secret(SECRET.as_bytes()),
+        &EncodingKey::from_secret(SECRET.as_bytes()).unwrap(),
     )
 }
 
@@ -134,14 +134,14 @@ fn hostile_tokens_are_refused_and_the_application_is_not_called() {
     let confused = signed(
         &Header::new(Algorithm::HS256),
         &claims("https://pem.example"),
-        &EncodingKey::from_secret(&public_key),
+        &EncodingKey::from_secret(&public_key).unwrap(),
     );
     let mut unknown = Header::new(Algorithm::HS256);
     unknown.kid = Some("unknown".to_owned());
     let unknown_key = signed(
         &unknown,
         &claims("https://set.example"),
-        &EncodingKey::from_secret(SECRET.as_bytes()),
+        &EncodingKey::from_secret(SECRET.as_bytes()).unwrap(),
     );
     let hostile = [
         ("alg none", unsigned),
@@ -174,7 +174,7 @@ fn hostile_tokens_are_refused_and_the_application_is_not_called() {
             signed(
                 &Header::new(Algorithm::HS256),
                 &good,
-                &EncodingKey::from_secret(&[7; 32]),
+                &EncodingKey::from_secret(&[7; 32]).unwrap(),
             ),
         ),
         ("no token at all", "x".to_owned()),

@@ -52,7 +52,7 @@ fn token(letter: char) -> String {
     encode(
         &header,
         &claims,
-        &EncodingKey::from_secret(secret(letter).as_bytes()),
+        &EncodingKey::from_secret(secret(letter).as_bytes()).unwrap(),
     )
     .unwrap()
 }
@@ -359,7 +359,7 @@ fn where_a_folder_cannot_be_watched_its_files_are_looked_at_now_and_then_and_tha
 fn token_of(claims: &serde_json::Value) -> String {
     let mut claims = claims.clone();
     claims["exp"] = (clock::unix().as_secs() + 600).into();
-    let key = EncodingKey::from_secret(secret('a').as_bytes());
+    let key = EncodingKey::from_secret(secret('a').as_bytes()).unwrap();
     encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap()
 }
 

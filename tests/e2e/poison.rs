@@ -188,7 +188,7 @@ fn nobody_can_have_the_request_of_another_subject_blocked() {
         let deaths = server.status().deaths.len();
         // A new token each time: the subject counts.
         let claims = json!({"sub": subject, "jti": number.to_string(), "exp": clock::unix().as_secs() + 600});
-        let key = EncodingKey::from_secret(SECRET.as_bytes());
+        let key = EncodingKey::from_secret(SECRET.as_bytes()).unwrap();
         let token = encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap();
         let mut request = request("/fault/crash");
         let field = format!("Bearer {token}").parse().unwrap();

@@ -156,7 +156,7 @@ audit = true
     let server = setup.start();
     let token = |subject: &str| {
         let claims = json!({"sub": subject, "exp": clock::unix().as_secs() + 300});
-        let key = EncodingKey::from_secret(SECRET.as_bytes());
+        let key = EncodingKey::from_secret(SECRET.as_bytes()).unwrap();
         encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap()
     };
     let statuses = |path: &str, token: &str| {

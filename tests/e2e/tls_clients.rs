@@ -148,7 +148,7 @@ fn another_authority_is_in_force_without_a_reload() {
 fn token(certificate: &Pair) -> String {
     let thumbprint = URL_SAFE_NO_PAD.encode(digest(&SHA256, &certificate.certificate));
     let claims = json!({"exp": clock::unix().as_secs() + 600, "cnf": {"x5t#S256": thumbprint}});
-    let key = EncodingKey::from_secret(&SECRET);
+    let key = EncodingKey::from_secret(&SECRET).unwrap();
     encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap()
 }
 
@@ -200,7 +200,7 @@ fn a_page_that_was_not_encrypted_makes_no_request_with_a_cookie_where_the_connec
     put(&setup.folder().join("secret"), SECRET);
     let server = setup.start();
     let claims = json!({"exp": clock::unix().as_secs() + 600});
-    let key = EncodingKey::from_secret(&SECRET);
+    let key = EncodingKey::from_secret(&SECRET).unwrap();
     let token = encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap();
     for (origin, status) in [
         ("https://shop.example", "200"),

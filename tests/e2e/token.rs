@@ -75,7 +75,7 @@ fn token() -> String {
     let claims = json!({"sub": "u", "exp": clock::unix().as_secs() + 600});
     let mut header = Header::new(Algorithm::HS256);
     header.kid = Some("own".to_owned());
-    encode(&header, &claims, &EncodingKey::from_secret(SECRET)).unwrap()
+    encode(&header, &claims, &EncodingKey::from_secret(SECRET).unwrap()).unwrap()
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn leeway_is_a_number_of_seconds_or_a_duration() {
     let place = Place::new();
     let now = clock::unix().as_secs();
     let claims = json!({"sub": "u", "exp": now - 5, "nbf": now + 40});
-    let key = EncodingKey::from_secret(SECRET);
+    let key = EncodingKey::from_secret(SECRET).unwrap();
     place.put(
         "late",
         0o644,
@@ -236,7 +236,7 @@ fn a_claim_is_compared_as_json_or_else_as_text() {
     let place = Place::new();
     let exp = clock::unix().as_secs() + 60;
     let claims = json!({"exp": exp, "n": 42, "s": "42", "t": "a b", "l": ["x"]});
-    let key = EncodingKey::from_secret(SECRET);
+    let key = EncodingKey::from_secret(SECRET).unwrap();
     place.put(
         "some",
         0o644,

@@ -209,7 +209,7 @@ fn a_token_that_is_no_good_is_refused_in_the_words_of_simplejwt() {
     let server = start(AUTH);
     let address = server.address();
     let sign = |claims: &Value| {
-        let key = EncodingKey::from_secret(SECRET.as_bytes());
+        let key = EncodingKey::from_secret(SECRET.as_bytes()).unwrap();
         encode(&Header::new(Algorithm::HS256), claims, &key).unwrap()
     };
     let now = destrier::sys::clock::unix().as_secs();

@@ -181,8 +181,11 @@ fn its_type_says_that_it_is_a_proof() {
 fn its_algorithm_is_none_with_a_shared_secret() {
     let secret = json!({"kty": "oct", "k": base64url(SECRET)});
     for (jwk, key) in [
-        (secret, EncodingKey::from_secret(SECRET)),
-        (P256.public_jwk.clone(), EncodingKey::from_secret(SECRET)),
+        (secret, EncodingKey::from_secret(SECRET).unwrap()),
+        (
+            P256.public_jwk.clone(),
+            EncodingKey::from_secret(SECRET).unwrap(),
+        ),
     ] {
         let header = with(&header(), json!({"alg": "HS256", "jwk": jwk}));
         let error = judge(&dpop(), &[&sign(&key, &header, &payload())]);
@@ -247,7 +250,7 @@ fn it_is_signed_by_its_key_which_is_that_of_the_token() {
     assert_eq!(judge(&dpop(), &[&foreign]), Err(ProofError::OtherKey));
     // The right key, but the one who shows it does not have it.
     let stolen = sign_text(
-        &EncodingKey::from_secret(SECRET),
+        &EncodingKey::from_secret(SECRET).unwrap(),
         jsonwebtoken::Algorithm::HS256,
         &header().to_string(),
         &payload().to_string(),

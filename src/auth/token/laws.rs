@@ -30,7 +30,7 @@ fn check(token: &str) -> Result<Accepted, TokenError> {
 
 /// Signed with [`SECRET`] for HS256, whatever it says.
 fn signed(header: &str, payload: &str) -> String {
-    let key = EncodingKey::from_secret(SECRET);
+    let key = EncodingKey::from_secret(SECRET).unwrap();
     sign_text(&key, jsonwebtoken::Algorithm::HS256, header, payload)
 }
 

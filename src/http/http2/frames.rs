@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use h2::Reason;
+
 use super::first_field::FirstField;
 use super::preface::PREFACE;
 
@@ -13,13 +15,12 @@ const EMPTY_MAX: u32 = 1_000;
 /// The header of a frame (RFC 9113 section 4.1).
 const HEADER: usize = 9;
 
-/// A frame that every codec refuses as a connection error (RFC 9113 section 6.5: SETTINGS stand on stream 0). The rest of what an
-/// offender sends is replaced by it, so that the codec itself says GOAWAY, where it may, between two frames of its own.
-pub const POISON: &[u8] = &[0, 0, 0, SETTINGS, 0, 0, 0, 0, 1];
-
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const PRIORITY_FRAME: u8 = 2;
+const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+const PING: u8 = 6;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 
@@ -41,6 +42,20 @@ pub enum Offence {
     /// RFC 9113 section 8.1.
     #[error("a pseudo-field behind the body of a request")]
     PseudoTrailer,
+    /// RFC 9113 section 4.2.
+    #[error("a frame of a length that its type does not have")]
+    FrameSize,
+}
+
+impl Offence {
+    /// What the client is told of it (RFC 9113 section 7).
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::FirstFrame | Self::PseudoTrailer => Reason::PROTOCOL_ERROR,
+            Self::Flood => Reason::ENHANCE_YOUR_CALM,
+            Self::FrameSize => Reason::FRAME_SIZE_ERROR,
+        }
+    }
 }
 
 /// The frames of one client.
@@ -116,11 +131,6 @@ impl Frames {
             || self.in_field_block
     }
 
-    /// How much of the last frame is still to come.
-    pub fn payload_left(&self) -> usize {
-        self.payload_left
-    }
-
     /// Where in `payload`, of which nothing was seen yet, it is certain that a trailer section begins with a pseudo-field.
     fn find_pseudo_trailer(&mut self, payload: &[u8]) -> Option<usize> {
         let [.., kind, _, _, _, _, _] = self.header;
@@ -161,6 +171,9 @@ impl Frames {
                 return Err(Offence::FirstFrame);
             }
         }
+        if !has_fitting_length(kind, flags, length) {
+            return Err(Offence::FrameSize);
+        }
         if kind == HEADERS || kind == CONTINUATION {
             self.in_field_block = flags & END_HEADERS == 0;
         }
@@ -196,6 +209,18 @@ impl Frames {
     }
 }
 
+/// Whether frames of this type can be so long, beyond what the codec sees to (RFC 9113 sections 6.3, 6.4, 6.5, 6.7 and 6.9).
+fn has_fitting_length(kind: u8, flags: u8, length: u32) -> bool {
+    match kind {
+        PRIORITY_FRAME => length == 5,
+        RST_STREAM | WINDOW_UPDATE => length == 4,
+        SETTINGS if flags & ACK != 0 => length == 0,
+        SETTINGS => length.is_multiple_of(6),
+        PING => length == 8,
+        _ => true,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -224,23 +249,23 @@ mod tests {
         let offence = Err((Offence::FirstFrame, PREFACE.len() + HEADER));
         assert_eq!(first(&frame(SETTINGS, ACK, 0, &[])), offence);
         assert_eq!(first(&frame(SETTINGS, 0, 1, &[])), offence);
-        assert_eq!(first(&frame(6, 0, 0, &[0; 8])), offence);
+        assert_eq!(first(&frame(PING, 0, 0, &[0; 8])), offence);
         assert_eq!(first(&frame(HEADERS, 5, 1, b"abc")), offence);
     }
 
     #[test]
     fn frames_that_carry_nothing_are_few() {
-        for (kind, flags) in [
-            (6, 0),
-            (SETTINGS, 0),
-            (2, 0),
-            (3, 0),
-            (DATA, 0),
-            (99, 0),
-            (CONTINUATION, 0),
+        for (kind, payload) in [
+            (PING, &[0; 8][..]),
+            (SETTINGS, &[]),
+            (PRIORITY_FRAME, &[0; 5]),
+            (RST_STREAM, &[0; 4]),
+            (DATA, &[]),
+            (99, &[]),
+            (CONTINUATION, &[]),
         ] {
             let mut frames = begun();
-            let one = frame(kind, flags, 0, &[]);
+            let one = frame(kind, 0, 0, payload);
             for _ in 1..EMPTY_MAX {
                 assert_eq!(frames.pass(&one, NOW), Ok(()));
             }
@@ -259,6 +284,25 @@ mod tests {
                 .pass(&frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]), NOW)
                 .unwrap();
             frames.pass(&frame(HEADERS, 4, 1, b"a"), NOW).unwrap();
+        }
+    }
+
+    #[test]
+    fn frames_of_a_length_that_their_type_does_not_have_end_the_connection() {
+        for (kind, flags, length, others) in [
+            (PRIORITY_FRAME, 0, 5, &[0, 4, 6][..]),
+            (RST_STREAM, 0, 4, &[0, 3, 5]),
+            (SETTINGS, 0, 12, &[1, 5, 7]),
+            (SETTINGS, ACK, 0, &[6]),
+            (PING, 0, 8, &[0, 7, 9]),
+            (PING, ACK, 8, &[0]),
+            (WINDOW_UPDATE, 0, 4, &[0, 3, 8]),
+        ] {
+            let of = |length| begun().pass(&frame(kind, flags, 0, &vec![0; length]), NOW);
+            assert_eq!(of(length), Ok(()), "{kind}");
+            for other in others {
+                assert_eq!(of(*other), Err((Offence::FrameSize, HEADER)), "{kind}");
+            }
         }
     }
 
@@ -284,7 +328,6 @@ mod tests {
             let sent = frame(HEADERS, flags, 3, payload);
             let mut frames = begun();
             assert_eq!(frames.pass(&sent, NOW), offence(at), "{payload:x?}");
-            assert_eq!(frames.payload_left(), payload.len() - at);
         }
         // The first field comes in the second frame.
         let mut frames = begun();
@@ -339,7 +382,6 @@ mod tests {
             }
             prop_assert_eq!(at_once, piecewise);
             prop_assert_eq!(whole.is_midway(), parts.is_midway());
-            prop_assert_eq!(whole.payload_left(), parts.payload_left());
         }
     }
 }

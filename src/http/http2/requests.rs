@@ -1,52 +1,112 @@
 //! A request that came over HTTP/2, before and after it goes the way of all.
 
-use http::header::CONTENT_LENGTH;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream};
+use http::header::{CONTENT_LENGTH, EXPECT};
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
-use hyper::body::{Body, Incoming};
+use http_body::Body;
 
 use super::super::access::Unread;
+use super::super::dress::stated_length;
 use super::super::{Origin, Pipeline, ResponseBody};
-use super::head;
-use crate::app::AppService;
+use super::head::{self, Malformed};
+use super::sending::{Unsent, send};
+use crate::app::{AppService, Arriving, EarlyHints, Interim, StreamBody};
 use crate::refusal_class::RefusalClass;
 use crate::sys::clock;
 
 impl<S: AppService> Pipeline<S> {
-    /// Answers a request that came over HTTP/2.
+    /// Answers a request that came over HTTP/2, unless its client takes it back. The stream of one that is malformed is reset (RFC 9113
+    /// section 8.1.1). Its client may take `limit` for each 16 KiB of the answer.
     ///
     /// # Errors
-    /// The request is malformed: the reason with which its stream is reset (RFC 9113 section 8.1.1).
+    /// Why the answer was not sent whole.
     pub async fn handle_http2(
         &self,
-        request: Request<Incoming>,
+        request: Request<RecvStream>,
+        respond: &mut SendResponse<Bytes>,
         origin: &Origin,
-    ) -> Result<Response<ResponseBody<S::Body>>, h2::Error> {
-        let (mut parts, body) = request.into_parts();
-        if let Err(malformed) = head::take(&mut parts) {
-            self.seat.refused(RefusalClass::Request);
-            let reason = malformed.to_string();
-            self.unserved.reset(&reason, &parts);
-            if let Some(log) = &self.settings.access_log {
-                Unread {
-                    id: self.next_id(),
-                    started: clock::monotonic(),
-                    origin,
-                    method: parts.method.as_str(),
-                    path: parts.uri.path(),
-                    version: Some(Version::HTTP_2),
-                }
-                .write_reset(log, &reason);
-            }
-            return Err(h2::Reason::PROTOCOL_ERROR.into());
+        limit: Duration,
+    ) -> Result<(), Unsent> {
+        let (mut head, body) = request.into_parts();
+        if let Err(malformed) = head::take(&mut head) {
+            self.note_malformed(malformed, &head, origin);
+            respond.send_reset(Reason::PROTOCOL_ERROR);
+            return Ok(());
         }
-        let is_head = parts.method == Method::HEAD;
-        let Ok(response) = self.handle(Request::from_parts(parts, body), origin).await;
-        Ok(as_sent(response, is_head))
+        let is_head = head.method == Method::HEAD;
+        let interim = Arc::default();
+        let mut body = StreamBody::new(body, stated_length(&head.headers));
+        if head.headers.contains_key(EXPECT) {
+            body = body.awaited_through(&interim);
+        }
+        head.extensions.insert(EarlyHints::on_stream(&interim));
+        let request = Request::from_parts(head, Arriving::Stream(body));
+        let answer = unless_taken_back(self.handle(request, origin), respond, &interim).await?;
+        let Ok(answer) = answer;
+        send(as_sent(answer, is_head), respond, limit).await
+    }
+
+    /// One whose stream is reset leaves a trace all the same.
+    fn note_malformed(&self, malformed: Malformed, head: &Parts, origin: &Origin) {
+        self.seat.refused(RefusalClass::Request);
+        let reason = malformed.to_string();
+        self.unserved.reset(&reason, head);
+        if let Some(log) = &self.settings.access_log {
+            Unread {
+                id: self.next_id(),
+                started: clock::monotonic(),
+                origin,
+                method: head.method.as_str(),
+                path: head.uri.path(),
+                version: Some(Version::HTTP_2),
+            }
+            .write_reset(log, &reason);
+        }
     }
 }
 
-/// What hyper does to answers of HTTP/1.1 alone: those to HEAD have no content, and neither have 204 and 304 (RFC 9110 section
-/// 6.4.1).
+/// What `answering` comes to. Meanwhile what is to go out ahead of it does.
+///
+/// # Errors
+/// The client has taken the request back before, or is gone.
+async fn unless_taken_back<T>(
+    answering: impl Future<Output = T>,
+    respond: &mut SendResponse<Bytes>,
+    interim: &Interim,
+) -> Result<T, h2::Error> {
+    let mut answering = pin!(answering);
+    poll_fn(|context| {
+        interim.register(context.waker());
+        let answer = answering.as_mut().poll(context);
+        if answer.is_ready() {
+            interim.close();
+        }
+        let mut ahead = interim.next();
+        if (answer.is_pending() || ahead.is_some())
+            && let Poll::Ready(reason) = respond.poll_reset(context)
+        {
+            return Poll::Ready(Err(reason.map_or_else(|error| error, h2::Error::from)));
+        }
+        while let Some(answer) = ahead {
+            // Nobody misses it: the answer comes all the same.
+            let _malformed = respond.send_informational(answer);
+            ahead = interim.next();
+        }
+        answer.map(Ok)
+    })
+    .await
+}
+
+/// What hyper does to answers of HTTP/1.1: those to HEAD have no content, and neither have 204 and 304 (RFC 9110 section 6.4.1).
 fn as_sent<B>(mut response: Response<ResponseBody<B>>, is_head: bool) -> Response<ResponseBody<B>>
 where
     ResponseBody<B>: Body,

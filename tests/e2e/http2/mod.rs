@@ -1,6 +1,7 @@
 //! HTTP/2: what clients may not do, floods, time-outs and drains, as clients see them.
 
 mod conformance;
+mod interim;
 pub(crate) mod wire;
 
 use std::error::Error as _;

@@ -73,7 +73,9 @@ pub(crate) struct Seen {
     pub(crate) goaways: usize,
     /// Streams that were reset, with their error codes.
     pub(crate) resets: BTreeMap<u32, u32>,
-    /// Streams that were answered, with the fields of the answer.
+    /// Every head with its stream, those that go ahead of an answer among them.
+    pub(crate) heads: Vec<(u32, Vec<u8>)>,
+    /// Streams that were answered, with the fields of the answer, or of what went ahead of it.
     pub(crate) answers: BTreeMap<u32, Vec<u8>>,
     /// Streams whose answer is complete.
     pub(crate) complete: BTreeSet<u32>,
@@ -160,7 +162,10 @@ impl Wire {
         let seen = &mut self.seen;
         match kind {
             DATA => seen.data += payload.len(),
-            HEADERS => drop(seen.answers.entry(stream).or_insert(payload)),
+            HEADERS => {
+                seen.heads.push((stream, payload.clone()));
+                seen.answers.entry(stream).or_insert(payload);
+            }
             RST_STREAM => drop(seen.resets.insert(stream, code(0))),
             SETTINGS if flags & ACK != 0 => seen.settings_acks += 1,
             PING if flags & ACK != 0 => seen.pongs.push(payload),

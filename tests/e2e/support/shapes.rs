@@ -311,7 +311,7 @@ pub(crate) fn with_claims(mut setup: Setup) -> (Server, Value, String) {
         "sub": "andr\u{e9}", "exp": clock::unix().as_secs() + 600, "n": -7, "x": 1.5, "big": u64::MAX,
         "list": ["a", null, true], "nested": {"roles": ["r"]},
     });
-    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    let key = EncodingKey::from_secret(SECRET.as_bytes()).unwrap();
     let token = encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap();
     (setup.start(), claims, token)
 }
