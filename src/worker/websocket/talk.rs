@@ -81,14 +81,46 @@ enum End {
     Drain,
     /// Its client takes nothing.
     Stalled,
+    /// The application has closed it, and its client does not answer.
+    Unanswered,
 }
 
 /// What the server has to do with it before it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turn {
     End(End),
-    /// The client takes nothing from now on, until then.
-    Blocked,
+    /// Something begins for which there is only so much time.
+    Wait,
+}
+
+/// Until when it is waited for what takes only so much time, monotonic.
+#[derive(Debug, Clone, Copy, Default)]
+struct Waits {
+    /// The client takes nothing.
+    blocked: Option<Duration>,
+    /// The application has sent its Close frame.
+    closing: Option<Duration>,
+}
+
+impl Waits {
+    /// Returns when the first of them is over.
+    async fn over(self) {
+        match self.blocked.into_iter().chain(self.closing).min() {
+            None => std::future::pending().await,
+            Some(until) => sleep(until.saturating_sub(clock::monotonic())).await,
+        }
+    }
+
+    /// What is over by now.
+    fn end(self) -> Option<End> {
+        let now = clock::monotonic();
+        let is_over = |until: Option<Duration>| until.is_some_and(|until| until <= now);
+        if is_over(self.blocked) {
+            Some(End::Stalled)
+        } else {
+            is_over(self.closing).then_some(End::Unanswered)
+        }
+    }
 }
 
 /// A stream that the server ends.
@@ -128,8 +160,14 @@ impl<T: ClientStream> WebSocket<T> {
     pub(super) async fn serve(self: Arc<Self>, terms: Box<Terms>, write_timeout: Duration) -> bool {
         let end = self.end(&terms, write_timeout).await;
         let (id, trace_id) = (terms.id, terms.id.trace_id());
-        if end == End::Stalled {
-            let reason = "its client took nothing within `http.write_timeout`";
+        let reason = match end {
+            End::Stalled => Some("its client took nothing within `http.write_timeout`"),
+            End::Unanswered => {
+                Some("its client did not answer within `http.write_timeout` that it was closed")
+            }
+            End::Offence(_) | End::Left(_) | End::Drain => None,
+        };
+        if let Some(reason) = reason {
             tracing::info!(request = %id, trace_id, reason, "a WebSocket is ended");
         }
         if let End::Offence(offence) = end {
@@ -154,30 +192,26 @@ impl<T: ClientStream> WebSocket<T> {
             sleep(until.saturating_sub(clock::monotonic())).await;
         };
         let mut drain = std::pin::pin!(drain);
-        let mut blocked_until = None;
+        let mut waits = Waits::default();
         loop {
-            let stalled = async {
-                match blocked_until {
-                    None => std::future::pending().await,
-                    Some(until) => {
-                        let left = Duration::saturating_sub(until, clock::monotonic());
-                        sleep(left).await;
-                    }
-                }
-            };
             tokio::select! {
                 biased;
-                turn = poll_fn(|context| self.lock().poll_turn(blocked_until.is_some(), context)) => match turn {
+                turn = poll_fn(|context| self.lock().poll_turn(waits, context)) => match turn {
                     Turn::End(end) => return end,
-                    Turn::Blocked => {}
+                    Turn::Wait => {}
                 },
                 () = &mut drain => return End::Drain,
-                () = stalled => {}
+                () = waits.over() => {}
             }
-            let blocked_since = self.lock().blocked_since();
-            blocked_until = blocked_since.map(|since| since + write_timeout);
-            if blocked_until.is_some_and(|until| until <= clock::monotonic()) {
-                return End::Stalled;
+            let talk = self.lock();
+            let blocked_since = talk.blocked_since();
+            waits.blocked = blocked_since.map(|since| since + write_timeout);
+            if talk.app.has_closed() {
+                let now = clock::monotonic();
+                waits.closing.get_or_insert(now + write_timeout);
+            }
+            if let Some(end) = waits.end() {
+                return end;
             }
         }
     }
@@ -190,7 +224,7 @@ fn close_code(end: End) -> Option<u16> {
         End::Left(Left::Quietly) => Some(NORMAL),
         End::Left(Left::Panicking) => Some(INTERNAL_ERROR),
         End::Drain => Some(GOING_AWAY),
-        End::Stalled => None,
+        End::Stalled | End::Unanswered => None,
     }
 }
 
@@ -282,7 +316,7 @@ impl<T: ClientStream> Talk<T> {
                 if is_open {
                     self.app.pass(bytes.get(..*count).unwrap_or_default());
                 }
-                if self.is_ending {
+                if self.is_ending || self.app.has_closed() {
                     wake(&mut self.server);
                 }
             }
@@ -339,15 +373,16 @@ impl<T: ClientStream> Talk<T> {
     }
 
     /// Whether the server has something to do.
-    fn poll_turn(&mut self, knows_blocked: bool, context: &mut Context<'_>) -> Poll<Turn> {
+    fn poll_turn(&mut self, waits: Waits, context: &mut Context<'_>) -> Poll<Turn> {
         if let Some(offence) = self.offence {
             return Poll::Ready(Turn::End(End::Offence(offence)));
         }
         if let Some(left) = self.left {
             return Poll::Ready(Turn::End(End::Left(left)));
         }
-        if self.blocked_since().is_some() && !knows_blocked {
-            return Poll::Ready(Turn::Blocked);
+        let blocks = self.blocked_since().is_some() && waits.blocked.is_none();
+        if blocks || (self.app.has_closed() && waits.closing.is_none()) {
+            return Poll::Ready(Turn::Wait);
         }
         note(&mut self.server, context);
         Poll::Pending

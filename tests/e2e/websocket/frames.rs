@@ -465,6 +465,28 @@ fn a_client_that_takes_nothing_is_cut_off() {
 }
 
 #[test]
+fn a_client_that_does_not_answer_a_close_is_not_waited_for() {
+    for kit in Kit::WITH_WEBSOCKET {
+        let server = kit.setup().set("http.write_timeout", "300ms").start();
+        let mark = server.log.mark();
+        let mut wire = Wire::open(&server, "/ws/close?code=4001&reason=enough");
+        assert_eq!(wire.until_close(), 4001);
+        // It goes on as if nothing had been said.
+        wire.send(&frame(TEXT, b"and another thing"));
+        wire.assert_ends();
+        // That of ASGI is let go of as soon as it is closed.
+        if kit == Kit::Demo {
+            let ended = server.wait_for_log(mark, "a WebSocket is ended");
+            let reason = ended["reason"].as_str().unwrap();
+            assert!(reason.contains("did not answer"), "{ended}");
+        }
+        eventually("nothing is left of it", || {
+            (server.connections() == 0).then_some(())
+        });
+    }
+}
+
+#[test]
 fn a_client_that_breaks_the_rules_is_told_although_it_sends_on() {
     for kit in Kit::WITH_WEBSOCKET {
         let server = kit.setup().start();
