@@ -43,4 +43,4 @@ pub use http::websocket::Subprotocols;
 pub use http::{InProgress, TraceContext};
 pub use scoreboard::RequestId;
 pub use server::Server;
-pub use tls::ClientCertificate;
+pub use tls::{ClientCertificate, Encryption};

@@ -1,11 +1,14 @@
 //! `destrier tls self-signed`: a certificate and its key, for development.
 
+use std::fs;
 use std::io;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair};
 use rcgen::{KeyUsagePurpose, PKCS_ECDSA_P256_SHA256};
+
+use rustls::pki_types::ServerName;
 
 use super::{CommandError, ExitCode, tell};
 use crate::cli::{SelfSignedArgs, TlsCommand};
@@ -34,6 +37,11 @@ fn self_signed(args: &SelfSignedArgs) -> Result<(), CommandError> {
             "tls self-signed: `--out-cert` and `--out-key` are the same file",
         ));
     }
+    if let Some(name) = args.names.iter().find(|name| !is_name(name)) {
+        return Err(CommandError::usage(format!(
+            "tls self-signed: `{name}` is no name of a server: a host, `*.example.test` for all below one, or an address"
+        )));
+    }
     let (certificate, private) = make(&args.names, args.days).map_err(|error| {
         CommandError::usage(format!(
             "tls self-signed: the certificate cannot be made: {error}"
@@ -46,11 +54,28 @@ fn self_signed(args: &SelfSignedArgs) -> Result<(), CommandError> {
     {
         return Err(exists(there));
     }
+    let is_new = !key.exists();
     write(key, &private, 0o600, args.force)?;
-    write(cert, &certificate, 0o644, args.force)?;
+    if let Err(error) = write(cert, &certificate, 0o644, args.force) {
+        if is_new {
+            // What went wrong before is what is told.
+            let _gone = fs::remove_file(key);
+        }
+        return Err(error);
+    }
     let (cert, key) = (cert.display(), key.display());
     tell(&format!("certificate in `{cert}`, private key in `{key}`"));
     Ok(())
+}
+
+/// Whether a certificate may have it (RFC 5280 section 4.2.1.6, RFC 9525 section 6.3).
+fn is_name(name: &str) -> bool {
+    let host = name.strip_prefix("*.").unwrap_or(name);
+    match ServerName::try_from(host) {
+        Ok(ServerName::DnsName(_)) => true,
+        Ok(_) => host == name,
+        Err(_) => false,
+    }
 }
 
 fn make(names: &[String], days: u16) -> Result<(String, String), rcgen::Error> {

@@ -17,6 +17,7 @@ use crate::app::Client;
 use crate::auth::{Claims, Refusal};
 use crate::scoreboard::RequestId;
 use crate::sys::clock;
+use crate::tls::Encryption;
 
 /// Of a request whose client was gone before it was answered, as nginx has it; nobody was sent it.
 const CLIENT_GONE: u16 = 499;
@@ -26,7 +27,7 @@ const CLIENT_GONE: u16 = 499;
 pub(super) struct Access {
     log: Arc<AccessLog>,
     client: Option<IpAddr>,
-    tls: Option<&'static str>,
+    tls: Option<Encryption>,
     trace: Option<TraceContext>,
     method: Method,
     version: Version,
@@ -120,7 +121,7 @@ impl Access {
         Some(Box::new(Self {
             log: Arc::clone(log),
             client: client.address,
-            tls: origin.tls,
+            tls: origin.encryption,
             trace: request.extensions().get().copied(),
             method: request.method().clone(),
             version: request.version(),
@@ -216,7 +217,7 @@ impl Access {
             reason: self.refused.as_ref().map(|refused| &*refused.reason),
             user_agent: texts.of_some(texts.user_agent.as_ref()),
             referer: texts.of_some(texts.referer.as_ref()),
-            tls: self.tls,
+            tls: self.tls.as_ref().and_then(Encryption::version),
             trace_id: trace_id.as_deref(),
             span_id: span_id.as_deref(),
             aborted: self.status == CLIENT_GONE || !is_whole,
@@ -269,7 +270,11 @@ impl Unread<'_> {
             reason: refused.map(|refused| &*refused.reason),
             user_agent: None,
             referer: None,
-            tls: self.origin.tls,
+            tls: self
+                .origin
+                .encryption
+                .as_ref()
+                .and_then(Encryption::version),
             trace_id: None,
             span_id: None,
             aborted: false,

@@ -267,7 +267,12 @@ impl Activity {
 
     /// Whether there are such bytes, and it is their turn. Says so once.
     pub fn take_turn(&self) -> bool {
-        self.holds.load(Relaxed) && self.phase() != Phase::Busy && self.holds.swap(false, Relaxed)
+        self.holds.load(Relaxed) && self.is_free() && self.holds.swap(false, Relaxed)
+    }
+
+    /// Whether no answer is under way, as far as anybody knows.
+    fn is_free(&self) -> bool {
+        self.phase() != Phase::Busy && self.blocked_since().is_none()
     }
 
     /// Nothing may be read any more, for what came is malformed.
@@ -282,8 +287,7 @@ impl Activity {
 
     /// What was wrong, where all answers before it have gone out.
     pub fn malformed_in_turn(&self) -> Option<Malformed> {
-        self.malformed()
-            .filter(|_| self.phase() != Phase::Busy && self.blocked_since().is_none())
+        self.malformed().filter(|_| self.is_free())
     }
 
     /// Whether the client lets an answer wait.

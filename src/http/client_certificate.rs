@@ -69,7 +69,9 @@ impl ClientCertificates {
 
     /// What a proxy has passed on. One that cannot be read further has no names.
     fn shown(&self, der: Vec<u8>) -> Presented<'static> {
-        let read = self.names_wanted.then(|| ClientCertificate::read(&der));
+        let read = self
+            .names_wanted
+            .then(|| ClientCertificate::read(&der, &[]));
         let names = read.flatten().map(|read| read.names().to_vec());
         Presented {
             der: Cow::Owned(der),
@@ -189,7 +191,7 @@ mod tests {
             is_proxy: peer == Some(PROXY),
             activity: Arc::default(),
             is_https: false,
-            tls: None,
+            encryption: None,
             certificate: None,
         };
         let taken = certificates.take(fields, &origin);

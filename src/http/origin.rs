@@ -8,7 +8,7 @@ use http::uri::Scheme;
 
 use super::activity::Activity;
 use crate::app::Client;
-use crate::tls::ClientCertificate;
+use crate::tls::{ClientCertificate, Encryption};
 
 /// The connection that a request came on.
 #[derive(Debug, Clone)]
@@ -22,8 +22,8 @@ pub struct Origin {
     pub activity: Arc<Activity>,
     /// Whether it is encrypted, here or where a PROXY header came from, so that the scheme of what it asks for is `https`.
     pub is_https: bool,
-    /// The version of TLS, where it is encrypted.
-    pub tls: Option<&'static str>,
+    /// How, where it is encrypted here.
+    pub encryption: Option<Encryption>,
     /// The certificate that its client has shown.
     pub certificate: Option<ClientCertificate>,
 }
@@ -34,14 +34,20 @@ impl Origin {
         Client::at(self.source, self.is_https)
     }
 
-    /// Tells the application how the request of `client` came: whose it is, by which scheme, and what certificate the connection's
-    /// client has shown, unless that is a proxy.
+    /// Tells the application how the request of `client` came: whose it is, by which scheme, how encrypted, and what certificate the
+    /// connection's client has shown; unless that is a proxy, which has its own connection with the client.
     pub(super) fn describe_in(&self, extensions: &mut Extensions, client: Client) {
         extensions.insert(client);
         if client.is_https {
             extensions.insert(Scheme::HTTPS);
         }
-        if let Some(certificate) = self.certificate.as_ref().filter(|_| !self.is_proxy) {
+        if self.is_proxy {
+            return;
+        }
+        if let Some(encryption) = self.encryption {
+            extensions.insert(encryption);
+        }
+        if let Some(certificate) = &self.certificate {
             extensions.insert(certificate.clone());
         }
     }

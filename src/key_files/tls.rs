@@ -120,10 +120,10 @@ pub(super) fn read_certificate(
         .map_err(|error| format!("tls: `{shown}` and `{key_shown}`: {error}"))?;
     key.judge(Secrecy::Secret)
         .map_err(|error| format!("tls: a private key: {error}"))?;
-    let problem = identity.validity().problem(now());
-    let problem = problem.map(|problem| format!("tls: the certificate `{shown}` {problem}"));
+    let problems = identity.problems(now()).into_iter();
+    let problems = problems.map(|problem| format!("tls: the certificate `{shown}` {problem}"));
     let not_after = u64::try_from(identity.validity().end).ok();
-    let content = content(text, problem);
+    let content = content(text, problems);
     Ok((
         FeedContent {
             not_after,
@@ -169,13 +169,13 @@ pub(super) fn read_clients(
     Ok((content(text, problem), read))
 }
 
-fn content(bytes: Vec<u8>, warning: Option<String>) -> FeedContent {
+fn content(bytes: Vec<u8>, warnings: impl IntoIterator<Item = String>) -> FeedContent {
     FeedContent {
         entries: None,
         not_after: None,
         digest: digest(&SHA256, &bytes).as_ref().try_into().ok(),
         bytes,
-        warnings: warning.into_iter().collect(),
+        warnings: warnings.into_iter().collect(),
     }
 }
 

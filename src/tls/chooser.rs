@@ -16,6 +16,8 @@ pub(super) struct Chooser {
     /// Where in `all` those stand that have the name, in lower case; a wildcard without its `*`.
     exact: BTreeMap<String, Vec<usize>>,
     wildcards: BTreeMap<String, Vec<usize>>,
+    /// Where those stand that share a name with the first, which is one of them.
+    like_first: Vec<usize>,
 }
 
 impl Chooser {
@@ -31,7 +33,13 @@ impl Chooser {
                 names.entry(name.to_owned()).or_default().push(place);
             }
         }
+        let of_first = identities.first().map_or(&[][..], Identity::names);
+        let is_like_first =
+            |identity: &Identity| identity.names().iter().any(|name| of_first.contains(name));
+        let like_first = identities.iter().enumerate();
+        let like_first = like_first.filter(|(place, it)| *place == 0 || is_like_first(it));
         Self {
+            like_first: like_first.map(|(place, _)| place).collect(),
             all: identities
                 .iter()
                 .map(|it| Arc::clone(&it.certified))
@@ -58,14 +66,17 @@ impl Chooser {
 
 impl ResolvesServerCert for Chooser {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let named = hello.server_name().map_or(&[][..], |name| self.named(name));
+        let mut named = hello.server_name().map_or(&[][..], |name| self.named(name));
+        if named.is_empty() {
+            // Who asks for nothing, or for what nobody has.
+            named = &self.like_first;
+        }
         // Of several, as with a key of either kind, the first that the client understands.
         let is_understood = |place: &&usize| {
             let certified = self.all.get(**place);
             certified.is_some_and(|it| it.key.choose_scheme(hello.signature_schemes()).is_some())
         };
         let place = named.iter().find(is_understood).or_else(|| named.first());
-        // Who asks for nothing, or for what nobody has, is shown the first.
         self.all.get(place.copied().unwrap_or(0)).cloned()
     }
 }

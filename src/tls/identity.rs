@@ -10,11 +10,12 @@ use rustls::pki_types::{
     CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
 };
 use rustls::sign::CertifiedKey;
-use x509_parser::asn1_rs::{Enumerated, FromDer as _, Sequence};
+use x509_ocsp::BasicOcspResponse;
 use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::X509Certificate;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::bundle::{self, CERTIFICATE, OCSP_RESPONSE};
+use super::warnings;
 
 /// A certificate that ends within this time is warned of: 30 days.
 pub const EXPIRES_SOON: Duration = Duration::from_hours(30 * 24);
@@ -25,6 +26,7 @@ pub struct Identity {
     pub(super) certified: Arc<CertifiedKey>,
     names: Vec<String>,
     validity: Validity,
+    stapled: Option<Arc<BasicOcspResponse>>,
 }
 
 /// From when to when a certificate is valid, in seconds since 1970, both included (RFC 5280 section 4.1.2.5).
@@ -90,18 +92,26 @@ impl Identity {
         let key = any_supported_type(&private_key(&blocks)?)
             .map_err(|_| "the key cannot be used: RSA from 2048 bits, P-256, P-384, P-521 and Ed25519 are known")?;
         let mut certified = CertifiedKey::new(chain, key);
-        certified
-            .keys_match()
-            .map_err(|_| "the key is not the one of the certificate")?;
-        certified.ocsp = of(OCSP_RESPONSE).into_iter().next();
-        if let Some(response) = &certified.ocsp {
-            is_successful(response)?;
+        if certified.keys_match().is_err() {
+            return Err(stranger(&certified));
         }
+        certified.ocsp = of(OCSP_RESPONSE).into_iter().next();
+        let stapled = certified.ocsp.as_deref().map(warnings::read_ocsp);
         Ok(Self {
             certified: Arc::new(certified),
             names,
             validity,
+            stapled: stapled.transpose()?.map(Arc::new),
         })
+    }
+
+    /// What clients may refuse it for at `now`, in seconds since 1970, or will soon; each to follow what it is called.
+    pub fn problems(&self, now: i64) -> Vec<String> {
+        let mut problems: Vec<_> = self.validity.problem(now).into_iter().collect();
+        let has_names = !self.names.is_empty();
+        let stapled = self.stapled.as_deref();
+        problems.extend(warnings::of(&self.certified.cert, has_names, stapled, now));
+        problems
     }
 
     /// The names that it is for (RFC 5280 section 4.2.1.6): hosts, among which `*.example.com` is every host one level below,
@@ -113,6 +123,21 @@ impl Identity {
     /// When it is valid.
     pub fn validity(&self) -> Validity {
         self.validity
+    }
+}
+
+/// Why the key of a certificate is not its own.
+fn stranger(certified: &CertifiedKey) -> String {
+    let is_of = |certificate: &CertificateDer<'static>| {
+        let other = CertifiedKey::new(vec![certificate.clone()], Arc::clone(&certified.key));
+        other.keys_match().is_ok()
+    };
+    let place = certified.cert.iter().position(is_of);
+    match place.map(|place| place + 1) {
+        None => "the key is not the one of the certificate".to_owned(),
+        Some(number) => format!(
+            "the key is not the one of the first certificate in the file, but of number {number}: the server's own comes first, then those that have signed it"
+        ),
     }
 }
 
@@ -137,7 +162,7 @@ fn private_key(blocks: &[Pem]) -> Result<PrivateKeyDer<'static>, String> {
     }
 }
 
-fn parse<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, String> {
+pub(super) fn parse<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, String> {
     match X509Certificate::from_der(der) {
         Ok(([], certificate)) => Ok(certificate),
         Ok(_) => Err("it is no certificate: something follows it".to_owned()),
@@ -175,23 +200,4 @@ pub(super) fn address(bytes: &[u8]) -> Option<IpAddr> {
     let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
     v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
         .ok()
-}
-
-/// Whether it is an OCSP response (RFC 6960 section 4.2.1) that says anything: `OCSPResponseStatus` 0.
-fn is_successful(der: &[u8]) -> Result<(), String> {
-    let response = Sequence::from_der(der).ok();
-    let response = response.filter(|(rest, _)| rest.is_empty());
-    let status = response
-        .and_then(|(_, response)| {
-            Enumerated::from_der(&response.content)
-                .map(|(_, it)| it.0)
-                .ok()
-        })
-        .ok_or("the OCSP response is none; `openssl ocsp -respout` writes one, in DER")?;
-    match status {
-        0 => Ok(()),
-        status => Err(format!(
-            "the OCSP response says nothing: its status is {status}"
-        )),
-    }
 }

@@ -5,8 +5,11 @@ mod bundle;
 mod chooser;
 mod client_certificate;
 mod clients;
+mod encryption;
 mod identity;
+mod session_end;
 mod tickets;
+mod warnings;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,7 +24,9 @@ pub(crate) use bundle::{armoured_certificate, armoured_key};
 use chooser::Chooser;
 pub use client_certificate::ClientCertificate;
 pub use clients::{Clients, authorities, end_of_list};
+pub use encryption::Encryption;
 pub use identity::{EXPIRES_SOON, Identity, Validity};
+pub use session_end::Noted;
 pub use tickets::TicketSecret;
 use tickets::Tickets;
 

@@ -2,7 +2,8 @@
 //! handshake, with whichever worker of the generation.
 //!
 //! Nobody keeps keys: whoever has the secret of the generation, which is in its processes' memory only, derives those of a
-//! period of time (HKDF, RFC 5869). A ticket is the name of its key, a nonce, and the session under AES-256-GCM-SIV.
+//! period of time (HKDF, RFC 5869). A ticket is the name of its key, a nonce, and under AES-256-GCM-SIV when the certificates of its client end
+//! and the session. From then on it is not opened, and the client makes a whole handshake (RFC 8446 section 2.2).
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,10 +15,14 @@ use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
 use rustls::server::ProducesTickets;
 use serde::{Deserialize, Serialize};
 
+use super::session_end;
 use crate::sys::clock;
 
 /// How long the keys of a period make tickets, in seconds. They open them for as long again.
 const PERIOD: u32 = 6 * 3600;
+
+/// When a session ends whose client has shown no certificate.
+const NEVER: i64 = i64::MAX;
 
 const NAME_LEN: usize = 16;
 const KEY_LEN: usize = 32;
@@ -107,7 +112,10 @@ impl Ticketer {
         let period = period.to_be_bytes();
         let mut bytes = [0; NAME_LEN + KEY_LEN];
         self.prk
-            .expand(&[b"destrier session ticket", &period], Length(bytes.len()))?
+            .expand(
+                &[b"destrier session ticket, with its end", &period],
+                Length(bytes.len()),
+            )?
             .fill(&mut bytes)?;
         let (name, key) = bytes.split_first_chunk().ok_or(Unspecified)?;
         Ok(Key {
@@ -118,24 +126,27 @@ impl Ticketer {
 }
 
 impl Keys {
-    fn seal(&self, session: &[u8]) -> Option<Vec<u8>> {
+    /// Seals a session that ends then, in seconds since 1970.
+    fn seal(&self, session: &[u8], end: i64) -> Option<Vec<u8>> {
         let Key { name, key } = &self.current;
-        let mut sealed = session.to_vec();
+        let mut sealed = [&end.to_be_bytes()[..], session].concat();
         let nonce = key
             .seal_in_place_append_tag(Aad::from(name), &mut sealed)
             .ok()?;
         Some([name.as_slice(), nonce.as_ref(), &sealed].concat())
     }
 
-    fn open(&self, ticket: &[u8]) -> Option<Vec<u8>> {
+    /// The session of a ticket, and when it ends.
+    fn open(&self, ticket: &[u8]) -> Option<(Vec<u8>, i64)> {
         let (name, rest) = ticket.split_first_chunk::<NAME_LEN>()?;
         let (nonce, sealed) = rest.split_first_chunk::<NONCE_LEN>()?;
         let mut keys = [&self.current, &self.previous].into_iter();
         let key = keys.find(|key| key.name == *name)?;
         let mut sealed = sealed.to_vec();
         let nonce = Nonce::assume_unique_for_key(*nonce);
-        let session = key.key.open_in_place(nonce, Aad::from(name), &mut sealed);
-        session.ok().map(|session| session.to_vec())
+        let opened = key.key.open_in_place(nonce, Aad::from(name), &mut sealed);
+        let (end, session) = opened.ok()?.split_first_chunk()?;
+        Some((session.to_vec(), i64::from_be_bytes(*end)))
     }
 }
 
@@ -149,11 +160,19 @@ impl ProducesTickets for Ticketer {
     }
 
     fn encrypt(&self, session: &[u8]) -> Option<Vec<u8>> {
-        self.keys()?.seal(session)
+        let end = session_end::noted().unwrap_or(NEVER);
+        self.keys()?.seal(session, end)
     }
 
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
-        self.keys()?.open(ticket)
+        let (session, end) = self.keys()?.open(ticket)?;
+        if end == NEVER {
+            return Some(session);
+        }
+        // For the tickets that follow.
+        session_end::note(end);
+        let now = i64::try_from(clock::unix().as_secs()).unwrap_or(i64::MAX);
+        (now <= end).then_some(session)
     }
 }
 
@@ -173,6 +192,7 @@ impl KeyType for Length {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Noted;
     use super::*;
 
     fn ticketer(tickets: &Tickets, context: Option<[u8; 32]>) -> Ticketer {
@@ -187,11 +207,12 @@ mod tests {
         let tickets = Tickets::new().unwrap();
         let (one, other) = (ticketer(&tickets, None), ticketer(&tickets, None));
         let start = 1000 * u64::from(PERIOD);
-        let ticket = one.keys_at(start).unwrap().seal(b"session").unwrap();
+        let ticket = one.keys_at(start).unwrap().seal(b"session", 7).unwrap();
         let opened = |at: u64| other.keys_at(start + at).unwrap().open(&ticket);
         let period = u64::from(PERIOD);
-        assert_eq!(opened(0).as_deref(), Some(&b"session"[..]));
-        assert_eq!(opened(2 * period - 1).as_deref(), Some(&b"session"[..]));
+        let whole = Some((b"session".to_vec(), 7));
+        assert_eq!(opened(0), whole);
+        assert_eq!(opened(2 * period - 1), whole);
         assert_eq!(opened(2 * period), None);
     }
 
@@ -200,7 +221,7 @@ mod tests {
         let tickets = Tickets::new().unwrap();
         let ticketer_of = |tickets| ticketer(tickets, None);
         let keys = ticketer_of(&tickets).keys().unwrap();
-        let ticket = keys.seal(b"session").unwrap();
+        let ticket = keys.seal(b"session", NEVER).unwrap();
         let others = [
             ticketer_of(&Tickets::new().unwrap()),
             ticketer(&tickets, Some([1; 32])),
@@ -214,6 +235,34 @@ mod tests {
             assert_eq!(keys.open(&changed), None, "byte {place}");
             assert_eq!(keys.open(&ticket[..place]), None, "cut at {place}");
         }
-        assert_ne!(keys.seal(b"session"), keys.seal(b"session"));
+        assert_ne!(keys.seal(b"session", 7), keys.seal(b"session", 7));
+    }
+
+    #[tokio::test]
+    async fn a_session_does_not_outlive_the_certificate_that_its_client_has_shown() {
+        let ticketer = ticketer(&Tickets::new().unwrap(), None);
+        let now = i64::try_from(clock::unix().as_secs()).unwrap();
+        let ticket_of = |end: Option<i64>| {
+            let ticketer = &ticketer;
+            Noted::new(async move {
+                if let Some(end) = end {
+                    session_end::note(end);
+                }
+                ticketer.encrypt(b"session").unwrap()
+            })
+        };
+        for (end, goes_on) in [
+            (None, true),
+            (Some(now + 100), true),
+            (Some(now - 1), false),
+        ] {
+            let ticket = ticket_of(end).await;
+            let next = Noted::new(async {
+                let opened = ticketer.decrypt(&ticket);
+                assert_eq!(opened.is_some(), goes_on, "{end:?}");
+                assert_eq!(session_end::noted(), end);
+            });
+            next.await;
+        }
     }
 }

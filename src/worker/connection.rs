@@ -113,7 +113,7 @@ impl Client {
             is_proxy: self.is_proxy(proxies),
             activity: Arc::clone(activity),
             is_https: agreed.is_some() || came_encrypted,
-            tls: agreed.and_then(|agreed| agreed.version),
+            encryption: agreed.and_then(|agreed| agreed.encryption),
             certificate: agreed.and_then(|agreed| agreed.certificate.clone()),
         }
     }
@@ -219,7 +219,8 @@ async fn secure<S: AppService>(
 ) -> Option<(SecureStream, Agreed)> {
     let tls = serving.tls.of(&client.listener)?;
     let until = (serving.pipeline.draining(), serving.linger);
-    tls::handshake(stream, (&serving.tls, tls), &client.listener, until).await
+    let from = (&*client.listener, client.source());
+    tls::handshake(stream, (&serving.tls, tls), from, until).await
 }
 
 /// Goes on with `stream`, which another worker has served.

@@ -90,7 +90,10 @@ impl Intake {
                 return Poll::Pending;
             }
             let is_between = self.screen.is_between();
-            if is_between && activity.answered() < self.screen.requests() {
+            // An answer that hyper was given whole may still wait for its client.
+            let is_answering =
+                activity.answered() < self.screen.requests() || activity.blocked_since().is_some();
+            if is_between && is_answering {
                 if self.held.is_empty() && !ready!(self.read_aside(stream, context, buffer))? {
                     // When it is answered hyper is to see the end, of which nothing else tells it any more.
                     activity.hold();

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use rustls::server::{Acceptor, ClientHello};
-use rustls::{CipherSuite, HandshakeKind, ProtocolVersion};
+use rustls::{CipherSuite, HandshakeKind};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
@@ -23,7 +24,7 @@ use crate::config;
 use crate::http::needs_tls;
 use crate::logging::cut;
 use crate::sys::socket::has_unread_bytes;
-use crate::tls::{ClientCertificate, Protocol, Tls};
+use crate::tls::{ClientCertificate, Encryption, Noted, Protocol, Tls};
 
 /// As much as a client hello usually has, in bytes.
 const HELLO: usize = 2048;
@@ -78,8 +79,8 @@ impl<T: AsyncRead + AsyncWrite + AsFd + Unpin + Send + Sync + 'static> RawStream
 #[derive(Debug, Clone)]
 pub(super) struct Agreed {
     pub(super) protocol: Protocol,
-    /// The version of TLS.
-    pub(super) version: Option<&'static str>,
+    /// None where the library does not say.
+    pub(super) encryption: Option<Encryption>,
     /// The certificate that the client has shown, verified.
     pub(super) certificate: Option<ClientCertificate>,
 }
@@ -127,12 +128,12 @@ impl Failure {
     }
 }
 
-/// Makes the handshake on a connection that was just accepted from `listener`. Where nothing comes of it the client was told, and
+/// Makes the handshake on a connection of `client` that was just accepted from `listener`. Where nothing comes of it the client was told, and
 /// so was the log.
 pub(super) async fn handshake(
     stream: impl RawStream,
     (listeners, tls): (&SecureListeners, &Tls),
-    listener: &str,
+    (listener, client): (&str, Option<SocketAddr>),
     (draining, linger): (&Draining, Duration),
 ) -> Option<(SecureStream, Agreed)> {
     // As on a plain connection: who has not begun when the worker drains gets the linger.
@@ -156,10 +157,11 @@ pub(super) async fn handshake(
     };
     let reason = failure.to_string();
     let reason = cut(&reason);
+    let client = client.map(tracing::field::display);
     if failure.is_of_certificate() {
-        tracing::info!(listener, reason, "a TLS handshake failed");
+        tracing::info!(listener, client, reason, "a TLS handshake failed");
     } else {
-        tracing::debug!(listener, reason, "a TLS handshake failed");
+        tracing::debug!(listener, client, reason, "a TLS handshake failed");
     }
     None
 }
@@ -202,7 +204,8 @@ async fn shake_hands(
         let _gone = stream.write_all(&INAPPROPRIATE_FALLBACK).await;
         return Err((Failure::Fallback, Some(stream)));
     }
-    let accepted = hello.into_stream(tls.server_config()).into_fallible().await;
+    let accepting = hello.into_stream(tls.server_config()).into_fallible();
+    let accepted = Noted::new(accepting).await;
     let stream = accepted.map_err(|(error, io)| (Failure::Protocol(error), Some(io)))?;
     let stream = SecureStream(Box::new(stream));
     match agreed(&stream, tls) {
@@ -227,23 +230,15 @@ fn agreed(stream: &SecureStream, tls: &Tls) -> Result<Agreed, Failure> {
         return Err(Failure::NoLongerAccepted);
     }
     let certificate = chain
-        .first()
-        .map(|leaf| ClientCertificate::read(leaf).ok_or(Failure::Unreadable));
+        .split_first()
+        .map(|(leaf, between)| ClientCertificate::read(leaf, between).ok_or(Failure::Unreadable));
+    let suite = session.negotiated_cipher_suite();
+    let encryption = session.protocol_version().zip(suite);
     Ok(Agreed {
         protocol: Protocol::of(session.alpn_protocol()),
-        version: session.protocol_version().and_then(version),
+        encryption: encryption.map(|(version, suite)| Encryption::new(version, suite.suite())),
         certificate: certificate.transpose()?,
     })
-}
-
-/// As it is written, of those that are spoken.
-fn version(version: ProtocolVersion) -> Option<&'static str> {
-    [
-        (ProtocolVersion::TLSv1_2, "1.2"),
-        (ProtocolVersion::TLSv1_3, "1.3"),
-    ]
-    .into_iter()
-    .find_map(|(each, name)| (each == version).then_some(name))
 }
 
 /// Ends a connection so that its client can read what it was told: what it still sends is read, up to a bound.

@@ -1,6 +1,11 @@
 //! Certificates as `destrier check` judges them, and as `destrier tls self-signed` makes them.
 
+use std::time::Duration;
+
 use insta::assert_snapshot;
+use rcgen::{CertificateParams, CustomExtension, ExtendedKeyUsagePurpose};
+use x509_cert::der::asn1::GeneralizedTime;
+use x509_ocsp::{CertStatus, OcspGeneralizedTime, RevokedInfo};
 
 use crate::place::{Place, masked};
 use crate::support::tls::Authority;
@@ -124,6 +129,116 @@ fn check_says_which_key_names_a_stapled_response_that_is_not_there() {
     "#);
 }
 
+/// What `destrier check` warns of, each without what is the same in all.
+fn warnings(place: &Place) -> Vec<String> {
+    let outcome = place.run("check -c app.toml");
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    let warnings = outcome.stderr.lines().map(|line| {
+        let line = line.strip_prefix("warning: tls: the certificate `/srv/web.crt` ");
+        line.unwrap().split_once(':').unwrap().0.to_owned()
+    });
+    warnings.collect()
+}
+
+#[test]
+fn check_warns_of_a_certificate_that_clients_refuse() {
+    let place = place();
+    let authority = Authority::new();
+    let of = |change: fn(&mut CertificateParams)| {
+        let pair = authority.certify_as(change);
+        put(&place, &pair.certificate_pem(), &pair.key_pem());
+        warnings(&place)
+    };
+    assert!(of(|_| ()).is_empty());
+    let nameless = of(|params| params.subject_alt_names.clear());
+    assert_eq!(nameless, ["is for no name"]);
+    let of_client = of(|params| {
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    });
+    let expected = "is not for servers by its extended key usage (RFC 5280 section 4.2.1.12)";
+    assert_eq!(of_client, [expected]);
+    // TLSFEATURE ::= SEQUENCE of 5 (RFC 7633 section 4).
+    let must_staple = of(|params| {
+        let oid = [1, 3, 6, 1, 5, 5, 7, 1, 24];
+        let extension = CustomExtension::from_oid_content(&oid, vec![0x30, 3, 2, 1, 5]);
+        params.custom_extensions.push(extension);
+    });
+    let expected = "demands an OCSP response (RFC 7633), and `ocsp_file` names none";
+    assert_eq!(must_staple, [expected]);
+}
+
+#[test]
+fn check_warns_of_a_chain_that_is_out_of_order() {
+    let place = place();
+    let authority = Authority::new();
+    let pair = authority.certify(&["a.example"]);
+    let stranger = Authority::new();
+    let chain = |chain: &[String]| {
+        put(&place, &chain.concat(), &pair.key_pem());
+        warnings(&place)
+    };
+    let own = pair.certificate_pem();
+    assert!(chain(&[own.clone(), authority.pem()]).is_empty());
+    for bad in [
+        vec![own.clone(), own.clone()],
+        vec![own.clone(), stranger.pem()],
+        vec![own.clone(), authority.pem(), stranger.pem()],
+    ] {
+        assert_eq!(chain(&bad), ["is followed by a chain that is out of order"]);
+    }
+    put(&place, &(authority.pem() + &own), &pair.key_pem());
+    assert_snapshot!(place.run("check -c app.toml"), @r#"
+    exit 2
+    --- stderr
+    config: tls: `/srv/web.crt` and `/srv/web.key`: the key is not the one of the first certificate in the file, but of number 2: the server's own comes first, then those that have signed it
+    "#);
+}
+
+#[test]
+fn check_warns_of_a_stapled_response_that_clients_refuse() {
+    let place = place();
+    let authority = Authority::new();
+    let [pair, other] = [1, 2].map(|_| authority.certify(&["a.example"]));
+    put(&place, &pair.certificate_pem(), &pair.key_pem());
+    place.write("app.toml", format!("{TLS}ocsp_file = \"ocsp.der\"\n{RULE}"));
+    let revoked = RevokedInfo {
+        revocation_time: OcspGeneralizedTime(
+            GeneralizedTime::from_unix_duration(Duration::from_secs(1)).unwrap(),
+        ),
+        revocation_reason: None,
+    };
+    for (pair, status, days, warning) in [
+        (&pair, CertStatus::good(), 1, None),
+        (
+            &pair,
+            CertStatus::good(),
+            -1,
+            Some("has an OCSP response that has expired"),
+        ),
+        (
+            &other,
+            CertStatus::good(),
+            1,
+            Some("has an OCSP response that is about another certificate"),
+        ),
+        (
+            &pair,
+            CertStatus::unknown(),
+            1,
+            Some("is unknown to its authority, as its OCSP response says"),
+        ),
+        (
+            &pair,
+            CertStatus::revoked(revoked),
+            1,
+            Some("is REVOKED, as its OCSP response says"),
+        ),
+    ] {
+        place.write("ocsp.der", pair.ocsp(status, days));
+        assert_eq!(warnings(&place), warning.as_slice());
+    }
+}
+
 #[test]
 fn check_finds_what_is_wrong_with_authorities_and_lists() {
     let place = place();
@@ -197,6 +312,20 @@ fn a_self_signed_pair_is_fit_to_be_served_and_overwrites_nothing() {
     assert_ne!(place.read("web.key"), before.0);
     assert_eq!(place.mode("web.key"), 0o600);
     assert_eq!(place.run("check -c app.toml").code, Some(0));
+    assert_eq!(place.names(), ["app.toml", "web.crt", "web.key"]);
+    for name in ["", "a.*.b", "*.*.b", "*.127.0.0.1"] {
+        let outcome = place.run(&format!(
+            "tls self-signed --name={name} --out-cert c --out-key k"
+        ));
+        assert_eq!(outcome.code, Some(2), "{name}: {outcome:?}");
+        assert!(
+            outcome.stderr.contains("is no name of a server"),
+            "{outcome:?}"
+        );
+    }
+    // Where the one cannot be written the other would only be in the way.
+    let half = place.run("tls self-signed --name a --out-cert nowhere/c --out-key k");
+    assert_eq!(half.code, Some(1), "{half:?}");
     assert_eq!(place.names(), ["app.toml", "web.crt", "web.key"]);
     assert_snapshot!(place.run("tls self-signed --name a --out-cert x --out-key x"), @r#"
     exit 2

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use destrier::sys::clock;
 use nix::sys::signal::Signal;
+use x509_ocsp::CertStatus;
 
 use crate::support::client::Address;
 use crate::support::kit::Kit;
@@ -474,11 +475,12 @@ fn curl_gets_an_answer() {
 #[test]
 fn a_certificate_comes_with_the_ocsp_response_of_its_file_and_a_new_one_is_in_force_without_a_reload()
  {
-    // A response that says no more than that it was made (RFC 6960 section 4.2.1), and one with something in it.
-    let responses: [&[u8]; 2] = [b"\x30\x03\x0a\x01\x00", b"\x30\x05\x0a\x01\x00\xa0\x00"];
     let authority = Authority::new();
     let setup = setup(&authority).set("tls.ocsp_file", "a.ocsp");
-    put(&setup.folder().join("a.ocsp"), responses[0]);
+    let pair = authority.certify(&["localhost"]);
+    pair.write(setup.folder(), "a");
+    let responses = [1, 2].map(|days| pair.ocsp(CertStatus::good(), days));
+    put(&setup.folder().join("a.ocsp"), &responses[0]);
     let server = setup.start();
     let client = authority.client().forgetful();
     client.get(server.port(), "/hello").unwrap();
@@ -486,11 +488,33 @@ fn a_certificate_comes_with_the_ocsp_response_of_its_file_and_a_new_one_is_in_fo
     let mark = server.log.mark();
     put(&server.folder().join("a.ocsp"), b"\x30\x03\x0a\x01\x06");
     server.wait_for_log(mark, STAYS);
-    put(&server.folder().join("a.ocsp"), responses[1]);
+    put(&server.folder().join("a.ocsp"), &responses[1]);
     server.wait_for_log(mark, CHANGED);
     eventually("the new response is shown", || {
         client.get(server.port(), "/hello").unwrap();
         (client.ocsp() == responses[1]).then_some(())
+    });
+}
+
+/// Without one a client could not tell an end from a cut (RFC 8446 section 6.1).
+#[test]
+fn a_connection_of_http_2_ends_with_a_farewell_however_badly_it_went() {
+    const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    Kit::each(&Kit::ALL, |kit| {
+        let authority = Authority::new();
+        let server = setup_of(kit, &authority)
+            .set("http.header_timeout", "300ms")
+            .set("http.keep_alive", "300ms")
+            .start();
+        let client = authority.client().offering(&["h2"]);
+        let settings = format!("{PREFACE}\0\0\0\u{4}\0\0\0\0\0");
+        for said in ["", "GET / HTTP/1.1\r\nhost: a\r\n\r\n", PREFACE, &settings] {
+            let mut connection = client.connect(server.port()).unwrap();
+            connection.send(said).unwrap();
+            let mut rest = Vec::new();
+            let ended = connection.0.read_to_end(&mut rest);
+            assert!(ended.is_ok(), "{kit:?} {said:?}: {ended:?}");
+        }
     });
 }
 

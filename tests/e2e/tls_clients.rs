@@ -1,5 +1,7 @@
 //! Clients that show a certificate: who is asked, who is refused, and who is told whom a request comes from.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,9 +11,10 @@ use serde_json::{Value, json};
 use destrier::sys::clock;
 
 use crate::support::eventually;
+use crate::support::kit::Kit;
 use crate::support::server::{Server, Setup};
-use crate::support::tls::{Authority, Client, Pair, put};
-use crate::tls::setup;
+use crate::support::tls::{Authority, Client, Pair, Shown, put};
+use crate::tls::{setup, setup_of};
 
 const CHANGED: &str = "changed, in force without a reload";
 const SECRET: [u8; 32] = [b's'; 32];
@@ -34,7 +37,11 @@ impl Place {
     }
 
     fn setup(&self, mode: &str) -> Setup {
-        let setup = setup(&self.servers)
+        self.setup_of(Kit::Demo, mode)
+    }
+
+    fn setup_of(&self, kit: Kit, mode: &str) -> Setup {
+        let setup = setup_of(kit, &self.servers)
             .set("tls.client_auth", mode)
             .set("tls.client_ca_file", "clients.pem");
         put(&setup.folder().join("clients.pem"), self.clients.pem());
@@ -56,11 +63,14 @@ impl Place {
     }
 }
 
-fn seen(server: &Server, client: &Client) -> Option<Value> {
+fn body(server: &Server, client: &Client) -> Option<Value> {
     let answer = client.get(server.port(), "/headers").ok()?;
     let body = answer.split_once("\r\n\r\n")?.1;
-    let body: Value = serde_json::from_str(body).ok()?;
-    Some(body["client_certificate"].clone())
+    serde_json::from_str(body).ok()
+}
+
+fn seen(server: &Server, client: &Client) -> Option<Value> {
+    Some(body(server, client)?["client_certificate"].clone())
 }
 
 #[test]
@@ -125,6 +135,95 @@ fn a_certificate_that_is_revoked_opens_nothing_from_then_on_not_even_a_session_t
             assert_eq!(seen(&server, &alice), None);
             assert!(seen(&server, &bob).is_some());
         }
+    }
+}
+
+#[test]
+fn a_client_that_has_renewed_its_certificate_is_served_although_its_session_began_with_the_old_one()
+{
+    let place = Place::new();
+    let server = place.setup("require").start();
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let end = UNIX_EPOCH + clock::unix() + Duration::from_secs(3);
+        let uri = "spiffe://example/alice";
+        let old = place.clients.certify_client_until("alice", uri, end);
+        let shown = Shown::new(&old);
+        let client = place
+            .servers
+            .client()
+            .speaking(version)
+            .showing_what(&shown);
+        eventually("a session goes on", || {
+            seen(&server, &client)?;
+            let again = client.connect(server.port()).ok()?;
+            again.was_resumed().then_some(())
+        });
+        eventually("its certificate has ended", || {
+            // It is good until the end of that second.
+            let over = UNIX_EPOCH + clock::unix() > end + Duration::from_secs(1);
+            over.then_some(())
+        });
+        shown.change(&place.alice);
+        let mut renewed = client.connect(server.port()).unwrap();
+        assert!(!renewed.was_resumed());
+        renewed
+            .send("GET /hello HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+            .unwrap();
+        assert!(renewed.rest().unwrap().starts_with("HTTP/1.1 200"));
+        // One that has not is told why.
+        shown.change(&old);
+        let mark = server.log.mark();
+        let forgetful = client.forgetful();
+        let refused = forgetful.get(server.port(), "/hello").unwrap_err();
+        assert!(
+            refused.to_string().contains("CertificateExpired"),
+            "{refused}"
+        );
+        let logged = server.wait_for_log(mark, "a TLS handshake failed");
+        let address = logged["client"].as_str().unwrap();
+        assert!(address.starts_with("127.0.0.1:"), "{logged}");
+    }
+}
+
+#[test]
+fn subjects_that_differ_are_written_differently() {
+    let place = Place::new();
+    let server = place.setup("require").start();
+    for (name, written) in [
+        ("bob, O=Admins", "CN=bob\\, O=Admins"),
+        ("bob\r\nx: y", "CN=bob\\0d\\0ax: y"),
+        (" #\"+;<>\\ ", "CN=\\ #\\\"\\+\\;\\<\\>\\\\\\ "),
+    ] {
+        let pair = place.clients.certify_client(name, "spiffe://example/bob");
+        let client = place.servers.client().showing(&pair);
+        let seen = seen(&server, &client).unwrap();
+        assert_eq!(seen["subject"], written);
+    }
+}
+
+/// As WSGI and ASGI applications see it.
+#[test]
+fn a_python_application_is_told_how_a_connection_is_encrypted_and_by_whom() {
+    let place = Place::new();
+    for kit in [Kit::Wsgi, Kit::Asgi] {
+        let server = place.setup_of(kit, "optional").start();
+        let is_asgi = kit == Kit::Asgi;
+        for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+            let nobody = place.nobody().speaking(version);
+            let answer = body(&server, &nobody).unwrap();
+            assert!(answer.get("client_certificate").is_none(), "{answer}");
+            let number = Value::from(u16::from(version.version));
+            assert_eq!(answer["tls"]["version"] == number, is_asgi, "{answer}");
+            let suite = answer["tls"]["cipher_suite"].as_u64();
+            assert_eq!(suite.is_some_and(|suite| suite > 0x1000), is_asgi);
+        }
+        let answer = body(&server, &place.alice()).unwrap();
+        let expected = json!({
+            "subject": "CN=alice",
+            "names": ["URI:spiffe://example/alice"],
+            "chain": [place.alice.certificate_pem().replace("\r\n", "\n")],
+        });
+        assert_eq!(answer["client_certificate"], expected);
     }
 }
 

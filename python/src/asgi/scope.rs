@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use destrier::{Claims, Client, ClientCertificate, EarlyHints, RequestId, Subprotocols};
+use destrier::{
+    Claims, Client, ClientCertificate, EarlyHints, Encryption, RequestId, Subprotocols,
+};
 use http::header::{COOKIE, HOST, HeaderMap, HeaderName};
 use http::{Method, Version, request};
 use percent_encoding::percent_decode_str;
@@ -131,8 +133,13 @@ impl Scopes {
                 scope.set_item(intern!(py, "scheme"), secure)?;
             }
         }
-        if let Some(certificate) = head.extensions.get::<ClientCertificate>() {
-            extensions.set_item(intern!(py, "tls"), tls(py, certificate)?)?;
+        let certificate = head.extensions.get::<ClientCertificate>();
+        if let Some(certificate) = certificate {
+            let names = PyList::new(py, certificate.names())?;
+            scope.set_item(intern!(py, "destrier.client_names"), names)?;
+        }
+        if let Some(encryption) = head.extensions.get::<Encryption>() {
+            extensions.set_item(intern!(py, "tls"), tls(py, *encryption, certificate)?)?;
         }
         scope.set_item(intern!(py, "extensions"), extensions)?;
         if let Some(id) = head.extensions.get::<RequestId>() {
@@ -226,15 +233,27 @@ fn is_shown(name: &HeaderName) -> bool {
     name.as_str() != "proxy" && !name.as_str().contains('_')
 }
 
-/// The TLS extension of ASGI, as far as it is known: who the client is by its certificate.
-fn tls<'py>(py: Python<'py>, certificate: &ClientCertificate) -> PyResult<Bound<'py, PyDict>> {
-    let pem = pem::encode(&pem::Pem::new("CERTIFICATE", certificate.der()));
+/// The TLS extension of ASGI: how the connection is encrypted, and who the client is by its certificate. Which of its own the server has shown
+/// is not known.
+fn tls<'py>(
+    py: Python<'py>,
+    encryption: Encryption,
+    certificate: Option<&ClientCertificate>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let chain = certificate.into_iter();
+    let chain = chain.flat_map(ClientCertificate::pem_chain);
     let tls = PyDict::new(py);
     tls.set_item("server_cert", py.None())?;
-    tls.set_item("client_cert_chain", PyList::new(py, [pem])?)?;
-    tls.set_item("client_cert_name", certificate.subject())?;
+    tls.set_item(
+        "client_cert_chain",
+        PyList::new(py, chain.collect::<Vec<_>>())?,
+    )?;
+    tls.set_item(
+        "client_cert_name",
+        certificate.map(ClientCertificate::subject),
+    )?;
     tls.set_item("client_cert_error", py.None())?;
-    tls.set_item("tls_version", py.None())?;
-    tls.set_item("cipher_suite", py.None())?;
+    tls.set_item("tls_version", encryption.version_number())?;
+    tls.set_item("cipher_suite", encryption.cipher_suite())?;
     Ok(tls)
 }

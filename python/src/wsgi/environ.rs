@@ -11,7 +11,7 @@ use http::{Method, Version, request};
 use percent_encoding::percent_decode_str;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyDict, PyList, PyString};
 
 use super::Settings;
 use super::early_hints::Hints;
@@ -203,6 +203,10 @@ impl Environ {
             environ.set_item(intern!(py, "SSL_CLIENT_VERIFY"), "SUCCESS")?;
             let subject = text::of_bytes(py, certificate.subject().as_bytes());
             environ.set_item(intern!(py, "SSL_CLIENT_S_DN"), subject)?;
+            let pem = certificate.pem_chain().next();
+            environ.set_item(intern!(py, "SSL_CLIENT_CERT"), pem)?;
+            let names = PyList::new(py, certificate.names())?;
+            environ.set_item(intern!(py, "destrier.client_names"), names)?;
         }
         Ok(())
     }

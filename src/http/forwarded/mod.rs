@@ -179,7 +179,7 @@ mod tests {
             activity: Arc::default(),
             is_https: false,
             certificate: None,
-            tls: None,
+            encryption: None,
         };
         let (client, _) = forwarding.take(&mut fields, &origin, ID);
         let mut left: Vec<_> = fields

@@ -11,7 +11,7 @@ use h2::{Error, RecvStream};
 use http::Request;
 
 use super::super::watched::{ClientStream, Watched};
-use super::framed::{Framed, Offences};
+use super::framed::{Framed, Told};
 
 /// A request, and where its answer goes.
 pub(super) type Accepted = (Request<RecvStream>, SendResponse<Bytes>);
@@ -19,7 +19,7 @@ pub(super) type Accepted = (Request<RecvStream>, SendResponse<Bytes>);
 /// What a connection says.
 pub(super) struct Codec<T: ClientStream> {
     state: State<T>,
-    offences: Offences,
+    told: Arc<Told<T>>,
     is_ended: bool,
 }
 
@@ -35,14 +35,14 @@ enum State<T: ClientStream> {
 impl<T: ClientStream> Codec<T> {
     /// Of a connection on which its client says the preface.
     pub(super) fn new(builder: &Builder, watched: Watched<T>) -> Self {
-        let offences = Offences::default();
-        let framed = Framed::new(watched, Arc::clone(&offences));
+        let told = Arc::default();
+        let framed = Framed::new(watched, Arc::clone(&told));
         Self {
             state: State::Begins {
                 handshake: builder.handshake(framed),
                 is_going: false,
             },
-            offences,
+            told,
             is_ended: false,
         }
     }
@@ -54,6 +54,13 @@ impl<T: ClientStream> Codec<T> {
             State::Begins { is_going, .. } => *is_going = true,
             State::Speaks(connection) => connection.graceful_shutdown(),
         }
+    }
+
+    /// The stream, where the client was not told that nothing more comes.
+    pub(super) fn into_left(self) -> Option<Watched<T>> {
+        let Self { state, told, .. } = self;
+        drop(state);
+        told.take_left()
     }
 
     /// The next request; none when the connection has ended.
@@ -78,7 +85,7 @@ impl<T: ClientStream> Codec<T> {
                 }
                 State::Speaks(connection) => {
                     let polled = connection.poll_accept(context);
-                    match self.offences.get() {
+                    match self.told.offence() {
                         Some(offence) if polled.is_pending() && !self.is_ended => {
                             self.is_ended = true;
                             connection.abrupt_shutdown(offence.reason());

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -15,28 +15,74 @@ use crate::sys::clock;
 /// After GOAWAY so much more is taken in, and nobody looks at it.
 const LINGER_MAX: usize = 1 << 20;
 
-/// What a client has done that ends its connection.
-pub(super) type Offences = Arc<OnceLock<Offence>>;
+/// What whoever serves the connection learns of it, for the codec keeps the stream until it is dropped.
+#[derive(Debug)]
+pub(super) struct Told<T> {
+    /// What its client has done that ends it.
+    offence: OnceLock<Offence>,
+    /// The stream, when the codec was dropped before it had said all that there was to say.
+    left: Mutex<Option<Watched<T>>>,
+}
+
+impl<T> Default for Told<T> {
+    fn default() -> Self {
+        Self {
+            offence: OnceLock::new(),
+            left: Mutex::default(),
+        }
+    }
+}
+
+impl<T> Told<T> {
+    pub(super) fn offence(&self) -> Option<Offence> {
+        self.offence.get().copied()
+    }
+
+    pub(super) fn take_left(&self) -> Option<Watched<T>> {
+        self.left().take()
+    }
+
+    fn left(&self) -> MutexGuard<'_, Option<Watched<T>>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// A stream whose frames are looked at.
 #[derive(Debug)]
 pub(super) struct Framed<T> {
-    watched: Watched<T>,
+    /// There until this is dropped.
+    watched: Option<Watched<T>>,
     frames: Frames,
-    /// From the first one on nothing more arrives.
-    offences: Offences,
+    /// From an offence on nothing more arrives.
+    told: Arc<Told<T>>,
     /// All was said.
     linger: Option<Linger>,
 }
 
 impl<T> Framed<T> {
-    /// Whoever has `offences` sees to it that the connection ends.
-    pub(super) fn new(watched: Watched<T>, offences: Offences) -> Self {
+    /// Whoever has `told` sees to it that the connection ends.
+    pub(super) fn new(watched: Watched<T>, told: Arc<Told<T>>) -> Self {
         Self {
-            watched,
+            watched: Some(watched),
             frames: Frames::default(),
-            offences,
+            told,
             linger: None,
+        }
+    }
+
+    fn watched(&mut self) -> io::Result<Pin<&mut Watched<T>>>
+    where
+        T: Unpin,
+    {
+        let watched = self.watched.as_mut().map(Pin::new);
+        watched.ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+impl<T> Drop for Framed<T> {
+    fn drop(&mut self) {
+        if self.linger.is_none() {
+            *self.told.left() = self.watched.take();
         }
     }
 }
@@ -47,19 +93,19 @@ impl<T: ClientStream> AsyncRead for Framed<T> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        if this.offences.get().is_some() {
+        if self.told.offence().is_some() {
             return Poll::Pending;
         }
         let before = buffer.filled().len();
-        ready!(this.watched.poll_bytes(context, buffer))?;
+        ready!(self.watched()?.poll_bytes(context, buffer))?;
         let arrived = buffer.filled().get(before..).unwrap_or_default();
-        let passed = this.frames.pass(arrived, clock::monotonic());
-        this.watched.activity.set_midway(this.frames.is_midway());
+        let passed = self.frames.pass(arrived, clock::monotonic());
+        let is_midway = self.frames.is_midway();
+        self.watched()?.activity.set_midway(is_midway);
         if let Err((offence, end)) = passed {
             tracing::debug!(%offence, "a connection is ended");
             buffer.set_filled(before + end);
-            let _first = this.offences.set(offence);
+            let _first = self.told.offence.set(offence);
         }
         Poll::Ready(Ok(()))
     }
@@ -71,7 +117,7 @@ impl<T: ClientStream> AsyncWrite for Framed<T> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.watched).poll_write(context, bytes)
+        self.watched()?.poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -79,29 +125,33 @@ impl<T: ClientStream> AsyncWrite for Framed<T> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.watched).poll_write_vectored(context, slices)
+        self.watched()?.poll_write_vectored(context, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.watched.is_write_vectored()
+        let watched = self.watched.as_ref();
+        watched.is_some_and(AsyncWrite::is_write_vectored)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.watched).poll_flush(context)
+        self.watched()?.poll_flush(context)
     }
 
     /// Says that nothing more comes, and listens for a while, so that no reset overtakes GOAWAY.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        if this.linger.is_none() {
-            ready!(Pin::new(&mut this.watched).poll_shutdown(context))?;
+        if self.linger.is_none() {
+            ready!(self.watched()?.poll_shutdown(context))?;
         }
+        let this = &mut *self;
         let linger = this
             .linger
             .get_or_insert_with(|| Linger::new(LAST_WORDS, LINGER_MAX));
+        let Some(watched) = &mut this.watched else {
+            return Poll::Ready(Ok(()));
+        };
         linger
             .poll(context, |context, buffer| {
-                this.watched.poll_bytes(context, buffer)
+                watched.poll_bytes(context, buffer)
             })
             .map(Ok)
     }

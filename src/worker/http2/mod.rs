@@ -13,7 +13,7 @@ use h2::server::Builder;
 
 use super::connection::{Client, Serving};
 use super::timer::Timer;
-use super::watched::{ClientStream, LAST_WORDS, Watched};
+use super::watched::{ClientStream, LAST_WORDS, Watched, say_farewell};
 use crate::app::{AppService, spawn_counted};
 use crate::http::Origin;
 use crate::http::activity::{Activity, Judgement, Phase};
@@ -79,6 +79,32 @@ pub(super) async fn serve<S: AppService>(
         serving: Arc::clone(serving),
     });
     let mut codec = Codec::new(&builder, stream);
+    let end = speak(&mut codec, &session, &activity, settings).await;
+    if end == End::Cut {
+        return session.stalled();
+    }
+    if let Some(mut stream) = codec.into_left() {
+        say_farewell(&mut stream.stream).await;
+        stream.let_go().await;
+    }
+}
+
+/// How a connection has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Nothing more is to be said on it.
+    Done,
+    /// Its client takes nothing.
+    Cut,
+}
+
+async fn speak<T: ClientStream, S: AppService>(
+    codec: &mut Codec<T>,
+    session: &Arc<Session<S>>,
+    activity: &Activity,
+    settings: Settings,
+) -> End {
+    let serving = &session.serving;
     let mut timer = Timer::new(clock::monotonic() + serving.limits.header_timeout);
     let draining = serving.pipeline.draining();
     let mut drain_begun = pin!(draining.begun());
@@ -92,25 +118,25 @@ pub(super) async fn serve<S: AppService>(
                 timer.look_again_at(clock::monotonic());
                 codec.go_away();
             }
-            () = carried_enough(&activity, settings.keep_alive_requests), if !told_to_go => {
+            () = carried_enough(activity, settings.keep_alive_requests), if !told_to_go => {
                 told_to_go = true;
                 codec.go_away();
             }
-            () = serve_streams(&mut codec, &session) => return,
-            () = timer.elapsed(&activity, &serving.limits, linger_until) => {
+            () = serve_streams(codec, session) => return End::Done,
+            () = timer.elapsed(activity, &serving.limits, linger_until) => {
                 match activity.judge(clock::monotonic(), &serving.limits, linger_until) {
                     Judgement::Wait(until) => timer.look_again_at(until),
                     // Of HTTP/1.1 only.
                     Judgement::Park => {}
-                    Judgement::Cut => return session.stalled(),
+                    Judgement::Cut => return End::Cut,
                     Judgement::Close | Judgement::TimedOut => {
                         codec.go_away();
                         // It may have begun a request just now, which is answered; one that is slow to end says no more.
-                        let mut served = pin!(serve_streams(&mut codec, &session));
+                        let mut served = pin!(serve_streams(codec, session));
                         while tokio::time::timeout(LAST_WORDS, &mut served).await.is_err()
                             && activity.phase() == Phase::Busy
                         {}
-                        return;
+                        return End::Done;
                     }
                 }
             }

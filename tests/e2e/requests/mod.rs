@@ -12,7 +12,7 @@ mod lines;
 mod wire;
 
 use std::fmt::Write as _;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::Duration;
@@ -248,6 +248,24 @@ fn a_client_that_has_said_all_gets_its_answers() {
     }
 }
 
+/// hyper has all of such an answer at once, long before its client has.
+#[test]
+fn a_client_that_has_said_all_gets_all_of_a_large_answer() {
+    const LENGTH: usize = 20_000_000;
+    for kit in Kit::ALL {
+        let server = start(kit);
+        let request = format!("GET /big?n={LENGTH} HTTP/1.1\r\nhost: a\r\n\r\n");
+        for _ in 0..20 {
+            let mut stream = TcpStream::connect(server.port()).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.write_all(request.as_bytes()).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            let got = io::copy(&mut stream, &mut io::sink()).unwrap();
+            assert!(got > LENGTH as u64, "{kit:?}: {got}");
+        }
+    }
+}
+
 /// Old clients send one behind a body (RFC 9112 section 2.2). The connection is as idle as without it.
 #[test]
 fn an_empty_line_behind_a_request_begins_none() {
@@ -314,7 +332,7 @@ fn answers_that_nobody_reads_stop_the_reading() {
             match stream.write(requests.as_bytes()) {
                 Ok(count) => sent += count,
                 Err(error) => {
-                    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+                    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
                     break;
                 }
             }

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use destrier::sys::clock;
 use rcgen::{
@@ -14,12 +14,22 @@ use rcgen::{
     KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
 };
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::client::{ResolvesClientCert, Resumption, WebPkiServerVerifier};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::sign::CertifiedKey;
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, RootCertStore,
     ServerConfig, SignatureScheme, StreamOwned, SupportedProtocolVersion,
 };
+use x509_cert::der::Encode as _;
+use x509_cert::der::asn1::{BitString, GeneralizedTime, ObjectIdentifier, OctetString};
+use x509_cert::serial_number::SerialNumber as SerialNumberOfX509;
+use x509_cert::spki::AlgorithmIdentifierOwned;
+use x509_ocsp::{
+    BasicOcspResponse, CertId, CertStatus, OcspGeneralizedTime, OcspResponse, ResponderId,
+    ResponseData, SingleResponse,
+};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::PATIENCE;
 
@@ -79,11 +89,21 @@ impl Authority {
 
     /// For a client with this common name and this URI.
     pub(crate) fn certify_client(&self, name: &str, uri: &str) -> Pair {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.distinguished_name = rcgen::DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, name);
-        let uri = SanType::URI(uri.to_owned().try_into().unwrap());
-        params.subject_alt_names = vec![uri];
+        self.certify_as(|params| make_client(params, name, uri))
+    }
+
+    /// The same, until then.
+    pub(crate) fn certify_client_until(&self, name: &str, uri: &str, end: SystemTime) -> Pair {
+        self.certify_as(|params| {
+            make_client(params, name, uri);
+            params.not_after = end.into();
+        })
+    }
+
+    /// For `a.example`, or what `change` makes of that.
+    pub(crate) fn certify_as(&self, change: impl FnOnce(&mut CertificateParams)) -> Pair {
+        let mut params = CertificateParams::new(["a.example".to_owned()]).unwrap();
+        change(&mut params);
         self.sign(params)
     }
 
@@ -127,7 +147,44 @@ impl Authority {
     }
 }
 
+fn make_client(params: &mut CertificateParams, name: &str, uri: &str) {
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    let uri = SanType::URI(uri.to_owned().try_into().unwrap());
+    params.subject_alt_names = vec![uri];
+}
+
+/// What a client shows, which can be changed while it keeps its sessions.
+#[derive(Debug)]
+pub(crate) struct Shown(Mutex<Arc<CertifiedKey>>);
+
+impl Shown {
+    pub(crate) fn new(pair: &Pair) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(pair.certified())))
+    }
+
+    pub(crate) fn change(&self, pair: &Pair) {
+        *self.0.lock().unwrap() = pair.certified();
+    }
+}
+
+impl ResolvesClientCert for Shown {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.lock().unwrap()))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
 impl Pair {
+    fn certified(&self) -> Arc<CertifiedKey> {
+        let key = PrivatePkcs8KeyDer::from(self.key.serialize_der()).into();
+        let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).unwrap();
+        Arc::new(CertifiedKey::new(vec![self.certificate.clone()], key))
+    }
+
     /// Of a server that shows it.
     pub(crate) fn server_config(&self) -> ServerConfig {
         let key = PrivatePkcs8KeyDer::from(self.key.serialize_der());
@@ -135,6 +192,51 @@ impl Pair {
             .with_no_client_auth()
             .with_single_cert(vec![self.certificate.clone()], key.into())
             .unwrap()
+    }
+
+    /// What its authority says of it (RFC 6960) until so many days from now; nobody here looks at the signature.
+    pub(crate) fn ocsp(&self, cert_status: CertStatus, days: i64) -> Vec<u8> {
+        const SHA_256_WITH_ECDSA: &str = "1.2.840.10045.4.3.2";
+        let day = Duration::from_hours(24);
+        let time = |since_1970| {
+            OcspGeneralizedTime(GeneralizedTime::from_unix_duration(since_1970).unwrap())
+        };
+        let now = clock::unix();
+        let start = now.saturating_sub(day * 100);
+        let end = start + day * u32::try_from(days + 100).unwrap();
+        let algorithm = AlgorithmIdentifierOwned {
+            oid: ObjectIdentifier::new_unwrap(SHA_256_WITH_ECDSA),
+            parameters: None,
+        };
+        let hash = || OctetString::new(vec![0; 20]).unwrap();
+        let (_, read) = X509Certificate::from_der(&self.certificate).unwrap();
+        let answer = SingleResponse {
+            cert_id: CertId {
+                hash_algorithm: algorithm.clone(),
+                issuer_name_hash: hash(),
+                issuer_key_hash: hash(),
+                serial_number: SerialNumberOfX509::new(read.raw_serial()).unwrap(),
+            },
+            cert_status,
+            this_update: time(start),
+            next_update: Some(time(end)),
+            single_extensions: None,
+        };
+        let tbs_response_data = ResponseData {
+            version: x509_ocsp::Version::V1,
+            responder_id: ResponderId::ByKey(hash()),
+            produced_at: time(now),
+            responses: vec![answer],
+            response_extensions: None,
+        };
+        let response = BasicOcspResponse {
+            tbs_response_data,
+            signature_algorithm: algorithm,
+            signature: BitString::from_bytes(&[0]).unwrap(),
+            certs: None,
+        };
+        let response = OcspResponse::successful(response).unwrap();
+        response.to_der().unwrap()
     }
 
     pub(crate) fn certificate_pem(&self) -> String {
@@ -231,6 +333,12 @@ impl Client {
             config: Arc::new(config),
             ..self
         }
+    }
+
+    /// Shows what there is.
+    pub(crate) fn showing_what(self, shown: &Arc<Shown>) -> Self {
+        let shown = Arc::clone(shown);
+        self.change(|config| config.client_auth_cert_resolver = shown)
     }
 
     /// Remembers no session.
