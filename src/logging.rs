@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::Layered;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -52,7 +53,7 @@ struct State {
     log: Mutex<Lines>,
     format: reload::Handle<Dynamic, Registry>,
     // Apart from the format: a layer with a filter of its own cannot be exchanged later.
-    level: reload::Handle<LevelFilter, WithFormat>,
+    level: reload::Handle<Targets, WithFormat>,
 }
 
 /// The lines of the log, where they go, and what they look like.
@@ -114,7 +115,7 @@ pub fn outputs() -> io::Result<Outputs> {
 
 fn begin(config: &Log, lines: Lines) -> io::Result<()> {
     let (layer, format) = reload::Layer::new(layer(config));
-    let (filter, level) = reload::Layer::new(level_filter(config.level));
+    let (filter, level) = reload::Layer::new(filter(config.level));
     let log = Mutex::new(lines);
     LOG.set(State { log, format, level })
         .map_err(|_| io::Error::other("logging was started before"))?;
@@ -144,7 +145,7 @@ pub fn change(config: &Log) -> io::Result<()> {
             .map_err(io::Error::other)?;
         state
             .level
-            .reload(level_filter(config.level))
+            .reload(filter(config.level))
             .map_err(io::Error::other)?;
     }
     Ok(())
@@ -372,6 +373,18 @@ fn layer(config: &Log) -> Dynamic {
             .with_span_list(false)
             .boxed()
     }
+}
+
+/// What is written. The codec of HTTP/2 warns of what clients do, which anybody could fill the log with; the server says itself what matters of
+/// that, in lines that are summed up.
+fn filter(level: Level) -> Targets {
+    let of_codec = match level {
+        Level::Error | Level::Warn | Level::Info => LevelFilter::OFF,
+        Level::Debug | Level::Trace => level_filter(level),
+    };
+    Targets::new()
+        .with_default(level_filter(level))
+        .with_target("h2", of_codec)
 }
 
 fn level_filter(level: Level) -> LevelFilter {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::master::Status;
 use crate::sys::process::ProcessId;
-use crate::sys::{process_memory, process_times};
+use crate::sys::{process_memory, process_stat};
 
 /// What is known of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(super) fn of_now(status: &Status) -> Vec<Usage> {
             generation,
             rss: pid.and_then(|pid| process_memory::resident(pid).ok()),
             pss,
-            cpu: pid.and_then(|pid| process_times::processor_time(pid).ok()),
+            cpu: pid.and_then(|pid| process_stat::processor_time(pid).ok()),
         }
     };
     let of_master = status.memory.as_ref().and_then(|memory| memory.pss);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::master::WorkerStatus;
 use crate::sys::process::ProcessId;
-use crate::sys::{process_memory, process_times};
+use crate::sys::{process_memory, process_stat};
 
 /// What is known of one worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,6 @@ fn usage(worker: &WorkerStatus) -> Usage {
         slot: worker.slot,
         rss: process.and_then(|process| process_memory::resident(process).ok()),
         pss: worker.memory.as_ref().and_then(|memory| memory.pss),
-        cpu: process.and_then(|process| process_times::processor_time(process).ok()),
+        cpu: process.and_then(|process| process_stat::processor_time(process).ok()),
     }
 }

@@ -10,6 +10,8 @@ pub enum Overloaded {
     QueueFull,
     /// It waited as long as it may.
     WaitedTooLong,
+    /// Its client left while it waited; nobody sees the answer.
+    ClientHasLeft,
 }
 
 impl Overloaded {
@@ -20,6 +22,7 @@ impl Overloaded {
             Self::WaitedTooLong => {
                 "no thread was free in time: `http.max_queue_wait`, `app.threads`"
             }
+            Self::ClientHasLeft => "its client left while it waited",
         }
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http::{Method, Uri};
 
+use super::activity::Activity;
 use crate::app::{Sighting, Witness};
 use crate::logging::cut;
 use crate::scoreboard::{Executing, InFlight, RequestId};
@@ -46,14 +47,16 @@ pub struct InProgress(Arc<Work>);
 #[derive(Debug)]
 pub(super) struct Work {
     in_flight: InFlight,
+    client: Arc<Activity>,
     is_overdue: AtomicBool,
 }
 
 impl InProgress {
-    /// Of a request that has begun.
-    pub(super) fn new(in_flight: InFlight) -> Self {
+    /// Of a request that has begun on this connection.
+    pub(super) fn new(in_flight: InFlight, client: Arc<Activity>) -> Self {
         Self(Arc::new(Work {
             in_flight,
+            client,
             is_overdue: AtomicBool::new(false),
         }))
     }
@@ -67,6 +70,12 @@ impl InProgress {
     /// It waited for so long until a thread of the application was free.
     pub fn waited(&self, time: Duration) {
         self.0.in_flight.waited(time);
+    }
+
+    /// Whether its client has closed its side of the connection, or is gone: to begin with the request now would most often be in vain. To be
+    /// asked while somebody waits for the answer.
+    pub fn client_has_left(&self) -> bool {
+        self.0.client.peer_has_left()
     }
 
     /// Its note on the scoreboard.

@@ -49,8 +49,8 @@ impl Track {
         Self {
             id,
             started,
+            in_progress: Some(InProgress::new(in_flight, Arc::clone(&activity))),
             activity,
-            in_progress: Some(InProgress::new(in_flight)),
             sent: 0,
             access,
             span,

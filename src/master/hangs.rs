@@ -19,6 +19,8 @@ pub(super) struct Seen {
     pub(super) timeout: Duration,
     /// Since when it has not been seen to; `None` while it waits for something to do.
     pub(super) busy_since: Option<Now>,
+    /// Whether somebody has stopped it: it does not look whether there is something to do.
+    pub(super) is_stopped: bool,
 }
 
 /// What shall be done about a worker.
@@ -66,16 +68,18 @@ impl HangWatch {
         let looked = std::mem::replace(&mut self.looked, now);
         let mut findings = Vec::new();
         for seen in workers {
-            let Some(busy_since) = seen.busy_since else {
-                continue;
+            let known = before.get(&seen.worker);
+            let busy_since = match seen.busy_since {
+                Some(busy_since) => busy_since,
+                // Since when it is, nobody has noted but here.
+                None if seen.is_stopped => known.map_or(now, |suspect| suspect.busy_since),
+                None => continue,
             };
             let quarter = seen.timeout / LOOKS;
             // Whoever looks so late was held up, and so may the worker have been: by a machine that was suspended, a
             // container that was frozen. What it was asked before, it had no time to answer.
             let was_held_up = now > next_multiple(looked, quarter) + quarter;
-            let suspect = before
-                .get(&seen.worker)
-                .filter(|suspect| suspect.busy_since == busy_since && !was_held_up);
+            let suspect = known.filter(|suspect| suspect.busy_since == busy_since && !was_held_up);
             match suspect {
                 Some(suspect) if suspect.until <= now => {
                     findings.push(Finding::Hangs(seen.worker));
@@ -83,7 +87,7 @@ impl HangWatch {
                 Some(suspect) => {
                     self.suspects.insert(seen.worker, *suspect);
                 }
-                None if now.saturating_sub(busy_since) > seen.timeout / 2 => {
+                None if seen.is_stopped || now.saturating_sub(busy_since) > seen.timeout / 2 => {
                     let until = (busy_since + seen.timeout).max(now + quarter);
                     self.suspects
                         .insert(seen.worker, Suspect { busy_since, until });
@@ -123,6 +127,7 @@ mod tests {
             worker,
             timeout: TIMEOUT,
             busy_since: Some(since),
+            is_stopped: false,
         }
     }
 
@@ -218,6 +223,23 @@ mod tests {
             .iter()
             .any(|(_, found)| *found == Finding::Hangs(ONE));
         assert!(!findings.is_empty() && !hung, "{findings:?}");
+    }
+
+    #[test]
+    fn one_that_somebody_has_stopped_hangs_although_it_waited_and_one_that_goes_on_does_not() {
+        let stopped_until = |end: Now| {
+            watch(&mut HangWatch::default(), at(300), |now| {
+                let is_stopped = now >= at(40) && now < end;
+                vec![Seen {
+                    is_stopped,
+                    ..waiting(ONE)
+                }]
+            })
+        };
+        let findings = stopped_until(at(1000));
+        let hangs = (at(45) + TIMEOUT, Finding::Hangs(ONE));
+        assert_eq!(findings[..2], [(at(45), Finding::Suspect(ONE)), hangs]);
+        assert_eq!(stopped_until(at(100)), findings[..1]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::memory::{Judgement, Limit};
 use crate::channel::ToWorker;
 use crate::config::Workers;
 use crate::supervisor::{Event, KillReason, Now, State, WorkerId, WorkerView};
-use crate::sys::{clock, process, process_memory};
+use crate::sys::{clock, process, process_memory, process_stat};
 
 impl Master {
     /// When the next round is due; `None` while nothing shall be watched.
@@ -84,25 +84,40 @@ impl Master {
             worker: id,
             timeout: self.settings_of(hand)?.hang_timeout?,
             busy_since: busy_since.map(|time| time.saturating_sub(self.started)),
+            // Where nobody can tell it is not.
+            is_stopped: process_stat::is_stopped(hand.pid).unwrap_or(false),
         })
     }
 
     /// Ends a worker that hangs so that it leaves a core where cores are kept.
     pub(super) fn abort(&mut self, id: WorkerId) {
+        let timeout = self.crew.get(id).and_then(|hand| self.settings_of(hand));
+        let timeout = timeout.and_then(|workers| workers.hang_timeout);
         let Some(hand) = self.crew.get_mut(id) else {
             return;
         };
         let (pid, since) = (hand.pid, self.scoreboard.busy_since(hand.seat));
         let hung_for = since.map(|since| clock::monotonic().saturating_sub(since));
-        let hung_for = hung_for.unwrap_or_default();
+        // One that waited when it was stopped has noted nothing.
+        let hung_for = hung_for.or(timeout).unwrap_or_default();
         hand.hung_for = Some(hung_for);
         hand.killed = Some((KillReason::Hung, Signal::SIGABRT));
-        tracing::error!(
-            worker = id.0,
-            pid = pid.number(),
-            hung_for = in_words(hung_for),
-            "its event loop hangs, aborted"
-        );
+        let hung_for = in_words(hung_for);
+        if process_stat::is_stopped(pid).unwrap_or(false) {
+            tracing::error!(
+                worker = id.0,
+                pid = pid.number(),
+                hung_for,
+                "it is stopped, as by SIGSTOP or a debugger, aborted"
+            );
+        } else {
+            tracing::error!(
+                worker = id.0,
+                pid = pid.number(),
+                hung_for,
+                "its event loop hangs, aborted"
+            );
+        }
         if let Err(error) = process::abort(pid) {
             tracing::error!(worker = id.0, pid = pid.number(), %error, "cannot abort");
         }

@@ -19,7 +19,7 @@ pub mod output;
 pub mod poll;
 pub mod process;
 pub mod process_memory;
-pub mod process_times;
+pub mod process_stat;
 pub mod readiness;
 pub mod signals;
 pub mod socket;

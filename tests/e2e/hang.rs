@@ -33,6 +33,19 @@ fn span(line: &Value, field: &str) -> Duration {
 }
 
 #[test]
+fn a_worker_that_somebody_has_stopped_is_aborted_and_replaced() {
+    let server = one_worker(Setup::new()).start();
+    let pid = server.pids()[0];
+    let mark = server.log.mark();
+    assert!(os::send(pid, Signal::SIGSTOP));
+    let aborted = server.wait_for_log(mark, "it is stopped, as by SIGSTOP or a debugger, aborted");
+    assert_eq!(aborted["pid"], pid);
+    assert!(span(&aborted, "hung_for") >= TIMEOUT, "{aborted}");
+    assert_ne!(server.until_workers(1)[0], pid);
+    assert!(client::get(&server.address(), "/hello").is_ok());
+}
+
+#[test]
 fn a_worker_that_hangs_is_aborted_and_replaced_and_its_death_says_so() {
     let server = one_worker(Setup::new()).start();
     let pid = server.pids()[0];

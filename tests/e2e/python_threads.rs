@@ -1,6 +1,8 @@
 //! Requests and the threads of a Python application: who waits, for how long, who is turned away, and what is shown of it all.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::thread::JoinHandle;
 
 use crate::support::client::{self, Address, Answer, Failure};
@@ -117,6 +119,29 @@ fn no_more_wait_for_a_thread_than_the_queue_has_room_for() {
         let worker = &status.workers[0];
         (worker.threads?.busy == 0 && worker.queued_for.is_none()).then_some(())
     });
+}
+
+/// Who only closes its side looks like one that is gone, and sees that nobody worked for it.
+#[test]
+fn a_request_whose_client_has_left_while_it_waited_for_a_thread_is_not_begun() {
+    let setup = setup().set("http.max_queue_wait", "1h");
+    let server = setup.set("http.request_timeout", "0s").start();
+    let held = hold(&server);
+    let mut half = server.connect();
+    half.write_all(b"GET /pid HTTP/1.1\r\nhost: a\r\n\r\n")
+        .unwrap();
+    half.shutdown(Shutdown::Write).unwrap();
+    server.until("one that waits", |status| {
+        (status.workers[0].queued == 1).then_some(())
+    });
+    release(&server);
+    assert_eq!(held.join().unwrap().unwrap().status, 200);
+    let mut answer = String::new();
+    half.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert_eq!(server.status().totals.overloaded, 0);
+    assert_eq!(server.count_log(Mark::START, "overloaded"), 0);
+    assert!(client::get(&server.address(), "/pid").is_ok());
 }
 
 #[test]

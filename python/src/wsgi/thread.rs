@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use destrier::sys::executor::Executor;
-use destrier::{InProgress, RequestId};
+use destrier::{InProgress, Overloaded, RequestId};
 use http::Method;
 use pyo3::prelude::*;
 
@@ -55,6 +55,12 @@ impl Thread {
     ) {
         if let (Some(waited), Some(request)) = (waited, job.head.extensions.get::<InProgress>()) {
             request.waited(waited);
+            if request.client_has_left() {
+                let outcome = Err(Failure::Overloaded(Overloaded::ClientHasLeft));
+                // Whoever waits for it may just have noticed, too.
+                drop(job.answer.send(outcome));
+                return;
+            }
         }
         let request = job.head.extensions.get::<RequestId>().copied();
         self.seat.enter(request, since);

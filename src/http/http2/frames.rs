@@ -12,6 +12,9 @@ use super::preface::PREFACE;
 /// answered.
 const EMPTY_MAX: u32 = 1_000;
 
+/// So many frames a second may give room for an answer. A client that takes a gigabyte a second needs a tenth of them.
+const UPDATES_MAX: u32 = 200_000;
+
 /// The header of a frame (RFC 9113 section 4.1).
 const HEADER: usize = 9;
 
@@ -79,8 +82,9 @@ pub struct Frames {
     before_block: usize,
     padding_comes: bool,
     padding: usize,
-    /// Frames that carried nothing in the second that began then.
+    /// Frames that carried nothing, and those that gave room, in the second that began then.
     empty: u32,
+    updates: u32,
     second: Duration,
 }
 
@@ -189,8 +193,6 @@ impl Frames {
             HEADERS => true,
             DATA => length > 0 || flags & END_STREAM != 0,
             CONTINUATION => length > 0,
-            // One for each few kilobytes that it was sent.
-            WINDOW_UPDATE => true,
             _ => false,
         };
         if carries {
@@ -198,10 +200,16 @@ impl Frames {
         }
         if now.saturating_sub(self.second) >= Duration::from_secs(1) {
             self.second = now;
-            self.empty = 0;
+            (self.empty, self.updates) = (0, 0);
         }
-        self.empty += 1;
-        if self.empty > EMPTY_MAX {
+        // One for each few kilobytes that it was sent.
+        let (count, most) = if kind == WINDOW_UPDATE {
+            (&mut self.updates, UPDATES_MAX)
+        } else {
+            (&mut self.empty, EMPTY_MAX)
+        };
+        *count += 1;
+        if *count > most {
             Err(Offence::Flood)
         } else {
             Ok(())
@@ -273,6 +281,17 @@ mod tests {
             let later = NOW + Duration::from_secs(1);
             assert_eq!(frames.pass(&one, later), Ok(()));
         }
+    }
+
+    #[test]
+    fn frames_that_give_room_are_more_than_any_client_needs_and_not_without_end() {
+        let mut frames = begun();
+        let one = frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]);
+        for _ in 0..UPDATES_MAX {
+            frames.pass(&one, NOW).unwrap();
+        }
+        assert_eq!(frames.pass(&one, NOW), Err((Offence::Flood, HEADER)));
+        assert_eq!(frames.pass(&one, NOW + Duration::from_secs(1)), Ok(()));
     }
 
     #[test]

@@ -343,6 +343,7 @@ mod tests {
         let seen = Seen {
             worker: WorkerId(2),
             timeout: SECOND,
+            is_stopped: false,
             busy_since: Some(Duration::ZERO),
         };
         let _asked = hangs.look(SECOND, &[seen]);

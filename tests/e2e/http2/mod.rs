@@ -176,6 +176,24 @@ fn a_head_that_is_too_large_is_refused_logged_and_counted() {
     assert!(wire.until(Seen::is_alive).is_alive(), "the others go on");
 }
 
+/// The codec has words for this, one line for each frame.
+#[test]
+fn what_a_client_says_out_of_turn_does_not_fill_the_log() {
+    let server = Setup::new().start();
+    let mark = server.log.mark();
+    let mut wire = Wire::open(&server);
+    wire.send(&frame(PING, wire::ACK, 0, &[1; 8]).repeat(500));
+    wire.mark();
+    assert!(wire.until(Seen::is_alive).is_alive());
+    drop(wire);
+    let of_codec = |line: &serde_json::Value| {
+        let target = line["target"].as_str().unwrap_or_default();
+        target.starts_with("h2::")
+    };
+    let lines = server.log.since(mark);
+    assert_eq!(lines.iter().filter(|line| of_codec(line)).count(), 0);
+}
+
 #[test]
 fn where_it_is_off_the_preface_is_no_request() {
     let server = Setup::new().set("http.http2", false).start();
