@@ -376,7 +376,7 @@ fn layer(config: &Log) -> Dynamic {
 }
 
 /// What is written. The codec of HTTP/2 warns of what clients do, which anybody could fill the log with; the server says itself what matters of
-/// that, in lines that are summed up.
+/// that, in lines that are summed up. A target is all that begins so.
 fn filter(level: Level) -> Targets {
     let of_codec = match level {
         Level::Error | Level::Warn | Level::Info => LevelFilter::OFF,

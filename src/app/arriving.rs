@@ -18,12 +18,12 @@ pub enum Arriving {
     /// With HTTP/1.1 or 1.0.
     Connection(Incoming),
     /// With HTTP/2.
-    Stream(StreamBody),
+    Stream(Http2Body),
 }
 
 /// One that comes in on a stream of HTTP/2.
 #[derive(Debug)]
-pub struct StreamBody {
+pub struct Http2Body {
     stream: RecvStream,
     /// So much of its Content-Length is still to come, which the codec sees to (RFC 9113 section 8.1.1); none where it has none.
     left: Option<u64>,
@@ -33,7 +33,7 @@ pub struct StreamBody {
     waiting: Option<Arc<Interim>>,
 }
 
-impl StreamBody {
+impl Http2Body {
     /// Of `length` bytes, where that is known.
     pub(crate) fn new(stream: RecvStream, length: Option<u64>) -> Self {
         Self {
@@ -141,7 +141,7 @@ mod tests {
     }
 
     fn of(stream: RecvStream, length: Option<u64>) -> Arriving {
-        Arriving::Stream(StreamBody::new(stream, length))
+        Arriving::Stream(Http2Body::new(stream, length))
     }
 
     #[tokio::test]
@@ -188,7 +188,7 @@ mod tests {
                 }
             }
             let interim = Arc::new(Interim::default());
-            let body = StreamBody::new(stream, None).awaited_through(&interim);
+            let body = Http2Body::new(stream, None).awaited_through(&interim);
             let mut body = Arriving::Stream(body);
             let polled = poll_fn(|context| Poll::Ready(Pin::new(&mut body).poll_frame(context)));
             let polled = polled.await;

@@ -25,7 +25,7 @@ struct State {
     /// The client shall go on.
     goes_on: bool,
     hints: VecDeque<HeaderMap>,
-    /// How many bytes of hints there are.
+    /// How many bytes of hints there were: what the codec has of them its client may not have taken.
     size: usize,
     /// The answer has begun.
     is_over: bool,
@@ -75,7 +75,6 @@ impl Interim {
         } else if let Some(fields) = state.hints.pop_front() {
             (StatusCode::EARLY_HINTS, fields)
         } else {
-            state.size = 0;
             self.is_pending.store(false, Relaxed);
             return None;
         };
@@ -129,6 +128,20 @@ mod tests {
         assert!(interim.next().is_none());
         interim.go_on();
         assert_eq!(statuses(&interim), [100]);
+    }
+
+    /// Whoever serves the stream hands them to the codec, which holds them for a client that takes nothing.
+    #[test]
+    fn hints_are_bounded_also_where_they_go_out_at_once() {
+        let interim = Interim::default();
+        let link = HeaderMap::from_iter([(LINK, HeaderValue::from_static("</a>"))]);
+        let sent = std::iter::repeat_with(|| {
+            interim.push(&link)?;
+            assert_eq!(statuses(&interim), [103]);
+            Ok(())
+        });
+        let sent = sent.take_while(Result::<_, EarlyHintsError>::is_ok).count();
+        assert!((1_000..10_000).contains(&sent), "{sent}");
     }
 
     #[test]

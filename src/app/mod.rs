@@ -24,7 +24,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 
 use crate::config::Config;
-pub use arriving::{Arriving, StreamBody};
+pub use arriving::{Arriving, Http2Body};
 pub use client::Client;
 pub use draining::Draining;
 pub(crate) use early_hints::Ahead;

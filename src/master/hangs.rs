@@ -39,6 +39,9 @@ pub(super) struct HangWatch {
     /// When workers were looked at last.
     looked: Now,
     suspects: BTreeMap<WorkerId, Suspect>,
+    /// Since when workers were seen stopped. Another program looks anew.
+    #[serde(skip)]
+    stopped: BTreeMap<WorkerId, Now>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -66,20 +69,24 @@ impl HangWatch {
     pub(super) fn look(&mut self, now: Now, workers: &[Seen]) -> Vec<Finding> {
         let before = std::mem::take(&mut self.suspects);
         let looked = std::mem::replace(&mut self.looked, now);
+        let were_stopped = std::mem::take(&mut self.stopped);
         let mut findings = Vec::new();
         for seen in workers {
-            let known = before.get(&seen.worker);
-            let busy_since = match seen.busy_since {
-                Some(busy_since) => busy_since,
-                // Since when it is, nobody has noted but here.
-                None if seen.is_stopped => known.map_or(now, |suspect| suspect.busy_since),
-                None => continue,
+            let stopped_since = seen.is_stopped.then(|| {
+                let since = were_stopped.get(&seen.worker).copied().unwrap_or(now);
+                self.stopped.insert(seen.worker, since);
+                since
+            });
+            let Some(busy_since) = seen.busy_since.or(stopped_since) else {
+                continue;
             };
             let quarter = seen.timeout / LOOKS;
             // Whoever looks so late was held up, and so may the worker have been: by a machine that was suspended, a
             // container that was frozen. What it was asked before, it had no time to answer.
             let was_held_up = now > next_multiple(looked, quarter) + quarter;
-            let suspect = known.filter(|suspect| suspect.busy_since == busy_since && !was_held_up);
+            let suspect = before
+                .get(&seen.worker)
+                .filter(|suspect| suspect.busy_since == busy_since && !was_held_up);
             match suspect {
                 Some(suspect) if suspect.until <= now => {
                     findings.push(Finding::Hangs(seen.worker));
@@ -240,6 +247,28 @@ mod tests {
         let hangs = (at(45) + TIMEOUT, Finding::Hangs(ONE));
         assert_eq!(findings[..2], [(at(45), Finding::Suspect(ONE)), hangs]);
         assert_eq!(stopped_until(at(100)), findings[..1]);
+    }
+
+    #[test]
+    fn what_one_was_suspected_of_before_is_not_held_against_it_when_it_is_stopped() {
+        let findings = watch(&mut HangWatch::default(), at(300), |now| {
+            let stopped = Seen {
+                is_stopped: true,
+                ..waiting(ONE)
+            };
+            vec![if now <= at(45) {
+                busy(ONE, at(1))
+            } else {
+                stopped
+            }]
+        });
+        // The end of the first suspicion is when it is looked at again.
+        let expected = [
+            (at(45), Finding::Suspect(ONE)),
+            (at(60), Finding::Suspect(ONE)),
+            (at(60) + TIMEOUT, Finding::Hangs(ONE)),
+        ];
+        assert_eq!(findings[..3], expected);
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl ClientCertificate {
     }
 
     /// Its subject as RFC 4514 writes it, the last part first: `CN=robot 7,O=Example\\, Ltd.,C=NL`. Two subjects that differ are written
-    /// differently, and control characters are not written out.
+    /// differently, and control characters of ASCII are not written out.
     pub fn subject(&self) -> &str {
         &self.0.subject
     }

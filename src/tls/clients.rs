@@ -97,7 +97,10 @@ impl ClientCertVerifier for Noting {
     ) -> Result<ClientCertVerified, Error> {
         let verified = self.0.verify_client_cert(leaf, between, now)?;
         let chain = std::iter::once(leaf).chain(between);
-        if let Some(end) = chain.filter_map(|certificate| end_of(certificate)).min() {
+        let ends = chain.filter_map(|certificate| end_of(certificate));
+        // One that has ended was shown for nothing: it is not on the way to the authority.
+        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        if let Some(end) = ends.filter(|end| *end >= now).min() {
             session_end::note(end);
         }
         Ok(verified)

@@ -10,12 +10,11 @@ use rustls::pki_types::{
     CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
 };
 use rustls::sign::CertifiedKey;
-use x509_ocsp::BasicOcspResponse;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::bundle::{self, CERTIFICATE, OCSP_RESPONSE};
-use super::warnings;
+use super::warnings::{self, Stapled};
 
 /// A certificate that ends within this time is warned of: 30 days.
 pub const EXPIRES_SOON: Duration = Duration::from_hours(30 * 24);
@@ -26,7 +25,7 @@ pub struct Identity {
     pub(super) certified: Arc<CertifiedKey>,
     names: Vec<String>,
     validity: Validity,
-    stapled: Option<Arc<BasicOcspResponse>>,
+    stapled: Option<Arc<Stapled>>,
 }
 
 /// From when to when a certificate is valid, in seconds since 1970, both included (RFC 5280 section 4.1.2.5).

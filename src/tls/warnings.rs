@@ -11,11 +11,14 @@ use super::identity::parse;
 /// TLS features (RFC 7633), of which the only one that is in use is that an OCSP response must be stapled.
 const TLS_FEATURE: &[u64] = &[1, 3, 6, 1, 5, 5, 7, 1, 24];
 
+/// What was stapled to a certificate; none: the library cannot read it, which clients may.
+pub(super) type Stapled = Option<BasicOcspResponse>;
+
 /// Reads an OCSP response (RFC 6960 section 4.2.1) and sees whether it says anything.
 ///
 /// # Errors
 /// It is none, or says nothing; fit for a log.
-pub(super) fn read_ocsp(der: &[u8]) -> Result<BasicOcspResponse, String> {
+pub(super) fn read_ocsp(der: &[u8]) -> Result<Stapled, String> {
     const NONE: &str = "the OCSP response is none; `openssl ocsp -respout` writes one, in DER";
     let response = OcspResponse::from_der(der).map_err(|_| NONE)?;
     if response.response_status != OcspResponseStatus::Successful {
@@ -25,7 +28,7 @@ pub(super) fn read_ocsp(der: &[u8]) -> Result<BasicOcspResponse, String> {
         ));
     }
     let bytes = response.response_bytes.ok_or(NONE)?;
-    BasicOcspResponse::from_der(bytes.response.as_bytes()).map_err(|_| NONE.to_owned())
+    Ok(BasicOcspResponse::from_der(bytes.response.as_bytes()).ok())
 }
 
 /// What is wrong with a chain, the certificate of the server first, and with what is stapled to it, at `now` in seconds since 1970; each to
@@ -33,7 +36,7 @@ pub(super) fn read_ocsp(der: &[u8]) -> Result<BasicOcspResponse, String> {
 pub(super) fn of(
     chain: &[CertificateDer<'_>],
     has_names: bool,
-    stapled: Option<&BasicOcspResponse>,
+    stapled: Option<&Stapled>,
     now: i64,
 ) -> Vec<String> {
     let read: Vec<_> = chain.iter().filter_map(|der| parse(der).ok()).collect();
@@ -56,7 +59,11 @@ pub(super) fn of(
             found.push(message.to_owned());
         }
         None => {}
-        Some(response) => {
+        Some(None) => {
+            found
+                .push("has an OCSP response that cannot be read: clients may refuse it".to_owned());
+        }
+        Some(Some(response)) => {
             let is_about = |answer: &&SingleResponse| {
                 answer.cert_id.serial_number.as_bytes() == leaf.raw_serial()
             };

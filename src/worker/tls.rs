@@ -141,7 +141,8 @@ pub(super) async fn handshake(
         draining.begun().await;
         tokio::time::sleep(linger).await;
     };
-    let shaken = shake_hands(Box::new(stream), tls, told_to_go);
+    // All of it: what the client says first is worked on before anything is waited for.
+    let shaken = Noted::new(shake_hands(Box::new(stream), tls, told_to_go));
     let failure = match timeout(listeners.handshake_timeout, shaken).await {
         Ok(Ok((stream, agreed))) => {
             tracing::trace!(listener, protocol = ?agreed.protocol, "a TLS handshake is done");
@@ -204,8 +205,7 @@ async fn shake_hands(
         let _gone = stream.write_all(&INAPPROPRIATE_FALLBACK).await;
         return Err((Failure::Fallback, Some(stream)));
     }
-    let accepting = hello.into_stream(tls.server_config()).into_fallible();
-    let accepted = Noted::new(accepting).await;
+    let accepted = hello.into_stream(tls.server_config()).into_fallible().await;
     let stream = accepted.map_err(|(error, io)| (Failure::Protocol(error), Some(io)))?;
     let stream = SecureStream(Box::new(stream));
     match agreed(&stream, tls) {

@@ -9,7 +9,7 @@ use http::HeaderMap;
 use super::interim::Interim;
 pub(crate) use ahead::Ahead;
 
-/// So many bytes may wait to go out ahead of one answer.
+/// So many bytes may wait to go out ahead of one answer; over HTTP/2 no more go out.
 pub(super) const PENDING_MAX: usize = 16 << 10;
 
 /// Fields that frame a message or belong to a connection (RFC 9110 section 7.6.1), and a date that hints do not have.

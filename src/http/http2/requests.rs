@@ -19,7 +19,7 @@ use super::super::dress::stated_length;
 use super::super::{Origin, Pipeline, ResponseBody};
 use super::head::{self, Malformed};
 use super::sending::{Unsent, send};
-use crate::app::{AppService, Arriving, EarlyHints, Interim, StreamBody};
+use crate::app::{AppService, Arriving, EarlyHints, Http2Body, Interim};
 use crate::refusal_class::RefusalClass;
 use crate::sys::clock;
 
@@ -44,7 +44,7 @@ impl<S: AppService> Pipeline<S> {
         }
         let is_head = head.method == Method::HEAD;
         let interim = Arc::default();
-        let mut body = StreamBody::new(body, stated_length(&head.headers));
+        let mut body = Http2Body::new(body, stated_length(&head.headers));
         if head.headers.contains_key(EXPECT) {
             body = body.awaited_through(&interim);
         }

@@ -33,8 +33,8 @@ pub enum Unsent {
     /// For too long.
     #[error("the client takes nothing of it")]
     Stalled,
-    /// Its stream, or the connection.
-    #[error("the client has ended it")]
+    /// By its client or by the end of the connection.
+    #[error("its stream has ended")]
     Ended(#[from] h2::Error),
     /// Its stream is reset, so that what there is does not look whole.
     #[error("its body broke off")]
@@ -84,13 +84,10 @@ where
                 return Err(Unsent::Body(error.into()));
             }
             Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) => {
-                    let is_last = body.is_end_stream();
-                    send_data(&mut stream, data, is_last, limit).await?;
-                    if is_last {
-                        return Ok(());
-                    }
+                Ok(data) if body.is_end_stream() => {
+                    return send_data(&mut stream, data, true, limit).await;
                 }
+                Ok(data) => send_data(&mut stream, data, false, limit).await?,
                 Err(frame) => {
                     if let Ok(mut trailers) = frame.into_trailers() {
                         remove_connection_fields(&mut trailers);
@@ -118,13 +115,17 @@ async fn next_frame<B: Body>(
     .await
 }
 
-/// Sends `data`, of each piece of which its client takes some time at most.
+/// Sends `data`, which may be nothing, of each piece of which its client takes some time at most.
 async fn send_data(
     stream: &mut SendStream<Bytes>,
     mut data: Bytes,
     is_last: bool,
     limit: Duration,
 ) -> Result<(), Unsent> {
+    if data.is_empty() && is_last {
+        stream.send_data(data, true)?;
+        return Ok(());
+    }
     while !data.is_empty() {
         let piece = data.split_to(data.len().min(PIECE));
         let is_last = is_last && data.is_empty();
@@ -140,22 +141,25 @@ async fn send_data(
     Ok(())
 }
 
-/// Sends `piece`, for which room was asked, as its client makes room.
+/// Sends `piece`, for which room was asked, as its client makes room. The codec keeps it whole, for it would keep as many frames as the client makes
+/// room for it in steps; all but its last byte, so that it is known when there was room for the rest.
 async fn send_as_room_comes(
     stream: &mut SendStream<Bytes>,
     mut piece: Bytes,
     is_last: bool,
 ) -> Result<(), h2::Error> {
-    while !piece.is_empty() {
-        if stream.capacity() == 0 {
+    let last = piece.split_off(piece.len().saturating_sub(1));
+    for (part, is_last) in [(piece, false), (last, is_last)] {
+        if part.is_empty() {
+            continue;
+        }
+        stream.reserve_capacity(1);
+        while stream.capacity() == 0 {
             let room = poll_fn(|context| stream.poll_capacity(context)).await;
             // None: the client has ended it.
             room.unwrap_or_else(|| Err(Reason::CANCEL.into()))?;
         }
-        let part = piece.split_to(piece.len().min(stream.capacity()));
-        if !part.is_empty() {
-            stream.send_data(part, is_last && piece.is_empty())?;
-        }
+        stream.send_data(part, is_last)?;
     }
     Ok(())
 }
@@ -165,9 +169,14 @@ fn remove_connection_fields(headers: &mut HeaderMap) {
     for name in OF_CONNECTIONS {
         headers.remove(name);
     }
-    if let Some(options) = headers.remove(CONNECTION) {
-        // What else is of this connection only (RFC 9110 section 7.6.1).
-        let names = options.to_str().unwrap_or_default().split(',');
+    if !headers.contains_key(CONNECTION) {
+        return;
+    }
+    // What else is of this connection only (RFC 9110 section 7.6.1).
+    let options: Vec<_> = headers.get_all(CONNECTION).iter().cloned().collect();
+    headers.remove(CONNECTION);
+    for option in &options {
+        let names = option.to_str().unwrap_or_default().split(',');
         for name in names.map(str::trim) {
             headers.remove(name);
         }
@@ -176,8 +185,10 @@ fn remove_connection_fields(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
     use std::convert::Infallible;
     use std::io;
+    use std::task::Context;
 
     use h2::client::ResponseFuture;
     use h2::{client, server};
@@ -223,12 +234,21 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_arrives_whole_in_the_form_of_http_2() {
-        for (length, window) in [(0, 65_535), (5, 65_535), (200_000, 65_535), (20_000, 100)] {
+        for (length, window) in [
+            (0, 65_535),
+            (5, 65_535),
+            (200_000, 65_535),
+            (20_000, 100),
+            (1, 1),
+            (1_000, 1),
+        ] {
             let content = b"0123456789".repeat(length / 10 + 1)[..length].to_vec();
             let (answer, mut respond) = asked(window).await;
             let response = Response::builder()
                 .header("connection", "close, x-of-this-connection")
+                .header("connection", "x-of-it-too")
                 .header("x-of-this-connection", "1")
+                .header("x-of-it-too", "1")
                 .header("keep-alive", "1")
                 .header("x", "y");
             let body = Full::new(Bytes::from(content.clone()));
@@ -283,6 +303,31 @@ mod tests {
         assert!(matches!(sent, Err(Unsent::Body(_))), "{sent:?}");
         let reason = whole(answer).await.unwrap_err().reason();
         assert_eq!(reason, Some(Reason::INTERNAL_ERROR));
+    }
+
+    /// As where it comes from another server over HTTP/2.
+    #[tokio::test]
+    async fn an_answer_whose_last_piece_is_empty_is_whole() {
+        struct Pieces(VecDeque<Bytes>);
+        impl Body for Pieces {
+            type Data = Bytes;
+            type Error = Infallible;
+            fn poll_frame(
+                mut self: Pin<&mut Self>,
+                _: &mut Context<'_>,
+            ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+                Poll::Ready(self.0.pop_front().map(Frame::data).map(Ok))
+            }
+            fn is_end_stream(&self) -> bool {
+                self.0.is_empty()
+            }
+        }
+        let (answer, mut respond) = asked(65_535).await;
+        let pieces = ["", "abc", "", "d", ""].map(Bytes::from);
+        let response = Response::new(Pieces(pieces.into()));
+        send(response, &mut respond, LIMIT).await.unwrap();
+        drop(respond);
+        assert_eq!(whole(answer).await.unwrap().1, b"abcd");
     }
 
     #[tokio::test]

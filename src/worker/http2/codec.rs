@@ -20,7 +20,10 @@ pub(super) type Accepted = (Request<RecvStream>, SendResponse<Bytes>);
 pub(super) struct Codec<T: ClientStream> {
     state: State<T>,
     told: Arc<Told<T>>,
-    is_ended: bool,
+    /// The client was told of its offence.
+    has_said_why: bool,
+    /// So many requests may still come, where there is a bound.
+    left: Option<u32>,
 }
 
 enum State<T: ClientStream> {
@@ -33,8 +36,8 @@ enum State<T: ClientStream> {
 }
 
 impl<T: ClientStream> Codec<T> {
-    /// Of a connection on which its client says the preface.
-    pub(super) fn new(builder: &Builder, watched: Watched<T>) -> Self {
+    /// Of a connection on which its client says the preface. After `requests` it is told to go.
+    pub(super) fn new(builder: &Builder, watched: Watched<T>, requests: Option<u32>) -> Self {
         let told = Arc::default();
         let framed = Framed::new(watched, Arc::clone(&told));
         Self {
@@ -43,7 +46,8 @@ impl<T: ClientStream> Codec<T> {
                 is_going: false,
             },
             told,
-            is_ended: false,
+            has_said_why: false,
+            left: requests,
         }
     }
 
@@ -86,12 +90,23 @@ impl<T: ClientStream> Codec<T> {
                 State::Speaks(connection) => {
                     let polled = connection.poll_accept(context);
                     match self.told.offence() {
-                        Some(offence) if polled.is_pending() && !self.is_ended => {
-                            self.is_ended = true;
+                        Some(offence) if polled.is_pending() && !self.has_said_why => {
+                            self.has_said_why = true;
                             connection.abrupt_shutdown(offence.reason());
+                            continue;
                         }
-                        Some(_) | None => return polled,
+                        Some(_) | None => {}
                     }
+                    if let Poll::Ready(Some(Ok(_))) = &polled
+                        && let Some(left) = &mut self.left
+                    {
+                        *left = left.saturating_sub(1);
+                        if *left == 0 {
+                            self.left = None;
+                            connection.graceful_shutdown();
+                        }
+                    }
+                    return polled;
                 }
             }
         }

@@ -106,6 +106,10 @@ impl<T: ClientStream> AsyncRead for Framed<T> {
             tracing::debug!(%offence, "a connection is ended");
             buffer.set_filled(before + end);
             let _first = self.told.offence.set(offence);
+            if end == 0 {
+                // Nothing would look like the end.
+                return Poll::Pending;
+            }
         }
         Poll::Ready(Ok(()))
     }
@@ -154,5 +158,56 @@ impl<T: ClientStream> AsyncWrite for Framed<T> {
                 watched.poll_bytes(context, buffer)
             })
             .map(Ok)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::UnixStream;
+
+    use super::*;
+    use crate::http::activity::Activity;
+    use crate::http::http2::PREFACE;
+    use crate::http::wire::Bounds;
+
+    const BOUNDS: Bounds = Bounds {
+        target: 8192,
+        headers: 100,
+        head: 8192,
+        body: 1024,
+    };
+
+    /// An end is what the codec would take nothing for, and it would say nothing then.
+    #[tokio::test]
+    async fn an_offence_that_begins_what_arrives_is_no_end() {
+        let (near, far) = UnixStream::pair().unwrap();
+        let told = Arc::default();
+        let watched = Watched::new(far, Activity::new(), BOUNDS);
+        let mut framed = Framed::new(watched, Arc::clone(&told));
+        let mut near = near;
+        let mut arrives = async |bytes: &[u8]| {
+            near.write_all(bytes).await.unwrap();
+            framed.watched().unwrap().stream.readable().await.unwrap();
+            let mut space = [0; 256];
+            let mut buffer = ReadBuf::new(&mut space);
+            let mut context = Context::from_waker(Waker::noop());
+            let polled = Pin::new(&mut framed).poll_read(&mut context, &mut buffer);
+            polled.map(|read| read.map(|()| buffer.filled().len()).unwrap())
+        };
+        // SETTINGS, a request whose body follows, and the header of its trailer section.
+        let frames: [&[u8]; 4] = [
+            PREFACE,
+            &[0, 0, 0, 4, 0, 0, 0, 0, 0],
+            &[0, 0, 1, 1, 4, 0, 0, 0, 1, 0x83],
+            &[0, 0, 1, 1, 5, 0, 0, 0, 1],
+        ];
+        let begun = frames.concat();
+        assert_eq!(arrives(&begun).await, Poll::Ready(begun.len()));
+        // It begins with `:path`.
+        assert_eq!(arrives(&[0x84]).await, Poll::Pending);
+        assert_eq!(told.offence(), Some(Offence::PseudoTrailer));
     }
 }

@@ -78,8 +78,8 @@ pub(super) async fn serve<S: AppService>(
         listener: client.listener,
         serving: Arc::clone(serving),
     });
-    let mut codec = Codec::new(&builder, stream);
-    let end = speak(&mut codec, &session, &activity, settings).await;
+    let mut codec = Codec::new(&builder, stream, settings.keep_alive_requests);
+    let end = speak(&mut codec, &session, &activity).await;
     if end == End::Cut {
         return session.stalled();
     }
@@ -102,24 +102,18 @@ async fn speak<T: ClientStream, S: AppService>(
     codec: &mut Codec<T>,
     session: &Arc<Session<S>>,
     activity: &Activity,
-    settings: Settings,
 ) -> End {
     let serving = &session.serving;
     let mut timer = Timer::new(clock::monotonic() + serving.limits.header_timeout);
     let draining = serving.pipeline.draining();
     let mut drain_begun = pin!(draining.begun());
     let mut linger_until = None;
-    let mut told_to_go = false;
     loop {
         tokio::select! {
             biased;
             () = &mut drain_begun, if linger_until.is_none() => {
                 linger_until = Some(clock::monotonic() + serving.linger.max(LAST_WORDS));
                 timer.look_again_at(clock::monotonic());
-                codec.go_away();
-            }
-            () = carried_enough(activity, settings.keep_alive_requests), if !told_to_go => {
-                told_to_go = true;
                 codec.go_away();
             }
             () = serve_streams(codec, session) => return End::Done,
@@ -131,28 +125,23 @@ async fn speak<T: ClientStream, S: AppService>(
                     Judgement::Cut => return End::Cut,
                     Judgement::Close | Judgement::TimedOut => {
                         codec.go_away();
-                        // It may have begun a request just now, which is answered; one that is slow to end says no more.
                         let mut served = pin!(serve_streams(codec, session));
-                        while tokio::time::timeout(LAST_WORDS, &mut served).await.is_err()
-                            && activity.phase() == Phase::Busy
-                        {}
+                        // One that is slow to end says no more; but it may have begun a request just now, whose answer it gets.
+                        while tokio::time::timeout(LAST_WORDS, &mut served).await.is_err() {
+                            let now = clock::monotonic();
+                            if activity.judge(now, &serving.limits, linger_until) == Judgement::Cut {
+                                return End::Cut;
+                            }
+                            if activity.phase() != Phase::Busy && activity.blocked_since().is_none() {
+                                break;
+                            }
+                        }
                         return End::Done;
                     }
                 }
             }
         }
     }
-}
-
-/// Returns when a connection has carried so many requests as it may. Nobody need wake it: they begin where the connection is served.
-fn carried_enough(activity: &Activity, limit: Option<u32>) -> impl Future<Output = ()> {
-    poll_fn(move |_| {
-        if activity.has_carried(limit) {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
-    })
 }
 
 /// Serves each stream in a task of its own, until the connection has ended. Nothing is lost where this is dropped and called again.

@@ -81,7 +81,7 @@ enum End {
     Drain,
     /// Its client takes nothing.
     Stalled,
-    /// The application has closed it, and its client does not answer.
+    /// The application has closed it, and nothing comes of that: most often its client does not answer.
     Unanswered,
 }
 
@@ -162,6 +162,9 @@ impl<T: ClientStream> WebSocket<T> {
         let (id, trace_id) = (terms.id, terms.id.trace_id());
         let reason = match end {
             End::Stalled => Some("its client took nothing within `http.write_timeout`"),
+            End::Unanswered if self.lock().client.has_closed() => Some(
+                "it was closed from both sides, and its application kept it for `http.write_timeout`",
+            ),
             End::Unanswered => {
                 Some("its client did not answer within `http.write_timeout` that it was closed")
             }

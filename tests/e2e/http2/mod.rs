@@ -302,6 +302,20 @@ fn a_client_that_reads_slowly_gets_all_of_an_answer() {
 }
 
 #[test]
+fn a_connection_that_has_carried_enough_is_told_so_before_its_last_answer() {
+    Kit::each(&Kit::ALL, |kit| {
+        let server = kit.setup().set("http.keep_alive_requests", 2).start();
+        let mut wire = Wire::open(&server);
+        wire.send(&get(1, "/hello"));
+        let seen = wire.until(|seen| seen.complete.contains(&1));
+        assert_eq!(seen.goaways, 0, "{seen:?}");
+        wire.send(&get(3, "/slow?ms=60000"));
+        let seen = wire.until(|seen| seen.goaways > 0);
+        assert!(!seen.ended && seen.goaway == Some(0), "{seen:?}");
+    });
+}
+
+#[test]
 fn a_drain_says_goaway_twice_and_answers_what_was_asked() {
     Kit::each(&Kit::ALL, |kit| {
         let server = kit.setup().set("workers.count", 1).start();
