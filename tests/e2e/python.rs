@@ -281,7 +281,9 @@ fn a_drain_waits_for_a_call_and_the_interpreter_ends_as_it_should() {
     assert_eq!(held.join().unwrap().unwrap().pid(), Some(pid));
     eventually("last words", || {
         let said = fs::read_to_string(server.folder().join("last-words")).ok()?;
-        (said == format!("{pid}\n")).then_some(())
+        // Its template may have said them too: it has imported the same, and goes when nobody needs it.
+        let said = said.lines().any(|line| line == pid.to_string());
+        said.then_some(())
     });
 }
 
