@@ -7,7 +7,6 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair};
 use rcgen::{KeyUsagePurpose, PKCS_ECDSA_P256_SHA256};
-
 use rustls::pki_types::ServerName;
 
 use super::{CommandError, ExitCode, tell};

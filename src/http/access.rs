@@ -217,7 +217,7 @@ impl Access {
             reason: self.refused.as_ref().map(|refused| &*refused.reason),
             user_agent: texts.of_some(texts.user_agent.as_ref()),
             referer: texts.of_some(texts.referer.as_ref()),
-            tls: self.tls.as_ref().and_then(Encryption::version),
+            tls: self.tls.and_then(Encryption::version),
             trace_id: trace_id.as_deref(),
             span_id: span_id.as_deref(),
             aborted: self.status == CLIENT_GONE || !is_whole,
@@ -270,11 +270,7 @@ impl Unread<'_> {
             reason: refused.map(|refused| &*refused.reason),
             user_agent: None,
             referer: None,
-            tls: self
-                .origin
-                .encryption
-                .as_ref()
-                .and_then(Encryption::version),
+            tls: self.origin.encryption.and_then(Encryption::version),
             trace_id: None,
             span_id: None,
             aborted: false,

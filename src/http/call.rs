@@ -103,11 +103,8 @@ impl<S: AppService> Pipeline<S> {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => {
                 let error: BoxError = error.into();
-                match error.downcast_ref::<Overloaded>() {
-                    // As of one that waits before the application.
-                    Some(Overloaded::ClientHasLeft) => return Err(reply::overloaded()),
-                    Some(overloaded) => return Err(self.overloaded(overloaded.reason(), id)),
-                    None => {}
+                if let Some(overloaded) = error.downcast_ref::<Overloaded>() {
+                    return Err(self.overloaded(*overloaded, overloaded.reason(), id));
                 }
                 tracing::error!(request = %id, trace_id = id.trace_id(), %error, "the application failed");
                 Err(reply::application_failed())

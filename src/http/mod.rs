@@ -85,6 +85,9 @@ use crate::tokens;
 use malformed::Malformed;
 use stream::StreamEnd;
 
+/// The field in which an answer has the id of its request.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
 /// What every request of one worker goes through.
 #[derive(Debug)]
 pub struct Pipeline<S> {
@@ -422,7 +425,6 @@ impl<S: AppService> Pipeline<S> {
         closes: bool,
         asked: Asked,
     ) -> Response<ResponseBody<S::Body>> {
-        const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
         let mut response = dress::dressed(response, asked, &self.settings);
         let closes = closes || (asked.version == Version::HTTP_10 && !dress::has_length(&response));
         if closes && asked.version == Version::HTTP_10 {

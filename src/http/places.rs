@@ -10,7 +10,7 @@ use super::access::Refused;
 use super::activity::Activity;
 use super::track::Track;
 use super::{Pipeline, reply};
-use crate::app::AppService;
+use crate::app::{AppService, Overloaded};
 use crate::scoreboard::{RequestId, SeatWriter};
 use crate::sys::clock;
 
@@ -41,15 +41,6 @@ pub(super) struct Place {
     _permit: Option<SemaphorePermit<'static>>,
 }
 
-/// Why a request has none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Overload {
-    QueueFull,
-    WaitedTooLong,
-    /// Nobody would get its answer.
-    ClientHasLeft,
-}
-
 impl Places {
     pub(super) fn new(settings: PlacesSettings, seat: SeatWriter) -> Self {
         let free = settings.max_in_flight.map(|places| {
@@ -64,7 +55,7 @@ impl Places {
     }
 
     /// A place, and how long it was waited for.
-    async fn take(&self, client: &Activity) -> Result<(Place, Duration), Overload> {
+    async fn take(&self, client: &Activity) -> Result<(Place, Duration), Overloaded> {
         // None is free while somebody waits: those who wait get it first.
         if let Some(place) = self.free() {
             return Ok((place, Duration::ZERO));
@@ -82,21 +73,21 @@ impl Places {
         Some(Place { _permit: permit })
     }
 
-    async fn wait(&self, client: &Activity) -> Result<(Place, Duration), Overload> {
+    async fn wait(&self, client: &Activity) -> Result<(Place, Duration), Overloaded> {
         // Until it is dropped, as it also is where its client goes away.
         let queued = self.seat.queue(self.settings.queue);
         let Some(_queued) = queued else {
-            return Err(Overload::QueueFull);
+            return Err(Overloaded::QueueFull);
         };
         let since = clock::monotonic();
         let free = async { self.free?.acquire().await.ok() };
         let waiting = tokio::time::timeout(self.settings.max_queue_wait, free);
         let Ok(permit) = waiting.await else {
-            return Err(Overload::WaitedTooLong);
+            return Err(Overloaded::WaitedTooLong);
         };
         // hyper sees an end of the connection only where it has nothing else to read, such as a body that waits too.
         if client.peer_has_left() {
-            return Err(Overload::ClientHasLeft);
+            return Err(Overloaded::ClientHasLeft);
         }
         let place = Place { _permit: permit };
         Ok((place, clock::monotonic().saturating_sub(since)))
@@ -118,19 +109,29 @@ impl<S: AppService> Pipeline<S> {
             }
             Err(overload) => {
                 let reason = match overload {
-                    Overload::QueueFull => "the queue is full: `http.queue`, `http.max_in_flight`",
-                    Overload::WaitedTooLong => {
+                    Overloaded::QueueFull => {
+                        "the queue is full: `http.queue`, `http.max_in_flight`"
+                    }
+                    Overloaded::WaitedTooLong => {
                         "no place was free in time: `http.max_queue_wait`, `http.max_in_flight`"
                     }
-                    Overload::ClientHasLeft => return Err(reply::overloaded()),
+                    Overloaded::ClientHasLeft => overload.reason(),
                 };
-                Err(self.overloaded(reason, id))
+                Err(self.overloaded(overload, reason, id))
             }
         }
     }
 
-    /// What a client is told for whom there is no place.
-    pub(super) fn overloaded(&self, reason: &'static str, id: &RequestId) -> Response<Bytes> {
+    /// What a client is told for whom there is no place, for this reason. Of one that has left nothing is noted: nobody sees the answer.
+    pub(super) fn overloaded(
+        &self,
+        overload: Overloaded,
+        reason: &'static str,
+        id: &RequestId,
+    ) -> Response<Bytes> {
+        if overload == Overloaded::ClientHasLeft {
+            return reply::overloaded();
+        }
         self.seat.overloaded();
         self.unserved.overloaded(reason, id);
         self.with_reason(reply::overloaded(), || {
@@ -180,7 +181,7 @@ mod tests {
         let given_up = tokio::time::timeout(Duration::from_millis(1), places.take(&client));
         assert!(given_up.await.is_err());
         let waited = places.take(&client).await;
-        assert_eq!(waited.unwrap_err(), Overload::WaitedTooLong);
+        assert_eq!(waited.unwrap_err(), Overloaded::WaitedTooLong);
         drop(first);
         assert!(places.take(&client).await.is_ok());
     }

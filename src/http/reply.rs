@@ -1,17 +1,17 @@
 //! Answers that destrier gives in the application's place: a JSON body of the shape that users of Django REST Framework know.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER,
-    SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE,
+    DATE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
 };
 use http::{HeaderValue, Method, Response, StatusCode};
 
+use super::{REQUEST_ID, date};
 use crate::auth::Refusal;
 use crate::scoreboard::RequestId;
-use crate::sys::clock;
 
 /// The answer to a request that may not pass.
 pub(super) fn refusal(refusal: &Refusal) -> Response<Bytes> {
@@ -232,14 +232,17 @@ pub(super) fn on_the_wire(
     let (head, body) = closing(answer).into_parts();
     let reason = head.status.canonical_reason().unwrap_or_default();
     let mut text = format!("HTTP/1.1 {} {reason}\r\n", head.status.as_u16()).into_bytes();
-    let date = httpdate::fmt_http_date(UNIX_EPOCH + clock::unix());
-    let id = id.map(|id| ("x-request-id", id.to_string()));
-    let own = [("content-length", body.len().to_string()), ("date", date)];
-    for (name, value) in &head.headers {
+    let id = id.and_then(|id| id.written(HeaderValue::from_bytes).ok());
+    let own = [
+        (REQUEST_ID, id),
+        (CONTENT_LENGTH, Some(body.len().into())),
+        (DATE, date::now()),
+    ];
+    let own = own
+        .iter()
+        .filter_map(|(name, value)| Some((name, value.as_ref()?)));
+    for (name, value) in head.headers.iter().chain(own) {
         text.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
-    }
-    for (name, value) in id.into_iter().chain(own) {
-        text.extend(format!("{name}: {value}\r\n").into_bytes());
     }
     text.extend(b"\r\n");
     if !is_head {

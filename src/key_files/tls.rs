@@ -120,7 +120,7 @@ pub(super) fn read_certificate(
         .map_err(|error| format!("tls: `{shown}` and `{key_shown}`: {error}"))?;
     key.judge(Secrecy::Secret)
         .map_err(|error| format!("tls: a private key: {error}"))?;
-    let problems = identity.problems(now()).into_iter();
+    let problems = identity.problems(clock::unix_seconds()).into_iter();
     let problems = problems.map(|problem| format!("tls: the certificate `{shown}` {problem}"));
     let not_after = u64::try_from(identity.validity().end).ok();
     let content = content(text, problems);
@@ -164,7 +164,7 @@ pub(super) fn read_clients(
     let shown = clients.ca_file.display();
     let read = Clients::read(&text, clients.is_required);
     let read = read.map_err(|error| format!("tls: clients of `{shown}`: {error}"))?;
-    let problem = read.problem(now());
+    let problem = read.problem(clock::unix_seconds());
     let problem = problem.map(|problem| format!("tls: clients of `{shown}`: {problem}"));
     Ok((content(text, problem), read))
 }
@@ -234,8 +234,4 @@ fn described(file: &Path, identity: &Identity) -> String {
         file.display(),
         humantime::format_rfc3339_seconds(end)
     )
-}
-
-fn now() -> i64 {
-    i64::try_from(clock::unix().as_secs()).unwrap_or(i64::MAX)
 }

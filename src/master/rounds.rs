@@ -102,22 +102,17 @@ impl Master {
         let hung_for = hung_for.or(timeout).unwrap_or_default();
         hand.hung_for = Some(hung_for);
         hand.killed = Some((KillReason::Hung, Signal::SIGABRT));
-        let hung_for = in_words(hung_for);
-        if process_stat::is_stopped(pid).unwrap_or(false) {
-            tracing::error!(
-                worker = id.0,
-                pid = pid.number(),
-                hung_for,
-                "it is stopped, as by SIGSTOP or a debugger, aborted"
-            );
+        let what = if process_stat::is_stopped(pid).unwrap_or(false) {
+            "it is stopped, as by SIGSTOP or a debugger"
         } else {
-            tracing::error!(
-                worker = id.0,
-                pid = pid.number(),
-                hung_for,
-                "its event loop hangs, aborted"
-            );
-        }
+            "its event loop hangs"
+        };
+        tracing::error!(
+            worker = id.0,
+            pid = pid.number(),
+            hung_for = in_words(hung_for),
+            "{what}, aborted"
+        );
         if let Err(error) = process::abort(pid) {
             tracing::error!(worker = id.0, pid = pid.number(), %error, "cannot abort");
         }

@@ -23,6 +23,11 @@ pub fn monotonic_coarse() -> Duration {
         .into()
 }
 
+/// Seconds since 1970, UTC, as certificates count them.
+pub fn unix_seconds() -> i64 {
+    i64::try_from(unix().as_secs()).unwrap_or(i64::MAX)
+}
+
 /// Time since 1970, UTC.
 #[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
 pub fn unix() -> Duration {

@@ -9,10 +9,11 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
-use x509_parser::prelude::{FromDer as _, X509Certificate};
+use x509_parser::prelude::FromDer as _;
 use x509_parser::revocation_list::CertificateRevocationList;
 
 use super::bundle::{self, CERTIFICATE, CLIENT_LIST};
+use super::identity::{Validity, parse};
 use super::session_end;
 
 /// The authorities that certificates of clients may come from.
@@ -97,7 +98,7 @@ impl ClientCertVerifier for Noting {
     ) -> Result<ClientCertVerified, Error> {
         let verified = self.0.verify_client_cert(leaf, between, now)?;
         let chain = std::iter::once(leaf).chain(between);
-        let ends = chain.filter_map(|certificate| end_of(certificate));
+        let ends = chain.filter_map(end_of);
         // One that has ended was shown for nothing: it is not on the way to the authority.
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
         if let Some(end) = ends.filter(|end| *end >= now).min() {
@@ -142,9 +143,9 @@ impl ClientCertVerifier for Noting {
 }
 
 /// When a certificate in DER ends, in seconds since 1970.
-fn end_of(certificate: &[u8]) -> Option<i64> {
-    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
-    Some(certificate.validity().not_after.timestamp())
+fn end_of(certificate: &CertificateDer<'_>) -> Option<i64> {
+    let certificate = parse(certificate).ok()?;
+    Some(Validity::of(&certificate).end)
 }
 
 /// When a revocation list in DER ends, where it says so, in seconds since 1970.

@@ -19,7 +19,7 @@ impl Encryption {
     }
 
     /// The version of TLS as it is written, of those that are spoken: `1.2`, `1.3`.
-    pub fn version(&self) -> Option<&'static str> {
+    pub fn version(self) -> Option<&'static str> {
         let spoken = [
             (ProtocolVersion::TLSv1_2, "1.2"),
             (ProtocolVersion::TLSv1_3, "1.3"),
@@ -29,12 +29,12 @@ impl Encryption {
     }
 
     /// Its number in messages (RFC 8446 section 4.2.1): 0x0303 is TLS 1.2, 0x0304 is TLS 1.3.
-    pub fn version_number(&self) -> u16 {
+    pub fn version_number(self) -> u16 {
         self.version.into()
     }
 
     /// The number of the cipher suite (RFC 8446 appendix B.4): 0x1301 is `TLS_AES_128_GCM_SHA256`.
-    pub fn cipher_suite(&self) -> u16 {
+    pub fn cipher_suite(self) -> u16 {
         self.cipher_suite.into()
     }
 }

@@ -38,6 +38,14 @@ pub struct Validity {
 }
 
 impl Validity {
+    pub(super) fn of(certificate: &X509Certificate<'_>) -> Self {
+        let validity = certificate.validity();
+        Self {
+            start: validity.not_before.timestamp(),
+            end: validity.not_after.timestamp(),
+        }
+    }
+
     /// What is wrong with it at `now`, in seconds since 1970, or will be soon.
     pub fn problem(self, now: i64) -> Option<String> {
         let day = 24 * 3600;
@@ -171,10 +179,7 @@ pub(super) fn parse<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'
 
 fn read_leaf(der: &CertificateDer<'_>) -> Result<(Vec<String>, Validity), String> {
     let leaf = parse(der)?;
-    let validity = Validity {
-        start: leaf.validity().not_before.timestamp(),
-        end: leaf.validity().not_after.timestamp(),
-    };
+    let validity = Validity::of(&leaf);
     let names = leaf
         .subject_alternative_name()
         .map_err(|error| format!("the names of the certificate cannot be read: {error}"))?;

@@ -171,8 +171,7 @@ impl ProducesTickets for Ticketer {
         }
         // For the tickets that follow.
         session_end::note(end);
-        let now = i64::try_from(clock::unix().as_secs()).unwrap_or(i64::MAX);
-        (now <= end).then_some(session)
+        (clock::unix_seconds() <= end).then_some(session)
     }
 }
 
@@ -241,7 +240,7 @@ mod tests {
     #[tokio::test]
     async fn a_session_does_not_outlive_the_certificate_that_its_client_has_shown() {
         let ticketer = ticketer(&Tickets::new().unwrap(), None);
-        let now = i64::try_from(clock::unix().as_secs()).unwrap();
+        let now = clock::unix_seconds();
         let ticket_of = |end: Option<i64>| {
             let ticketer = &ticketer;
             Noted::new(async move {

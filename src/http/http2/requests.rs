@@ -18,7 +18,7 @@ use super::super::access::Unread;
 use super::super::dress::stated_length;
 use super::super::{Origin, Pipeline, ResponseBody};
 use super::head::{self, Malformed};
-use super::sending::{Unsent, send};
+use super::sending::{Unsent, ended_by, send};
 use crate::app::{AppService, Arriving, EarlyHints, Http2Body, Interim};
 use crate::refusal_class::RefusalClass;
 use crate::sys::clock;
@@ -92,9 +92,9 @@ async fn unless_taken_back<T>(
         }
         let mut ahead = interim.next();
         if (answer.is_pending() || ahead.is_some())
-            && let Poll::Ready(reason) = respond.poll_reset(context)
+            && let Poll::Ready(reset) = respond.poll_reset(context)
         {
-            return Poll::Ready(Err(reason.map_or_else(|error| error, h2::Error::from)));
+            return Poll::Ready(Err(ended_by(reset)));
         }
         while let Some(answer) = ahead {
             // Nobody misses it: the answer comes all the same.

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::task::{Poll, ready};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -109,10 +109,14 @@ async fn next_frame<B: Body>(
         if let Poll::Ready(frame) = body.as_mut().poll_frame(context) {
             return Poll::Ready(Ok(frame));
         }
-        let reason = ready!(stream.poll_reset(context));
-        Poll::Ready(Err(reason.map_or_else(|error| error, h2::Error::from)))
+        stream.poll_reset(context).map(|reset| Err(ended_by(reset)))
     })
     .await
+}
+
+/// Why a stream has ended that was reset, or whose connection has.
+pub(super) fn ended_by(reset: Result<Reason, h2::Error>) -> h2::Error {
+    reset.map_or_else(|error| error, h2::Error::from)
 }
 
 /// Sends `data`, which may be nothing, of each piece of which its client takes some time at most.
