@@ -108,6 +108,8 @@ impl Fingerprint {
 pub enum ToMaster {
     /// It has booted and could serve.
     Ready,
+    /// It was told to drain, and takes no connections any more from the listeners on which others go on.
+    StoppedAccepting,
     /// It has taken everything out of the accept queue of a listener that it was told to close: the listener may stop now.
     Emptied {
         /// As [`ToWorker::Drain`] named it.

@@ -51,6 +51,7 @@ impl Master {
             Action::Abort(worker) => self.abort(worker),
             Action::Kill(worker, reason) => self.kill(worker, reason, events),
             Action::Commit(generation) => self.commit(generation),
+            Action::TakenOver => self.tell_systemd_that_it_serves(),
             Action::RollBack(generation, reason) => self.roll_back(generation, reason),
             Action::Forget(generation) => {
                 self.generations.remove(&generation);
@@ -355,7 +356,6 @@ impl Master {
             self.ledger.reload_ended(ReloadEnd::Committed);
             self.note_reload(self.if_loaded(generation));
         }
-        self.tell_systemd_that_it_serves();
     }
 
     fn roll_back(&mut self, generation: Generation, reason: String) {

@@ -183,7 +183,9 @@ impl Master {
                     process.identity == *identity && process.log == *log
                 })
         });
-        if is_right {
+        // Whoever waits for what becomes of a reload is told through the agent of before.
+        let has_to_tell = self.supervisor.is_taking_over() && self.orders.has_whom_to_tell();
+        if is_right || runs.is_some() && has_to_tell {
             return;
         }
         let wanted: Vec<Fetch> = wanted.into_iter().cloned().collect();

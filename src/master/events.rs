@@ -209,6 +209,7 @@ impl Master {
         for message in hand.receive() {
             let event = match message {
                 ToMaster::Ready => Event::Ready(id),
+                ToMaster::StoppedAccepting => Event::StoppedAccepting(id),
                 ToMaster::ServedOut => {
                     self.note_replacement(id, "max_requests", WorkerEnd::Recycle);
                     Event::ReplacementWanted(id)

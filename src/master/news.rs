@@ -156,6 +156,7 @@ impl Master {
             | Event::Ready(_)
             | Event::BootFailed(..)
             | Event::Exited(..)
+            | Event::StoppedAccepting(_)
             | Event::Hung(_)
             | Event::ReplacementWanted(_)
             | Event::ReloadRequested(_)
@@ -207,6 +208,7 @@ impl Master {
             | Action::Quit(_)
             | Action::Abort(_)
             | Action::Kill(..)
+            | Action::TakenOver
             | Action::Forget(_)
             | Action::Answer(..)
             | Action::AnswerUpgrade(..)

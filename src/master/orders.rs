@@ -59,6 +59,11 @@ impl Orders {
         self.waiting.contains_key(&caller)
     }
 
+    /// Whether anybody waits for what becomes of an order.
+    pub(super) fn has_whom_to_tell(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// The agent that waits has gone: nobody is told any more.
     pub(super) fn forget(&mut self) {
         self.arrived.clear();

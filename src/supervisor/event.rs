@@ -112,6 +112,8 @@ pub enum Event {
     BootFailed(WorkerId, String),
     /// The kernel reported its end; in words, as in "killed by SIGSEGV".
     Exited(WorkerId, String),
+    /// The worker was told to drain, and takes no connection any more that another one could take.
+    StoppedAccepting(WorkerId),
     /// The event loop of the worker does not turn any more: it serves nobody.
     Hung(WorkerId),
     /// The worker serves, and shall do so until another one has taken its place.
@@ -216,8 +218,10 @@ pub enum Action {
     Abort(WorkerId),
     /// SIGKILL.
     Kill(WorkerId, KillReason),
-    /// The generation serves now; those before it do not.
+    /// The generation serves now; the workers of those before it are told to go.
     Commit(Generation),
+    /// They take no connections any more: whoever comes is served by the generation that serves.
+    TakenOver,
     /// The generation is given up, for this reason.
     RollBack(Generation, String),
     /// As [`Action::Prepare`], with workers that show in the place of the application why it was given up.

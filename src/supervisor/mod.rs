@@ -35,7 +35,7 @@ pub use event::{
     Action, Caller, Done, Event, ExitReason, Generation, KillReason, Lifetime, Now, Policy, Scale,
     Slot, StopManner, Strategy, WorkerId,
 };
-use reload::{Askers, Candidate};
+use reload::{Askers, Candidate, TakingOver};
 pub use shutdown::StopView;
 use shutdown::Stopping;
 use upgrade::Upgrade;
@@ -50,6 +50,8 @@ pub struct Supervisor {
     serving: Option<Line>,
     /// The generation that a reload, or the start, is bringing up.
     candidate: Option<Candidate>,
+    /// The generation that serves, while those before it may still take connections.
+    taking_over: Option<TakingOver>,
     /// Every worker from the decision to spawn it until the kernel has reported its end.
     workers: BTreeMap<WorkerId, Worker>,
     /// Crashes of workers that had been ready, by slot of the serving generation.
@@ -115,6 +117,7 @@ impl Supervisor {
                 Line::new(generation, policy),
                 Askers::default(),
             )),
+            taking_over: None,
             workers: BTreeMap::new(),
             crashes: BTreeMap::new(),
             boots: Backoff::default(),
@@ -144,6 +147,11 @@ impl Supervisor {
                 self.on_boot_failed(now, worker, &reason, &mut actions);
             }
             Event::Exited(worker, ending) => self.on_exited(now, worker, &ending, &mut actions),
+            Event::StoppedAccepting(worker) => {
+                if let Some(worker) = self.workers.get_mut(&worker) {
+                    worker.may_accept = false;
+                }
+            }
             Event::Hung(worker) => self.on_hung(now, worker, &mut actions),
             Event::ReplacementWanted(worker) => self.on_replacement_wanted(worker),
             Event::ProbeFailed(worker, reason) => {
@@ -180,6 +188,7 @@ impl Supervisor {
             .map(earlier)
             .chain(self.next_spawn())
             .chain(self.next_recovery())
+            .chain(self.taking_over.as_ref().map(|it| it.until))
             .chain(self.stopping.as_ref().map(Stopping::deadline))
             .min()
     }
@@ -244,7 +253,13 @@ impl Supervisor {
 
     /// Whether a reload is going on.
     pub fn is_reloading(&self) -> bool {
-        self.serving.is_some() && (self.candidate.is_some() || self.preparing.is_some())
+        self.serving.is_some()
+            && (self.candidate.is_some() || self.preparing.is_some() || self.taking_over.is_some())
+    }
+
+    /// Whether a generation serves while those before it may still take connections.
+    pub fn is_taking_over(&self) -> bool {
+        self.taking_over.is_some()
     }
 
     /// Whether the master is on its way out.

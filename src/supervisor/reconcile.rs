@@ -15,7 +15,8 @@ impl Supervisor {
         }
         if !self.is_draining() {
             self.let_ready_workers_accept(now, actions);
-            self.commit_when_complete(actions);
+            self.commit_when_complete(now, actions);
+            self.tell_when_taken_over(now, actions);
             // The commit may have lifted what held them back.
             self.let_ready_workers_accept(now, actions);
         }
@@ -126,6 +127,7 @@ impl Supervisor {
                 spawned: now,
                 graceful_timeout: line.policy.graceful_timeout,
                 state,
+                may_accept: false,
                 is_outgoing: false,
                 is_unwell: false,
                 lifetime: line.policy.lifetime.map(|lifetime| {
@@ -186,6 +188,7 @@ impl Supervisor {
                 && let State::Waiting { since } = worker.state
             {
                 worker.state = State::Accepting { since };
+                worker.may_accept = true;
                 worker.outlived = worker.lifetime.map(|lifetime| now + lifetime);
                 actions.push(Action::Accept(id));
             }

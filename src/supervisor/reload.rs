@@ -10,6 +10,10 @@ use super::shutdown::Stopping;
 use super::worker::Worker;
 use super::{Backoff, Line, Supervisor};
 
+/// Workers that were told to drain have this long to say that they take no connections any more. One that has not said so by then is busy, or
+/// hangs.
+const TAKE_OVER_PATIENCE: Duration = Duration::from_secs(1);
+
 /// The generation that a reload, or the start, is bringing up.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,6 +42,17 @@ impl Candidate {
         self.opened.retain(|slot| slot.0 < first);
         self.stop_first.retain(|slot| slot.0 < first);
     }
+}
+
+/// A generation that was put into force while workers of those before it still took connections.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TakingOver {
+    generation: Generation,
+    /// Who waits for the outcome.
+    pub(super) askers: Askers,
+    /// Then it is told, whatever they do.
+    pub(super) until: Now,
 }
 
 /// Who waits for the outcome of a reload.
@@ -110,9 +125,9 @@ impl Supervisor {
         actions.push(Action::Prepare);
     }
 
-    /// No generation is on its way.
+    /// No generation is on its way, and the last one is alone.
     pub(super) fn is_settled(&self) -> bool {
-        self.candidate.is_none() && self.preparing.is_none()
+        self.candidate.is_none() && self.preparing.is_none() && self.taking_over.is_none()
     }
 
     /// Gives up the candidate. Its workers are no longer wanted, so `reconcile` retires them; where one of them already
@@ -154,7 +169,7 @@ impl Supervisor {
     }
 
     /// Puts the candidate into force once it has a ready worker in every slot, and one that accepts where it rolls.
-    pub(super) fn commit_when_complete(&mut self, actions: &mut Vec<Action>) {
+    pub(super) fn commit_when_complete(&mut self, now: Now, actions: &mut Vec<Action>) {
         let Some(candidate) = &self.candidate else {
             return;
         };
@@ -181,7 +196,27 @@ impl Supervisor {
             if std::mem::take(&mut self.degraded) {
                 actions.push(Action::Recovered);
             }
-            candidate.askers.answer(&Ok(generation), actions);
+            self.taking_over = Some(TakingOver {
+                generation,
+                askers: candidate.askers,
+                until: now + TAKE_OVER_PATIENCE,
+            });
+        }
+    }
+
+    /// Tells those who wait that the generation serves, once nobody is served by those before it who comes from now on.
+    pub(super) fn tell_when_taken_over(&mut self, now: Now, actions: &mut Vec<Action>) {
+        let workers = &self.workers;
+        let is_told = |taking_over: &mut TakingOver| {
+            taking_over.until <= now
+                || !workers
+                    .values()
+                    .any(|worker| worker.may_accept && worker.generation < taking_over.generation)
+        };
+        if let Some(taking_over) = self.taking_over.take_if(is_told) {
+            actions.push(Action::TakenOver);
+            let outcome = Ok(taking_over.generation);
+            taking_over.askers.answer(&outcome, actions);
         }
     }
 

@@ -141,8 +141,10 @@ impl Supervisor {
             callers.append(&mut self.scaling);
             let reason = "the master is stopping".to_owned();
             answer(callers, &Err(reason.clone()), actions);
-            if let Some(candidate) = self.candidate.take() {
-                candidate.askers.answer(&Err(reason.clone()), actions);
+            let candidate = self.candidate.take().map(|it| it.askers);
+            let taking_over = self.taking_over.take().map(|it| it.askers);
+            for askers in candidate.into_iter().chain(taking_over) {
+                askers.answer(&Err(reason.clone()), actions);
             }
             self.cancel_upgrade(&reason, actions);
         }

@@ -20,6 +20,7 @@ use super::{State, Supervisor};
 struct Tally {
     steps: u64,
     commits: u64,
+    impatient: u64,
     rollbacks: u64,
     refusals: u64,
     crashes: u64,
@@ -77,10 +78,11 @@ fn simulation() {
 }
 
 impl Tally {
-    fn counts(&mut self) -> [(&'static str, &mut u64); 23] {
+    fn counts(&mut self) -> [(&'static str, &mut u64); 24] {
         [
             ("steps", &mut self.steps),
             ("commits", &mut self.commits),
+            ("impatient", &mut self.impatient),
             ("rollbacks", &mut self.rollbacks),
             ("refusals", &mut self.refusals),
             ("crashes", &mut self.crashes),
@@ -129,6 +131,8 @@ struct Process {
     slot: Slot,
     generation: Generation,
     accepting: bool,
+    /// Told to accept, and not at its end of that yet, though it may have been told.
+    may_accept: bool,
     /// Told to, or by itself because it cannot boot.
     goes: bool,
     killed: bool,
@@ -150,6 +154,8 @@ enum Happening {
     /// Its process was born; it may have been given up before.
     BootBegins(WorkerId),
     BootFails(WorkerId),
+    /// It was told to drain; it may have ended before.
+    StopsAccepting(WorkerId),
     Ends(WorkerId),
     /// It is well again; it may have ended before.
     ProbePasses(WorkerId),
@@ -182,6 +188,8 @@ struct World {
     unserved: BTreeSet<Slot>,
     /// By when the master must be gone.
     stop_by: Option<Now>,
+    /// When a generation was last put into force.
+    committed: Now,
     exit: Option<ExitReason>,
     /// What goes wrong in this history, in per cent.
     bad_boots: u32,
@@ -242,6 +250,7 @@ impl World {
             callers: 0,
             unserved: BTreeSet::new(),
             stop_by: None,
+            committed: Now::ZERO,
             exit: None,
             bad_boots,
             bad_lives,
@@ -325,6 +334,12 @@ impl World {
                     let ends = self.now + Duration::from_millis(self.random.u64(0..3_000));
                     self.schedule(ends, Happening::Ends(id));
                     self.step(Event::BootFailed(id, "no database".to_owned()), tally);
+                }
+            }
+            Happening::StopsAccepting(id) => {
+                if let Some(process) = self.processes.get_mut(&id) {
+                    process.may_accept = false;
+                    self.step(Event::StoppedAccepting(id), tally);
                 }
             }
             Happening::Hangs(id) => {
@@ -578,15 +593,28 @@ impl World {
                 slot,
                 generation,
             } => self.spawn(worker, slot, generation),
-            Action::Accept(id) => self.process(id).accepting = true,
+            Action::Accept(id) => {
+                self.process(id).accepting = true;
+                self.process(id).may_accept = true;
+            }
             Action::Drain {
                 worker: id,
                 queue_has_heir: _,
             } => {
                 self.process(id).accepting = false;
                 self.process(id).goes = true;
-                if let Some(time) = self.process(id).drains_in {
+                let drains_in = self.process(id).drains_in;
+                if let Some(time) = drains_in {
                     self.schedule(self.now + time, Happening::Ends(id));
+                }
+                if !self.process(id).hangs {
+                    let most = if self.random.u8(0..10) == 0 {
+                        3_000
+                    } else {
+                        20
+                    };
+                    let after = Duration::from_millis(self.random.u64(0..most));
+                    self.schedule(self.now + after, Happening::StopsAccepting(id));
                 }
             }
             Action::Quit(id) => {
@@ -624,7 +652,21 @@ impl World {
                 self.schedule(ends, Happening::Ends(id));
             }
             Action::Outlived(_) => tally.outlived += 1,
-            Action::Commit(_) => tally.commits += 1,
+            Action::Commit(_) => {
+                tally.commits += 1;
+                self.committed = self.now;
+            }
+            Action::TakenOver => {
+                let serving = self.supervisor.serving();
+                let before = self
+                    .processes
+                    .values()
+                    .any(|process| process.may_accept && Some(process.generation) < serving);
+                if before {
+                    tally.impatient += 1;
+                    assert_eq!(self.now, self.committed + Duration::from_secs(1));
+                }
+            }
             Action::RollBack(..) => tally.rollbacks += 1,
             Action::Forget(generation) => {
                 let used = self
@@ -669,6 +711,7 @@ impl World {
             slot,
             generation,
             accepting: false,
+            may_accept: false,
             goes: false,
             killed: false,
             was_ready: false,

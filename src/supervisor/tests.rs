@@ -102,6 +102,12 @@ fn serving(policy: Policy) -> Supervisor {
     supervisor
 }
 
+/// What is told of the first reload when nobody of the generation before takes connections any more.
+const TAKEN_OVER: [Action; 2] = [
+    Action::TakenOver,
+    Action::Answer(Caller(1), Ok(Done::Reloaded(Generation(2)))),
+];
+
 fn reload(supervisor: &mut Supervisor, now: Now, policy: Policy) -> Vec<Action> {
     let actions = supervisor.handle(now, Event::ReloadRequested(Some(Caller(1))));
     assert!(actions.contains(&Action::Prepare), "{actions:?}");
@@ -124,6 +130,7 @@ fn nobody_accepts_until_the_whole_first_generation_is_ready() {
         actions,
         [
             Action::Commit(Generation(1)),
+            Action::TakenOver,
             Action::Accept(id(1)),
             Action::Accept(id(2))
         ]
@@ -300,7 +307,6 @@ fn a_reload_boots_the_new_generation_beside_the_old_and_then_swaps() {
         actions,
         [
             Action::Commit(Generation(2)),
-            Action::Answer(Caller(1), Ok(Done::Reloaded(Generation(2)))),
             Action::Accept(id(3)),
             Action::Accept(id(4)),
             Action::Drain {
@@ -312,6 +318,42 @@ fn a_reload_boots_the_new_generation_beside_the_old_and_then_swaps() {
                 queue_has_heir: true
             },
         ]
+    );
+    assert_eq!(
+        supervisor.handle(at(12), Event::StoppedAccepting(id(2))),
+        []
+    );
+    assert!(supervisor.is_reloading());
+    assert_eq!(
+        supervisor.handle(at(12), Event::StoppedAccepting(id(1))),
+        TAKEN_OVER
+    );
+    assert!(!supervisor.is_reloading());
+}
+
+#[test]
+fn a_worker_that_is_dead_takes_no_connections_and_one_that_says_nothing_is_not_waited_for() {
+    let mut supervisor = serving(policy(2));
+    let _actions = reload(&mut supervisor, at(10), policy(2));
+    let _actions = supervisor.handle(at(11), Event::Ready(id(3)));
+    let _actions = supervisor.handle(at(12), Event::Ready(id(4)));
+    assert_eq!(supervisor.handle(at_ms(12_500), died(1)), []);
+    assert_eq!(supervisor.next_deadline(), Some(at(13)));
+    assert_eq!(supervisor.handle(at(13), Event::DeadlinePassed), TAKEN_OVER);
+}
+
+#[test]
+fn a_stop_while_a_generation_takes_over_is_told_to_whoever_waits_for_that() {
+    let mut supervisor = serving(policy(1));
+    let _actions = reload(&mut supervisor, at(5), policy(1));
+    let _actions = supervisor.handle(at(6), Event::Ready(id(2)));
+    let actions = supervisor.handle(at(6), Event::StopRequested(StopManner::Graceful));
+    assert!(
+        actions.contains(&Action::Answer(
+            Caller(1),
+            Err("the master is stopping".to_owned())
+        )),
+        "{actions:?}"
     );
 }
 
@@ -376,10 +418,13 @@ fn a_second_reload_waits_for_the_first_and_reads_the_file_then() {
         []
     );
     let actions = supervisor.handle(at(11), Event::Ready(id(2)));
+    assert!(!actions.contains(&Action::Prepare), "{actions:?}");
+    let actions = supervisor.handle(at(11), Event::StoppedAccepting(id(1)));
     assert!(actions.contains(&Action::Prepare), "{actions:?}");
     let actions = supervisor.handle(at(11), Event::Prepared(policy(1)));
     assert_eq!(spawned(&actions), [(3, 0, 3)]);
-    let actions = supervisor.handle(at(12), Event::Ready(id(3)));
+    let _actions = supervisor.handle(at(12), Event::Ready(id(3)));
+    let actions = supervisor.handle(at(12), Event::StoppedAccepting(id(2)));
     assert!(
         actions.contains(&Action::Answer(
             Caller(2),
@@ -756,6 +801,7 @@ fn a_generation_is_forgotten_when_its_last_worker_has_gone() {
     let mut supervisor = serving(policy(1));
     let _actions = reload(&mut supervisor, at(5), policy(1));
     let _actions = supervisor.handle(at(6), Event::Ready(id(2)));
+    let _actions = supervisor.handle(at(6), Event::StoppedAccepting(id(1)));
     assert_eq!(
         supervisor.handle(at(7), died(1)),
         [Action::Forget(Generation(1))]
@@ -1029,6 +1075,7 @@ fn an_upgrade_asks_the_program_first_and_is_complete_when_its_workers_serve() {
     let _actions = supervisor.handle(at(8), Event::Ready(id(2)));
     let actions = supervisor.handle(at(8), Event::Ready(id(3)));
     assert_eq!(drained(&actions), [2]);
+    let actions = supervisor.handle(at(8), Event::StoppedAccepting(id(2)));
     let answer = Action::AnswerUpgrade(Caller(1), Ok(Generation(2)));
     assert!(actions.contains(&answer), "{actions:?}");
 }
@@ -1064,7 +1111,8 @@ fn an_upgrade_waits_for_a_reload_and_a_reload_for_an_upgrade_which_answers_both(
     let mut supervisor = serving(policy(1));
     let _actions = reload(&mut supervisor, at(5), policy(1));
     assert_eq!(supervisor.handle(at(6), upgrade(2, None)), []);
-    let actions = supervisor.handle(at(7), Event::Ready(id(2)));
+    let _actions = supervisor.handle(at(7), Event::Ready(id(2)));
+    let actions = supervisor.handle(at(7), Event::StoppedAccepting(id(1)));
     assert!(actions.contains(&Action::Preflight(None)), "{actions:?}");
     let event = Event::ReloadRequested(Some(Caller(3)));
     assert_eq!(supervisor.handle(at(8), event), []);
@@ -1093,6 +1141,7 @@ fn a_second_upgrade_shares_the_first_or_is_refused() {
         [Action::Answer(Caller(4), Err(_))]
     ));
     let _actions = supervisor.handle(at(7), Event::Ready(id(2)));
+    let _actions = supervisor.handle(at(7), Event::StoppedAccepting(id(1)));
     let refused = supervisor.handle(at(8), upgrade(5, None));
     assert!(matches!(
         refused.as_slice(),

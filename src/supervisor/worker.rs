@@ -17,6 +17,8 @@ pub(super) struct Worker {
     /// From the order to drain until SIGKILL.
     pub(super) graceful_timeout: Duration,
     pub(super) state: State,
+    /// It was told to take connections, and has not said that it does so no longer.
+    pub(super) may_accept: bool,
     /// It serves until another one has taken its place.
     pub(super) is_outgoing: bool,
     /// Its probe fails: it serves until another one has taken its place, unless it is well again before.

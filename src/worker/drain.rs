@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use super::accept::{Accepting, Ending};
 use super::connection::Serving;
 use crate::app::AppService;
+use crate::channel::ToMaster;
 
 /// How many connections are open, and a way to wait for none.
 #[derive(Debug, Clone, Default)]
@@ -88,10 +89,18 @@ pub(super) async fn drain<S: AppService>(
     serving.pipeline.start_draining();
     // All at once: the grace for handshakes passes once, not once for each.
     let mut endings = tokio::task::JoinSet::new();
+    let mut left = tokio::task::JoinSet::new();
     for listener in accepting {
         let ending = ending(&listener);
+        let endings = match ending {
+            Ending::Leave => &mut left,
+            Ending::Close | Ending::CloseNow => &mut endings,
+        };
         endings.spawn(listener.end(ending));
     }
+    while left.join_next().await.is_some() {}
+    // A master that is gone need not know.
+    let _orphaned = serving.words.send(ToMaster::StoppedAccepting);
     while endings.join_next().await.is_some() {}
     serving.open.none().await;
 }

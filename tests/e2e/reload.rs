@@ -6,8 +6,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use destrier::master::control::{self, Answer, Request};
 use nix::sys::signal::Signal;
 
+use crate::support::client::get;
 use crate::support::load::{Load, Plan};
 use crate::support::server::{Server, Setup, accepting};
 use crate::support::{os, timed};
@@ -66,6 +68,35 @@ fn a_reload_that_meets_a_drain_of_the_one_before_loses_nothing() {
         let report = load.finish();
         report.assert_nothing_lost();
         assert_eq!(report.closed_while_idle, 0, "{balance}: {report:?}");
+    }
+}
+
+/// Whoever deploys and then looks whether the new version answers sees the new version.
+#[test]
+fn who_comes_after_a_reload_is_served_by_the_new_generation() {
+    for balance in ["per-worker", "shared"] {
+        let server = Setup::new().set("server.balance", balance).start();
+        let (address, control) = (server.address(), server.config.control_socket());
+        for generation in 2..=30 {
+            let answer = control::ask(&control, &Request::Reload {}).unwrap();
+            let comes = |_| get(&address, "/pid").unwrap().pid().unwrap();
+            let served_by: Vec<u32> = (0..4).map(comes).collect();
+            assert!(matches!(answer, Answer::Done(_)), "{answer:?}");
+            let status = server.status();
+            assert_eq!(
+                (status.generation, &*status.state),
+                (Some(generation), "serving")
+            );
+            let workers = status.workers.iter();
+            let new: Vec<u32> = workers
+                .filter(|worker| worker.generation == generation)
+                .map(|worker| worker.pid)
+                .collect();
+            assert!(
+                served_by.iter().all(|pid| new.contains(pid)),
+                "{balance}: {served_by:?} of {new:?}"
+            );
+        }
     }
 }
 
