@@ -285,6 +285,13 @@ pub fn raise_descriptor_limit() -> nix::Result<()> {
     }
 }
 
+/// How many descriptors this process may have open (getrlimit(2)).
+pub fn descriptor_limit() -> nix::Result<u64> {
+    use nix::sys::resource::{Resource, getrlimit};
+    let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(soft)
+}
+
 #[cfg(test)]
 mod tests {
     use super::Ending;

@@ -205,8 +205,19 @@ async fn take_connections<S: AppService>(
     mut told: oneshot::Receiver<Ending>,
 ) {
     let mut pause = Pause::default();
+    let mut is_short = false;
     let ending = loop {
         let next = async {
+            while is_short {
+                let limit = ConnectionLimit::Descriptors;
+                pause.begin(&listener.name, (limit, &serving.descriptors), &serving.seat);
+                tokio::time::sleep(EXHAUSTED_PAUSE).await;
+                is_short = !serving.descriptors.suffice(listener.socket());
+                // Another worker may have taken what waited.
+                if !is_short || listener.is_empty() {
+                    pause.end(&listener.name, &serving.seat);
+                }
+            }
             if !serving.open.has_room() {
                 let limit = ConnectionLimit::Connections;
                 let reason = "the worker has `http.max_connections`";
@@ -230,8 +241,9 @@ async fn take_connections<S: AppService>(
                     }
                 }
                 accepted => {
-                    if accepted.is_ok() {
+                    if let Ok((socket, _)) = &accepted {
                         pause.end(&listener.name, &serving.seat);
+                        is_short = !serving.descriptors.suffice_after(socket);
                     }
                     if take(&listener, accepted, &serving).await.is_err() {
                         return;

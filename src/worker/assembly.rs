@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use super::addresses::Addresses;
 use super::connection::Serving;
+use super::descriptors::Descriptors;
 use super::limited::Limited;
 use super::proxy_protocol::ProxyListeners;
 use super::tls::SecureListeners;
@@ -68,6 +69,7 @@ pub(super) fn serving<S: AppService>(
         linger: config.http.drain_linger,
         tls: SecureListeners::new(config.tls.as_ref().zip(task.tls.clone())),
         open: drain::Open::with_max(config.http.max_connections),
+        descriptors: Descriptors::of_this_process(),
         proxy_protocol: ProxyListeners::new(config),
         proxies: config.server.trusted_proxies.clone(),
         addresses: Addresses::new(

@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::mpsc;
 
 use super::addresses::{Addresses, Counted};
+use super::descriptors::Descriptors;
 use super::drain::Open;
 use super::heir::Heir;
 use super::http2;
@@ -58,6 +59,7 @@ pub(super) struct Serving<S> {
     /// Whose word on their clients counts.
     pub(super) proxies: TrustedProxies,
     pub(super) open: Open,
+    pub(super) descriptors: Descriptors,
     pub(super) addresses: Addresses,
     /// What limits have done to connections.
     pub(super) limited: Limited,

@@ -4,6 +4,7 @@ mod accept;
 mod addresses;
 mod assembly;
 mod connection;
+mod descriptors;
 mod drain;
 mod event_loop;
 mod feeds;

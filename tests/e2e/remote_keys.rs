@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -259,13 +258,7 @@ fn what_did_not_reach_a_worker_is_not_taken_for_fresh_and_comes_when_there_is_ro
     };
     assert_eq!(status('a'), 200);
     let worker = server.pids()[0];
-    let room = |files: &str| {
-        let limit = format!("--nofile={files}:");
-        let mut command = Command::new("prlimit");
-        let limited = command.args(["--pid", &worker.to_string(), &limit]);
-        assert!(limited.status().unwrap().success());
-    };
-    room("3");
+    os::limit_descriptors(worker, 3);
     let mark = server.log.mark();
     provider.publish("b");
     server.wait_for_log(
@@ -277,7 +270,7 @@ fn what_did_not_reach_a_worker_is_not_taken_for_fresh_and_comes_when_there_is_ro
         "what was confirmed is not what is in force here, it is asked for",
     );
     assert_eq!(status('a'), 200);
-    room("1024");
+    os::limit_descriptors(worker, 1024);
     eventually("it has come", || (status('b') == 200).then_some(()));
     assert_eq!(status('a'), 401);
     assert_eq!(server.pids(), [worker]);

@@ -313,6 +313,23 @@ fn without_descriptors_connections_wait_and_nothing_spins() {
     assert_answers(&server);
 }
 
+/// Somebody else has taken the last one: the kernel says so.
+#[test]
+fn where_not_one_descriptor_is_left_connections_wait_until_there_is_one() {
+    let server = Setup::new().set("workers.count", 1).start();
+    let worker = server.pids()[0];
+    let mark = server.log.mark();
+    os::limit_descriptors(worker, 3);
+    let mut waiting = server.connect();
+    waiting.write_all(GET).unwrap();
+    let line = server.wait_for_log(mark, "new connections wait");
+    let reason = line["reason"].as_str().unwrap();
+    assert!(reason.contains("Too many open files"), "{line}");
+    os::limit_descriptors(worker, 1024);
+    assert!(answer(&mut waiting).starts_with("HTTP/1.1 200 "));
+    server.wait_for_log(mark, "new connections are taken again");
+}
+
 #[test]
 fn without_descriptors_who_is_there_is_served_and_tls_waits_too() {
     let authority = Authority::new();

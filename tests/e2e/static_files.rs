@@ -482,30 +482,37 @@ fn a_long_download_outlives_the_request_timeout_and_a_stalled_one_is_cut() {
     assert!(rest.len() < size, "{}", rest.len());
 }
 
-/// As it is with the application: whoever asks again in a moment may have more luck.
+/// Those of the descriptors that are left are for what a request needs.
 #[test]
-fn a_file_for_which_no_descriptor_is_left_is_a_503() {
+fn idle_connections_that_hold_all_they_can_leave_descriptors_for_files() {
     let server = serving(vec![folder("/assets/", "site", "")])
         .set("workers.count", 1)
         .under(&["prlimit", "--nofile=60"])
         .start();
     let mark = server.log.mark();
     let mut streams: Vec<_> = (0..80).map(|_| server.connect()).collect();
-    server.wait_for_log(mark, "new connections wait");
-    let ask = |stream: &mut TcpStream| {
-        stream
-            .write_all(b"GET /assets/a.txt HTTP/1.1\r\nhost: test\r\n\r\n")
-            .unwrap();
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"}") && !answer.ends_with(b"0123456789") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).unwrap();
-            answer.push(byte[0]);
-        }
-        String::from_utf8(answer).unwrap()
-    };
-    let mut first = streams.remove(0);
-    let answer = ask(&mut first);
+    let line = server.wait_for_log(mark, "new connections wait");
+    let reason = line["reason"].as_str().unwrap();
+    assert!(reason.starts_with("all but 7 of 60 descriptors"), "{line}");
+    for stream in streams.iter_mut().take(4) {
+        let answer = ask_for_file(stream);
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+}
+
+/// As it is with the application: whoever asks again in a moment may have more luck.
+#[test]
+fn a_file_for_which_no_descriptor_is_left_is_a_503() {
+    let server = serving(vec![folder("/assets/", "site", "")])
+        .set("workers.count", 1)
+        .start();
+    let worker = server.pids()[0];
+    let mut stream = server.connect();
+    let answer = ask_for_file(&mut stream);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let mark = server.log.mark();
+    os::limit_descriptors(worker, 3);
+    let answer = ask_for_file(&mut stream);
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert!(answer.contains("\r\nretry-after: 1\r\n"), "{answer}");
     let line = server.wait_for_log(mark, "a file cannot be read");
@@ -513,8 +520,20 @@ fn a_file_for_which_no_descriptor_is_left_is_a_503() {
         line["error"].as_str().unwrap().contains("Too many open"),
         "{line}"
     );
-    drop(streams);
-    eventually("it is read", || {
-        ask(&mut first).starts_with("HTTP/1.1 200 ").then_some(())
-    });
+    os::limit_descriptors(worker, 1024);
+    let answer = ask_for_file(&mut stream);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+fn ask_for_file(stream: &mut TcpStream) -> String {
+    stream
+        .write_all(b"GET /assets/a.txt HTTP/1.1\r\nhost: test\r\n\r\n")
+        .unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"}") && !answer.ends_with(b"0123456789") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        answer.push(byte[0]);
+    }
+    String::from_utf8(answer).unwrap()
 }

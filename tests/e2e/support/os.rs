@@ -109,6 +109,14 @@ pub(crate) fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
 }
 
+/// From now on a process may open no descriptor whose number is not below `first` (prlimit(1)); those that are open stay.
+#[track_caller]
+pub(crate) fn limit_descriptors(pid: u32, first: u32) {
+    let mut command = Command::new("prlimit");
+    command.args(["--pid", &pid.to_string(), &format!("--nofile={first}:")]);
+    assert!(command.status().unwrap().success());
+}
+
 /// What ends a connection from now on is RST (`SO_LINGER`, socket(7)).
 #[track_caller]
 pub(crate) fn reset_at_end(stream: &TcpStream) {
