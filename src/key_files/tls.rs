@@ -164,9 +164,9 @@ pub(super) fn read_clients(
     let shown = clients.ca_file.display();
     let read = Clients::read(&text, clients.is_required);
     let read = read.map_err(|error| format!("tls: clients of `{shown}`: {error}"))?;
-    let problem = read.problem(clock::unix_seconds());
-    let problem = problem.map(|problem| format!("tls: clients of `{shown}`: {problem}"));
-    Ok((content(text, problem), read))
+    let problems = read.problems(clock::unix_seconds()).into_iter();
+    let problems = problems.map(|problem| format!("tls: clients of `{shown}`: {problem}"));
+    Ok((content(text, problems), read))
 }
 
 fn content(bytes: Vec<u8>, warnings: impl IntoIterator<Item = String>) -> FeedContent {

@@ -11,6 +11,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
 use x509_parser::prelude::FromDer as _;
 use x509_parser::revocation_list::CertificateRevocationList;
+use x509_parser::x509::X509Version;
 
 use super::bundle::{self, CERTIFICATE, CLIENT_LIST};
 use super::identity::{Validity, parse};
@@ -22,6 +23,8 @@ pub struct Clients {
     verifier: Arc<dyn ClientCertVerifier>,
     is_required: bool,
     digest: [u8; 32],
+    /// The numbers of those, from 1 on, that are no authorities.
+    issued: Vec<usize>,
     /// When the first of the lists ends, in seconds since 1970.
     lists_end: Option<i64>,
 }
@@ -55,6 +58,7 @@ impl Clients {
         Ok(Self {
             verifier: Arc::new(Noting(verifier.map_err(|error| error.to_string())?)),
             is_required,
+            issued: issued(&blocks),
             digest: digest(&SHA256, text)
                 .as_ref()
                 .try_into()
@@ -68,10 +72,12 @@ impl Clients {
         self.is_required
     }
 
-    /// What is wrong with the lists at `now`, in seconds since 1970.
-    pub fn problem(&self, now: i64) -> Option<&'static str> {
+    /// What is wrong with the authorities, and with the lists at `now`, in seconds since 1970.
+    pub fn problems(&self, now: i64) -> Vec<String> {
+        let issued = self.issued.iter().map(|number| format!("certificate {number} of the file is not an authority's, but one that an authority has issued: clients whose certificates come from that one are refused unless it is there too"));
         let has_ended = self.lists_end.is_some_and(|end| end < now);
-        has_ended.then_some("the revocation list has expired: every certificate of a client is refused until there is a newer one")
+        let ended = has_ended.then(|| "the revocation list has expired: every certificate of a client is refused until there is a newer one".to_owned());
+        issued.chain(ended).collect()
     }
 
     /// Tells whether they are still the same.
@@ -140,6 +146,21 @@ impl ClientCertVerifier for Noting {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.supported_verify_schemes()
     }
+}
+
+/// The numbers of those that cannot have issued any (RFC 5280 section 4.2.1.9). One that has signed itself vouches for itself, and those of
+/// version 1 do not tell.
+fn issued(blocks: &[Pem]) -> Vec<usize> {
+    let is_issued = |der: &CertificateDer<'_>| {
+        parse(der).is_ok_and(|certificate| {
+            certificate.version == X509Version::V3
+                && !certificate.is_ca()
+                && certificate.issuer() != certificate.subject()
+        })
+    };
+    let numbered = (1..).zip(certificates(blocks));
+    let issued = numbered.filter(|(_, der)| is_issued(der));
+    issued.map(|(number, _)| number).collect()
 }
 
 /// When a certificate in DER ends, in seconds since 1970.

@@ -277,8 +277,14 @@ fn check_finds_what_is_wrong_with_authorities_and_lists() {
     --- stderr
     config: tls: clients of `/srv/ca.pem`: no authority is in it, as `-----BEGIN CERTIFICATE-----`
     "#);
+    // The whole chain of a server, say.
+    place.write("ca.pem", pair.certificate_pem() + &authority.pem());
+    let warned = place.run("check -c app.toml");
+    assert_eq!(warned.code, Some(0));
+    assert_snapshot!(warned.stderr, @"warning: tls: clients of `/srv/ca.pem`: certificate 1 of the file is not an authority's, but one that an authority has issued: clients whose certificates come from that one are refused unless it is there too");
     place.write("ca.pem", authority.pem());
-    assert_eq!(place.run("check -c app.toml").code, Some(0));
+    let fine = place.run("check -c app.toml");
+    assert_eq!((fine.code, &*fine.stderr), (Some(0), ""));
 }
 
 #[test]
