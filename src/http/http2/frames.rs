@@ -7,6 +7,7 @@ use h2::Reason;
 
 use super::first_field::FirstField;
 use super::preface::PREFACE;
+use super::setting::Setting;
 
 /// So many frames a second may carry no part of a request. Who sends more wants work done for nothing: each PING and SETTINGS is
 /// answered.
@@ -24,6 +25,7 @@ const PRIORITY_FRAME: u8 = 2;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 
@@ -48,6 +50,9 @@ pub enum Offence {
     /// RFC 9113 section 4.2.
     #[error("a frame of a length that its type does not have")]
     FrameSize,
+    /// RFC 9113 section 6.5.2.
+    #[error("a setting for more room than a window may have")]
+    Window,
 }
 
 impl Offence {
@@ -57,6 +62,7 @@ impl Offence {
             Self::FirstFrame | Self::PseudoTrailer => Reason::PROTOCOL_ERROR,
             Self::Flood => Reason::ENHANCE_YOUR_CALM,
             Self::FrameSize => Reason::FRAME_SIZE_ERROR,
+            Self::Window => Reason::FLOW_CONTROL_ERROR,
         }
     }
 }
@@ -82,6 +88,7 @@ pub struct Frames {
     before_block: usize,
     padding_comes: bool,
     padding: usize,
+    setting: Setting,
     /// Frames that carried nothing, and those that gave room, in the second that began then.
     empty: u32,
     updates: u32,
@@ -89,11 +96,10 @@ pub struct Frames {
 }
 
 impl Frames {
-    /// Takes note of what has arrived, at `now` (monotonic). In an offence what came before stands, and so does the header of the
-    /// offending frame.
+    /// Takes note of what has arrived, at `now` (monotonic). In an offence what came before stands.
     ///
     /// # Errors
-    /// The offence, and how many of the bytes came before it, the header of the offending frame among them.
+    /// The offence, and how many of the bytes came before it. Of what is wrong with a frame by its header none of these belong to it.
     pub fn pass(&mut self, bytes: &[u8], now: Duration) -> Result<(), (Offence, usize)> {
         let mut rest = bytes;
         let preface = rest.len().min(PREFACE.len() - self.preface);
@@ -103,9 +109,15 @@ impl Frames {
             if self.payload_left > 0 {
                 let passing = rest.len().min(self.payload_left);
                 let payload = rest.get(..passing).unwrap_or_default();
-                if let Some(at) = self.find_pseudo_trailer(payload) {
+                let pseudo = self.find_pseudo_trailer(payload);
+                let found = pseudo.map(|at| (Offence::PseudoTrailer, at));
+                let found = found.or_else(|| {
+                    let at = self.find_window(payload)?;
+                    Some((Offence::Window, at))
+                });
+                if let Some((offence, at)) = found {
                     self.payload_left -= at;
-                    return Err((Offence::PseudoTrailer, bytes.len() - rest.len() + at));
+                    return Err((offence, bytes.len() - rest.len() + at));
                 }
                 self.payload_left -= passing;
                 rest = rest.get(passing..).unwrap_or_default();
@@ -120,7 +132,7 @@ impl Frames {
             if self.arrived == HEADER {
                 self.arrived = 0;
                 self.begin(now)
-                    .map_err(|offence| (offence, bytes.len() - rest.len()))?;
+                    .map_err(|offence| (offence, bytes.len() - rest.len() - arriving))?;
             }
         }
         Ok(())
@@ -161,6 +173,15 @@ impl Frames {
         None
     }
 
+    /// Where in `payload`, of which nothing was seen yet, a setting is complete that no window can have.
+    fn find_window(&mut self, payload: &[u8]) -> Option<usize> {
+        let [.., kind, _, _, _, _, _] = self.header;
+        let mut payload = payload.iter();
+        (kind == SETTINGS)
+            .then(|| payload.position(|byte| self.setting.step(*byte)))
+            .flatten()
+    }
+
     /// The header of a frame is complete.
     fn begin(&mut self, now: Duration) -> Result<(), Offence> {
         let [high, middle, low, kind, flags, stream @ ..] = self.header;
@@ -175,9 +196,10 @@ impl Frames {
                 return Err(Offence::FirstFrame);
             }
         }
-        if !has_fitting_length(kind, flags, length) {
+        if !has_fitting_length(kind, flags, self.payload_left) {
             return Err(Offence::FrameSize);
         }
+        self.setting = Setting::default();
         if kind == HEADERS || kind == CONTINUATION {
             self.in_field_block = flags & END_HEADERS == 0;
         }
@@ -186,8 +208,7 @@ impl Frames {
             // On a stream that has one already it is a trailer section, or a mistake that the codec knows.
             self.trailers = (stream <= self.last_stream).then(FirstField::default);
             self.last_stream = self.last_stream.max(stream);
-            self.before_block =
-                usize::from(self.padding_comes) + if flags & PRIORITY == 0 { 0 } else { 5 };
+            self.before_block = before_block(flags);
         }
         let carries = match kind {
             HEADERS => true,
@@ -217,9 +238,17 @@ impl Frames {
     }
 }
 
-/// Whether frames of this type can be so long, beyond what the codec sees to (RFC 9113 sections 6.3, 6.4, 6.5, 6.7 and 6.9).
-fn has_fitting_length(kind: u8, flags: u8, length: u32) -> bool {
+/// How much of the payload of HEADERS comes before its field block (RFC 9113 section 6.2).
+fn before_block(flags: u8) -> usize {
+    usize::from(flags & PADDED != 0) + if flags & PRIORITY == 0 { 0 } else { 5 }
+}
+
+/// Whether frames of this type can be so long, beyond what the codec sees to (RFC 9113 sections 6.1 to 6.5 and 6.7 to 6.9).
+fn has_fitting_length(kind: u8, flags: u8, length: usize) -> bool {
     match kind {
+        DATA => length > 0 || flags & PADDED == 0,
+        HEADERS => length >= before_block(flags),
+        GOAWAY => length >= 8,
         PRIORITY_FRAME => length == 5,
         RST_STREAM | WINDOW_UPDATE => length == 4,
         SETTINGS if flags & ACK != 0 => length == 0,
@@ -254,7 +283,7 @@ mod tests {
     fn the_first_frame_is_settings() {
         let first = |frame: &[u8]| Frames::default().pass(&[PREFACE, frame].concat(), NOW);
         assert_eq!(first(&frame(SETTINGS, 0, 0, &[0, 1, 0, 0, 0, 0])), Ok(()));
-        let offence = Err((Offence::FirstFrame, PREFACE.len() + HEADER));
+        let offence = Err((Offence::FirstFrame, PREFACE.len()));
         assert_eq!(first(&frame(SETTINGS, ACK, 0, &[])), offence);
         assert_eq!(first(&frame(SETTINGS, 0, 1, &[])), offence);
         assert_eq!(first(&frame(PING, 0, 0, &[0; 8])), offence);
@@ -277,7 +306,7 @@ mod tests {
             for _ in 1..EMPTY_MAX {
                 assert_eq!(frames.pass(&one, NOW), Ok(()));
             }
-            assert_eq!(frames.pass(&one, NOW), Err((Offence::Flood, HEADER)));
+            assert_eq!(frames.pass(&one, NOW), Err((Offence::Flood, 0)));
             let later = NOW + Duration::from_secs(1);
             assert_eq!(frames.pass(&one, later), Ok(()));
         }
@@ -290,7 +319,7 @@ mod tests {
         for _ in 0..UPDATES_MAX {
             frames.pass(&one, NOW).unwrap();
         }
-        assert_eq!(frames.pass(&one, NOW), Err((Offence::Flood, HEADER)));
+        assert_eq!(frames.pass(&one, NOW), Err((Offence::Flood, 0)));
         assert_eq!(frames.pass(&one, NOW + Duration::from_secs(1)), Ok(()));
     }
 
@@ -320,9 +349,38 @@ mod tests {
             let of = |length| begun().pass(&frame(kind, flags, 0, &vec![0; length]), NOW);
             assert_eq!(of(length), Ok(()), "{kind}");
             for other in others {
-                assert_eq!(of(*other), Err((Offence::FrameSize, HEADER)), "{kind}");
+                assert_eq!(of(*other), Err((Offence::FrameSize, 0)), "{kind}");
             }
         }
+    }
+
+    #[test]
+    fn frames_are_as_long_as_what_must_be_in_them() {
+        for (kind, flags, least) in [
+            (DATA, PADDED, 1),
+            (DATA, 0, 0),
+            (HEADERS, PADDED, 1),
+            (HEADERS, PRIORITY, 5),
+            (HEADERS, PADDED | PRIORITY, 6),
+            (GOAWAY, 0, 8),
+        ] {
+            let of = |length| begun().pass(&frame(kind, flags, 1, &vec![0; length]), NOW);
+            assert_eq!(of(least), Ok(()), "{kind}");
+            if least > 0 {
+                let short = Err((Offence::FrameSize, 0));
+                assert_eq!(of(least - 1), short, "{kind}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_setting_for_more_room_than_a_window_may_have_ends_the_connection() {
+        let of = |payload: &[u8]| begun().pass(&frame(SETTINGS, 0, 0, payload), NOW);
+        assert_eq!(of(&[0, 4, 0x7f, 0xff, 0xff, 0xff]), Ok(()));
+        assert_eq!(
+            of(&[0, 4, 0x80, 0, 0, 0]),
+            Err((Offence::Window, HEADER + 5))
+        );
     }
 
     #[test]
@@ -399,7 +457,14 @@ mod tests {
                 }
                 passed += part.len();
             }
-            prop_assert_eq!(at_once, piecewise);
+            match (at_once, piecewise) {
+                // Some of the header may have passed before the rest of it came.
+                (Err((offence, at)), Err((again, later))) => {
+                    prop_assert_eq!(offence, again);
+                    prop_assert!((at..at + HEADER).contains(&later), "{} {}", at, later);
+                }
+                (at_once, piecewise) => prop_assert_eq!(at_once, piecewise),
+            }
             prop_assert_eq!(whole.is_midway(), parts.is_midway());
         }
     }

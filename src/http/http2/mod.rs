@@ -6,6 +6,7 @@ mod head;
 mod preface;
 mod requests;
 mod sending;
+mod setting;
 
 pub use frames::{Frames, Offence};
 pub(super) use head::size as head_size;

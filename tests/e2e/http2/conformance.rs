@@ -232,7 +232,7 @@ fn frames() -> Vec<Case> {
         (
             "6.1 padding without a length",
             vec![post(), frame(DATA, END_STREAM | PADDED, 1, &[])],
-            Ends(&[PROTOCOL_ERROR, FRAME_SIZE_ERROR]),
+            Ends(OF_SIZE),
         ),
         (
             "6.1 padded DATA",
@@ -276,6 +276,11 @@ fn frames() -> Vec<Case> {
                 &[&[0, 0, 0, 3, 9], &*block(GET)].concat(),
             )],
             Answers,
+        ),
+        (
+            "6.2 HEADERS that end before their priority does",
+            vec![frame(HEADERS, END_HEADERS | PRIORITISED, 1, &[0, 0, 0, 3])],
+            Ends(OF_SIZE),
         ),
         (
             "6.3 PRIORITY",
@@ -516,7 +521,7 @@ fn control() -> Vec<Case> {
         (
             "6.5.2 too large a window",
             vec![settings(4, 1 << 31)],
-            Ends(&[PROTOCOL_ERROR, FLOW_CONTROL_ERROR]),
+            Ends(&[FLOW_CONTROL_ERROR]),
         ),
         (
             "6.5.2 too small a frame size",
@@ -556,6 +561,11 @@ fn control() -> Vec<Case> {
             "6.7 an acknowledgement of nothing",
             vec![frame(PING, ACK, 0, &[0; 8])],
             Nothing,
+        ),
+        (
+            "6.8 GOAWAY without a reason",
+            vec![frame(GOAWAY, 0, 0, &[0; 4])],
+            Ends(OF_SIZE),
         ),
         (
             "6.8 GOAWAY on a stream",
