@@ -77,6 +77,8 @@ pub struct Limits {
     pub keep_alive: Duration,
     /// `http.write_timeout`.
     pub write_timeout: Duration,
+    /// `http.drain_linger`.
+    pub drain_linger: Duration,
 }
 
 /// How often a connection is looked at whose client reads its last answer while the worker drains.
@@ -347,6 +349,8 @@ impl Activity {
             Phase::Head => Some(earlier(since + limits.header_timeout, stalled)),
             Phase::Fresh => Some(earlier(since + limits.header_timeout, linger_until)),
             Phase::Idle if stalled.is_none() => {
+                // The head of its last answer may have gone out before the drain began, and so without `Connection: close`.
+                let linger_until = linger_until.map(|until| until.max(since + limits.drain_linger));
                 Some(earlier(since + limits.keep_alive, linger_until))
             }
             Phase::Busy | Phase::Idle => stalled,
@@ -412,6 +416,7 @@ mod tests {
         header_timeout: Duration::from_secs(10),
         keep_alive: Duration::from_secs(75),
         write_timeout: Duration::from_mins(1),
+        drain_linger: Duration::from_secs(1),
     };
 
     fn after(seconds: u64) -> Duration {
@@ -455,6 +460,21 @@ mod tests {
             activity.judge(after(2), &LIMITS, Some(after(1))),
             Judgement::Close
         );
+    }
+
+    #[test]
+    fn a_connection_that_becomes_idle_in_a_drain_has_its_linger_from_then_on() {
+        let activity = Activity::new();
+        activity.begin_request(false);
+        let begun_long_ago = Some(Duration::ZERO);
+        activity.end_request();
+        activity.set_parked(true);
+        let judge = |milliseconds| {
+            let at = clock::monotonic() + Duration::from_millis(milliseconds);
+            activity.judge(at, &LIMITS, begun_long_ago)
+        };
+        assert!(matches!(judge(500), Judgement::Wait(_)));
+        assert_eq!(judge(1100), Judgement::Close);
     }
 
     #[test]

@@ -59,6 +59,7 @@ pub(super) fn serving<S: AppService>(
             header_timeout: config.http.header_timeout,
             keep_alive: config.http.keep_alive,
             write_timeout: config.http.write_timeout,
+            drain_linger: config.http.drain_linger,
         },
         dead_peer_timeout: config.http.dead_peer_timeout,
         http2: config.http.http2.then_some(http2::Settings {

@@ -291,12 +291,10 @@ fn serve<T: ClientStream, S: AppService>(
                 () = &mut drain_begun, if linger_until.is_none() => {
                     linger_until = Some(clock::monotonic() + serving.linger);
                     timer.look_again_at(clock::monotonic());
-                    // An answer whose head has gone out cannot say `Connection: close` any more; hyper ends the connection
-                    // after it all the same. One that is idle would be ended at once, without its linger.
+                    // An answer whose head has gone out cannot say `Connection: close` any more: its connection is idle after it, and
+                    // the answer to what its client asks meanwhile says so.
                     if serving.heir_of(&client).is_some() {
                         activity.set_goes_on();
-                    } else if activity.phase() == Phase::Busy {
-                        served.end_after_answer();
                     }
                 }
                 turn = &mut served => {

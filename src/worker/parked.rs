@@ -69,14 +69,6 @@ where
             Self::Http(connection) => connection.into_parts()?.io.into_inner().into_http(),
         }
     }
-
-    /// No request follows the one that is answered.
-    pub(super) fn end_after_answer(&mut self) {
-        match self {
-            Self::Parked(_) => {}
-            Self::Http(connection) => Pin::new(&mut **connection).graceful_shutdown(),
-        }
-    }
 }
 
 impl<T: ClientStream, S: HttpService<Incoming>> Future for Served<T, S>

@@ -165,6 +165,34 @@ fn an_answer_that_was_under_way_when_the_drain_began_ends_its_connection() {
     assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
+/// The head of the first answer is out, and did not say that the connection ends.
+#[test]
+fn a_request_behind_an_answer_that_was_under_way_when_the_drain_began_is_answered() {
+    const LENGTH: usize = 32 << 20;
+    let next = b"GET /hello HTTP/1.1\r\nhost: test\r\n\r\n";
+    for is_pipelined in [true, false] {
+        let server = Setup::new().start();
+        let mut stream = server.connect();
+        let first = format!("GET /big?n={LENGTH} HTTP/1.1\r\nhost: test\r\n\r\n");
+        stream.write_all(first.as_bytes()).unwrap();
+        if is_pipelined {
+            stream.write_all(next).unwrap();
+        }
+        let mut head = [0; 1024];
+        stream.read_exact(&mut head).unwrap();
+        assert!(!String::from_utf8_lossy(&head).contains("connection: close"));
+        server.reload();
+        stream.read_exact(&mut vec![0; LENGTH - 1024]).unwrap();
+        if !is_pipelined {
+            stream.write_all(next).unwrap();
+        }
+        let text = rest(stream);
+        let (_, answer) = text.split_once("HTTP/1.1 ").expect("another answer");
+        assert!(answer.starts_with("200 "), "{answer}");
+        assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    }
+}
+
 #[test]
 fn an_answer_that_is_being_read_is_not_broken_by_a_head_that_does_not_end() {
     const LENGTH: usize = 32 << 20;
