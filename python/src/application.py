@@ -1,6 +1,7 @@
 # Finds the application that `MODULE:ATTRIBUTE` names. What is wrong is said in one sentence, with what helps.
 import ast
 import difflib
+import inspect
 import os
 import sys
 import traceback
@@ -19,6 +20,8 @@ def load(key, module, attribute, folder):
     sys.argv[:] = ["destrier"]
     try:
         application = find(module, attribute, folder)
+        refuse_green_threads()
+        refuse_other_interface(key, module, attribute, application)
         import_urls_of_django()
         return application, None, None
     except Refusal as refusal:
@@ -36,6 +39,31 @@ def find(module, attribute, folder):
             "`%s:%s` is not callable, it is %s" % (module, attribute, described(application))
         )
     return application
+
+
+def refuse_green_threads():
+    """They take the place of threads of the system, on which requests are executed here."""
+    gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
+    if gevent is not None and gevent.is_module_patched("threading"):
+        name, call = "gevent", "gevent.monkey.patch_all()"
+    elif eventlet is not None and eventlet.is_monkey_patched("thread"):
+        name, call = "eventlet", "eventlet.monkey_patch()"
+    else:
+        return
+    raise Refusal(
+        "%s has taken the place of the threads that requests are executed on: leave out `%s`; more of `app.threads` do what it did, or ASGI"
+        % (name, call)
+    )
+
+
+def refuse_other_interface(key, module, attribute, application):
+    """An application of ASGI answers each call as WSGI has it with an error. The other way round is seen when it is started up."""
+    calls = (application, getattr(type(application), "__call__", None))
+    if key == "app.wsgi" and any(map(inspect.iscoroutinefunction, calls)):
+        raise Refusal(
+            "`%s:%s` speaks ASGI: name it in `app.asgi`, or as `asgi:%s:%s` on the command line"
+            % (module, attribute, module, attribute)
+        )
 
 
 def import_urls_of_django():

@@ -1,5 +1,6 @@
 # What a template has after its import that no process which is forked from it can have. Each is told with where it came from, as
 # far as that can be seen.
+import atexit
 import gc
 import os
 import sys
@@ -11,7 +12,18 @@ DESCRIPTORS = "/proc/self/fd"
 # In seconds.
 EXEC_ENDS_WITHIN = 0.1
 # Where the ways of an object lead nowhere.
-PLUMBING = {"socket", "_socket", "ssl", "asyncio", "selectors", "sqlite3", "_sqlite3", "builtins", "threading"}
+PLUMBING = {"socket", "_socket", "ssl", "asyncio", "selectors", "sqlite3", "_sqlite3", "builtins", "threading", "multiprocessing"}
+PLUMBING |= {"concurrent", "tempfile", "weakref", "functools"}
+# What processes would take out of each other's hands.
+SHARED = {
+    "anon_inode:[eventpoll]": "an event loop (eventpoll)",
+    "anon_inode:[io_uring]": "an event loop (io_uring)",
+    "anon_inode:[eventfd]": "an eventfd",
+    "anon_inode:[timerfd]": "a timerfd",
+    "anon_inode:[signalfd]": "a signalfd",
+    "anon_inode:inotify": "an inotify",
+    "anon_inode:[fanotify]": "a fanotify",
+}
 
 
 class Watch:
@@ -43,7 +55,7 @@ class Watch:
         """The problems, or none."""
         sys.meta_path.remove(self)
         self.look()
-        return threads(self) + descriptors(self) + connections() + children()
+        return threads(self) + descriptors(self) + connections() + folders() + children()
 
     def guess(self, place, name):
         module = self.after.get((place, name))
@@ -56,6 +68,11 @@ def settle():
     gc.freeze()
 
 
+def end():
+    """What a process does at its end but for its threads, which it would wait for."""
+    atexit._run_exitfuncs()
+
+
 def threads(watch):
     known = {str(each.native_id): each for each in threading.enumerate()}
     found = []
@@ -65,7 +82,10 @@ def threads(watch):
         thread = known.get(task)
         if thread is None:
             name = read("%s/%s/comm" % (TASKS, task)) or "?"
-            found.append("the thread `%s`, which is not Python's%s" % (name, watch.guess(TASKS, task)))
+            guess = watch.guess(TASKS, task)
+            if "openblas" in (read("/proc/self/maps") or "").lower():
+                guess = ": OpenBLAS, which NumPy brings along, makes such, unless `app.env` has `OPENBLAS_NUM_THREADS = \"1\"`"
+            found.append("the thread `%s`, which is not Python's%s" % (name, guess))
         else:
             found.append("the thread `%s`%s" % (thread.name, work_of(thread)))
     return found
@@ -113,8 +133,11 @@ def descriptors(watch):
 def described(descriptor, target):
     if target.startswith("socket:"):
         return socket_at(descriptor)
-    if target in ("anon_inode:[eventpoll]", "anon_inode:[io_uring]"):
-        return "an event loop (%s)" % target[12:-1]
+    if target.startswith("pipe:"):
+        # As of a queue, or of a pool of processes: each worker would take what is for another one.
+        return "a pipe"
+    if target in SHARED:
+        return SHARED[target]
     if target.startswith(("/dev/nvidia", "/dev/kfd", "/dev/dri/")):
         return "the open device `%s`" % target
     return None
@@ -144,11 +167,12 @@ def shown(address):
 
 
 def kept_by(descriptor):
-    """The module that keeps the socket, where Python knows it."""
-    kind = getattr(sys.modules.get("socket"), "socket", None)
+    """The module that keeps the socket, or the end of the pipe, where Python knows it."""
+    kinds = [("socket", "socket"), ("multiprocessing.connection", "Connection")]
+    kinds = tuple(getattr(sys.modules[module], name, ()) for module, name in kinds if module in sys.modules)
     for each in gc.get_objects():
         # Its class as it says itself could be that of something that is not there yet.
-        if kind is not None and issubclass(type(each), kind) and number_of(each) == descriptor:
+        if issubclass(type(each), kinds) and number_of(each) == descriptor:
             return keeper(each)
     return ""
 
@@ -191,6 +215,17 @@ def connections():
         for each in gc.get_objects():
             if issubclass(type(each), kind) and is_open(each):
                 found.append("an open connection to an SQLite database" + keeper(each))
+    return found
+
+
+def folders():
+    """Temporary ones that are removed at the end: the first worker that ends would remove them for all."""
+    kind = getattr(sys.modules.get("tempfile"), "TemporaryDirectory", None)
+    found = []
+    if kind is not None:
+        for each in gc.get_objects():
+            if issubclass(type(each), kind) and getattr(getattr(each, "_finalizer", None), "alive", False):
+                found.append("the temporary folder `%s`%s, which is removed when a worker ends" % (each.name, keeper(each)))
     return found
 
 

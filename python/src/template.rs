@@ -55,7 +55,8 @@ pub(crate) fn run(py: Python<'_>, mut template: Box<Template>) -> PyResult<u8> {
         } else {
             FromTemplate::Unfit { reason }
         });
-        // The interpreter would wait for its threads.
+        // The interpreter would wait for its threads. An exit function that fails has printed why.
+        drop(module.getattr("end")?.call0());
         logging::flush();
         process::exit_at_once(if always {
             WorkerExit::BootFailed.into()

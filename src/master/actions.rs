@@ -359,11 +359,19 @@ impl Master {
     }
 
     fn roll_back(&mut self, generation: Generation, reason: String) {
-        tracing::error!(
-            generation = generation.0,
-            reason,
-            "rolled back: this generation is given up, the one before it serves on"
-        );
+        if self.supervisor.serving().is_some() {
+            tracing::error!(
+                generation = generation.0,
+                reason,
+                "rolled back: this generation is given up, the one before it serves on"
+            );
+        } else {
+            tracing::error!(
+                generation = generation.0,
+                reason,
+                "given up: it cannot serve"
+            );
+        }
         self.ledger.reload_ended(ReloadEnd::RolledBack);
         self.note_reload(Err(reason));
     }

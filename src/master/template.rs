@@ -59,6 +59,9 @@ const FORK_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a template that was told to go may take: functions that are registered with `atexit` run.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// One that cannot be forked has so much time for what its application does at its end.
+const EXIT_PATIENCE: Duration = Duration::from_secs(5);
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Templates {
@@ -210,7 +213,8 @@ impl Master {
             return;
         };
         if let Some(process) = process {
-            self.let_template_leave(&process);
+            let patience = process.is_ready().then_some(PATIENCE);
+            self.let_template_leave(&process, patience);
         }
         for birth in births {
             let event = self.end_birth(birth, "its template has ended");
@@ -218,14 +222,13 @@ impl Master {
         }
     }
 
-    fn let_template_leave(&mut self, process: &Process) {
-        let patience = if process.is_ready() {
-            Some(self.now() + PATIENCE)
-        } else {
+    /// Ends a process, which has so much time to do so by itself.
+    fn let_template_leave(&mut self, process: &Process, patience: Option<Duration>) {
+        if patience.is_none() {
             let _gone_already = processes::kill_now(process.pid);
-            None
-        };
-        self.templates.leaving.push((process.pid, patience));
+        }
+        let until = patience.map(|patience| self.now() + patience);
+        self.templates.leaving.push((process.pid, until));
     }
 
     /// A process has ended that is no worker; whether it was a template.
@@ -251,7 +254,7 @@ impl Master {
                 pid = pid.number(),
                 generation = generation.0,
                 ending = words,
-                "the template died: workers serve on"
+                "the template died; workers that serve go on"
             );
             self.lost_template(generation, &process, &words);
         }
@@ -313,7 +316,7 @@ impl Master {
             std::mem::take(&mut template.births),
         );
         if let Some(process) = process {
-            self.let_template_leave(&process);
+            self.let_template_leave(&process, Some(EXIT_PATIENCE));
         }
         for mut birth in births {
             self.take_back(&mut birth);

@@ -251,7 +251,7 @@ fn a_slow_import_under_load_costs_no_request() {
 }
 
 /// What keeps an application from being forked, and what is told of it.
-const UNFIT: [(&str, &[&str]); 6] = [
+const UNFIT: [(&str, &[&str]); 9] = [
     (
         "def tick():\n    wait_for('never')\nthreading.Thread(target=tick, name='ticker').start()",
         &["the thread `ticker` of `app.tick`"],
@@ -275,6 +275,18 @@ const UNFIT: [(&str, &[&str]); 6] = [
     (
         "import subprocess\nserver = subprocess.Popen(['sleep', '1000'])\nwith open(os.path.join(HERE, 'child-%d' % os.getpid()), 'w') as file:\n    file.write(str(server.pid))",
         &["the child process ", "`sleep`"],
+    ),
+    (
+        "import multiprocessing\nqueue = multiprocessing.Queue()",
+        &["a pipe of `app`"],
+    ),
+    (
+        "from concurrent.futures import ProcessPoolExecutor\npool = ProcessPoolExecutor(2)",
+        &["a pipe of `app`"],
+    ),
+    (
+        "import tempfile\ncache = tempfile.TemporaryDirectory()",
+        &["the temporary folder `/", "` of `app`, which is removed"],
     ),
 ];
 
@@ -313,6 +325,20 @@ fn an_application_that_cannot_be_forked_is_told_why_and_each_worker_imports_it()
         assert!(imports(&server).contains(&next));
         end_children(&server);
     }
+}
+
+/// As what is executed does at its end.
+#[test]
+fn an_application_that_cannot_be_forked_leaves_nothing_behind_in_its_template() {
+    let more = "import atexit, tempfile\ncache = tempfile.TemporaryDirectory()\natexit.register(lambda: open(os.path.join(HERE, 'ended-%d' % os.getpid()), 'w').write(cache.name))";
+    let server = unfit(more).set("app.preload", "auto").start();
+    let template = imports(&server)[0];
+    let ended = server.folder().join(format!("ended-{template}"));
+    let folder = eventually("its end", || {
+        fs::read_to_string(&ended).ok().filter(|it| !it.is_empty())
+    });
+    eventually("no folder", || (!Path::new(&folder).exists()).then_some(()));
+    assert_eq!(server.pids().len(), 2);
 }
 
 /// Of applications that start some.
