@@ -61,6 +61,16 @@ impl SocketNumber {
     }
 }
 
+impl SocketNumber {
+    /// How many bytes were written that the peer's kernel has not acknowledged (`SIOCOUTQ`, tcp(7) and unix(7)); none where that is not known.
+    pub fn unacknowledged(self) -> Option<u32> {
+        let mut count: nix::libc::c_int = 0;
+        // SAFETY: ioctl(2) takes any number, and writes an int at most, where `count` is.
+        let asked = unsafe { nix::libc::ioctl(self.0, nix::libc::TIOCOUTQ, &raw mut count) };
+        (asked == 0).then(|| u32::try_from(count).ok()).flatten()
+    }
+}
+
 /// Connects to the Unix socket at `path` without waiting, also not for a place in its accept queue.
 ///
 /// # Errors

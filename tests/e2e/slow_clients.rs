@@ -465,6 +465,32 @@ fn a_client_that_reads_slowly_is_served_to_the_end() {
     });
 }
 
+/// A third of a send buffer of megabytes must be free before more can be written: that takes it longer than the time-out.
+#[test]
+fn a_client_that_takes_a_little_all_the_time_is_not_cut_off() {
+    Kit::each(&Kit::ALL, |kit| {
+        let server = kit
+            .setup()
+            .set("http.write_timeout", "1s")
+            .set("http.header_timeout", "100ms")
+            .start();
+        let mut stream = server.connect();
+        stream
+            .write_all(b"GET /big?n=20000000 HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n")
+            .unwrap();
+        let mut piece = vec![0; 50_000];
+        for _ in 0..30 {
+            stream.read_exact(&mut piece).unwrap();
+            // A tenth of a second: this one says nothing in time.
+            assert_eq!(server.connect().read(&mut [0]).unwrap(), 0);
+        }
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).unwrap();
+        let got = rest.len() + 30 * piece.len();
+        assert!(got > 20_000_000, "{got}");
+    });
+}
+
 #[test]
 fn clients_that_go_in_mid_request_or_mid_answer_leave_nothing_behind() {
     Kit::each(&Kit::ALL, |kit| {
