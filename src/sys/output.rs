@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::fcntl::{AT_FDCWD, AtFlags, FcntlArg, OFlag, fcntl};
 use nix::libc;
 use nix::sys::socket::{MsgFlags, send};
 use nix::unistd::{AccessFlags, faccessat};
@@ -53,12 +53,12 @@ impl Output {
 
     fn stream(stream: BorrowedFd<'_>) -> io::Result<Self> {
         let own = stream.try_clone_to_owned()?;
-        if File::from(own.try_clone()?)
-            .metadata()?
-            .file_type()
-            .is_socket()
-        {
+        let kind = File::from(own.try_clone()?).metadata()?.file_type();
+        if kind.is_socket() {
             return Ok(Self::Socket(own));
+        }
+        if kind.is_file() {
+            append_from_now_on(&own)?;
         }
         // Opening it anew makes a description of our own.
         let path = format!("/proc/self/fd/{}", own.as_raw_fd());
@@ -166,6 +166,14 @@ impl Output {
     }
 }
 
+/// Whoever else writes to this description, as what an application prints does, writes to the end too: a shell that was told `> file` has
+/// opened it at its beginning, where what is appended would be written over.
+fn append_from_now_on(file: &OwnedFd) -> io::Result<()> {
+    let flags = OFlag::from_bits_retain(fcntl(file, FcntlArg::F_GETFL)?);
+    fcntl(file, FcntlArg::F_SETFL(flags | OFlag::O_APPEND))?;
+    Ok(())
+}
+
 /// Whether this process could open the file at `path` as [`Output::file`] does; nothing is opened or made.
 ///
 /// # Errors
@@ -221,7 +229,9 @@ fn refusal(reason: &str) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::{self, OpenOptions};
+    use std::fs::{self, File, OpenOptions};
+    use std::io::Write as _;
+    use std::os::fd::AsFd as _;
     use std::os::unix::fs::{OpenOptionsExt, symlink};
     use std::path::Path;
 
@@ -246,6 +256,19 @@ mod tests {
         assert!(!victim.exists());
         fs::hard_link(&log, &victim).unwrap();
         assert!(refused(&log).contains("second name"));
+    }
+
+    #[test]
+    fn what_others_print_into_a_file_that_a_shell_has_opened_comes_behind_the_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let mut printed = File::create(&path).unwrap();
+        let mut log = Output::stream(printed.as_fd()).unwrap();
+        log.write(b"a line of the log\n").unwrap();
+        printed.write_all(b"what is printed\n").unwrap();
+        log.write(b"another line\n").unwrap();
+        let all = fs::read_to_string(path).unwrap();
+        assert_eq!(all, "a line of the log\nwhat is printed\nanother line\n");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use bytes::Bytes;
+use destrier::sys::file::open_regular;
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use tokio::task::spawn_blocking;
@@ -21,11 +22,14 @@ pub(super) fn send(shared: &Shared, exchange: &Exchange, path: &Path) -> PyResul
         PyOSError::new_err(format!("http.response.pathsend: `{path}`: {error}"))
     };
     // Before the head goes out: the application can still answer something else.
-    let file = File::open(path).map_err(named)?;
+    let file = open_regular(path).map_err(|error| {
+        named(if error.kind() == std::io::ErrorKind::NotFound {
+            std::io::Error::other("no regular file is there")
+        } else {
+            error
+        })
+    })?;
     let metadata = file.metadata().map_err(named)?;
-    if !metadata.is_file() {
-        return Err(named(std::io::Error::other("it is not a file")));
-    }
     let Some(mut head) = exchange.take_head().map_err(error_of)? else {
         return Ok(());
     };

@@ -1,5 +1,8 @@
 //! Each shape of an answer, and what goes over the wire for it.
 
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+
 use super::shapes;
 use crate::support::eventually;
 use crate::support::shapes::{
@@ -230,6 +233,11 @@ fn a_file_is_sent_by_its_path() {
     assert!(missing.starts_with("HTTP/1.1 500"), "{missing}");
     let folder = get(&server, "/file?/");
     assert!(folder.starts_with("HTTP/1.1 500"), "{folder}");
+    // Nobody writes to it: who opened it as a file would wait, and with it the event loop.
+    let pipe = server.folder().join("pipe");
+    mkfifo(&pipe, Mode::S_IRWXU).unwrap();
+    let piped = get(&server, &format!("/file?{}", pipe.display()));
+    assert!(piped.starts_with("HTTP/1.1 500"), "{piped}");
     let head = request(&server, "HEAD", "/file");
     assert!(head.ends_with("\r\n\r\n"), "{head}");
 }

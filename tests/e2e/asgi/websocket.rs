@@ -90,7 +90,7 @@ fn an_application_is_told_what_its_websocket_is() {
     wire.send(&close(3000));
     wire.assert_ends();
     eventually("the end", || {
-        (events(&server) == "websocket.disconnect").then_some(())
+        (events(&server) == "websocket.disconnect 3000 shown").then_some(())
     });
 }
 

@@ -93,6 +93,8 @@ pub(super) struct State {
     leaving: Traffic,
     /// There is a message that the application has not dealt with: it has not asked for the next one.
     is_in_hand: bool,
+    /// What the application has closed it with.
+    closed_with: Option<(u16, String)>,
     /// How it ended: the code, and a reason.
     end: Option<(u16, String)>,
 }
@@ -127,6 +129,7 @@ impl State {
             arrived: Traffic::default(),
             leaving: Traffic::default(),
             is_in_hand: false,
+            closed_with: None,
             end: None,
         }
     }
@@ -221,6 +224,7 @@ impl State {
             }
             Phase::Denying(..) => Err(Refused::AcceptedTwice),
             Phase::Open => {
+                self.closed_with = Some((code, reason.clone()));
                 self.leaving.push(Frame::Close(code, reason));
                 self.phase = Phase::Closed;
                 Ok(())
@@ -309,9 +313,11 @@ impl State {
         }
     }
 
-    /// Nothing comes any more.
+    /// Nothing comes any more. Where the application has closed it, and its client has been told, that is how it ended.
     pub(super) fn leave(&mut self) {
-        self.end.get_or_insert((ABNORMAL, String::new()));
+        let closed_with = self.closed_with.take().filter(|_| self.is_done());
+        let end = closed_with.unwrap_or((ABNORMAL, String::new()));
+        self.end.get_or_insert(end);
     }
 }
 
