@@ -29,6 +29,8 @@ pub struct Activity {
     open: AtomicUsize,
     /// Frames of HTTP/2 arrive on it.
     is_http2: AtomicBool,
+    /// The request that has begun last is of HTTP/1.0, whose answers may end with the connection.
+    end_is_a_close: AtomicBool,
     /// Another worker goes on with it: answers do not end it, though this worker drains.
     goes_on: AtomicBool,
     /// How far it is on its way to a WebSocket.
@@ -122,6 +124,7 @@ impl Activity {
             looked: AtomicU64::new(0),
             open: AtomicUsize::new(0),
             is_http2: AtomicBool::new(false),
+            end_is_a_close: AtomicBool::new(false),
             goes_on: AtomicBool::new(false),
             upgrade: Upgrade::default(),
             ahead: Arc::default(),
@@ -336,6 +339,16 @@ impl Activity {
     pub fn blocked_since(&self) -> Option<Duration> {
         let since = self.blocked_since.load(Relaxed);
         (since > 0).then(|| Duration::from_nanos(since))
+    }
+
+    /// Whether the answer to the request that begins may end with the connection, so that one that breaks off would look whole.
+    pub fn set_end_is_a_close(&self, end_is_a_close: bool) {
+        self.end_is_a_close.store(end_is_a_close, Relaxed);
+    }
+
+    /// Whether that is so.
+    pub fn end_is_a_close(&self) -> bool {
+        self.end_is_a_close.load(Relaxed)
     }
 
     /// Another worker goes on with the connection when nothing is under way on it.

@@ -238,6 +238,8 @@ impl<S: AppService> Pipeline<S> {
     ) -> Result<Response<ResponseBody<S::Body>>, Infallible> {
         let id = self.next_id();
         let has_body = !request.body().is_end_stream();
+        let is_old = request.version() < Version::HTTP_11;
+        origin.activity.set_end_is_a_close(is_old);
         origin.activity.begin_request(has_body);
         let forwarding = &self.settings.forwarding;
         let (client, id) = forwarding.take(request.headers_mut(), origin, id);

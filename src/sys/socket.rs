@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
+use std::time::Duration;
 
 use nix::cmsg_space;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -10,7 +11,7 @@ use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, Shutdown, SockFlag, SockType,
     getsockopt, recv, recvmsg, sendmsg, shutdown, socketpair, sockopt,
 };
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 /// Who is at the other end of a Unix socket (`SO_PEERCRED`, unix(7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +70,15 @@ impl SocketNumber {
         let asked = unsafe { nix::libc::ioctl(self.0, nix::libc::TIOCOUTQ, &raw mut count) };
         (asked == 0).then(|| u32::try_from(count).ok()).flatten()
     }
+}
+
+/// When the last descriptor of `socket` is closed its peer sees a reset, and what it has not got yet is dropped (`SO_LINGER` of no time,
+/// socket(7)). A Unix socket just ends.
+///
+/// # Errors
+/// setsockopt(2).
+pub fn reset_at_end(socket: &impl AsFd) -> io::Result<()> {
+    SockRef::from(socket).set_linger(Some(Duration::ZERO))
 }
 
 /// Connects to the Unix socket at `path` without waiting, also not for a place in its accept queue.

@@ -23,7 +23,7 @@ use super::proxy_header::{Announced, Source};
 use super::proxy_protocol::ProxyListeners;
 use super::timer::Timer;
 use super::tls::{self, Agreed, SecureListeners, SecureStream};
-use super::watched::{ClientStream, Watched, say_farewell};
+use super::watched::{ClientStream, Watched, break_off, say_farewell};
 use super::websocket::Upgradable;
 use crate::app::{AppService, Arriving, Draining, ReadyTasks, spawn_counted};
 use crate::channel::ToMaster;
@@ -307,6 +307,13 @@ fn serve<T: ClientStream, S: AppService>(
                             continue;
                         }
                         Turn::Gone => false,
+                        // The answer breaks off.
+                        Turn::Ended(Err(error)) if error.is_user() && activity.end_is_a_close() => {
+                            if let Some(stream) = served.take_back() {
+                                break_off(&stream.stream);
+                            }
+                            return;
+                        }
                         // An error here is the client's: it went away or spoke no HTTP, and hyper has answered what could be answered.
                         Turn::Ended(Err(error)) => {
                             tracing::debug!(%error, "a connection ended early");
@@ -380,6 +387,11 @@ fn serve<T: ClientStream, S: AppService>(
                         }
                         Judgement::Cut => {
                             let (limit, source) = (ConnectionLimit::WriteTimeout, client.source());
+                            if activity.end_is_a_close()
+                                && let Some(stream) = served.take_back()
+                            {
+                                break_off(&stream.stream);
+                            }
                             return serving.limited.ended(limit, &client.listener, source);
                         }
                         Judgement::TimedOut => {

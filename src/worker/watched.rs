@@ -17,7 +17,7 @@ use super::linger::Linger;
 use crate::http::activity::Activity;
 use crate::http::http2::Opening;
 use crate::http::wire::Bounds;
-use crate::sys::socket::{SocketNumber, has_unread_bytes};
+use crate::sys::socket::{SocketNumber, has_unread_bytes, reset_at_end};
 
 /// A client that was told that its time is up, or that its request is malformed, has this long to take note.
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -262,5 +262,13 @@ fn joined<'a>(slices: &[io::IoSlice<'_>], space: &'a mut ReadBuf<'_>) -> Option<
 pub(super) async fn say_farewell<T: ClientStream>(stream: &mut T) {
     if T::SAYS_FAREWELL {
         let _gone = tokio::time::timeout(LAST_WORDS, stream.shutdown()).await;
+    }
+}
+
+/// Ends a connection so that its client does not take what it has got for a whole answer (RFC 9112 section 8).
+pub(super) fn break_off(stream: &impl AsFd) {
+    // There is nothing else that could be done.
+    if let Err(error) = reset_at_end(stream) {
+        tracing::debug!(%error, "a connection cannot be reset");
     }
 }

@@ -6,7 +6,7 @@ use nix::unistd::mkfifo;
 use super::shapes;
 use crate::support::eventually;
 use crate::support::shapes::{
-    CHUNKED, OK, Wanted, are_refused, arrive, ask, check, content, events, get, head_has,
+    CHUNKED, OK, Wanted, are_refused, arrive, ask, check, content, events, get, head_has, is_reset,
     one_connection_brings, request, talk,
 };
 
@@ -152,9 +152,11 @@ fn an_asgi_answer_that_ends_early_does_not_look_whole() {
     let server = shapes().start();
     for (name, end, reason) in CUT {
         let mark = server.log.mark();
-        let answer = get(&server, &format!("/{name}"));
+        let target = format!("/{name}");
+        let answer = get(&server, &target);
         assert!(answer.starts_with(OK), "{name}: {answer}");
         assert!(answer.ends_with(end), "{name}: {answer}");
+        is_reset(&server, &target);
         eventually("a line", || {
             let lines = server.log.since(mark);
             let mut said = lines.iter().filter_map(|line| line["message"].as_str());

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, Permissions};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -39,6 +39,21 @@ pub(crate) fn talk(server: &Server, request: &[u8]) -> String {
     // Where it is cut, what came before counts.
     let _cut = stream.read_to_end(&mut answer);
     String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// A client of HTTP/1.0, to which the end of the connection may be that of the answer, sees that it is not.
+#[track_caller]
+pub(crate) fn is_reset(server: &Server, target: &str) {
+    let mut stream = server.connect();
+    let head = format!("GET {target} HTTP/1.0\r\nHost: a.example\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let end = stream.read_to_end(&mut Vec::new());
+    let kind = end.as_ref().map_err(io::Error::kind);
+    assert_eq!(
+        kind,
+        Err(io::ErrorKind::ConnectionReset),
+        "{target}: {end:?}"
+    );
 }
 
 pub(crate) fn get(server: &Server, target: &str) -> String {
@@ -169,7 +184,7 @@ pub(crate) fn a_slow_download_needs_little_memory(server: &Server) {
         read += slow.read(&mut piece).unwrap();
         most = most.max(memory(server));
     }
-    let rest = std::io::copy(&mut slow, &mut std::io::sink()).unwrap();
+    let rest = io::copy(&mut slow, &mut io::sink()).unwrap();
     let all = read as u64 + rest;
     assert!(all > 131_072_000, "{all}");
     most = most.max(memory(server));

@@ -4,7 +4,7 @@ use super::{serving, shapes};
 use crate::support::eventually;
 use crate::support::journal::Mark;
 use crate::support::shapes::{
-    CHUNKED, OK, Wanted, are_refused, arrive, check, content, events, get, head_has,
+    CHUNKED, OK, Wanted, are_refused, arrive, check, content, events, get, head_has, is_reset,
     one_connection_brings, request, talk,
 };
 
@@ -200,9 +200,11 @@ fn an_answer_that_breaks_a_rule_is_a_500_and_the_log_says_which() {
 fn an_answer_that_ends_early_does_not_look_whole() {
     let server = shapes().start();
     for (name, end) in CUT {
-        let answer = get(&server, &format!("/{name}"));
+        let target = format!("/{name}");
+        let answer = get(&server, &target);
         assert!(answer.starts_with(OK), "{name}: {answer}");
         assert!(answer.ends_with(end), "{name}: {answer}");
+        is_reset(&server, &target);
     }
     let events = events(&server);
     assert!(events.contains("fails_in_the_middle"), "{events}");
