@@ -265,10 +265,10 @@ pub struct ConfigArgs {
     #[arg(short = 'c', long = "config", value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Listen here instead of `server.bind`: HOST:PORT, unix:PATH, fd:N, systemd:NAME; may be given several times
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(short = 'b', long, value_name = "ADDRESS")]
     pub bind: Vec<String>,
     /// Instead of `workers.count`: a number or auto
-    #[arg(long, value_name = "N")]
+    #[arg(short = 'w', long, value_name = "N")]
     pub workers: Option<String>,
     /// Instead of `log.level`: error, warn, info, debug, trace
     #[arg(long, value_name = "LEVEL")]

@@ -23,6 +23,7 @@ mod memory;
 mod news;
 mod orders;
 mod plan;
+mod reload_end;
 mod rounds;
 mod slot_sockets;
 mod socket_path;

@@ -68,9 +68,9 @@ fn help_of_run() {
     Options:
       -c, --config <FILE>      The configuration file [default: destrier.toml here, else
                                /etc/destrier/destrier.toml]
-          --bind <ADDRESS>     Listen here instead of `server.bind`: HOST:PORT, unix:PATH, fd:N,
+      -b, --bind <ADDRESS>     Listen here instead of `server.bind`: HOST:PORT, unix:PATH, fd:N,
                                systemd:NAME; may be given several times
-          --workers <N>        Instead of `workers.count`: a number or auto
+      -w, --workers <N>        Instead of `workers.count`: a number or auto
           --log-level <LEVEL>  Instead of `log.level`: error, warn, info, debug, trace
           --reload             For development: a change of a source file of the Python application is a
                                reload, and a page shows the traceback of one that cannot be loaded
