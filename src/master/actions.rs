@@ -317,11 +317,18 @@ impl Master {
                 "killed: its event loop hangs, and SIGABRT did not end it"
             ),
             KillReason::GracefulTimeout | KillReason::Stop => {
-                tracing::warn!(
-                    worker = id.0,
-                    pid = pid.number(),
-                    "killed: its time to drain is over"
-                );
+                let seat = self.scoreboard.view(hand.seat);
+                let has_served_all = seat.connections == 0 && seat.in_flight == 0;
+                let (worker, pid) = (id.0, pid.number());
+                if has_served_all {
+                    tracing::warn!(
+                        worker,
+                        pid,
+                        "killed: it has served everybody and does not end, for a thread of the application, or what `atexit` calls, goes on"
+                    );
+                } else {
+                    tracing::warn!(worker, pid, "killed: its time to drain is over");
+                }
             }
             KillReason::BootFailed | KillReason::Unwanted => {
                 tracing::debug!(worker = id.0, pid = pid.number(), ?reason, "killed");

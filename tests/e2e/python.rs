@@ -118,6 +118,59 @@ fn what_is_no_application_is_told_with_what_helps() {
 }
 
 #[test]
+fn a_worker_that_has_served_everybody_and_does_not_end_is_told_as_such() {
+    let setup = python::bare()
+        .set("app.wsgi", "lasting")
+        .set("app.preload", false)
+        .set("workers.count", 1)
+        .set("workers.graceful_timeout", "1s");
+    let text = "import threading\nthreading.Thread(target=threading.Event().wait).start()\ndef application(environ, start_response):\n    start_response('200 OK', [])\n    return []\n";
+    write(&setup, "lasting.py", text);
+    let server = setup.start();
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait_for_exit(PATIENCE), Some(0));
+    server.assert_said("it has served everybody and does not end");
+}
+
+#[test]
+fn what_speaks_asgi_is_refused_where_wsgi_is_wanted() {
+    let setup = python::bare().set("app.wsgi", "other");
+    write(
+        &setup,
+        "other.py",
+        "async def application(scope, receive, send):\n    pass\n",
+    );
+    let reason = reason(setup);
+    assert!(
+        reason.contains("speaks ASGI: name it in `app.asgi`"),
+        "{reason}"
+    );
+}
+
+/// What is asked of them is what these libraries have; with the libraries themselves it was tried by hand.
+#[test]
+fn green_threads_are_refused_by_name() {
+    for (package, module, asked) in [
+        ("gevent", "monkey", "is_module_patched"),
+        ("eventlet", "patcher", "is_monkey_patched"),
+    ] {
+        let setup = python::bare().set("app.wsgi", "green");
+        fs::create_dir(setup.folder().join(package)).unwrap();
+        let patches = format!("def {asked}(module):\n    return 'thread' in module\n");
+        write(&setup, &format!("{package}/{module}.py"), &patches);
+        let text = format!(
+            "import {package}.{module}\ndef application(environ, start_response):\n    pass\n"
+        );
+        write(&setup, "green.py", &text);
+        let reason = reason(setup);
+        assert!(
+            reason.contains(&format!("{package} has taken the place of the threads")),
+            "{reason}"
+        );
+    }
+}
+
+#[test]
 fn an_application_that_fails_to_load_is_told_with_its_place_and_its_traceback() {
     for (text, told) in [
         ("import nosuchpackage", "No module named 'nosuchpackage'"),
