@@ -1,10 +1,12 @@
 //! What one connection is doing, for its time-outs and for a drain that must not cut a request.
 
-use std::sync::atomic::{
-    AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed,
-};
+mod stall;
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use stall::Stall;
 
 use super::malformed::Malformed;
 use super::websocket::Upgrade;
@@ -20,11 +22,8 @@ pub struct Activity {
     since: AtomicU64,
     /// What `since` was when frames began to arrive that are not complete.
     idle_since: AtomicU64,
-    /// Since when bytes of an answer wait for the client to read, in monotonic nanoseconds; 0: none do.
-    blocked_since: AtomicU64,
-    /// How many bytes of it the client's kernel had not acknowledged when it was last looked, and when that was, in monotonic nanoseconds.
-    unacknowledged: AtomicU32,
-    looked: AtomicU64,
+    /// Whether bytes of an answer wait for the client to read.
+    stall: Stall,
     /// Requests that are answered: on a connection of HTTP/1.1 it is one, or none.
     open: AtomicUsize,
     /// Frames of HTTP/2 arrive on it.
@@ -91,9 +90,6 @@ pub struct Limits {
 /// How often a connection is looked at whose client reads its last answer while the worker drains.
 const BLOCKED_STEP: Duration = Duration::from_millis(50);
 
-/// So often within `http.write_timeout` it is looked whether a client that lets an answer wait takes some of it.
-const LOOKS: u32 = 4;
-
 /// A connection that is idle for so long is parked. Its client may be in the middle of a page, whose requests follow one another faster.
 const PARKED_AFTER: Duration = Duration::from_secs(1);
 
@@ -119,9 +115,7 @@ impl Activity {
             phase: AtomicU8::new(0),
             since: AtomicU64::new(0),
             idle_since: AtomicU64::new(0),
-            blocked_since: AtomicU64::new(0),
-            unacknowledged: AtomicU32::new(0),
-            looked: AtomicU64::new(0),
+            stall: Stall::default(),
             open: AtomicUsize::new(0),
             is_http2: AtomicBool::new(false),
             end_is_a_close: AtomicBool::new(false),
@@ -307,38 +301,12 @@ impl Activity {
 
     /// Whether the client lets an answer wait.
     pub fn set_write_blocked(&self, blocked: bool) {
-        let was_blocked = self.blocked_since.load(Relaxed) > 0;
-        if blocked != was_blocked {
-            let since = if blocked { nanoseconds() } else { 0 };
-            self.blocked_since.store(since, Relaxed);
-            if blocked {
-                self.look(since);
-            }
-        }
-    }
-
-    /// Looks whether the client has taken something since it was last looked, though not so much that more can be written: for that much
-    /// of a buffer of megabytes must be free.
-    fn look(&self, now: u64) {
-        self.looked.store(now, Relaxed);
-        let left = self.socket.get().and_then(|socket| socket.unacknowledged());
-        // Where nothing is known of it nothing was taken.
-        let left = left.unwrap_or(u32::MAX);
-        if left < self.unacknowledged.swap(left, Relaxed) {
-            self.blocked_since.store(now, Relaxed);
-        }
-    }
-
-    /// When it is to be looked next, where the client lets an answer wait.
-    fn look_at(&self, limits: &Limits) -> Option<Duration> {
-        self.blocked_since()?;
-        Some(Duration::from_nanos(self.looked.load(Relaxed)) + limits.write_timeout / LOOKS)
+        self.stall.set(blocked, self.socket.get().copied());
     }
 
     /// Since when it lets one wait without taking anything of it, monotonic.
     pub fn blocked_since(&self) -> Option<Duration> {
-        let since = self.blocked_since.load(Relaxed);
-        (since > 0).then(|| Duration::from_nanos(since))
+        self.stall.since()
     }
 
     /// Whether the answer to the request that begins may end with the connection, so that one that breaks off would look whole.
@@ -380,7 +348,7 @@ impl Activity {
     /// the worker drains.
     pub fn due(&self, limits: &Limits, linger_until: Option<Duration>) -> Option<Duration> {
         let over = self.over_at(limits, linger_until)?;
-        let over = earlier(over, self.look_at(limits));
+        let over = earlier(over, self.stall.look_at(limits.write_timeout));
         Some(earlier(over, self.parked_at()))
     }
 
@@ -409,9 +377,8 @@ impl Activity {
         limits: &Limits,
         linger_until: Option<Duration>,
     ) -> Judgement {
-        if self.look_at(limits).is_some_and(|at| at <= now) {
-            self.look(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX));
-        }
+        let socket = self.socket.get().copied();
+        self.stall.look_when_due(now, limits.write_timeout, socket);
         let over = self.over_at(limits, linger_until);
         match over {
             Some(over) if over > now && self.parked_at().is_some_and(|at| at <= now) => {
@@ -422,7 +389,7 @@ impl Activity {
                 Judgement::Wait(earlier(due, Some(now + BLOCKED_STEP)))
             }
             Some(due) if due > now => {
-                let due = earlier(due, self.look_at(limits));
+                let due = earlier(due, self.stall.look_at(limits.write_timeout));
                 Judgement::Wait(earlier(due, self.parked_at()))
             }
             // In the middle of an answer there is no place for another one.
