@@ -55,7 +55,8 @@ class Watch:
         """The problems, or none."""
         sys.meta_path.remove(self)
         self.look()
-        return threads(self) + descriptors(self) + connections() + folders() + children()
+        # A queue has two pipes, a pool of processes has six.
+        return list(dict.fromkeys(threads(self) + descriptors(self) + connections() + folders() + children()))
 
     def guess(self, place, name):
         module = self.after.get((place, name))

@@ -311,6 +311,7 @@ fn an_application_that_cannot_be_forked_is_told_why_and_each_worker_imports_it()
         );
         let reason = template.reason.unwrap();
         assert!(told.iter().all(|words| reason.contains(words)), "{reason}");
+        assert!(reason.matches("a pipe").count() < 2, "{reason}");
         let logged = server.wait_for_log(
             Mark::START,
             "preload: no template for this generation, each worker imports the application",
