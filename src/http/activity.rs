@@ -319,6 +319,15 @@ impl Activity {
         self.end_is_a_close.load(Relaxed)
     }
 
+    /// Where the client lets an answer wait at `now`: when it has taken nothing of it for `write_timeout`, and when it is to be looked again
+    /// whether that is so.
+    pub fn stall(&self, now: Duration, write_timeout: Duration) -> Option<(Duration, Duration)> {
+        let socket = self.socket.get().copied();
+        self.stall.look_when_due(now, write_timeout, socket);
+        let since = self.stall.since()?;
+        Some((since + write_timeout, self.stall.look_at(write_timeout)?))
+    }
+
     /// Another worker goes on with the connection when nothing is under way on it.
     pub fn set_goes_on(&self) {
         self.goes_on.store(true, Relaxed);

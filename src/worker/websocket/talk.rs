@@ -98,6 +98,8 @@ enum Turn {
 struct Waits {
     /// The client takes nothing.
     blocked: Option<Duration>,
+    /// It is looked again whether it does.
+    look: Option<Duration>,
     /// The application has sent its Close frame.
     closing: Option<Duration>,
 }
@@ -105,7 +107,8 @@ struct Waits {
 impl Waits {
     /// Returns when the first of them is over.
     async fn over(self) {
-        match self.blocked.into_iter().chain(self.closing).min() {
+        let all = [self.blocked, self.look, self.closing];
+        match all.into_iter().flatten().min() {
             None => std::future::pending().await,
             Some(until) => sleep(until.saturating_sub(clock::monotonic())).await,
         }
@@ -207,10 +210,9 @@ impl<T: ClientStream> WebSocket<T> {
                 () = waits.over() => {}
             }
             let talk = self.lock();
-            let blocked_since = talk.blocked_since();
-            waits.blocked = blocked_since.map(|since| since + write_timeout);
+            let now = clock::monotonic();
+            (waits.blocked, waits.look) = talk.stall(now, write_timeout).unzip();
             if talk.app.has_closed() {
-                let now = clock::monotonic();
                 waits.closing.get_or_insert(now + write_timeout);
             }
             if let Some(end) = waits.end() {
@@ -358,6 +360,11 @@ impl<T: ClientStream> Talk<T> {
     fn wait_for_client(&mut self, context: &mut Context<'_>) {
         note(&mut self.writer, context);
         wake(&mut self.server);
+    }
+
+    /// Where something waits for the client, as [`Activity::stall`](crate::http::activity::Activity::stall) has it.
+    fn stall(&self, now: Duration, write_timeout: Duration) -> Option<(Duration, Duration)> {
+        self.stream.as_ref()?.activity.stall(now, write_timeout)
     }
 
     /// Since when the client takes nothing of what waits for it, monotonic.

@@ -1,11 +1,12 @@
 //! Frames, byte for byte, and what comes back.
 
 use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
 use super::wire::{
     BINARY, BINARY_BEGINS, CLOSE, ENDS, Frame, GOES_ON, PING, PONG, TEXT, TEXT_BEGINS, Wire, close,
-    frame,
+    frame, handshake,
 };
 use crate::support::eventually;
 use crate::support::kit::Kit;
@@ -461,6 +462,29 @@ fn a_client_that_takes_nothing_is_cut_off() {
         assert_eq!(server.count_log(mark, "panic"), 0);
         idle.send(&frame(TEXT, b"still there"));
         assert_eq!(idle.next().unwrap(), Some(Frame::new(TEXT, b"still there")));
+    }
+}
+
+#[test]
+fn a_client_that_takes_a_little_of_a_long_message_all_the_time_is_not_cut_off() {
+    const LENGTH: usize = 20_000_000;
+    for kit in Kit::WITH_WEBSOCKET {
+        let server = kit
+            .setup()
+            .set("http.write_timeout", "1s")
+            .set("http.header_timeout", "100ms")
+            .start();
+        let mut stream = server.connect();
+        let target = format!("/ws/big?n={LENGTH}");
+        stream.write_all(&handshake(&target, &[])).unwrap();
+        let mut piece = vec![0; 50_000];
+        for _ in 0..30 {
+            stream.read_exact(&mut piece).unwrap();
+            // A tenth of a second: this one says nothing in time.
+            assert_eq!(server.connect().read(&mut [0]).unwrap(), 0);
+        }
+        let left = LENGTH - 30 * piece.len();
+        stream.read_exact(&mut vec![0; left]).unwrap();
     }
 }
 
