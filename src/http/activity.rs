@@ -83,7 +83,7 @@ pub struct Limits {
     pub keep_alive: Duration,
     /// `http.write_timeout`.
     pub write_timeout: Duration,
-    /// `http.drain_linger`.
+    /// `http.drain_linger`: how long an idle connection stays when the worker drains, for a request may be on its way.
     pub drain_linger: Duration,
 }
 

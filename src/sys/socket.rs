@@ -60,9 +60,7 @@ impl SocketNumber {
         // It was asked for this only, beside which errors and a number that is none are told. nix has no word for `POLLRDHUP`.
         is_ready && polled.revents() != Some(PollFlags::POLLNVAL)
     }
-}
 
-impl SocketNumber {
     /// How many bytes were written that the peer's kernel has not acknowledged (`SIOCOUTQ`, tcp(7) and unix(7)); none where that is not known.
     pub fn unacknowledged(self) -> Option<u32> {
         let mut count: nix::libc::c_int = 0;

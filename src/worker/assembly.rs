@@ -67,7 +67,6 @@ pub(super) fn serving<S: AppService>(
             keep_alive_requests: config.http.keep_alive_requests,
         }),
         bounds: Bounds::new(config),
-        linger: config.http.drain_linger,
         tls: SecureListeners::new(config.tls.as_ref().zip(task.tls.clone())),
         open: drain::Open::with_max(config.http.max_connections),
         descriptors: Descriptors::of_this_process(),

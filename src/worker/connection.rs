@@ -50,8 +50,6 @@ pub(super) struct Serving<S> {
     pub(super) bounds: Bounds,
     /// What is spoken besides HTTP/1.1; absent where nothing is.
     pub(super) http2: Option<http2::Settings>,
-    /// How long an idle connection stays when the worker drains: a request may be on its way.
-    pub(super) linger: Duration,
     /// The listeners that speak TLS.
     pub(super) tls: SecureListeners,
     /// The listeners that speak the PROXY protocol.
@@ -172,7 +170,7 @@ async fn announce<T: ClientStream, S: AppService>(
     mut client: Client,
     serving: &Serving<S>,
 ) -> Option<(T, Client)> {
-    let until = (serving.pipeline.draining(), serving.linger);
+    let until = (serving.pipeline.draining(), serving.limits.drain_linger);
     let from = (&*client.listener, client.peer);
     let announced = serving.proxy_protocol.announced(&mut stream, from, until);
     client.announced = Some(announced.await?);
@@ -220,7 +218,7 @@ async fn secure<S: AppService>(
     serving: &Serving<S>,
 ) -> Option<(SecureStream, Agreed)> {
     let tls = serving.tls.of(&client.listener)?;
-    let until = (serving.pipeline.draining(), serving.linger);
+    let until = (serving.pipeline.draining(), serving.limits.drain_linger);
     let from = (&*client.listener, client.source());
     tls::handshake(stream, (&serving.tls, tls), from, until).await
 }
@@ -283,13 +281,13 @@ fn serve<T: ClientStream, S: AppService>(
         let mut drain_begun = pin!(drain_begun(draining));
         let mut linger_until = draining
             .is_draining()
-            .then(|| clock::monotonic() + serving.linger);
+            .then(|| clock::monotonic() + serving.limits.drain_linger);
         let last: Pin<Box<dyn Future<Output = ()> + Send>> = loop {
             tokio::select! {
                 biased;
                 // Before a request that has just arrived is answered: its answer says whether the connection goes on.
                 () = &mut drain_begun, if linger_until.is_none() => {
-                    linger_until = Some(clock::monotonic() + serving.linger);
+                    linger_until = Some(clock::monotonic() + serving.limits.drain_linger);
                     timer.look_again_at(clock::monotonic());
                     // An answer whose head has gone out cannot say `Connection: close` any more: its connection is idle after it, and
                     // the answer to what its client asks meanwhile says so.

@@ -112,7 +112,7 @@ async fn speak<T: ClientStream, S: AppService>(
         tokio::select! {
             biased;
             () = &mut drain_begun, if linger_until.is_none() => {
-                linger_until = Some(clock::monotonic() + serving.linger.max(LAST_WORDS));
+                linger_until = Some(clock::monotonic() + serving.limits.drain_linger.max(LAST_WORDS));
                 timer.look_again_at(clock::monotonic());
                 codec.go_away();
             }
