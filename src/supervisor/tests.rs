@@ -102,6 +102,12 @@ fn serving(policy: Policy) -> Supervisor {
     supervisor
 }
 
+#[track_caller]
+fn assert_told_of_the_stop(actions: &[Action]) {
+    let told = Action::Answer(Caller(1), Err("the master is stopping".to_owned()));
+    assert!(actions.contains(&told), "{actions:?}");
+}
+
 /// What is told of the first reload when nobody of the generation before takes connections any more.
 const TAKEN_OVER: [Action; 2] = [
     Action::TakenOver,
@@ -348,13 +354,7 @@ fn a_stop_while_a_generation_takes_over_is_told_to_whoever_waits_for_that() {
     let _actions = reload(&mut supervisor, at(5), policy(1));
     let _actions = supervisor.handle(at(6), Event::Ready(id(2)));
     let actions = supervisor.handle(at(6), Event::StopRequested(StopManner::Graceful));
-    assert!(
-        actions.contains(&Action::Answer(
-            Caller(1),
-            Err("the master is stopping".to_owned())
-        )),
-        "{actions:?}"
-    );
+    assert_told_of_the_stop(&actions);
 }
 
 #[test]
@@ -656,13 +656,7 @@ fn a_stop_during_a_reload_gives_the_reload_up_and_says_so() {
     let mut supervisor = serving(policy(1));
     let _actions = reload(&mut supervisor, at(5), policy(1));
     let actions = supervisor.handle(at(6), Event::StopRequested(StopManner::Graceful));
-    assert!(
-        actions.contains(&Action::Answer(
-            Caller(1),
-            Err("the master is stopping".to_owned())
-        )),
-        "{actions:?}"
-    );
+    assert_told_of_the_stop(&actions);
     assert!(
         actions.contains(&Action::Kill(id(2), KillReason::Unwanted)),
         "{actions:?}"

@@ -67,3 +67,17 @@ fn read(bytes: &[u8]) -> Plain {
         body: bytes[end + 4..].to_vec(),
     }
 }
+
+/// Takes some of what comes on `stream` every tenth of a second, for three seconds. Returns how much that is. What tells the time is that
+/// the server has `http.header_timeout = "100ms"`.
+#[track_caller]
+pub(crate) fn take_slowly(server: &Server, stream: &mut TcpStream) -> usize {
+    const TIMES: usize = 30;
+    let mut piece = vec![0; 50_000];
+    for _ in 0..TIMES {
+        stream.read_exact(&mut piece).unwrap();
+        // This one says nothing in time.
+        assert_eq!(server.connect().read(&mut [0]).unwrap(), 0);
+    }
+    TIMES * piece.len()
+}

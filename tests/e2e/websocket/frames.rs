@@ -10,6 +10,7 @@ use super::wire::{
 };
 use crate::support::eventually;
 use crate::support::kit::Kit;
+use crate::support::plain::take_slowly;
 
 /// Section of RFC 6455 and what is sent; what comes back before the Close frame; its code.
 type Case = (&'static str, Vec<Vec<u8>>, Vec<Frame>, u16);
@@ -477,14 +478,8 @@ fn a_client_that_takes_a_little_of_a_long_message_all_the_time_is_not_cut_off() 
         let mut stream = server.connect();
         let target = format!("/ws/big?n={LENGTH}");
         stream.write_all(&handshake(&target, &[])).unwrap();
-        let mut piece = vec![0; 50_000];
-        for _ in 0..30 {
-            stream.read_exact(&mut piece).unwrap();
-            // A tenth of a second: this one says nothing in time.
-            assert_eq!(server.connect().read(&mut [0]).unwrap(), 0);
-        }
-        let left = LENGTH - 30 * piece.len();
-        stream.read_exact(&mut vec![0; left]).unwrap();
+        let taken = take_slowly(&server, &mut stream);
+        stream.read_exact(&mut vec![0; LENGTH - taken]).unwrap();
     }
 }
 
