@@ -56,7 +56,7 @@ class Watch:
         sys.meta_path.remove(self)
         self.look()
         # A queue has two pipes, a pool of processes has six.
-        return list(dict.fromkeys(threads(self) + descriptors(self) + connections() + folders() + children()))
+        return list(dict.fromkeys(threads(self) + descriptors(self) + things() + children()))
 
     def guess(self, place, name):
         module = self.after.get((place, name))
@@ -76,20 +76,23 @@ def end():
 
 def threads(watch):
     known = {str(each.native_id): each for each in threading.enumerate()}
+    tasks = [task for task in sorted(os.listdir(TASKS), key=int) if task != str(os.getpid())]
+    hint = None if known.keys() >= set(tasks) else hint_at_openblas()
     found = []
-    for task in sorted(os.listdir(TASKS), key=int):
-        if task == str(os.getpid()):
-            continue
+    for task in tasks:
         thread = known.get(task)
         if thread is None:
             name = read("%s/%s/comm" % (TASKS, task)) or "?"
-            guess = watch.guess(TASKS, task)
-            if "openblas" in (read("/proc/self/maps") or "").lower():
-                guess = ": OpenBLAS, which NumPy brings along, makes such, unless `app.env` has `OPENBLAS_NUM_THREADS = \"1\"`"
-            found.append("the thread `%s`, which is not Python's%s" % (name, guess))
+            found.append("the thread `%s`, which is not Python's%s" % (name, hint or watch.guess(TASKS, task)))
         else:
             found.append("the thread `%s`%s" % (thread.name, work_of(thread)))
     return found
+
+
+def hint_at_openblas():
+    if "openblas" in (read("/proc/self/maps") or "").lower():
+        return ": OpenBLAS, which NumPy brings along, makes such, unless `app.env` has `OPENBLAS_NUM_THREADS = \"1\"`"
+    return None
 
 
 def work_of(thread):
@@ -208,25 +211,16 @@ def keeper(thing):
     return " of `%s`" % owner if owner else ""
 
 
-def connections():
-    """SQLite's lose their locks in a child."""
-    kind = getattr(sys.modules.get("sqlite3"), "Connection", None)
+def things():
+    """Connections to SQLite, which lose their locks in a child; and temporary folders that are removed at the end, by the first worker that ends."""
+    connection = getattr(sys.modules.get("sqlite3"), "Connection", ())
+    folder = getattr(sys.modules.get("tempfile"), "TemporaryDirectory", ())
     found = []
-    if kind is not None:
-        for each in gc.get_objects():
-            if issubclass(type(each), kind) and is_open(each):
-                found.append("an open connection to an SQLite database" + keeper(each))
-    return found
-
-
-def folders():
-    """Temporary ones that are removed at the end: the first worker that ends would remove them for all."""
-    kind = getattr(sys.modules.get("tempfile"), "TemporaryDirectory", None)
-    found = []
-    if kind is not None:
-        for each in gc.get_objects():
-            if issubclass(type(each), kind) and getattr(getattr(each, "_finalizer", None), "alive", False):
-                found.append("the temporary folder `%s`%s, which is removed when a worker ends" % (each.name, keeper(each)))
+    for each in gc.get_objects():
+        if issubclass(type(each), connection) and is_open(each):
+            found.append("an open connection to an SQLite database" + keeper(each))
+        elif issubclass(type(each), folder) and getattr(getattr(each, "_finalizer", None), "alive", False):
+            found.append("the temporary folder `%s`%s, which is removed when a worker ends" % (each.name, keeper(each)))
     return found
 
 

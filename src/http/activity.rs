@@ -322,10 +322,14 @@ impl Activity {
     /// Where the client lets an answer wait at `now`: when it has taken nothing of it for `write_timeout`, and when it is to be looked again
     /// whether that is so.
     pub fn stall(&self, now: Duration, write_timeout: Duration) -> Option<(Duration, Duration)> {
-        let socket = self.socket.get().copied();
-        self.stall.look_when_due(now, write_timeout, socket);
+        self.look_when_due(now, write_timeout);
         let since = self.stall.since()?;
         Some((since + write_timeout, self.stall.look_at(write_timeout)?))
+    }
+
+    fn look_when_due(&self, now: Duration, write_timeout: Duration) {
+        let socket = self.socket.get().copied();
+        self.stall.look_when_due(now, write_timeout, socket);
     }
 
     /// Another worker goes on with the connection when nothing is under way on it.
@@ -357,8 +361,13 @@ impl Activity {
     /// the worker drains.
     pub fn due(&self, limits: &Limits, linger_until: Option<Duration>) -> Option<Duration> {
         let over = self.over_at(limits, linger_until)?;
+        Some(self.before(over, limits))
+    }
+
+    /// When it must be looked at that is over then: that, or what comes before it.
+    fn before(&self, over: Duration, limits: &Limits) -> Duration {
         let over = earlier(over, self.stall.look_at(limits.write_timeout));
-        Some(earlier(over, self.parked_at()))
+        earlier(over, self.parked_at())
     }
 
     /// When it has lasted long enough, as it is now.
@@ -386,8 +395,7 @@ impl Activity {
         limits: &Limits,
         linger_until: Option<Duration>,
     ) -> Judgement {
-        let socket = self.socket.get().copied();
-        self.stall.look_when_due(now, limits.write_timeout, socket);
+        self.look_when_due(now, limits.write_timeout);
         let over = self.over_at(limits, linger_until);
         match over {
             Some(over) if over > now && self.parked_at().is_some_and(|at| at <= now) => {
@@ -397,10 +405,7 @@ impl Activity {
             Some(due) if due > now && self.blocked_since().is_some() && linger_until.is_some() => {
                 Judgement::Wait(earlier(due, Some(now + BLOCKED_STEP)))
             }
-            Some(due) if due > now => {
-                let due = earlier(due, self.stall.look_at(limits.write_timeout));
-                Judgement::Wait(earlier(due, self.parked_at()))
-            }
+            Some(due) if due > now => Judgement::Wait(self.before(due, limits)),
             // In the middle of an answer there is no place for another one.
             Some(_) if self.blocked_since().is_some() => Judgement::Cut,
             Some(_) if self.phase() == Phase::Head => Judgement::TimedOut,

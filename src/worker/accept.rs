@@ -205,16 +205,19 @@ async fn take_connections<S: AppService>(
     mut told: oneshot::Receiver<Ending>,
 ) {
     let mut pause = Pause::default();
-    let mut is_short = false;
+    // Why no connection is taken for want of descriptors.
+    let mut short: Option<String> = None;
     let ending = loop {
         let next = async {
-            while is_short {
+            while let Some(reason) = &short {
                 let limit = ConnectionLimit::Descriptors;
-                pause.begin(&listener.name, (limit, &serving.descriptors), &serving.seat);
+                pause.begin(&listener.name, (limit, reason), &serving.seat);
                 tokio::time::sleep(EXHAUSTED_PAUSE).await;
-                is_short = !serving.descriptors.suffice(listener.socket());
+                if serving.descriptors.suffice(listener.socket()) {
+                    short = None;
+                }
                 // Another worker may have taken what waited.
-                if !is_short || listener.is_empty() {
+                if listener.is_empty() {
                     pause.end(&listener.name, &serving.seat);
                 }
             }
@@ -231,19 +234,13 @@ async fn take_connections<S: AppService>(
             biased;
             ending = &mut told => break ending.unwrap_or(Ending::Leave),
             accepted = next => match accepted {
-                Err(error) if listener::is_exhausted(&error) => {
-                    let limit = ConnectionLimit::Descriptors;
-                    pause.begin(&listener.name, (limit, &error), &serving.seat);
-                    tokio::time::sleep(EXHAUSTED_PAUSE).await;
-                    // Another worker may have taken what waited.
-                    if listener.is_empty() {
-                        pause.end(&listener.name, &serving.seat);
-                    }
-                }
+                Err(error) if listener::is_exhausted(&error) => short = Some(error.to_string()),
                 accepted => {
                     if let Ok((socket, _)) = &accepted {
                         pause.end(&listener.name, &serving.seat);
-                        is_short = !serving.descriptors.suffice_after(socket);
+                        if !serving.descriptors.suffice_after(socket) {
+                            short = Some(serving.descriptors.to_string());
+                        }
                     }
                     if take(&listener, accepted, &serving).await.is_err() {
                         return;

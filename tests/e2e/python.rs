@@ -101,6 +101,10 @@ fn what_is_no_application_is_told_with_what_helps() {
             vec!["`app:number` is not callable, it is an int"],
         ),
         (
+            "app:speaks_asgi",
+            vec!["`app:speaks_asgi` speaks ASGI: name it in `app.asgi`"],
+        ),
+        (
             "app:create(x)",
             vec!["the arguments of `create(x)` must be literals"],
         ),
@@ -130,21 +134,6 @@ fn a_worker_that_has_served_everybody_and_does_not_end_is_told_as_such() {
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait_for_exit(PATIENCE), Some(0));
     server.assert_said("it has served everybody and does not end");
-}
-
-#[test]
-fn what_speaks_asgi_is_refused_where_wsgi_is_wanted() {
-    let setup = python::bare().set("app.wsgi", "other");
-    write(
-        &setup,
-        "other.py",
-        "async def application(scope, receive, send):\n    pass\n",
-    );
-    let reason = reason(setup);
-    assert!(
-        reason.contains("speaks ASGI: name it in `app.asgi`"),
-        "{reason}"
-    );
 }
 
 /// What is asked of them is what these libraries have; with the libraries themselves it was tried by hand.

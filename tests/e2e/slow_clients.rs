@@ -470,16 +470,8 @@ fn a_client_that_reads_slowly_is_served_to_the_end() {
 #[test]
 fn a_client_that_takes_a_little_all_the_time_is_not_cut_off() {
     Kit::each(&Kit::ALL, |kit| {
-        let server = kit
-            .setup()
-            .set("http.write_timeout", "1s")
-            .set("http.header_timeout", "100ms")
-            .start();
-        let mut stream = server.connect();
-        stream
-            .write_all(b"GET /big?n=20000000 HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n")
-            .unwrap();
-        let taken = take_slowly(&server, &mut stream);
+        let request = b"GET /big?n=20000000 HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n";
+        let (taken, mut stream, _server) = take_slowly(kit, request);
         let mut rest = Vec::new();
         stream.read_to_end(&mut rest).unwrap();
         let got = taken + rest.len();

@@ -110,12 +110,10 @@ impl Frames {
                 let passing = rest.len().min(self.payload_left);
                 let payload = rest.get(..passing).unwrap_or_default();
                 let pseudo = self.find_pseudo_trailer(payload);
-                let found = pseudo.map(|at| (Offence::PseudoTrailer, at));
-                let found = found.or_else(|| {
-                    let at = self.find_window(payload)?;
-                    Some((Offence::Window, at))
-                });
-                if let Some((offence, at)) = found {
+                let window = self.find_window(payload);
+                let pseudo = pseudo.map(|at| (Offence::PseudoTrailer, at));
+                let window = window.map(|at| (Offence::Window, at));
+                if let Some((offence, at)) = pseudo.or(window) {
                     self.payload_left -= at;
                     return Err((offence, bytes.len() - rest.len() + at));
                 }

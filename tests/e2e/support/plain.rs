@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
+use super::kit::Kit;
 use super::server::Server;
 
 /// An answer: its status, its fields, and what came after them.
@@ -68,16 +69,20 @@ fn read(bytes: &[u8]) -> Plain {
     }
 }
 
-/// Takes some of what comes on `stream` every tenth of a second, for three seconds. Returns how much that is. What tells the time is that
-/// the server has `http.header_timeout = "100ms"`.
+/// Sends `request` to a server of `kit` with an `http.write_timeout` of a second, and takes some of what comes every tenth of a second, for
+/// three seconds. Returns how much that is, and where the rest comes.
 #[track_caller]
-pub(crate) fn take_slowly(server: &Server, stream: &mut TcpStream) -> usize {
+pub(crate) fn take_slowly(kit: Kit, request: &[u8]) -> (usize, TcpStream, Server) {
     const TIMES: usize = 30;
+    let setup = kit.setup().set("http.write_timeout", "1s");
+    // One that says nothing in time tells the time.
+    let server = setup.set("http.header_timeout", "100ms").start();
+    let mut stream = server.connect();
+    stream.write_all(request).unwrap();
     let mut piece = vec![0; 50_000];
     for _ in 0..TIMES {
         stream.read_exact(&mut piece).unwrap();
-        // This one says nothing in time.
         assert_eq!(server.connect().read(&mut [0]).unwrap(), 0);
     }
-    TIMES * piece.len()
+    (TIMES * piece.len(), stream, server)
 }

@@ -1,7 +1,7 @@
 //! Frames, byte for byte, and what comes back.
 
 use std::fmt::Write as _;
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::time::Duration;
 
 use super::wire::{
@@ -470,15 +470,8 @@ fn a_client_that_takes_nothing_is_cut_off() {
 fn a_client_that_takes_a_little_of_a_long_message_all_the_time_is_not_cut_off() {
     const LENGTH: usize = 20_000_000;
     for kit in Kit::WITH_WEBSOCKET {
-        let server = kit
-            .setup()
-            .set("http.write_timeout", "1s")
-            .set("http.header_timeout", "100ms")
-            .start();
-        let mut stream = server.connect();
-        let target = format!("/ws/big?n={LENGTH}");
-        stream.write_all(&handshake(&target, &[])).unwrap();
-        let taken = take_slowly(&server, &mut stream);
+        let request = handshake(&format!("/ws/big?n={LENGTH}"), &[]);
+        let (taken, mut stream, _server) = take_slowly(kit, &request);
         stream.read_exact(&mut vec![0; LENGTH - taken]).unwrap();
     }
 }
